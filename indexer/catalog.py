@@ -1,0 +1,76 @@
+"""What exists now, read from the database's own catalog. SELECTs and pragmas only: nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from indexer.spec import Definition
+
+
+@dataclass(frozen=True)
+class Found:
+    """Whatever carries the name of an index of ours.
+
+    ``definition`` is None when it is not an index at all; ``kind`` says what it is then. ``worker`` is the process
+    id of a session that is building or dropping it right now. ``bytes`` is None where the size cannot be read.
+    """
+
+    name: str
+    kind: str
+    definition: Definition | None = None
+    valid: bool = True
+    ready: bool = True
+    live: bool = True
+    worker: int | None = None
+    bytes: int | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Can queries use it? All three flags count: a half-dropped index is valid on no release and live on some."""
+        return self.valid and self.ready and self.live
+
+    @property
+    def state(self) -> str:
+        """One word for people."""
+        if self.definition is None:
+            return self.kind
+        if self.usable:
+            return "valid"
+        return "in progress" if self.worker else "invalid"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that an index is to stand on. ``rows`` is an estimate, None when the database has none."""
+
+    name: str
+    kind: str
+    columns: frozenset[str]
+    owner: str = ""
+    owned: bool = True
+    rows: int | None = None
+    bytes: int | None = None
+
+
+class Catalog(Protocol):
+    """The questions that a migrator asks, the same for every database."""
+
+    schema: str | None
+
+    def find(self, names: Sequence[str]) -> dict[str, Found]:
+        """What stands under these names, by name; a name that is free is left out."""
+
+    def tables(self, names: Iterable[str]) -> dict[str, Table]:
+        """The tables (or what passes for them) of these names, by name."""
+
+    def is_empty(self) -> bool:
+        """Does the schema hold no table but our own record of revisions?"""
+
+    def complaints(self) -> list[str]:
+        """What about the server or the file would stop a change: one sentence each."""
+
+
+ORDINARY = "table"
+META_TABLE = "schema_revision"

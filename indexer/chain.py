@@ -1,0 +1,138 @@
+"""The chain of revisions: the migrate_*.py files, in the order their headers give, not their names."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from indexer.errors import ChainBroken, UsageError
+
+PATTERN = "migrate_*.py"
+HEADER = ("revision", "down_revision", "upgrade", "downgrade")
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One migration file: who it is, what it comes after, and its two moves."""
+
+    id: str
+    down_revision: str
+    date: str
+    description: str
+    path: Path
+    upgrade: Callable[[Any], None]
+    downgrade: Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The revisions in order, from the first after ``base`` to the head."""
+
+    base: str
+    revisions: tuple[Revision, ...]
+
+    def __iter__(self) -> Iterator[Revision]:
+        return iter(self.revisions)
+
+    @property
+    def head(self) -> str:
+        """The revision that everything leads to."""
+        return self.ids[-1]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All revisions by id, the base first."""
+        return (self.base, *(revision.id for revision in self.revisions))
+
+    def resolve(self, wanted: str) -> str:
+        """The full id of a revision, given by its id, an unambiguous start of it, ``base`` or ``head``.
+
+        Raises:
+            UsageError: no revision, or more than one, is meant.
+        """
+        named = {"base": self.base, "head": self.head}
+        matches = [named[wanted]] if wanted in named else [id for id in self.ids if wanted and id.startswith(wanted)]
+        if len(matches) != 1:
+            raise UsageError(
+                f"{'More than one' if matches else 'No'} revision is called {wanted!r}.",
+                f"Name one of: {', '.join(self.ids)}.",
+            )
+        return matches[0]
+
+    def position(self, id: str) -> int:
+        """How many revisions away from the base this one is."""
+        return self.ids.index(id)
+
+
+def load(directory: Path) -> Chain:
+    """Read every migrate_*.py of a directory and put them in line.
+
+    Raises:
+        ChainBroken: no file, a header that is not complete, a duplicate, a fork, a gap or a cycle.
+    """
+    return line_up([_read(path) for path in sorted(directory.glob(PATTERN))], directory)
+
+
+def line_up(revisions: Iterable[Revision], directory: Path) -> Chain:
+    """The revisions ordered by ``down_revision``; raises ChainBroken with the names of the files at fault."""
+    by_id = _unique(revisions, lambda revision: revision.id, "carry the same revision")
+    if not by_id:
+        raise ChainBroken(f"There is no {PATTERN} in {directory}.", "Run the command where the migration files are.")
+    after = _unique(by_id.values(), lambda revision: revision.down_revision, "fork the chain: both come after")
+    starts = [revision for revision in by_id.values() if revision.down_revision not in by_id]
+    ordered: list[Revision] = []
+    following = starts[0] if starts else None
+    while following:
+        ordered.append(following)
+        following = after.get(following.id)
+    if len(starts) > 1:
+        gaps = ", ".join(f"{revision.path.name} comes after {revision.down_revision}" for revision in starts)
+        raise ChainBroken(f"The chain has a gap: {gaps}, and no file has these revisions.", "Add the missing file.")
+    if len(ordered) < len(by_id):
+        circle = ", ".join(revision.path.name for revision in by_id.values() if revision not in ordered)
+        raise ChainBroken(f"These files come after each other in a circle: {circle}.", "Correct one down_revision.")
+    return Chain(ordered[0].down_revision, tuple(ordered))
+
+
+def _unique(revisions: Iterable[Revision], key: Callable[[Revision], str], fault: str) -> dict[str, Revision]:
+    found: dict[str, Revision] = {}
+    for revision in revisions:
+        twin = found.setdefault(key(revision), revision)
+        if twin is not revision:
+            raise ChainBroken(
+                f"{twin.path.name} and {revision.path.name} {fault} {key(revision)}.", "Correct one of the headers."
+            )
+    return found
+
+
+def _read(path: Path) -> Revision:
+    module = _import(path)
+    missing = [name for name in HEADER if not hasattr(module, name)]
+    if missing:
+        raise ChainBroken(f"{path.name} has no {' and no '.join(missing)}.", "Complete the header of the file.")
+    return Revision(
+        id=module.revision,
+        down_revision=module.down_revision,
+        date=getattr(module, "date", ""),
+        description=(module.__doc__ or path.stem).strip().splitlines()[0].rstrip("."),
+        path=path,
+        upgrade=module.upgrade,
+        downgrade=module.downgrade,
+    )
+
+
+def _import(path: Path) -> ModuleType:
+    """The module of a file, loaded by its path: two directories may hold files of the same name."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ChainBroken(f"{path.name} cannot be loaded: {error!r}.", "Correct the file.") from error
+    return module

@@ -1,0 +1,116 @@
+"""The same facts for machines: what --json prints, as plain dictionaries. Times are UTC in ISO 8601."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from indexer.errors import Different, IndexerError, PreflightFailed
+
+if TYPE_CHECKING:
+    from indexer.history import Record
+    from indexer.plan import Step
+    from indexer.runner import Move, Outcome, Plan, Status
+
+Document = dict[str, Any]
+
+
+def of_status(status: Status) -> Document:
+    """Where the database stands."""
+    return {
+        "database": status.address,
+        "revision": status.current,
+        "head": status.chain.head,
+        "pending": [revision.id for revision in status.pending],
+        "exit_code": status.exit_code,
+        "revisions": [
+            {"revision": status.chain.base, "description": "base schema", **_record(status.base)},
+            *(_move(move) for move in status.moves),
+        ],
+        "indexes": [
+            {**_index(step), "existed_before": move.existed_before(step)}
+            for move in status.moves
+            for step in move.steps
+        ],
+    }
+
+
+def of_plan(plan: Plan, address: str) -> Document:
+    """What a run would do, and what would stop it."""
+    return {
+        "database": address,
+        "direction": plan.direction,
+        "from": plan.start,
+        "to": plan.end,
+        "exit_code": plan.exit_code,
+        "complaints": list(plan.complaints),
+        "creates_tables": list(plan.base_tables),
+        "steps": [
+            {**_index(step), "action": step.action.value, "statements": list(step.statements), **_table(step, plan)}
+            for step in plan.steps
+        ],
+    }
+
+
+def of_outcome(outcome: Outcome, address: str) -> Document:
+    """What a run did."""
+    return {
+        "database": address,
+        "direction": outcome.direction,
+        "from": outcome.start,
+        "to": outcome.end,
+        "changed": outcome.changed,
+        "created_tables": list(outcome.base_tables),
+        "indexes": {step.index.name: step.action.value for step in outcome.steps},
+        "seconds": round(outcome.seconds, 3),
+    }
+
+
+def of_failure(error: IndexerError) -> Document:
+    """Why a command ended with an error."""
+    content: Document = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
+    if isinstance(error, PreflightFailed):
+        content["complaints"] = list(error.complaints)
+    if isinstance(error, Different):
+        content["differences"] = {name: [asdict(part) for part in parts] for name, parts in error.found.items()}
+    return content
+
+
+def _move(move: Move) -> Document:
+    revision = move.revision
+    header = {"revision": revision.id, "down_revision": revision.down_revision, "date": revision.date}
+    return {**header, "description": revision.description, **_record(move.record)}
+
+
+def _record(record: Record | None) -> Document:
+    if record is None:
+        return {"state": None}
+    return {
+        "state": record.state,
+        "started_at": record.started_at.isoformat(),
+        "applied_at": record.applied_at.isoformat() if record.applied_at else None,
+        "duration_ms": record.duration_ms,
+        "applied_by": record.applied_by,
+        "tool_version": record.tool_version,
+    }
+
+
+def _index(step: Step) -> Document:
+    index, found = step.index, step.found
+    definition = found.definition if found and found.definition else step.declared
+    return {
+        "name": index.name,
+        "table": definition.table,
+        "method": definition.method,
+        "columns": list(definition.key),
+        "predicate": definition.predicate,
+        "purpose": index.purpose,
+        "state": step.state,
+        "bytes": found.bytes if found else None,
+        "differences": [asdict(part) for part in step.differences],
+    }
+
+
+def _table(step: Step, plan: Plan) -> Document:
+    table = plan.tables.get(step.index.table)
+    return {"table_rows": table.rows if table else None, "table_bytes": table.bytes if table else None}

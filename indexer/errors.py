@@ -1,0 +1,77 @@
+"""Every failure a user can meet: what happened, what to type next, and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from indexer.spec import Difference
+
+
+class IndexerError(Exception):
+    """A failure that ends the command: one sentence, the next step, and an exit code."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ChainBroken(IndexerError):
+    """The migrate_*.py files do not form one line of revisions."""
+
+
+class PreflightFailed(IndexerError):
+    """Something is missing that the run needs: a table, a column, a right. Nothing was changed."""
+
+    def __init__(self, complaints: Sequence[str], hint: str) -> None:
+        listed = "".join(f"\n  - {complaint}" for complaint in complaints)
+        super().__init__(f"Nothing was changed, because:{listed}", hint)
+        self.complaints = tuple(complaints)
+
+
+class StatementFailed(IndexerError):
+    """The database refused a statement."""
+
+
+class UsageError(IndexerError):
+    """An option, a revision or a URL that cannot be understood."""
+
+    exit_code = 2
+
+
+class Different(IndexerError):
+    """What stands under a name of ours is something else. Nothing was changed."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, hint: str, found: dict[str, tuple[Difference, ...]]) -> None:
+        super().__init__(message + "".join(_side_by_side(name, parts) for name, parts in found.items()), hint)
+        self.found = found
+
+
+class Locked(IndexerError):
+    """Another run holds the lock, and waiting was refused or timed out."""
+
+    exit_code = 5
+
+
+class Unreachable(IndexerError):
+    """No connection: refused, unknown host or database, wrong password, not a SQLite file."""
+
+    exit_code = 7
+
+
+class Interrupted(IndexerError):
+    """Somebody pressed Ctrl-C."""
+
+    exit_code = 130
+
+
+def _side_by_side(name: str, parts: Sequence[Difference]) -> str:
+    declared_width = max(len("declared"), *(len(part.declared) for part in parts))
+    part_width = max(len(part.part) for part in parts)
+    rows = [("", "declared", "found"), *((part.part, part.declared, part.found) for part in parts)]
+    lines = (f"    {part:<{part_width}}  {declared:<{declared_width}}  {found}" for part, declared, found in rows)
+    return f"\n  {name}\n" + "\n".join(lines)

@@ -1,0 +1,121 @@
+"""Opening a PostgreSQL session: libpq reads the URL, and no message of ours repeats a secret from it."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import quote, unquote
+
+import psycopg2
+from peewee import DatabaseError
+from psycopg2.extensions import parse_dsn
+
+from indexer.errors import Unreachable, UsageError
+from indexer.postgres.migrator import OnlineMigrator
+from indexer.postgres.session import OnlineDatabase
+
+# What a URL leaves out. Keepalives: a lost client must not hold the run lock for the kernel's two hours.
+DEFAULTS = {
+    "connect_timeout": "10",
+    "application_name": "indexer",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+}
+
+NEXT_STEP = (
+    ("password authentication failed", "Check the user and the password in the database URL."),
+    ("no password supplied", "Put the password into the database URL or into PGPASSWORD."),
+    ("authentication failed", "Check the user in the database URL, and the server's pg_hba.conf."),
+    ("pg_hba.conf", "The server's pg_hba.conf does not let this host and user in."),
+    ('database "', "Create the database, or correct the name at the end of the database URL."),
+    ('role "', "Create the role, or correct the user in the database URL."),
+    ("onnection refused", "Is the server running, and are host and port right?"),
+    ("could not translate host name", "Check the host in the database URL."),
+    ("No such file or directory", "Is the server running, and is the socket's directory right?"),
+    ("timeout", "Is the server running, and does the network let us through?"),
+    ("too many c", "Wait for connections to become free, or raise max_connections."),
+    ("starting up", "Wait a moment and run the same command again."),
+    ("SSL", "Check sslmode in the database URL."),
+    ("unsupported startup parameter", "Connect to the server directly, not through a pooler."),
+)
+
+
+def open_postgres(url: str, schema: str | None, read_only: bool) -> OnlineMigrator:
+    """Open a session for a ``postgresql://`` URL, which may hold any libpq parameter in its query."""
+    parameters = _parameters(url)
+    address = _address(parameters)
+    database = OnlineDatabase(
+        parameters.get("dbname", ""),
+        read_only=read_only,
+        **{**DEFAULTS, **{name: value for name, value in parameters.items() if name != "dbname"}},
+    )
+    try:
+        database.connect()
+    except DatabaseError as error:
+        reason = _without_secrets(_one_sentence(str(error)), parameters)
+        raise Unreachable(f"Cannot connect to {address}: {reason}.", _next_step(reason)) from error
+    return OnlineMigrator(database, address, schema)
+
+
+def _parameters(url: str) -> dict[str, str]:
+    """The URL taken apart by libpq, once nothing in it can end up in the wrong part."""
+    rest = url.partition("://")[2]
+    authority = re.split(r"[/?]", rest, maxsplit=1)[0]
+    hosts = authority.rpartition("@")[2].split(",")
+    ports = [host.rpartition(":")[2] for host in hosts if re.search(r":[^\]]*$", host)]
+    if authority.count("@") > 1 or "@" in rest[len(authority) :].partition("?")[0] or not all(map(_is_port, ports)):
+        raise UsageError(
+            "The user or password in the database URL holds a character that ends it early, or the port is no number.",
+            "Write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and % as %25.",
+        )
+    try:
+        parameters: dict[str, str] = parse_dsn(f"postgresql://{rest}")
+    except psycopg2.ProgrammingError as error:
+        reason = _one_sentence(str(error).removeprefix("invalid dsn: "))
+        password = authority.rpartition("@")[0].partition(":")[2]
+        reason = _without_secrets(reason, {"password": password})
+        raise UsageError(
+            f"The database URL cannot be read: {reason}.", "Use postgresql://user:password@host:5432/name."
+        ) from error
+    if not any((parameters.get("dbname"), parameters.get("service"), os.environ.get("PGDATABASE"))):
+        raise UsageError("The database URL names no database.", f"Add one at the end: {_address(parameters)}/NAME")
+    return parameters
+
+
+def _is_port(text: str) -> bool:
+    return text == "" or text.isdigit()
+
+
+def _address(parameters: dict[str, str]) -> str:
+    """The URL for people: who, where and which database, nothing else."""
+    user = quote(parameters.get("user", ""), safe="")
+    hosts = parameters.get("host", parameters.get("hostaddr", "")).split(",")
+    ports = parameters.get("port", "").split(",")
+    ports += [ports[-1]] * (len(hosts) - len(ports))
+    places = ",".join(_place(host, port) for host, port in zip(hosts, ports, strict=False))
+    name = quote(parameters.get("dbname", ""), safe="")
+    return f"postgresql://{user}{'@' if user else ''}{places}" + (f"/{name}" if name else "")
+
+
+def _place(host: str, port: str) -> str:
+    bracketed = f"[{host}]" if ":" in host else quote(host, safe="")
+    return bracketed + (f":{port}" if port else "")
+
+
+def _one_sentence(text: str) -> str:
+    """libpq's message without its line breaks, advice and repeated addresses."""
+    lines = [line for line in text.strip().splitlines() if line.strip() and not line.startswith("\t")]
+    reasons = [re.sub(r"^(connection to server .*? failed: )?((FATAL|ERROR):\s+)?", "", line) for line in lines]
+    return "; ".join(dict.fromkeys(reasons)).rstrip(".")
+
+
+def _next_step(reason: str) -> str:
+    return next((hint for words, hint in NEXT_STEP if words in reason), "Check the database URL.")
+
+
+def _without_secrets(text: str, parameters: dict[str, str]) -> str:
+    secrets = {parameters[name] for name in ("password", "sslpassword") if parameters.get(name)}
+    for secret in secrets | {unquote(secret) for secret in secrets}:
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+    return text

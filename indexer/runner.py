@@ -1,0 +1,316 @@
+"""Forward and back along the chain: read what is, plan, check, and only then change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from peewee import Model
+
+from indexer.catalog import Table
+from indexer.chain import Chain, Revision
+from indexer.errors import Different, PreflightFailed, StatementFailed
+from indexer.events import BaseCreated, Report, RevisionFinished, RevisionStarted, silent
+from indexer.history import APPLIED, REVERTING, History, Record, begun, completed
+from indexer.migrator import CatalogMigrator
+from indexer.plan import Action, Step
+from indexer.spec import Index
+
+BASE_DESCRIPTION = "base schema"
+PENDING = 3  # exit code
+
+
+@dataclass(frozen=True)
+class Move:
+    """One revision to be applied or reverted, with a step for each of its indexes."""
+
+    revision: Revision
+    steps: tuple[Step, ...]
+    record: Record | None
+
+    def existed_before(self, step: Step) -> bool:
+        """Did this index stand there before ``up``?"""
+        return self.record is not None and step.index.name in self.record.existed_before
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a run would do, and all that would stop it.
+
+    ``start`` is None on an empty database. ``base_tables`` are the tables that an empty database is given first.
+    """
+
+    direction: str
+    start: str | None
+    end: str
+    moves: tuple[Move, ...]
+    base_tables: tuple[str, ...]
+    tables: dict[str, Table]
+    complaints: tuple[str, ...]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of all moves in order."""
+        return tuple(step for move in self.moves for step in move.steps)
+
+    @property
+    def refused(self) -> tuple[Step, ...]:
+        """The steps that stop the run, because something else stands under the name."""
+        return tuple(step for step in self.steps if step.action is Action.REFUSE)
+
+    @property
+    def is_empty(self) -> bool:
+        """Is there nothing to do?"""
+        return not self.moves and not self.base_tables
+
+    @property
+    def exit_code(self) -> int:
+        """What the run itself would exit with."""
+        return PreflightFailed.exit_code if self.complaints else Different.exit_code if self.refused else 0
+
+    def check(self) -> None:
+        """Raises PreflightFailed or Different when the run must not start."""
+        if self.complaints:
+            raise PreflightFailed(self.complaints, f"Mend this, then: python cli.py {self.direction}")
+        if self.refused:
+            names = ", ".join(step.index.name for step in self.refused)
+            raise Different(
+                "Nothing was changed, because something else stands under a name of ours:",
+                f"Rename or drop it if nobody needs it ({names}), then: python cli.py {self.direction}",
+                {step.index.name: step.differences for step in self.refused},
+            )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did."""
+
+    direction: str
+    start: str | None
+    end: str
+    steps: tuple[Step, ...]
+    base_tables: tuple[str, ...]
+    seconds: float
+
+    @property
+    def changed(self) -> bool:
+        """Was there anything to do?"""
+        return self.start != self.end or any(step.changes for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where the database stands: the chain, its records, and every index of every revision.
+
+    ``current`` is None on an empty database.
+    """
+
+    address: str
+    current: str | None
+    chain: Chain
+    base: Record | None
+    moves: tuple[Move, ...]
+
+    @property
+    def pending(self) -> tuple[Revision, ...]:
+        """The revisions that are not recorded as applied."""
+        return tuple(move.revision for move in self.moves if not _is_applied(move.record))
+
+    @property
+    def drifted(self) -> tuple[Step, ...]:
+        """The steps of applied revisions that ``up`` would have to mend."""
+        applied = (move for move in self.moves if _is_applied(move.record))
+        return tuple(step for move in applied for step in move.steps if step.action is not Action.KEEP)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all stands, 3 when a revision is pending, 4 when an index of an applied one does not stand."""
+        return PENDING if self.pending else Different.exit_code if self.drifted else 0
+
+
+class Runner:
+    """Moves one database along the chain of revisions.
+
+    Args:
+        migrator: the open database.
+        chain: the revisions there are.
+        models: the tables of the base schema, for an empty database.
+        report: called with each event of a run.
+    """
+
+    def __init__(
+        self, migrator: CatalogMigrator, chain: Chain, models: Sequence[type[Model]] = (), report: Report = silent
+    ) -> None:
+        self.migrator = migrator
+        self.chain = chain
+        self.models = models
+        self.report = migrator.report = report
+        self.history = History(migrator)
+        self.indexes: dict[str, tuple[Index, ...]] = {
+            revision.id: migrator.indexes_of(revision.upgrade) for revision in chain
+        }
+        self.indexed_tables = sorted({index.table for indexes in self.indexes.values() for index in indexes})
+        migrator.settle(self.indexed_tables)
+
+    # Reading -------------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Where the database stands; changes nothing and takes no lock."""
+        records = self.history.read()
+        moves = tuple(self._move_up(revision, records) for revision in self.chain)
+        current = self._current(records, self._tables())
+        return Status(self.migrator.address, current, self.chain, records.get(self.chain.base), moves)
+
+    def plan(self, direction: str = "up", to: str | None = None) -> Plan:
+        """What ``up`` or ``down`` would do now; changes nothing and takes no lock."""
+        return self._plan_up(to) if direction == "up" else self._plan_down(to)
+
+    def script(self, plan: Plan) -> str:
+        """The plan as a script for the database's own shell; it records the revisions as a run would."""
+        statements = self.migrator.table_statements(self.models) if plan.base_tables else []
+        records = [completed(begun(self.chain.base, None, BASE_DESCRIPTION), 0)] if plan.base_tables else []
+        statements += [statement for step in plan.steps for statement in step.statements]
+        if plan.direction == "up":
+            records += [completed(self._begun(move), 0) for move in plan.moves]
+        removed = [move.revision.id for move in plan.moves] if plan.direction == "down" else []
+        return self.migrator.script([*statements, *self.history.script(records, removed)])
+
+    def _plan_up(self, to: str | None) -> Plan:
+        target = self.chain.resolve(to or "head")
+        records, tables = self.history.read(), self._tables()
+        creating = not tables and self.migrator.catalog.is_empty()
+        wanted = self.chain.revisions[: self.chain.position(target)]
+        moves = tuple(move for move in (self._move_up(revision, records) for revision in wanted) if _is_due(move))
+        base_tables = tuple(model._meta.table_name for model in self.models) if creating else ()
+        return self._planned("up", self._current(records, tables), target, moves, base_tables, tables)
+
+    def _plan_down(self, to: str | None) -> Plan:
+        records, tables = self.history.read(), self._tables()
+        recorded = [revision for revision in self.chain if revision.id in records]
+        parent = recorded[-1].down_revision if recorded else self.chain.base
+        target = self.chain.resolve(to) if to else parent
+        undone = [revision for revision in recorded if self.chain.position(revision.id) > self.chain.position(target)]
+        moves = tuple(self._move_down(revision, records[revision.id]) for revision in reversed(undone))
+        return self._planned("down", self._current(records, tables), target, moves, (), tables)
+
+    def _planned(
+        self,
+        direction: str,
+        start: str | None,
+        end: str,
+        moves: tuple[Move, ...],
+        base_tables: tuple[str, ...],
+        tables: dict[str, Table],
+    ) -> Plan:
+        steps = [step for move in moves for step in move.steps if direction == "up" or step.changes]
+        complaints = self.migrator.complaints(steps, bool(base_tables)) if moves or base_tables else []
+        return Plan(direction, start, end, moves, base_tables, tables, tuple(complaints))
+
+    def _tables(self) -> dict[str, Table]:
+        return self.migrator.catalog.tables(self.indexed_tables)
+
+    def _move_up(self, revision: Revision, records: dict[str, Record]) -> Move:
+        return Move(revision, self.migrator.steps_up(self.indexes[revision.id]), records.get(revision.id))
+
+    def _move_down(self, revision: Revision, record: Record) -> Move:
+        self.migrator.existed_before = record.existed_before
+        return Move(revision, self.migrator.steps_down(self.migrator.indexes_of(revision.downgrade)), record)
+
+    def _current(self, records: dict[str, Record], tables: dict[str, Table]) -> str | None:
+        applied = [revision for revision in self.chain.ids if _is_applied(records.get(revision))]
+        return applied[-1] if applied else self.chain.base if tables else None
+
+    # Changing ------------------------------------------------------------------------------------------------------
+
+    def up(self, to: str | None = None) -> Outcome:
+        """Apply what is pending up to a revision (the head), and mend what is broken of what was applied.
+
+        Raises:
+            UsageError: there is no such revision.
+            PreflightFailed, Different: the run must not start; nothing was changed.
+            StatementFailed: the database refused a statement; running the same command again goes on from there.
+        """
+        return self._run("up", to)
+
+    def down(self, to: str | None = None) -> Outcome:
+        """Revert the last revision, or all of them after a given one; what stood there before ``up`` stays.
+
+        Raises: as ``up``.
+        """
+        return self._run("down", to)
+
+    def _run(self, direction: str, to: str | None) -> Outcome:
+        seconds = _stopwatch()
+        plan = self.plan(direction, to)
+        plan.check()
+        if plan.is_empty:
+            end = plan.start or plan.end
+            return Outcome(direction, end, end, (), (), seconds())
+        with self.migrator.migration_context():
+            plan = self.plan(direction, to)  # again, now that nobody else is at it
+            plan.check()
+            if plan.base_tables:
+                self._create_base(plan.base_tables)
+            for move in plan.moves:
+                self._apply(move) if direction == "up" else self._revert(move)
+        return Outcome(direction, plan.start, plan.end, plan.steps, plan.base_tables, seconds())
+
+    def _create_base(self, tables: tuple[str, ...]) -> None:
+        seconds = _stopwatch()
+        record = begun(self.chain.base, None, BASE_DESCRIPTION)
+        self.migrator.create_tables(self.models)
+        self.history.write(completed(record, seconds()))
+        self.report(BaseCreated(self.chain.base, tables, seconds()))
+
+    def _apply(self, move: Move) -> None:
+        revision = move.revision
+        self.report(RevisionStarted(revision.id, revision.description, "up"))
+        seconds = _stopwatch()
+        record = self._begun(move)
+        self.history.write(record)
+        revision.upgrade(self.migrator)
+        self._confirm(revision)
+        self.history.write(completed(record, seconds()))
+        self.report(RevisionFinished(revision.id, "up", seconds()))
+
+    def _revert(self, move: Move) -> None:
+        revision, record = move.revision, move.record
+        assert record
+        self.report(RevisionStarted(revision.id, revision.description, "down"))
+        seconds = _stopwatch()
+        self.history.write(replace(record, state=REVERTING))
+        self.migrator.existed_before = record.existed_before
+        revision.downgrade(self.migrator)
+        self.history.remove(revision.id)
+        self.report(RevisionFinished(revision.id, "down", seconds()))
+
+    def _begun(self, move: Move) -> Record:
+        """The record of a run that begins or is resumed: what stood there first is not forgotten by a second try."""
+        kept = {step.index.name for step in move.steps if step.action in (Action.KEEP, Action.JOIN)}
+        if move.record:
+            kept &= set(move.record.existed_before)
+        revision = move.revision
+        return begun(revision.id, revision.down_revision, revision.description, self.indexes[revision.id], kept)
+
+    def _confirm(self, revision: Revision) -> None:
+        steps = self.migrator.steps_up(self.indexes[revision.id])
+        broken = ", ".join(step.index.name for step in steps if step.action is not Action.KEEP)
+        if broken:
+            raise StatementFailed(
+                f"Revision {revision.id} does not stand: {broken}.", "Run the same command again: python cli.py up"
+            )
+
+
+def _stopwatch() -> Callable[[], float]:
+    """Seconds since now, by a clock that cannot jump."""
+    started = time.monotonic()
+    return lambda: time.monotonic() - started
+
+
+def _is_applied(record: Record | None) -> bool:
+    return record is not None and record.state == APPLIED
+
+
+def _is_due(move: Move) -> bool:
+    return not _is_applied(move.record) or any(step.action is not Action.KEEP for step in move.steps)

@@ -1,0 +1,109 @@
+"""What an index is: the record a migration declares, and the definition two of them are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer ones with no more than a NOTICE (manual, 4.1.1)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of an index key and its direction."""
+
+    name: str
+    descending: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} DESC" if self.descending else self.name
+
+
+def desc(name: str) -> Column:
+    """A column that the index keeps in descending order."""
+    return Column(name, descending=True)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What an index is on one database alone: its access method and its predicate."""
+
+    using: str = "btree"
+    where: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.using.isidentifier():
+            raise ValueError(f"{self.using!r} is not the name of an access method")
+
+
+PLAIN = Variant()
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index as a migration declares it.
+
+    ``on_postgresql`` holds what only PostgreSQL is to do; what is left without it, a whole B-tree on the same
+    columns, is the fallback on every other database.
+
+    Raises:
+        ValueError: the name would be cut by PostgreSQL, or there is no column.
+    """
+
+    name: str
+    table: str
+    columns: Sequence[str | Column]
+    purpose: str = ""
+    unique: bool = False
+    on_postgresql: Variant = PLAIN
+
+    def __post_init__(self) -> None:
+        if len(self.name.encode()) > LONGEST_NAME:
+            raise ValueError(f"{self.name} is longer than {LONGEST_NAME} bytes, and PostgreSQL would cut it")
+        if isinstance(self.columns, str) or not self.columns:
+            raise ValueError(f"{self.name} needs its columns as a tuple, such as ('phone',)")
+
+    @property
+    def key(self) -> tuple[Column, ...]:
+        """The columns in order, each with its direction."""
+        return tuple(Column(column) if isinstance(column, str) else column for column in self.columns)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """All that makes two indexes the same, in the words of one database.
+
+    Each entry of ``key`` is a column and whatever departs from its defaults: ``created_at DESC``,
+    ``phone COLLATE "C"``, ``phone text_pattern_ops``.
+    """
+
+    table: str
+    method: str
+    key: tuple[str, ...]
+    unique: bool = False
+    include: tuple[str, ...] = ()
+    predicate: str | None = None
+    nulls_distinct: bool = True
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One part in which what stands departs from what is declared."""
+
+    part: str
+    declared: str
+    found: str
+
+
+def differences(declared: Definition, found: Definition) -> tuple[Difference, ...]:
+    """The parts in which two definitions differ, in the order a reader would write them."""
+    pairs = ((field.name, getattr(declared, field.name), getattr(found, field.name)) for field in fields(declared))
+    return tuple(Difference(part, _in_words(ours), _in_words(theirs)) for part, ours, theirs in pairs if ours != theirs)
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)

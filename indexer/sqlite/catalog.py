@@ -1,0 +1,144 @@
+"""SQLite's catalog: what stands under a name, which tables there are, what would stop a change. SELECTs only."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from peewee import Database, DatabaseError, Entity
+
+from indexer.catalog import META_TABLE, ORDINARY, Found, Table
+from indexer.spec import Definition
+
+OBJECTS = """
+    SELECT name,
+           type,
+           tbl_name,
+           sql
+      FROM sqlite_master
+     WHERE lower(name) IN (SELECT lower(value) FROM json_each(?))
+"""
+
+INDEX = """
+    SELECT l."unique",
+           l.partial,
+           x.name,
+           x.desc,
+           x.coll
+      FROM pragma_index_list(?) AS l
+      JOIN pragma_index_xinfo(l.name) AS x
+     WHERE lower(l.name) = lower(?)
+       AND x.key
+     ORDER BY x.seqno
+"""
+
+COLUMNS = """
+    SELECT name
+      FROM pragma_table_xinfo(?)
+"""
+
+BYTES = """
+    SELECT pgsize
+      FROM dbstat
+     WHERE aggregate = TRUE
+       AND name = ?
+"""
+
+IS_EMPTY = """
+    SELECT NOT EXISTS (
+           SELECT 1
+             FROM sqlite_master
+            WHERE type IN ('table', 'view')
+              AND name <> ?
+              AND name NOT LIKE 'sqlite^_%' ESCAPE '^')
+"""
+
+
+class SqliteCatalog:
+    """The catalog of one SQLite file."""
+
+    schema: str | None = None
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def rows(self, query: str, *parameters: Any) -> list[Any]:
+        """The rows of one SELECT."""
+        return list(self.database.execute_sql(query, parameters).fetchall())
+
+    def find(self, names: Sequence[str]) -> dict[str, Found]:
+        """What stands under these names in the file; names are compared as SQLite does, without regard to case."""
+        asked = {name.lower(): name for name in names}
+        found = self.rows(OBJECTS, json.dumps(list(names)))
+        return {asked[row[0].lower()]: self._found(*row) for row in found}
+
+    def _found(self, name: str, kind: str, table: str, sql: str | None) -> Found:
+        if kind != "index":
+            return Found(name, kind)
+        columns = self.rows(INDEX, table, name)
+        unique, partial = columns[0][:2]
+        definition = Definition(
+            table=table,
+            method="btree",
+            key=tuple(_sqlite_key(column, sql or "") for column in columns),
+            unique=bool(unique),
+            predicate=_sqlite_predicate(sql) if partial else None,
+        )
+        return Found(name, kind, definition, bytes=self._bytes(name))
+
+    def tables(self, names: Iterable[str]) -> dict[str, Table]:
+        """The tables of these names in the file; the highest rowid stands in for the number of rows."""
+        asked = {name.lower(): name for name in names}
+        found = self.rows(OBJECTS, json.dumps(list(asked)))
+        return {asked[name.lower()]: self._table(name, kind) for name, kind, *_ in found if kind in (ORDINARY, "view")}
+
+    def _table(self, name: str, kind: str) -> Table:
+        columns = frozenset(column for (column,) in self.rows(COLUMNS, name))
+        if kind != ORDINARY:
+            return Table(name, kind, columns)
+        return Table(name, kind, columns, rows=self._highest_rowid(name), bytes=self._bytes(name))
+
+    def _highest_rowid(self, table: str) -> int | None:
+        quoted = self.database.get_sql_context().sql(Entity(table)).query()[0]
+        try:
+            return self.rows(f"SELECT max(rowid) FROM {quoted}")[0][0] or 0  # noqa: S608  quoted by peewee
+        except DatabaseError:  # a WITHOUT ROWID table has none, and the estimate is only for people
+            return None
+
+    def _bytes(self, name: str) -> int | None:
+        try:
+            return int(self.rows(BYTES, name)[0][0])
+        except DatabaseError:  # dbstat is a compile-time option of SQLite
+            return None
+
+    def is_empty(self) -> bool:
+        """Does the file hold no table but our own?"""
+        return bool(self.rows(IS_EMPTY, META_TABLE)[0][0])
+
+    def complaints(self) -> list[str]:
+        """Why this file cannot be written."""
+        path = self.database.database
+        folder = os.path.dirname(os.path.abspath(path))
+        checks = [
+            (os.path.exists(path) and not os.access(path, os.W_OK), f"the file {path} cannot be written"),
+            (
+                not os.access(folder, os.W_OK),
+                f"the folder {folder} cannot be written, and SQLite keeps its journal there",
+            ),
+        ]
+        return [complaint for wrong, complaint in checks if wrong]
+
+
+def _sqlite_key(column: Sequence[Any], sql: str) -> str:
+    _, _, name, descending, collation = column
+    # Without COLLATE in its own text an index takes the column's collation, and so would ours.
+    explicit = collation != "BINARY" and re.search(r"\bCOLLATE\b", sql, re.IGNORECASE)
+    return (name or "(expression)") + (f" COLLATE {collation}" if explicit else "") + (" DESC" if descending else "")
+
+
+def _sqlite_predicate(sql: str | None) -> str:
+    _, _, predicate = re.sub(r"\s+", " ", sql or "").partition(") WHERE ")
+    return predicate or "(a predicate)"

@@ -1,0 +1,56 @@
+"""Opening a SQLite file: one clear sentence for each way in which that fails."""
+
+from __future__ import annotations
+
+import os
+
+from peewee import DatabaseError, SqliteDatabase
+
+from indexer.errors import Unreachable, UsageError
+from indexer.sqlite.migrator import PlainMigrator
+
+EMPTY = ":memory:"
+BUSY_TIMEOUT = 0.1  # seconds; waiting longer is our own loop's work, where signals are heard
+
+
+def open_sqlite(url: str, schema: str | None, read_only: bool) -> PlainMigrator:
+    """Open the file of a ``sqlite:///`` URL; reading only, a file that is not there reads as an empty one."""
+    path = _path(url)
+    if schema is not None:
+        raise UsageError("SQLite has no schemas.", "Leave --schema out.")
+    _check(path, url)
+    missing = read_only and not os.path.exists(path)
+    database = SqliteDatabase(
+        EMPTY if missing else path,
+        timeout=BUSY_TIMEOUT,
+        pragmas={"query_only": 1} if read_only else None,
+    )
+    try:
+        database.connect()
+        database.execute_sql("SELECT count(*) FROM sqlite_master")
+    except DatabaseError as error:
+        database.close()
+        raise Unreachable(f"Cannot open {url}: {error}.", "Check the path in the database URL.") from error
+    return PlainMigrator(database, url)
+
+
+def _path(url: str) -> str:
+    host, slash, path = url.removeprefix("sqlite://").partition("/")
+    if host or not slash:
+        raise UsageError(
+            f"{url} names no file.", "Use three slashes: sqlite:///file.db, or four: sqlite:////path/file.db."
+        )
+    path, question, _ = path.partition("?")
+    if question:
+        raise UsageError(f"{url} has parameters, and a SQLite URL takes none.", f"Use sqlite:///{path}.")
+    if path in ("", EMPTY):
+        raise UsageError(f"{url} names a database that ends with the command.", "Name a file: sqlite:///file.db.")
+    return path
+
+
+def _check(path: str, url: str) -> None:
+    folder = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        raise Unreachable(f"Cannot open {url}: {path} is a directory.", "Name a file in it.")
+    if not os.path.isdir(folder):
+        raise Unreachable(f"Cannot open {url}: there is no directory {folder}.", f"Make it: mkdir -p {folder}")
