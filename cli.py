@@ -16,7 +16,8 @@ import click
 
 import console
 from indexer import IndexerError, __version__, documents
-from indexer.errors import Interrupted
+from indexer.patience import Patience
+from indexer.stop import Stop, interruptible
 
 if TYPE_CHECKING:
     from indexer.runner import Runner
@@ -35,18 +36,36 @@ class Options:
     verbose: bool
 
     @contextmanager
-    def runner(self, read_only: bool = False) -> Iterator[Runner]:
-        """The runner on the database, closed afterwards. Imported here: --help need not wait for peewee."""
+    def reader(self) -> Iterator[Runner]:
+        """A runner that can change nothing."""
+        with self._runner(console.Lines(), Patience(), Stop(), read_only=True) as runner:
+            yield runner
+
+    @contextmanager
+    def writer(self, patience: Patience, stop: Stop, wait_db: float) -> Iterator[Runner]:
+        """A runner that tells what it does."""
+        report = console.reporter(self.as_json)
+        try:
+            with self._runner(report, patience, stop, wait_db) as runner:
+                yield runner
+        finally:
+            report.close()
+
+    @contextmanager
+    def _runner(
+        self, report: Any, patience: Patience, stop: Stop, wait_db: float = 0, read_only: bool = False
+    ) -> Iterator[Runner]:
+        # Imported here, because --help need not wait for peewee.
         import models
         from indexer.chain import load
-        from indexer.connect import connect
+        from indexer.connect import connect_patiently
         from indexer.runner import Runner
 
         chain = load(MIGRATIONS)
-        migrator = connect(self.database_url, self.schema, read_only)
+        migrator = connect_patiently(self.database_url, self.schema, wait_db, report, stop, read_only)
         try:
             models.database.initialize(migrator.database)
-            yield Runner(migrator, chain, models.TABLES, console.Lines(to_stderr=self.as_json))
+            yield Runner(migrator, chain, models.TABLES, report, patience, stop)
         finally:
             migrator.database.close()
 
@@ -76,7 +95,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         help=f"Where to work: sqlite:///file.db or postgresql://user:password@host/name.  [default: {DEFAULT_URL}]",
     )
     @click.option("--schema", metavar="NAME", help="PostgreSQL schema of the tables.  [default: by the search path]")
-    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout; messages on stderr.")
+    @click.option("--json", "as_json", is_flag=True, help="JSON on stdout, nothing else there; messages on stderr.")
     @click.option("--verbose", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(function)
     def door(database_url: str, schema: str | None, as_json: bool, verbose: bool, **arguments: Any) -> None:
@@ -84,26 +103,68 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             function(Options(database_url, schema, as_json, verbose), **arguments)
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
-        except (Exception, KeyboardInterrupt) as error:
-            ours = _as_ours(error)
+        except Exception as error:
+            ours = error if isinstance(error, IndexerError) else _unexpected(error)
             if verbose:
                 click.echo(console.traceback_of(error), err=True)
             if as_json:
-                console.print_document(documents.of_failure(ours))
+                console.print_line(documents.of_failure(ours))
             raise Failure(ours) from error
 
     return cli.command()(door)
 
 
-def _as_ours(error: BaseException) -> IndexerError:
-    if isinstance(error, IndexerError):
-        return error
-    if isinstance(error, KeyboardInterrupt):
-        return Interrupted("Interrupted.", "The same command goes on where this one stopped; see python cli.py status")
+def _unexpected(error: Exception) -> IndexerError:
     return IndexerError(f"{type(error).__name__}: {error}", "Add --verbose to see where this happened.")
 
 
-to_revision = click.option("--to", metavar="REV", help="The revision to stop at: an id, its start, base or head.")
+class Jobs(click.ParamType["int | None"]):
+    """A number of builds, or auto."""
+
+    name = "jobs"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """None for auto."""
+        return None if value == "auto" else click.IntRange(min=1).convert(value, param, ctx)
+
+
+SECONDS = click.FloatRange(min=0)
+
+
+def patient(function: Callable[..., None]) -> Callable[..., None]:
+    """The options of a run that changes something, and a thread for it, so that signals are heard."""
+
+    @click.option("--to", metavar="REV", help="The revision to stop at: an id, its start, base or head.")
+    @click.option("--max-wait", type=SECONDS, metavar="SECONDS", help="Give up a try that waits longer for others.")
+    @click.option(
+        "--retries", type=click.IntRange(min=0), default=3, metavar="N", help="Tries after the first.  [default: 3]"
+    )
+    @click.option("--wait-lock", type=SECONDS, metavar="SECONDS", help="Wait for another run only while it gets on.")
+    @click.option("--no-wait", is_flag=True, help="Do not wait for another run at all: exit with 5.")
+    @click.option("--wait-db", type=SECONDS, default=0, metavar="SECONDS", help="Wait for a server that is starting.")
+    @click.option("--jobs", type=Jobs(), default="auto", metavar="N", help="Builds side by side.  [default: auto]")
+    @click.option("--offline", is_flag=True, help="Build plainly and fast, blocking writers: a maintenance window.")
+    @functools.wraps(function)
+    def run(
+        options: Options,
+        to: str | None,
+        max_wait: float | None,
+        retries: int,
+        wait_lock: float | None,
+        no_wait: bool,
+        wait_db: float,
+        jobs: int | None,
+        offline: bool,
+    ) -> None:
+        patience = Patience(max_wait, retries, 0 if no_wait else wait_lock, jobs, offline)
+
+        def work(stop: Stop) -> None:
+            with options.writer(patience, stop, wait_db) as runner:
+                function(options, runner, to)
+
+        interruptible(work)
+
+    return run
 
 
 @click.group(help=__doc__, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -113,26 +174,24 @@ def cli() -> None:
 
 
 @command
-@to_revision
-def up(options: Options, to: str | None) -> None:
+@patient
+def up(options: Options, runner: Runner, to: str | None) -> None:
     """Build what is pending: go forward to the last revision.
 
     An empty database is given its tables first. What stands already and is the same is kept, what a killed run
     left behind is rebuilt. Running it again is always safe.
     """
-    with options.runner() as runner:
-        console.show_outcome(runner.up(to), runner, options.as_json)
+    console.show_outcome(runner.up(to), runner, options.as_json)
 
 
 @command
-@to_revision
-def down(options: Options, to: str | None) -> None:
+@patient
+def down(options: Options, runner: Runner, to: str | None) -> None:
     """Drop what up built: go back one revision.
 
     Indexes that stood there before up stay. No row and no table is touched.
     """
-    with options.runner() as runner:
-        console.show_outcome(runner.down(to), runner, options.as_json)
+    console.show_outcome(runner.down(to), runner, options.as_json)
 
 
 @command
@@ -141,7 +200,7 @@ def status(options: Options) -> None:
 
     Exits with 3 when a revision is pending, and with 4 when an index of an applied one is missing or different.
     """
-    with options.runner(read_only=True) as runner:
+    with options.reader() as runner:
         found = runner.status()
     console.show_status(found, options.as_json)
     raise click.exceptions.Exit(found.exit_code)
@@ -149,14 +208,14 @@ def status(options: Options) -> None:
 
 @command
 @click.argument("direction", type=click.Choice(["up", "down"]), default="up")
-@to_revision
+@click.option("--to", metavar="REV", help="The revision to stop at: an id, its start, base or head.")
 @click.option("--sql", "as_sql", is_flag=True, help="Print a script for psql or sqlite3 instead.")
 def plan(options: Options, direction: str, to: str | None, as_sql: bool) -> None:
     """Show what up (or down) would do, statement by statement. Changes nothing.
 
     Exits as the run itself would: with 1 or 4 when it would refuse to start.
     """
-    with options.runner(read_only=True) as runner:
+    with options.reader() as runner:
         found = runner.plan(direction, to)
         if as_sql:
             found.check()
@@ -166,6 +225,29 @@ def plan(options: Options, direction: str, to: str | None, as_sql: bool) -> None
     if not options.as_json:
         found.check()
     raise click.exceptions.Exit(found.exit_code)
+
+
+@command
+@click.option("--timeout", type=SECONDS, default=60, metavar="SECONDS", help="How long to wait.  [default: 60]")
+def wait(options: Options, timeout: float) -> None:
+    """Wait until the database answers: for a server that starts, a name not yet known, a free connection.
+
+    What waiting cannot heal, such as a wrong password, fails at once, with 7.
+    """
+
+    def work(stop: Stop) -> str:
+        from indexer.connect import connect_patiently
+
+        report = console.reporter(options.as_json)
+        migrator = connect_patiently(options.database_url, options.schema, timeout, report, stop, read_only=True)
+        migrator.database.close()
+        return migrator.address
+
+    address = interruptible(work)
+    if options.as_json:
+        console.print_line({"database": address, "reachable": True})
+    else:
+        click.echo(f"{address} answers.")
 
 
 if __name__ == "__main__":

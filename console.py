@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import Iterable
@@ -14,13 +16,18 @@ import click
 from indexer import documents
 from indexer.events import (
     BaseCreated,
+    Blocker,
     Event,
     IndexFinished,
     Joined,
     LockWaited,
+    Progress,
+    Retrying,
     RevisionFinished,
     RevisionStarted,
+    ServerAwaited,
     StatementStarted,
+    Waiting,
 )
 from indexer.plan import Action
 
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
     from indexer.history import Record
     from indexer.plan import Step
     from indexer.runner import Outcome, Plan, Runner, Status
+    from indexer.spec import Index
 
 DONE = {
     Action.CREATE: "created",
@@ -39,23 +47,121 @@ DONE = {
     Action.JOIN: "built by another session",
 }
 COUNTED = {**DONE, Action.KEEP: "kept", Action.LEAVE: "left, because they stood there before up"}
-NARROWEST, WIDE = 110, 500
+NARROWEST, WIDE = 110, 500  # columns
+LOG_INTERVAL = 10.0  # seconds between two lines that say the same
 COLOURS = {"valid": "green", "missing": "yellow", "invalid": "red", "different": "red"}
 
 
 class Lines:
-    """A run told in plain lines: each statement before it is sent, and what came of it."""
+    """A run told in lines: each statement before it is sent, what came of it, and every ten seconds how far it is."""
 
-    def __init__(self, to_stderr: bool = False) -> None:
-        self.to_stderr = to_stderr
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, str], float] = {}
 
     def __call__(self, event: Event) -> None:
-        """Tell one event."""
-        click.echo(in_a_line(event), err=self.to_stderr)
+        """Tell one event, if it is not the same again too soon."""
+        if not self._is_repeated(event):
+            click.echo(in_a_line(event))
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def _is_repeated(self, event: Event) -> bool:
+        if not isinstance(event, Progress | Waiting):
+            return False
+        subject = (event.index.name, type(event).__name__ + ("".join(map(_name, _blockers(event)))))
+        silent_until = self._told.setdefault(subject, time.monotonic() + (LOG_INTERVAL if not _blockers(event) else 0))
+        if time.monotonic() < silent_until:
+            return True
+        self._told[subject] = time.monotonic() + LOG_INTERVAL
+        return False
+
+
+class JsonLines:
+    """A run told to a machine: one event a line."""
+
+    def __call__(self, event: Event) -> None:
+        """Print the event as one JSON object."""
+        print_line(documents.of_event(event))
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+class Bars:
+    """A run drawn on a terminal: a bar for each index being built, the finished ones above, a total below."""
+
+    def __init__(self) -> None:
+        from rich.console import Console, Group
+        from rich.live import Live
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description:<40}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[phase]}"),
+        )
+        self._bars, self._sum = Progress(*columns), Progress(*columns)
+        self._live = Live(Group(self._bars, self._sum), console=Console(highlight=False), transient=True)
+        self._tasks: dict[str, Any] = {}
+        self._total: Any = None
+
+    def __call__(self, event: Event) -> None:
+        """Draw one event."""
+        match event:
+            case RevisionStarted():
+                self._print(event)
+                self._live.start()
+                self._total = self._sum.add_task("  total", total=event.indexes, phase="")
+            case StatementStarted():
+                self._print(event, style="dim")
+                self._bars.update(self._task(event.index), phase="starting")
+            case Joined():
+                self._bars.update(self._task(event.index), phase=f"built by pid {event.worker}")
+            case Progress():
+                self._bars.update(self._task(event.index), completed=event.fraction, phase=event.phase + _rate(event))
+            case Waiting():
+                names = ", ".join(map(_name, event.blockers))
+                self._bars.update(self._task(event.index), phase=f"{event.phase}: {names}")
+            case IndexFinished():
+                self._forget(event.index)
+                self._print(event)
+                self._sum.advance(self._total)
+            case RevisionFinished():
+                self.close()
+                self._print(event)
+            case _:
+                self._print(event)
+
+    def close(self) -> None:
+        """Take the bars off the terminal."""
+        self._live.stop()
+
+    def _print(self, event: Event, style: str | None = None) -> None:
+        self._live.console.print(in_a_line(event), style=style, soft_wrap=True, markup=False)
+
+    def _task(self, index: Index) -> Any:
+        if index.name not in self._tasks:
+            self._tasks[index.name] = self._bars.add_task(f"  {index.name}", total=1.0, phase="")
+        return self._tasks[index.name]
+
+    def _forget(self, index: Index) -> None:
+        if index.name in self._tasks:
+            self._bars.remove_task(self._tasks.pop(index.name))
+
+
+def reporter(as_json: bool) -> Lines | Bars | JsonLines:
+    """Whoever tells about a run: to a machine, on a terminal, or into a log."""
+    if as_json:
+        return JsonLines()
+    return Bars() if sys.stdout.isatty() else Lines()
 
 
 def in_a_line(event: Event) -> str:
-    """An event in one line."""
+    """An event in one line, or a line for each blocker."""
     match event:
         case BaseCreated():
             tables = ", ".join(event.tables)
@@ -65,17 +171,54 @@ def in_a_line(event: Event) -> str:
         case RevisionFinished():
             verb = "applied" if event.direction == "up" else "reverted"
             return f"{event.revision}  {verb} in {duration(event.seconds)}"
+        case ServerAwaited():
+            return f"{event.reason} Trying again."
+        case LockWaited():
+            return f"Waiting for another run: {event.holder}"
+        case _:
+            return f"  {_of_index(event)}"
+
+
+def _of_index(event: Any) -> str:
+    """An event about one index in one line, or a line for each blocker."""
+    name = event.index.name
+    match event:
         case StatementStarted():
-            return f"  {event.statement}"
+            return str(event.statement)
         case IndexFinished() if event.action in (Action.KEEP, Action.LEAVE, Action.ABSENT):
-            return f"  {event.index.name} {DONE[event.action]}"
+            return f"{name} {DONE[event.action]}"
         case IndexFinished():
             size = f", {in_bytes(event.bytes)}" if event.bytes is not None else ""
-            return f"    {DONE[event.action]} in {duration(event.seconds)}{size}"
-        case Joined():
-            return f"  {event.index.name} is in the hands of pid {event.worker}: waiting for it to finish"
-        case LockWaited():
-            return f"  waiting for another run: {event.holder}"
+            return f"{name} {DONE[event.action]} in {duration(event.seconds)}{size}"
+        case Progress():
+            counted = "" if event.fraction is None else f" {event.fraction:.0%}{_remaining(event)}"
+            return f"{name}{counted}: {event.phase}, {duration(event.seconds)} so far{_rate(event)}"
+        case Waiting():
+            who = "".join(f"\n    {blocker}" for blocker in event.blockers)
+            return f"{name} {event.phase}, {duration(event.seconds)} so far:{who}"
+        case Retrying():
+            tries = f"try {event.attempt} of {event.retries + 1}"
+            return f"{name} {event.reason}: {tries} given up, next one in {duration(event.pause)}"
+        case _:
+            return f"{name} is in the hands of pid {event.worker}: waiting for it to finish"
+
+
+def _remaining(event: Progress) -> str:
+    if not event.fraction or event.seconds < 1:
+        return ""
+    return f", about {duration(event.seconds * (1 - event.fraction) / event.fraction)} to go"
+
+
+def _rate(event: Progress) -> str:
+    return "" if event.rate is None else f", {event.rate:,.0f} {event.unit}/s"
+
+
+def _blockers(event: Progress | Waiting) -> tuple[Blocker, ...]:
+    return event.blockers if isinstance(event, Waiting) else ()
+
+
+def _name(blocker: Blocker) -> str:
+    return f"pid {blocker.pid}" if blocker.pid else blocker.reason
 
 
 # For people ----------------------------------------------------------------------------------------------------------
@@ -84,7 +227,7 @@ def in_a_line(event: Event) -> str:
 def show_outcome(outcome: Outcome, runner: Runner, as_json: bool) -> None:
     """Say in one line what a run did, or that there was nothing to do."""
     if as_json:
-        print_document(documents.of_outcome(outcome, runner.migrator.address))
+        print_line(documents.of_outcome(outcome, runner.migrator.address))
     elif not outcome.changed:
         click.echo(_nothing_to_do(outcome.direction, outcome.end, runner))
     else:
@@ -222,3 +365,8 @@ def traceback_of(error: BaseException) -> str:
 def print_document(content: dict[str, Any]) -> None:
     """Print one JSON document on stdout."""
     click.echo(json.dumps(content, indent=2))
+
+
+def print_line(content: dict[str, Any]) -> None:
+    """Print one JSON object on one line of stdout, at once."""
+    click.echo(json.dumps(content))

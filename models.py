@@ -279,9 +279,7 @@ def campaigns_of(contact_id: int) -> ModelSelect[Campaign]:
     """The campaigns a contact is in, each once. Served by ix_campaign_membership_contact_id."""
     # Not a join with DISTINCT: PostgreSQL cannot compare values of type json.
     memberships = CampaignMembership.select(CampaignMembership.campaign)
-    return Campaign.select().where(
-        Campaign.id.in_(memberships.where(CampaignMembership.contact == contact_id))
-    )
+    return Campaign.select().where(Campaign.id.in_(memberships.where(CampaignMembership.contact == contact_id)))
 
 
 def has_opted_out(contact_id: int) -> bool:
@@ -316,9 +314,7 @@ def opted_out_among(contact_ids: Iterable[int]) -> set[int]:
     return set(opted_out.scalars())
 
 
-def conversation_history(
-    conversation_id: int, before: datetime | None = None, limit: int = 50
-) -> list[Activity]:
+def conversation_history(conversation_id: int, before: datetime | None = None, limit: int = 50) -> list[Activity]:
     """A page of a conversation, newest first; the next page is the one before=page[-1].created_at.
 
     A page has `limit` activities, or more if its last ones happened at the same moment: a moment is never cut

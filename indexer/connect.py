@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from indexer.errors import UsageError
+import time
+
+from indexer.errors import Unreachable, UsageError
+from indexer.events import Report, ServerAwaited
 from indexer.migrator import CatalogMigrator
+from indexer.stop import Stop
 
 POSTGRES = ("postgres", "postgresql", "postgresql+psycopg2")
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries to connect
 
 
 def connect(url: str, schema: str | None = None, read_only: bool = False) -> CatalogMigrator:
@@ -33,3 +38,27 @@ def connect(url: str, schema: str | None = None, read_only: bool = False) -> Cat
         f"{scheme!r} is not a database this tool knows." if separator else "The database URL has no scheme.",
         "Use sqlite:///file.db or postgresql://user:password@host:5432/name.",
     )
+
+
+def connect_patiently(
+    url: str, schema: str | None, seconds: float, report: Report, stop: Stop, read_only: bool = False
+) -> CatalogMigrator:
+    """Connect, and for so many seconds try again while the reason can heal; a wrong password fails at once.
+
+    Raises:
+        UsageError, Unreachable: as ``connect``.
+        Interrupted: somebody asked to stop.
+    """
+    deadline = time.monotonic() + seconds
+    pause, told = SHORTEST_PAUSE, ""
+    while True:
+        try:
+            return connect(url, schema, read_only)
+        except Unreachable as error:
+            if not error.can_heal or time.monotonic() + pause > deadline:
+                raise
+            if error.message != told:
+                report(ServerAwaited(error.message))
+                told = error.message
+        stop.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)

@@ -6,8 +6,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import Different, IndexerError, PreflightFailed
+from indexer.events import Waiting
 
 if TYPE_CHECKING:
+    from indexer.events import Event
     from indexer.history import Record
     from indexer.plan import Step
     from indexer.runner import Move, Outcome, Plan, Status
@@ -64,6 +66,17 @@ def of_outcome(outcome: Outcome, address: str) -> Document:
         "indexes": {step.index.name: step.action.value for step in outcome.steps},
         "seconds": round(outcome.seconds, 3),
     }
+
+
+def of_event(event: Event) -> Document:
+    """Something that happened in a run; an index is given by its name."""
+    content = {key: value for key, value in vars(event).items() if key != "index"}
+    about: Document = {"event": type(event).__name__}
+    if hasattr(event, "index"):
+        about["index"] = event.index.name
+    if isinstance(event, Waiting):
+        content["blockers"] = [asdict(blocker) for blocker in event.blockers]
+    return {**about, **content}
 
 
 def of_failure(error: IndexerError) -> Document:

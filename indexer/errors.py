@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from signal import Signals
 
 from indexer.spec import Difference
 
@@ -10,7 +11,7 @@ from indexer.spec import Difference
 class IndexerError(Exception):
     """A failure that ends the command: one sentence, the next step, and an exit code."""
 
-    exit_code = 1
+    exit_code: int = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -58,15 +59,33 @@ class Locked(IndexerError):
 
 
 class Unreachable(IndexerError):
-    """No connection: refused, unknown host or database, wrong password, not a SQLite file."""
+    """No connection: refused, unknown host or database, wrong password, not a SQLite file.
+
+    ``can_heal`` says whether waiting may help: the server is starting, or its name is not known yet.
+    """
 
     exit_code = 7
 
+    def __init__(self, message: str, hint: str, can_heal: bool = False) -> None:
+        super().__init__(message, hint)
+        self.can_heal = can_heal
+
+
+class Blocked(IndexerError):
+    """Gave up waiting for a session that blocks."""
+
+    exit_code = 6
+
 
 class Interrupted(IndexerError):
-    """Somebody pressed Ctrl-C."""
+    """A signal asked the run to end: 130 after SIGINT, 143 after SIGTERM."""
 
-    exit_code = 130
+    def __init__(self, number: Signals, standing: str = "") -> None:
+        super().__init__(
+            f"Interrupted by {number.name}{standing}.", "Run the same command again: it goes on from here."
+        )
+        self.number = number
+        self.exit_code = 128 + number
 
 
 def _side_by_side(name: str, parts: Sequence[Difference]) -> str:

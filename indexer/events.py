@@ -10,6 +10,30 @@ from indexer.spec import Index
 
 
 @dataclass(frozen=True)
+class Blocker:
+    """A session that a build has to wait for.
+
+    ``pid`` is None for a prepared transaction. ``transaction`` tells two transactions of one session apart,
+    ``seconds`` is its age, ``ending`` the statement that would end it.
+    """
+
+    pid: int | None
+    role: str
+    application: str
+    client: str
+    transaction: str
+    seconds: float
+    reason: str
+    query: str
+    ending: str
+
+    def __str__(self) -> str:
+        who = ", ".join(filter(None, (self.role, self.application, self.client)))
+        name = f"pid {self.pid} ({who})" if self.pid else self.role
+        return f"{name}, for {self.seconds:.0f} s: {self.reason}" + (f": {self.query}" if self.query else "")
+
+
+@dataclass(frozen=True)
 class BaseCreated:
     """An empty database was given its tables."""
 
@@ -20,11 +44,12 @@ class BaseCreated:
 
 @dataclass(frozen=True)
 class RevisionStarted:
-    """A revision is about to be applied (``up``) or reverted (``down``)."""
+    """A revision is about to be applied (``up``) or reverted (``down``); ``indexes`` counts what there is to do."""
 
     revision: str
     description: str
     direction: str
+    indexes: int
 
 
 @dataclass(frozen=True)
@@ -40,7 +65,44 @@ class RevisionFinished:
 class StatementStarted:
     """This statement is sent now."""
 
+    index: Index
     statement: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a build is. ``fraction`` is None where there is no number: in sorts.
+
+    ``rate`` is how many of ``unit`` a second the phase gets through, once two looks have shown that.
+    """
+
+    index: Index
+    phase: str
+    fraction: float | None
+    seconds: float
+    rate: float | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A build cannot go on before these sessions end."""
+
+    index: Index
+    phase: str
+    blockers: tuple[Blocker, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Retrying:
+    """A try was given up and cleaned away; the next one begins after a pause."""
+
+    index: Index
+    reason: str
+    attempt: int
+    retries: int
+    pause: float
 
 
 @dataclass(frozen=True)
@@ -63,12 +125,31 @@ class Joined:
 
 @dataclass(frozen=True)
 class LockWaited:
-    """Another run holds the run lock; said once, when the waiting begins."""
+    """Another run holds the run lock; said when the waiting begins and when the other run has moved on."""
 
     holder: str
 
 
-Event = BaseCreated | RevisionStarted | RevisionFinished | StatementStarted | IndexFinished | Joined | LockWaited
+@dataclass(frozen=True)
+class ServerAwaited:
+    """The database does not answer yet, for a reason that can heal."""
+
+    reason: str
+
+
+Event = (
+    BaseCreated
+    | RevisionStarted
+    | RevisionFinished
+    | StatementStarted
+    | Progress
+    | Waiting
+    | Retrying
+    | IndexFinished
+    | Joined
+    | LockWaited
+    | ServerAwaited
+)
 Report = Callable[[Event], None]
 
 

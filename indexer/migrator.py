@@ -4,59 +4,84 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
+from itertools import groupby
 from typing import Any
 
 from peewee import SQL, EnclosedNodeList, Entity, NodeList
-from playhouse.migrate import SchemaMigrator, operation
+from playhouse.migrate import Operation, SchemaMigrator
 
 from indexer.catalog import ORDINARY, Catalog, Found
 from indexer.errors import StatementFailed
-from indexer.events import IndexFinished, Joined, Report, StatementStarted, silent
+from indexer.events import Blocker, IndexFinished, Report, StatementStarted, silent
+from indexer.patience import Patience
 from indexer.plan import Action, Step, decide, decide_drop
 from indexer.spec import PLAIN, Column, Definition, Index, Variant
+from indexer.stop import Stop
 
 Decide = Callable[[Index, Found | None], Step]
+Work = Generator[Any, None, None]
+
+
+class IndexOperation(Operation):
+    """A playhouse operation on one index: lazy when made; carried out, it looks, decides, acts and looks again."""
+
+    def __init__(self, migrator: CatalogMigrator, decide: Decide, index: Index) -> None:
+        super().__init__(migrator, decide, index)
+        self.decide = decide
+        self.index = index
+
+    def run(self) -> None:
+        """Carry out this operation alone."""
+        self.migrator.carry_out([self])
 
 
 class CatalogMigrator(SchemaMigrator):
     """A playhouse migrator whose ``add_index`` and ``drop_index`` take an :class:`~indexer.spec.Index`.
 
-    Both stay playhouse operations, lazy when made: while a revision is only being read, ``add_index`` notes the
-    index down, and when it is carried out, it looks, decides, acts and looks again.
-
     Attributes:
         catalog: where every decision comes from.
         report: called with each event of a run.
+        patience: how long to wait, how often to try.
+        stop: asks the run to end.
         existed_before: names of indexes that ``drop_index`` leaves, because they stood there before ``up``.
     """
 
     catalog: Catalog
-    join_poll = 0.2  # seconds between two looks at another session's build
+    patience = Patience()
 
     def __init__(self, database: Any, schema: str | None = None) -> None:
         super().__init__(database, schema)
         self.report: Report = silent
+        self.stop = Stop()
         self.existed_before: Collection[str] = ()
         self._declared: list[Index] | None = None
 
     # What a revision file calls ------------------------------------------------------------------------------------
 
-    @operation
-    def add_index(self, index: Index) -> None:
+    def add_index(self, index: Index) -> IndexOperation:
         """Make this index stand: build it, rebuild it, keep it, or wait for the session that is building it."""
-        self._note_or(self.step_up, index)
+        return IndexOperation(self, self.step_up, index)
 
-    @operation
-    def drop_index(self, index: Index) -> None:
+    def drop_index(self, index: Index) -> IndexOperation:
         """Take this index off, unless it stood there before ``up``."""
-        self._note_or(self.step_down, index)
+        return IndexOperation(self, self.step_down, index)
 
-    def _note_or(self, decide: Decide, index: Index) -> None:
+    def migrate(self, *operations: Operation) -> None:
+        """Carry out operations in order; neighbouring ones on indexes may go side by side."""
+        for on_indexes, group in groupby(operations, lambda operation: isinstance(operation, IndexOperation)):
+            if on_indexes:
+                self.carry_out(list(group))
+            else:
+                for operation in group:
+                    operation.run()
+
+    def carry_out(self, operations: Sequence[IndexOperation]) -> None:
+        """Carry out operations on indexes, or note them down while a revision is only being read."""
         if self._declared is not None:
-            self._declared.append(index)
+            self._declared += [operation.index for operation in operations]
         else:
-            self._carry_out(decide, index)
+            self._schedule(operations)
 
     # Reading a revision --------------------------------------------------------------------------------------------
 
@@ -100,30 +125,34 @@ class CatalogMigrator(SchemaMigrator):
 
     # Carrying out --------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, decide: Decide, index: Index) -> None:
+    def _schedule(self, operations: Sequence[IndexOperation]) -> None:
+        for operation in operations:
+            for _ in self._work(operation):
+                pass
+
+    def _work(self, operation: IndexOperation) -> Work:
+        """One operation from the first look to the last; yields whenever it has to wait."""
         started = time.monotonic()
-        step = decide(index, self._look(index))
-        while step.action is Action.JOIN:
-            step = self._join(decide, step)
-        for statement in step.statements:
-            self.report(StatementStarted(statement))
-            self.execute_ddl(statement)
-        after = self._look(index) if step.changes else step.found
+        step = yield from self._act(operation)
+        after = self._look(operation.index) if step.changes else step.found
         self._confirm(step, after)
         seconds = time.monotonic() - started
-        self.report(IndexFinished(index, step.action, seconds, after.bytes if after else None))
+        self.report(IndexFinished(operation.index, step.action, seconds, after.bytes if after else None))
+
+    def _act(self, operation: IndexOperation) -> Generator[Any, None, Step]:
+        """Decide and execute; returns the step that was taken in the end."""
+        step = self._decide(operation)
+        for statement in step.statements:
+            self.report(StatementStarted(operation.index, statement))
+            self.execute_ddl(operation.index, statement)
+        return step
+        yield  # waits for nothing: a generator, because the online migrator's does
+
+    def _decide(self, operation: IndexOperation) -> Step:
+        return operation.decide(operation.index, self._look(operation.index))
 
     def _look(self, index: Index) -> Found | None:
         return self.catalog.find([index.name]).get(index.name)
-
-    def _join(self, decide: Decide, step: Step) -> Step:
-        assert step.found
-        assert step.found.worker
-        self.report(Joined(step.index, step.found.worker))
-        while step.action is Action.JOIN:
-            time.sleep(self.join_poll)
-            step = decide(step.index, self._look(step.index))
-        return step
 
     def _confirm(self, step: Step, after: Found | None) -> None:
         if step.action is Action.REFUSE:
@@ -155,8 +184,8 @@ class CatalogMigrator(SchemaMigrator):
         """The statement that drops the index."""
 
     @abstractmethod
-    def execute_ddl(self, statement: str) -> None:
-        """Send one statement; raises StatementFailed with the server's own words."""
+    def execute_ddl(self, index: Index, statement: str) -> None:
+        """Execute one statement about an index; raises StatementFailed with the database's own words."""
 
     @abstractmethod
     def script(self, statements: Sequence[str]) -> str:
@@ -166,6 +195,13 @@ class CatalogMigrator(SchemaMigrator):
     @abstractmethod
     def address(self) -> str:
         """The database's URL for people, without a password."""
+
+    def expected_blockers(self, steps: Sequence[Step]) -> tuple[Blocker, ...]:
+        """The sessions that these steps would have to wait for if they began now."""
+        return ()
+
+    def name_run(self, name: str) -> None:
+        """Tell the server what our sessions are about to do."""
 
     def settle(self, tables: Sequence[str]) -> None:
         """Find the schema in which these tables are looked for, once, before anything else is asked."""

@@ -23,6 +23,7 @@ class Action(str, Enum):
     REFUSE = "refuse"
 
 
+CREATIONS = frozenset({Action.CREATE, Action.REBUILD})
 CHANGES = frozenset({Action.CREATE, Action.REBUILD, Action.DROP, Action.JOIN})
 
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from peewee import Model
+from peewee import DatabaseError, Model
 
 from indexer.catalog import Table
 from indexer.chain import Chain, Revision
-from indexer.errors import Different, PreflightFailed, StatementFailed
+from indexer.errors import Different, Interrupted, PreflightFailed, StatementFailed
 from indexer.events import BaseCreated, Report, RevisionFinished, RevisionStarted, silent
 from indexer.history import APPLIED, REVERTING, History, Record, begun, completed
 from indexer.migrator import CatalogMigrator
+from indexer.patience import Patience
 from indexer.plan import Action, Step
 from indexer.spec import Index
+from indexer.stop import Stop
 
 BASE_DESCRIPTION = "base schema"
 PENDING = 3  # exit code
+PATIENT = Patience()
 
 
 @dataclass(frozen=True)
@@ -137,15 +141,25 @@ class Runner:
         chain: the revisions there are.
         models: the tables of the base schema, for an empty database.
         report: called with each event of a run.
+        patience: how long to wait, how often to try.
+        stop: asks the run to end.
     """
 
     def __init__(
-        self, migrator: CatalogMigrator, chain: Chain, models: Sequence[type[Model]] = (), report: Report = silent
+        self,
+        migrator: CatalogMigrator,
+        chain: Chain,
+        models: Sequence[type[Model]] = (),
+        report: Report = silent,
+        patience: Patience = PATIENT,
+        stop: Stop | None = None,
     ) -> None:
         self.migrator = migrator
         self.chain = chain
         self.models = models
         self.report = migrator.report = report
+        migrator.patience = patience
+        migrator.stop = self.stop = stop or migrator.stop
         self.history = History(migrator)
         self.indexes: dict[str, tuple[Index, ...]] = {
             revision.id: migrator.indexes_of(revision.upgrade) for revision in chain
@@ -247,14 +261,31 @@ class Runner:
         if plan.is_empty:
             end = plan.start or plan.end
             return Outcome(direction, end, end, (), (), seconds())
-        with self.migrator.migration_context():
-            plan = self.plan(direction, to)  # again, now that nobody else is at it
-            plan.check()
-            if plan.base_tables:
-                self._create_base(plan.base_tables)
-            for move in plan.moves:
-                self._apply(move) if direction == "up" else self._revert(move)
+        self.migrator.name_run(f"{direction} {plan.moves[0].revision.id if plan.moves else plan.end}")
+        try:
+            with self.migrator.migration_context():
+                plan = self.plan(direction, to)  # again, now that nobody else is at it
+                self._carry_out(plan)
+        except Interrupted as interruption:
+            raise Interrupted(interruption.number, self._standing()) from None
         return Outcome(direction, plan.start, plan.end, plan.steps, plan.base_tables, seconds())
+
+    def _carry_out(self, plan: Plan) -> None:
+        plan.check()
+        if plan.base_tables:
+            self._create_base(plan.base_tables)
+        for move in plan.moves:
+            self._apply(move) if plan.direction == "up" else self._revert(move)
+
+    def _standing(self) -> str:
+        """What an interrupted run leaves, for people; silent when the database cannot be asked any more."""
+        with suppress(DatabaseError):
+            steps = [step for indexes in self.indexes.values() for step in self.migrator.steps_up(indexes)]
+            valid = sum(step.action is Action.KEEP for step in steps)
+            broken = [step.index.name for step in steps if step.action is Action.REBUILD]
+            left = f", {', '.join(broken)} is unfinished and will be rebuilt" if broken else ", none is unfinished"
+            return f": {valid} of {len(steps)} indexes stand{left}"
+        return ""
 
     def _create_base(self, tables: tuple[str, ...]) -> None:
         seconds = _stopwatch()
@@ -265,7 +296,7 @@ class Runner:
 
     def _apply(self, move: Move) -> None:
         revision = move.revision
-        self.report(RevisionStarted(revision.id, revision.description, "up"))
+        self.report(RevisionStarted(revision.id, revision.description, "up", len(move.steps)))
         seconds = _stopwatch()
         record = self._begun(move)
         self.history.write(record)
@@ -277,7 +308,7 @@ class Runner:
     def _revert(self, move: Move) -> None:
         revision, record = move.revision, move.record
         assert record
-        self.report(RevisionStarted(revision.id, revision.description, "down"))
+        self.report(RevisionStarted(revision.id, revision.description, "down", len(move.steps)))
         seconds = _stopwatch()
         self.history.write(replace(record, state=REVERTING))
         self.migrator.existed_before = record.existed_before

@@ -245,12 +245,12 @@ def load(connection: Any, activities: int = 200_000) -> None:
 
 
 def fingerprint(connection: Any) -> dict[str, tuple[int, str]]:
-    """The number of rows in each table, and a checksum over every value in them."""
+    """The number of rows in each table, and a checksum over every value in them. Ends the transaction."""
     query = _dialect(connection).fingerprint
     cursor = connection.cursor()
-    return {
-        table: _one(cursor, query.format(table)) if query else _hash_rows(cursor, table) for table in TABLES
-    }
+    found = {table: _one(cursor, query.format(table)) if query else _hash_rows(cursor, table) for table in TABLES}
+    connection.commit()  # psycopg2 began a transaction, whose locks would hold up a DROP INDEX CONCURRENTLY
+    return found
 
 
 def _dialect(connection: Any) -> Dialect:
@@ -307,9 +307,7 @@ def _rows(dialect: Dialect, activities: int) -> list[str]:
     delivery = json('{"object": {"id": "AC#", "status": "received"}}', "100000000 + n")
 
     activity_type = _pick("n", *["message"] * 7, "call", "call", "voicemail", *["message"] * 9, "email")
-    outcomes = (
-        ["sent"] * 11 + ["pending"] * 3 + ["replied_positive", "replied_negative", "suppressed", "failed"]
-    )
+    outcomes = ["sent"] * 11 + ["pending"] * 3 + ["replied_positive", "replied_negative", "suppressed", "failed"]
     membership_status = _pick("n / 5", *outcomes)
     other_flag = _pick("n", "recently_texted", "office_number", "recently_texted", "do_not_contact")
     event_type = _pick("n / 2", "message.received", "message.delivered", "call.completed", "message.received")

@@ -211,9 +211,7 @@ def test_no_json_is_null_and_not_the_json_value_null(db):
 
 
 def test_dates_times_and_amounts_give_back_what_was_written(db):
-    written = contact(
-        credit_limit=Decimal("1250.50"), customer_since=date(2020, 2, 29), last_payment_date=NOON
-    )
+    written = contact(credit_limit=Decimal("1250.50"), customer_since=date(2020, 2, 29), last_payment_date=NOON)
     read = Contact.get_by_id(written.id)
     assert read.credit_limit == Decimal("1250.50")
     assert read.customer_since == date(2020, 2, 29)
@@ -343,9 +341,7 @@ def test_an_opt_out_holds_after_it_expired(db):
 def test_fifty_thousand_contacts_are_checked_in_one_query(db):
     Contact.insert_many([{"first_name": "A", "last_name": str(n)} for n in range(300)]).execute()
     out = set(ids(Contact.select())[::7])
-    flags = [
-        (contact_id, flag_type) for contact_id in out for flag_type in ("opted_out", "office_number") * 2
-    ]
+    flags = [(contact_id, flag_type) for contact_id in out for flag_type in ("opted_out", "office_number") * 2]
     ContactFlag.insert_many(flags, [ContactFlag.contact, ContactFlag.flag_type]).execute()
 
     with recorded(db) as queries:
@@ -384,8 +380,7 @@ def test_activities_are_found_by_type(db):
 def test_history_is_newest_first_and_starts_before_a_moment(db):
     talk = conversation()
     oldest, newest, middle = (
-        Activity.create(conversation=talk, created_at=NOON + timedelta(minutes=minute))
-        for minute in (0, 2, 1)
+        Activity.create(conversation=talk, created_at=NOON + timedelta(minutes=minute)) for minute in (0, 2, 1)
     )
     Activity.create(conversation=conversation(), created_at=NOON)
 

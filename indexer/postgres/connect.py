@@ -12,33 +12,37 @@ from psycopg2.extensions import parse_dsn
 
 from indexer.errors import Unreachable, UsageError
 from indexer.postgres.migrator import OnlineMigrator
-from indexer.postgres.session import OnlineDatabase
+from indexer.postgres.session import UNNAMED, OnlineDatabase
 
 # What a URL leaves out. Keepalives: a lost client must not hold the run lock for the kernel's two hours.
 DEFAULTS = {
     "connect_timeout": "10",
-    "application_name": "indexer",
+    "application_name": UNNAMED,
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
 }
 
-NEXT_STEP = (
-    ("password authentication failed", "Check the user and the password in the database URL."),
-    ("no password supplied", "Put the password into the database URL or into PGPASSWORD."),
-    ("authentication failed", "Check the user in the database URL, and the server's pg_hba.conf."),
-    ("pg_hba.conf", "The server's pg_hba.conf does not let this host and user in."),
-    ('database "', "Create the database, or correct the name at the end of the database URL."),
-    ('role "', "Create the role, or correct the user in the database URL."),
-    ("onnection refused", "Is the server running, and are host and port right?"),
-    ("could not translate host name", "Check the host in the database URL."),
-    ("No such file or directory", "Is the server running, and is the socket's directory right?"),
-    ("timeout", "Is the server running, and does the network let us through?"),
-    ("too many c", "Wait for connections to become free, or raise max_connections."),
-    ("starting up", "Wait a moment and run the same command again."),
-    ("SSL", "Check sslmode in the database URL."),
-    ("unsupported startup parameter", "Connect to the server directly, not through a pooler."),
+# What libpq says, what to do about it, and whether waiting may help.
+REASONS = (
+    ("password authentication failed", "Check the user and the password in the database URL.", False),
+    ("no password supplied", "Put the password into the database URL or into PGPASSWORD.", False),
+    ("authentication failed", "Check the user in the database URL, and the server's pg_hba.conf.", False),
+    ("pg_hba.conf", "The server's pg_hba.conf does not let this host and user in.", False),
+    ('database "', "Create the database, or correct the name at the end of the database URL.", False),
+    ('role "', "Create the role, or correct the user in the database URL.", False),
+    ("onnection refused", "Is the server running, and are host and port right?", True),
+    ("could not translate host name", "Check the host in the database URL.", True),
+    ("No such file or directory", "Is the server running, and is the socket's directory right?", True),
+    ("timeout", "Is the server running, and does the network let us through?", True),
+    ("too many c", "Wait for connections to become free, or raise max_connections.", True),
+    ("remaining connection slots", "Wait for connections to become free, or raise max_connections.", True),
+    ("the database system is", "Wait a moment and run the same command again.", True),
+    ("server closed the connection", "Wait a moment and run the same command again.", True),
+    ("SSL", "Check sslmode in the database URL.", False),
+    ("unsupported startup parameter", "Connect to the server directly, not through a pooler.", False),
 )
+UNKNOWN = ("", "Check the database URL.", False)
 
 
 def open_postgres(url: str, schema: str | None, read_only: bool) -> OnlineMigrator:
@@ -54,7 +58,8 @@ def open_postgres(url: str, schema: str | None, read_only: bool) -> OnlineMigrat
         database.connect()
     except DatabaseError as error:
         reason = _without_secrets(_one_sentence(str(error)), parameters)
-        raise Unreachable(f"Cannot connect to {address}: {reason}.", _next_step(reason)) from error
+        _, hint, can_heal = next((known for known in REASONS if known[0] in reason), UNKNOWN)
+        raise Unreachable(f"Cannot connect to {address}: {reason}.", hint, can_heal) from error
     return OnlineMigrator(database, address, schema)
 
 
@@ -108,10 +113,6 @@ def _one_sentence(text: str) -> str:
     lines = [line for line in text.strip().splitlines() if line.strip() and not line.startswith("\t")]
     reasons = [re.sub(r"^(connection to server .*? failed: )?((FATAL|ERROR):\s+)?", "", line) for line in lines]
     return "; ".join(dict.fromkeys(reasons)).rstrip(".")
-
-
-def _next_step(reason: str) -> str:
-    return next((hint for words, hint in NEXT_STEP if words in reason), "Check the database URL.")
 
 
 def _without_secrets(text: str, parameters: dict[str, str]) -> str:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from indexer.errors import StatementFailed
+from peewee import DatabaseError
+
+from indexer.errors import Locked, StatementFailed
 from indexer.events import LockWaited, Report
+from indexer.patience import Patience
 from indexer.postgres.catalog import PostgresCatalog
+from indexer.stop import Stop
 
 FAMILY = 0x5343_5256  # the upper half of the key, the same for every run of this tool; the lower half is the schema
 
@@ -30,7 +34,7 @@ HOLDER = """
            l.pid = pg_catalog.pg_backend_pid() AS is_ours,
            a.usename AS role,
            a.application_name AS application,
-           COALESCE(a.client_addr::text, 'local') AS client,
+           COALESCE(host(a.client_addr), 'local') AS client,
            a.backend_start AS since
       FROM pg_catalog.pg_locks AS l
       JOIN pg_catalog.pg_namespace AS n ON n.oid = l.objid AND n.nspname = %(schema)s
@@ -42,6 +46,27 @@ HOLDER = """
        AND l.granted
 """
 
+BUILDING = """
+    SELECT i.relname AS index,
+           p.phase,
+           p.blocks_done,
+           p.blocks_total,
+           p.tuples_done
+      FROM pg_catalog.pg_stat_progress_create_index AS p
+      JOIN pg_catalog.pg_class AS t ON t.oid = p.relid
+      JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace AND n.nspname = %(schema)s
+      LEFT JOIN pg_catalog.pg_class AS i ON i.oid = p.index_relid
+     ORDER BY p.pid
+"""
+
+STANDING = """
+    SELECT count(*) AS indexes
+      FROM pg_catalog.pg_index AS i
+      JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = %(schema)s
+     WHERE i.indisvalid
+"""
+
 
 class RunLock:
     """A session-level advisory lock, polled and never waited for inside the server.
@@ -51,32 +76,56 @@ class RunLock:
     """
 
     poll = 0.5  # seconds, give or take half
+    retell = 10.0  # seconds
 
     def __init__(self, catalog: PostgresCatalog) -> None:
         self.catalog = catalog
 
     @contextmanager
-    def held(self, report: Report) -> Iterator[None]:
-        """Hold the lock; waits for another run to end, and says once that it does."""
-        told = False
-        while not self._try():
-            if not told:
-                report(LockWaited(self.holder()))
-                told = True
-            time.sleep(self.poll * random.uniform(0.5, 1.5))
+    def held(self, report: Report, patience: Patience, stop: Stop) -> Iterator[None]:
+        """Hold the lock; follows the run that has it until that ends.
+
+        Raises:
+            Locked: it is taken, and waiting was refused, or the other run made no progress for too long.
+        """
+        if not self._try():
+            self._follow(report, patience, stop)
         try:
             yield
         finally:
-            self.catalog.rows(UNLOCK, family=FAMILY)
+            with suppress(DatabaseError):  # a session that is gone has given the lock back
+                self.catalog.rows(UNLOCK, family=FAMILY)
+
+    def _follow(self, report: Report, patience: Patience, stop: Stop) -> None:
+        seen, moved, told = self._progress(), time.monotonic(), 0.0
+        while not self._try():
+            now = time.monotonic()
+            progress = self._progress()
+            if progress != seen:
+                seen, moved = progress, now
+            if not told or now - told >= self.retell:
+                report(LockWaited(self.holder()))
+                told = now
+            if patience.wait_lock is not None and now - moved >= patience.wait_lock:
+                raise Locked(
+                    f"Another run holds the lock: {self.holder()}.",
+                    "Wait for it to end, or see what it does: python cli.py status",
+                )
+            stop.sleep(self.poll * random.uniform(0.5, 1.5))
 
     def _try(self) -> bool:
         return bool(self.catalog.rows(TRY, family=FAMILY)[0]["taken"])
 
+    def _progress(self) -> object:
+        """Something that is different as soon as the holder has got further."""
+        return self.catalog.rows(BUILDING), self.catalog.rows(STANDING)
+
     def holder(self) -> str:
-        """Who holds the lock, for people."""
+        """Who holds the lock, since when, and how far that run is, for people."""
+        builds = ", ".join(_build(row) for row in self.catalog.rows(BUILDING))
         for row in self.catalog.rows(HOLDER, family=FAMILY):
             who = ", ".join(filter(None, (row["role"], row["application"], row["client"])))
-            return f"pid {row['pid']} ({who}), since {row['since']:%H:%M:%S}"
+            return f"pid {row['pid']} ({who}), since {row['since']:%H:%M:%S}" + (f"; {builds}" if builds else "")
         return "a run that has just ended"
 
     def confirm(self) -> None:
@@ -90,3 +139,9 @@ class RunLock:
                 "The run lock is not held by this session any more.",
                 "Connect to the server directly, not through a transaction pooler, and run the same command again.",
             )
+
+
+def _build(row: dict[str, object]) -> str:
+    blocks, total = int(str(row["blocks_done"] or 0)), int(str(row["blocks_total"] or 0))
+    counted = f" {min(blocks / total, 1):.0%}" if total else ""
+    return f"{row['index'] or 'an index'}: {row['phase']}{counted}"

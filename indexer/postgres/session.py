@@ -1,37 +1,141 @@
-"""Our own sessions on the server: what is set on them, so that nobody's defaults decide over a build."""
+"""Our own sessions on the server: the one that looks, and those that build.
+
+What is set on them is set explicitly, so that nobody's defaults decide over a build, and reset when they end.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+import psycopg2
 from peewee import PostgresqlDatabase
+from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE
 
 # A statement_timeout on the role cancels a long build, a lock_timeout kills a concurrent one in its waits and leaves
-# an invalid index; the set of names is filtered by what the server knows (transaction_timeout came with 17).
-SETTINGS = {
+# an invalid index. The set of names is filtered by what the server knows: transaction_timeout came with 17.
+UNHURRIED = {
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
     "transaction_timeout": "0",
-    "default_tablespace": "",
+    "default_transaction_read_only": "off",
 }
+LOOKING = {**UNHURRIED, "lock_timeout": "5s"}  # its own writes are a row of the meta table; nobody locks that for long
+READING = {**LOOKING, "default_transaction_read_only": "on"}
+
+UNNAMED = "indexer"
 
 APPLY = """
     SELECT pg_catalog.set_config(s.name, wanted.setting, false)
       FROM pg_catalog.pg_settings AS s
-      JOIN unnest(%(names)s, %(settings)s) AS wanted (name, setting) ON wanted.name = s.name
+      JOIN unnest(%(names)s::text[], %(settings)s::text[]) AS wanted (name, setting) ON wanted.name = s.name
 """
 
 
 class OnlineDatabase(PostgresqlDatabase):
-    """A peewee database each of whose sessions starts with our settings."""
+    """A peewee database whose session looks, records, and holds the run lock.
+
+    Attributes:
+        pooled: the server process is not the one that greeted us, so a pooler stands between. Nothing is set on a
+            session that may not be ours.
+    """
+
+    pooled = False
 
     def __init__(self, database: str, read_only: bool = False, **parameters: Any) -> None:
-        self._settings = {**SETTINGS, **({"default_transaction_read_only": "on"} if read_only else {})}
+        self._settings = READING if read_only else LOOKING
         super().__init__(database, **parameters)
 
     def _initialize_connection(self, conn: Any) -> None:
         with conn.cursor() as cursor:
-            names = list(self._settings)
-            cursor.execute(APPLY, {"names": names, "settings": [self._settings[name] for name in names]})
+            cursor.execute("SELECT pg_catalog.pg_backend_pid()")
+            self.pooled = cursor.fetchone()[0] != conn.info.backend_pid
+            if not self.pooled:
+                cursor.execute(APPLY, _pairs(self._settings))
+
+    def settle(self) -> None:
+        """Apply our settings to a session behind a pooler that has proved to be ours alone."""
+        self.execute_sql(APPLY, _pairs(self._settings))
+        self.pooled = False
+
+    def name_sessions(self, name: str) -> None:
+        """Show this name in pg_stat_activity, for this session and those that build, unless the URL gives one."""
+        if self.connect_params["application_name"] == UNNAMED and not self.pooled:
+            self.connect_params["application_name"] = name
+            self.execute_sql("SELECT pg_catalog.set_config('application_name', %s, false)", (name,))
+
+    def _close(self, conn: Any) -> None:
+        if not self.pooled:
+            with contextlib.suppress(psycopg2.Error), conn.cursor() as cursor:
+                cursor.execute("RESET ALL")
+        conn.close()
+
+
+class Builder:
+    """A session that sends one statement at a time and does not block while the server works on it."""
+
+    def __init__(self, database: PostgresqlDatabase) -> None:
+        name = {"dbname": database.database} if database.database else {}
+        self._connection = psycopg2.connect(**name, **database.connect_params, async_=True)
+        self._cursor: Any = None
+        self.pid = 0
+
+    def fileno(self) -> int:
+        """The socket, for select."""
+        return int(self._connection.fileno())
+
+    def connect(self) -> None:
+        """Finish connecting; blocks."""
+        self._wait()
+        self._cursor = self._connection.cursor()
+        (self.pid,) = self.execute("SELECT pg_catalog.pg_backend_pid()")
+
+    def configure(self, settings: dict[str, str]) -> None:
+        """Set these on the session, as far as the server knows them; blocks for a moment."""
+        self.execute(APPLY, _pairs({**UNHURRIED, **settings}))
+
+    def execute(self, statement: str, parameters: dict[str, Any] | None = None) -> Any:
+        """Execute a short statement and return its first row, if it has rows; blocks."""
+        self._cursor.execute(statement, parameters)
+        self._wait()
+        return self._cursor.fetchone() if self._cursor.description else None
+
+    def send(self, statement: str) -> None:
+        """Send one statement; ``poll`` tells when it is done."""
+        self._cursor.execute(statement)
+
+    def poll(self) -> bool:
+        """Is the statement done? Raises psycopg2.Error when it failed."""
+        return bool(self._connection.poll() == POLL_OK)
+
+    def cancel(self) -> None:
+        """Ask the server to end the statement; it then fails with query_canceled."""
+        with contextlib.suppress(psycopg2.Error):
+            self._connection.cancel()
+
+    def close(self) -> None:
+        """End the session."""
+        with contextlib.suppress(psycopg2.Error):
+            self._connection.close()
+
+    @property
+    def is_busy(self) -> bool:
+        """Is a statement still running?"""
+        return bool(self._connection.isexecuting())
+
+    @property
+    def closed(self) -> bool:
+        """Did the server or the network end the session?"""
+        return bool(self._connection.closed)
+
+    def _wait(self) -> None:
+        from select import select
+
+        while (state := self._connection.poll()) != POLL_OK:
+            select([self] if state == POLL_READ else [], [self] if state == POLL_WRITE else [], [])
+
+
+def _pairs(settings: dict[str, str]) -> dict[str, list[str]]:
+    return {"names": list(settings), "settings": list(settings.values())}

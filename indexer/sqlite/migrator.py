@@ -10,17 +10,19 @@ from peewee import DatabaseError, OperationalError, SqliteDatabase
 from playhouse.migrate import SqliteMigrator
 
 from indexer.catalog import Found
-from indexer.errors import StatementFailed
-from indexer.events import LockWaited
+from indexer.errors import Locked, StatementFailed
+from indexer.events import LockWaited, Progress
 from indexer.migrator import CatalogMigrator
 from indexer.spec import Definition, Index
 from indexer.sqlite.catalog import SqliteCatalog
 
+LOCK_POLL = 0.1  # seconds between two tries for the write lock
+STEPS_BETWEEN = 500_000  # virtual machine steps between two reports
+STEPS_PER_ROW = {1: 9, 2: 10, 3: 11}
+
 
 class PlainMigrator(CatalogMigrator, SqliteMigrator):
     """Builds every index as a whole B-tree, all of a run inside one BEGIN IMMEDIATE."""
-
-    lock_poll = 0.1  # seconds between two tries for the write lock
 
     def __init__(self, database: SqliteDatabase, address: str) -> None:
         super().__init__(database)
@@ -36,13 +38,24 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
     def migration_context(self, atomic: bool = True) -> Iterator[None]:
         """One run: take the write lock, and commit all of it or nothing."""
         with ExitStack() as transaction:
-            told = False
-            while not self._begin(transaction):
-                if not told:
-                    self.report(LockWaited("another process writes to the file"))
-                    told = True
-                time.sleep(self.lock_poll)
+            self._wait_for_lock(transaction)
+            connection = self.database.connection()
+            self.stop.on_ask(connection.interrupt)
             yield
+
+    def _wait_for_lock(self, transaction: ExitStack) -> None:
+        started = time.monotonic()
+        told = False
+        while not self._begin(transaction):
+            waited, limit = time.monotonic() - started, self.patience.wait_lock
+            if limit is not None and waited >= limit:
+                raise Locked(
+                    f"Another process writes to {self.address}.", "Wait for it to end, then run the same command again."
+                )
+            if not told:
+                self.report(LockWaited("another process writes to the file"))
+                told = True
+            self.stop.sleep(LOCK_POLL)
 
     def _begin(self, transaction: ExitStack) -> bool:
         try:
@@ -70,14 +83,38 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         """DROP INDEX."""
         return self.drop_index_statement(index)
 
-    def execute_ddl(self, statement: str) -> None:
-        """Send one statement inside the run's transaction."""
+    def execute_ddl(self, index: Index, statement: str) -> None:
+        """Execute one statement inside the run's transaction, telling how far it is."""
+        self.stop.check()
         try:
-            self.database.execute_sql(statement)
+            with self._progress(index):
+                self.database.execute_sql(statement)
         except DatabaseError as error:
+            self.stop.check()
             raise StatementFailed(
                 f"SQLite refused {statement}: {error}.", "All of this run was rolled back; nothing was changed."
             ) from error
+
+    @contextmanager
+    def _progress(self, index: Index) -> Iterator[None]:
+        """Report how far a statement is, from the steps that SQLite's virtual machine has taken."""
+        table = self.catalog.tables([index.table])[index.table]
+        steps = (table.rows or 0) * STEPS_PER_ROW[len(index.key)]
+        started, taken = time.monotonic(), 0
+
+        def count() -> int:
+            nonlocal taken
+            taken += STEPS_BETWEEN
+            done = min(taken / steps, 1.0) if steps else None
+            self.report(Progress(index, "building index", done, time.monotonic() - started))
+            return 0
+
+        connection = self.database.connection()
+        connection.set_progress_handler(count, STEPS_BETWEEN)
+        try:
+            yield
+        finally:
+            connection.set_progress_handler(None, 0)
 
     def script(self, statements: Sequence[str]) -> str:
         """A script for the sqlite3 shell: one transaction, stopped at the first error."""

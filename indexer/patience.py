@@ -1,0 +1,24 @@
+"""How long a run waits, how often it tries, and how much it does at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Patience:
+    """What the user asked for; every duration is in seconds, and None means without end.
+
+    Attributes:
+        max_wait: how long a build may wait for other sessions before it is cancelled and tried again.
+        retries: how often it is tried again.
+        wait_lock: how long to wait for another run that makes no progress; 0 does not wait at all.
+        jobs: how many builds at once; None decides by what else the server is doing.
+        offline: build plainly and fast, because nobody writes: a maintenance window or an empty database.
+    """
+
+    max_wait: float | None = None
+    retries: int = 3
+    wait_lock: float | None = None
+    jobs: int | None = None
+    offline: bool = False

@@ -1,0 +1,48 @@
+"""Behind a transaction pooler a session lock is anybody's, and SET is set on somebody else: found out, and refused."""
+
+from __future__ import annotations
+
+import psycopg2
+
+from indexer.errors import PreflightFailed
+from indexer.postgres.session import Builder, OnlineDatabase
+
+PID = "SELECT pg_catalog.pg_backend_pid()"
+HINT = "Give the server's own address: MIGRATION_DATABASE_URL wins over DATABASE_URL, and so does --database-url."
+
+
+def refuse_transaction_pooling(database: OnlineDatabase) -> None:
+    """Settle on a session of our own, or say why there is none. Nothing has been set before this.
+
+    A second client opens a transaction. If that gets our server process, or moves us to another one, the pooler
+    hands processes out by transaction or by statement.
+
+    Raises:
+        PreflightFailed: it does.
+    """
+    if not database.pooled:
+        return
+    try:
+        shared = _is_shared(database)
+    except psycopg2.Error:  # statement pooling refuses BEGIN
+        shared = True
+    if shared:
+        complaint = "a pooler stands before the server and hands its sessions out by transaction, or by statement"
+        raise PreflightFailed([complaint], HINT)
+    database.settle()
+
+
+def _is_shared(database: OnlineDatabase) -> bool:
+    ours = _pid(database)
+    other = Builder(database)
+    try:
+        other.connect()
+        other.execute("BEGIN")
+        (theirs,) = other.execute(PID) or (None,)
+        return theirs == ours or _pid(database) != ours
+    finally:
+        other.close()
+
+
+def _pid(database: OnlineDatabase) -> int:
+    return int(database.execute_sql(PID).fetchone()[0])

@@ -1,0 +1,88 @@
+"""Which builds run side by side: never two on one table, a partial index alone, and two only while nobody is hurt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from select import select
+from typing import Any
+
+from indexer.migrator import IndexOperation, Work
+from indexer.patience import Patience
+from indexer.stop import Stop
+
+TICK = 0.1  # seconds between two looks at what has no socket to wait on
+SIDE_BY_SIDE = 2  # more builds at once were slower on every server measured
+IGNORES_OTHERS = 140000  # from 14 on a build on plain columns is not waited for by another one's last phase
+
+
+class Schedule:
+    """Runs the work on several indexes in one thread: each yields what it waits for, a session or nothing.
+
+    Args:
+        others_active: is anybody else at work on the server now? Asked before each start.
+    """
+
+    def __init__(self, patience: Patience, version: int, others_active: Callable[[], bool], stop: Stop) -> None:
+        self.patience = patience
+        self.version = version
+        self.others_active = others_active
+        self.stop = stop
+        self._running: dict[IndexOperation, Work] = {}
+        self._waits_on: dict[IndexOperation, Any] = {}
+
+    def run(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
+        """Carry them all out. After a failure nothing new begins; what runs is finished, then the failure is raised."""
+        waiting = sorted(operations, key=_is_partial)
+        failure: BaseException | None = None
+        while (waiting and not failure) or self._running:
+            while not failure and (following := self._following(waiting)):
+                waiting.remove(following)
+                self._running[following] = work(following)
+            for operation in list(self._running):
+                failure = self._advance(operation) or failure
+            self._wait()
+        if failure:
+            raise failure
+
+    def _following(self, waiting: Sequence[IndexOperation]) -> IndexOperation | None:
+        """The next operation that may begin now, if any."""
+        if len(self._running) >= self._limit() or any(map(_is_partial, self._running)):
+            return None
+        tables = {operation.index.table for operation in self._running}
+        free = (each for each in waiting if self.patience.offline or each.index.table not in tables)
+        following = next(free, None)
+        alone = following is not None and _is_partial(following) and not self.patience.offline
+        return None if alone and self._running else following
+
+    def _limit(self) -> int:
+        if not self._running:
+            return 1
+        if self.version < IGNORES_OTHERS and not self.patience.offline:
+            return 1
+        if self.patience.jobs is not None:
+            return self.patience.jobs
+        return 1 if not self.patience.offline and self.others_active() else SIDE_BY_SIDE
+
+    def _advance(self, operation: IndexOperation) -> BaseException | None:
+        try:
+            self._waits_on[operation] = next(self._running[operation])
+            return None
+        except StopIteration:
+            failure = None
+        except Exception as error:
+            failure = error
+        del self._running[operation]
+        self._waits_on.pop(operation, None)
+        return failure
+
+    def _wait(self) -> None:
+        """Until a session has news, somebody asks to stop, or a tick has passed."""
+        if not self._running:
+            return
+        sockets = [each for each in self._waits_on.values() if each is not None]
+        stop = [] if self.stop.asked else [self.stop]
+        select([*sockets, *stop], [], [], TICK)
+
+
+def _is_partial(operation: IndexOperation) -> bool:
+    return operation.index.on_postgresql.where is not None

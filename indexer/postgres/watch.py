@@ -1,0 +1,237 @@
+"""What the server says of a running statement: its phase, its counters, and the sessions that it waits for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from indexer.events import Blocker, Progress, Report, Waiting
+from indexer.postgres.catalog import PostgresCatalog
+from indexer.postgres.progress import Counters, counted, fraction
+from indexer.spec import Index
+
+WAITING_FOR_A_LOCK = "waiting for a lock"
+INTERVAL = 0.5  # seconds between two looks at a running statement
+
+SEEN = """
+    SELECT COALESCE(p.phase, '') AS phase,
+           COALESCE(p.blocks_total, 0) AS blocks_total,
+           COALESCE(p.blocks_done, 0) AS blocks_done,
+           COALESCE(p.tuples_total, 0) AS tuples_total,
+           COALESCE(p.tuples_done, 0) AS tuples_done,
+           pg_catalog.pg_blocking_pids(a.pid) AS blocking
+      FROM pg_catalog.pg_stat_activity AS a
+      LEFT JOIN pg_catalog.pg_stat_progress_create_index AS p ON p.pid = a.pid
+     WHERE a.pid = %(pid)s
+"""
+
+SESSIONS = """
+    SELECT a.pid,
+           COALESCE(a.usename, a.backend_type) AS role,
+           COALESCE(a.application_name, '') AS application,
+           COALESCE(host(a.client_addr), 'local') AS client,
+           COALESCE(a.xact_start, a.backend_start)::text AS transaction,
+           EXTRACT(epoch FROM clock_timestamp() - COALESCE(a.xact_start, a.backend_start))::float AS seconds,
+           CASE WHEN a.query LIKE 'autovacuum:%%to prevent wraparound%%' THEN 'autovacuum to prevent wraparound'
+                WHEN a.backend_type = 'walsender' THEN 'copies a table for a replication slot'
+                ELSE COALESCE(a.state, a.backend_type) END AS reason,
+           pg_catalog.left(pg_catalog.regexp_replace(a.query, '\\s+', ' ', 'g'), 80) AS query
+      FROM pg_catalog.pg_stat_activity AS a
+     WHERE a.pid = ANY (%(pids)s::integer[])
+     ORDER BY seconds DESC
+"""
+
+# Whom a concurrent build or drop of an index of these tables would wait for if it began now: transactions with a
+# lock on the table that conflicts with its own, and, for a build, older snapshots anywhere in the database.
+LOCK_HOLDERS = """
+    SELECT l.pid,
+           l.virtualtransaction,
+           min(l.relation::regclass::text) AS table_name
+      FROM pg_catalog.pg_locks AS l
+      JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
+      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE l.locktype = 'relation'
+       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+       AND l.granted
+       AND n.nspname = %(schema)s
+       AND c.relname = ANY (%(tables)s::text[])
+       AND l.mode = ANY (%(modes)s::text[])
+       AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+     GROUP BY l.pid, l.virtualtransaction
+"""
+
+SNAPSHOT_HOLDERS = """
+    SELECT a.pid
+      FROM pg_catalog.pg_stat_activity AS a
+     WHERE a.datname = pg_catalog.current_database()
+       AND a.backend_xmin IS NOT NULL
+       AND a.backend_type <> 'autovacuum worker'
+       AND a.pid <> pg_catalog.pg_backend_pid()
+"""
+
+PREPARED = """
+    SELECT p.gid,
+           p.owner AS role,
+           p.prepared::text AS transaction,
+           EXTRACT(epoch FROM clock_timestamp() - p.prepared)::float AS seconds,
+           l.virtualtransaction
+      FROM pg_catalog.pg_prepared_xacts AS p
+      JOIN pg_catalog.pg_locks AS l
+        ON l.locktype = 'transactionid'
+       AND l.transactionid = p.transaction
+       AND l.pid IS NULL
+     WHERE p.database = pg_catalog.current_database()
+"""
+
+# Quietly: a client that did nothing for a second is not taken for a busy one, and neither is another of our runs.
+OTHERS_ACTIVE = """
+    SELECT count(*) AS active
+      FROM pg_catalog.pg_stat_activity AS a
+     WHERE a.backend_type = 'client backend'
+       AND a.application_name NOT LIKE 'indexer%%'
+       AND (a.state <> 'idle' OR a.state_change > clock_timestamp() - interval '1 second')
+"""
+
+WRITING = ("RowExclusiveLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
+READING = ("AccessShareLock", "RowShareLock", "ShareLock")
+BESIDES = ("ShareUpdateExclusiveLock",)  # VACUUM, or another build
+
+
+# The builds of other sessions on a table: they hold its lock, and the progress view knows them.
+BUILDING_ON = """
+    SELECT l.pid
+      FROM pg_catalog.pg_locks AS l
+      JOIN pg_catalog.pg_stat_progress_create_index AS p ON p.pid = l.pid
+      JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
+      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE l.locktype = 'relation'
+       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+       AND l.mode = 'ShareUpdateExclusiveLock'
+       AND l.granted
+       AND n.nspname = %(schema)s
+       AND c.relname = %(table)s
+"""
+
+
+def clock() -> float:
+    """Seconds, by a clock that cannot jump."""
+    return time.monotonic()
+
+
+class Sessions:
+    """The other sessions of the server, as far as they matter to a build."""
+
+    def __init__(self, catalog: PostgresCatalog) -> None:
+        self.catalog = catalog
+
+    def named(self, pids: Collection[int], why: str = "") -> tuple[Blocker, ...]:
+        """Who these sessions are."""
+        found = self.catalog.rows(SESSIONS, pids=list(pids)) if pids else []
+        return tuple(_session(row, why) for row in found)
+
+    def expected(self, tables: Sequence[str], dropping: bool = False) -> tuple[Blocker, ...]:
+        """Whom a build (or a drop) of an index of these tables would wait for if it began now."""
+        modes = [*WRITING, *BESIDES, *(READING if dropping else ())]
+        holders = self.catalog.rows(LOCK_HOLDERS, tables=list(tables), modes=modes)
+        lock = "holds a lock on" if dropping else "holds a write lock on"
+        locked = {row["pid"]: f"{lock} {row['table_name']}" for row in holders if row["pid"]}
+        prepared = {row["virtualtransaction"]: f"{lock} {row['table_name']}" for row in holders if not row["pid"]}
+        snapshots = [] if dropping else [row["pid"] for row in self.catalog.rows(SNAPSHOT_HOLDERS)]
+        reasons = {**dict.fromkeys(snapshots, "holds an old snapshot"), **locked}
+        sessions = self.catalog.rows(SESSIONS, pids=list(reasons)) if reasons else []
+        return (*(_session(row, reasons[row["pid"]]) for row in sessions), *self.prepared(prepared))
+
+    def prepared(self, reasons: dict[str, str]) -> tuple[Blocker, ...]:
+        """The prepared transactions with these virtual transaction ids."""
+        rows = self.catalog.rows(PREPARED) if reasons else []
+        return tuple(
+            Blocker(
+                pid=None,
+                role=row["role"],
+                application="",
+                client="",
+                transaction=row["transaction"],
+                seconds=row["seconds"],
+                reason=f"prepared transaction {row['gid']} {reasons[row['virtualtransaction']]}",
+                query="",
+                ending="ROLLBACK PREPARED '{}';".format(row["gid"].replace("'", "''")),
+            )
+            for row in rows
+            if row["virtualtransaction"] in reasons
+        )
+
+    def building_on(self, table: str) -> tuple[Blocker, ...]:
+        """The sessions that are building another index of this table."""
+        return self.named([row["pid"] for row in self.catalog.rows(BUILDING_ON, table=table)], "builds on this table")
+
+    def others_active(self) -> bool:
+        """Is any other client at work on this server?"""
+        return bool(self.catalog.rows(OTHERS_ACTIVE)[0]["active"])
+
+
+def _session(row: dict[str, Any], why: str) -> Blocker:
+    reason = "; ".join(filter(None, (why, row["reason"])))
+    return Blocker(**{**row, "reason": reason}, ending=f"SELECT pg_terminate_backend({row['pid']});")
+
+
+@dataclass
+class Sight:
+    """What the last look at a statement showed, and since when it has been waiting there."""
+
+    phase: str = ""
+    done: int = 0
+    at: float = 0.0
+    waiting_since: float | None = None
+    blockers: tuple[Blocker, ...] = ()
+
+
+class Watch:
+    """Looks at one running statement now and then, and tells what it sees.
+
+    Args:
+        dropping: the statement is a DROP, which every reader of the table holds up as well.
+    """
+
+    def __init__(self, sessions: Sessions, index: Index, pid: int, report: Report, dropping: bool = False) -> None:
+        self.sessions, self.index, self.pid, self.report, self.dropping = sessions, index, pid, report, dropping
+        self.started = self.looked = clock()
+        self.sight = Sight()
+
+    def is_due(self) -> bool:
+        """Is it time for another look?"""
+        return clock() - self.looked >= INTERVAL
+
+    def look(self) -> None:
+        """Look once, and report the progress or the wait."""
+        self.looked = clock()
+        for row in self.sessions.catalog.rows(SEEN, pid=self.pid):
+            blocking = row.pop("blocking")
+            counters = Counters(**row)
+            if blocking:
+                self._waits(counters.phase, blocking)
+            elif counters.phase:
+                self._gets_on(counters)
+
+    def _gets_on(self, counters: Counters) -> None:
+        done, unit = counted(counters)
+        before, self.sight = self.sight, Sight(counters.phase, done, self.looked)
+        moved = done - before.done if before.phase == counters.phase else 0
+        rate = moved / (self.looked - before.at) if moved > 0 else None
+        seconds = self.looked - self.started
+        self.report(Progress(self.index, counters.phase, fraction(counters), seconds, rate, unit))
+
+    def _waits(self, phase: str, blocking: Sequence[int]) -> None:
+        before = self.sight.waiting_since
+        since = before if before is not None and self.sight.phase == phase else self.looked
+        blockers = self.sessions.named([pid for pid in blocking if pid])
+        if 0 in blocking:  # a prepared transaction has no process
+            expected = self.sessions.expected([self.index.table], self.dropping)
+            blockers += tuple(blocker for blocker in expected if blocker.pid is None)
+        self.sight = Sight(phase, waiting_since=since, blockers=blockers)
+        self.report(Waiting(self.index, phase or WAITING_FOR_A_LOCK, blockers, self.looked - since))
+
+    def waited(self) -> float:
+        """Seconds for which the statement has been waiting for the same thing."""
+        return 0.0 if self.sight.waiting_since is None else clock() - self.sight.waiting_since

@@ -1,0 +1,288 @@
+"""The command line as a user runs it, and what it leaves in a database, read by plain SQL and nothing of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+CLI = Path(__file__).resolve().parent.parent / "cli.py"
+BASE, HEAD = "2792ed2d7978", "10992629d68e"
+SEVEN_TABLES = {
+    "contact",
+    "conversation",
+    "activity",
+    "campaign",
+    "campaign_membership",
+    "contact_flag",
+    "webhook_event",
+}
+SIX_INDEXED_TABLES = SEVEN_TABLES - {"campaign"}
+
+# What the specification asks for: name, table, key, and what PostgreSQL alone is to do.
+TEN = (
+    ("ix_activity_openphone_id", "activity", "(openphone_id)", "btree", ""),
+    ("ix_webhook_event_processed", "webhook_event", "(processed, event_type)", "btree", ""),
+    ("ix_campaign_membership_campaign_status", "campaign_membership", "(campaign_id, status)", "btree", ""),
+    ("ix_contact_phone_hash", "contact", "(phone)", "hash", ""),
+    ("ix_activity_conversation_created", "activity", "(conversation_id, created_at DESC)", "btree", ""),
+    (
+        "ix_contact_flag_opted_out",
+        "contact_flag",
+        "(flag_type, contact_id)",
+        "btree",
+        " WHERE ((flag_type)::text = 'opted_out'::text)",
+    ),
+    ("ix_conversation_contact_id", "conversation", "(contact_id)", "btree", ""),
+    ("ix_activity_type", "activity", "(activity_type)", "btree", ""),
+    ("ix_campaign_membership_contact_id", "campaign_membership", "(contact_id)", "btree", ""),
+    ("ix_webhook_event_event_type", "webhook_event", "(event_type)", "btree", ""),
+)
+TEN_NAMES = {name for name, *_ in TEN}
+
+# The second would make each run compile all modules anew, at half its time.
+NOT_PASSED_ON = ("MIGRATION_DATABASE_URL", "PYTHONDONTWRITEBYTECODE")
+
+
+# The command line --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left on its way out."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines on stdout."""
+        return self.stdout.splitlines()
+
+    def json(self) -> Any:
+        """The one document on stdout."""
+        return json.loads(self.stdout)
+
+    def announced(self) -> list[str]:
+        """The statements on indexes that a run said it would send, in order."""
+        return re.findall(r"^  ((?:CREATE|DROP) .*)", self.stdout + self.stderr, re.MULTILINE)
+
+
+def run(*arguments: str, url: str, **how: Any) -> Result:
+    """Run ``python cli.py ...`` in an empty directory; it must leave that empty and show no traceback."""
+    environment = {name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON}
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, CLI, *arguments],
+            cwd=folder,
+            env={**environment, "DATABASE_URL": url},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **how,
+        )
+        assert os.listdir(folder) == [], "a run left files behind"
+    assert "Traceback" not in done.stderr, done.stderr
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def succeed(*arguments: str, url: str) -> Result:
+    """Run a command that has to exit with 0."""
+    result = run(*arguments, url=url)
+    assert result.exit_code == 0, result
+    return result
+
+
+def run_script(script: str, url: str) -> None:
+    """Run a script in psql or sqlite3, which must accept it without a word; where there is none, by a driver."""
+    shell = shutil.which("psql" if is_postgres(url) else "sqlite3")
+    if shell is None:
+        execute(url, *statements_of(script))
+        return
+    target = ["--no-psqlrc", "--quiet", "--dbname", url] if is_postgres(url) else [file_of(url)]
+    done = subprocess.run([shell, *target], input=script, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+
+
+def statements_of(script: str) -> list[str]:
+    """The statements of a script, without the commands to the shell."""
+    return [each for each in re.sub(r"^[\\.].*\n", "", script, flags=re.MULTILINE).split(";\n") if each.strip()]
+
+
+def prepare(url: str, to: str = "head") -> None:
+    """Bring an empty database to a revision by the script that ``plan --sql`` prints: a tenth of the time of ``up``."""
+    key = is_postgres(url), to
+    if key not in _scripts:
+        _scripts[key] = statements_of(succeed("plan", "--sql", "--to", to, url=url).stdout)
+    execute(url, *_scripts[key])
+
+
+_scripts: dict[tuple[bool, str], list[str]] = {}
+
+
+# Databases ---------------------------------------------------------------------------------------------------------
+
+
+def is_postgres(url: str) -> bool:
+    """Is this the URL of a PostgreSQL database?"""
+    return url.startswith("postgres")
+
+
+def file_of(url: str) -> Path:
+    """The file of a SQLite URL."""
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def connect(url: str) -> Any:
+    """A connection of the test's own, in autocommit."""
+    if not is_postgres(url):
+        return sqlite3.connect(file_of(url), isolation_level=None)
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    return connection
+
+
+def execute(url: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Execute statements one by one; the rows of the last one, if it has any."""
+    with closing(connect(url)) as connection, closing(connection.cursor()) as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []
+
+
+def erase(url: str) -> None:
+    """Make the database empty again."""
+    if is_postgres(url):
+        execute(url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    else:
+        file_of(url).unlink()
+
+
+# What stands there -------------------------------------------------------------------------------------------------
+
+RELATIONS = """
+    SELECT n.nspname,
+           c.relname,
+           c.relkind::text,
+           pg_get_userbyid(c.relowner),
+           ARRAY (
+           SELECT concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'NOT NULL' END)
+             FROM pg_attribute AS a
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+            ORDER BY a.attnum),
+           ARRAY (
+           SELECT k.conname || ' ' || pg_get_constraintdef(k.oid)
+             FROM pg_constraint AS k
+            WHERE k.conrelid = c.oid
+            ORDER BY k.conname),
+           CASE WHEN i.indexrelid IS NOT NULL THEN pg_get_indexdef(c.oid) END,
+           i.indisvalid AND i.indisready AND i.indislive,
+           c.oid::bigint,
+           c.relfilenode::bigint
+      FROM pg_class AS c
+      JOIN pg_namespace AS n ON n.oid = c.relnamespace
+      LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
+     WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+     ORDER BY n.nspname, c.relname
+"""
+
+SQLITE_OBJECTS = "SELECT type, name, tbl_name, replace(sql, '\"', '') FROM sqlite_master ORDER BY type, name"
+
+
+def catalog(url: str) -> list[tuple[Any, ...]]:
+    """Everything in the database but rows: the same for two databases in which the same things stand."""
+    return [row[:-2] for row in execute(url, RELATIONS)] if is_postgres(url) else execute(url, SQLITE_OBJECTS)
+
+
+def indexes(url: str) -> dict[str, str]:
+    """All indexes but those of constraints, and their definitions."""
+    if is_postgres(url):
+        not_of_constraints = "NOT EXISTS (SELECT 1 FROM pg_constraint AS k WHERE k.conindid = i.indexrelid)"
+        return dict(
+            execute(
+                url,
+                f"""
+                SELECT c.relname, pg_get_indexdef(c.oid)
+                  FROM pg_class AS c
+                  JOIN pg_index AS i ON i.indexrelid = c.oid
+                  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                 WHERE n.nspname !~ '^pg_' AND {not_of_constraints}
+                """,
+            )
+        )
+    return {name: sql for kind, name, _, sql in execute(url, SQLITE_OBJECTS) if kind == "index" and sql}
+
+
+def ours(url: str) -> dict[str, str]:
+    """Those of the ten indexes that stand, and their definitions."""
+    return {name: definition for name, definition in indexes(url).items() if name in TEN_NAMES}
+
+
+def specified(url: str, schema: str = "public") -> dict[str, str]:
+    """The ten indexes as the specification wants them on this database."""
+    if is_postgres(url):
+        return {n: f"CREATE INDEX {n} ON {schema}.{on} USING {how} {key}{only}" for n, on, key, how, only in TEN}
+    return {name: f"CREATE INDEX {name} ON {on} {key}" for name, on, key, *_ in TEN}
+
+
+def broken(url: str) -> set[str]:
+    """The indexes that PostgreSQL does not use, because their build or their drop was cancelled."""
+    return {name for (name,) in execute(url, "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid")}
+
+
+def tables(url: str) -> set[str]:
+    """The tables, in whatever schema they are."""
+    if is_postgres(url):
+        return {row[1] for row in catalog(url) if row[2] in "rp"}
+    return {name for kind, name, *_ in catalog(url) if kind == "table"}
+
+
+def relations_in(schema: str, url: str) -> set[str]:
+    """All that has a name in one schema of PostgreSQL."""
+    return {name for where, name, *_ in catalog(url) if where == schema}
+
+
+def revisions(url: str) -> dict[str, str]:
+    """The revisions on record, each with its state."""
+    return dict(execute(url, "SELECT revision, state FROM schema_revision"))
+
+
+def records(url: str) -> list[tuple[Any, ...]]:
+    """All that is recorded and does not depend on who ran it when."""
+    return execute(
+        url,
+        "SELECT revision, down_revision, description, state, checksum, tool_version, existed_before"
+        " FROM schema_revision ORDER BY revision",
+    )
+
+
+@contextmanager
+def nothing_changes(url: str) -> Iterator[None]:
+    """Check that what happens inside leaves the database as it was: on SQLite to the byte, and no file beside it."""
+    before = _trace(url)
+    yield
+    assert _trace(url) == before, "something changed"
+
+
+def _trace(url: str) -> Any:
+    if not is_postgres(url):
+        folder = file_of(url).parent
+        return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    meta_tables = [f'"{row[0]}"."{row[1]}"' for row in catalog(url) if row[1] == "schema_revision" and row[2] == "r"]
+    recorded = {name: execute(url, f"SELECT * FROM {name} AS t ORDER BY t::text") for name in meta_tables}
+    return execute(url, RELATIONS), execute(url, "SELECT nspname FROM pg_namespace ORDER BY 1"), recorded

@@ -1,0 +1,150 @@
+"""The README says what is so: its session is run, and its tables are compared with the code."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+from command import run
+
+import cli
+import migrate_10992629d68e as migration
+from indexer import Index, IndexerError, __version__
+from indexer.runner import PENDING
+
+ROOT = Path(cli.__file__).resolve().parent
+README = (ROOT / "README.md").read_text()
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+COMMANDS = [cli.cli, *cli.cli.commands.values()]
+
+VARIES = (
+    (r"\b\d+(\.\d+)? (ms|s)\b", "SOME TIME"),
+    (r"(, )?\b\d+(\.\d+)? (bytes|kB|MB)", ""),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC by \S+", "THEN BY SOMEBODY"),
+    (r"(?<=\S) {2,}", " "),  # columns are as wide as what stands in them
+    (r" +$", ""),
+)
+
+
+def section(title: str) -> str:
+    """What stands under a heading of the README."""
+    (text,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    return text
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of all tables in a text, without the marks of code."""
+    lines = re.findall(r"^\|(?!---).*", text, re.MULTILINE)
+    return [[cell.strip().replace("`", "") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def session() -> list[tuple[str, str]]:
+    """The commands of the README's terminal session, each with the output that is shown under it."""
+    (text,) = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    return re.findall(r"^\$ python cli\.py (.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE)
+
+
+def normal(output: str) -> str:
+    """An output without what is different each time and on each machine."""
+    for pattern, stand_in in VARIES:
+        output = re.sub(pattern, stand_in, output, flags=re.MULTILINE)
+    return output.strip()
+
+
+def in_table(index: Index) -> list[str]:
+    """The row of the README's table that an index of the migration should have."""
+    method = {"btree": "B-tree", "hash": "hash"}[index.on_postgresql.using]
+    predicate = f" WHERE {index.on_postgresql.where}" if index.on_postgresql.where else ""
+    return [index.name, index.table, ", ".join(map(str, index.key)), method + predicate, "B-tree", index.purpose]
+
+
+def exit_codes(kind: type[IndexerError] = IndexerError) -> set[int]:
+    """The exit codes of all the errors there are."""
+    return {kind.exit_code}.union(*map(exit_codes, kind.__subclasses__()))
+
+
+def test_the_session_is_what_the_program_prints(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if "DATABASE_URL" not in name}
+    for command, shown in session():
+        done = subprocess.run(
+            [sys.executable, ROOT / "cli.py", *command.split()],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        pattern = r"\n(?:.*\n)+?".join(map(re.escape, normal(shown).split("\n...\n")))
+        assert re.fullmatch(pattern, normal(done.stdout)), f"python cli.py {command} prints:\n{done.stdout}"
+
+
+def test_the_session_shows_up_status_plan_and_down():
+    assert [command for command, _ in session()] == ["up", "status", "plan down", "down"]
+
+
+def test_the_two_commands_are_there_word_by_word():
+    blocks = re.findall(r"```sh\n(.*?)\n```", README, re.DOTALL)
+    assert blocks[:2] == [
+        "pip install -r requirements.txt && python cli.py up",
+        "pip install -r requirements-dev.txt && pytest",
+    ]
+
+
+def test_the_second_command_is_what_ci_runs():
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert any(line.startswith("pip install") and line.endswith("-r requirements-dev.txt") for line in lines)
+    assert lines[-1] == "pytest"
+
+
+def test_the_table_of_indexes_is_that_of_the_migration():
+    header, *table = rows(section("The ten indexes"))
+    assert header == ["name", "table", "key", "PostgreSQL", "SQLite", "what for"]
+    assert table == [in_table(index) for index in migration.INDEXES]
+
+
+def test_every_command_is_in_the_table_of_commands():
+    documented = [re.split(r" |$", command)[0] for command, _ in rows(section("Commands"))[1:]]
+    assert sorted(documented) == sorted(cli.cli.commands)
+
+
+def test_every_option_is_explained():
+    explained = set(re.findall(r"--[a-z][a-z-]+", section("Commands") + section("Configuration")))
+    parameters = [each for command in COMMANDS for each in command.get_params(click.Context(command))]
+    options = {name for each in parameters for name in each.opts if isinstance(each, click.Option)}
+    assert explained == options
+
+
+def test_the_environment_variables_are_explained_and_so_is_the_default():
+    text = section("Configuration")
+    (url,) = [each for each in cli.cli.commands["up"].params if each.name == "database_url"]
+    assert all(f"`{name}`" in text for name in url.envvar)
+    assert f"`{url.default}`" in text
+
+
+def test_every_exit_code_is_in_the_table_of_exit_codes():
+    documented = {int(code) for code, _ in rows(section("Exit codes"))[1:]}
+    assert documented == {0, PENDING} | exit_codes()
+
+
+def test_the_keys_of_each_document_are_listed(sqlite_url):
+    listed = dict(rows(section("JSON"))[1:])
+    for who, command in (("up, down", "up"), ("status", "status"), ("plan", "plan"), ("up, down", "down")):
+        assert ", ".join(run(command, "--json", url=sqlite_url).json()) == listed[who]
+    failure = run("up", "--json", "--to", "nowhere", url=sqlite_url)
+    assert listed["an error"].startswith(", ".join(failure.json()) + ";")
+
+
+def test_the_layout_names_every_file_at_the_top_and_no_other():
+    named = set(re.findall(r"^([\w.]+\.py)", section("Layout"), re.MULTILINE))
+    assert named == {path.name for path in ROOT.glob("*.py")}
+
+
+def test_every_file_the_readme_names_exists():
+    for name in re.findall(r"^([\w./]+)", section("Layout"), re.MULTILINE):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_changelog_begins_with_this_version():
+    assert re.search(r"^## (\S+)", CHANGELOG, re.MULTILINE).group(1) == __version__

@@ -1,0 +1,165 @@
+"""A CRM that another tool made and filled: 200,000 activities, and not a row of it is touched."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import command
+import foreign_crm
+import pytest
+from command import BASE, HEAD, Result, catalog, execute, indexes, is_postgres, ours, run, specified
+from playhouse.db_url import connect
+from postgres_server import with_database
+
+import models
+
+
+class Moment(NamedTuple):
+    """All that may not change, and what the indexes and queries are like, at one point of the journey."""
+
+    fingerprint: dict[str, tuple[int, str]]
+    catalog: list[tuple[Any, ...]]
+    indexes: dict[str, str]
+    answers: dict[str, Any]
+
+
+class Journey(NamedTuple):
+    """One CRM from before `up` to after `down`."""
+
+    url: str
+    before: Moment
+    up: Result
+    status: Result
+    applied: Moment
+    down: Result
+    after: Moment
+
+
+@contextmanager
+def empty_database(server: str) -> Iterator[str]:
+    """A PostgreSQL database that outlives one test."""
+    name = "crm_" + uuid.uuid4().hex[:12]
+    execute(server, f"CREATE DATABASE {name} TEMPLATE template0")
+    yield with_database(server, name)
+    execute(server, f"DROP DATABASE {name}")
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def journey(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
+    """The journey, made once for all tests."""
+    if request.param == "sqlite":
+        yield travel(f"sqlite:///{tmp_path_factory.mktemp('foreign') / 'crm.db'}")
+    else:
+        with empty_database(request.getfixturevalue("postgres_server")) as url:
+            yield travel(url)
+
+
+def travel(url: str) -> Journey:
+    """Make the CRM, then up, status and down."""
+    with closing(command.connect(url)) as connection:
+        foreign_crm.create_schema(connection)
+        foreign_crm.load(connection, activities=200_000)
+    before = look(url)
+    up, status = run("up", url=url), run("status", url=url)
+    applied = look(url)
+    return Journey(url, before, up, status, applied, run("down", url=url), look(url))
+
+
+def look(url: str) -> Moment:
+    """Look at everything."""
+    with closing(command.connect(url)) as connection:
+        fingerprint = foreign_crm.fingerprint(connection)
+    return Moment(fingerprint, catalog(url), indexes(url), answers(url))
+
+
+def answers(url: str) -> dict[str, Any]:
+    """What the application's queries answer."""
+    with closing(connect(url)) as database:
+        models.database.initialize(database)
+        phone = models.Contact.get_by_id(17).phone
+        openphone_id = models.Activity.get_by_id(4_711).openphone_id
+        return {
+            "the contact of a phone number": models.contact_by_phone(phone).id,
+            "an activity seen before": models.activity_seen(openphone_id),
+            "an activity never seen": models.activity_seen("AC-none"),
+            "events that wait": [event.id for event in models.unprocessed_events("message.received", 20)],
+            "events by type": models.event_counts(),
+            "members of a campaign": sorted(each.id for each in models.campaign_members(7, "pending")),
+            "contacts that opted out": models.opted_out_among(range(1, 5_000)),
+            "a long conversation": sorted(
+                each.id for each in models.conversation_history(1, before=datetime(2024, 3, 1), limit=50)
+            ),
+            "voicemails": models.activities_of_type("voicemail").count(),
+        }
+
+
+def test_the_crm_is_as_large_as_it_claims(journey):
+    assert journey.before.fingerprint["activity"][0] == 200_000
+    assert [question for question, answer in journey.before.answers.items() if not answer] == ["an activity never seen"]
+
+
+def test_up_status_and_down_succeed(journey):
+    assert [journey.up.exit_code, journey.status.exit_code, journey.down.exit_code] == [0, 0, 0]
+    assert journey.up.stderr == journey.status.stderr == journey.down.stderr == ""
+
+
+def test_up_builds_the_ten_as_specified(journey):
+    built = {name: journey.applied.indexes[name] for name in specified(journey.url)}
+
+    assert built == specified(journey.url)
+
+
+def test_up_changes_no_row_of_any_table(journey):
+    assert journey.applied.fingerprint == journey.before.fingerprint
+
+
+def test_down_changes_no_row_of_any_table(journey):
+    assert journey.after.fingerprint == journey.before.fingerprint
+
+
+def test_up_leaves_tables_constraints_and_indexes_of_others_as_they_are(journey):
+    assert strangers(journey.applied) == strangers(journey.before)
+
+
+def test_down_leaves_nothing_but_the_record_of_revisions(journey):
+    assert strangers(journey.after) == journey.before.catalog
+    assert ours(journey.url) == {}
+    assert execute(journey.url, "SELECT count(*) FROM schema_revision") == [(0,)]
+
+
+def strangers(moment: Moment) -> list[tuple[Any, ...]]:
+    """The catalog without the ten indexes and the tool's own table."""
+    return [row for row in moment.catalog if not any(_is_ours(str(part)) for part in row[:3])]
+
+
+def _is_ours(name: str) -> bool:
+    return name in command.TEN_NAMES or "schema_revision" in name
+
+
+def test_the_unique_constraints_on_the_indexed_columns_stay(journey):
+    for name in ("contact_phone_key", "activity_openphone_id_key") if is_postgres(journey.url) else ():
+        assert name in {row[1] for row in journey.after.catalog}
+    for statement in (
+        "INSERT INTO contact (first_name, last_name, phone) SELECT 'a', 'b', phone FROM contact WHERE id = 17",
+        "INSERT INTO activity (openphone_id) SELECT openphone_id FROM activity WHERE id = 4711",
+    ):
+        with pytest.raises(Exception, match=r"(?i)unique"):
+            execute(journey.url, statement)
+
+
+def test_the_other_tools_revision_stays_where_it_was(journey):
+    assert execute(journey.url, "SELECT version_num FROM alembic_version") == [(BASE,)]
+
+
+def test_the_applications_queries_answer_the_same_with_and_without_the_indexes(journey):
+    assert journey.applied.answers == journey.before.answers
+    assert journey.after.answers == journey.before.answers
+
+
+def test_no_table_is_created_for_a_crm_that_has_its_own(journey):
+    assert "created 7 tables" not in journey.up.stdout
+    assert HEAD in journey.up.lines[0]

@@ -1,0 +1,191 @@
+"""The decision about one index, as a table: what is declared, what is found, what follows. No database here."""
+
+from dataclasses import replace
+
+import pytest
+
+from indexer import Column, Index, Variant, desc
+from indexer.catalog import Found
+from indexer.plan import Action, Step, compare, decide, decide_drop
+from indexer.spec import Definition, Difference, differences
+
+INDEX = Index("ix_activity_created", "activity", ("conversation_id", desc("created_at")))
+DECLARED = Definition("activity", "btree", ("conversation_id", "created_at DESC"))
+WORKER = 4711
+
+SAME = Found("ix_activity_created", "index", DECLARED)
+BROKEN = replace(SAME, valid=False)
+IN_BUILD = replace(BROKEN, worker=WORKER)
+TABLE = Found("ix_activity_created", "table")
+
+OTHER_DEFINITIONS = {
+    "table": replace(DECLARED, table="campaign"),
+    "method": replace(DECLARED, method="hash"),
+    "column": replace(DECLARED, key=("conversation_id", "updated_at DESC")),
+    "order of columns": replace(DECLARED, key=("created_at DESC", "conversation_id")),
+    "direction": replace(DECLARED, key=("conversation_id", "created_at")),
+    "fewer columns": replace(DECLARED, key=("conversation_id",)),
+    "collation": replace(DECLARED, key=('conversation_id COLLATE "C"', "created_at DESC")),
+    "unique": replace(DECLARED, unique=True),
+    "include": replace(DECLARED, include=("status",)),
+    "predicate": replace(DECLARED, predicate="(status IS NULL)"),
+    "nulls": replace(DECLARED, nulls_distinct=False),
+}
+DIFFERENT = [pytest.param(replace(SAME, definition=other), id=part) for part, other in OTHER_DEFINITIONS.items()]
+
+
+def drop(found: Found | None, *existed_before: str) -> Action:
+    """What `down` decides about the index of these tests."""
+    return decide_drop(DECLARED, found, INDEX.name, existed_before)
+
+
+@pytest.mark.parametrize(
+    ("found", "action"),
+    [
+        pytest.param(None, Action.CREATE, id="nothing there"),
+        pytest.param(SAME, Action.KEEP, id="the same"),
+        pytest.param(replace(SAME, worker=WORKER), Action.KEEP, id="the same, with somebody at work on it"),
+        pytest.param(BROKEN, Action.REBUILD, id="not valid"),
+        pytest.param(replace(SAME, ready=False), Action.REBUILD, id="not ready"),
+        pytest.param(replace(SAME, live=False), Action.REBUILD, id="not live"),
+        pytest.param(replace(SAME, valid=False, ready=False, live=False), Action.REBUILD, id="half dropped"),
+        pytest.param(IN_BUILD, Action.JOIN, id="being built by another session"),
+        pytest.param(replace(SAME, live=False, worker=WORKER), Action.JOIN, id="being dropped by another session"),
+        pytest.param(TABLE, Action.REFUSE, id="a table"),
+        pytest.param(replace(TABLE, kind="view"), Action.REFUSE, id="a view"),
+    ],
+)
+def test_up_decides_by_what_stands_under_the_name(found, action):
+    assert decide(DECLARED, found) is action
+
+
+@pytest.mark.parametrize(
+    ("found", "action"),
+    [
+        pytest.param(None, Action.ABSENT, id="nothing there"),
+        pytest.param(SAME, Action.DROP, id="the same"),
+        pytest.param(replace(SAME, worker=WORKER), Action.DROP, id="the same, with somebody at work on it"),
+        pytest.param(BROKEN, Action.DROP, id="not valid"),
+        pytest.param(replace(SAME, valid=False, ready=False, live=False), Action.DROP, id="half dropped"),
+        pytest.param(IN_BUILD, Action.JOIN, id="being built by another session"),
+        pytest.param(TABLE, Action.REFUSE, id="a table"),
+    ],
+)
+def test_down_decides_by_what_stands_under_the_name(found, action):
+    assert drop(found) is action
+
+
+@pytest.mark.parametrize("found", DIFFERENT)
+def test_an_index_that_differs_in_any_part_is_neither_kept_nor_dropped(found):
+    assert decide(DECLARED, found) is Action.REFUSE
+    assert drop(found) is Action.REFUSE
+
+
+@pytest.mark.parametrize("found", DIFFERENT)
+def test_a_broken_index_of_another_definition_is_not_ours_to_rebuild_or_drop(found):
+    broken = replace(found, valid=False)
+    assert decide(DECLARED, broken) is Action.REFUSE
+    assert drop(broken) is Action.REFUSE
+    assert decide(DECLARED, replace(broken, worker=WORKER)) is Action.REFUSE
+
+
+@pytest.mark.parametrize("found", [SAME, BROKEN, IN_BUILD, TABLE, *DIFFERENT])
+def test_down_leaves_what_stood_there_before_up_whatever_it_is(found):
+    assert drop(found, INDEX.name) is Action.LEAVE
+
+
+def test_what_stood_there_before_and_is_gone_since_needs_nothing():
+    assert drop(None, INDEX.name) is Action.ABSENT
+
+
+def test_only_the_names_that_stood_there_before_are_left():
+    assert drop(SAME, "ix_activity_type") is Action.DROP
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (None, "missing"),
+        (SAME, "valid"),
+        (BROKEN, "invalid"),
+        (IN_BUILD, "in progress"),
+        (TABLE, "table"),
+        (replace(SAME, definition=OTHER_DEFINITIONS["direction"]), "different"),
+        (replace(BROKEN, definition=OTHER_DEFINITIONS["direction"]), "different"),
+    ],
+)
+def test_the_state_is_one_word(found, state):
+    assert Step(Action.KEEP, INDEX, DECLARED, found).state == state
+
+
+def test_only_creating_rebuilding_dropping_and_joining_change_the_database():
+    changing = {action for action in Action if Step(action, INDEX, DECLARED).changes}
+    assert changing == {Action.CREATE, Action.REBUILD, Action.DROP, Action.JOIN}
+
+
+# Differences ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("part", "difference"),
+    [
+        ("table", Difference("table", "activity", "campaign")),
+        ("method", Difference("method", "btree", "hash")),
+        ("direction", Difference("key", "conversation_id, created_at DESC", "conversation_id, created_at")),
+        ("unique", Difference("unique", "no", "yes")),
+        ("include", Difference("include", "none", "status")),
+        ("predicate", Difference("predicate", "none", "(status IS NULL)")),
+        ("nulls", Difference("nulls_distinct", "yes", "no")),
+    ],
+)
+def test_a_difference_is_told_in_words(part, difference):
+    assert differences(DECLARED, OTHER_DEFINITIONS[part]) == (difference,)
+
+
+def test_all_differences_are_told_in_the_order_of_a_definition():
+    found = Definition("campaign", "hash", ("status",), predicate="(status IS NULL)")
+    assert [difference.part for difference in differences(DECLARED, found)] == ["table", "method", "key", "predicate"]
+
+
+def test_the_same_definition_has_no_differences():
+    assert differences(DECLARED, replace(DECLARED)) == ()
+
+
+def test_what_is_no_index_differs_in_its_kind():
+    assert compare(DECLARED, replace(TABLE, kind="view")) == (Difference("kind", "index", "view"),)
+
+
+# The record a migration declares -------------------------------------------------------------------------------------
+
+
+def test_the_key_has_a_direction_for_each_column():
+    assert INDEX.key == (Column("conversation_id"), Column("created_at", descending=True))
+    assert [str(column) for column in INDEX.key] == ["conversation_id", "created_at DESC"]
+
+
+def test_an_index_is_a_whole_btree_unless_it_says_otherwise():
+    assert INDEX.on_postgresql == Variant(using="btree", where=None)
+    assert not INDEX.unique
+
+
+def test_a_name_may_have_63_bytes_and_no_more():
+    assert Index("ix_" + "a" * 60, "activity", ("id",))
+    with pytest.raises(ValueError, match="longer than 63 bytes"):
+        Index("ix_" + "a" * 61, "activity", ("id",))
+
+
+def test_a_name_is_measured_in_bytes_not_in_letters():
+    with pytest.raises(ValueError, match="longer than 63 bytes"):
+        Index("ix_" + "é" * 31, "activity", ("id",))
+
+
+@pytest.mark.parametrize("columns", ["phone", (), []], ids=["a string", "an empty tuple", "an empty list"])
+def test_columns_are_a_tuple_with_something_in_it(columns):
+    with pytest.raises(ValueError, match="needs its columns as a tuple"):
+        Index("ix_contact_phone", "contact", columns)
+
+
+@pytest.mark.parametrize("method", ["", "btree (x); DROP TABLE contact; --", "two words"])
+def test_an_access_method_is_a_single_name(method):
+    with pytest.raises(ValueError, match="is not the name of an access method"):
+        Variant(using=method)

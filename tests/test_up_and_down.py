@@ -1,0 +1,546 @@
+"""The ten indexes go on and come off, on both databases, through the command line alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+from command import (
+    BASE,
+    HEAD,
+    SEVEN_TABLES,
+    TEN_NAMES,
+    catalog,
+    connect,
+    erase,
+    execute,
+    file_of,
+    indexes,
+    is_postgres,
+    nothing_changes,
+    ours,
+    prepare,
+    records,
+    revisions,
+    run,
+    run_script,
+    specified,
+    succeed,
+    tables,
+)
+
+ONE_CONTACT = "INSERT INTO contact (id, first_name, last_name, phone) VALUES (1, 'Ada', 'Lovelace', '+12025550123')"
+SOME_OF_THE_TEN = ("ix_activity_type", "ix_contact_phone_hash", "ix_webhook_event_event_type")
+
+
+def drop_indexes(url: str, *names: str) -> None:
+    """Drop indexes by hand, behind the tool's back."""
+    execute(url, *(f"DROP INDEX {name}" for name in names))
+
+
+def interrupt(url: str, state: str = "applying", missing: tuple[str, ...] = SOME_OF_THE_TEN) -> None:
+    """Leave the database of an `up` as a run that was killed on its way leaves it."""
+    drop_indexes(url, *missing)
+    not_ended = f"state = '{state}', applied_at = NULL, duration_ms = NULL"
+    execute(url, f"UPDATE schema_revision SET {not_ended} WHERE revision = '{HEAD}'")
+
+
+def make_by_hand(url: str, name: str) -> None:
+    """Make one of the ten as the database's owner might have, before the tool came."""
+    execute(url, specified(url)[name])
+
+
+def standing(url: str) -> dict:
+    """What status says, but for when and by whom."""
+    status = run("status", "--json", url=url).json()
+    return {
+        "exit_code": status["exit_code"],
+        "revision": status["revision"],
+        "pending": status["pending"],
+        "revisions": [(each["revision"], each["state"]) for each in status["revisions"]],
+        "indexes": {each["name"]: (each["state"], each["existed_before"]) for each in status["indexes"]},
+    }
+
+
+@contextmanager
+def ddl_sent_to(url: str) -> Iterator[list[str]]:
+    """Collect the statements on indexes that PostgreSQL itself is sent, by an event trigger that writes nothing."""
+    sent: list[str] = []
+    execute(
+        url,
+        "CREATE SCHEMA audit",
+        """
+        CREATE FUNCTION audit.tell() RETURNS event_trigger LANGUAGE plpgsql
+            AS $$ BEGIN PERFORM pg_catalog.pg_notify('ddl', pg_catalog.current_query()); END $$
+        """,
+        "CREATE EVENT TRIGGER tell ON ddl_command_start EXECUTE FUNCTION audit.tell()",
+    )
+    with closing(connect(url)) as listener, listener.cursor() as cursor:
+        cursor.execute("LISTEN ddl")
+        yield sent
+        cursor.execute("SELECT 1")
+        sent += [notice.payload for notice in listener.notifies if " INDEX " in notice.payload]
+
+
+# up ------------------------------------------------------------------------------------------------------------------
+
+
+def test_up_gives_an_empty_database_seven_tables_and_the_ten_indexes(database_url):
+    result = succeed("up", url=database_url)
+
+    assert tables(database_url) == SEVEN_TABLES | {"schema_revision"}
+    assert ours(database_url) == specified(database_url)
+    assert len(result.announced()) == 10
+    assert result.stderr == ""
+
+
+def test_up_builds_the_ten_and_no_other_index(database_url):
+    prepare(database_url, "base")
+    before = indexes(database_url)
+    succeed("up", url=database_url)
+
+    assert indexes(database_url).keys() - before.keys() == TEN_NAMES
+    assert before.items() <= indexes(database_url).items()
+
+
+def test_up_records_both_revisions(database_url):
+    succeed("up", url=database_url)
+
+    assert revisions(database_url) == {BASE: "applied", HEAD: "applied"}
+
+
+def test_a_second_up_says_in_one_line_that_there_is_nothing_to_do(database_url):
+    prepare(database_url)
+    with nothing_changes(database_url):
+        result = succeed("up", url=database_url)
+
+    assert len(result.lines) == 1
+    assert result.lines[0].startswith("Nothing to do")
+    assert result.stderr == ""
+
+
+def test_up_announces_each_statement_and_ends_with_what_it_did(database_url):
+    result = succeed("up", url=database_url)
+
+    names = [re.search(r"ix_\w+", statement).group() for statement in result.announced()]
+    assert names == list(specified(database_url))
+    assert re.match(r"Done in .*: 10 created\. .* is at 10992629d68e\.$", result.lines[-1])
+
+
+def test_up_as_json_is_one_document_on_stdout(database_url):
+    result = succeed("up", "--json", url=database_url)
+
+    assert result.json()["indexes"] == dict.fromkeys(specified(database_url), "create")
+    assert (result.json()["from"], result.json()["to"]) == (None, HEAD)
+    assert "CREATE INDEX" in result.stderr
+
+
+# down ----------------------------------------------------------------------------------------------------------------
+
+
+def test_down_drops_exactly_the_ten_and_goes_back_to_the_base(database_url):
+    prepare(database_url, "base")
+    before = catalog(database_url)
+    succeed("up", url=database_url)
+    result = succeed("down", url=database_url)
+
+    assert catalog(database_url) == before
+    assert len(result.announced()) == 10
+    assert revisions(database_url) == {BASE: "applied"}
+    assert standing(database_url)["revision"] == BASE
+
+
+def test_down_leaves_every_table_and_row(database_url):
+    prepare(database_url)
+    execute(database_url, ONE_CONTACT)
+    succeed("down", url=database_url)
+
+    assert tables(database_url) >= SEVEN_TABLES
+    assert execute(database_url, "SELECT id, phone FROM contact") == [(1, "+12025550123")]
+
+
+def test_a_second_down_says_in_one_line_that_there_is_nothing_to_roll_back(database_url):
+    prepare(database_url)
+    succeed("down", url=database_url)
+    with nothing_changes(database_url):
+        result = succeed("down", url=database_url)
+
+    assert len(result.lines) == 1
+    assert result.lines[0].startswith("Nothing to roll back")
+    assert BASE in result.lines[0]
+
+
+def test_down_on_an_empty_database_makes_nothing(database_url):
+    with nothing_changes(database_url):
+        result = succeed("down", url=database_url)
+
+    assert result.lines[0].startswith("Nothing to roll back")
+
+
+def test_up_down_up_leaves_the_same_catalog_as_one_up(database_url):
+    succeed("up", url=database_url)
+    once, recorded_once = catalog(database_url), records(database_url)
+    succeed("down", url=database_url)
+    succeed("up", url=database_url)
+
+    assert catalog(database_url) == once
+    assert records(database_url) == recorded_once
+
+
+def test_down_passes_over_an_index_that_somebody_dropped_before(database_url):
+    prepare(database_url)
+    drop_indexes(database_url, "ix_activity_type")
+    result = succeed("down", url=database_url)
+
+    assert ours(database_url) == {}
+    assert len(result.announced()) == 9
+    assert revisions(database_url) == {BASE: "applied"}
+
+
+# --to ----------------------------------------------------------------------------------------------------------------
+
+
+def test_up_to_base_makes_the_tables_alone(database_url):
+    succeed("up", "--to", "base", url=database_url)
+
+    assert tables(database_url) >= SEVEN_TABLES
+    assert ours(database_url) == {}
+    assert revisions(database_url) == {BASE: "applied"}
+
+
+def test_a_revision_may_be_named_by_how_it_starts(database_url):
+    succeed("up", "--to", HEAD[:4], url=database_url)
+
+    assert revisions(database_url)[HEAD] == "applied"
+
+
+def test_up_to_a_revision_behind_goes_nowhere(database_url):
+    prepare(database_url)
+    with nothing_changes(database_url):
+        assert succeed("up", "--to", "base", url=database_url).lines[0].startswith("Nothing to do")
+
+
+def test_down_to_the_head_goes_nowhere(database_url):
+    prepare(database_url)
+    with nothing_changes(database_url):
+        assert succeed("down", "--to", "head", url=database_url).lines[0].startswith("Nothing to roll back")
+
+
+def test_down_to_base_takes_the_ten_off(database_url):
+    prepare(database_url)
+    succeed("down", "--to", "base", url=database_url)
+
+    assert ours(database_url) == {}
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_an_unknown_revision_is_wrong_usage(database_url, command):
+    with nothing_changes(database_url):
+        result = run(command, "--to", "deadbeef", url=database_url)
+
+    assert result.exit_code == 2
+    assert "deadbeef" in result.stderr
+    assert HEAD in result.stderr
+
+
+# status and plan -----------------------------------------------------------------------------------------------------
+
+
+def test_status_exits_with_3_before_up_and_with_0_after_it(database_url):
+    assert run("status", url=database_url).exit_code == 3
+    succeed("up", url=database_url)
+    assert run("status", url=database_url).exit_code == 0
+    succeed("down", url=database_url)
+    assert run("status", url=database_url).exit_code == 3
+
+
+def test_a_lost_index_is_shown_by_status_and_mended_by_up(database_url):
+    prepare(database_url)
+    drop_indexes(database_url, "ix_activity_type")
+    status = run("status", url=database_url)
+    mended = succeed("up", url=database_url)
+
+    assert status.exit_code == 4
+    assert re.search(r"^ix_activity_type .* missing", status.stdout, re.MULTILINE)
+    assert status.lines[-1] == "Not what the revision says: ix_activity_type. Mend it: python cli.py up"
+    assert len(mended.announced()) == 1
+    assert ours(database_url) == specified(database_url)
+    assert standing(database_url)["exit_code"] == 0
+
+
+def test_status_shows_every_index_with_its_method_and_state(database_url):
+    prepare(database_url)
+    shown = run("status", url=database_url).stdout
+    phone = "hash" if is_postgres(database_url) else "btree"
+
+    assert all(re.search(rf"^{name} .* valid ", shown, re.MULTILINE) for name in TEN_NAMES)
+    assert re.search(rf"^ix_contact_phone_hash +contact +{phone} +valid", shown, re.MULTILINE)
+
+
+READING = ("status", "status --json", "plan", "plan --json", "plan --sql", "plan down", "plan down --sql")
+
+
+def test_reading_leaves_no_trace_on_an_empty_database(database_url):
+    with nothing_changes(database_url):
+        for command in READING:
+            run(*command.split(), url=database_url)
+
+    assert tables(database_url) == set() if is_postgres(database_url) else not file_of(database_url).exists()
+
+
+def test_reading_leaves_no_trace_where_revisions_stand(database_url):
+    prepare(database_url)
+    drop_indexes(database_url, "ix_activity_type")
+    with nothing_changes(database_url):
+        for command in READING:
+            run(*command.split(), url=database_url)
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_plan_shows_exactly_the_statements_that_the_run_announces(database_url, direction):
+    prepare(database_url, "base" if direction == "up" else "head")
+    plan = succeed("plan", direction, url=database_url)
+    shown = re.findall(r"^    ((?:CREATE|DROP) .*);$", plan.stdout, re.MULTILINE)
+    steps = succeed("plan", direction, "--json", url=database_url).json()["steps"]
+    announced = succeed(direction, url=database_url).announced()
+
+    assert len(announced) == 10
+    assert shown == announced
+    assert [statement for step in steps for statement in step["statements"]] == announced
+
+
+def test_plan_on_an_empty_database_shows_the_statements_that_up_announces(database_url):
+    steps = succeed("plan", "--json", url=database_url).json()["steps"]
+    announced = succeed("up", url=database_url).announced()
+
+    assert [statement for step in steps for statement in step["statements"]] == announced
+
+
+def test_plan_shows_only_what_is_still_missing(database_url):
+    prepare(database_url)
+    interrupt(database_url)
+    steps = succeed("plan", "--json", url=database_url).json()["steps"]
+
+    assert {step["name"] for step in steps if step["action"] == "create"} == set(SOME_OF_THE_TEN)
+    assert {step["action"] for step in steps} == {"create", "keep"}
+
+
+def test_plan_names_rows_and_size_of_the_table(database_url):
+    prepare(database_url, "base")
+    execute(database_url, ONE_CONTACT, "ANALYZE")
+    (step,) = (
+        step
+        for step in succeed("plan", "--json", url=database_url).json()["steps"]
+        if step["name"] == "ix_contact_phone_hash"
+    )
+
+    assert step["table_rows"] == 1
+    assert step["table_bytes"] > 0
+    assert "on contact (about 1 rows, " in succeed("plan", url=database_url).stdout
+
+
+def test_plan_where_nothing_is_due_says_so_in_one_line(database_url):
+    prepare(database_url)
+
+    assert succeed("plan", url=database_url).lines[0].startswith("Nothing to do")
+    succeed("down", url=database_url)
+    assert succeed("plan", "down", url=database_url).lines[0].startswith("Nothing to roll back")
+
+
+# plan --sql ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [["plan"], ["up", "--to", "base"]], ids=["on an empty database", "on base tables"])
+def test_the_script_of_plan_does_in_the_databases_own_shell_what_up_does(database_url, before):
+    succeed(*before, url=database_url)
+    run_script(succeed("plan", "--sql", url=database_url).stdout, database_url)
+    by_script = catalog(database_url), records(database_url), standing(database_url)
+    erase(database_url)
+    succeed("up", url=database_url)
+
+    assert (catalog(database_url), records(database_url), standing(database_url)) == by_script
+
+
+def test_the_script_of_plan_down_does_in_the_databases_own_shell_what_down_does(database_url):
+    prepare(database_url)
+    run_script(succeed("plan", "down", "--sql", url=database_url).stdout, database_url)
+    by_script = catalog(database_url), records(database_url), standing(database_url)
+    succeed("up", url=database_url)
+    succeed("down", url=database_url)
+
+    assert (catalog(database_url), records(database_url), standing(database_url)) == by_script
+
+
+def test_the_script_of_plan_completes_an_interrupted_run_and_down_undoes_it(database_url):
+    prepare(database_url, "base")
+    make_by_hand(database_url, "ix_activity_type")
+    succeed("up", url=database_url)
+    interrupt(database_url, missing=("ix_contact_phone_hash",))
+    run_script(succeed("plan", "--sql", url=database_url).stdout, database_url)
+
+    assert standing(database_url)["exit_code"] == 0
+    succeed("down", url=database_url)
+    assert set(ours(database_url)) == {"ix_activity_type"}
+
+
+def test_the_script_of_plan_where_nothing_is_due_changes_nothing(database_url):
+    prepare(database_url)
+    with nothing_changes(database_url):
+        run_script(succeed("plan", "--sql", url=database_url).stdout, database_url)
+
+
+def test_the_script_of_plan_stops_at_the_first_error(database_url):
+    prepare(database_url, "base")
+    script = succeed("plan", "--sql", url=database_url).stdout
+    make_by_hand(database_url, "ix_activity_type")
+    with pytest.raises(Exception, match="already exists"):
+        run_script(script, database_url)
+
+    assert revisions(database_url) == {BASE: "applied"}
+
+
+# Interrupted runs ----------------------------------------------------------------------------------------------------
+
+
+def test_status_shows_a_run_that_did_not_end_as_pending(database_url):
+    prepare(database_url)
+    interrupt(database_url)
+    status = run("status", url=database_url)
+
+    assert status.exit_code == 3
+    assert re.search(rf"{HEAD} .*, applying since .*: interrupted or still running", status.stdout)
+
+
+@pytest.mark.parametrize("state", ["applying", "reverting"])
+def test_up_completes_a_run_that_did_not_end(database_url, state):
+    prepare(database_url)
+    complete = catalog(database_url), records(database_url)
+    interrupt(database_url, state)
+    result = succeed("up", url=database_url)
+
+    assert len(result.announced()) == len(SOME_OF_THE_TEN)
+    assert (catalog(database_url), records(database_url)) == complete
+
+
+@pytest.mark.parametrize("state", ["applying", "reverting"])
+def test_down_undoes_a_run_that_did_not_end(database_url, state):
+    prepare(database_url, "base")
+    before = catalog(database_url)
+    succeed("up", url=database_url)
+    interrupt(database_url, state)
+    succeed("down", url=database_url)
+
+    assert catalog(database_url) == before
+    assert revisions(database_url) == {BASE: "applied"}
+
+
+def test_up_records_a_run_that_was_killed_after_its_last_index(database_url):
+    prepare(database_url)
+    interrupt(database_url, missing=())
+    result = succeed("up", url=database_url)
+
+    assert result.announced() == []
+    assert revisions(database_url)[HEAD] == "applied"
+
+
+# What stood there before ---------------------------------------------------------------------------------------------
+
+
+def test_an_index_that_stood_there_before_up_is_kept_and_left_by_down(database_url):
+    prepare(database_url, "base")
+    make_by_hand(database_url, "ix_activity_type")
+    up = succeed("up", url=database_url)
+    down = succeed("down", url=database_url)
+
+    assert "  ix_activity_type kept: it stood there already" in up.lines
+    assert len(up.announced()) == 9
+    assert "  ix_activity_type left: it stood there before up" in down.lines
+    assert set(ours(database_url)) == {"ix_activity_type"}
+
+
+def test_status_marks_an_index_that_stood_there_before_up(database_url):
+    prepare(database_url, "base")
+    make_by_hand(database_url, "ix_activity_type")
+    succeed("up", url=database_url)
+    marked = {name for name, (_, before) in standing(database_url)["indexes"].items() if before}
+
+    assert marked == {"ix_activity_type"}
+
+
+@pytest.mark.parametrize("state", ["applying", "reverting"])
+def test_what_stood_there_before_up_is_not_forgotten_by_an_interrupted_run(database_url, state):
+    prepare(database_url, "base")
+    make_by_hand(database_url, "ix_activity_type")
+    succeed("up", url=database_url)
+    interrupt(database_url, state, missing=("ix_contact_phone_hash", "ix_activity_openphone_id"))
+    succeed("up", url=database_url)
+    succeed("down", url=database_url)
+
+    assert set(ours(database_url)) == {"ix_activity_type"}
+
+
+def test_what_up_built_is_not_taken_for_older_than_up_by_an_interrupted_run(database_url):
+    prepare(database_url, "base")
+    before = catalog(database_url)
+    succeed("up", url=database_url)
+    interrupt(database_url)
+    succeed("up", url=database_url)
+    succeed("down", url=database_url)
+
+    assert catalog(database_url) == before
+
+
+def test_mending_a_lost_index_does_not_make_the_others_older_than_up(database_url):
+    prepare(database_url, "base")
+    make_by_hand(database_url, "ix_activity_type")
+    succeed("up", url=database_url)
+    drop_indexes(database_url, "ix_contact_phone_hash")
+    succeed("up", url=database_url)
+    succeed("down", url=database_url)
+
+    assert set(ours(database_url)) == {"ix_activity_type"}
+
+
+def test_plan_down_does_not_name_what_down_leaves(database_url):
+    prepare(database_url, "base")
+    make_by_hand(database_url, "ix_activity_type")
+    succeed("up", url=database_url)
+    script = succeed("plan", "down", "--sql", url=database_url).stdout
+
+    assert set(re.findall(r"ix_\w+", script)) == TEN_NAMES - {"ix_activity_type"}
+
+
+# Which statements ----------------------------------------------------------------------------------------------------
+
+
+def test_no_index_is_created_if_not_exists(database_url):
+    prepare(database_url, "base")
+    script = succeed("plan", "--sql", url=database_url).stdout
+    created = [*succeed("up", url=database_url).announced(), *re.findall(r"^CREATE .*INDEX .*", script, re.MULTILINE)]
+
+    assert len(created) == 20
+    assert not [statement for statement in created if "IF NOT EXISTS" in statement.upper()]
+
+
+def test_postgresql_is_sent_what_was_announced_and_nothing_that_locks_writers_out(postgres_url):
+    prepare(postgres_url, "base")
+    with ddl_sent_to(postgres_url) as sent:
+        announced = [*succeed("up", url=postgres_url).announced(), *succeed("down", url=postgres_url).announced()]
+
+    assert sent == announced
+    assert [statement.partition(' "')[0] for statement in sent] == (
+        ["CREATE INDEX CONCURRENTLY"] * 10 + ["DROP INDEX CONCURRENTLY"] * 10
+    )
+
+
+def test_the_scripts_for_psql_lock_no_writer_out(postgres_url):
+    prepare(postgres_url, "base")
+    script = succeed("plan", "--sql", url=postgres_url).stdout
+    succeed("up", url=postgres_url)
+    script += succeed("plan", "down", "--sql", url=postgres_url).stdout
+    statements = re.findall(r"^(?:CREATE|DROP) .*", script, re.MULTILINE)
+
+    assert len(statements) == 20
+    assert all(re.match(r"(CREATE|DROP) INDEX CONCURRENTLY ", statement) for statement in statements)
