@@ -108,7 +108,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             if verbose:
                 click.echo(console.traceback_of(error), err=True)
             if as_json:
-                console.print_line(documents.of_failure(ours))
+                console.print_document(documents.of_failure(ours))
             raise Failure(ours) from error
 
     return cli.command()(door)
@@ -245,7 +245,7 @@ def wait(options: Options, timeout: float) -> None:
 
     address = interruptible(work)
     if options.as_json:
-        console.print_line({"database": address, "reachable": True})
+        console.print_document({"database": address, "reachable": True})
     else:
         click.echo(f"{address} answers.")
 

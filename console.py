@@ -82,7 +82,7 @@ class JsonLines:
 
     def __call__(self, event: Event) -> None:
         """Print the event as one JSON object."""
-        print_line(documents.of_event(event))
+        print_document(documents.of_event(event))
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -227,7 +227,7 @@ def _name(blocker: Blocker) -> str:
 def show_outcome(outcome: Outcome, runner: Runner, as_json: bool) -> None:
     """Say in one line what a run did, or that there was nothing to do."""
     if as_json:
-        print_line(documents.of_outcome(outcome, runner.migrator.address))
+        print_document(documents.of_outcome(outcome, runner.migrator.address))
     elif not outcome.changed:
         click.echo(_nothing_to_do(outcome.direction, outcome.end, runner))
     else:
@@ -363,10 +363,5 @@ def traceback_of(error: BaseException) -> str:
 
 
 def print_document(content: dict[str, Any]) -> None:
-    """Print one JSON document on stdout."""
-    click.echo(json.dumps(content, indent=2))
-
-
-def print_line(content: dict[str, Any]) -> None:
-    """Print one JSON object on one line of stdout, at once."""
+    """Print one JSON document on one line of stdout."""
     click.echo(json.dumps(content))

@@ -50,6 +50,7 @@ class Table:
     columns: frozenset[str]
     owner: str = ""
     owned: bool = True
+    readable: bool = True
     rows: int | None = None
     bytes: int | None = None
 

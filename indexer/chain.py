@@ -54,7 +54,7 @@ class Chain:
         Raises:
             UsageError: no revision, or more than one, is meant.
         """
-        named = {"base": self.base, "head": self.head}
+        named = {"base": self.base, "head": self.head, **{id: id for id in self.ids}}
         matches = [named[wanted]] if wanted in named else [id for id in self.ids if wanted and id.startswith(wanted)]
         if len(matches) != 1:
             raise UsageError(

@@ -34,8 +34,9 @@ def connect(url: str, schema: str | None = None, read_only: bool = False) -> Cat
         from indexer.postgres.connect import open_postgres
 
         return open_postgres(url, schema, read_only)
+    named = separator and f"a{scheme}".replace("+", "").isalnum()  # anything else may be a part of a password
     raise UsageError(
-        f"{scheme!r} is not a database this tool knows." if separator else "The database URL has no scheme.",
+        f"{scheme!r} is not a database this tool knows." if named else "The database URL has no scheme.",
         "Use sqlite:///file.db or postgresql://user:password@host:5432/name.",
     )
 

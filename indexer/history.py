@@ -60,9 +60,14 @@ class History:
         table = self.migrator.catalog.tables([META_TABLE]).get(META_TABLE)
         if table is None:
             return False
+        name = self.migrator.qualified(META_TABLE)
+        if not table.readable:
+            raise PreflightFailed(
+                [f"table {name}, where the revisions are recorded, belongs to role {table.owner} and cannot be read"],
+                f"Connect as {table.owner}, or: GRANT SELECT ON {name}",
+            )
         missing = [field.name for field in fields(Record) if field.name not in table.columns]
         if missing:
-            name = self.migrator.qualified(META_TABLE)
             raise PreflightFailed(
                 [f"table {name} is not this tool's: it has no column {', '.join(missing)}"],
                 "Rename that table; this tool records its revisions under the name.",

@@ -188,8 +188,8 @@ class CatalogMigrator(SchemaMigrator):
         """Execute one statement about an index; raises StatementFailed with the database's own words."""
 
     @abstractmethod
-    def script(self, statements: Sequence[str]) -> str:
-        """These statements, online and in order, as a script for the database's own shell."""
+    def script(self, tables: Sequence[str], statements: Sequence[str]) -> str:
+        """A script for the database's own shell: the tables all or none, then the statements, online, in order."""
 
     @property
     @abstractmethod

@@ -182,13 +182,13 @@ class Runner:
 
     def script(self, plan: Plan) -> str:
         """The plan as a script for the database's own shell; it records the revisions as a run would."""
-        statements = self.migrator.table_statements(self.models) if plan.base_tables else []
+        tables = self.migrator.table_statements(self.models) if plan.base_tables else []
         records = [completed(begun(self.chain.base, None, BASE_DESCRIPTION), 0)] if plan.base_tables else []
-        statements += [statement for step in plan.steps for statement in step.statements]
+        statements = [statement for step in plan.steps for statement in step.statements]
         if plan.direction == "up":
             records += [completed(self._begun(move), 0) for move in plan.moves]
         removed = [move.revision.id for move in plan.moves] if plan.direction == "down" else []
-        return self.migrator.script([*statements, *self.history.script(records, removed)])
+        return self.migrator.script(tables, [*statements, *self.history.script(records, removed)])
 
     def _plan_up(self, to: str | None) -> Plan:
         target = self.chain.resolve(to or "head")

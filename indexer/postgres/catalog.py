@@ -86,7 +86,7 @@ FIND = """
                    AND a.attnum <> 0
              LEFT JOIN pg_catalog.pg_collation AS o
                     ON o.oid = i.indcollation[k.position - 1]
-                   AND o.oid IS DISTINCT FROM a.attcollation
+                   AND o.oid IS DISTINCT FROM COALESCE(a.attcollation, 100)  -- the database's default
              LEFT JOIN pg_catalog.pg_opclass AS p ON p.oid = i.indclass[k.position - 1]
             ORDER BY k.position) AS key,
            ARRAY (
@@ -124,6 +124,7 @@ TABLES = """
            c.relkind::text AS kind,
            pg_catalog.pg_get_userbyid(c.relowner) AS owner,
            pg_catalog.pg_has_role(c.relowner, 'USAGE') AS owned,
+           pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable,
            NULLIF(c.reltuples, -1)::bigint AS rows,
            pg_catalog.pg_table_size(c.oid) AS bytes,
            ARRAY (

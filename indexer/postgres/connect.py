@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 import psycopg2
 from peewee import DatabaseError
@@ -77,12 +77,14 @@ def _parameters(url: str) -> dict[str, str]:
     try:
         parameters: dict[str, str] = parse_dsn(f"postgresql://{rest}")
     except psycopg2.ProgrammingError as error:
-        reason = _one_sentence(str(error).removeprefix("invalid dsn: "))
-        password = authority.rpartition("@")[0].partition(":")[2]
-        reason = _without_secrets(reason, {"password": password})
+        # What libpq could not read, it quotes, and that may be a part of the password: names of parameters stay.
+        names = (name for name, _ in parse_qsl(rest.partition("?")[2], keep_blank_values=True))
+        known = set(filter(str.isidentifier, names))
+        reason = re.sub(r'"([^"]*)"', lambda quoted: quoted[0] if quoted[1] in known else "...", str(error))
         raise UsageError(
-            f"The database URL cannot be read: {reason}.", "Use postgresql://user:password@host:5432/name."
-        ) from error
+            f"The database URL cannot be read: {_one_sentence(reason.removeprefix('invalid dsn: '))}.",
+            "Use postgresql://user:password@host:5432/name, with % in a password written as %25.",
+        ) from None
     if not any((parameters.get("dbname"), parameters.get("service"), os.environ.get("PGDATABASE"))):
         raise UsageError("The database URL names no database.", f"Add one at the end: {_address(parameters)}/NAME")
     return parameters

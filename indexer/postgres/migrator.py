@@ -306,10 +306,11 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         path = self.make_context().literal("SET LOCAL search_path TO ").sql(Entity(self.schema))
         return [str(path.query()[0]), *super().table_statements(models)]
 
-    def script(self, statements: Sequence[str]) -> str:
+    def script(self, tables: Sequence[str], statements: Sequence[str]) -> str:
         """A script for psql: in autocommit, without timeouts, stopped at the first error."""
         preamble = ["\\set ON_ERROR_STOP on", "SET statement_timeout = 0;", "SET lock_timeout = 0;"]
-        return "\n".join([*preamble, *(f"{statement};" for statement in statements)])
+        transaction = ["BEGIN", *tables, "COMMIT"] if tables else []
+        return "\n".join([*preamble, *(f"{statement};" for statement in (*transaction, *statements))])
 
 
 def _heals(failure: Exception) -> bool:

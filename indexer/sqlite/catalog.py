@@ -19,7 +19,8 @@ OBJECTS = """
            tbl_name,
            sql
       FROM sqlite_master
-     WHERE lower(name) IN (SELECT lower(value) FROM json_each(?))
+     WHERE type <> 'trigger'
+       AND lower(name) IN (SELECT lower(value) FROM json_each(?))
 """
 
 INDEX = """

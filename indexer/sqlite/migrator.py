@@ -116,6 +116,8 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         finally:
             connection.set_progress_handler(None, 0)
 
-    def script(self, statements: Sequence[str]) -> str:
+    def script(self, tables: Sequence[str], statements: Sequence[str]) -> str:
         """A script for the sqlite3 shell: one transaction, stopped at the first error."""
-        return "\n".join([".bail on", "BEGIN IMMEDIATE;", *(f"{statement};" for statement in statements), "COMMIT;"])
+        return "\n".join(
+            [".bail on", "BEGIN IMMEDIATE;", *(f"{statement};" for statement in (*tables, *statements)), "COMMIT;"]
+        )
