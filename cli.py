@@ -16,6 +16,7 @@ import click
 
 import console
 from indexer import IndexerError, __version__, documents
+from indexer.errors import UsageError
 from indexer.patience import Patience
 from indexer.stop import Stop, interruptible
 
@@ -215,6 +216,8 @@ def plan(options: Options, direction: str, to: str | None, as_sql: bool) -> None
 
     Exits as the run itself would: with 1 or 4 when it would refuse to start.
     """
+    if as_sql and options.as_json:
+        raise UsageError("A plan is a script or a document, not both.", "Leave out --sql or --json.")
     with options.reader() as runner:
         found = runner.plan(direction, to)
         if as_sql:

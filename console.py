@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import traceback
@@ -17,6 +18,7 @@ from indexer import documents
 from indexer.events import (
     BaseCreated,
     Blocker,
+    BlockersFound,
     Event,
     IndexFinished,
     Joined,
@@ -61,7 +63,7 @@ class Lines:
     def __call__(self, event: Event) -> None:
         """Tell one event, if it is not the same again too soon."""
         if not self._is_repeated(event):
-            click.echo(in_a_line(event))
+            tell(in_a_line(event))
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -82,7 +84,7 @@ class JsonLines:
 
     def __call__(self, event: Event) -> None:
         """Print the event as one JSON object."""
-        print_document(documents.of_event(event))
+        tell(json.dumps(documents.of_event(event)))
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -153,6 +155,14 @@ class Bars:
             self._bars.remove_task(self._tasks.pop(index.name))
 
 
+def tell(line: str) -> None:
+    """Print a line of a run. A reader who has gone away, such as head, does not stop what the run is doing."""
+    try:
+        click.echo(line)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def reporter(as_json: bool) -> Lines | Bars | JsonLines:
     """Whoever tells about a run: to a machine, on a terminal, or into a log."""
     if as_json:
@@ -173,6 +183,8 @@ def in_a_line(event: Event) -> str:
             return f"{event.revision}  {verb} in {duration(event.seconds)}"
         case ServerAwaited():
             return f"{event.reason} Trying again."
+        case BlockersFound():
+            return f"  {len(event.blockers)} sessions that builds may have to wait for:{_listed(event.blockers)}"
         case LockWaited():
             return f"Waiting for another run: {event.holder}"
         case _:
@@ -194,8 +206,7 @@ def _of_index(event: Any) -> str:
             counted = "" if event.fraction is None else f" {event.fraction:.0%}{_remaining(event)}"
             return f"{name}{counted}: {event.phase}, {duration(event.seconds)} so far{_rate(event)}"
         case Waiting():
-            who = "".join(f"\n    {blocker}" for blocker in event.blockers)
-            return f"{name} {event.phase}, {duration(event.seconds)} so far:{who}"
+            return f"{name} {event.phase}, {duration(event.seconds)} so far:{_listed(event.blockers)}"
         case Retrying():
             tries = f"try {event.attempt} of {event.retries + 1}"
             return f"{name} {event.reason}: {tries} given up, next one in {duration(event.pause)}"
@@ -217,6 +228,10 @@ def _blockers(event: Progress | Waiting) -> tuple[Blocker, ...]:
     return event.blockers if isinstance(event, Waiting) else ()
 
 
+def _listed(blockers: Iterable[Blocker]) -> str:
+    return "".join(f"\n    {blocker}" for blocker in blockers)
+
+
 def _name(blocker: Blocker) -> str:
     return f"pid {blocker.pid}" if blocker.pid else blocker.reason
 
@@ -227,14 +242,14 @@ def _name(blocker: Blocker) -> str:
 def show_outcome(outcome: Outcome, runner: Runner, as_json: bool) -> None:
     """Say in one line what a run did, or that there was nothing to do."""
     if as_json:
-        print_document(documents.of_outcome(outcome, runner.migrator.address))
+        tell(json.dumps(documents.of_outcome(outcome, runner.migrator.address)))
     elif not outcome.changed:
-        click.echo(_nothing_to_do(outcome.direction, outcome.end, runner))
+        tell(_nothing_to_do(outcome.direction, outcome.end, runner))
     else:
         counted = Counter(step.action for step in outcome.steps)
         counts = ", ".join(f"{count} {COUNTED[action]}" for action, count in counted.items())
         done = f"Done in {duration(outcome.seconds)}: {counts or 'no index to touch'}."
-        click.echo(f"{done} {runner.migrator.address} is at {outcome.end}.")
+        tell(f"{done} {runner.migrator.address} is at {outcome.end}.")
 
 
 def _nothing_to_do(direction: str, revision: str, runner: Runner) -> str:
@@ -257,10 +272,10 @@ def show_status(status: Status, as_json: bool) -> None:
         [_index_row(step, move.existed_before(step)) for move in status.moves for step in move.steps],
     )
     if status.pending:
-        click.echo(f"{len(status.pending)} revision pending. Build it: python cli.py up")
+        click.echo(f"\n{len(status.pending)} revision pending. Build it: python cli.py up")
     elif status.drifted:
         names = ", ".join(step.index.name for step in status.drifted)
-        click.echo(f"Not what the revision says: {names}. Mend it: python cli.py up")
+        click.echo(f"\nNot what the revision says: {names}. Mend it: python cli.py up")
 
 
 def _place(status: Status) -> str:
@@ -313,6 +328,8 @@ def show_plan(plan: Plan, runner: Runner, as_json: bool) -> None:
         for statement in step.statements:
             click.echo(f"    {statement};")
         click.echo()
+    if plan.blockers:
+        click.echo(f"  would wait for, unless they end first:{_listed(plan.blockers)}\n")
     if plan.exit_code == 0:
         click.echo(f"Nothing was changed. Do it: python cli.py {plan.direction}")
 
@@ -321,7 +338,13 @@ def _on_table(step: Step, plan: Plan) -> str:
     table = plan.tables.get(step.index.table)
     if table is None:
         return f" on {step.index.table}"
-    rows = "rows unknown until ANALYZE" if table.rows is None else f"about {table.rows:,} rows"
+    rows = (
+        "rows unknown until ANALYZE"
+        if table.rows is None
+        else f"about {table.rows:,} rows"
+        if table.rows
+        else "no rows"
+    )
     size = f", {in_bytes(table.bytes)}" if table.bytes is not None else ""
     return f" on {table.name} ({rows}{size})"
 
@@ -338,8 +361,9 @@ def _table(header: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> None:
         table.add_row(*row)
     console = Console(highlight=False)
     console.width = max(console.width, NARROWEST) if console.is_terminal else WIDE
-    console.print(table)
-    click.echo()
+    with console.capture() as drawn:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ PATTERN = "migrate_*.py"
 HEADER = ("revision", "down_revision", "upgrade", "downgrade")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Revision:
     """One migration file: who it is, what it comes after, and its two moves."""
 
@@ -28,7 +28,7 @@ class Revision:
     downgrade: Callable[[Any], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chain:
     """The revisions in order, from the first after ``base`` to the head."""
 

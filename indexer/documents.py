@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import Different, IndexerError, PreflightFailed
-from indexer.events import Waiting
+from indexer.events import BlockersFound, Waiting
 
 if TYPE_CHECKING:
     from indexer.events import Event
@@ -46,6 +46,7 @@ def of_plan(plan: Plan, address: str) -> Document:
         "to": plan.end,
         "exit_code": plan.exit_code,
         "complaints": list(plan.complaints),
+        "blockers": [asdict(blocker) for blocker in plan.blockers],
         "creates_tables": list(plan.base_tables),
         "steps": [
             {**_index(step), "action": step.action.value, "statements": list(step.statements), **_table(step, plan)}
@@ -74,7 +75,7 @@ def of_event(event: Event) -> Document:
     about: Document = {"event": type(event).__name__}
     if hasattr(event, "index"):
         about["index"] = event.index.name
-    if isinstance(event, Waiting):
+    if isinstance(event, Waiting | BlockersFound):
         content["blockers"] = [asdict(blocker) for blocker in event.blockers]
     return {**about, **content}
 

@@ -1,4 +1,7 @@
-"""What a run can report while it goes on. The engine emits these and never prints."""
+"""What a run can report while it goes on. The engine emits these and never prints.
+
+Nobody compares events, and a dataclass without ``__eq__`` is made in half the time: a start-up cost of every command.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from indexer.plan import Action
 from indexer.spec import Index
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Blocker:
     """A session that a build has to wait for.
 
@@ -33,7 +36,7 @@ class Blocker:
         return f"{name}, for {self.seconds:.0f} s: {self.reason}" + (f": {self.query}" if self.query else "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BaseCreated:
     """An empty database was given its tables."""
 
@@ -42,7 +45,7 @@ class BaseCreated:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RevisionStarted:
     """A revision is about to be applied (``up``) or reverted (``down``); ``indexes`` counts what there is to do."""
 
@@ -52,7 +55,7 @@ class RevisionStarted:
     indexes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RevisionFinished:
     """A revision was recorded as applied, or its record was removed."""
 
@@ -61,7 +64,14 @@ class RevisionFinished:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class BlockersFound:
+    """Before the start: the sessions that the waiting phases of a build would wait for if they do not end first."""
+
+    blockers: tuple[Blocker, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class StatementStarted:
     """This statement is sent now."""
 
@@ -69,7 +79,7 @@ class StatementStarted:
     statement: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Progress:
     """How far a build is. ``fraction`` is None where there is no number: in sorts.
 
@@ -84,7 +94,7 @@ class Progress:
     unit: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Waiting:
     """A build cannot go on before these sessions end."""
 
@@ -94,7 +104,7 @@ class Waiting:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Retrying:
     """A try was given up and cleaned away; the next one begins after a pause."""
 
@@ -105,7 +115,7 @@ class Retrying:
     pause: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class IndexFinished:
     """One index is done with, whether or not anything had to be done."""
 
@@ -115,7 +125,7 @@ class IndexFinished:
     bytes: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Joined:
     """Another session works on this index; we wait for it and then look again."""
 
@@ -123,14 +133,14 @@ class Joined:
     worker: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LockWaited:
     """Another run holds the run lock; said when the waiting begins and when the other run has moved on."""
 
     holder: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ServerAwaited:
     """The database does not answer yet, for a reason that can heal."""
 
@@ -141,6 +151,7 @@ Event = (
     BaseCreated
     | RevisionStarted
     | RevisionFinished
+    | BlockersFound
     | StatementStarted
     | Progress
     | Waiting

@@ -24,7 +24,7 @@ from indexer.spec import Index
 APPLYING, APPLIED, REVERTING = "applying", "applied", "reverting"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
     """What the meta table says of one revision.
 
@@ -94,7 +94,7 @@ class History:
         """What ``write`` executes, as peewee nodes."""
         exists = self.exists() if exists is None else exists
         table = [] if exists else [self._model._schema._create_table(safe=False)]
-        return [*table, self._removal(record.revision), self._model.insert(**_row(record))]
+        return [*table, self._removal(record.revision), self._model.insert(**_row(record)).returning()]
 
     def script(self, records: Iterable[Record], removed: Iterable[str] = ()) -> list[str]:
         """The statements that bring these records in and take those out, with their values written into them."""

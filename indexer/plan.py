@@ -27,7 +27,7 @@ CREATIONS = frozenset({Action.CREATE, Action.REBUILD})
 CHANGES = frozenset({Action.CREATE, Action.REBUILD, Action.DROP, Action.JOIN})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One index, what was decided about it, and the statements that carry the decision out."""
 

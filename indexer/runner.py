@@ -12,7 +12,7 @@ from peewee import DatabaseError, Model
 from indexer.catalog import Table
 from indexer.chain import Chain, Revision
 from indexer.errors import Different, Interrupted, PreflightFailed, StatementFailed
-from indexer.events import BaseCreated, Report, RevisionFinished, RevisionStarted, silent
+from indexer.events import BaseCreated, Blocker, BlockersFound, Report, RevisionFinished, RevisionStarted, silent
 from indexer.history import APPLIED, REVERTING, History, Record, begun, completed
 from indexer.migrator import CatalogMigrator
 from indexer.patience import Patience
@@ -25,7 +25,7 @@ PENDING = 3  # exit code
 PATIENT = Patience()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Move:
     """One revision to be applied or reverted, with a step for each of its indexes."""
 
@@ -38,11 +38,12 @@ class Move:
         return self.record is not None and step.index.name in self.record.existed_before
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """All that a run would do, and all that would stop it.
 
-    ``start`` is None on an empty database. ``base_tables`` are the tables that an empty database is given first.
+    ``start`` is None on an empty database. ``base_tables`` are the tables that an empty database is given first,
+    ``blockers`` the sessions that the steps would have to wait for if they began now.
     """
 
     direction: str
@@ -51,7 +52,8 @@ class Plan:
     moves: tuple[Move, ...]
     base_tables: tuple[str, ...]
     tables: dict[str, Table]
-    complaints: tuple[str, ...]
+    complaints: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -86,7 +88,7 @@ class Plan:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """What a run did."""
 
@@ -103,7 +105,7 @@ class Outcome:
         return self.start != self.end or any(step.changes for step in self.steps)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Status:
     """Where the database stands: the chain, its records, and every index of every revision.
 
@@ -218,8 +220,12 @@ class Runner:
         tables: dict[str, Table],
     ) -> Plan:
         steps = [step for move in moves for step in move.steps if direction == "up" or step.changes]
-        complaints = self.migrator.complaints(steps, bool(base_tables)) if moves or base_tables else []
-        return Plan(direction, start, end, moves, base_tables, tables, tuple(complaints))
+        plan = Plan(direction, start, end, moves, base_tables, tables)
+        if plan.is_empty:
+            return plan
+        complaints = tuple(self.migrator.complaints(steps, bool(base_tables)))
+        blockers = () if base_tables else self.migrator.expected_blockers(steps)
+        return replace(plan, complaints=complaints, blockers=blockers)
 
     def _tables(self) -> dict[str, Table]:
         return self.migrator.catalog.tables(self.indexed_tables)
@@ -268,10 +274,17 @@ class Runner:
                 self._carry_out(plan)
         except Interrupted as interruption:
             raise Interrupted(interruption.number, self._standing()) from None
+        except DatabaseError as error:
+            raise StatementFailed(
+                f"The run ended in the middle: {_first_line(error)}.",
+                f"Run the same command again, it goes on from here: python cli.py {direction}",
+            ) from error
         return Outcome(direction, plan.start, plan.end, plan.steps, plan.base_tables, seconds())
 
     def _carry_out(self, plan: Plan) -> None:
         plan.check()
+        if plan.blockers:
+            self.report(BlockersFound(plan.blockers))
         if plan.base_tables:
             self._create_base(plan.base_tables)
         for move in plan.moves:
@@ -337,6 +350,10 @@ def _stopwatch() -> Callable[[], float]:
     """Seconds since now, by a clock that cannot jump."""
     started = time.monotonic()
     return lambda: time.monotonic() - started
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 def _is_applied(record: Record | None) -> bool:

@@ -25,6 +25,7 @@ DEFAULTS = {
 
 # What libpq says, what to do about it, and whether waiting may help.
 REASONS = (
+    ("invalid ", "Check the parameters in the database URL.", False),
     ("password authentication failed", "Check the user and the password in the database URL.", False),
     ("no password supplied", "Put the password into the database URL or into PGPASSWORD.", False),
     ("authentication failed", "Check the user in the database URL, and the server's pg_hba.conf.", False),

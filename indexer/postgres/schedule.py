@@ -39,7 +39,8 @@ class Schedule:
                 waiting.remove(following)
                 self._running[following] = work(following)
             for operation in list(self._running):
-                failure = self._advance(operation) or failure
+                error = self._advance(operation)
+                failure = failure or error
             self._wait()
         if failure:
             raise failure

@@ -22,6 +22,7 @@ UNHURRIED = {
     "transaction_timeout": "0",
     "default_transaction_read_only": "off",
 }
+BUILDING = {**UNHURRIED, "search_path": "pg_catalog"}  # an operator of a predicate can only be PostgreSQL's own
 LOOKING = {**UNHURRIED, "lock_timeout": "5s"}  # its own writes are a row of the meta table; nobody locks that for long
 READING = {**LOOKING, "default_transaction_read_only": "on"}
 
@@ -94,7 +95,7 @@ class Builder:
 
     def configure(self, settings: dict[str, str]) -> None:
         """Set these on the session, as far as the server knows them; blocks for a moment."""
-        self.execute(APPLY, _pairs({**UNHURRIED, **settings}))
+        self.execute(APPLY, _pairs({**BUILDING, **settings}))
 
     def execute(self, statement: str, parameters: dict[str, Any] | None = None) -> Any:
         """Execute a short statement and return its first row, if it has rows; blocks."""

@@ -91,6 +91,8 @@ OTHERS_ACTIVE = """
       FROM pg_catalog.pg_stat_activity AS a
      WHERE a.backend_type = 'client backend'
        AND a.application_name NOT LIKE 'indexer%%'
+       AND a.pid <> pg_catalog.pg_backend_pid()
+       AND a.pid <> ALL (%(ours)s::integer[])
        AND (a.state <> 'idle' OR a.state_change > clock_timestamp() - interval '1 second')
 """
 
@@ -121,10 +123,15 @@ def clock() -> float:
 
 
 class Sessions:
-    """The other sessions of the server, as far as they matter to a build."""
+    """The other sessions of the server, as far as they matter to a build.
+
+    Attributes:
+        ours: the process ids of the sessions with which this run builds.
+    """
 
     def __init__(self, catalog: PostgresCatalog) -> None:
         self.catalog = catalog
+        self.ours: set[int] = set()
 
     def named(self, pids: Collection[int], why: str = "") -> tuple[Blocker, ...]:
         """Who these sessions are."""
@@ -140,6 +147,7 @@ class Sessions:
         prepared = {row["virtualtransaction"]: f"{lock} {row['table_name']}" for row in holders if not row["pid"]}
         snapshots = [] if dropping else [row["pid"] for row in self.catalog.rows(SNAPSHOT_HOLDERS)]
         reasons = {**dict.fromkeys(snapshots, "holds an old snapshot"), **locked}
+        reasons = {pid: reason for pid, reason in reasons.items() if pid not in self.ours}
         sessions = self.catalog.rows(SESSIONS, pids=list(reasons)) if reasons else []
         return (*(_session(row, reasons[row["pid"]]) for row in sessions), *self.prepared(prepared))
 
@@ -167,8 +175,8 @@ class Sessions:
         return self.named([row["pid"] for row in self.catalog.rows(BUILDING_ON, table=table)], "builds on this table")
 
     def others_active(self) -> bool:
-        """Is any other client at work on this server?"""
-        return bool(self.catalog.rows(OTHERS_ACTIVE)[0]["active"])
+        """Is any client at work on this server besides our own sessions?"""
+        return bool(self.catalog.rows(OTHERS_ACTIVE, ours=list(self.ours))[0]["active"])
 
 
 def _session(row: dict[str, Any], why: str) -> Blocker:
@@ -176,7 +184,7 @@ def _session(row: dict[str, Any], why: str) -> Blocker:
     return Blocker(**{**row, "reason": reason}, ending=f"SELECT pg_terminate_backend({row['pid']});")
 
 
-@dataclass
+@dataclass(eq=False)
 class Sight:
     """What the last look at a statement showed, and since when it has been waiting there."""
 

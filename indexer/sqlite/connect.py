@@ -10,7 +10,7 @@ from indexer.errors import Unreachable, UsageError
 from indexer.sqlite.migrator import PlainMigrator
 
 EMPTY = ":memory:"
-BUSY_TIMEOUT = 0.1  # seconds; waiting longer is our own loop's work, where signals are heard
+BUSY_TIMEOUT = 1.0  # seconds; waiting longer is our own loop's work, where signals are heard
 
 
 def open_sqlite(url: str, schema: str | None, read_only: bool) -> PlainMigrator:
@@ -30,6 +30,9 @@ def open_sqlite(url: str, schema: str | None, read_only: bool) -> PlainMigrator:
         database.execute_sql("SELECT count(*) FROM sqlite_master")
     except DatabaseError as error:
         database.close()
+        if "locked" in str(error):
+            hint = "Another process holds the file; wait for it to end, or let us: --wait-db SECONDS"
+            raise Unreachable(f"Cannot read {url}: {error}.", hint, can_heal=True) from error
         raise Unreachable(f"Cannot open {url}: {error}.", "Check the path in the database URL.") from error
     return PlainMigrator(database, url)
 

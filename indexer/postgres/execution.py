@@ -1,0 +1,241 @@
+"""Carrying out one step online: wait, send, watch, cancel, clean up, try again. All of it yields while it waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from typing import NamedTuple
+
+import psycopg2
+from peewee import DatabaseError
+from psycopg2 import errorcodes
+
+from indexer.errors import Blocked, IndexerError, StatementFailed
+from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, Waiting
+from indexer.migrator import Work
+from indexer.patience import Patience
+from indexer.plan import CREATIONS, Action, Step
+from indexer.postgres.lock import RunLock
+from indexer.postgres.session import Builder, OnlineDatabase
+from indexer.postgres.tuning import settings_for
+from indexer.postgres.watch import WAITING_FOR_A_LOCK, Sessions, Watch, clock
+from indexer.spec import Index
+from indexer.stop import Stop
+
+NEXT_STEP = {
+    errorcodes.DISK_FULL: "Free or add disk space; the same command then goes on where it stopped.",
+    errorcodes.INSUFFICIENT_PRIVILEGE: "Connect as the owner of the tables.",
+}
+AGAIN = "Run the same command again: it goes on where this run stopped."
+BEFORE_THE_START = "waiting before the start"
+CLEAN_UP = 1.5  # seconds; a drop that takes longer waits for somebody, and the next run will do it
+LONGEST_PAUSE = 30.0  # seconds between two tries
+
+Decision = Callable[[], Step]
+
+
+class Run(NamedTuple):
+    """What all steps of a run share."""
+
+    database: OnlineDatabase
+    sessions: Sessions
+    lock: RunLock
+    patience: Patience
+    stop: Stop
+    report: Report
+
+
+class GaveUp(Exception):
+    """A statement waited longer than the user has patience for, and was cancelled or not begun."""
+
+    def __init__(self, phase: str, blockers: tuple[Blocker, ...]) -> None:
+        super().__init__(phase)
+        self.blockers = blockers
+
+
+class Builders:
+    """Sessions that build, kept for the next statement when one is done."""
+
+    def __init__(self, database: OnlineDatabase, ours: set[int]) -> None:
+        self.database = database
+        self.ours = ours
+        self._idle: list[Builder] = []
+
+    def take(self, settings: dict[str, str]) -> Builder:
+        """A session with these settings."""
+        builder = self._idle.pop() if self._idle else Builder(self.database)
+        if not builder.pid:
+            builder.connect()
+            self.ours.add(builder.pid)
+        builder.configure(settings)
+        return builder
+
+    def give_back(self, builder: Builder) -> None:
+        """Keep the session, if it is still of use."""
+        if builder.closed or builder.is_busy:
+            builder.cancel()  # only when our own session was lost: nobody is left to watch the statement
+            builder.close()
+        else:
+            self._idle.append(builder)
+
+    def close(self) -> None:
+        """End all that are kept."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+class Execution:
+    """Carries out steps, each on a session of its own."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.builders = Builders(run.database, run.sessions.ours)
+
+    def act(self, decide: Decision) -> Generator[object, None, Step]:
+        """Decide, execute, and try again what can heal, deciding anew each time.
+
+        Raises:
+            Blocked: other sessions held it up for too long, too often.
+            StatementFailed: the server refused, or the connection was lost.
+            Interrupted: somebody asked to stop.
+        """
+        retries = self.run.patience.retries
+        for attempt in range(1, retries + 2):
+            step = yield from self._join(decide)
+            try:
+                for statement in step.statements:
+                    yield from self._execute(step, statement)
+                return step
+            except (GaveUp, psycopg2.Error) as failure:
+                remains = self._clean(step, decide)
+                self.run.stop.check()
+                if attempt > retries or not isinstance(failure, GaveUp | psycopg2.errors.DeadlockDetected):
+                    raise _as_ours(step, failure, remains) from failure
+                yield from self._pause(step.index, failure, attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _join(self, decide: Decision) -> Generator[object, None, Step]:
+        """Wait while another session works on this index, then look again: its finished index is kept."""
+        step, watch = decide(), None
+        while step.action is Action.JOIN and step.found and step.found.worker:
+            self.run.stop.check()
+            if watch is None or watch.pid != step.found.worker:
+                self.run.report(Joined(step.index, step.found.worker))
+                watch = Watch(self.run.sessions, step.index, step.found.worker, self.run.report)
+            if watch.is_due():
+                watch.look()
+            yield None
+            step = decide()
+        return step
+
+    def _execute(self, step: Step, statement: str) -> Work:
+        index, dropping = step.index, step.action is Action.DROP
+        yield from self._let_pass(index, dropping)
+        self.run.stop.check()
+        self.run.lock.confirm()
+        builder = self.builders.take(settings_for(index, self.run.patience))
+        self.run.report(StatementStarted(index, statement))
+        watch = Watch(self.run.sessions, index, builder.pid, self.run.report, dropping)
+        try:
+            builder.send(statement)
+            yield from self._mind(builder, watch)
+        finally:
+            self.builders.give_back(builder)
+
+    def _mind(self, builder: Builder, watch: Watch) -> Work:
+        """Until the statement is done: look at it, and cancel it when asked to stop or when it waited too long."""
+        limit = self.run.patience.max_wait
+        given_up = None
+        cancelled = False
+        try:
+            while not builder.poll():
+                yield builder
+                if cancelled:
+                    continue
+                if watch.is_due():
+                    watch.look()
+                if limit is not None and watch.waited() >= limit:
+                    given_up = GaveUp(watch.sight.phase or WAITING_FOR_A_LOCK, watch.sight.blockers)
+                if given_up or self.run.stop.asked:
+                    builder.cancel()
+                    cancelled = True
+        except psycopg2.errors.QueryCanceled:
+            if given_up:
+                raise given_up from None
+            raise
+        except psycopg2.errors.LockNotAvailable:
+            raise GaveUp(WAITING_FOR_A_LOCK, watch.sight.blockers) from None
+
+    def _let_pass(self, index: Index, dropping: bool) -> Work:
+        """Before a statement is sent: wait for another build on its table, and for whoever would hold it up.
+
+        Two concurrent builds on one table deadlock. And a build that is given up while a writer is open leaves an
+        invalid index that cannot be dropped before that writer ends, so with limited patience it does not begin.
+        """
+        started, limit = clock(), self.run.patience.max_wait
+        remaining = self._in_the_way(index, dropping)
+        while remaining:
+            waited = clock() - started
+            self.run.report(Waiting(index, BEFORE_THE_START, remaining, waited))
+            if limit is not None and waited >= limit:
+                raise GaveUp(BEFORE_THE_START, remaining)
+            self.run.stop.check()
+            yield None
+            still = {(blocker.pid, blocker.transaction) for blocker in self._in_the_way(index, dropping)}
+            remaining = tuple(blocker for blocker in remaining if (blocker.pid, blocker.transaction) in still)
+
+    def _in_the_way(self, index: Index, dropping: bool) -> tuple[Blocker, ...]:
+        if self.run.patience.offline:
+            return ()
+        builds = self.run.sessions.building_on(index.table)
+        if self.run.patience.max_wait is None:
+            return builds
+        return (*builds, *self.run.sessions.expected([index.table], dropping))
+
+    def _pause(self, index: Index, failure: Exception, attempt: int) -> Work:
+        pause = min(0.5 * 2**attempt, LONGEST_PAUSE)
+        self.run.report(Retrying(index, _reason(failure), attempt, self.run.patience.retries, pause))
+        until = clock() + pause
+        while clock() < until:
+            self.run.stop.check()
+            yield None
+
+    def _clean(self, step: Step, decide: Decision) -> bool:
+        """Drop what a failed build left behind, if that does not mean waiting for somebody; does anything remain?"""
+        if step.action not in CREATIONS:
+            return False
+        with suppress(DatabaseError, psycopg2.Error):
+            leftover = self._let_go(decide)
+            if leftover.action is Action.REBUILD:
+                cleaner = self.builders.take({"statement_timeout": f"{CLEAN_UP:g}s"})
+                try:
+                    cleaner.execute(leftover.statements[0])
+                finally:
+                    self.builders.give_back(cleaner)
+            return decide().action in (Action.REBUILD, Action.JOIN)
+        return True
+
+    def _let_go(self, decide: Decision) -> Step:
+        """The decision about what our own failed statement left, once its session has let go of it."""
+        until = clock() + CLEAN_UP
+        step = decide()
+        while step.action is Action.JOIN and clock() < until:
+            step = decide()
+        return step
+
+
+def _as_ours(step: Step, failure: Exception, remains: bool) -> IndexerError:
+    name = step.index.name
+    left = f"An unfinished {name} may remain; the next run rebuilds it. " if remains else ""
+    if isinstance(failure, GaveUp):
+        who = "".join(f"\n  - {blocker}\n    end it: {blocker.ending}" for blocker in failure.blockers)
+        return Blocked(f"Gave up on {name}, {failure} for:{who}", left + AGAIN)
+    doing = "Building" if step.action in CREATIONS else "Dropping"
+    hint = NEXT_STEP.get(getattr(failure, "pgcode", None) or "", AGAIN)
+    return StatementFailed(f"{doing} {name} failed: {_reason(failure)}.", left + hint)
+
+
+def _reason(failure: Exception) -> str:
+    if isinstance(failure, psycopg2.Error):
+        return (failure.diag.message_primary or str(failure).strip().splitlines()[0]).rstrip(".")
+    return f"{failure} took too long"
