@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGINT
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import console
 from indexer import IndexerError, __version__, documents
-from indexer.errors import UsageError
+from indexer.errors import Interrupted, UsageError
 from indexer.patience import Patience
 from indexer.stop import Stop, interruptible
 
@@ -104,7 +105,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             function(Options(database_url, schema, as_json, verbose), **arguments)
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             ours = error if isinstance(error, IndexerError) else _unexpected(error)
             if verbose:
                 click.echo(console.traceback_of(error), err=True)
@@ -115,7 +116,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     return cli.command()(door)
 
 
-def _unexpected(error: Exception) -> IndexerError:
+def _unexpected(error: BaseException) -> IndexerError:
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted(SIGINT)
     return IndexerError(f"{type(error).__name__}: {error}", "Add --verbose to see where this happened.")
 
 

@@ -229,7 +229,7 @@ def _blockers(event: Progress | Waiting) -> tuple[Blocker, ...]:
 
 
 def _listed(blockers: Iterable[Blocker]) -> str:
-    return "".join(f"\n    {blocker}" for blocker in blockers)
+    return "".join(f"\n    {blocker}\n      end it: {blocker.ending}" for blocker in blockers)
 
 
 def _name(blocker: Blocker) -> str:

@@ -43,7 +43,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that an index is to stand on. ``rows`` is an estimate, None when the database has none."""
+    """A table that an index is to stand on.
+
+    ``owned`` and ``readable`` say what our own ``role`` may do with it; ``rows`` is an estimate, None when the
+    database has none.
+    """
 
     name: str
     kind: str
@@ -51,6 +55,7 @@ class Table:
     owner: str = ""
     owned: bool = True
     readable: bool = True
+    role: str = ""
     rows: int | None = None
     bytes: int | None = None
 

@@ -64,7 +64,7 @@ class History:
         if not table.readable:
             raise PreflightFailed(
                 [f"table {name}, where the revisions are recorded, belongs to role {table.owner} and cannot be read"],
-                f"Connect as {table.owner}, or: GRANT SELECT ON {name}",
+                f"GRANT SELECT ON {name} TO {table.role}",
             )
         missing = [field.name for field in fields(Record) if field.name not in table.columns]
         if missing:

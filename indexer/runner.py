@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from peewee import DatabaseError, Model
+from peewee import Model, PeeweeException
 
 from indexer.catalog import Table
 from indexer.chain import Chain, Revision
@@ -163,6 +163,7 @@ class Runner:
         migrator.patience = patience
         migrator.stop = self.stop = stop or migrator.stop
         self.history = History(migrator)
+        self._uncommitted: list[RevisionFinished] = []
         self.indexes: dict[str, tuple[Index, ...]] = {
             revision.id: migrator.indexes_of(revision.upgrade) for revision in chain
         }
@@ -272,9 +273,10 @@ class Runner:
             with self.migrator.migration_context():
                 plan = self.plan(direction, to)  # again, now that nobody else is at it
                 self._carry_out(plan)
+            self._tell_committed()
         except Interrupted as interruption:
             raise Interrupted(interruption.number, self._standing()) from None
-        except DatabaseError as error:
+        except PeeweeException as error:
             raise StatementFailed(
                 f"The run ended in the middle: {_first_line(error)}.",
                 f"Run the same command again, it goes on from here: python cli.py {direction}",
@@ -292,7 +294,7 @@ class Runner:
 
     def _standing(self) -> str:
         """What an interrupted run leaves, for people; silent when the database cannot be asked any more."""
-        with suppress(DatabaseError):
+        with suppress(PeeweeException):
             steps = [step for indexes in self.indexes.values() for step in self.migrator.steps_up(indexes)]
             valid = sum(step.action is Action.KEEP for step in steps)
             broken = [step.index.name for step in steps if step.action is Action.REBUILD]
@@ -316,7 +318,7 @@ class Runner:
         revision.upgrade(self.migrator)
         self._confirm(revision)
         self.history.write(completed(record, seconds()))
-        self.report(RevisionFinished(revision.id, "up", seconds()))
+        self._finished(RevisionFinished(revision.id, "up", seconds()))
 
     def _revert(self, move: Move) -> None:
         revision, record = move.revision, move.record
@@ -327,7 +329,18 @@ class Runner:
         self.migrator.existed_before = record.existed_before
         revision.downgrade(self.migrator)
         self.history.remove(revision.id)
-        self.report(RevisionFinished(revision.id, "down", seconds()))
+        self._finished(RevisionFinished(revision.id, "down", seconds()))
+
+    def _finished(self, event: RevisionFinished) -> None:
+        """Say so now, or, if all of the run is one transaction, once that is committed."""
+        self._uncommitted.append(event)
+        if not self.migrator.transactional_ddl:
+            self._tell_committed()
+
+    def _tell_committed(self) -> None:
+        for event in self._uncommitted:
+            self.report(event)
+        self._uncommitted.clear()
 
     def _begun(self, move: Move) -> Record:
         """The record of a run that begins or is resumed: what stood there first is not forgotten by a second try."""

@@ -74,7 +74,8 @@ class Definition:
     """All that makes two indexes the same, in the words of one database.
 
     Each entry of ``key`` is a column and whatever departs from its defaults: ``created_at DESC``,
-    ``phone COLLATE "C"``, ``phone text_pattern_ops``.
+    ``phone COLLATE "C"``, ``phone text_pattern_ops``. ``constraint`` is the constraint that the index belongs to,
+    and cannot be dropped without.
     """
 
     table: str
@@ -83,6 +84,7 @@ class Definition:
     unique: bool = False
     include: tuple[str, ...] = ()
     predicate: str | None = None
+    constraint: str | None = None
     nulls_distinct: bool = True
 
 

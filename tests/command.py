@@ -73,12 +73,16 @@ class Result:
         return self.stdout.splitlines()
 
     def json(self) -> Any:
-        """The one document on stdout."""
-        return json.loads(self.stdout)
+        """The document on stdout: of a run the last line, after its events."""
+        return self.story()[-1]
+
+    def story(self) -> list[Any]:
+        """The documents on stdout, one a line."""
+        return [json.loads(line) for line in self.lines]
 
     def announced(self) -> list[str]:
-        """The statements on indexes that a run said it would send, in order."""
-        return re.findall(r"^  ((?:CREATE|DROP) .*)", self.stdout + self.stderr, re.MULTILINE)
+        """The statements on indexes that a run said it would send; builds side by side have no order."""
+        return sorted(re.findall(r"^  ((?:CREATE|DROP) .*)", self.stdout + self.stderr, re.MULTILINE))
 
 
 def run(*arguments: str, url: str, **how: Any) -> Result:
@@ -125,14 +129,14 @@ def statements_of(script: str) -> list[str]:
 
 
 def prepare(url: str, to: str = "head") -> None:
-    """Bring an empty database to a revision by the script that ``plan --sql`` prints: a tenth of the time of ``up``."""
-    key = is_postgres(url), to
+    """Bring a database to a revision by the script that ``plan --sql`` prints: a tenth of the time of ``up``."""
+    key = is_postgres(url), frozenset(tables(url)), to
     if key not in _scripts:
         _scripts[key] = statements_of(succeed("plan", "--sql", "--to", to, url=url).stdout)
     execute(url, *_scripts[key])
 
 
-_scripts: dict[tuple[bool, str], list[str]] = {}
+_scripts: dict[tuple[bool, frozenset[str], str], list[str]] = {}
 
 
 # Databases ---------------------------------------------------------------------------------------------------------
@@ -181,7 +185,7 @@ RELATIONS = """
            c.relkind::text,
            pg_get_userbyid(c.relowner),
            ARRAY (
-           SELECT concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'NOT NULL' END)
+           SELECT concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN '!' END)
              FROM pg_attribute AS a
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
             ORDER BY a.attnum),
@@ -204,9 +208,14 @@ RELATIONS = """
 SQLITE_OBJECTS = "SELECT type, name, tbl_name, replace(sql, '\"', '') FROM sqlite_master ORDER BY type, name"
 
 
+def ask(url: str, query: str) -> list[tuple[Any, ...]]:
+    """Ask PostgreSQL's own catalog, whatever the search path of the database is."""
+    return execute(url, "SET search_path TO pg_catalog", query)
+
+
 def catalog(url: str) -> list[tuple[Any, ...]]:
     """Everything in the database but rows: the same for two databases in which the same things stand."""
-    return [row[:-2] for row in execute(url, RELATIONS)] if is_postgres(url) else execute(url, SQLITE_OBJECTS)
+    return [row[:-2] for row in ask(url, RELATIONS)] if is_postgres(url) else execute(url, SQLITE_OBJECTS)
 
 
 def indexes(url: str) -> dict[str, str]:
@@ -214,7 +223,7 @@ def indexes(url: str) -> dict[str, str]:
     if is_postgres(url):
         not_of_constraints = "NOT EXISTS (SELECT 1 FROM pg_constraint AS k WHERE k.conindid = i.indexrelid)"
         return dict(
-            execute(
+            ask(
                 url,
                 f"""
                 SELECT c.relname, pg_get_indexdef(c.oid)
@@ -242,7 +251,8 @@ def specified(url: str, schema: str = "public") -> dict[str, str]:
 
 def broken(url: str) -> set[str]:
     """The indexes that PostgreSQL does not use, because their build or their drop was cancelled."""
-    return {name for (name,) in execute(url, "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid")}
+    found = ask(url, "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE NOT indisvalid")
+    return {name for (name,) in found}
 
 
 def tables(url: str) -> set[str]:
@@ -284,5 +294,5 @@ def _trace(url: str) -> Any:
         folder = file_of(url).parent
         return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     meta_tables = [f'"{row[0]}"."{row[1]}"' for row in catalog(url) if row[1] == "schema_revision" and row[2] == "r"]
-    recorded = {name: execute(url, f"SELECT * FROM {name} AS t ORDER BY t::text") for name in meta_tables}
-    return execute(url, RELATIONS), execute(url, "SELECT nspname FROM pg_namespace ORDER BY 1"), recorded
+    recorded = {name: ask(url, f"SELECT * FROM {name} AS t ORDER BY t::text") for name in meta_tables}
+    return ask(url, RELATIONS), ask(url, "SELECT nspname FROM pg_namespace ORDER BY 1"), recorded

@@ -12,9 +12,9 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
-# postgres comes in without a password, to make the others.
+# postgres comes in without a password, to make the others; stranger would, if there were such a role.
 ACCESS = """\
-host all postgres 127.0.0.1/32 trust
+host all postgres,stranger 127.0.0.1/32 trust
 local all all scram-sha-256
 host all all all scram-sha-256
 """

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from peewee import Database, Entity
+from peewee import Database, Entity, ProgrammingError
 
 from indexer.catalog import META_TABLE, ORDINARY, Found, Table
+from indexer.errors import PreflightFailed
 from indexer.spec import Definition, Index
 
 KINDS = {
@@ -68,6 +69,11 @@ FIND = """
            t.relname AS table_name,
            m.amname AS method,
            i.indisunique AS is_unique,
+           (
+           SELECT k.conname
+             FROM pg_catalog.pg_constraint AS k
+            WHERE k.conindid = c.oid
+              AND k.contype IN ('p', 'u', 'x')) AS constraint_name,
            pg_catalog.pg_get_expr(i.indpred, i.indrelid) AS predicate,
            COALESCE((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS nulls_not_distinct,
            ARRAY (
@@ -125,6 +131,7 @@ TABLES = """
            pg_catalog.pg_get_userbyid(c.relowner) AS owner,
            pg_catalog.pg_has_role(c.relowner, 'USAGE') AS owned,
            pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable,
+           CURRENT_USER::text AS role,
            NULLIF(c.reltuples, -1)::bigint AS rows,
            pg_catalog.pg_table_size(c.oid) AS bytes,
            ARRAY (
@@ -241,18 +248,24 @@ class PostgresCatalog:
         """The declared predicate as this server would print it, so that it can be compared with ``pg_get_expr``.
 
         The server rewrites predicates (``flag_type = 'x'`` comes back with casts). The only read-only way to its
-        own rendering is the filter of a plan that may use no index; the transaction is rolled back.
+        own rendering is the filter of a plan that may use no index. Statements of one string are one transaction,
+        so the settings end with it.
+
+        Raises:
+            PreflightFailed: the role may not read the table.
         """
         if index.on_postgresql.where is None:
             return None
         table = self.database.get_sql_context().sql(Entity(self.schema, index.table)).query()[0]
-        with self.database.atomic() as transaction:
-            for setting in SEQUENTIAL_SCAN:
-                self.database.execute_sql(setting)
-            query = f"SELECT 1 FROM ONLY {table} WHERE {index.on_postgresql.where}"  # noqa: S608  quoted by peewee
-            explain = f"EXPLAIN (FORMAT JSON, COSTS OFF) {query}".replace("%", "%%")
-            (plan,) = self.database.execute_sql(explain).fetchone()
-            transaction.rollback()
+        query = f"SELECT 1 FROM ONLY {table} WHERE {index.on_postgresql.where}"  # noqa: S608  quoted by peewee
+        explain = f"EXPLAIN (FORMAT JSON, COSTS OFF) {query}".replace("%", "%%")
+        try:
+            (plan,) = self.database.execute_sql("; ".join((*SEQUENTIAL_SCAN, explain))).fetchone()
+        except ProgrammingError as error:
+            complaint = f"the predicate of {index.name} cannot be compared: {str(error).splitlines()[0]}"
+            (row,) = self.rows("SELECT CURRENT_USER::text AS role")
+            hint = f"GRANT SELECT ON {self.schema}.{index.table} TO {row['role']}"
+            raise PreflightFailed([complaint], hint) from error
         return str(plan[0]["Plan"].get("Filter"))
 
     def complaints(self) -> list[str]:
@@ -299,6 +312,7 @@ def _found_on_postgres(row: dict[str, Any]) -> Found:
         unique=row["is_unique"],
         include=tuple(row["include"]),
         predicate=row["predicate"],
+        constraint=row["constraint_name"],
         nulls_distinct=not row["nulls_not_distinct"],
     )
     flags = {name: row[name] for name in ("valid", "ready", "live", "worker", "bytes")}

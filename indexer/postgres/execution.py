@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import psycopg2
-from peewee import DatabaseError
+from peewee import PeeweeException
 from psycopg2 import errorcodes
 
 from indexer.errors import Blocked, IndexerError, StatementFailed
@@ -18,7 +18,7 @@ from indexer.plan import CREATIONS, Action, Step
 from indexer.postgres.lock import RunLock
 from indexer.postgres.session import Builder, OnlineDatabase
 from indexer.postgres.tuning import settings_for
-from indexer.postgres.watch import WAITING_FOR_A_LOCK, Sessions, Watch, clock
+from indexer.postgres.watch import INTERVAL, WAITING_FOR_A_LOCK, Sessions, Watch, clock
 from indexer.spec import Index
 from indexer.stop import Stop
 
@@ -172,17 +172,20 @@ class Execution:
         Two concurrent builds on one table deadlock. And a build that is given up while a writer is open leaves an
         invalid index that cannot be dropped before that writer ends, so with limited patience it does not begin.
         """
-        started, limit = clock(), self.run.patience.max_wait
+        started, told, limit = clock(), 0.0, self.run.patience.max_wait
         remaining = self._in_the_way(index, dropping)
+        first = set(map(_transaction, remaining))  # whoever comes later does not hold up what begins after them
         while remaining:
             waited = clock() - started
-            self.run.report(Waiting(index, BEFORE_THE_START, remaining, waited))
+            if clock() - told >= INTERVAL:
+                self.run.report(Waiting(index, BEFORE_THE_START, remaining, waited))
+                told = clock()
             if limit is not None and waited >= limit:
                 raise GaveUp(BEFORE_THE_START, remaining)
             self.run.stop.check()
             yield None
-            still = {(blocker.pid, blocker.transaction) for blocker in self._in_the_way(index, dropping)}
-            remaining = tuple(blocker for blocker in remaining if (blocker.pid, blocker.transaction) in still)
+            now = self._in_the_way(index, dropping)
+            remaining = tuple(blocker for blocker in now if _transaction(blocker) in first)
 
     def _in_the_way(self, index: Index, dropping: bool) -> tuple[Blocker, ...]:
         if self.run.patience.offline:
@@ -204,7 +207,7 @@ class Execution:
         """Drop what a failed build left behind, if that does not mean waiting for somebody; does anything remain?"""
         if step.action not in CREATIONS:
             return False
-        with suppress(DatabaseError, psycopg2.Error):
+        with suppress(PeeweeException, psycopg2.Error):
             leftover = self._let_go(decide)
             if leftover.action is Action.REBUILD:
                 cleaner = self.builders.take({"statement_timeout": f"{CLEAN_UP:g}s"})
@@ -222,6 +225,10 @@ class Execution:
         while step.action is Action.JOIN and clock() < until:
             step = decide()
         return step
+
+
+def _transaction(blocker: Blocker) -> tuple[int | None, str]:
+    return blocker.pid, blocker.transaction
 
 
 def _as_ours(step: Step, failure: Exception, remains: bool) -> IndexerError:

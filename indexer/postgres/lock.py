@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from peewee import DatabaseError
+from peewee import PeeweeException
 
 from indexer.errors import Locked, StatementFailed
 from indexer.events import LockWaited, Report
@@ -93,7 +93,7 @@ class RunLock:
         try:
             yield
         finally:
-            with suppress(DatabaseError):  # a session that is gone has given the lock back
+            with suppress(PeeweeException):  # a session that is gone has given the lock back
                 self.catalog.rows(UNLOCK, family=FAMILY)
 
     def _follow(self, report: Report, patience: Patience, stop: Stop) -> None:

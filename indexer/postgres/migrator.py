@@ -61,12 +61,15 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
                 f"There is no schema {self.schema}." if self.schema else "The search path names no schema that exists."
             )
             raise UsageError(asked, "Name the schema that holds the tables with --schema.")
-        self.catalog.pin_search_path()
+        if not self.database.pooled:
+            self.catalog.pin_search_path()
 
     @contextmanager
     def migration_context(self, atomic: bool = True) -> Iterator[None]:
         """One run: hold the run lock, and no transaction, because CONCURRENTLY cannot run inside one."""
-        refuse_transaction_pooling(self.database)
+        if self.database.pooled:
+            refuse_transaction_pooling(self.database)
+            self.catalog.pin_search_path()
         with self.lock.held(self.report, self.patience, self.stop):
             run = Run(self.database, self.sessions, self.lock, self.patience, self.stop, self.report)
             self._execution = Execution(run)

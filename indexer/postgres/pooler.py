@@ -20,8 +20,6 @@ def refuse_transaction_pooling(database: OnlineDatabase) -> None:
     Raises:
         PreflightFailed: it does.
     """
-    if not database.pooled:
-        return
     try:
         shared = _is_shared(database)
     except psycopg2.Error:  # statement pooling refuses BEGIN

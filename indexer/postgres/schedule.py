@@ -38,31 +38,36 @@ class Schedule:
             while not failure and (following := self._following(waiting)):
                 waiting.remove(following)
                 self._running[following] = work(following)
-            for operation in list(self._running):
+            begun = list(self._running)
+            for operation in begun:
                 error = self._advance(operation)
                 failure = failure or error
-            self._wait()
+            if len(self._running) == len(begun):
+                self._wait()  # else a slot is free, and the next one can begin
         if failure:
             raise failure
 
     def _following(self, waiting: Sequence[IndexOperation]) -> IndexOperation | None:
         """The next operation that may begin now, if any."""
-        if len(self._running) >= self._limit() or any(map(_is_partial, self._running)):
+        following = next(filter(self._is_free, waiting), None)
+        if following is None or (self._running and not self._may_join(following)):
             return None
-        tables = {operation.index.table for operation in self._running}
-        free = (each for each in waiting if self.patience.offline or each.index.table not in tables)
-        following = next(free, None)
-        alone = following is not None and _is_partial(following) and not self.patience.offline
-        return None if alone and self._running else following
+        return following
 
-    def _limit(self) -> int:
-        if not self._running:
-            return 1
-        if self.version < IGNORES_OTHERS and not self.patience.offline:
-            return 1
-        if self.patience.jobs is not None:
-            return self.patience.jobs
-        return 1 if not self.patience.offline and self.others_active() else SIDE_BY_SIDE
+    def _is_free(self, operation: IndexOperation) -> bool:
+        """Is nobody at work on its table? Plain builds of one table may run together."""
+        tables = {running.index.table for running in self._running}
+        return self.patience.offline or operation.index.table not in tables
+
+    def _may_join(self, following: IndexOperation) -> bool:
+        """May this one begin beside those that run? The cheap questions first."""
+        if len(self._running) >= (self.patience.jobs or SIDE_BY_SIDE):
+            return False
+        if self.patience.offline:
+            return True
+        if self.version < IGNORES_OTHERS or any(map(_is_partial, (following, *self._running))):
+            return False
+        return self.patience.jobs is not None or not self.others_active()
 
     def _advance(self, operation: IndexOperation) -> BaseException | None:
         try:
@@ -78,8 +83,6 @@ class Schedule:
 
     def _wait(self) -> None:
         """Until a session has news, somebody asks to stop, or a tick has passed."""
-        if not self._running:
-            return
         sockets = [each for each in self._waits_on.values() if each is not None]
         stop = [] if self.stop.asked else [self.stop]
         select([*sockets, *stop], [], [], TICK)

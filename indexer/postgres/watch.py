@@ -48,7 +48,8 @@ SESSIONS = """
 LOCK_HOLDERS = """
     SELECT l.pid,
            l.virtualtransaction,
-           min(l.relation::regclass::text) AS table_name
+           min(c.relname) AS table_name,
+           bool_and(l.mode = 'ShareUpdateExclusiveLock') AS is_beside
       FROM pg_catalog.pg_locks AS l
       JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
       JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -67,7 +68,7 @@ SNAPSHOT_HOLDERS = """
       FROM pg_catalog.pg_stat_activity AS a
      WHERE a.datname = pg_catalog.current_database()
        AND a.backend_xmin IS NOT NULL
-       AND a.backend_type <> 'autovacuum worker'
+       AND a.backend_type NOT IN ('autovacuum worker', 'parallel worker')
        AND a.pid <> pg_catalog.pg_backend_pid()
 """
 
@@ -142,9 +143,8 @@ class Sessions:
         """Whom a build (or a drop) of an index of these tables would wait for if it began now."""
         modes = [*WRITING, *BESIDES, *(READING if dropping else ())]
         holders = self.catalog.rows(LOCK_HOLDERS, tables=list(tables), modes=modes)
-        lock = "holds a lock on" if dropping else "holds a write lock on"
-        locked = {row["pid"]: f"{lock} {row['table_name']}" for row in holders if row["pid"]}
-        prepared = {row["virtualtransaction"]: f"{lock} {row['table_name']}" for row in holders if not row["pid"]}
+        locked = {row["pid"]: _lock(row, dropping) for row in holders if row["pid"]}
+        prepared = {row["virtualtransaction"]: _lock(row, dropping) for row in holders if not row["pid"]}
         snapshots = [] if dropping else [row["pid"] for row in self.catalog.rows(SNAPSHOT_HOLDERS)]
         reasons = {**dict.fromkeys(snapshots, "holds an old snapshot"), **locked}
         reasons = {pid: reason for pid, reason in reasons.items() if pid not in self.ours}
@@ -177,6 +177,11 @@ class Sessions:
     def others_active(self) -> bool:
         """Is any client at work on this server besides our own sessions?"""
         return bool(self.catalog.rows(OTHERS_ACTIVE, ours=list(self.ours))[0]["active"])
+
+
+def _lock(row: dict[str, Any], dropping: bool) -> str:
+    kind = "vacuums, or builds on," if row["is_beside"] else "holds a lock on" if dropping else "holds a write lock on"
+    return f"{kind} {row['table_name']}"
 
 
 def _session(row: dict[str, Any], why: str) -> Blocker:

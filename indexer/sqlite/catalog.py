@@ -63,8 +63,9 @@ class SqliteCatalog:
 
     schema: str | None = None
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, path: str) -> None:
         self.database = database
+        self.path = path
 
     def rows(self, query: str, *parameters: Any) -> list[Any]:
         """The rows of one SELECT."""
@@ -121,7 +122,7 @@ class SqliteCatalog:
 
     def complaints(self) -> list[str]:
         """Why this file cannot be written."""
-        path = self.database.database
+        path = self.path
         folder = os.path.dirname(os.path.abspath(path))
         checks = [
             (os.path.exists(path) and not os.access(path, os.W_OK), f"the file {path} cannot be written"),

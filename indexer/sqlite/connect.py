@@ -14,14 +14,13 @@ BUSY_TIMEOUT = 1.0  # seconds; waiting longer is our own loop's work, where sign
 
 
 def open_sqlite(url: str, schema: str | None, read_only: bool) -> PlainMigrator:
-    """Open the file of a ``sqlite:///`` URL; reading only, a file that is not there reads as an empty one."""
+    """Open the file of a ``sqlite:///`` URL; one that is not there reads as an empty one until a run begins."""
     path = _path(url)
     if schema is not None:
         raise UsageError("SQLite has no schemas.", "Leave --schema out.")
     _check(path, url)
-    missing = read_only and not os.path.exists(path)
     database = SqliteDatabase(
-        EMPTY if missing else path,
+        path if os.path.exists(path) else EMPTY,
         timeout=BUSY_TIMEOUT,
         pragmas={"query_only": 1} if read_only else None,
     )
@@ -34,7 +33,7 @@ def open_sqlite(url: str, schema: str | None, read_only: bool) -> PlainMigrator:
             hint = "Another process holds the file; wait for it to end, or let us: --wait-db SECONDS"
             raise Unreachable(f"Cannot read {url}: {error}.", hint, can_heal=True) from error
         raise Unreachable(f"Cannot open {url}: {error}.", "Check the path in the database URL.") from error
-    return PlainMigrator(database, url)
+    return PlainMigrator(database, path, url)
 
 
 def _path(url: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from peewee import DatabaseError, OperationalError, SqliteDatabase
@@ -25,9 +25,10 @@ STEPS_PER_ROW = {1: 9, 2: 10, 3: 11}
 class PlainMigrator(CatalogMigrator, SqliteMigrator):
     """Builds every index as a whole B-tree, all of a run inside one BEGIN IMMEDIATE."""
 
-    def __init__(self, database: SqliteDatabase, address: str) -> None:
+    def __init__(self, database: SqliteDatabase, path: str, address: str) -> None:
         super().__init__(database)
-        self.catalog = SqliteCatalog(database)
+        self.catalog = SqliteCatalog(database, path)
+        self.path = path
         self._address = address
 
     @property
@@ -38,11 +39,30 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
     @contextmanager
     def migration_context(self, atomic: bool = True) -> Iterator[None]:
         """One run: take the write lock, and commit all of it or nothing."""
+        self._open_file()
         with ExitStack() as transaction:
-            self._wait_for_lock(transaction)
+            self._wait("another process writes to the file", lambda: self._begin(transaction))
             self.stop.on_ask(self.database.connection().interrupt)
-            with self._threads():
-                yield
+            try:
+                with self._threads():
+                    yield
+                self._wait("a reader holds the file, and the run cannot be committed before it ends", self._commit)
+            finally:
+                self._ensure_transaction()
+
+    def _ensure_transaction(self) -> None:
+        """Peewee is about to end a transaction that may have ended: committed, or rolled back by an interruption."""
+        if not self.database.connection().in_transaction:
+            self.database.execute_sql("BEGIN")
+
+    def _commit(self) -> bool:
+        try:
+            self.database.execute_sql("COMMIT")
+            return True
+        except OperationalError as error:
+            if "locked" in str(error):
+                return False
+            raise
 
     @contextmanager
     def _threads(self) -> Iterator[None]:
@@ -54,17 +74,23 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         finally:
             self.database.pragma("threads", before)
 
-    def _wait_for_lock(self, transaction: ExitStack) -> None:
+    def _open_file(self) -> None:
+        """A file that was not there has been read as an empty one; only now is it made."""
+        if self.database.database != self.path:
+            self.database.close()
+            self.database.init(self.path)
+            self.database.connect()
+
+    def _wait(self, reason: str, attempt: Callable[[], bool]) -> None:
+        """Try until it is done; busy_timeout would do the waiting as well, but deaf to signals and in silence."""
         started = time.monotonic()
         told = False
-        while not self._begin(transaction):
-            waited, limit = time.monotonic() - started, self.patience.wait_lock
-            if limit is not None and waited >= limit:
-                raise Locked(
-                    f"Another process writes to {self.address}.", "Wait for it to end, then run the same command again."
-                )
+        while not attempt():
+            limit = self.patience.wait_lock
+            if limit is not None and time.monotonic() - started >= limit:
+                raise Locked(f"{self.address}: {reason}.", "Wait for it to end, then run the same command again.")
             if not told:
-                self.report(LockWaited("another process writes to the file"))
+                self.report(LockWaited(reason))
                 told = True
             self.stop.sleep(LOCK_POLL)
 

@@ -1,0 +1,1 @@
+"""How fast the indexes are built, what the application feels meanwhile, and how other tools do; see README.md."""

@@ -1,0 +1,468 @@
+"""Scenes for the tests of a busy database: others who hold things up, runs in the background, servers that end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import postgres_server
+import psycopg2
+import pytest
+from command import (
+    CLI,
+    NOT_PASSED_ON,
+    Result,
+    ask,
+    broken,
+    execute,
+    is_postgres,
+    ours,
+    prepare,
+    specified,
+    statements_of,
+    succeed,
+)
+
+T = TypeVar("T")
+
+PATIENCE = 30  # seconds in which whatever a test waits for must have happened
+WRITE = "INSERT INTO activity (openphone_id) VALUES ('written')"
+READ = "SELECT count(*) FROM activity"
+MANY_ROWS = 80_000
+
+
+def until(condition: Callable[[], T], what: str = "the condition") -> T:
+    """Wait until a condition is true, and return what it returned."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not come true in {PATIENCE} seconds"
+        time.sleep(0.005)
+    return found
+
+
+# What the specification wants in the end ----------------------------------------------------------------------------
+
+
+def assert_all_stand(url: str) -> None:
+    """The ten stand as specified, and nothing is broken."""
+    assert ours(url) == specified(url)
+    assert not is_postgres(url) or broken(url) == set()
+
+
+def assert_none_stands(url: str) -> None:
+    """None of the ten stands, not even a broken one."""
+    assert ours(url) == {}
+
+
+def build_all(url: str) -> None:
+    """Bring a database from the base revision to the head by the script that ``plan --sql`` prints."""
+    if not _script:
+        _script.extend(statements_of(succeed("plan", "--sql", url=url).stdout))
+    execute(url, *_script)
+
+
+_script: list[str] = []
+
+
+# A run in the background --------------------------------------------------------------------------------------------
+
+
+class Run:
+    """``python cli.py ...`` in the background, its output read line by line as it comes."""
+
+    def __init__(self, *arguments: str, url: str, **environment: str) -> None:
+        passed_on = {name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON}
+        self.lines: list[str] = []
+        self._errors: list[str] = []
+        self._folder = tempfile.TemporaryDirectory()
+        self.process = subprocess.Popen(
+            [sys.executable, CLI, *arguments],
+            cwd=self._folder.name,
+            env={**passed_on, "DATABASE_URL": url, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._readers = [
+            threading.Thread(target=lines.extend, args=(stream,), daemon=True)
+            for lines, stream in ((self.lines, self.process.stdout), (self._errors, self.process.stderr))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What it has told so far, if it was started with --json."""
+        return [json.loads(line) for line in list(self.lines) if line.startswith('{"event"')]
+
+    @property
+    def is_running(self) -> bool:
+        """Has it not ended yet?"""
+        return self.process.poll() is None
+
+    def find(self, event: str, **wanted: Any) -> dict[str, Any] | None:
+        """The first event of this kind that has these values."""
+        return next((each for each in self.events if {"event": event, **wanted}.items() <= each.items()), None)
+
+    def event(self, event: str, **wanted: Any) -> dict[str, Any]:
+        """Wait for an event; a run that ends without it is an error."""
+        found = until(lambda: self.find(event, **wanted) or self._ended(), f"{event} {wanted}")
+        assert isinstance(found, dict), f"ended without {event} {wanted}: {self.end()}"
+        return found
+
+    def line(self, part: str) -> str:
+        """Wait for a line that has this part."""
+        matching = lambda: [line for line in list(self.lines) if part in line]  # noqa: E731
+        found = until(lambda: matching() or self._ended(), part)
+        assert isinstance(found, list), f"ended without {part!r}: {self.end()}"
+        return found[0]
+
+    def _ended(self) -> tuple | None:
+        """A true value once it has ended and all its words are read."""
+        return None if self.is_running or any(reader.is_alive() for reader in self._readers) else ("ended",)
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def end(self) -> Result:
+        """Wait for its end; it must not have shown a traceback."""
+        try:
+            self.process.wait(60)
+        finally:
+            self.close()
+        for reader in self._readers:
+            reader.join()
+        result = Result(self.process.returncode, "".join(self.lines), "".join(self._errors))
+        assert "Traceback" not in result.stderr, result.stderr
+        return result
+
+    def succeed(self) -> Result:
+        """Wait for its end, which must be a good one."""
+        result = self.end()
+        assert result.exit_code == 0, result
+        return result
+
+    def wait(self, seconds: float) -> None:
+        """Let it go on for so long, or until it ends."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+
+    def kill(self) -> None:
+        """Kill it as the kernel does, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.process.kill()
+        self.process.wait()
+        self._folder.cleanup()
+
+
+@contextmanager
+def running(*arguments: str, url: str, **environment: str) -> Iterator[Run]:
+    """A run in the background that does not outlive the test."""
+    run = Run(*arguments, url=url, **environment)
+    try:
+        yield run
+    finally:
+        run.close()
+
+
+# Others on the server -----------------------------------------------------------------------------------------------
+
+
+class Session:
+    """Somebody else's session, in a transaction in which these statements were executed."""
+
+    def __init__(self, url: str, *statements: str, isolation: str = "READ COMMITTED") -> None:
+        self._connection = psycopg2.connect(url, application_name="somebody else")
+        self._connection.set_session(isolation_level=isolation)
+        self.pid: int = self._connection.info.backend_pid
+        for statement in statements:
+            self.execute(statement)
+
+    def execute(self, statement: str) -> None:
+        """Execute one more statement in the same transaction."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    def end(self) -> None:
+        """End the transaction and the session; a server that is gone has done that already."""
+        with suppress(psycopg2.Error):
+            self._connection.rollback()
+        self._connection.close()
+
+
+@contextmanager
+def transaction(url: str, *statements: str, isolation: str = "READ COMMITTED") -> Iterator[Session]:
+    """An open transaction; it ends with the block, if the test has not ended it before."""
+    session = Session(url, *statements, isolation=isolation)
+    try:
+        yield session
+    finally:
+        session.end()
+
+
+def open_writer(url: str, write: str = WRITE) -> Any:
+    """A transaction that has written to a table and stays open: builds on that table wait for it."""
+    return transaction(url, write)
+
+
+def open_reader(url: str, read: str = READ) -> Any:
+    """A transaction that has read a table and stays open: drops wait for it, builds do not."""
+    return transaction(url, read)
+
+
+def old_snapshot(url: str) -> Any:
+    """A transaction that sees the database as it was: every build waits for it in the end."""
+    return transaction(url, "SELECT 1", isolation="REPEATABLE READ")
+
+
+@contextmanager
+def prepared_transaction(url: str, name: str = "left alone") -> Iterator[str]:
+    """A prepared transaction that has written: it has no process, and outlives its session."""
+    quoted = name.replace("'", "''")
+    with transaction(url, WRITE, f"PREPARE TRANSACTION '{quoted}'"):
+        pass
+    try:
+        yield name
+    finally:
+        with suppress(psycopg2.Error):
+            execute(url, f"ROLLBACK PREPARED '{quoted}'")
+
+
+@contextmanager
+def long_copy(url: str) -> Iterator[int]:
+    """A COPY into activity that goes on until the block ends; its process id."""
+    reading, writing = os.pipe()
+    with closing(psycopg2.connect(url)) as connection, open(reading, "rb") as rows, open(writing, "wb", 0) as client:
+
+        def copy() -> None:
+            with suppress(psycopg2.Error), connection.cursor() as cursor:
+                cursor.copy_expert("COPY activity (openphone_id) FROM STDIN", rows, size=1)
+
+        thread = threading.Thread(target=copy, daemon=True)
+        thread.start()
+        try:
+            pid = connection.info.backend_pid
+            client.write(b"copied\n")
+            until(lambda: ask(url, f"SELECT 1 FROM pg_locks WHERE pid = {pid} AND mode = 'RowExclusiveLock'"))
+            yield pid
+        finally:
+            client.close()
+            thread.join(PATIENCE)
+
+
+class ByHand:
+    """A statement that somebody sends in a session of their own, and that takes its time."""
+
+    def __init__(self, url: str, statement: str) -> None:
+        self._connection = psycopg2.connect(url)
+        self._connection.autocommit = True
+        self.pid: int = self._connection.info.backend_pid
+        self.error: psycopg2.Error | None = None
+        self._thread = threading.Thread(target=self._execute, args=(statement,), daemon=True)
+        self._thread.start()
+
+    def _execute(self, statement: str) -> None:
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(statement)
+        except psycopg2.Error as error:
+            self.error = error
+
+    def end(self) -> None:
+        """Wait until it is done."""
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "a statement by hand did not end"
+        self._connection.close()
+
+
+class Application:
+    """A process that writes to and reads from the tables all the time, and ends at the first failure."""
+
+    def __init__(self, url: str, *settings: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("application.py"), url, *settings],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._rounds: list[str] = []
+        self._reader = threading.Thread(target=self._rounds.extend, args=(self.process.stdout,), daemon=True)
+        self._reader.start()
+
+    def goes_on(self, rounds: int = 20) -> None:
+        """Wait until it has done so many more rounds."""
+        wanted = len(self._rounds) + rounds
+        until(lambda: len(self._rounds) >= wanted or self.process.poll() is not None, "the application's work")
+        assert self.process.poll() is None, self.process.stderr.read()
+
+    def end(self) -> None:
+        """Stop it; nothing must have failed."""
+        self.process.terminate()
+        _, errors = self.process.communicate()
+        assert (self.process.returncode, errors) == (0, "")
+
+
+@contextmanager
+def application(url: str, *settings: str) -> Iterator[Application]:
+    """The application at work on the database, in a session with these settings."""
+    at_work = Application(url, *settings)
+    try:
+        at_work.goes_on()
+        yield at_work
+        at_work.end()
+    finally:
+        at_work.process.kill()
+        at_work.process.wait()
+
+
+# Looking at the server ----------------------------------------------------------------------------------------------
+
+
+def phases(url: str) -> dict[int, str]:
+    """The phase of every build that goes on in this database, by process id."""
+    view = "SELECT pid, phase FROM pg_stat_progress_create_index WHERE datname = current_database()"
+    return dict(ask(url, view))
+
+
+def until_phase(url: str, phase: str) -> int:
+    """Wait until a build is in a phase (or one that begins like it) and return its process id."""
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True  # one connection for all looks, because a phase may be short
+
+        def look() -> int | None:
+            cursor.execute(
+                "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database() AND phase LIKE %s",
+                (phase + "%",),
+            )
+            return next((pid for (pid,) in cursor.fetchall()), None)
+
+        return until(look, phase)
+
+
+def until_dropping(url: str) -> int:
+    """Wait until a DROP INDEX waits for somebody and return its process id."""
+    query = """
+        SELECT pid FROM pg_stat_activity
+         WHERE datname = current_database() AND query LIKE 'DROP INDEX%' AND wait_event_type = 'Lock'
+    """
+    return until(lambda: next((pid for (pid,) in ask(url, query)), None), "a drop that waits")
+
+
+def until_idle(url: str) -> None:
+    """Wait until no session of ours works on an index, even one whose client is gone."""
+    query = """
+        SELECT pid FROM pg_stat_activity
+         WHERE datname = current_database() AND state = 'active' AND query ~ '^(CREATE|DROP) INDEX'
+    """
+    until(lambda: not ask(url, query), "the end of all work on indexes")
+
+
+def lock_holder(url: str) -> int | None:
+    """The process that holds the run lock."""
+    query = """
+        SELECT pid FROM pg_locks
+         WHERE locktype = 'advisory' AND granted
+           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    """
+    return next((pid for (pid,) in ask(url, query)), None)
+
+
+def fill_activity(url: str, rows: int = MANY_ROWS) -> None:
+    """Give activity so many rows that a build takes a moment, and keep autovacuum from looking at them meanwhile."""
+    execute(
+        url,
+        "ALTER TABLE activity SET (autovacuum_enabled = false)",
+        f"""
+        INSERT INTO activity (openphone_id, activity_type, created_at)
+        SELECT repeat(md5(i::text), 3), 'call', timestamp '2025-01-01' + i * interval '1 minute'
+          FROM generate_series(1, {rows}) AS i
+        """,
+    )
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a process of a server of one's own, so that what it does takes its time."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+# Servers of one's own -----------------------------------------------------------------------------------------------
+
+
+ENDINGS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}';DROP DATABASE {name}"
+
+
+class Server:
+    """A server of one's own, which can crash and come back."""
+
+    def __init__(self, binaries: Path, top: Path, account: dict) -> None:
+        self._binaries, self._data, self._account = binaries, top / "data", account
+        self.log = top / "log"
+        self.process, self.url = postgres_server.start(binaries, self._data, self.log, account)
+        self.port = int(psycopg2.extensions.parse_dsn(self.url)["port"])
+
+    def crash(self) -> None:
+        """End at once, as in a crash: what was not written is lost, and the next start recovers."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(PATIENCE)
+
+    def launch(self) -> None:
+        """Start again on the same port, without waiting for the answer."""
+        self.process = postgres_server.launch(self._binaries, self._data, self.port, self.log, self._account)
+
+    def come_back(self) -> None:
+        """Start again on the same port and wait for the answer."""
+        self.launch()
+        assert postgres_server.answers(self.process, self.url, self._data)
+
+    @contextmanager
+    def new_database(self) -> Iterator[str]:
+        """The URL of a database at the base revision, dropped in the end."""
+        name = "own_" + uuid.uuid4().hex[:12]
+        execute(self.url, f"CREATE DATABASE {name} TEMPLATE template0")
+        url = postgres_server.with_database(self.url, name)
+        prepare(url, to="base")
+        yield url
+        execute(self.url, *ENDINGS.format(name=name).split(";"))
+
+    def has_logged(self, text: str) -> bool:
+        """Does the server's log have this text?"""
+        return text in self.log.read_text(errors="replace")
+
+
+@contextmanager
+def own_server(**settings: str) -> Iterator[Server]:
+    """Start a server with these settings."""
+    with postgres_server.work_directory() as top, pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setitem(postgres_server.SETTINGS, name, value)
+        account = postgres_server.unprivileged(top)
+        binaries = postgres_server.executable_for(account, postgres_server.find_binaries(), top)
+        postgres_server.make_cluster(binaries, top / "data", account)
+        server = Server(binaries, top, account)
+        try:
+            yield server
+        finally:
+            server.crash()  # all is thrown away: there is nothing to write down before the end

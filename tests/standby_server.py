@@ -1,0 +1,70 @@
+"""A primary and a hot standby that follows it, made for the tests from the same binaries as their server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg2
+from postgres_server import executable_for, find_binaries, make_cluster, start, stop, unprivileged, work_directory
+
+
+class Pair(NamedTuple):
+    """The URLs of both servers, each of the database `postgres`."""
+
+    primary: str
+    standby: str
+
+
+@contextmanager
+def running_pair() -> Iterator[Pair]:
+    """Start both servers, empty; raises NoServer where there are no binaries."""
+    binaries = find_binaries()
+    with work_directory() as top:
+        account = unprivileged(top)
+        binaries = executable_for(account, binaries, top)
+        make_cluster(binaries, top / "primary", account)
+        # A standby may not have fewer connections than its copy remembers: initdb's number is not that of `start`.
+        stop(start(binaries, top / "primary", top / "primary.log", account)[0])
+        copy_cluster(top / "primary", top / "standby")
+        # Nothing replicates before the standby is there: a commit that asks for it waits until it is.
+        configure(top / "primary", synchronous_standby_names="*")
+        primary, primary_url = start(binaries, top / "primary", top / "primary.log", account)
+        try:
+            configure(top / "standby", primary_conninfo=primary_url, hot_standby="on")
+            (top / "standby" / "standby.signal").touch()
+            standby, standby_url = start(binaries, top / "standby", top / "standby.log", account)
+            try:
+                yield Pair(primary_url, standby_url)
+            finally:
+                stop(standby)
+        finally:
+            stop(primary)
+
+
+def copy_cluster(source: Path, target: Path) -> None:
+    """Copy a cluster that is not running, owners and modes included: that is a base backup."""
+    shutil.copytree(source, target, symlinks=True)
+    for path in (source, *source.rglob("*")):
+        status = path.lstat()
+        os.chown(target / path.relative_to(source), status.st_uid, status.st_gid, follow_symlinks=False)
+
+
+def configure(data: Path, **settings: str) -> None:
+    """Add settings to a cluster that is not running."""
+    with (data / "postgresql.conf").open("a") as file:
+        file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+
+def let_the_standby_catch_up(primary_url: str) -> None:
+    """Return when the standby shows all that was committed on the primary so far."""
+    with closing(psycopg2.connect(primary_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("SET synchronous_commit = remote_apply")
+        cursor.execute("SET statement_timeout = '30s'")
+        cursor.execute("CREATE TABLE caught_up ()")
+        cursor.execute("DROP TABLE caught_up")

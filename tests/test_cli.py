@@ -1,0 +1,306 @@
+"""The command line itself: help, start-up, the documents of --json, and the one door through which errors leave."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import CLI, HEAD, TEN_NAMES, Result, execute, nothing_changes, run, succeed
+
+import cli
+from indexer import __version__
+
+COMMANDS = sorted(cli.cli.commands)
+UNREACHABLE = "postgresql://clerk@127.0.0.1:1/crm"
+SLOW_TO_IMPORT = {"peewee", "playhouse", "psycopg2", "rich", "matplotlib", "sqlite3"}
+
+FOREIGN_META_TABLE = "CREATE TABLE schema_revision (installed_rank integer, version varchar(50))"
+OTHER_INDEX = "CREATE INDEX ix_activity_type ON activity (direction)"
+
+
+def document(result: Result) -> dict[str, Any]:
+    """The one JSON document on stdout; whatever is before it or after it is an error."""
+    content = json.loads(result.stdout)
+    assert result.stdout == json.dumps(content) + "\n"
+    return content
+
+
+def failure(result: Result) -> dict[str, Any]:
+    """The document of an error, which has to say the same as stderr and the exit code."""
+    content = document(result)
+    assert content["exit_code"] == result.exit_code
+    assert content["error"] in result.stderr
+    assert content["hint"] in result.stderr
+    return content
+
+
+def imported(*arguments: str, url: str = UNREACHABLE) -> set[str]:
+    """The top-level modules that a command imports."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", CLI, *arguments],
+        env={**os.environ, "DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(re.findall(r"^import time:.*\| +(\w+)", done.stderr, re.MULTILINE))
+
+
+def project(directory: Path, migration: str) -> Path:
+    """A copy of the program with one more migration; the path of its cli.py."""
+    root = CLI.parent
+    for file in root.glob("*.py"):
+        shutil.copy(file, directory)
+    shutil.copytree(root / "indexer", directory / "indexer", ignore=shutil.ignore_patterns("__pycache__"))
+    (directory / "migrate_next.py").write_text(migration)
+    return directory / "cli.py"
+
+
+def run_project(program: Path, *arguments: str) -> Result:
+    """Run the copy, on a SQLite file beside it."""
+    done = subprocess.run(
+        [sys.executable, program, *arguments, "--database-url", f"sqlite:///{program.parent}/crm.db"],
+        capture_output=True,
+        text=True,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+# Help ----------------------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_command_with_what_it_does():
+    listed = dict(
+        re.findall(r"^  (\w+) +(\S.*)$", succeed("--help", url="").stdout.partition("Commands:")[2], re.MULTILINE)
+    )
+    assert sorted(listed) == COMMANDS
+    assert {"up", "down", "status", "plan"} <= listed.keys()
+    assert all(listed.values())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_explains_itself_without_a_database(command, option):
+    text = succeed(command, option, url=UNREACHABLE).stdout
+    assert f"cli.py {command}" in text
+    for shared in ("--database-url", "--schema", "--json", "--verbose"):
+        assert re.search(rf"^  {shared}( [A-Z]+)? +\S", text, re.MULTILINE)
+
+
+def test_help_says_where_the_database_is_taken_from():
+    text = succeed("--help", url="").stdout
+    assert all(
+        word in text for word in ("--database-url", "MIGRATION_DATABASE_URL", "DATABASE_URL", "sqlite:///crm.db")
+    )
+
+
+def test_version_is_that_of_the_package():
+    assert __version__ in succeed("--version", url="").stdout
+
+
+@pytest.mark.parametrize("arguments", [("frobnicate",), ("up", "--frobnicate"), ("plan", "sideways")], ids=" ".join)
+def test_wrong_usage_is_exit_code_2(arguments, sqlite_url):
+    result = run(*arguments, url=sqlite_url)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--help" in result.stderr
+
+
+# Start-up ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("up", "--help"), ("--version",)], ids=" ".join)
+def test_help_imports_no_database_and_no_drawing(arguments):
+    modules = imported(*arguments)
+    assert "click" in modules
+    assert modules & SLOW_TO_IMPORT == set()
+
+
+def test_an_up_with_nothing_to_do_imports_no_drawing(database_url):
+    succeed("up", url=database_url)
+    modules = imported("up", url=database_url)
+    assert "peewee" in modules
+    assert modules & {"rich", "matplotlib"} == set()
+
+
+def test_json_needs_no_drawing_either(sqlite_url):
+    succeed("up", url=sqlite_url)
+    assert "rich" not in imported("status", "--json", url=sqlite_url)
+
+
+# Documents -----------------------------------------------------------------------------------------------------------
+
+
+def test_up_and_down_end_with_one_document_of_what_they_did(database_url):
+    up = succeed("up", "--json", url=database_url).json()
+    assert (up["direction"], up["from"], up["to"], up["changed"]) == ("up", None, HEAD, True)
+    assert up["indexes"] == dict.fromkeys(TEN_NAMES, "create")
+    down = succeed("down", "--json", url=database_url).json()
+    assert (down["direction"], down["from"], down["changed"]) == ("down", HEAD, True)
+    assert down["indexes"] == dict.fromkeys(TEN_NAMES, "drop")
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_nothing_to_do_is_a_document_too(database_url, command):
+    succeed("up", url=database_url)
+    succeed(command, url=database_url)
+    content = document(succeed(command, "--json", url=database_url))
+    assert content["changed"] is False
+    assert content["indexes"] == {}
+
+
+def test_a_run_with_json_tells_its_story_one_event_a_line_and_ends_with_what_it_did(database_url):
+    result = succeed("up", "--json", url=database_url)
+    *events, outcome = result.story()
+    assert result.stderr == ""
+    assert sum(event["event"] == "StatementStarted" for event in events) == 10
+    assert outcome["to"] == HEAD
+
+
+def test_status_is_one_document_with_the_exit_code_in_it(database_url):
+    pending = run("status", "--json", url=database_url)
+    assert document(pending)["exit_code"] == pending.exit_code == 3
+    assert document(pending)["pending"] == [HEAD]
+    succeed("up", url=database_url)
+    content = document(succeed("status", "--json", url=database_url))
+    assert (content["exit_code"], content["revision"], content["pending"]) == (0, HEAD, [])
+    assert {index["name"]: index["state"] for index in content["indexes"]} == dict.fromkeys(TEN_NAMES, "valid")
+
+
+def test_every_index_of_status_and_plan_carries_its_definition_and_its_purpose(database_url):
+    keys = {"name", "table", "method", "columns", "predicate", "purpose", "state", "bytes", "differences"}
+    status = document(run("status", "--json", url=database_url))["indexes"]
+    plan = document(run("plan", "--json", url=database_url))["steps"]
+    assert all(keys <= index.keys() and index["purpose"] for index in [*status, *plan])
+    assert all({"action", "statements", "table_rows", "table_bytes"} <= step.keys() for step in plan)
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_plan_is_one_document_with_the_statements_of_the_run(database_url, direction):
+    succeed("up", url=database_url)
+    if direction == "up":
+        succeed("down", url=database_url)
+    steps = document(run("plan", direction, "--json", url=database_url))["steps"]
+    planned = [statement for step in steps for statement in step["statements"]]
+    assert len(planned) == 10
+    assert sorted(planned) == succeed(direction, url=database_url).announced()
+
+
+def test_a_plan_that_would_be_refused_is_a_document_with_the_reasons(database_url):
+    execute(database_url, "CREATE TABLE contact (id integer)")
+    result = run("plan", "--json", url=database_url)
+    assert document(result)["exit_code"] == result.exit_code == 1
+    assert any("activity" in complaint for complaint in document(result)["complaints"])
+
+
+def test_a_script_and_a_document_are_not_mixed(sqlite_url):
+    result = run("plan", "--sql", "--json", url=sqlite_url)
+    assert result.stdout == "" or document(result)
+
+
+# Failures ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_unreachable_database_is_a_document_with_exit_code_7(command):
+    assert failure(run(command, "--json", url=UNREACHABLE))["exit_code"] == 7
+
+
+@pytest.mark.parametrize("command", ["up", "down", "plan"])
+def test_an_unknown_revision_is_a_document_with_exit_code_2(database_url, command):
+    assert failure(run(command, "--json", "--to", "nowhere", url=database_url))["exit_code"] == 2
+
+
+def test_a_refusal_by_preflight_is_a_document_with_all_complaints(database_url):
+    execute(database_url, "CREATE TABLE contact (id integer)")
+    content = failure(run("up", "--json", url=database_url))
+    assert content["exit_code"] == 1
+    assert len(content["complaints"]) > 1
+
+
+def test_another_index_under_a_name_of_ours_is_a_document_with_the_differences(database_url):
+    succeed("up", "--to", "base", url=database_url)
+    execute(database_url, OTHER_INDEX)
+    content = failure(run("up", "--json", url=database_url))
+    assert content["exit_code"] == 4
+    assert content["differences"] == {
+        "ix_activity_type": [{"part": "key", "declared": "activity_type", "found": "direction"}]
+    }
+
+
+@pytest.mark.parametrize("command", ["up", "down", "plan", "status"])
+def test_a_table_of_another_tool_under_the_name_of_ours_is_refused_and_left_alone(database_url, command):
+    execute(database_url, FOREIGN_META_TABLE)
+    with nothing_changes(database_url):
+        result = run(command, url=database_url)
+        content = failure(run(command, "--json", url=database_url))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "schema_revision is not this tool's" in result.stderr
+    assert "Rename that table" in content["hint"]
+
+
+def test_a_chain_that_is_broken_is_an_error_with_the_names_of_the_files(tmp_path):
+    program = project(
+        tmp_path, f'revision = "{HEAD}"\ndown_revision = "x"\ndef upgrade(m): ...\ndef downgrade(m): ...\n'
+    )
+    result = run_project(program, "up")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "migrate_10992629d68e.py and migrate_next.py" in result.stderr
+    assert not (tmp_path / "crm.db").exists()
+
+
+SURPRISE = f'revision = "next"\ndown_revision = "{HEAD}"\ndef upgrade(m): m.surprise\ndef downgrade(m): ...\n'
+
+
+def test_an_error_nobody_foresaw_shows_no_traceback_and_says_how_to_see_it(tmp_path):
+    result = run_project(project(tmp_path, SURPRISE), "up")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: AttributeError: ")
+    assert "--verbose" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_error_nobody_foresaw_is_a_document_too(tmp_path):
+    content = failure(run_project(project(tmp_path, SURPRISE), "up", "--json"))
+    assert content["error"].startswith("AttributeError: ")
+
+
+def test_verbose_shows_the_traceback_and_the_error_all_the_same(tmp_path):
+    result = run_project(project(tmp_path, SURPRISE), "up", "--verbose")
+    assert "Traceback" in result.stderr
+    assert "migrate_next.py" in result.stderr
+    assert re.search(r"^Error: AttributeError: ", result.stderr, re.MULTILINE)
+
+
+# On paper ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_output_that_is_no_terminal_holds_no_colours(sqlite_url, command):
+    result = run(command, url=sqlite_url)
+    assert result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_an_error_that_is_not_on_a_terminal_holds_no_colours():
+    assert run("up", url=UNREACHABLE).stderr.startswith("Error: ")
+
+
+@pytest.mark.parametrize("command", ["up", "status", "plan"])
+def test_a_reader_that_went_away_gets_no_traceback(sqlite_url, command):
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, CLI, command, "--database-url", sqlite_url],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        os.close(writer)
+    assert done.stderr == ""

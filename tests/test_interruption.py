@@ -1,0 +1,317 @@
+"""Whatever ends a run, and whenever: the next up ends in ten valid indexes, and the next down in none."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+from command import HEAD, TEN_NAMES, broken, execute, file_of, ours, prepare, revisions, specified, succeed
+from scenes import (
+    Run,
+    Server,
+    assert_all_stand,
+    assert_none_stands,
+    build_all,
+    fill_activity,
+    lock_holder,
+    old_snapshot,
+    open_reader,
+    open_writer,
+    own_server,
+    running,
+    until,
+    until_dropping,
+    until_idle,
+    until_phase,
+)
+
+SOON = 5.0  # seconds: an orchestrator's patience, which the issue asks for
+ROUNDS = int(os.environ.get("TEST_ROUNDS", "50"))
+SEED = int(os.environ.get("TEST_SEED", str(random.randrange(10**6))))
+EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+
+Scene = Callable[[str], AbstractContextManager[Run]]
+
+
+@pytest.fixture(scope="module")
+def fragile_server() -> Iterator[Server]:
+    """A server that may crash."""
+    with own_server() as server:
+        yield server
+
+
+@pytest.fixture
+def fragile_url(fragile_server: Server) -> Iterator[str]:
+    """A database on it, at the base revision."""
+    with fragile_server.new_database() as url:
+        yield url
+
+
+@pytest.fixture
+def url(postgres_url: str) -> str:
+    """A database at the base revision."""
+    prepare(postgres_url, to="base")
+    return postgres_url
+
+
+# Runs held open at each of their phases -----------------------------------------------------------------------------
+
+
+@contextmanager
+def waiting_for_writers_before_the_build(url: str) -> Iterator[Run]:
+    with open_writer(url), running("up", "--json", url=url) as up:
+        until_phase(url, "waiting for writers before build")
+        yield up
+
+
+@contextmanager
+def waiting_for_writers_before_validation(url: str) -> Iterator[Run]:
+    with open_writer(url) as first, running("up", "--json", url=url) as up:
+        until_phase(url, "waiting for writers before build")
+        with open_writer(url):  # too late for the first wait, in time for the second
+            first.end()
+            until_phase(url, "waiting for writers before validation")
+            yield up
+
+
+@contextmanager
+def waiting_for_old_snapshots(url: str) -> Iterator[Run]:
+    with old_snapshot(url), running("up", "--json", url=url) as up:
+        until_phase(url, "waiting for old snapshots")
+        yield up
+
+
+@contextmanager
+def building(url: str) -> Iterator[Run]:
+    fill_activity(url)
+    with running("up", "--json", url=url) as up:
+        until_phase(url, "building index")
+        yield up
+
+
+@contextmanager
+def between_two_builds(url: str) -> Iterator[Run]:
+    with running("up", "--json", "--jobs", "1", url=url) as up:
+        up.event("IndexFinished", index="ix_contact_phone_hash")
+        yield up
+
+
+@contextmanager
+def dropping_what_a_reader_holds(url: str) -> Iterator[Run]:
+    build_all(url)
+    with open_reader(url), running("down", "--json", url=url) as down:
+        until_dropping(url)
+        yield down
+
+
+@contextmanager
+def between_two_drops(url: str) -> Iterator[Run]:
+    build_all(url)
+    with running("down", "--json", "--jobs", "1", url=url) as down:
+        down.event("IndexFinished", index="ix_contact_phone_hash")
+        yield down
+
+
+HELD = (
+    waiting_for_writers_before_the_build,
+    waiting_for_writers_before_validation,
+    waiting_for_old_snapshots,
+    dropping_what_a_reader_holds,
+)
+PASSING = (building, between_two_builds, between_two_drops)
+NOT_IN_THE_WAY = (waiting_for_old_snapshots, *PASSING)  # nobody holds up the drop of a leftover
+EVERY_PHASE = pytest.mark.parametrize("scene", [*HELD, *PASSING], ids=lambda scene: scene.__name__)
+
+
+# What ends them -----------------------------------------------------------------------------------------------------
+
+WORKERS = """
+    SELECT {function}(pid) FROM pg_stat_activity
+     WHERE datname = current_database() AND query ~ '^(CREATE|DROP) INDEX' AND application_name LIKE 'indexer%'
+"""
+
+
+def kill_the_client(run: Run, url: str) -> None:
+    run.kill()
+
+
+def cancel_the_statement(run: Run, url: str) -> None:
+    execute(url, WORKERS.format(function="pg_cancel_backend"))
+
+
+def terminate_the_builder(run: Run, url: str) -> None:
+    execute(url, WORKERS.format(function="pg_terminate_backend"))
+
+
+def terminate_the_lock_holder(run: Run, url: str) -> None:
+    execute(url, f"SELECT pg_terminate_backend({lock_holder(url)})")
+
+
+ATTACKS = (kill_the_client, cancel_the_statement, terminate_the_builder, terminate_the_lock_holder)
+
+
+def assert_repairable(url: str) -> None:
+    """The next up ends in ten, the next down in none."""
+    succeed("up", url=url)
+    assert_all_stand(url)
+    assert revisions(url)[HEAD] == "applied"
+    succeed("down", url=url)
+    assert_none_stands(url)
+    assert HEAD not in revisions(url)
+
+
+@EVERY_PHASE
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
+def test_the_next_up_and_down_repair_what_an_attack_left(url, scene, attack):
+    with scene(url) as attacked:
+        attack(attacked, url)
+        result = attacked.end()
+    if attack is not kill_the_client and scene in HELD:
+        assert result.exit_code == 1
+        assert re.search(r"run the same command again", result.stderr, re.IGNORECASE), result.stderr
+    assert_repairable(url)
+
+
+@EVERY_PHASE
+def test_the_next_up_and_down_repair_what_a_crash_of_the_server_left(fragile_server, fragile_url, scene):
+    with scene(fragile_url) as crashed:
+        fragile_server.crash()
+        result = crashed.end()
+        fragile_server.come_back()
+    if scene in HELD:
+        assert result.exit_code in (1, 7), result
+        assert re.search(r"run the same command again", result.stderr, re.IGNORECASE), result.stderr
+    assert_repairable(fragile_url)
+
+
+# Signals ------------------------------------------------------------------------------------------------------------
+
+
+@EVERY_PHASE
+@pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
+def test_a_signal_ends_a_run_in_good_order_within_five_seconds(url, scene, number):
+    with scene(url) as stopped:
+        sent = time.monotonic()
+        stopped.send(number)
+        result = stopped.end()
+        assert time.monotonic() - sent < SOON
+        until_idle(url)  # the statement has ended on the server too, although whoever held it up has not
+        assert lock_holder(url) is None
+        assert result.exit_code == EXIT_CODES[number], result
+        valid = TEN_NAMES & ours(url).keys() - broken(url)
+        assert f"Interrupted by {number.name}: {len(valid)} of 10 indexes stand" in result.stderr
+        assert broken(url) == set() or scene not in NOT_IN_THE_WAY
+    assert_repairable(url)
+
+
+def test_a_leftover_that_cannot_be_dropped_yet_is_named(url):
+    with waiting_for_writers_before_the_build(url) as stopped:
+        stopped.send(signal.SIGTERM)
+        result = stopped.end()
+    assert broken(url) == {"ix_activity_openphone_id"}
+    assert "ix_activity_openphone_id is unfinished" in result.stderr
+
+
+def test_a_second_signal_ends_a_run_at_once(url):
+    with waiting_for_writers_before_the_build(url) as stopped:
+        stopped.send(signal.SIGTERM)
+        stopped.send(signal.SIGINT)
+        sent = time.monotonic()
+        result = stopped.end()
+        assert time.monotonic() - sent < 1  # cleaning up takes longer while the writer is open
+        assert result.exit_code in (130, 143)
+    until_idle(url)
+    assert_repairable(url)
+
+
+@pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
+def test_a_signal_is_heard_while_waiting_for_another_run(url, number):
+    with waiting_for_old_snapshots(url), running("up", "--json", url=url) as follower:
+        follower.event("LockWaited")
+        sent = time.monotonic()
+        follower.send(number)
+        assert follower.end().exit_code == EXIT_CODES[number]
+        assert time.monotonic() - sent < SOON
+
+
+# SQLite -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large_sqlite(sqlite_url: str) -> str:
+    """A SQLite file in which an index takes a moment."""
+    prepare(sqlite_url, to="base")
+    execute(
+        sqlite_url,
+        """
+        WITH RECURSIVE counter (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM counter WHERE i < 300000)
+        INSERT INTO activity (openphone_id, activity_type, created_at)
+        SELECT hex(randomblob(16)), 'call', '2025-01-01' FROM counter
+        """,
+    )
+    return sqlite_url
+
+
+@contextmanager
+def building_on_sqlite(url: str) -> Iterator[Run]:
+    with running("up", "--json", url=url) as up:
+        up.event("Progress", index="ix_activity_conversation_created")
+        yield up
+
+
+@pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
+def test_a_signal_rolls_back_all_of_a_run_on_sqlite(large_sqlite, number):
+    with building_on_sqlite(large_sqlite) as stopped:
+        sent = time.monotonic()
+        stopped.send(number)
+        result = stopped.end()
+        assert time.monotonic() - sent < SOON
+    assert result.exit_code == EXIT_CODES[number], result
+    assert "0 of 10 indexes stand" in result.stderr
+    assert_none_stands(large_sqlite)
+    assert HEAD not in revisions(large_sqlite)
+    assert_repairable(large_sqlite)
+
+
+def test_a_killed_run_leaves_nothing_on_sqlite(large_sqlite):
+    with building_on_sqlite(large_sqlite) as killed:
+        killed.kill()
+    assert_none_stands(large_sqlite)
+    assert execute(large_sqlite, "PRAGMA integrity_check") == [("ok",)]
+    assert_repairable(large_sqlite)
+    assert not list(file_of(large_sqlite).parent.glob("*-journal"))
+
+
+def test_a_second_signal_ends_a_run_at_once_on_sqlite(large_sqlite):
+    with building_on_sqlite(large_sqlite) as stopped:
+        stopped.send(signal.SIGTERM)
+        stopped.send(signal.SIGINT)
+        assert stopped.end().exit_code in (130, 143)
+    assert_repairable(large_sqlite)
+
+
+# Anything at any moment ---------------------------------------------------------------------------------------------
+
+
+def test_anything_at_any_moment_can_be_repaired(url, capsys):
+    with capsys.disabled():
+        print(f"\nTEST_SEED={SEED} TEST_ROUNDS={ROUNDS} repeats this")
+    chance = random.Random(SEED)
+    for _ in range(ROUNDS):
+        command = chance.choice(["up", "up", "down"])
+        with running(command, "--json", url=url) as attacked:
+            until(lambda: attacked.lines or not attacked.is_running)
+            attacked.wait(chance.uniform(0, 0.3))
+            attacked.send(chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
+            assert attacked.end().exit_code in (0, 130, 143, -signal.SIGKILL, -signal.SIGINT, -signal.SIGTERM)
+        assert ours(url).items() <= specified(url).items()
+    succeed("up", url=url)
+    assert_all_stand(url)
+    succeed("down", url=url)
+    assert_none_stands(url)

@@ -1,0 +1,114 @@
+"""Offline, in a maintenance window: plain statements, the same end, and still no queue behind a lock."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+from command import broken, catalog, erase, execute, ours, prepare, records, run, specified, succeed
+from scenes import (
+    READ,
+    WRITE,
+    assert_all_stand,
+    assert_none_stands,
+    build_all,
+    fill_activity,
+    open_reader,
+    open_writer,
+    running,
+    until,
+    until_phase,
+)
+
+
+@pytest.fixture
+def url(postgres_url: str) -> str:
+    """A database at the base revision."""
+    prepare(postgres_url, to="base")
+    return postgres_url
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_offline_uses_plain_statements_only(url, command):
+    if command == "down":
+        build_all(url)
+    sent = succeed(command, "--offline", url=url).announced()
+    assert len(sent) == 10
+    assert not any("CONCURRENTLY" in statement for statement in sent)
+
+
+def test_offline_ends_where_online_ends(database_url):
+    ends = []
+    for offline in ([], ["--offline"]):
+        succeed("up", *offline, url=database_url)
+        assert ours(database_url) == specified(database_url)
+        stands = catalog(database_url), records(database_url)
+        succeed("down", *offline, url=database_url)
+        ends.append((stands, catalog(database_url), records(database_url)))
+        erase(database_url)
+    assert ends[0] == ends[1]
+
+
+def test_online_and_offline_undo_each_other(url):
+    succeed("up", "--offline", url=url)
+    succeed("down", url=url)
+    assert_none_stands(url)
+    succeed("up", url=url)
+    succeed("down", "--offline", url=url)
+    assert_none_stands(url)
+
+
+def test_offline_repairs_what_an_interrupted_online_run_left(url):
+    with open_writer(url), running("up", url=url) as online:
+        until_phase(url, "waiting for writers before build")
+        online.send(signal.SIGTERM)
+        online.end()
+    assert broken(url) == {"ix_activity_openphone_id"}
+    succeed("up", "--offline", url=url)
+    assert_all_stand(url)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2", "4"])
+def test_offline_builds_several_indexes_of_one_table_at_once(url, jobs):
+    fill_activity(url)
+    told = [json.loads(line) for line in succeed("up", "--offline", "--json", "--jobs", jobs, url=url).lines]
+    at_once, most = 0, 0
+    for each in told:
+        at_once += {"StatementStarted": 1, "IndexFinished": -1}.get(each.get("event", ""), 0)
+        most = max(most, at_once)
+    assert most == int(jobs)
+    assert_all_stand(url)
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_nobody_queues_for_long_behind_a_statement_that_cannot_have_its_lock(url, command):
+    """The lock is asked for with a limit, given up, and asked for again; those behind it get through in between."""
+    if command == "down":
+        build_all(url)
+    scene = open_writer if command == "up" else open_reader
+    with scene(url) as holder, running(command, "--offline", "--json", url=url) as offline:
+        until(lambda: waiting_for_a_lock(url))
+        execute(url, "SET statement_timeout = '20s'", WRITE, READ)
+        assert "lock" in offline.event("Retrying")["reason"]
+        holder.end()
+        offline.succeed()
+    assert_all_stand(url) if command == "up" else assert_none_stands(url)
+
+
+def waiting_for_a_lock(url: str) -> bool:
+    """Does a statement of ours wait for its lock?"""
+    query = """
+        SELECT 1 FROM pg_stat_activity
+         WHERE datname = current_database() AND query ~ '^(CREATE|DROP) INDEX' AND wait_event_type = 'Lock'
+    """
+    return bool(execute(url, query))
+
+
+def test_a_lock_that_is_never_free_names_whoever_holds_it(url):
+    with open_writer(url) as writer:
+        result = run("up", "--offline", "--retries", "0", url=url)
+        assert result.exit_code == 6
+        assert f"SELECT pg_terminate_backend({writer.pid});" in result.stderr
+    succeed("up", "--offline", url=url)
+    assert_all_stand(url)

@@ -1,0 +1,329 @@
+"""However many start together: one works, the others follow it, and nobody deadlocks with anybody."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
+import pytest
+from command import (
+    HEAD,
+    SEVEN_TABLES,
+    TEN,
+    TEN_NAMES,
+    ask,
+    connect,
+    execute,
+    ours,
+    prepare,
+    revisions,
+    run,
+    specified,
+    succeed,
+)
+from scenes import (
+    ByHand,
+    Server,
+    assert_all_stand,
+    assert_none_stands,
+    build_all,
+    fill_activity,
+    lock_holder,
+    old_snapshot,
+    open_reader,
+    open_writer,
+    own_server,
+    running,
+    until,
+    until_dropping,
+    until_idle,
+    until_phase,
+)
+
+FIRST = "ix_activity_openphone_id"
+CREATE_FIRST = f"CREATE INDEX CONCURRENTLY {FIRST} ON activity (openphone_id)"
+CREATE_ANOTHER = "CREATE INDEX CONCURRENTLY theirs ON activity (direction)"
+TEN_NAMES_IN_ORDER = [name for name, *_ in TEN]
+
+
+@pytest.fixture
+def url(postgres_url: str) -> str:
+    """A database at the base revision."""
+    prepare(postgres_url, to="base")
+    return postgres_url
+
+
+@pytest.fixture(scope="module")
+def logging_server() -> Iterator[Server]:
+    """A server whose log can be read."""
+    with own_server(max_connections="100") as server:
+        yield server
+
+
+@pytest.fixture
+def logged_url(logging_server: Server) -> Iterator[str]:
+    """A database on it, at the base revision."""
+    with logging_server.new_database() as url:
+        yield url
+
+
+def valid(url: str, name: str) -> bool:
+    """Is this index there and finished?"""
+    return ask(url, f"SELECT indisvalid FROM pg_index WHERE indexrelid = 'public.{name}'::regclass") == [(True,)]
+
+
+def identity(url: str, name: str) -> int:
+    """The number under which the server knows this very index."""
+    return int(ask(url, f"SELECT 'public.{name}'::regclass::oid::bigint")[0][0])
+
+
+# Runs against runs --------------------------------------------------------------------------------------------------
+
+
+def test_of_twenty_that_start_together_one_builds_and_all_are_content(logging_server, logged_url):
+    fill_activity(logged_url)
+    runs = [running("up", "--json", url=logged_url) for _ in range(20)]
+    started = [each.__enter__() for each in runs]
+    try:
+        results = [each.end() for each in started]
+    finally:
+        for each in runs:
+            each.__exit__(None, None, None)
+    assert [result.exit_code for result in results] == [0] * 20, [result.stderr for result in results]
+    built = [each for each in started if each.find("StatementStarted")]
+    assert len(built) == 1
+    assert_all_stand(logged_url)
+    assert not logging_server.has_logged("deadlock detected")
+
+
+def test_up_and_down_started_against_each_other_leave_all_or_nothing(logging_server, logged_url):
+    for first, second in [("up", "down"), ("down", "up")] * 2:
+        with running(first, url=logged_url) as one, running(second, url=logged_url) as other:
+            one.succeed()
+            other.succeed()
+        assert ours(logged_url) in ({}, specified(logged_url))
+        assert (HEAD in revisions(logged_url)) == bool(ours(logged_url))
+    assert not logging_server.has_logged("deadlock detected")
+
+
+def test_a_run_that_finds_another_follows_it_and_has_nothing_left_to_do(url):
+    with old_snapshot(url) as reader, running("up", "--json", url=url) as first:
+        until_phase(url, "waiting for old snapshots")
+        with running("up", "--json", url=url) as second:
+            told = second.event("LockWaited")["holder"]
+            assert f"pid {lock_holder(url)} " in told
+            assert f"indexer up {HEAD}" in told
+            assert "127.0.0.1" in told
+            assert f"{FIRST}: waiting for old snapshots" in told
+            reader.end()
+            first.succeed()
+            second.succeed()
+            assert second.find("StatementStarted") is None
+    assert_all_stand(url)
+
+
+def test_no_wait_gives_up_at_once_and_names_the_holder(url):
+    with old_snapshot(url), running("up", url=url):
+        until_phase(url, "waiting for old snapshots")
+        for command in ("up", "down"):
+            result = run(command, "--no-wait", url=url)
+            assert result.exit_code == 5
+            assert f"pid {lock_holder(url)} (" in result.stderr
+            assert FIRST in result.stderr
+
+
+def test_waiting_for_a_run_that_does_not_get_on_is_bounded(url):
+    with old_snapshot(url), running("up", url=url):
+        until_phase(url, "waiting for old snapshots")
+        result = run("up", "--wait-lock", "0.5", url=url)
+        assert result.exit_code == 5
+        assert f"pid {lock_holder(url)} (" in result.stderr
+
+
+def test_waiting_for_a_run_that_gets_on_starts_anew_with_each_step(url):
+    """The holder is held up three times, each time for less than the limit and together for longer."""
+    with ExitStack() as readers, running("up", "--json", "--jobs", "1", url=url) as first:
+        reader = readers.enter_context(old_snapshot(url))
+        until_phase(url, "waiting for old snapshots")
+        with running("up", "--json", "--wait-lock", "3", url=url) as second:
+            second.event("LockWaited")
+            started = time.monotonic()
+            for held_up in TEN_NAMES_IN_ORDER[:3]:
+                second.wait(1.5)
+                following = readers.enter_context(old_snapshot(url))
+                reader.end()
+                first.event("IndexFinished", index=held_up)
+                reader = following
+            reader.end()
+            second.succeed()
+            assert time.monotonic() - started > 3
+        first.succeed()
+    assert_all_stand(url)
+
+
+def test_a_run_takes_over_from_a_killed_one(url):
+    with old_snapshot(url) as reader, running("up", url=url) as first:
+        worker = until_phase(url, "waiting for old snapshots")
+        with running("up", "--json", url=url) as second:
+            second.event("LockWaited")
+            first.kill()
+            assert second.event("Joined", index=FIRST)["worker"] == worker
+            reader.end()
+            second.succeed()
+    assert_all_stand(url)
+
+
+def test_two_schemas_do_not_wait_for_each_other(url):
+    copies = (f"CREATE TABLE tenant.{table} (LIKE public.{table} INCLUDING ALL)" for table in SEVEN_TABLES)
+    execute(url, "CREATE SCHEMA tenant", *copies)
+    with old_snapshot(url), running("up", "--schema", "public", url=url):
+        until_phase(url, "waiting for old snapshots")
+        with running("up", "--json", "--no-wait", "--schema", "tenant", url=url) as other:
+            other.event("StatementStarted", index=FIRST)
+
+
+# A run against work by hand -----------------------------------------------------------------------------------------
+
+
+def test_the_same_index_built_by_hand_is_joined_and_kept(url):
+    with old_snapshot(url) as reader:
+        by_hand = ByHand(url, CREATE_FIRST)
+        until_phase(url, "waiting for old snapshots")
+        theirs = identity(url, FIRST)
+        with running("up", "--json", url=url) as up:
+            assert up.event("Joined", index=FIRST)["worker"] == by_hand.pid
+            assert up.event("Waiting", index=FIRST)["blockers"][0]["pid"] == reader.pid
+            reader.end()
+            up.succeed()
+        by_hand.end()
+    assert by_hand.error is None
+    assert identity(url, FIRST) == theirs
+    assert_all_stand(url)
+
+
+def test_another_index_built_by_hand_on_the_same_table_does_not_deadlock_with_ours(logging_server, logged_url):
+    with open_writer(logged_url) as writer:
+        by_hand = ByHand(logged_url, CREATE_ANOTHER)
+        until_phase(logged_url, "waiting for writers")
+        with running("up", "--json", url=logged_url) as up:
+            up.event("Waiting", index=FIRST)
+            writer.end()
+            up.succeed()
+        by_hand.end()
+    assert by_hand.error is None
+    assert_all_stand(logged_url)
+    assert not logging_server.has_logged("deadlock detected")
+
+
+def test_a_build_by_hand_that_begins_in_the_middle_of_ours_is_survived(url):
+    with old_snapshot(url) as reader, running("up", "--json", url=url) as up:
+        until_phase(url, "waiting for old snapshots")
+        by_hand = ByHand(url, CREATE_ANOTHER)
+        until(lambda: ask(url, f"SELECT 1 FROM pg_locks WHERE pid = {by_hand.pid} AND NOT granted"))
+        reader.end()
+        up.succeed()
+        by_hand.end()
+    assert_all_stand(url)
+
+
+# What killed runs leave to the next ---------------------------------------------------------------------------------
+
+
+def test_the_build_of_a_killed_client_goes_on_is_joined_and_is_ours_to_drop(url):
+    with old_snapshot(url) as reader, running("up", url=url) as killed:
+        worker = until_phase(url, "waiting for old snapshots")
+        killed.kill()
+        built = identity(url, FIRST)
+        with running("up", "--json", url=url) as up:
+            assert up.event("Joined", index=FIRST)["worker"] == worker
+            reader.end()
+            up.succeed()
+            assert up.event("IndexFinished", index=FIRST)["action"] in ("join", "keep")
+    assert identity(url, FIRST) == built
+    assert_all_stand(url)
+    succeed("down", url=url)
+    assert_none_stands(url)
+
+
+def test_a_build_that_finished_after_its_client_was_killed_is_kept_and_is_ours_to_drop(url):
+    with old_snapshot(url) as reader, running("up", url=url) as killed:
+        until_phase(url, "waiting for old snapshots")
+        killed.kill()
+        reader.end()
+    until_idle(url)
+    assert valid(url, FIRST)
+    built = identity(url, FIRST)
+    succeed("up", url=url)
+    assert identity(url, FIRST) == built
+    succeed("down", url=url)
+    assert_none_stands(url)
+
+
+def test_an_index_made_by_hand_before_a_killed_run_still_stays(url):
+    execute(url, CREATE_FIRST)
+    with open_writer(url), running("up", url=url) as killed:
+        until_phase(url, "waiting for writers")
+        killed.kill()
+    until_idle(url)
+    succeed("up", url=url)
+    succeed("down", url=url)
+    assert ours(url).keys() == {FIRST}
+
+
+@pytest.mark.parametrize("command", ["down", "up"])
+def test_an_interrupted_drop_is_finished_or_undone(url, command):
+    build_all(url)
+    with open_reader(url), running("down", url=url) as interrupted:
+        until_dropping(url)
+        interrupted.send(signal.SIGTERM)
+        assert interrupted.end().exit_code == 143
+    assert not all(valid(url, name) for name in ours(url))
+    succeed(command, url=url)
+    assert_none_stands(url) if command == "down" else assert_all_stand(url)
+
+
+def test_the_drop_of_a_killed_client_goes_on_and_is_joined(url):
+    build_all(url)
+    with open_reader(url) as reader, running("down", url=url) as killed:
+        worker = until_dropping(url)
+        killed.kill()
+        with running("down", "--json", url=url) as down:
+            assert down.event("Joined")["worker"] == worker
+            reader.end()
+            down.succeed()
+    assert_none_stands(url)
+
+
+# SQLite -------------------------------------------------------------------------------------------------------------
+
+
+def test_two_runs_at_once_on_one_file_build_once(sqlite_url):
+    prepare(sqlite_url, to="base")
+    with running("up", "--json", url=sqlite_url) as one, running("up", "--json", url=sqlite_url) as other:
+        one.succeed()
+        other.succeed()
+    assert len([each for each in (one, other) if each.find("StatementStarted")]) == 1
+    assert ours(sqlite_url) == specified(sqlite_url)
+
+
+def test_a_run_waits_for_another_writer_of_the_file(sqlite_url):
+    prepare(sqlite_url, to="base")
+    with closing(connect(sqlite_url)) as writer, running("up", "--json", url=sqlite_url) as up:
+        writer.execute("BEGIN IMMEDIATE")
+        up.event("LockWaited")
+        writer.execute("ROLLBACK")
+        up.succeed()
+    assert ours(sqlite_url).keys() == TEN_NAMES
+
+
+@pytest.mark.parametrize("option", [("--no-wait",), ("--wait-lock", "0.3")], ids=" ".join)
+def test_waiting_for_another_writer_of_the_file_can_be_refused(sqlite_url, option):
+    prepare(sqlite_url, to="base")
+    with closing(connect(sqlite_url)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        result = run("up", *option, url=sqlite_url)
+    assert result.exit_code == 5
+    assert "nother process writes to the file" in result.stderr
+    assert_none_stands(sqlite_url)

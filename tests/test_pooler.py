@@ -1,0 +1,169 @@
+"""Behind PgBouncer: refused where sessions are not ours alone, before anything is changed, and nothing is left set."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+
+import postgres_server
+import psycopg2
+import pytest
+from command import BASE, HEAD, execute, indexes, nothing_changes, prepare, revisions, run, succeed
+from scenes import application, assert_all_stand, assert_none_stands, old_snapshot, running, until, until_phase
+
+PGBOUNCER = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
+MODES = ("session", "transaction", "statement")
+SHARING = ("transaction", "statement")  # one server session for many clients
+
+pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed: apt-get install pgbouncer")
+
+# What nobody but the owner of a session would change on it, and what a run does set on its own.
+SETTINGS = """
+    SELECT name, setting FROM pg_settings
+     WHERE name IN ('statement_timeout', 'lock_timeout', 'search_path', 'default_transaction_read_only',
+                    'idle_in_transaction_session_timeout', 'maintenance_work_mem')
+"""
+
+
+@contextmanager
+def pgbouncer(url: str, mode: str, sessions: int = 1) -> Iterator[str]:
+    """PgBouncer in front of the server; the URL through it. By session a client keeps one, and a run needs several."""
+    server = urlsplit(url)
+    login = f"user={server.username} " + (f"password={server.password}" if server.password else "")
+    with postgres_server.work_directory() as top:
+        account = postgres_server.unprivileged(top)
+        port = postgres_server.free_port()
+        settings = top / "pgbouncer.ini"
+        settings.write_text(
+            f"""
+            [databases]
+            * = host={server.hostname} port={server.port or 5432} {login}
+            [pgbouncer]
+            listen_addr = 127.0.0.1
+            listen_port = {port}
+            unix_socket_dir =
+            auth_type = any
+            pool_mode = {mode}
+            default_pool_size = {5 if mode == "session" else sessions}
+            server_reset_query = DISCARD ALL
+            """.replace("\n            ", "\n")
+        )
+        process = subprocess.Popen(
+            [PGBOUNCER, "-q", settings],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=postgres_server.die_with_parent,
+            **account,
+        )
+        pooled = f"postgresql://{server.username}@127.0.0.1:{port}{server.path}"
+        try:
+            until(lambda: answers(pooled), "PgBouncer's answer")
+            yield pooled
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def answers(url: str) -> bool:
+    """Does the server answer through this URL?"""
+    with suppress(psycopg2.OperationalError):
+        return execute(url, "SELECT 1") == [(1,)]
+    return False
+
+
+def settings_behind(pooled: str) -> dict[str, str]:
+    """What is set on the server session that the next client gets."""
+    return dict(execute(pooled, SETTINGS))
+
+
+@pytest.mark.parametrize("mode", SHARING)
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_a_pooler_that_shares_sessions_is_refused_before_anything_is_changed(postgres_url, mode, command):
+    prepare(postgres_url, to="base" if command == "up" else "head")
+    with pgbouncer(postgres_url, mode) as pooled, nothing_changes(postgres_url):
+        before = settings_behind(pooled)
+        result = run(command, url=pooled)
+        assert result.exit_code == 1
+        assert "Nothing was changed" in result.stderr
+        assert "pooler" in result.stderr
+        assert "MIGRATION_DATABASE_URL" in result.stderr
+        assert settings_behind(pooled) == before
+
+
+@pytest.mark.parametrize("mode", SHARING)
+@pytest.mark.parametrize("command", ["up", "down", "status", "plan"])
+def test_the_application_behind_the_same_pooler_does_not_notice_a_command(postgres_url, mode, command):
+    prepare(postgres_url)
+    with pgbouncer(postgres_url, mode, sessions=2) as pooled, application(pooled) as at_work:
+        run(command, url=pooled)
+        at_work.goes_on()
+
+
+@pytest.mark.parametrize("mode", SHARING)
+def test_it_is_found_out_while_other_clients_use_the_pool_too(postgres_url, mode):
+    prepare(postgres_url, to="base")
+    with pgbouncer(postgres_url, mode, sessions=4) as pooled, application(pooled), nothing_built(postgres_url):
+        result = run("up", url=pooled)
+        assert result.exit_code == 1
+        assert "MIGRATION_DATABASE_URL" in result.stderr
+
+
+@contextmanager
+def nothing_built(url: str) -> Iterator[None]:
+    """Check that no index came, and no record of one; rows may come and go."""
+    before = indexes(url), revisions(url)
+    yield
+    assert (indexes(url), revisions(url)) == before
+
+
+def test_an_empty_database_stays_empty_behind_a_pooler_that_shares_sessions(postgres_url):
+    with pgbouncer(postgres_url, "transaction") as pooled, nothing_changes(postgres_url):
+        assert run("up", url=pooled).exit_code == 1
+
+
+def test_the_hint_helps(postgres_url):
+    prepare(postgres_url, to="base")
+    with (
+        pgbouncer(postgres_url, "transaction") as pooled,
+        running("up", url=pooled, MIGRATION_DATABASE_URL=postgres_url) as up,
+    ):
+        up.succeed()
+    assert_all_stand(postgres_url)
+
+
+def test_a_pooler_by_session_works(postgres_url):
+    prepare(postgres_url, to="base")
+    with pgbouncer(postgres_url, "session") as pooled:
+        before = settings_behind(pooled)
+        succeed("up", url=pooled)
+        assert_all_stand(postgres_url)
+        assert revisions(postgres_url).keys() == {BASE, HEAD}
+        succeed("down", url=pooled)
+        assert_none_stands(postgres_url)
+        assert settings_behind(pooled) == before
+
+
+def test_the_run_lock_holds_behind_a_pooler_by_session(postgres_url):
+    prepare(postgres_url, to="base")
+    with pgbouncer(postgres_url, "session") as pooled, old_snapshot(postgres_url), running("up", url=pooled):
+        until_phase(postgres_url, "waiting for old snapshots")
+        assert run("up", "--no-wait", url=postgres_url).exit_code == 5
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("arguments", [("status",), ("plan",), ("plan", "down"), ("wait",)], ids=" ".join)
+def test_reading_works_through_every_pooler_and_leaves_no_setting_behind(postgres_url, mode, arguments):
+    prepare(postgres_url)
+    with pgbouncer(postgres_url, mode) as pooled:
+        before = settings_behind(pooled)
+        with nothing_changes(postgres_url):
+            assert run(*arguments, url=pooled).stdout.replace(pooled, "") == run(
+                *arguments, url=postgres_url
+            ).stdout.replace(postgres_url, "")
+        assert settings_behind(pooled) == before

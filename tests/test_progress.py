@@ -1,0 +1,288 @@
+"""How far a run is: numbers for a build, lines for a log, events for a machine, bars for a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import pairwise
+
+import pytest
+from command import CLI, HEAD, TEN, TEN_NAMES, connect, execute, ours, prepare, specified, succeed
+from scenes import fill_activity, frozen, open_writer, own_server, running, until_phase
+
+from indexer.postgres.progress import Counters, counted, fraction
+
+FIRST = "ix_activity_openphone_id"
+
+# What a server (15) said of a concurrent build of 400,000 rows, with somebody to wait for in each of the three waits:
+# phase, blocks in all and done, tuples in all and done.
+RECORDED = (
+    ("waiting for writers before build", 0, 0, 0, 0),
+    ("building index: scanning table", 7693, 251, 0, 0),
+    ("building index: scanning table", 7693, 3581, 0, 0),
+    ("building index: scanning table", 7693, 7672, 0, 0),
+    ("building index: sorting live tuples", 7693, 7693, 0, 0),
+    ("building index: sorting live tuples", 0, 0, 400000, 0),
+    ("building index: loading tuples in tree", 0, 0, 400000, 6113),
+    ("building index: loading tuples in tree", 0, 0, 400000, 124683),
+    ("building index: loading tuples in tree", 0, 0, 400000, 400000),
+    ("waiting for writers before validation", 0, 0, 400000, 400000),
+    ("index validation: scanning index", 6485, 417, 0, 0),
+    ("index validation: scanning index", 6485, 4150, 0, 0),
+    ("index validation: scanning index", 6485, 6443, 0, 0),
+    ("index validation: sorting tuples", 0, 0, 0, 0),
+    ("index validation: scanning table", 7693, 380, 0, 0),
+    ("index validation: scanning table", 7693, 5149, 0, 0),
+    ("index validation: scanning table", 7693, 7692, 0, 0),
+    ("waiting for old snapshots", 7693, 7692, 0, 0),
+)
+
+# The number ---------------------------------------------------------------------------------------------------------
+
+
+def known(sequence: tuple) -> list[float]:
+    """The fractions of a sequence, without the phases for which there is none."""
+    fractions = [fraction(Counters(*each)) for each in sequence]
+    return [each for each in fractions if each is not None]
+
+
+def test_the_fraction_of_a_recorded_build_only_rises_and_ends_near_one():
+    fractions = known(RECORDED)
+    assert fractions == sorted(fractions)
+    assert 0 <= fractions[0] < 0.05
+    assert 0.9 <= fractions[-1] < 1
+
+
+@pytest.mark.parametrize("phase", sorted({phase for phase, *_ in RECORDED if re.search("^waiting|sorting", phase)}))
+def test_there_is_no_number_in_waits_nor_in_sorts_that_are_not_counted(phase):
+    assert fraction(Counters(phase, 0, 0, 0, 0)) is None
+
+
+@pytest.mark.parametrize("counters", [each for each in RECORDED if each[0].startswith("waiting")], ids=lambda c: c[0])
+def test_what_an_earlier_phase_has_counted_is_not_taken_for_a_wait_s_own(counters):
+    assert fraction(Counters(*counters)) is None
+
+
+def test_a_phase_of_a_later_server_has_no_number():
+    assert fraction(Counters("polishing", 10, 5, 10, 5)) is None
+
+
+@pytest.mark.parametrize("phase", sorted({phase for phase, *_ in RECORDED}))
+def test_counters_beyond_their_total_are_cut_to_it(phase):
+    assert fraction(Counters(phase, 10, 11, 10, 11)) == fraction(Counters(phase, 10, 10, 10, 10))
+
+
+def test_blocks_are_counted_in_scans_and_tuples_in_loading():
+    assert counted(Counters("building index: scanning table", 9, 3, 0, 0)) == (3, "blocks")
+    assert counted(Counters("building index: loading tuples in tree", 0, 0, 9, 3)) == (3, "tuples")
+
+
+def test_a_hash_index_has_a_number_while_it_scans():
+    assert 0 < fraction(Counters("building index", 100, 50, 0, 0)) < 1
+
+
+# For a machine ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_json_is_one_object_a_line_and_the_last_one_sums_up(database_url, command):
+    prepare(database_url, to="base" if command == "up" else "head")
+    result = succeed(command, "--json", url=database_url)
+    *events, summary = map(json.loads, result.lines)
+    assert result.stderr == ""
+    assert all("event" in each for each in events)
+    assert (summary["direction"], summary["changed"], summary["indexes"].keys()) == (command, True, TEN_NAMES)
+    finished = [each["index"] for each in events if each["event"] == "IndexFinished"]
+    assert sorted(finished) == sorted(TEN_NAMES)
+    assert [each["event"] for each in events][:: len(events) - 1] == ["RevisionStarted", "RevisionFinished"]
+
+
+def test_every_event_about_an_index_names_it_and_none_comes_after_it_is_finished(database_url):
+    prepare(database_url, to="base")
+    told = [json.loads(line) for line in succeed("up", "--json", url=database_url).lines]
+    for name in TEN_NAMES:
+        about = [each["event"] for each in told if each.get("index") == name]
+        assert (about[0], about[-1]) == ("StatementStarted", "IndexFinished")
+        assert about.count("IndexFinished") == 1
+
+
+def test_a_build_on_postgresql_tells_how_far_it_is():
+    with own_server() as server, server.new_database() as url:
+        fill_activity(url)
+        with running("up", "--json", "--jobs", "1", url=url) as up:
+            told = []
+            for phase in ("building index: scanning table", "building index: loading tuples in tree"):
+                with frozen(until_phase(url, phase)):
+                    told.append(up.event("Progress", index=FIRST, phase=phase))
+            up.succeed()
+    assert 0 <= told[0]["fraction"] < told[1]["fraction"] < 1
+    assert [each["unit"] for each in told] == ["blocks", "tuples"]
+
+
+# SQLite -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large_sqlite(sqlite_url: str) -> Iterator[str]:
+    """A SQLite file with 400,000 activities."""
+    prepare(sqlite_url, to="base")
+    execute(
+        sqlite_url,
+        """
+        WITH RECURSIVE counter (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM counter WHERE i < 400000)
+        INSERT INTO activity (openphone_id, conversation_id, activity_type, created_at)
+        SELECT hex(randomblob(8)), i % 1000, CASE i % 3 WHEN 0 THEN 'call' WHEN 1 THEN 'message' END, i FROM counter
+        """,
+    )
+    return sqlite_url
+
+
+@pytest.mark.parametrize(
+    "name", [FIRST, "ix_activity_type", "ix_activity_conversation_created"], ids=["unique", "few values", "two columns"]
+)
+def test_on_sqlite_the_fraction_rises_evenly_to_one(large_sqlite, name):
+    told = [json.loads(line) for line in succeed("up", "--json", url=large_sqlite).lines]
+    fractions = [each["fraction"] for each in told if each.get("index") == name and each["event"] == "Progress"]
+    assert len(fractions) >= 3
+    assert fractions == sorted(fractions)
+    assert 0.8 <= fractions[-1] <= 1
+    steps = [later - earlier for earlier, later in pairwise(fractions)]
+    assert max(steps) - min(steps) < 0.05  # evenly: none was cut because the whole was taken for smaller than it is
+
+
+# In a log -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_log_has_a_line_at_the_start_and_at_the_end_of_each_index(database_url):
+    prepare(database_url, to="base")
+    lines = succeed("up", url=database_url).lines
+    for name in TEN_NAMES:
+        start = next(number for number, line in enumerate(lines) if re.match(rf"  CREATE INDEX .*\b{name}\b", line))
+        end = next(number for number, line in enumerate(lines) if re.match(rf"  {name} created in \d", line))
+        assert start < end
+    assert len(lines) == 2 * len(TEN) + 3  # the revision before them, its end and the sum after them
+    assert lines[-1].startswith("Done in ")
+
+
+def test_a_log_says_the_same_wait_once_and_not_every_moment(postgres_url):
+    prepare(postgres_url, to="base")
+    with open_writer(postgres_url) as writer, running("up", url=postgres_url) as up:
+        up.line(f"pid {writer.pid}")
+        up.wait(2.5)
+        assert "".join(up.lines).count(f"{FIRST} waiting for writers") == 1
+        writer.end()
+        up.succeed()
+
+
+def test_a_log_and_json_hold_no_control_characters(postgres_url):
+    prepare(postgres_url, to="base")
+    printed = succeed("up", url=postgres_url).stdout + succeed("down", "--json", url=postgres_url).stdout
+    assert re.search(r"[\x00-\x09\x0b-\x1f\x7f]", printed) is None
+
+
+# On a terminal ------------------------------------------------------------------------------------------------------
+
+
+class Terminal:
+    """A run that believes it has a terminal, 160 columns wide, and all that it draws there."""
+
+    def __init__(self, *arguments: str, url: str) -> None:
+        self._ours, theirs = pty.openpty()
+        environment = {**os.environ, "DATABASE_URL": url, "TERM": "xterm-256color", "COLUMNS": "160"}
+        environment.pop("NO_COLOR", None)
+        self.process = subprocess.Popen(
+            [sys.executable, CLI, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+        )
+        os.close(theirs)
+        self.drawn = ""
+
+    def until_drawn(self, part: str) -> None:
+        """Read until this part is drawn."""
+        while part not in self.drawn:
+            more = self._read()
+            assert more, f"ended without {part!r}: {self.drawn}"
+            self.drawn += more
+
+    def end(self) -> int:
+        """Read until the end; the exit code."""
+        while more := self._read():
+            self.drawn += more
+        os.close(self._ours)
+        return self.process.wait(30)
+
+    def _read(self) -> str:
+        try:
+            return os.read(self._ours, 65536).decode(errors="replace")
+        except OSError:  # how Linux says that the other side is closed
+            return ""
+
+
+def screen(drawn: str, columns: int = 160) -> list[str]:
+    """What is left on a terminal in the end: just enough of one to follow rich, which goes up and erases lines."""
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", drawn):
+        if part == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif part == "\r":
+            column = 0
+        elif part.startswith("\x1b["):
+            number = int(re.sub(r"\D", "", part) or 1)
+            row = row - number if part.endswith("A") else row
+            lines[row] = "" if part.endswith("K") else lines[row]
+        else:
+            lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
+            column += len(part)
+    return [line.rstrip() for line in lines if line.strip()]
+
+
+def test_on_a_terminal_there_is_a_bar_while_it_builds_and_none_in_the_end(postgres_url):
+    prepare(postgres_url, to="base")
+    with open_writer(postgres_url) as writer:
+        terminal = Terminal("up", url=postgres_url)
+        terminal.until_drawn("waiting for writers before build")
+        terminal.until_drawn(f"pid {writer.pid}")
+        terminal.until_drawn("total")
+    assert terminal.end() == 0
+    left = screen(terminal.drawn)
+    assert "━" in terminal.drawn
+    assert "━" not in "".join(left)
+    assert not [line for line in left if "total" in line]
+    assert sorted(re.findall(r"^  (\w+) created in", "\n".join(left), re.MULTILINE)) == sorted(TEN_NAMES)
+    assert left[-1].startswith("Done in ")
+    assert terminal.drawn.count("\x1b[?25h") >= terminal.drawn.count("\x1b[?25l")  # the cursor is back
+
+
+def test_an_interrupted_run_takes_its_bars_off_the_terminal_and_gives_the_cursor_back(postgres_url):
+    prepare(postgres_url, to="base")
+    with open_writer(postgres_url):
+        terminal = Terminal("up", url=postgres_url)
+        terminal.until_drawn("waiting for writers before build")
+        until_phase(postgres_url, "waiting for writers before build")
+        terminal.process.terminate()
+        assert terminal.end() == 143
+    assert "━" not in "".join(screen(terminal.drawn))
+    assert terminal.drawn.rindex("\x1b[?25h") > terminal.drawn.rindex("\x1b[?25l")
+
+
+def test_on_a_terminal_a_revision_with_nothing_to_do_draws_nothing(sqlite_url):
+    prepare(sqlite_url)
+    terminal = Terminal("up", url=sqlite_url)
+    assert terminal.end() == 0
+    assert len(screen(terminal.drawn)) == 1
+
+
+def test_sqlite_has_a_bar_too(large_sqlite):
+    terminal = Terminal("up", url=large_sqlite)
+    terminal.until_drawn("building index")
+    assert re.search(r"[1-9]\d?%", terminal.drawn)
+    assert terminal.end() == 0
+    assert ours(large_sqlite) == specified(large_sqlite)
+    with closing(connect(large_sqlite)) as connection:
+        assert connection.execute("SELECT state FROM schema_revision WHERE revision = ?", [HEAD]).fetchone()

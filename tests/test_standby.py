@@ -1,0 +1,96 @@
+"""A hot standby can be looked at, and is refused before anything is tried on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+
+import command
+import foreign_crm
+import pytest
+from command import nothing_changes, ours, prepare, run, specified, succeed
+from postgres_server import NoServer, find_binaries
+from standby_server import Pair, let_the_standby_catch_up, running_pair
+
+STANDBY = "the server is a standby (in recovery): connect to the primary"
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Pair]:
+    """A primary and its standby; the tests of this file take them one step further each, in their order."""
+    try:
+        find_binaries()
+    except NoServer as reason:  # TEST_DATABASE_URL names a server elsewhere, and this machine has none
+        pytest.skip(str(reason))
+    with running_pair() as pair:
+        yield pair
+
+
+def refuses_a_standby(url: str, *arguments: str) -> None:
+    """The command is refused in one clear sentence and changes nothing."""
+    with nothing_changes(url):
+        result = run(*arguments, url=url)
+    assert result.exit_code == 1, result
+    assert re.findall(r"^  - (.*)", result.stderr, re.MULTILINE) == [STANDBY]
+    assert len(result.stderr.splitlines()) == 3, result.stderr
+
+
+@pytest.fixture(scope="module")
+def pending(servers: Pair) -> str:
+    """URL of a standby whose primary holds a CRM without the indexes."""
+    with closing(command.connect(servers.primary)) as connection:
+        foreign_crm.create_schema(connection)
+    let_the_standby_catch_up(servers.primary)
+    return servers.standby
+
+
+@pytest.fixture(scope="module")
+def applied(servers: Pair, pending: str) -> str:
+    """URL of the same standby when its primary has the indexes. Tests that want it pending come first."""
+    prepare(servers.primary)
+    let_the_standby_catch_up(servers.primary)
+    return servers.standby
+
+
+def test_an_empty_standby_is_refused(servers):
+    refuses_a_standby(servers.standby, "up")
+
+
+def test_up_on_a_standby_is_refused(pending):
+    refuses_a_standby(pending, "up")
+
+
+def test_plan_on_a_standby_says_that_up_would_be_refused(pending):
+    with nothing_changes(pending):
+        result = run("plan", url=pending)
+
+    assert result.exit_code == 1
+    assert STANDBY in result.stderr
+    assert "CREATE INDEX CONCURRENTLY" in result.stdout
+
+
+def test_status_on_a_standby_shows_what_is_pending(pending):
+    with nothing_changes(pending):
+        result = run("status", url=pending)
+
+    assert result.exit_code == 3
+    assert "1 revision pending" in result.stdout
+
+
+def test_status_on_a_standby_shows_the_indexes_that_the_primary_built(applied):
+    with nothing_changes(applied):
+        result = run("status", "--json", url=applied)
+
+    assert result.exit_code == 0
+    assert {each["state"] for each in result.json()["indexes"]} == {"valid"}
+    assert ours(applied) == specified(applied)
+
+
+def test_up_on_a_standby_with_everything_in_place_has_nothing_to_do(applied):
+    with nothing_changes(applied):
+        assert succeed("up", url=applied).lines[0].startswith("Nothing to do")
+
+
+def test_down_on_a_standby_is_refused(applied):
+    refuses_a_standby(applied, "down")

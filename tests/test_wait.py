@@ -1,0 +1,112 @@
+"""Waiting for a server: for what time can heal, once per reason, and never for a wrong password."""
+
+from __future__ import annotations
+
+import json
+import signal
+from contextlib import ExitStack, closing
+
+import postgres_server
+import psycopg2
+import pytest
+from command import execute, run, succeed
+from password_server import running_password_server
+from scenes import assert_all_stand, own_server, running
+
+COMMANDS = pytest.mark.parametrize(
+    "command", [("wait", "--timeout"), ("up", "--wait-db")], ids=lambda command: " ".join(command)
+)
+
+
+@COMMANDS
+def test_a_server_that_starts_later_is_waited_for(command):
+    with own_server() as server:
+        server.crash()
+        with running(*command, "60", url=server.url) as waiting:
+            waiting.line("refused")
+            assert waiting.is_running
+            server.come_back()
+            waiting.succeed()
+        if command[0] == "up":
+            assert_all_stand(server.url)
+        assert len([line for line in waiting.lines if "refused" in line]) == 1
+
+
+def test_each_reason_is_told_once_to_a_machine_too():
+    with own_server() as server:
+        server.crash()
+        with running("wait", "--json", "--timeout", "60", url=server.url) as waiting:
+            told = waiting.event("ServerAwaited")
+            assert "refused" in told["reason"]
+            assert str(server.port) in told["reason"]
+            waiting.wait(1)
+            server.come_back()
+            result = waiting.succeed()
+    reasons = [each["reason"] for each in waiting.events]
+    assert len(reasons) == len(set(reasons))
+    assert json.loads(result.lines[-1])["reachable"] is True
+
+
+@COMMANDS
+def test_too_many_connections_heal(command):
+    with own_server(max_connections="6", superuser_reserved_connections="0") as server, ExitStack() as others:
+        for _ in range(6):
+            connection = others.enter_context(closing(psycopg2.connect(server.url)))
+        with running(*command, "60", url=server.url) as waiting:
+            waiting.line("too many clients")
+            others.close()
+            waiting.succeed()
+    assert connection.closed
+
+
+def test_a_host_that_nobody_knows_is_tried_until_the_time_is_over():
+    with running("wait", "--json", "--timeout", "1", url="postgresql://clerk@nowhere.invalid/crm") as waiting:
+        assert "nowhere.invalid" in waiting.event("ServerAwaited")["reason"]
+        result = waiting.end()
+    assert result.exit_code == 7
+    assert "nowhere.invalid" in result.stderr
+    assert "Check the host" in result.stderr
+
+
+@COMMANDS
+def test_a_wrong_password_fails_at_once_and_is_not_repeated_to_anybody(command):
+    with running_password_server() as server:
+        server.add_role("clerk", "right")
+        result = run(*command, "60", url=server.url("clerk", "mistyped-secret"))
+        assert result.exit_code == 7
+        assert "password" in result.stderr
+        assert "Trying again" not in result.stdout
+        assert "mistyped-secret" not in result.stdout + result.stderr
+
+
+@COMMANDS
+def test_an_unknown_database_fails_at_once(command, postgres_server):
+    url = postgres_server.replace("/postgres", "/nowhere")
+    result = run(*command, "60", url=url)
+    assert result.exit_code == 7
+    assert "Trying again" not in result.stdout
+
+
+def test_without_wait_db_a_server_that_is_not_there_fails_at_once():
+    url = f"postgresql://clerk@127.0.0.1:{postgres_server.free_port()}/crm"
+    result = run("up", url=url)
+    assert (result.exit_code, result.stdout) == (7, "")
+
+
+def test_wait_answers_at_once_where_there_is_nothing_to_wait_for(database_url):
+    if database_url.startswith("sqlite"):
+        succeed("up", url=database_url)
+    assert "answers" in succeed("wait", url=database_url).stdout
+    assert json.loads(succeed("wait", "--json", url=database_url).stdout)["reachable"] is True
+
+
+def test_a_signal_ends_the_waiting():
+    with running("wait", "--json", url=f"postgresql://clerk@127.0.0.1:{postgres_server.free_port()}/crm") as waiting:
+        waiting.event("ServerAwaited")
+        waiting.send(signal.SIGTERM)
+        assert waiting.end().exit_code == 143
+
+
+def test_waiting_leaves_no_session_and_nothing_else(postgres_url):
+    succeed("wait", url=postgres_url)
+    assert execute(postgres_url, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]

@@ -1,0 +1,349 @@
+"""Whoever holds a run up is named, waited for as long as the user wants, and never hurt; nor is the application."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import pytest
+from command import TEN_NAMES, broken, execute, ours, run, succeed
+from scenes import (
+    READ,
+    WRITE,
+    ByHand,
+    Run,
+    Server,
+    application,
+    assert_all_stand,
+    assert_none_stands,
+    build_all,
+    fill_activity,
+    frozen,
+    long_copy,
+    old_snapshot,
+    open_reader,
+    open_writer,
+    own_server,
+    prepared_transaction,
+    running,
+    transaction,
+    until,
+    until_dropping,
+    until_phase,
+)
+
+TOO_LONG = "statement_timeout = '3s'"  # a statement of the application that waits so long is one that fails
+FIRST = "ix_activity_openphone_id"
+
+
+@pytest.fixture(scope="module")
+def preparing_server() -> Iterator[Server]:
+    """A server that knows prepared transactions: there are none by default."""
+    with own_server(max_prepared_transactions="5") as server:
+        yield server
+
+
+@pytest.fixture
+def url(preparing_server: Server) -> Iterator[str]:
+    """A database at the base revision."""
+    with preparing_server.new_database() as url:
+        yield url
+
+
+# Those who hold up --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """Somebody in the way: how they are to be named, and what would end them."""
+
+    pid: int | None
+    reason: str
+    query: str
+    ending: str
+
+
+def session(pid: int, reason: str, query: str) -> Blocking:
+    """Somebody who has a process."""
+    return Blocking(pid, reason, query, f"SELECT pg_terminate_backend({pid});")
+
+
+@contextmanager
+def a_writer(url: str) -> Iterator[Blocking]:
+    with open_writer(url) as writer:
+        yield session(writer.pid, "idle in transaction", "INSERT INTO activity")
+
+
+@contextmanager
+def a_snapshot(url: str) -> Iterator[Blocking]:
+    with old_snapshot(url) as reader:
+        yield session(reader.pid, "idle in transaction", "SELECT 1")
+
+
+@contextmanager
+def a_prepared_transaction(url: str) -> Iterator[Blocking]:
+    with prepared_transaction(url, "half 'a' payment") as name:
+        quoted = name.replace("'", "''")
+        yield Blocking(None, f"prepared transaction {name}", "", f"ROLLBACK PREPARED '{quoted}';")
+
+
+@contextmanager
+def a_copy(url: str) -> Iterator[Blocking]:
+    with long_copy(url) as pid:
+        yield session(pid, "active", "COPY activity")
+
+
+@contextmanager
+def a_build_by_hand(url: str) -> Iterator[Blocking]:
+    with old_snapshot(url):
+        by_hand = ByHand(url, "CREATE INDEX CONCURRENTLY theirs ON activity (direction)")
+        until_phase(url, "waiting for old snapshots")
+        yield session(by_hand.pid, "builds on this table", "CREATE INDEX CONCURRENTLY theirs")
+    by_hand.end()
+
+
+Scene = Callable[[str], AbstractContextManager[Blocking]]
+OF_A_BUILD = (a_writer, a_snapshot, a_prepared_transaction, a_copy, a_build_by_hand)
+EVERYBODY = pytest.mark.parametrize("scene", OF_A_BUILD, ids=lambda scene: scene.__name__)
+
+
+def named(run: Run, blocking: Blocking) -> dict:
+    """Wait until a run has named somebody, in an event, and return what it said of them."""
+    (told, *_) = run.event("Waiting")["blockers"]
+    assert (told["pid"], told["ending"]) == (blocking.pid, blocking.ending)
+    assert blocking.reason in told["reason"]
+    assert told["query"].startswith(blocking.query)
+    return told
+
+
+# Named, and waited for ----------------------------------------------------------------------------------------------
+
+
+@EVERYBODY
+def test_whoever_holds_up_a_build_is_named_and_waited_for(url, scene):
+    with scene(url) as blocking:
+        up = Run("up", "--json", url=url)
+        told = named(up, blocking)
+        assert told["role"]
+        assert blocking.pid is None or told["client"] == "127.0.0.1"
+        assert up.is_running
+    up.succeed()
+    assert_nothing_was_given_up(up)
+    assert_all_stand(url)
+
+
+def assert_nothing_was_given_up(run: Run) -> None:
+    """No statement had to be tried twice."""
+    assert run.find("Retrying") is None
+
+
+@EVERYBODY
+def test_in_a_log_they_are_named_too(url, scene):
+    with scene(url) as blocking, running("up", url=url) as up:
+        up.line(blocking.reason)
+        told = " ".join(up.lines)
+        assert f"pid {blocking.pid} (" in told or blocking.pid is None
+        assert blocking.query in told
+        assert "somebody else" in told or scene not in (a_writer, a_snapshot)
+
+
+@EVERYBODY
+def test_plan_shows_whom_a_run_would_wait_for(url, scene):
+    with scene(url) as blocking:
+        told = until(lambda: blockers_in_plan("up", url))  # somebody who has just begun may just end
+        assert (blocking.pid, blocking.ending) in [(each["pid"], each["ending"]) for each in told]
+        shown = succeed("plan", url=url).stdout
+        assert f"pid {blocking.pid} (" in shown or blocking.reason in shown
+        assert blocking.query in shown
+    assert blockers_in_plan("up", url) == []
+
+
+def blockers_in_plan(direction: str, url: str) -> list[dict]:
+    """Whom a run would have to wait for."""
+    return run("plan", direction, "--json", url=url).json()["blockers"]
+
+
+def test_plan_down_shows_the_readers(url):
+    build_all(url)
+    with open_reader(url) as reader:
+        (told,) = until(lambda: blockers_in_plan("down", url))
+        assert told["pid"] == reader.pid
+
+
+def test_a_drop_names_and_waits_for_a_reader(url):
+    build_all(url)
+    with open_reader(url) as reader:
+        blocking = session(reader.pid, "idle in transaction", "SELECT count(*) FROM activity")
+        down = Run("down", "--json", url=url)
+        named(down, blocking)
+    down.succeed()
+    assert_none_stands(url)
+
+
+def test_a_long_query_is_cut_to_a_line(url):
+    spread = "SELECT 1,\n       " + "2,\n" * 200 + " 3"
+    with transaction(url, spread, isolation="REPEATABLE READ"), running("up", "--json", url=url) as up:
+        query = up.event("Waiting")["blockers"][0]["query"]
+    assert query.startswith("SELECT 1, 2, 2,")
+    assert len(query) <= 80
+    assert "\n" not in query
+
+
+def test_somebody_who_is_in_nobodys_way_is_not_waited_for(url):
+    with open_reader(url), open_writer(url, "INSERT INTO campaign (name) VALUES ('spring')"):
+        assert '"Waiting"' not in succeed("up", "--json", "--max-wait", "0", "--retries", "0", url=url).stdout
+    assert_all_stand(url)
+
+
+# Patience that ends -------------------------------------------------------------------------------------------------
+
+
+@EVERYBODY
+def test_limited_patience_ends_in_6_with_nothing_left_and_the_statement_that_would_help(url, scene):
+    with scene(url) as blocking:
+        result = run("up", "--max-wait", "0.2", "--retries", "0", url=url)
+        assert result.exit_code == 6
+        assert blocking.ending in result.stderr
+        assert blocking.reason in result.stderr
+        assert f"Gave up on {FIRST}" in result.stderr
+        assert broken(url) & TEN_NAMES == set()
+        assert FIRST not in ours(url)
+        if scene is not a_build_by_hand:  # terminating that would leave an invalid index of somebody else's
+            execute(url, blocking.ending)
+            succeed("up", url=url)
+            assert_all_stand(url)
+
+
+def test_each_try_is_told_and_the_next_one_succeeds(url):
+    with open_writer(url) as writer, running("up", "--json", "--max-wait", "0.2", "--retries", "5", url=url) as up:
+        tried = up.event("Retrying", index=FIRST, attempt=1)
+        assert tried["retries"] == 5
+        writer.end()
+        up.succeed()
+    assert_all_stand(url)
+
+
+def test_a_drop_that_waits_too_long_ends_in_6_and_can_be_repeated(url):
+    build_all(url)
+    with open_reader(url) as reader:
+        result = run("down", "--max-wait", "0.2", "--retries", "0", url=url)
+        assert result.exit_code == 6
+        assert f"SELECT pg_terminate_backend({reader.pid});" in result.stderr
+    succeed("down", url=url)
+    assert_none_stands(url)
+
+
+def test_somebody_who_comes_in_the_middle_of_a_build_ends_it_without_a_leftover(url):
+    fill_activity(url, 100_000)
+    with (
+        transaction(url, isolation="REPEATABLE READ") as reader,
+        running("up", "--json", "--max-wait", "0.2", "--retries", "0", url=url) as up,
+    ):
+        until_phase(url, "building index")
+        reader.execute("SELECT 1")
+        result = up.end()
+        assert result.exit_code == 6
+        assert "waiting for old snapshots" in result.stderr
+        assert f"SELECT pg_terminate_backend({reader.pid});" in result.stderr
+        assert broken(url) == set()
+    succeed("up", url=url)
+    assert_all_stand(url)
+
+
+def test_without_a_limit_somebody_who_comes_in_the_middle_of_a_build_is_waited_for(url):
+    fill_activity(url, 100_000)
+    with transaction(url, isolation="REPEATABLE READ") as reader, running("up", "--json", url=url) as up:
+        until_phase(url, "building index")
+        reader.execute("SELECT 1")
+        assert up.event("Waiting", phase="waiting for old snapshots")["blockers"][0]["pid"] == reader.pid
+        reader.end()
+        up.succeed()
+    assert_all_stand(url)
+
+
+def test_a_build_that_really_builds_is_never_cancelled_for_slowness(url):
+    fill_activity(url)
+    with running("up", "--json", "--max-wait", "0.01", "--retries", "0", url=url) as up:
+        with frozen(until_phase(url, "building index")):
+            until(lambda: len([each for each in up.events if each["event"] == "Progress"]) >= 2)
+        up.succeed()
+    assert_all_stand(url)
+
+
+# Timeouts of others -------------------------------------------------------------------------------------------------
+
+TIMEOUTS = (
+    "statement_timeout",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",  # since 14
+    "transaction_timeout",  # since 17
+)
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_timeouts_of_the_role_do_not_hurt(url, command):
+    if command == "down":
+        build_all(url)
+    known = {name for (name,) in execute(url, "SELECT name FROM pg_settings")}
+    (database,) = execute(url, "SELECT current_database()")[0]
+    for name in known.intersection(TIMEOUTS):
+        execute(url, f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = '1s'")
+    assert execute(url, "SHOW statement_timeout") == [("1s",)]
+    with held_for_longer(url, command) as held:
+        held.wait(2.5)
+    held.succeed()
+    assert_nothing_was_given_up(held)
+    assert_all_stand(url) if command == "up" else assert_none_stands(url)
+
+
+@contextmanager
+def held_for_longer(url: str, command: str) -> Iterator[Run]:
+    """A run that waits for a transaction which no timeout ends."""
+    immortal = f"SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN {TIMEOUTS}"
+    with transaction(url, immortal, WRITE if command == "up" else READ):
+        held = Run(command, "--json", url=url)
+        until_phase(url, "waiting for writers") if command == "up" else until_dropping(url)
+        yield held
+
+
+def test_a_build_runs_under_settings_of_its_own_and_says_who_it_is(url):
+    with old_snapshot(url), running("up", url=url):
+        pid = until_phase(url, "waiting for old snapshots")
+        told = execute(url, f"SELECT application_name FROM pg_stat_activity WHERE pid = {pid}")
+        assert re.match(r"indexer up \w{12}$", told[0][0])
+
+
+def test_no_session_of_a_run_has_a_transaction_open_while_it_waits(url):
+    with old_snapshot(url), running("up", url=url):
+        pid = until_phase(url, "waiting for old snapshots")
+        for _ in range(20):
+            query = f"""
+                SELECT query FROM pg_stat_activity
+                 WHERE application_name LIKE 'indexer%' AND pid <> {pid} AND state LIKE 'idle in transaction%'
+            """
+            assert execute(url, query) == []
+
+
+# The application ----------------------------------------------------------------------------------------------------
+
+
+def test_every_statement_of_the_application_succeeds_during_up_and_down(url):
+    with application(url, TOO_LONG) as at_work:
+        with open_writer(url), running("up", url=url) as up:
+            until_phase(url, "waiting for writers before build")
+            at_work.goes_on(rounds=100)
+        with open_writer(url):
+            at_work.goes_on()
+        succeed("up", url=url)
+        assert_all_stand(url)
+        with open_reader(url) as reader, running("down", url=url) as down:
+            until_dropping(url)
+            at_work.goes_on(rounds=100)
+            reader.end()
+            down.succeed()
+        assert_none_stands(url)
+        at_work.goes_on()
+        assert not up.is_running
