@@ -12,7 +12,9 @@ from command import run
 import cli
 import migrate_10992629d68e as migration
 from indexer import Index, IndexerError, __version__
+from indexer.errors import Interrupted
 from indexer.runner import PENDING
+from indexer.stop import SIGNALS
 
 ROOT = Path(cli.__file__).resolve().parent
 README = (ROOT / "README.md").read_text()
@@ -124,8 +126,9 @@ def test_the_environment_variables_are_explained_and_so_is_the_default():
 
 
 def test_every_exit_code_is_in_the_table_of_exit_codes():
-    documented = {int(code) for code, _ in rows(section("Exit codes"))[1:]}
-    assert documented == {0, PENDING} | exit_codes()
+    documented = {int(code) for codes, _ in rows(section("Exit codes"))[1:] for code in codes.split(", ")}
+    interrupted = {Interrupted(number).exit_code for number in SIGNALS}
+    assert documented == {0, PENDING} | exit_codes() | interrupted
 
 
 def test_the_keys_of_each_document_are_listed(sqlite_url):

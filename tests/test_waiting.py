@@ -282,16 +282,14 @@ TIMEOUTS = (
     "transaction_timeout",  # since 17
 )
 
+IMMORTAL = f"SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN {TIMEOUTS}"
+
 
 @pytest.mark.parametrize("command", ["up", "down"])
 def test_timeouts_of_the_role_do_not_hurt(url, command):
     if command == "down":
         build_all(url)
-    known = {name for (name,) in execute(url, "SELECT name FROM pg_settings")}
-    (database,) = execute(url, "SELECT current_database()")[0]
-    for name in known.intersection(TIMEOUTS):
-        execute(url, f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = '1s'")
-    assert execute(url, "SHOW statement_timeout") == [("1s",)]
+    set_timeouts(url)
     with held_for_longer(url, command) as held:
         held.wait(2.5)
     held.succeed()
@@ -299,11 +297,32 @@ def test_timeouts_of_the_role_do_not_hurt(url, command):
     assert_all_stand(url) if command == "up" else assert_none_stands(url)
 
 
+def test_timeouts_of_the_role_do_not_hurt_between_two_tries_either(url):
+    """The session that holds the run lock is idle for longer than the role allows."""
+    set_timeouts(url)
+    with (
+        transaction(url, IMMORTAL, WRITE) as writer,
+        running("up", "--json", "--max-wait", "0.1", "--retries", "5", url=url) as up,
+    ):
+        up.event("Retrying", attempt=2)  # after a second; the next pause takes two
+        writer.end()
+        up.succeed()
+    assert_all_stand(url)
+
+
+def set_timeouts(url: str) -> None:
+    """Let the role have a second for everything, as far as this server knows such limits."""
+    known = {name for (name,) in execute(url, "SELECT name FROM pg_settings")}
+    (database,) = execute(url, "SELECT current_database()")[0]
+    for name in known.intersection(TIMEOUTS):
+        execute(url, f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = '1s'")
+    assert execute(url, "SHOW statement_timeout") == [("1s",)]
+
+
 @contextmanager
 def held_for_longer(url: str, command: str) -> Iterator[Run]:
     """A run that waits for a transaction which no timeout ends."""
-    immortal = f"SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN {TIMEOUTS}"
-    with transaction(url, immortal, WRITE if command == "up" else READ):
+    with transaction(url, IMMORTAL, WRITE if command == "up" else READ):
         held = Run(command, "--json", url=url)
         until_phase(url, "waiting for writers") if command == "up" else until_dropping(url)
         yield held
