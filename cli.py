@@ -6,12 +6,11 @@ The database is --database-url, else MIGRATION_DATABASE_URL, else DATABASE_URL, 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from signal import SIGINT
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -22,14 +21,15 @@ from indexer.patience import Patience
 from indexer.stop import Stop, interruptible
 
 if TYPE_CHECKING:
+    from peewee import Model
+
     from indexer.runner import Runner
 
 DEFAULT_URL = "sqlite:///crm.db"
-MIGRATIONS = Path(__file__).resolve().parent
+MIGRATIONS = os.path.dirname(os.path.realpath(__file__))
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """What every command is told."""
 
     database_url: str
@@ -58,7 +58,6 @@ class Options:
         self, report: Any, patience: Patience, stop: Stop, wait_db: float = 0, read_only: bool = False
     ) -> Iterator[Runner]:
         # Imported here, because --help need not wait for peewee.
-        import models
         from indexer.chain import load
         from indexer.connect import connect_patiently
         from indexer.runner import Runner
@@ -66,10 +65,15 @@ class Options:
         chain = load(MIGRATIONS)
         migrator = connect_patiently(self.database_url, self.schema, wait_db, report, stop, read_only)
         try:
-            models.database.initialize(migrator.database)
-            yield Runner(migrator, chain, models.TABLES, report, patience, stop)
+            yield Runner(migrator, chain, _models, report, patience, stop)
         finally:
             migrator.database.close()
+
+
+def _models() -> tuple[type[Model], ...]:
+    import models
+
+    return models.TABLES
 
 
 class Failure(click.ClickException):

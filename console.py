@@ -71,7 +71,7 @@ class Lines:
     def _is_repeated(self, event: Event) -> bool:
         if not isinstance(event, Progress | Waiting):
             return False
-        subject = (event.index.name, type(event).__name__ + ("".join(map(_name, _blockers(event)))))
+        subject = (event.target.name, type(event).__name__ + ("".join(map(_name, _blockers(event)))))
         silent_until = self._told.setdefault(subject, time.monotonic() + (LOG_INTERVAL if not _blockers(event) else 0))
         if time.monotonic() < silent_until:
             return True
@@ -120,16 +120,16 @@ class Bars:
                 self._total = self._sum.add_task("  total", total=event.indexes, phase="")
             case StatementStarted():
                 self._print(event, style="dim")
-                self._bars.update(self._task(event.index), phase="starting")
+                self._bars.update(self._task(event.target), phase="starting")
             case Joined():
-                self._bars.update(self._task(event.index), phase=f"built by pid {event.worker}")
+                self._bars.update(self._task(event.target), phase=f"built by pid {event.worker}")
             case Progress():
-                self._bars.update(self._task(event.index), completed=event.fraction, phase=event.phase + _rate(event))
+                self._bars.update(self._task(event.target), completed=event.fraction, phase=event.phase + _rate(event))
             case Waiting():
                 names = ", ".join(map(_name, event.blockers))
-                self._bars.update(self._task(event.index), phase=f"{event.phase}: {names}")
+                self._bars.update(self._task(event.target), phase=f"{event.phase}: {names}")
             case IndexFinished():
-                self._forget(event.index)
+                self._forget(event.target)
                 self._print(event)
                 self._sum.advance(self._total)
             case RevisionFinished():
@@ -193,7 +193,7 @@ def in_a_line(event: Event) -> str:
 
 def _of_index(event: Any) -> str:
     """An event about one index in one line, or a line for each blocker."""
-    name = event.index.name
+    name = event.target.name
     match event:
         case StatementStarted():
             return str(event.statement)

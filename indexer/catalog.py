@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from indexer.spec import Definition
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """Whatever carries the name of an index of ours.
 
     ``definition`` is None when it is not an index at all; ``kind`` says what it is then. ``worker`` is the process
@@ -41,8 +39,7 @@ class Found:
         return "in progress" if self.worker else "invalid"
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table that an index is to stand on.
 
     ``owned`` and ``readable`` say what our own ``role`` may do with it; ``rows`` is an estimate, None when the

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import importlib.util
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from indexer.errors import ChainBroken, UsageError
 
@@ -15,15 +16,14 @@ PATTERN = "migrate_*.py"
 HEADER = ("revision", "down_revision", "upgrade", "downgrade")
 
 
-@dataclass(frozen=True, eq=False)
-class Revision:
+class Revision(NamedTuple):
     """One migration file: who it is, what it comes after, and its two moves."""
 
     id: str
     down_revision: str
     date: str
     description: str
-    path: Path
+    file: str
     upgrade: Callable[[Any], None]
     downgrade: Callable[[Any], None]
 
@@ -68,16 +68,16 @@ class Chain:
         return self.ids.index(id)
 
 
-def load(directory: Path) -> Chain:
+def load(directory: str | os.PathLike[str]) -> Chain:
     """Read every migrate_*.py of a directory and put them in line.
 
     Raises:
         ChainBroken: no file, a header that is not complete, a duplicate, a fork, a gap or a cycle.
     """
-    return line_up([_read(path) for path in sorted(directory.glob(PATTERN))], directory)
+    return line_up([_read(path) for path in sorted(glob.glob(os.path.join(directory, PATTERN)))], directory)
 
 
-def line_up(revisions: Iterable[Revision], directory: Path) -> Chain:
+def line_up(revisions: Iterable[Revision], directory: str | os.PathLike[str]) -> Chain:
     """The revisions ordered by ``down_revision``; raises ChainBroken with the names of the files at fault."""
     by_id = _unique(revisions, lambda revision: revision.id, "carry the same revision")
     if not by_id:
@@ -90,10 +90,10 @@ def line_up(revisions: Iterable[Revision], directory: Path) -> Chain:
         ordered.append(following)
         following = after.get(following.id)
     if len(starts) > 1:
-        gaps = ", ".join(f"{revision.path.name} comes after {revision.down_revision}" for revision in starts)
+        gaps = ", ".join(f"{revision.file} comes after {revision.down_revision}" for revision in starts)
         raise ChainBroken(f"The chain has a gap: {gaps}, and no file has these revisions.", "Add the missing file.")
     if len(ordered) < len(by_id):
-        circle = ", ".join(revision.path.name for revision in by_id.values() if revision not in ordered)
+        circle = ", ".join(revision.file for revision in by_id.values() if revision not in ordered)
         raise ChainBroken(f"These files come after each other in a circle: {circle}.", "Correct one down_revision.")
     return Chain(ordered[0].down_revision, tuple(ordered))
 
@@ -104,35 +104,36 @@ def _unique(revisions: Iterable[Revision], key: Callable[[Revision], str], fault
         twin = found.setdefault(key(revision), revision)
         if twin is not revision:
             raise ChainBroken(
-                f"{twin.path.name} and {revision.path.name} {fault} {key(revision)}.", "Correct one of the headers."
+                f"{twin.file} and {revision.file} {fault} {key(revision)}.", "Correct one of the headers."
             )
     return found
 
 
-def _read(path: Path) -> Revision:
-    module = _import(path)
+def _read(path: str) -> Revision:
+    file = os.path.basename(path)
+    module = _import(path, file)
     missing = [name for name in HEADER if not hasattr(module, name)]
     if missing:
-        raise ChainBroken(f"{path.name} has no {' and no '.join(missing)}.", "Complete the header of the file.")
+        raise ChainBroken(f"{file} has no {' and no '.join(missing)}.", "Complete the header of the file.")
     return Revision(
         id=module.revision,
         down_revision=module.down_revision,
         date=getattr(module, "date", ""),
-        description=(module.__doc__ or path.stem).strip().splitlines()[0].rstrip("."),
-        path=path,
+        description=(module.__doc__ or file).strip().splitlines()[0].rstrip("."),
+        file=file,
         upgrade=module.upgrade,
         downgrade=module.downgrade,
     )
 
 
-def _import(path: Path) -> ModuleType:
+def _import(path: str, file: str) -> ModuleType:
     """The module of a file, loaded by its path: two directories may hold files of the same name."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(file.removesuffix(".py"), path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ChainBroken(f"{path.name} cannot be loaded: {error!r}.", "Correct the file.") from error
+        raise ChainBroken(f"{file} cannot be loaded: {error!r}.", "Correct the file.") from error
     return module

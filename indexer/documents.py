@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import Different, IndexerError, PreflightFailed
@@ -46,7 +45,7 @@ def of_plan(plan: Plan, address: str) -> Document:
         "to": plan.end,
         "exit_code": plan.exit_code,
         "complaints": list(plan.complaints),
-        "blockers": [asdict(blocker) for blocker in plan.blockers],
+        "blockers": [blocker._asdict() for blocker in plan.blockers],
         "creates_tables": list(plan.base_tables),
         "steps": [
             {**_index(step), "action": step.action.value, "statements": list(step.statements), **_table(step, plan)}
@@ -71,13 +70,12 @@ def of_outcome(outcome: Outcome, address: str) -> Document:
 
 def of_event(event: Event) -> Document:
     """Something that happened in a run; an index is given by its name."""
-    content = {key: value for key, value in vars(event).items() if key != "index"}
-    about: Document = {"event": type(event).__name__}
-    if hasattr(event, "index"):
-        about["index"] = event.index.name
+    content = event._asdict()
+    if "target" in content:
+        content = {"index": content.pop("target").name, **content}
     if isinstance(event, Waiting | BlockersFound):
-        content["blockers"] = [asdict(blocker) for blocker in event.blockers]
-    return {**about, **content}
+        content["blockers"] = [blocker._asdict() for blocker in event.blockers]
+    return {"event": type(event).__name__, **content}
 
 
 def of_failure(error: IndexerError) -> Document:
@@ -86,7 +84,7 @@ def of_failure(error: IndexerError) -> Document:
     if isinstance(error, PreflightFailed):
         content["complaints"] = list(error.complaints)
     if isinstance(error, Different):
-        content["differences"] = {name: [asdict(part) for part in parts] for name, parts in error.found.items()}
+        content["differences"] = {name: [part._asdict() for part in parts] for name, parts in error.found.items()}
     return content
 
 
@@ -121,7 +119,7 @@ def _index(step: Step) -> Document:
         "purpose": index.purpose,
         "state": step.state,
         "bytes": found.bytes if found else None,
-        "differences": [asdict(part) for part in step.differences],
+        "differences": [part._asdict() for part in step.differences],
     }
 
 

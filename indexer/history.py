@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import os
 import socket
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from peewee import CharField, DateTimeField, IntegerField, Model, TextField, ValueLiterals
 
@@ -24,8 +22,7 @@ from indexer.spec import Index
 APPLYING, APPLIED, REVERTING = "applying", "applied", "reverting"
 
 
-@dataclass(frozen=True, eq=False)
-class Record:
+class Record(NamedTuple):
     """What the meta table says of one revision.
 
     ``existed_before`` names the indexes that stood there before ``up``, so that ``down`` leaves them. Times are UTC,
@@ -66,7 +63,7 @@ class History:
                 [f"table {name}, where the revisions are recorded, belongs to role {table.owner} and cannot be read"],
                 f"GRANT SELECT ON {name} TO {table.role}",
             )
-        missing = [field.name for field in fields(Record) if field.name not in table.columns]
+        missing = [name for name in Record._fields if name not in table.columns]
         if missing:
             raise PreflightFailed(
                 [f"table {name} is not this tool's: it has no column {', '.join(missing)}"],
@@ -134,13 +131,20 @@ def begun(
 
 def completed(record: Record, seconds: float) -> Record:
     """The same record once its revision stands."""
-    return replace(record, state=APPLIED, applied_at=_now(), duration_ms=round(seconds * 1000))
+    return record._replace(state=APPLIED, applied_at=_now(), duration_ms=round(seconds * 1000))
 
 
 def checksum(indexes: Sequence[Index]) -> str:
     """A fingerprint of what a revision declares, so that a changed file can be noticed."""
     declared = [
-        (index.name, index.table, [str(column) for column in index.key], index.unique, asdict(index.on_postgresql))
+        [
+            index.name,
+            index.table,
+            *map(str, index.key),
+            index.unique,
+            index.on_postgresql.using,
+            index.on_postgresql.where,
+        ]
         for index in indexes
     ]
     return hashlib.sha256(json.dumps(declared).encode()).hexdigest()[:16]
@@ -167,7 +171,7 @@ def _model(database: Any, in_schema: str | None) -> type[Model]:
 
 
 def _row(record: Record) -> dict[str, Any]:
-    return {**record.__dict__, "existed_before": json.dumps(record.existed_before)}
+    return {**record._asdict(), "existed_before": json.dumps(record.existed_before)}
 
 
 def _record(row: dict[str, Any]) -> Record:
@@ -179,6 +183,8 @@ def _now() -> datetime:
 
 
 def _whoever() -> str:
+    import getpass  # half a millisecond, and only for whoever changes something
+
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a numeric id without an entry in /etc/passwd, as in a container

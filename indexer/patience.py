@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, eq=False)
-class Patience:
+class Patience(NamedTuple):
     """What the user asked for; every duration is in seconds, and None means without end.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from peewee import Model, PeeweeException
 
@@ -25,8 +25,7 @@ PENDING = 3  # exit code
 PATIENT = Patience()
 
 
-@dataclass(frozen=True, eq=False)
-class Move:
+class Move(NamedTuple):
     """One revision to be applied or reverted, with a step for each of its indexes."""
 
     revision: Revision
@@ -38,8 +37,7 @@ class Move:
         return self.record is not None and step.index.name in self.record.existed_before
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
+class Plan(NamedTuple):
     """All that a run would do, and all that would stop it.
 
     ``start`` is None on an empty database. ``base_tables`` are the tables that an empty database is given first,
@@ -88,8 +86,7 @@ class Plan:
             )
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
+class Outcome(NamedTuple):
     """What a run did."""
 
     direction: str
@@ -105,8 +102,7 @@ class Outcome:
         return self.start != self.end or any(step.changes for step in self.steps)
 
 
-@dataclass(frozen=True, eq=False)
-class Status:
+class Status(NamedTuple):
     """Where the database stands: the chain, its records, and every index of every revision.
 
     ``current`` is None on an empty database.
@@ -141,7 +137,7 @@ class Runner:
     Args:
         migrator: the open database.
         chain: the revisions there are.
-        models: the tables of the base schema, for an empty database.
+        models: gives the tables of the base schema; asked only about an empty database.
         report: called with each event of a run.
         patience: how long to wait, how often to try.
         stop: asks the run to end.
@@ -151,7 +147,7 @@ class Runner:
         self,
         migrator: CatalogMigrator,
         chain: Chain,
-        models: Sequence[type[Model]] = (),
+        models: Callable[[], Sequence[type[Model]]] = tuple,
         report: Report = silent,
         patience: Patience = PATIENT,
         stop: Stop | None = None,
@@ -185,7 +181,7 @@ class Runner:
 
     def script(self, plan: Plan) -> str:
         """The plan as a script for the database's own shell; it records the revisions as a run would."""
-        tables = self.migrator.table_statements(self.models) if plan.base_tables else []
+        tables = self.migrator.table_statements(self.models()) if plan.base_tables else []
         records = [completed(begun(self.chain.base, None, BASE_DESCRIPTION), 0)] if plan.base_tables else []
         statements = [statement for step in plan.steps for statement in step.statements]
         if plan.direction == "up":
@@ -199,7 +195,7 @@ class Runner:
         creating = not tables and self.migrator.catalog.is_empty()
         wanted = self.chain.revisions[: self.chain.position(target)]
         moves = tuple(move for move in (self._move_up(revision, records) for revision in wanted) if _is_due(move))
-        base_tables = tuple(model._meta.table_name for model in self.models) if creating else ()
+        base_tables = tuple(model._meta.table_name for model in self.models()) if creating else ()
         return self._planned("up", self._current(records, tables), target, moves, base_tables, tables)
 
     def _plan_down(self, to: str | None) -> Plan:
@@ -226,7 +222,7 @@ class Runner:
             return plan
         complaints = tuple(self.migrator.complaints(steps, bool(base_tables)))
         blockers = () if base_tables else self.migrator.expected_blockers(steps)
-        return replace(plan, complaints=complaints, blockers=blockers)
+        return plan._replace(complaints=complaints, blockers=blockers)
 
     def _tables(self) -> dict[str, Table]:
         return self.migrator.catalog.tables(self.indexed_tables)
@@ -305,7 +301,7 @@ class Runner:
     def _create_base(self, tables: tuple[str, ...]) -> None:
         seconds = _stopwatch()
         record = begun(self.chain.base, None, BASE_DESCRIPTION)
-        self.migrator.create_tables(self.models)
+        self.migrator.create_tables(self.models())
         self.history.write(completed(record, seconds()))
         self.report(BaseCreated(self.chain.base, tables, seconds()))
 
@@ -325,7 +321,7 @@ class Runner:
         assert record
         self.report(RevisionStarted(revision.id, revision.description, "down", len(move.steps)))
         seconds = _stopwatch()
-        self.history.write(replace(record, state=REVERTING))
+        self.history.write(record._replace(state=REVERTING))
         self.migrator.existed_before = record.existed_before
         revision.downgrade(self.migrator)
         self.history.remove(revision.id)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import NamedTuple
 
 LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer ones with no more than a NOTICE (manual, 4.1.1)
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """One column of an index key and its direction."""
 
     name: str
@@ -39,7 +39,7 @@ class Variant:
 PLAIN = Variant()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Index:
     """An index as a migration declares it.
 
@@ -69,8 +69,7 @@ class Index:
         return tuple(Column(column) if isinstance(column, str) else column for column in self.columns)
 
 
-@dataclass(frozen=True)
-class Definition:
+class Definition(NamedTuple):
     """All that makes two indexes the same, in the words of one database.
 
     Each entry of ``key`` is a column and whatever departs from its defaults: ``created_at DESC``,
@@ -88,8 +87,7 @@ class Definition:
     nulls_distinct: bool = True
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """One part in which what stands departs from what is declared."""
 
     part: str
@@ -99,7 +97,7 @@ class Difference:
 
 def differences(declared: Definition, found: Definition) -> tuple[Difference, ...]:
     """The parts in which two definitions differ, in the order a reader would write them."""
-    pairs = ((field.name, getattr(declared, field.name), getattr(found, field.name)) for field in fields(declared))
+    pairs = zip(Definition._fields, declared, found, strict=True)
     return tuple(Difference(part, _in_words(ours), _in_words(theirs)) for part, ours, theirs in pairs if ours != theirs)
 
 

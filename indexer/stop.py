@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from types import FrameType
 from typing import TypeVar
 
@@ -76,7 +75,9 @@ def interruptible(work: Callable[[Stop], T]) -> T:
     psycopg2 and sqlite3 let no signal handler run while a statement does (psycopg/psycopg2#333); the main thread,
     which only waits here, always can.
     """
-    stop, future = Stop(), Future[T]()
+    stop = Stop()
+    results: list[T] = []
+    errors: list[BaseException] = []
 
     def hear(number: int, frame: FrameType | None) -> None:
         if stop.asked:
@@ -86,23 +87,24 @@ def interruptible(work: Callable[[Stop], T]) -> T:
         timer.start()
         stop.ask(number)
 
+    def do() -> None:
+        try:
+            results.append(work(stop))
+        except BaseException as error:
+            errors.append(error)
+
     previous = {number: signal.signal(number, hear) for number in SIGNALS}
     try:
-        thread = threading.Thread(target=_do, args=(work, stop, future), name="run", daemon=True)
+        thread = threading.Thread(target=do, name="run", daemon=True)
         thread.start()
         thread.join()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
         stop.close()
-    return future.result()
-
-
-def _do(work: Callable[[Stop], T], stop: Stop, future: Future[T]) -> None:
-    try:
-        future.set_result(work(stop))
-    except BaseException as error:
-        future.set_exception(error)
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 def _give_up(number: int) -> None:

@@ -37,7 +37,7 @@ def test_the_order_is_that_of_down_revision_and_not_of_the_names(tmp_path):
     write(tmp_path, "c", "first", "start")
     chain = load(tmp_path)
     assert chain.ids == ("start", "first", "second", "third")
-    assert [revision.path.name for revision in chain] == ["migrate_c.py", "migrate_b.py", "migrate_a.py"]
+    assert [revision.file for revision in chain] == ["migrate_c.py", "migrate_b.py", "migrate_a.py"]
     assert (chain.base, chain.head) == ("start", "third")
 
 

@@ -1,7 +1,5 @@
 """The decision about one index, as a table: what is declared, what is found, what follows. No database here."""
 
-from dataclasses import replace
-
 import pytest
 
 from indexer import Column, Index, Variant, desc
@@ -14,24 +12,24 @@ DECLARED = Definition("activity", "btree", ("conversation_id", "created_at DESC"
 WORKER = 4711
 
 SAME = Found("ix_activity_created", "index", DECLARED)
-BROKEN = replace(SAME, valid=False)
-IN_BUILD = replace(BROKEN, worker=WORKER)
+BROKEN = SAME._replace(valid=False)
+IN_BUILD = BROKEN._replace(worker=WORKER)
 TABLE = Found("ix_activity_created", "table")
 
 OTHER_DEFINITIONS = {
-    "table": replace(DECLARED, table="campaign"),
-    "method": replace(DECLARED, method="hash"),
-    "column": replace(DECLARED, key=("conversation_id", "updated_at DESC")),
-    "order of columns": replace(DECLARED, key=("created_at DESC", "conversation_id")),
-    "direction": replace(DECLARED, key=("conversation_id", "created_at")),
-    "fewer columns": replace(DECLARED, key=("conversation_id",)),
-    "collation": replace(DECLARED, key=('conversation_id COLLATE "C"', "created_at DESC")),
-    "unique": replace(DECLARED, unique=True),
-    "include": replace(DECLARED, include=("status",)),
-    "predicate": replace(DECLARED, predicate="(status IS NULL)"),
-    "nulls": replace(DECLARED, nulls_distinct=False),
+    "table": DECLARED._replace(table="campaign"),
+    "method": DECLARED._replace(method="hash"),
+    "column": DECLARED._replace(key=("conversation_id", "updated_at DESC")),
+    "order of columns": DECLARED._replace(key=("created_at DESC", "conversation_id")),
+    "direction": DECLARED._replace(key=("conversation_id", "created_at")),
+    "fewer columns": DECLARED._replace(key=("conversation_id",)),
+    "collation": DECLARED._replace(key=('conversation_id COLLATE "C"', "created_at DESC")),
+    "unique": DECLARED._replace(unique=True),
+    "include": DECLARED._replace(include=("status",)),
+    "predicate": DECLARED._replace(predicate="(status IS NULL)"),
+    "nulls": DECLARED._replace(nulls_distinct=False),
 }
-DIFFERENT = [pytest.param(replace(SAME, definition=other), id=part) for part, other in OTHER_DEFINITIONS.items()]
+DIFFERENT = [pytest.param(SAME._replace(definition=other), id=part) for part, other in OTHER_DEFINITIONS.items()]
 
 
 def drop(found: Found | None, *existed_before: str) -> Action:
@@ -44,15 +42,15 @@ def drop(found: Found | None, *existed_before: str) -> Action:
     [
         pytest.param(None, Action.CREATE, id="nothing there"),
         pytest.param(SAME, Action.KEEP, id="the same"),
-        pytest.param(replace(SAME, worker=WORKER), Action.KEEP, id="the same, with somebody at work on it"),
+        pytest.param(SAME._replace(worker=WORKER), Action.KEEP, id="the same, with somebody at work on it"),
         pytest.param(BROKEN, Action.REBUILD, id="not valid"),
-        pytest.param(replace(SAME, ready=False), Action.REBUILD, id="not ready"),
-        pytest.param(replace(SAME, live=False), Action.REBUILD, id="not live"),
-        pytest.param(replace(SAME, valid=False, ready=False, live=False), Action.REBUILD, id="half dropped"),
+        pytest.param(SAME._replace(ready=False), Action.REBUILD, id="not ready"),
+        pytest.param(SAME._replace(live=False), Action.REBUILD, id="not live"),
+        pytest.param(SAME._replace(valid=False, ready=False, live=False), Action.REBUILD, id="half dropped"),
         pytest.param(IN_BUILD, Action.JOIN, id="being built by another session"),
-        pytest.param(replace(SAME, live=False, worker=WORKER), Action.JOIN, id="being dropped by another session"),
+        pytest.param(SAME._replace(live=False, worker=WORKER), Action.JOIN, id="being dropped by another session"),
         pytest.param(TABLE, Action.REFUSE, id="a table"),
-        pytest.param(replace(TABLE, kind="view"), Action.REFUSE, id="a view"),
+        pytest.param(TABLE._replace(kind="view"), Action.REFUSE, id="a view"),
     ],
 )
 def test_up_decides_by_what_stands_under_the_name(found, action):
@@ -64,9 +62,9 @@ def test_up_decides_by_what_stands_under_the_name(found, action):
     [
         pytest.param(None, Action.ABSENT, id="nothing there"),
         pytest.param(SAME, Action.DROP, id="the same"),
-        pytest.param(replace(SAME, worker=WORKER), Action.DROP, id="the same, with somebody at work on it"),
+        pytest.param(SAME._replace(worker=WORKER), Action.DROP, id="the same, with somebody at work on it"),
         pytest.param(BROKEN, Action.DROP, id="not valid"),
-        pytest.param(replace(SAME, valid=False, ready=False, live=False), Action.DROP, id="half dropped"),
+        pytest.param(SAME._replace(valid=False, ready=False, live=False), Action.DROP, id="half dropped"),
         pytest.param(IN_BUILD, Action.JOIN, id="being built by another session"),
         pytest.param(TABLE, Action.REFUSE, id="a table"),
     ],
@@ -83,10 +81,10 @@ def test_an_index_that_differs_in_any_part_is_neither_kept_nor_dropped(found):
 
 @pytest.mark.parametrize("found", DIFFERENT)
 def test_a_broken_index_of_another_definition_is_not_ours_to_rebuild_or_drop(found):
-    broken = replace(found, valid=False)
+    broken = found._replace(valid=False)
     assert decide(DECLARED, broken) is Action.REFUSE
     assert drop(broken) is Action.REFUSE
-    assert decide(DECLARED, replace(broken, worker=WORKER)) is Action.REFUSE
+    assert decide(DECLARED, broken._replace(worker=WORKER)) is Action.REFUSE
 
 
 @pytest.mark.parametrize("found", [SAME, BROKEN, IN_BUILD, TABLE, *DIFFERENT])
@@ -110,8 +108,8 @@ def test_only_the_names_that_stood_there_before_are_left():
         (BROKEN, "invalid"),
         (IN_BUILD, "in progress"),
         (TABLE, "table"),
-        (replace(SAME, definition=OTHER_DEFINITIONS["direction"]), "different"),
-        (replace(BROKEN, definition=OTHER_DEFINITIONS["direction"]), "different"),
+        (SAME._replace(definition=OTHER_DEFINITIONS["direction"]), "different"),
+        (BROKEN._replace(definition=OTHER_DEFINITIONS["direction"]), "different"),
     ],
 )
 def test_the_state_is_one_word(found, state):
@@ -148,11 +146,11 @@ def test_all_differences_are_told_in_the_order_of_a_definition():
 
 
 def test_the_same_definition_has_no_differences():
-    assert differences(DECLARED, replace(DECLARED)) == ()
+    assert differences(DECLARED, DECLARED._replace()) == ()
 
 
 def test_what_is_no_index_differs_in_its_kind():
-    assert compare(DECLARED, replace(TABLE, kind="view")) == (Difference("kind", "index", "view"),)
+    assert compare(DECLARED, TABLE._replace(kind="view")) == (Difference("kind", "index", "view"),)
 
 
 # The record a migration declares -------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # The share of each phase in the whole of a concurrent build, in per cent, as measured on a warm million rows. Waits
 # have none: how long they take is up to others.
@@ -32,8 +32,7 @@ BEFORE = {
 COUNTS_TUPLES = frozenset({"building index: loading tuples in tree"})
 
 
-@dataclass(frozen=True)
-class Counters:
+class Counters(NamedTuple):
     """One row of the progress view."""
 
     phase: str
