@@ -17,7 +17,7 @@ from indexer.patience import Patience
 from indexer.plan import CREATIONS, Action, Step
 from indexer.postgres.lock import RunLock
 from indexer.postgres.session import Builder, OnlineDatabase
-from indexer.postgres.tuning import settings_for
+from indexer.postgres.tuning import server_memory, settings_for
 from indexer.postgres.watch import INTERVAL, WAITING_FOR_A_LOCK, Sessions, Watch, clock
 from indexer.spec import Index
 from indexer.stop import Stop
@@ -90,6 +90,7 @@ class Execution:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.builders = Builders(run.database, run.sessions.ours)
+        self.memory = server_memory(run.sessions.catalog)
 
     def act(self, decide: Decision) -> Generator[object, None, Step]:
         """Decide, execute, and try again what can heal, deciding anew each time.
@@ -133,7 +134,7 @@ class Execution:
         yield from self._let_pass(index, dropping)
         self.run.stop.check()
         self.run.lock.confirm()
-        builder = self.builders.take(settings_for(index, self.run.patience))
+        builder = self.builders.take(settings_for(index, self.run.patience, self.memory))
         self.run.report(StatementStarted(index, statement))
         watch = Watch(self.run.sessions, index, builder.pid, self.run.report, dropping)
         try:
