@@ -36,6 +36,19 @@ class IndexOperation(Operation):
         self.migrator.carry_out([self])
 
 
+class _Deaf:
+    """A database that executes nothing, for playhouse's own operations while a revision is only being read."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def execute(self, query: Any) -> None:
+        """Do not."""
+
+
 class CatalogMigrator(SchemaMigrator):
     """A playhouse migrator whose ``add_index`` and ``drop_index`` take an :class:`~indexer.spec.Index`.
 
@@ -87,12 +100,12 @@ class CatalogMigrator(SchemaMigrator):
 
     def indexes_of(self, move: Callable[[Any], None]) -> tuple[Index, ...]:
         """The indexes that ``upgrade`` or ``downgrade`` of a revision names, in its order; nothing is executed."""
-        self._declared = []
+        database, self.database, self._declared = self.database, _Deaf(self.database), []
         try:
             move(self)
             return tuple(self._declared)
         finally:
-            self._declared = None
+            self.database, self._declared = database, None
 
     def steps_up(self, indexes: Sequence[Index]) -> tuple[Step, ...]:
         """What ``up`` would do about each of these indexes now."""
