@@ -60,6 +60,7 @@ class CatalogMigrator(SchemaMigrator):
         existed_before: names of indexes that ``drop_index`` leaves, because they stood there before ``up``.
     """
 
+    database: Any
     catalog: Catalog
     patience = Patience()
 
