@@ -62,8 +62,11 @@ class Catalog(Protocol):
 
     schema: str | None
 
-    def find(self, names: Sequence[str]) -> dict[str, Found]:
-        """What stands under these names, by name; a name that is free is left out."""
+    def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, Found]:
+        """What stands under these names, by name; a name that is free is left out.
+
+        ``bytes`` are sure to be there only with ``sizes``: SQLite reads the whole index to tell.
+        """
 
     def tables(self, names: Iterable[str]) -> dict[str, Table]:
         """The tables (or what passes for them) of these names, by name."""

@@ -108,16 +108,16 @@ class CatalogMigrator(SchemaMigrator):
         finally:
             self.database, self._declared = database, None
 
-    def steps_up(self, indexes: Sequence[Index]) -> tuple[Step, ...]:
-        """What ``up`` would do about each of these indexes now."""
-        return self._steps(self.step_up, indexes)
+    def steps_up(self, indexes: Sequence[Index], sizes: bool = False) -> tuple[Step, ...]:
+        """What ``up`` would do about each of these indexes now; with their sizes, if those are wanted."""
+        return self._steps(self.step_up, indexes, sizes)
 
     def steps_down(self, indexes: Sequence[Index]) -> tuple[Step, ...]:
         """What ``down`` would do about each of these indexes now."""
         return self._steps(self.step_down, indexes)
 
-    def _steps(self, decide: Decide, indexes: Sequence[Index]) -> tuple[Step, ...]:
-        found = self.catalog.find([index.name for index in indexes]) if indexes else {}
+    def _steps(self, decide: Decide, indexes: Sequence[Index], sizes: bool = False) -> tuple[Step, ...]:
+        found = self.catalog.find([index.name for index in indexes], sizes) if indexes else {}
         return tuple(decide(index, found.get(index.name)) for index in indexes)
 
     def step_up(self, index: Index, found: Found | None) -> Step:
@@ -148,7 +148,7 @@ class CatalogMigrator(SchemaMigrator):
         """One operation from the first look to the last; yields whenever it has to wait."""
         started = time.monotonic()
         step = yield from self._act(operation)
-        after = self._look(operation.index) if step.changes else step.found
+        after = self._look(operation.index, size=True) if step.changes else step.found
         self._confirm(step, after)
         seconds = time.monotonic() - started
         self.report(IndexFinished(operation.index, step.action, seconds, after.bytes if after else None))
@@ -165,8 +165,8 @@ class CatalogMigrator(SchemaMigrator):
     def _decide(self, operation: IndexOperation) -> Step:
         return operation.decide(operation.index, self._look(operation.index))
 
-    def _look(self, index: Index) -> Found | None:
-        return self.catalog.find([index.name]).get(index.name)
+    def _look(self, index: Index, size: bool = False) -> Found | None:
+        return self.catalog.find([index.name], size).get(index.name)
 
     def _confirm(self, step: Step, after: Found | None) -> None:
         if step.action is Action.REFUSE:

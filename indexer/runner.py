@@ -171,7 +171,7 @@ class Runner:
     def status(self) -> Status:
         """Where the database stands; changes nothing and takes no lock."""
         records = self.history.read()
-        moves = tuple(self._move_up(revision, records) for revision in self.chain)
+        moves = tuple(self._move_up(revision, records, sizes=True) for revision in self.chain)
         current = self._current(records, self._tables())
         return Status(self.migrator.address, current, self.chain, records.get(self.chain.base), moves)
 
@@ -227,8 +227,8 @@ class Runner:
     def _tables(self) -> dict[str, Table]:
         return self.migrator.catalog.tables(self.indexed_tables)
 
-    def _move_up(self, revision: Revision, records: dict[str, Record]) -> Move:
-        return Move(revision, self.migrator.steps_up(self.indexes[revision.id]), records.get(revision.id))
+    def _move_up(self, revision: Revision, records: dict[str, Record], sizes: bool = False) -> Move:
+        return Move(revision, self.migrator.steps_up(self.indexes[revision.id], sizes), records.get(revision.id))
 
     def _move_down(self, revision: Revision, record: Record) -> Move:
         self.migrator.existed_before = record.existed_before

@@ -228,7 +228,7 @@ class PostgresCatalog:
         """Schemas besides ours that hold all of these tables."""
         return [row["nspname"] for row in self.rows(OTHER_SCHEMAS, tables=list(tables))]
 
-    def find(self, names: Sequence[str]) -> dict[str, Found]:
+    def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, Found]:
         """What stands under these names in the schema."""
         return {row["name"]: _found_on_postgres(row) for row in self.rows(FIND, names=list(names))}
 

@@ -122,9 +122,11 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     # Carrying out --------------------------------------------------------------------------------------------------
 
     def _schedule(self, operations: Sequence[IndexOperation]) -> None:
-        Schedule(self.patience, self.database.server_version, self.sessions.others_active, self.stop).run(
-            operations, self._work
-        )
+        tables = self.catalog.tables({operation.index.table for operation in operations})
+        sizes = {name: table.bytes or 0 for name, table in tables.items()}
+        largest_first = sorted(operations, key=lambda operation: -sizes.get(operation.index.table, 0))
+        schedule = Schedule(self.patience, self.database.server_version, self.sessions.others_active, self.stop)
+        schedule.run(largest_first, self._work)
 
     def _act(self, operation: IndexOperation) -> Generator[Any, None, Step]:
         return (yield from self._execution.act(lambda: self._decide(operation)))

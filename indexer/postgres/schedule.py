@@ -31,7 +31,10 @@ class Schedule:
         self._waits_on: dict[IndexOperation, Any] = {}
 
     def run(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
-        """Carry them all out. After a failure nothing new begins; what runs is finished, then the failure is raised."""
+        """Carry them all out, those on the largest tables first: their builds, one after another, take longest.
+
+        After a failure nothing new begins; what runs is finished, then the failure is raised.
+        """
         waiting = sorted(operations, key=_is_partial)
         failure: BaseException | None = None
         while (waiting and not failure) or self._running:

@@ -71,13 +71,14 @@ class SqliteCatalog:
         """The rows of one SELECT."""
         return list(self.database.execute_sql(query, parameters).fetchall())
 
-    def find(self, names: Sequence[str]) -> dict[str, Found]:
+    def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, Found]:
         """What stands under these names in the file; names are compared as SQLite does, without regard to case."""
         asked = {name.lower(): name for name in names}
         found = self.rows(OBJECTS, json.dumps(list(names)))
-        return {asked[row[0].lower()]: self._found(*row) for row in found}
+        return {asked[row[0].lower()]: self._found(row, sizes) for row in found}
 
-    def _found(self, name: str, kind: str, table: str, sql: str | None) -> Found:
+    def _found(self, row: tuple[str, str, str, str | None], sizes: bool) -> Found:
+        name, kind, table, sql = row
         if kind != "index":
             return Found(name, kind)
         columns = self.rows(INDEX, table, name)
@@ -89,7 +90,7 @@ class SqliteCatalog:
             unique=bool(unique),
             predicate=_sqlite_predicate(sql) if partial else None,
         )
-        return Found(name, kind, definition, bytes=self._bytes(name))
+        return Found(name, kind, definition, bytes=self._bytes(name) if sizes else None)
 
     def tables(self, names: Iterable[str]) -> dict[str, Table]:
         """The tables of these names in the file; the highest rowid stands in for the number of rows."""
@@ -101,7 +102,7 @@ class SqliteCatalog:
         columns = frozenset(column for (column,) in self.rows(COLUMNS, name))
         if kind != ORDINARY:
             return Table(name, kind, columns)
-        return Table(name, kind, columns, rows=self._highest_rowid(name), bytes=self._bytes(name))
+        return Table(name, kind, columns, rows=self._highest_rowid(name))
 
     def _highest_rowid(self, table: str) -> int | None:
         quoted = self.database.get_sql_context().sql(Entity(table)).query()[0]
