@@ -226,7 +226,7 @@ def plan(options: Options, direction: str, to: str | None, as_sql: bool) -> None
     if as_sql and options.as_json:
         raise UsageError("A plan is a script or a document, not both.", "Leave out --sql or --json.")
     with options.reader() as runner:
-        found = runner.plan(direction, to)
+        found = runner.plan(direction, to, sizes=True)
         if as_sql:
             found.check()
             click.echo(runner.script(found))

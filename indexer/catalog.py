@@ -68,8 +68,8 @@ class Catalog(Protocol):
         ``bytes`` are sure to be there only with ``sizes``: SQLite reads the whole index to tell.
         """
 
-    def tables(self, names: Iterable[str]) -> dict[str, Table]:
-        """The tables (or what passes for them) of these names, by name."""
+    def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
+        """The tables (or what passes for them) of these names, by name; ``sizes`` as for ``find``."""
 
     def is_empty(self) -> bool:
         """Does the schema hold no table but our own record of revisions?"""

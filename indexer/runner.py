@@ -172,12 +172,13 @@ class Runner:
         """Where the database stands; changes nothing and takes no lock."""
         records = self.history.read()
         moves = tuple(self._move_up(revision, records, sizes=True) for revision in self.chain)
-        current = self._current(records, self._tables())
+        current = self._current(records, self.migrator.catalog.tables(self.indexed_tables))
         return Status(self.migrator.address, current, self.chain, records.get(self.chain.base), moves)
 
-    def plan(self, direction: str = "up", to: str | None = None) -> Plan:
-        """What ``up`` or ``down`` would do now; changes nothing and takes no lock."""
-        return self._plan_up(to) if direction == "up" else self._plan_down(to)
+    def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False) -> Plan:
+        """What ``up`` or ``down`` would do now, with table sizes if wanted; changes nothing and takes no lock."""
+        tables = self.migrator.catalog.tables(self.indexed_tables, sizes)
+        return self._plan_up(to, tables) if direction == "up" else self._plan_down(to, tables)
 
     def script(self, plan: Plan) -> str:
         """The plan as a script for the database's own shell; it records the revisions as a run would."""
@@ -189,17 +190,17 @@ class Runner:
         removed = [move.revision.id for move in plan.moves] if plan.direction == "down" else []
         return self.migrator.script(tables, [*statements, *self.history.script(records, removed)])
 
-    def _plan_up(self, to: str | None) -> Plan:
+    def _plan_up(self, to: str | None, tables: dict[str, Table]) -> Plan:
         target = self.chain.resolve(to or "head")
-        records, tables = self.history.read(), self._tables()
+        records = self.history.read()
         creating = not tables and self.migrator.catalog.is_empty()
         wanted = self.chain.revisions[: self.chain.position(target)]
         moves = tuple(move for move in (self._move_up(revision, records) for revision in wanted) if _is_due(move))
         base_tables = tuple(model._meta.table_name for model in self.models()) if creating else ()
         return self._planned("up", self._current(records, tables), target, moves, base_tables, tables)
 
-    def _plan_down(self, to: str | None) -> Plan:
-        records, tables = self.history.read(), self._tables()
+    def _plan_down(self, to: str | None, tables: dict[str, Table]) -> Plan:
+        records = self.history.read()
         recorded = [revision for revision in self.chain if revision.id in records]
         parent = recorded[-1].down_revision if recorded else self.chain.base
         target = self.chain.resolve(to) if to else parent
@@ -223,9 +224,6 @@ class Runner:
         complaints = tuple(self.migrator.complaints(steps, bool(base_tables)))
         blockers = () if base_tables else self.migrator.expected_blockers(steps)
         return plan._replace(complaints=complaints, blockers=blockers)
-
-    def _tables(self) -> dict[str, Table]:
-        return self.migrator.catalog.tables(self.indexed_tables)
 
     def _move_up(self, revision: Revision, records: dict[str, Record], sizes: bool = False) -> Move:
         return Move(revision, self.migrator.steps_up(self.indexes[revision.id], sizes), records.get(revision.id))

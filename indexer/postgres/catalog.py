@@ -232,7 +232,7 @@ class PostgresCatalog:
         """What stands under these names in the schema."""
         return {row["name"]: _found_on_postgres(row) for row in self.rows(FIND, names=list(names))}
 
-    def tables(self, names: Iterable[str]) -> dict[str, Table]:
+    def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """The tables of these names in the schema, with PostgreSQL's own estimate of their rows."""
         found = self.rows(TABLES, names=list(names))
         return {

@@ -92,17 +92,18 @@ class SqliteCatalog:
         )
         return Found(name, kind, definition, bytes=self._bytes(name) if sizes else None)
 
-    def tables(self, names: Iterable[str]) -> dict[str, Table]:
+    def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """The tables of these names in the file; the highest rowid stands in for the number of rows."""
         asked = {name.lower(): name for name in names}
         found = self.rows(OBJECTS, json.dumps(list(asked)))
-        return {asked[name.lower()]: self._table(name, kind) for name, kind, *_ in found if kind in (ORDINARY, "view")}
+        tables = (row for row in found if row[1] in (ORDINARY, "view"))
+        return {asked[name.lower()]: self._table(name, kind, sizes) for name, kind, *_ in tables}
 
-    def _table(self, name: str, kind: str) -> Table:
+    def _table(self, name: str, kind: str, sizes: bool) -> Table:
         columns = frozenset(column for (column,) in self.rows(COLUMNS, name))
         if kind != ORDINARY:
             return Table(name, kind, columns)
-        return Table(name, kind, columns, rows=self._highest_rowid(name))
+        return Table(name, kind, columns, rows=self._highest_rowid(name), bytes=self._bytes(name) if sizes else None)
 
     def _highest_rowid(self, table: str) -> int | None:
         quoted = self.database.get_sql_context().sql(Entity(table)).query()[0]
