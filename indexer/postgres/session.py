@@ -13,7 +13,7 @@ from peewee import PostgresqlDatabase
 from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE
 
 # A statement_timeout on the role cancels a long build, a lock_timeout kills a concurrent one in its waits and leaves
-# an invalid index. The set of names is filtered by what the server knows: transaction_timeout came with 17.
+# an invalid index.
 UNHURRIED = {
     "statement_timeout": "0",
     "lock_timeout": "0",
@@ -26,12 +26,13 @@ BUILDING = {**UNHURRIED, "search_path": "pg_catalog"}  # an operator of a predic
 LOOKING = {**UNHURRIED, "lock_timeout": "5s"}  # its own writes are a row of the meta table; nobody locks that for long
 READING = {**LOOKING, "default_transaction_read_only": "on"}
 
+SINCE = {"idle_session_timeout": 140000, "transaction_timeout": 170000}  # asking pg_settings takes milliseconds
+
 UNNAMED = "indexer"
 
 APPLY = """
-    SELECT pg_catalog.set_config(s.name, wanted.setting, false)
-      FROM pg_catalog.pg_settings AS s
-      JOIN unnest(%(names)s::text[], %(settings)s::text[]) AS wanted (name, setting) ON wanted.name = s.name
+    SELECT pg_catalog.set_config(wanted.name, wanted.setting, false)
+      FROM unnest(%(names)s::text[], %(settings)s::text[]) AS wanted (name, setting)
 """
 
 
@@ -54,11 +55,11 @@ class OnlineDatabase(PostgresqlDatabase):
             cursor.execute("SELECT pg_catalog.pg_backend_pid()")
             self.pooled = cursor.fetchone()[0] != conn.info.backend_pid
             if not self.pooled:
-                cursor.execute(APPLY, _pairs(self._settings))
+                cursor.execute(APPLY, _pairs(self._settings, conn.server_version))
 
     def settle(self) -> None:
         """Apply our settings to a session behind a pooler that has proved to be ours alone."""
-        self.execute_sql(APPLY, _pairs(self._settings))
+        self.execute_sql(APPLY, _pairs(self._settings, self.server_version))
         self.pooled = False
 
     def name_sessions(self, name: str) -> None:
@@ -94,8 +95,8 @@ class Builder:
         (self.pid,) = self.execute("SELECT pg_catalog.pg_backend_pid()")
 
     def configure(self, settings: dict[str, str]) -> None:
-        """Set these on the session, as far as the server knows them; blocks for a moment."""
-        self.execute(APPLY, _pairs({**BUILDING, **settings}))
+        """Set these on the session, beside what every building session is given; blocks for a moment."""
+        self.execute(APPLY, _pairs({**BUILDING, **settings}, self._connection.server_version))
 
     def execute(self, statement: str, parameters: dict[str, Any] | None = None) -> Any:
         """Execute a short statement and return its first row, if it has rows; blocks."""
@@ -138,5 +139,6 @@ class Builder:
             select([self] if state == POLL_READ else [], [self] if state == POLL_WRITE else [], [])
 
 
-def _pairs(settings: dict[str, str]) -> dict[str, list[str]]:
-    return {"names": list(settings), "settings": list(settings.values())}
+def _pairs(settings: dict[str, str], version: int) -> dict[str, list[str]]:
+    known = {name: setting for name, setting in settings.items() if version >= SINCE.get(name, 0)}
+    return {"names": list(known), "settings": list(known.values())}
