@@ -78,7 +78,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         """A file that was not there has been read as an empty one; only now is it made."""
         if self.database.database != self.path:
             self.database.close()
-            self.database.init(self.path)
+            self.database.init(self.path, timeout=self.database.timeout)
             self.database.connect()
 
     def _wait(self, reason: str, attempt: Callable[[], bool]) -> None:
