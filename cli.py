@@ -137,12 +137,13 @@ class Jobs(click.ParamType["int | None"]):
 
 
 SECONDS = click.FloatRange(min=0)
+to_revision = click.option("--to", metavar="REV", help="The revision to stop at: an id, its start, base or head.")
 
 
 def patient(function: Callable[..., None]) -> Callable[..., None]:
     """The options of a run that changes something, and a thread for it, so that signals are heard."""
 
-    @click.option("--to", metavar="REV", help="The revision to stop at: an id, its start, base or head.")
+    @to_revision
     @click.option("--max-wait", type=SECONDS, metavar="SECONDS", help="Give up a try that waits longer for others.")
     @click.option(
         "--retries", type=click.IntRange(min=0), default=3, metavar="N", help="Tries after the first.  [default: 3]"
@@ -216,7 +217,7 @@ def status(options: Options) -> None:
 
 @command
 @click.argument("direction", type=click.Choice(["up", "down"]), default="up")
-@click.option("--to", metavar="REV", help="The revision to stop at: an id, its start, base or head.")
+@to_revision
 @click.option("--sql", "as_sql", is_flag=True, help="Print a script for psql or sqlite3 instead.")
 def plan(options: Options, direction: str, to: str | None, as_sql: bool) -> None:
     """Show what up (or down) would do, statement by statement. Changes nothing.

@@ -26,7 +26,7 @@ class Found(NamedTuple):
 
     @property
     def usable(self) -> bool:
-        """Can queries use it? All three flags count: a half-dropped index is valid on no release and live on some."""
+        """Can queries use it? All three flags count: a half-built index is not valid, a half-dropped one not live."""
         return self.valid and self.ready and self.live
 
     @property
