@@ -342,16 +342,22 @@ def phases(url: str) -> dict[int, str]:
     return dict(ask(url, view))
 
 
-def until_phase(url: str, phase: str) -> int:
-    """Wait until a build is in a phase (or one that begins like it) and return its process id."""
+def until_phase(url: str, phase: str, counting: bool = False) -> int:
+    """Wait until a build is in a phase (or one that begins like it) and return its process id.
+
+    At the very beginning of a phase there is no total yet: ``counting`` waits for that, too.
+    """
+    query = """
+        SELECT pid FROM pg_stat_progress_create_index
+         WHERE datname = current_database()
+           AND phase LIKE %(phase)s || '%%'
+           AND (blocks_total + tuples_total > 0 OR NOT %(counting)s)
+    """
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         connection.autocommit = True  # one connection for all looks, because a phase may be short
 
         def look() -> int | None:
-            cursor.execute(
-                "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database() AND phase LIKE %s",
-                (phase + "%",),
-            )
+            cursor.execute(query, {"phase": phase, "counting": counting})
             return next((pid for (pid,) in cursor.fetchall()), None)
 
         return until(look, phase)

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import pytest
 from command import CLI, HEAD, TEN, TEN_NAMES, connect, execute, ours, prepare, specified, succeed
-from scenes import fill_activity, frozen, open_writer, own_server, running, until_phase
+from scenes import Run, fill_activity, frozen, open_writer, own_server, running, until, until_phase
 
 from indexer.postgres.progress import Counters, counted, fraction
 
@@ -112,14 +112,20 @@ def test_every_event_about_an_index_names_it_and_none_comes_after_it_is_finished
         assert about.count("IndexFinished") == 1
 
 
+def progress(up: Run, phase: str) -> dict | None:
+    """What was told of a phase with a number."""
+    told = [each for each in up.events if (each["event"], each.get("phase")) == ("Progress", phase)]
+    return next((each for each in told if each["index"] == FIRST and each["fraction"] is not None), None)
+
+
 def test_a_build_on_postgresql_tells_how_far_it_is():
     with own_server() as server, server.new_database() as url:
         fill_activity(url)
         with running("up", "--json", "--jobs", "1", url=url) as up:
             told = []
             for phase in ("building index: scanning table", "building index: loading tuples in tree"):
-                with frozen(until_phase(url, phase)):
-                    told.append(up.event("Progress", index=FIRST, phase=phase))
+                with frozen(until_phase(url, phase, counting=True)):
+                    told.append(until(lambda: progress(up, phase), phase))  # noqa: B023
             up.succeed()
     assert 0 <= told[0]["fraction"] < told[1]["fraction"] < 1
     assert [each["unit"] for each in told] == ["blocks", "tuples"]
