@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 import console
-from indexer import IndexerError, __version__, documents
+import reporters
+from indexer import IndexerError, __version__
+from indexer.consent import CAUTIOUS, Consent
 from indexer.errors import Interrupted, UsageError
 from indexer.patience import Patience
 from indexer.stop import Stop, interruptible
@@ -23,6 +25,9 @@ from indexer.stop import Stop, interruptible
 if TYPE_CHECKING:
     from peewee import Model
 
+    from console import Answer
+    from indexer.chain import Chain
+    from indexer.migrator import CatalogMigrator
     from indexer.runner import Runner
 
 DEFAULT_URL = "sqlite:///crm.db"
@@ -33,41 +38,104 @@ class Options(NamedTuple):
     """What every command is told."""
 
     database_url: str
-    schema: str | None
+    schemas: tuple[str, ...]
+    pattern: str | None
     as_json: bool
     verbose: bool
 
-    @contextmanager
-    def reader(self) -> Iterator[Runner]:
-        """A runner that can change nothing."""
-        with self._runner(console.Lines(), Patience(), Stop(), read_only=True) as runner:
-            yield runner
+    @property
+    def are_many(self) -> bool:
+        """Is the command for several schemas?"""
+        return self.pattern is not None or len(self.schemas) > 1
 
-    @contextmanager
-    def writer(self, patience: Patience, stop: Stop, wait_db: float) -> Iterator[Runner]:
-        """A runner that tells what it does."""
-        report = console.reporter(self.as_json)
+    @property
+    def schema(self) -> str | None:
+        """The one schema that was named; None for that of the search path, or for several."""
+        return self.schemas[0] if self.schemas and not self.are_many else None
+
+
+class Manner(NamedTuple):
+    """How a command is to go about its work."""
+
+    patience: Patience = Patience()
+    consent: Consent = CAUTIOUS
+    wait_db: float = 0
+    read_only: bool = True
+    as_script: bool = False
+
+
+def ask(options: Options, question: Callable[[Runner], Answer], manner: Manner = Manner()) -> None:  # noqa: B008
+    """Put a question to the database, or to each of several schemas, say the answer, and exit as it says."""
+    if manner.read_only:
+        code = _ask(options, question, manner, Stop())
+    else:
+        code = interruptible(lambda stop: _ask(options, question, manner, stop))
+    raise click.exceptions.Exit(code)
+
+
+def _ask(options: Options, question: Callable[[Runner], Answer], manner: Manner, stop: Stop) -> int:
+    from indexer.chain import load
+
+    chain = load(MIGRATIONS)
+    report = reporters.Lines() if manner.read_only else reporters.reporter(options.as_json)
+    try:
+        with _connected(options, manner, report, stop) as migrator:
+            if options.are_many:
+                return _ask_each(options, question, manner, stop, migrator, chain)
+            answer = question(_runner(migrator, chain, report, manner, stop))
+    finally:
+        report.close()
+    console.say(answer, options.as_json, options.schema)
+    if answer.error and not options.as_json:
+        raise answer.error
+    return answer.exit_code
+
+
+def _ask_each(
+    options: Options,
+    question: Callable[[Runner], Answer],
+    manner: Manner,
+    stop: Stop,
+    migrator: CatalogMigrator,
+    chain: Chain,
+) -> int:
+    """Ask each schema, going on after a failure; returns the highest exit code."""
+    from indexer.reader import indexes_of, tables_of
+
+    answers: dict[str, Answer] = {}
+    tables = tables_of(indexes_of(migrator, chain))
+    for one in migrator.in_schemas(options.schemas, options.pattern, tables):
+        schema = one.schema or ""
+        report = reporters.reporter_of_schema(schema, options.as_json)
         try:
-            with self._runner(report, patience, stop, wait_db) as runner:
-                yield runner
-        finally:
-            report.close()
+            answers[schema] = question(_runner(one, chain, report, manner, stop))
+        except Interrupted:
+            raise
+        except IndexerError as error:
+            answers[schema] = console.of_failure(error)
+        if not options.as_json:
+            (console.say_script if manner.as_script else console.say_line)(schema, answers[schema])
+    console.say_total(answers, options.as_json, manner.as_script)
+    return max(answer.exit_code for answer in answers.values())
 
-    @contextmanager
-    def _runner(
-        self, report: Any, patience: Patience, stop: Stop, wait_db: float = 0, read_only: bool = False
-    ) -> Iterator[Runner]:
-        # Imported here, because --help need not wait for peewee.
-        from indexer.chain import load
-        from indexer.connect import connect_patiently
-        from indexer.runner import Runner
 
-        chain = load(MIGRATIONS)
-        migrator = connect_patiently(self.database_url, self.schema, wait_db, report, stop, read_only)
-        try:
-            yield Runner(migrator, chain, _models, report, patience, stop)
-        finally:
-            migrator.database.close()
+@contextmanager
+def _connected(options: Options, manner: Manner, report: Any, stop: Stop) -> Iterator[CatalogMigrator]:
+    # Imported here, because --help need not wait for peewee.
+    from indexer.connect import connect_patiently
+
+    url, schema = options.database_url, options.schema
+    migrator = connect_patiently(url, schema, manner.wait_db, report, stop, manner.read_only)
+    try:
+        yield migrator
+    finally:
+        migrator.database.close()
+
+
+def _runner(migrator: CatalogMigrator, chain: Chain, report: Any, manner: Manner, stop: Stop) -> Runner:
+    from indexer.runner import Runner
+
+    return Runner(migrator, chain, _models, report, manner.patience, stop, manner.consent)
 
 
 def _models() -> tuple[type[Model], ...]:
@@ -76,13 +144,16 @@ def _models() -> tuple[type[Model], ...]:
     return models.TABLES
 
 
+# Options ------------------------------------------------------------------------------------------------------------
+
+
 class Failure(click.ClickException):
     """One of our errors on its way out: what happened and what to type next, on stderr."""
 
-    def __init__(self, error: IndexerError) -> None:
-        super().__init__(error.message)
+    def __init__(self, error: IndexerError, schema: str | None) -> None:
+        super().__init__(console.naming(schema, error.message))
         self.exit_code = error.exit_code  # type: ignore[misc]
-        self.hint = error.hint
+        self.hint = console.naming(schema, error.hint)
 
     def show(self, file: Any = None) -> None:
         """Say it."""
@@ -100,13 +171,37 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         default=DEFAULT_URL,
         help=f"Where to work: sqlite:///file.db or postgresql://user:password@host/name.  [default: {DEFAULT_URL}]",
     )
-    @click.option("--schema", metavar="NAME", help="PostgreSQL schema of the tables.  [default: by the search path]")
+    @click.option(
+        "--schema",
+        "schemas",
+        metavar="NAME",
+        multiple=True,
+        help="PostgreSQL schema of the tables; may be repeated.  [default: by the search path]",
+    )
+    @click.option(
+        "--all-schemas",
+        "pattern",
+        metavar="PATTERN",
+        help="Every schema that holds the tables and has a name like this, such as 'tenant_*'.",
+    )
     @click.option("--json", "as_json", is_flag=True, help="JSON on stdout, nothing else there; messages on stderr.")
     @click.option("--verbose", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(function)
-    def door(database_url: str, schema: str | None, as_json: bool, verbose: bool, **arguments: Any) -> None:
+    def door(
+        database_url: str,
+        schemas: tuple[str, ...],
+        pattern: str | None,
+        as_json: bool,
+        verbose: bool,
+        **arguments: Any,
+    ) -> None:
+        options = Options(database_url, tuple(dict.fromkeys(schemas)), pattern, as_json, verbose)
         try:
-            function(Options(database_url, schema, as_json, verbose), **arguments)
+            if schemas and pattern is not None:
+                raise UsageError("Schemas are given by name or by a pattern, not both.", "Leave out --all-schemas.")
+            if "" in schemas:
+                raise UsageError("The name of a schema is empty.", "Is a variable of the shell not set?")
+            function(options, **arguments)
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
         except (Exception, KeyboardInterrupt) as error:
@@ -114,8 +209,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             if verbose:
                 click.echo(console.traceback_of(error), err=True)
             if as_json:
-                console.print_document(documents.of_failure(ours))
-            raise Failure(ours) from error
+                console.say(console.of_failure(ours), as_json, options.schema)
+            raise Failure(ours, options.schema) from error
 
     return cli.command()(door)
 
@@ -141,9 +236,8 @@ to_revision = click.option("--to", metavar="REV", help="The revision to stop at:
 
 
 def patient(function: Callable[..., None]) -> Callable[..., None]:
-    """The options of a run that changes something, and a thread for it, so that signals are heard."""
+    """The options about how long a run waits, how often it tries, and how much it does at once."""
 
-    @to_revision
     @click.option("--max-wait", type=SECONDS, metavar="SECONDS", help="Give up a try that waits longer for others.")
     @click.option(
         "--retries", type=click.IntRange(min=0), default=3, metavar="N", help="Tries after the first.  [default: 3]"
@@ -156,7 +250,6 @@ def patient(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(
         options: Options,
-        to: str | None,
         max_wait: float | None,
         retries: int,
         wait_lock: float | None,
@@ -164,101 +257,191 @@ def patient(function: Callable[..., None]) -> Callable[..., None]:
         wait_db: float,
         jobs: int | None,
         offline: bool,
+        consent: Consent,
+        **arguments: Any,
     ) -> None:
         patience = Patience(max_wait, retries, 0 if no_wait else wait_lock, jobs, offline)
-
-        def work(stop: Stop) -> None:
-            with options.writer(patience, stop, wait_db) as runner:
-                function(options, runner, to)
-
-        interruptible(work)
+        function(options, manner=Manner(patience, consent, wait_db, read_only=False), **arguments)
 
     return run
 
 
-@click.group(help=__doc__, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+CONSENTS = {
+    "adopt_renamed": click.option(
+        "--adopt-renamed", is_flag=True, help="Rename an identical index of another name instead of building ours."
+    ),
+    "replace": click.option(
+        "--replace", is_flag=True, help="Replace an index that has our name and another definition."
+    ),
+    "include_adopted": click.option(
+        "--include-adopted", is_flag=True, help="Drop also the indexes that stood there before up."
+    ),
+    "below_later": click.option("--yes", "below_later", is_flag=True, help="Go below a later revision of Alembic's."),
+    "no_alembic": click.option("--no-alembic", is_flag=True, help="Leave the table alembic_version as it is."),
+}
+
+
+def consenting(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options by which the user allows more than the usual, gathered into a consent."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(options: Options, no_alembic: bool, **arguments: Any) -> None:
+            given = {name: arguments.pop(name) for name in names}
+            function(options, consent=Consent(**given, alembic=not no_alembic), **arguments)
+
+        for name in (*names, "no_alembic")[::-1]:
+            run = CONSENTS[name](run)
+        return run
+
+    return decorate
+
+
+# Commands -----------------------------------------------------------------------------------------------------------
+
+
+class Commands(click.Group):
+    """The commands: wrong usage that Click finds is a document, too, where one was asked for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Carry out the command."""
+        as_json = "--json" in ctx.args
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            if as_json:
+                help_of = (error.ctx or ctx).command_path
+                ours = UsageError(error.format_message(), f"See what can be given: python {help_of} --help")
+                console.say(console.of_failure(ours), as_json)
+            raise
+
+
+@click.group(
+    cls=Commands, help=__doc__, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="indexer")
 def cli() -> None:
     pass
 
 
 @command
+@to_revision
+@consenting("adopt_renamed", "replace")
 @patient
-def up(options: Options, runner: Runner, to: str | None) -> None:
+def up(options: Options, manner: Manner, to: str | None) -> None:
     """Build what is pending: go forward to the last revision.
 
     An empty database is given its tables first. What stands already and is the same is kept, what a killed run
     left behind is rebuilt. Running it again is always safe.
     """
-    console.show_outcome(runner.up(to), runner, options.as_json)
+    ask(options, lambda runner: console.of_outcome(runner.up(to), runner.address), manner)
 
 
 @command
+@to_revision
+@consenting("include_adopted", "below_later")
 @patient
-def down(options: Options, runner: Runner, to: str | None) -> None:
+def down(options: Options, manner: Manner, to: str | None) -> None:
     """Drop what up built: go back one revision.
 
     Indexes that stood there before up stay. No row and no table is touched.
     """
-    console.show_outcome(runner.down(to), runner, options.as_json)
+    ask(options, lambda runner: console.of_outcome(runner.down(to), runner.address), manner)
 
 
 @command
 def status(options: Options) -> None:
     """Show the revisions, where the database stands, and every index. Changes nothing.
 
-    Exits with 3 when a revision is pending, and with 4 when an index of an applied one is missing or different.
+    Exits with 4 when an index of an applied revision is missing or different, else with 3 when one is pending.
     """
-    with options.reader() as runner:
-        found = runner.status()
-    console.show_status(found, options.as_json)
-    raise click.exceptions.Exit(found.exit_code)
+    ask(options, lambda runner: console.of_status(runner.status()))
+
+
+@command
+def check(options: Options) -> None:
+    """Compare what the revisions declare with what stands. Changes nothing.
+
+    Exits with 4 when an index of an applied revision is missing, broken or different, else with 3 when one is
+    pending. Advice, such as about another index on the same key, fails no check.
+    """
+    ask(options, lambda runner: console.of_check(runner.check()))
 
 
 @command
 @click.argument("direction", type=click.Choice(["up", "down"]), default="up")
 @to_revision
 @click.option("--sql", "as_sql", is_flag=True, help="Print a script for psql or sqlite3 instead.")
-def plan(options: Options, direction: str, to: str | None, as_sql: bool) -> None:
+@consenting("adopt_renamed", "replace", "include_adopted", "below_later")
+def plan(options: Options, direction: str, to: str | None, as_sql: bool, consent: Consent) -> None:
     """Show what up (or down) would do, statement by statement. Changes nothing.
 
     Exits as the run itself would: with 1 or 4 when it would refuse to start.
     """
     if as_sql and options.as_json:
         raise UsageError("A plan is a script or a document, not both.", "Leave out --sql or --json.")
-    with options.reader() as runner:
+
+    def question(runner: Runner) -> Answer:
         found = runner.plan(direction, to, sizes=True)
+        answer = console.of_plan(found, runner.address)
         if as_sql:
             found.check()
-            click.echo(runner.script(found))
-        else:
-            console.show_plan(found, runner, options.as_json)
-    if not options.as_json:
-        found.check()
-    raise click.exceptions.Exit(found.exit_code)
+            return console.as_script(answer, runner.script(found))
+        return answer
+
+    ask(options, question, Manner(consent=consent, as_script=as_sql))
+
+
+@command
+@click.argument("revision", metavar="REV")
+@consenting()
+def stamp(options: Options, revision: str, consent: Consent) -> None:
+    """Record a revision without building anything.
+
+    That is done once the database has proved to be what the revision says. Exits with 4 and the differences when it is
+    not.
+    """
+    manner = Manner(consent=consent, read_only=False)
+    ask(options, lambda runner: console.of_stamp(runner.stamp(revision), runner.address), manner)
+
+
+@command
+def history(options: Options) -> None:
+    """Show what was done to the database, when and by whom.
+
+    The last hundred moves, with how long each took and what became of the indexes. Changes nothing.
+    """
+    ask(options, lambda runner: console.of_history(runner.entries(), runner.address))
+
+
+@command
+@click.argument("message")
+def new(options: Options, message: str) -> None:
+    """Write the next migrate_<id>.py, with an example in it.
+
+    MESSAGE says in one line what the revision is for.
+    """
+    from indexer.scaffold import write_revision
+
+    written = write_revision(MIGRATIONS, message)
+    console.say(console.of_new(written), options.as_json)
 
 
 @command
 @click.option("--timeout", type=SECONDS, default=60, metavar="SECONDS", help="How long to wait.  [default: 60]")
 def wait(options: Options, timeout: float) -> None:
-    """Wait until the database answers: for a server that starts, a name not yet known, a free connection.
+    """Wait until the database answers.
 
-    What waiting cannot heal, such as a wrong password, fails at once, with 7.
+    For a server that starts, a name that is not known yet, a free connection. What waiting cannot heal, such as a wrong
+    password, fails at once, with 7.
     """
+    report = reporters.reporter(options.as_json)
 
     def work(stop: Stop) -> str:
-        from indexer.connect import connect_patiently
+        with _connected(options, Manner(wait_db=timeout), report, stop) as migrator:
+            return migrator.address
 
-        report = console.reporter(options.as_json)
-        migrator = connect_patiently(options.database_url, options.schema, timeout, report, stop, read_only=True)
-        migrator.database.close()
-        return migrator.address
-
-    address = interruptible(work)
-    if options.as_json:
-        console.print_document({"database": address, "reachable": True})
-    else:
-        click.echo(f"{address} answers.")
+    console.say(console.of_wait(interruptible(work)), options.as_json)
 
 
 if __name__ == "__main__":

@@ -1,287 +1,208 @@
-"""Drawing: what a person reads on a terminal or in a log, and the documents of --json."""
+"""Drawing: what a person reads, and the documents of --json. The telling of a run is in reporters.py."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-import time
+import re
+import shlex
 import traceback
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+import tabular
 from indexer import documents
-from indexer.events import (
-    BaseCreated,
-    Blocker,
-    BlockersFound,
-    Event,
-    IndexFinished,
-    Joined,
-    LockWaited,
-    Progress,
-    Retrying,
-    RevisionFinished,
-    RevisionStarted,
-    ServerAwaited,
-    StatementStarted,
-    Waiting,
-)
 from indexer.plan import Action
+from indexer.words import counted, few
+from reporters import DONE, duration, in_bytes, listed, tell
 
 if TYPE_CHECKING:
+    from indexer.errors import IndexerError
     from indexer.history import Record
+    from indexer.journal import Entry
+    from indexer.moves import Check, Move, Outcome, Plan, Stamp, Status
     from indexer.plan import Step
-    from indexer.runner import Outcome, Plan, Runner, Status
-    from indexer.spec import Index
+    from indexer.scaffold import Written
 
-DONE = {
-    Action.CREATE: "created",
-    Action.REBUILD: "rebuilt",
-    Action.KEEP: "kept: it stood there already",
-    Action.DROP: "dropped",
-    Action.LEAVE: "left: it stood there before up",
-    Action.ABSENT: "gone already",
-    Action.JOIN: "built by another session",
-}
-COUNTED = {**DONE, Action.KEEP: "kept", Action.LEAVE: "left, because they stood there before up"}
-NARROWEST, WIDE = 110, 500  # columns
-LOG_INTERVAL = 10.0  # seconds between two lines that say the same
+COUNTED = {**DONE, Action.KEEP: "kept", Action.LEAVE: "left, having stood there before up"}
+MOST_NAMES = 10
+COMMAND = re.compile(r"python cli\.py (?!new\b)\w+\b(?! --database-url)")  # that works on the database at hand
 COLOURS = {"valid": "green", "missing": "yellow", "invalid": "red", "different": "red"}
 
 
-class Lines:
-    """A run told in lines: each statement before it is sent, what came of it, and every ten seconds how far it is."""
+class Answer(NamedTuple):
+    """What a command has to say: to a machine, to a person, and in one line where it is one of several schemas.
 
-    def __init__(self) -> None:
-        self._told: dict[tuple[str, str], float] = {}
+    ``error`` is what the command ends with once the rest is said.
+    """
 
-    def __call__(self, event: Event) -> None:
-        """Tell one event, if it is not the same again too soon."""
-        if not self._is_repeated(event):
-            tell(in_a_line(event))
-
-    def close(self) -> None:
-        """Nothing stays open."""
-
-    def _is_repeated(self, event: Event) -> bool:
-        if not isinstance(event, Progress | Waiting):
-            return False
-        subject = (event.target.name, type(event).__name__ + ("".join(map(_name, _blockers(event)))))
-        silent_until = self._told.setdefault(subject, time.monotonic() + (LOG_INTERVAL if not _blockers(event) else 0))
-        if time.monotonic() < silent_until:
-            return True
-        self._told[subject] = time.monotonic() + LOG_INTERVAL
-        return False
+    document: documents.Document
+    show: Callable[[], str]
+    line: str
+    exit_code: int = 0
+    error: IndexerError | None = None
 
 
-class JsonLines:
-    """A run told to a machine: one event a line."""
-
-    def __call__(self, event: Event) -> None:
-        """Print the event as one JSON object."""
-        tell(json.dumps(documents.of_event(event)))
-
-    def close(self) -> None:
-        """Nothing stays open."""
+# One schema, or several ---------------------------------------------------------------------------------------------
 
 
-class Bars:
-    """A run drawn on a terminal: a bar for each index being built, the finished ones above, a total below."""
-
-    def __init__(self) -> None:
-        from rich.console import Console, Group
-        from rich.live import Live
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description:<40}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[phase]}"),
-        )
-        self._bars, self._sum = Progress(*columns), Progress(*columns)
-        self._live = Live(Group(self._bars, self._sum), console=Console(highlight=False), transient=True)
-        self._tasks: dict[str, Any] = {}
-        self._total: Any = None
-
-    def __call__(self, event: Event) -> None:
-        """Draw one event."""
-        match event:
-            case RevisionStarted():
-                self._print(event)
-                self._live.start()
-                self._total = self._sum.add_task("  total", total=event.indexes, phase="")
-            case StatementStarted():
-                self._print(event, style="dim")
-                self._bars.update(self._task(event.target), phase="starting")
-            case Joined():
-                self._bars.update(self._task(event.target), phase=f"built by pid {event.worker}")
-            case Progress():
-                self._bars.update(self._task(event.target), completed=event.fraction, phase=event.phase + _rate(event))
-            case Waiting():
-                names = ", ".join(map(_name, event.blockers))
-                self._bars.update(self._task(event.target), phase=f"{event.phase}: {names}")
-            case IndexFinished():
-                self._forget(event.target)
-                self._print(event)
-                self._sum.advance(self._total)
-            case RevisionFinished():
-                self.close()
-                self._print(event)
-            case _:
-                self._print(event)
-
-    def close(self) -> None:
-        """Take the bars off the terminal."""
-        self._live.stop()
-
-    def _print(self, event: Event, style: str | None = None) -> None:
-        self._live.console.print(in_a_line(event), style=style, soft_wrap=True, markup=False)
-
-    def _task(self, index: Index) -> Any:
-        if index.name not in self._tasks:
-            self._tasks[index.name] = self._bars.add_task(f"  {index.name}", total=1.0, phase="")
-        return self._tasks[index.name]
-
-    def _forget(self, index: Index) -> None:
-        if index.name in self._tasks:
-            self._bars.remove_task(self._tasks.pop(index.name))
+def say(answer: Answer, as_json: bool, schema: str | None = None) -> None:
+    """Say it all; ``schema`` is the one that was named, if one was."""
+    tell(json.dumps(naming(schema, answer.document)) if as_json else naming(schema, answer.show()))
 
 
-def tell(line: str) -> None:
-    """Print a line of a run. A reader who has gone away, such as head, does not stop what the run is doing."""
-    try:
-        click.echo(line)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def say_line(schema: str, answer: Answer) -> None:
+    """Say it in one line, as one of several schemas."""
+    tell(f"{schema}: {naming(schema, answer.line)}")
 
 
-def reporter(as_json: bool) -> Lines | Bars | JsonLines:
-    """Whoever tells about a run: to a machine, on a terminal, or into a log."""
-    if as_json:
-        return JsonLines()
-    return Bars() if sys.stdout.isatty() else Lines()
-
-
-def in_a_line(event: Event) -> str:
-    """An event in one line, or a line for each blocker."""
-    match event:
-        case BaseCreated():
-            tables = ", ".join(event.tables)
-            return f"{event.revision}  created {len(event.tables)} tables in {duration(event.seconds)}: {tables}"
-        case RevisionStarted():
-            return f"{event.revision}  {event.description}"
-        case RevisionFinished():
-            verb = "applied" if event.direction == "up" else "reverted"
-            return f"{event.revision}  {verb} in {duration(event.seconds)}"
-        case ServerAwaited():
-            return f"{event.reason} Trying again."
-        case BlockersFound():
-            return f"  {len(event.blockers)} sessions that builds may have to wait for:{_listed(event.blockers)}"
-        case LockWaited():
-            return f"Waiting for another run: {event.holder}"
-        case _:
-            return f"  {_of_index(event)}"
-
-
-def _of_index(event: Any) -> str:
-    """An event about one index in one line, or a line for each blocker."""
-    name = event.target.name
-    match event:
-        case StatementStarted():
-            return str(event.statement)
-        case IndexFinished() if event.action in (Action.KEEP, Action.LEAVE, Action.ABSENT):
-            return f"{name} {DONE[event.action]}"
-        case IndexFinished():
-            size = f", {in_bytes(event.bytes)}" if event.bytes is not None else ""
-            return f"{name} {DONE[event.action]} in {duration(event.seconds)}{size}"
-        case Progress():
-            counted = "" if event.fraction is None else f" {event.fraction:.0%}{_remaining(event)}"
-            return f"{name}{counted}: {event.phase}, {duration(event.seconds)} so far{_rate(event)}"
-        case Waiting():
-            return f"{name} {event.phase}, {duration(event.seconds)} so far:{_listed(event.blockers)}"
-        case Retrying():
-            tries = f"try {event.attempt} of {event.retries + 1}"
-            return f"{name} {event.reason}: {tries} given up, next one in {duration(event.pause)}"
-        case _:
-            return f"{name} is in the hands of pid {event.worker}: waiting for it to finish"
-
-
-def _remaining(event: Progress) -> str:
-    if not event.fraction or event.seconds < 1:
-        return ""
-    return f", about {duration(event.seconds * (1 - event.fraction) / event.fraction)} to go"
-
-
-def _rate(event: Progress) -> str:
-    return "" if event.rate is None else f", {event.rate:,.0f} {event.unit}/s"
-
-
-def _blockers(event: Progress | Waiting) -> tuple[Blocker, ...]:
-    return event.blockers if isinstance(event, Waiting) else ()
-
-
-def _listed(blockers: Iterable[Blocker]) -> str:
-    return "".join(f"\n    {blocker}\n      end it: {blocker.ending}" for blocker in blockers)
-
-
-def _name(blocker: Blocker) -> str:
-    return f"pid {blocker.pid}" if blocker.pid else blocker.reason
-
-
-# For people ----------------------------------------------------------------------------------------------------------
-
-
-def show_outcome(outcome: Outcome, runner: Runner, as_json: bool) -> None:
-    """Say in one line what a run did, or that there was nothing to do."""
-    if as_json:
-        tell(json.dumps(documents.of_outcome(outcome, runner.migrator.address)))
-    elif not outcome.changed:
-        tell(_nothing_to_do(outcome.direction, outcome.end, runner))
+def say_script(schema: str, answer: Answer) -> None:
+    """Say it as a part of a script for several schemas: what is no SQL goes to stderr, or into a comment."""
+    if answer.error:
+        click.echo(f"{schema}: {naming(schema, answer.line)}", err=True)
     else:
-        counted = Counter(step.action for step in outcome.steps)
-        counts = ", ".join(f"{count} {COUNTED[action]}" for action, count in counted.items())
-        done = f"Done in {duration(outcome.seconds)}: {counts or 'no index to touch'}."
-        tell(f"{done} {runner.migrator.address} is at {outcome.end}.")
+        tell(f"-- schema {' '.join(schema.splitlines())}\n{answer.line}")
 
 
-def _nothing_to_do(direction: str, revision: str, runner: Runner) -> str:
-    verb = "roll back" if direction == "down" else "do"
-    return f"Nothing to {verb}: {runner.migrator.address} is at {revision}."
-
-
-def show_status(status: Status, as_json: bool) -> None:
-    """Show the chain and every index of it."""
+def say_total(answers: dict[str, Answer], as_json: bool, as_script: bool = False) -> None:
+    """Sum up what several schemas have said."""
+    worst = max((answer.exit_code for answer in answers.values()), default=0)
     if as_json:
-        print_document(documents.of_status(status))
+        each = (
+            {"schema": schema, "exit_code": one.exit_code, **naming(schema, one.document)}
+            for schema, one in answers.items()
+        )
+        tell(json.dumps(documents.of_schemas(each, worst)))
         return
-    click.echo(f"{status.address} {_place(status)}\n")
-    click.echo(f"  {status.chain.base}  base schema{_when(status.base)}")
-    for move in status.moves:
-        click.echo(f"  {move.revision.id}  {move.revision.description} ({move.revision.date}){_when(move.record)}")
-    click.echo()
-    _table(
-        ("index", "table", "method", "state", "size", "for"),
-        [_index_row(step, move.existed_before(step)) for move in status.moves for step in move.steps],
+    by_code: dict[int, list[str]] = {}
+    for schema, answer in answers.items():
+        by_code.setdefault(answer.exit_code, []).append(schema)
+    done = len(by_code.pop(0, []))
+    failed = "".join(
+        f", {len(names)} with exit code {code} ({', '.join(few(names, MOST_NAMES))})"
+        for code, names in sorted(by_code.items())
     )
-    if status.pending:
-        click.echo(f"\n{len(status.pending)} revision pending. Build it: python cli.py up")
-    elif status.drifted:
-        names = ", ".join(step.index.name for step in status.drifted)
-        click.echo(f"\nNot what the revision says: {names}. Mend it: python cli.py up")
+    total = f"{counted(len(answers), 'schema')}: {done} with exit code 0{failed}."
+    click.echo(total, err=True) if as_script else tell(total)
+
+
+def naming(schema: str | None, said: Any) -> Any:
+    """A text or a document, whose commands to type next name the schema as the user has done."""
+    if schema is None:
+        return said
+    if isinstance(said, str):
+        return COMMAND.sub(lambda command: f"{command[0]} --schema {shlex.quote(schema)}", said)
+    if isinstance(said, dict):
+        return {key: naming(schema, value) for key, value in said.items()}
+    return [naming(schema, each) for each in said] if isinstance(said, list) else said
+
+
+def of_failure(error: IndexerError) -> Answer:
+    """What is to be said about a schema on which a command failed."""
+    line = " ".join(filter(None, ("Error:", error.summary, error.hint)))
+    return Answer(documents.of_failure(error), lambda: line, line, error.exit_code, error)
+
+
+# Runs ---------------------------------------------------------------------------------------------------------------
+
+
+def of_outcome(outcome: Outcome, address: str) -> Answer:
+    """What a run did, or that there was nothing to do."""
+    line = _summary(outcome, address)
+    return Answer(documents.of_outcome(outcome, address), lambda: line, line)
+
+
+def _summary(outcome: Outcome, address: str) -> str:
+    if not outcome.changed:
+        return _nothing_to_do(outcome.direction, outcome.end, address)
+    actions = Counter(step.action for step in outcome.steps)
+    counts = ", ".join(f"{count} {COUNTED[action]}" for action, count in actions.items())
+    return f"Done in {duration(outcome.seconds)}: {counts or 'no index to touch'}. {address} is at {outcome.end}."
+
+
+def _nothing_to_do(direction: str, revision: str, address: str) -> str:
+    return f"Nothing to {'roll back' if direction == 'down' else 'do'}: {address} is at {revision}."
+
+
+def of_stamp(stamp: Stamp, address: str) -> Answer:
+    """What was recorded."""
+    line = f"{address} is at {stamp.revision}" + ("." if stamp.changed else ", as was recorded already.")
+    return Answer(documents.of_stamp(stamp, address), lambda: "\n".join((*_notes(stamp.warnings), line)), line)
+
+
+def of_new(written: Written) -> Answer:
+    """Which file was written."""
+    line = f"Wrote {written.file}: change its example, then look at it: python cli.py plan"
+    return Answer(written._asdict(), lambda: line, line)
+
+
+def of_wait(address: str) -> Answer:
+    """That a database answers."""
+    line = f"{address} answers."
+    return Answer({"database": address, "reachable": True}, lambda: line, line)
+
+
+# What is ------------------------------------------------------------------------------------------------------------
+
+
+def of_status(status: Status) -> Answer:
+    """The chain and every index of it."""
+    line = " ".join(filter(None, (f"{_place(status)}.", _verdict(status))))
+    return Answer(documents.of_status(status), lambda: "\n".join(_shown_status(status)), line, status.exit_code)
+
+
+def _shown_status(status: Status) -> Iterator[str]:
+    yield f"{status.address} {_place(status)}\n"
+    yield f"  {status.chain.base}  base schema{_when(status.base)}"
+    for move in status.moves:
+        yield f"  {move.revision.id}  {move.revision.description} ({move.revision.date}){_by(move)}"
+    yield ""
+    yield _table(
+        ("index", "table", "method", "state", "origin", "size", "for"),
+        [_index_row(move, step) for move in status.moves for step in move.steps],
+    )
+    yield from _end(_verdict(status), status.warnings)
+
+
+def _end(verdict: str, warnings: Iterable[str]) -> Iterator[str]:
+    if verdict or warnings:
+        yield ""
+    yield from _notes(warnings)
+    if verdict:
+        yield verdict
+
+
+def _notes(warnings: Iterable[str]) -> Iterator[str]:
+    return (f"Note: {warning}" for warning in warnings)
+
+
+def _verdict(status: Status) -> str:
+    """What is not as it should be, and what to type."""
+    from indexer.moves import way_out  # here, because --help need not wait for peewee
+
+    names = ", ".join(step.index.name for step in status.drifted)
+    if not names and not status.pending:
+        return ""
+    pending = f"{counted(len(status.pending), 'revision')} pending"
+    wrong = f"Not what the revision says: {names}" if names else pending
+    if not status.refused:
+        return f"{wrong}. {'Mend' if names else 'Build'} it: python cli.py up"
+    return f"{wrong}{'' if names else ', but something else stands under a name of ours'}. {way_out(status.refused)}"
 
 
 def _place(status: Status) -> str:
     if status.current is None:
         return "is empty"
     return f"is at {status.current}" + (" (head)" if status.current == status.chain.head else "")
+
+
+def _by(move: Move) -> str:
+    if move.record is None:
+        return ", applied by Alembic" if move.is_applied else ""
+    return _when(move.record) + ("" if move.is_applied or move.record.state != "applied" else ", reverted by Alembic")
 
 
 def _when(record: Record | None) -> str:
@@ -296,42 +217,144 @@ def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-def _index_row(step: Step, existed_before: bool) -> tuple[Any, ...]:
-    from rich.text import Text
-
-    state = step.state
+def _index_row(move: Move, step: Step) -> tuple[Any, ...]:
     definition = step.found.definition if step.found and step.found.definition else step.declared
     return (
         step.index.name,
         definition.table,
         definition.method,
-        Text(state, style=COLOURS.get(state, "yellow")).append(", from before" if existed_before else "", style="dim"),
+        _coloured(step.state),
+        _origin(move, step),
         in_bytes(step.found.bytes) if step.found and step.found.bytes is not None else "",
-        Text(step.index.purpose, style="dim"),
+        _dim(step.index.purpose),
     )
 
 
-def show_plan(plan: Plan, runner: Runner, as_json: bool) -> None:
-    """Show each statement with what it is for, and what would stop the run."""
-    if as_json:
-        print_document(documents.of_plan(plan, runner.migrator.address))
-        return
+def _origin(move: Move, step: Step) -> str:
+    former = move.renamed_from(step)
+    return (move.provenance(step) or "") + (f" from {former}" if former and step.found else "")
+
+
+def of_check(check: Check) -> Answer:
+    """Whether the database is what its revisions say, index by index."""
+    status = check.status
+    line = " ".join(filter(None, (f"{_place(status)}.", _verdict(status) or "All is as it should be.")))
+    return Answer(documents.of_check(check), lambda: "\n".join(_shown_check(check)), line, status.exit_code)
+
+
+def _shown_check(check: Check) -> Iterator[str]:
+    status = check.status
+    yield f"{status.address} {_place(status)}\n"
+    yield _table(
+        ("index", "table", "finding", "origin", "part", "declared", "found"),
+        [row for move in status.moves for step in move.steps for row in _check_rows(move, step)],
+    )
+    if check.advice:
+        yield "\nAdvice, which fails no check:"
+    for advice in check.advice:
+        yield f"  {advice.text}"
+    yield from _end(_verdict(status) or "All is as it should be.", status.warnings)
+
+
+def _check_rows(move: Move, step: Step) -> list[tuple[Any, ...]]:
+    """A row for the index, and one for each further part in which it differs."""
+    first, *more = step.differences or (None,)
+    name = (step.index.name, step.index.table, _coloured(step.finding, step.state), _origin(move, step))
+    rows = [(*name, *(first or ("", "", "")))]
+    return [*rows, *(("", "", "", "", *difference) for difference in more if difference)]
+
+
+def of_history(entries: Sequence[Entry], address: str) -> Answer:
+    """What was done to the database."""
+    line = counted(len(entries), "entry", "entries") + (f", last of all {_did(entries[0])}" if entries else "")
+    return Answer(documents.of_history(entries, address), lambda: _shown_history(entries, address), line)
+
+
+def _shown_history(entries: Sequence[Entry], address: str) -> str:
+    if not entries:
+        return f"Nothing is recorded for {address}."
+    return _table(
+        ("when", "what", "revision", "took", "by", "indexes"),
+        [
+            (
+                _time(entry.finished_at),
+                entry.direction,
+                entry.revision,
+                duration(entry.duration_ms / 1000),
+                entry.by,
+                _counted(entry),
+            )
+            for entry in entries
+        ],
+    )
+
+
+def _did(entry: Entry) -> str:
+    return f"{entry.direction} {entry.revision}, {_time(entry.finished_at)} by {entry.by}"
+
+
+def _counted(entry: Entry) -> str:
+    """How many indexes of each action; their names where there are few."""
+    names: dict[str, list[str]] = {}
+    for name, action in entry.indexes.items():
+        names.setdefault(COUNTED[Action(action)].partition(",")[0], []).append(name)
+    few = 3
+    return "; ".join(
+        f"{len(each)} {done}" + (f" ({', '.join(each)})" if len(each) <= few else "") for done, each in names.items()
+    )
+
+
+# What would be ------------------------------------------------------------------------------------------------------
+
+
+def as_script(answer: Answer, script: str) -> Answer:
+    """The same answer, told to people as a script for the database's own shell and nothing else."""
+    return answer._replace(show=lambda: script, line=script)
+
+
+def of_plan(plan: Plan, address: str) -> Answer:
+    """Each statement with what it is for, and what would stop the run."""
+    document, error = documents.of_plan(plan, address), plan.refusal
+    line = _plan_line(plan, address) if error is None else of_failure(error).line
+    return Answer(document, lambda: "\n".join(_shown_plan(plan, address)), line, plan.exit_code, error)
+
+
+def _plan_line(plan: Plan, address: str) -> str:
     if plan.is_empty:
-        click.echo(_nothing_to_do(plan.direction, plan.start or plan.end, runner))
+        return _nothing_to_do(plan.direction, plan.start or plan.end, address)
+    if plan.unrecorded:
+        return f"{address} is at {plan.end} already, and only the record of {', '.join(plan.unrecorded)} is missing."
+    actions = Counter(step.action.value for step in plan.steps)
+    return f"{plan.direction} would go from {plan.start or 'empty'} to {plan.end}: " + ", ".join(
+        f"{action} {count}" for action, count in actions.items()
+    )
+
+
+def _shown_plan(plan: Plan, address: str) -> Iterator[str]:
+    if plan.is_empty:
+        yield from (*_notes(plan.warnings), _plan_line(plan, address))
         return
-    click.echo(f"{plan.direction}: {plan.start or 'empty'} -> {plan.end} on {runner.migrator.address}\n")
-    if plan.base_tables:
-        click.echo(f"  create the tables {', '.join(plan.base_tables)} (all columns: --sql)\n")
-    for step in plan.steps:
-        click.echo(f"  {click.style(step.action.value, bold=True)} {step.index.name}{_on_table(step, plan)}")
-        click.echo(f"    {step.index.purpose}")
-        for statement in step.statements:
-            click.echo(f"    {statement};")
-        click.echo()
+    if plan.unrecorded:
+        yield f"{_plan_line(plan, address)}\n"
+    else:
+        yield f"{plan.direction}: {plan.start or 'empty'} -> {plan.end} on {address}\n"
+        yield from _shown_steps(plan)
     if plan.blockers:
-        click.echo(f"  would wait for, unless they end first:{_listed(plan.blockers)}\n")
+        yield f"  would wait for, unless they end first:{listed(plan.blockers)}\n"
+    yield from _notes(plan.warnings)
     if plan.exit_code == 0:
-        click.echo(f"Nothing was changed. Do it: python cli.py {plan.direction}")
+        yield f"Nothing was changed. {'Write' if plan.unrecorded else 'Do'} it: {plan.command}"
+
+
+def _shown_steps(plan: Plan) -> Iterator[str]:
+    if plan.base_tables:
+        yield f"  create the tables {', '.join(plan.base_tables)} (all columns: --sql)\n"
+    for step in plan.steps:
+        yield f"  {click.style(step.action.value, bold=True)} {step.index.name}{_on_table(step, plan)}"
+        yield f"    {step.index.purpose}"
+        for statement in step.statements:
+            yield f"    {statement};"
+        yield ""
 
 
 def _on_table(step: Step, plan: Plan) -> str:
@@ -341,7 +364,7 @@ def _on_table(step: Step, plan: Plan) -> str:
     rows = (
         "rows unknown until ANALYZE"
         if table.rows is None
-        else f"about {table.rows:,} rows"
+        else f"about {counted(table.rows, 'row')}"
         if table.rows
         else "no rows"
     )
@@ -349,43 +372,25 @@ def _on_table(step: Step, plan: Plan) -> str:
     return f" on {table.name} ({rows}{size})"
 
 
-def _table(header: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    """A table that never cuts a name: on a narrow terminal the last column folds, in a log nothing does."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in header:
-        table.add_column(title, no_wrap=title != "for", justify="right" if title == "size" else "left")
-    for row in rows:
-        table.add_row(*row)
-    console = Console(highlight=False)
-    console.width = max(console.width, NARROWEST) if console.is_terminal else WIDE
-    with console.capture() as drawn:
-        console.print(table)
-    click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+# Drawing ------------------------------------------------------------------------------------------------------------
 
 
-def duration(seconds: float) -> str:
-    """Seconds for people."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes:.0f} min {rest:.0f} s" if minutes else f"{rest:.1f} s"
+def _coloured(text: str, state: str | None = None) -> Any:
+    from rich.text import Text
+
+    return Text(text, style=COLOURS.get(state or text, "yellow"))
 
 
-def in_bytes(count: int) -> str:
-    """Bytes for people."""
-    from rich.filesize import decimal
+def _dim(text: str) -> Any:
+    from rich.text import Text
 
-    return decimal(count)
+    return Text(text, style="dim")
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    return tabular.drawn(titles, rows, right=("size",), folding=("for", "found", "indexes"))
 
 
 def traceback_of(error: BaseException) -> str:
     """The traceback for --verbose."""
     return "".join(traceback.format_exception(error))
-
-
-def print_document(content: dict[str, Any]) -> None:
-    """Print one JSON document on one line of stdout."""
-    click.echo(json.dumps(content))

@@ -16,6 +16,7 @@ from indexer import Index, Variant, desc
 revision = "10992629d68e"
 down_revision = "2792ed2d7978"
 date = "2025-08-21"
+in_alembic = True
 
 INDEXES = (
     Index(

@@ -38,12 +38,21 @@ class Found(NamedTuple):
             return "valid"
         return "in progress" if self.worker else "invalid"
 
+    @property
+    def flaw(self) -> str:
+        """Why queries cannot use it; ``valid`` if they can."""
+        if self.usable:
+            return "valid"
+        if self.worker:
+            return "being built"
+        return "not live" if not self.live else "not ready" if not self.ready else "not valid"
+
 
 class Table(NamedTuple):
     """A table that an index is to stand on.
 
-    ``owned`` and ``readable`` say what our own ``role`` may do with it; ``rows`` is an estimate, None when the
-    database has none.
+    ``owned``, ``readable`` and ``updatable`` say what our own ``role`` may do with it; ``rows`` is an estimate, None
+    when the database has none.
     """
 
     name: str
@@ -52,6 +61,7 @@ class Table(NamedTuple):
     owner: str = ""
     owned: bool = True
     readable: bool = True
+    updatable: bool = True
     role: str = ""
     rows: int | None = None
     bytes: int | None = None
@@ -71,8 +81,11 @@ class Catalog(Protocol):
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """The tables (or what passes for them) of these names, by name; ``sizes`` as for ``find``."""
 
+    def indexes_on(self, tables: Iterable[str]) -> list[Found]:
+        """All indexes of these tables, whatever they are called, by name."""
+
     def is_empty(self) -> bool:
-        """Does the schema hold no table but our own record of revisions?"""
+        """Does the schema hold no table but our own?"""
 
     def complaints(self) -> list[str]:
         """What about the server or the file would stop a change: one sentence each."""
@@ -80,3 +93,5 @@ class Catalog(Protocol):
 
 ORDINARY = "table"
 META_TABLE = "schema_revision"
+LOG_TABLE = "schema_revision_log"
+META_TABLES = (META_TABLE, LOG_TABLE)

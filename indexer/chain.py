@@ -17,7 +17,10 @@ HEADER = ("revision", "down_revision", "upgrade", "downgrade")
 
 
 class Revision(NamedTuple):
-    """One migration file: who it is, what it comes after, and its two moves."""
+    """One migration file: who it is, what it comes after, and its two moves.
+
+    ``in_alembic`` says that Alembic's chain has the same revision, so that its version table is to be kept in step.
+    """
 
     id: str
     down_revision: str
@@ -26,6 +29,7 @@ class Revision(NamedTuple):
     file: str
     upgrade: Callable[[Any], None]
     downgrade: Callable[[Any], None]
+    in_alembic: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +127,7 @@ def _read(path: str) -> Revision:
         file=file,
         upgrade=module.upgrade,
         downgrade=module.downgrade,
+        in_alembic=getattr(module, "in_alembic", False),
     )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import Different, IndexerError, PreflightFailed
 from indexer.events import BlockersFound, Waiting
+from indexer.plan import ADOPTED, RENAMED
 
 if TYPE_CHECKING:
     from indexer.events import Event
     from indexer.history import Record
+    from indexer.journal import Entry
+    from indexer.moves import Check, Move, Outcome, Plan, Stamp, Status
     from indexer.plan import Step
-    from indexer.runner import Move, Outcome, Plan, Status
 
 Document = dict[str, Any]
 
@@ -19,21 +22,62 @@ Document = dict[str, Any]
 def of_status(status: Status) -> Document:
     """Where the database stands."""
     return {
+        **_place(status),
+        "revisions": [
+            {"revision": status.chain.base, "description": "base schema", **_record(status.base)},
+            *(_move(move) for move in status.moves),
+        ],
+        "indexes": [_standing(move, step) for move in status.moves for step in move.steps],
+        "warnings": list(status.warnings),
+    }
+
+
+def of_check(check: Check) -> Document:
+    """Whether the database is what its revisions say."""
+    status = check.status
+    return {
+        **_place(status),
+        "indexes": [
+            {**_standing(move, step), "revision": move.revision.id, "finding": step.finding}
+            for move in status.moves
+            for step in move.steps
+        ],
+        "warnings": list(status.warnings),
+        "advice": [
+            {"kind": each.kind, "index": each.other, "about": each.about, "text": each.text} for each in check.advice
+        ],
+    }
+
+
+def _place(status: Status) -> Document:
+    return {
         "database": status.address,
         "revision": status.current,
         "head": status.chain.head,
         "pending": [revision.id for revision in status.pending],
         "exit_code": status.exit_code,
-        "revisions": [
-            {"revision": status.chain.base, "description": "base schema", **_record(status.base)},
-            *(_move(move) for move in status.moves),
-        ],
-        "indexes": [
-            {**_index(step), "existed_before": move.existed_before(step)}
-            for move in status.moves
-            for step in move.steps
-        ],
     }
+
+
+def of_stamp(stamp: Stamp, address: str) -> Document:
+    """What was recorded."""
+    return {
+        "database": address,
+        "revision": stamp.revision,
+        "changed": stamp.changed,
+        "warnings": list(stamp.warnings),
+    }
+
+
+def of_history(entries: Iterable[Entry], address: str) -> Document:
+    """What was done to the database, the last move first."""
+    history = [{**entry._asdict(), "finished_at": entry.finished_at.isoformat()} for entry in entries]
+    return {"database": address, "history": history}
+
+
+def of_schemas(documents: Iterable[Document], exit_code: int) -> Document:
+    """What a command has to say about several schemas."""
+    return {"schemas": list(documents), "exit_code": exit_code}
 
 
 def of_plan(plan: Plan, address: str) -> Document:
@@ -48,9 +92,16 @@ def of_plan(plan: Plan, address: str) -> Document:
         "blockers": [blocker._asdict() for blocker in plan.blockers],
         "creates_tables": list(plan.base_tables),
         "steps": [
-            {**_index(step), "action": step.action.value, "statements": list(step.statements), **_table(step, plan)}
+            {
+                **_index(step),
+                "action": step.action.value,
+                "other_name": step.other_name,
+                "statements": list(step.statements),
+                **_table(step, plan),
+            }
             for step in plan.steps
         ],
+        "warnings": list(plan.warnings),
     }
 
 
@@ -65,6 +116,7 @@ def of_outcome(outcome: Outcome, address: str) -> Document:
         "created_tables": list(outcome.base_tables),
         "indexes": {step.index.name: step.action.value for step in outcome.steps},
         "seconds": round(outcome.seconds, 3),
+        "warnings": list(outcome.warnings),
     }
 
 
@@ -104,6 +156,16 @@ def _record(record: Record | None) -> Document:
         "duration_ms": record.duration_ms,
         "applied_by": record.applied_by,
         "tool_version": record.tool_version,
+    }
+
+
+def _standing(move: Move, step: Step) -> Document:
+    provenance = move.provenance(step)
+    return {
+        **_index(step),
+        "existed_before": provenance in (ADOPTED, RENAMED),
+        "provenance": provenance,
+        "renamed_from": move.renamed_from(step),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from signal import Signals
 
 from indexer.spec import Difference
+from indexer.words import few
 
 
 class IndexerError(Exception):
@@ -17,6 +18,11 @@ class IndexerError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    @property
+    def summary(self) -> str:
+        """The message in one line."""
+        return " ".join(self.message.split())
 
 
 class ChainBroken(IndexerError):
@@ -30,6 +36,11 @@ class PreflightFailed(IndexerError):
         listed = "".join(f"\n  - {complaint}" for complaint in complaints)
         super().__init__(f"Nothing was changed, because:{listed}", hint)
         self.complaints = tuple(complaints)
+
+    @property
+    def summary(self) -> str:
+        """The first few complaints."""
+        return f"Nothing was changed, because {'; '.join(few(self.complaints))}."
 
 
 class StatementFailed(IndexerError):
@@ -50,6 +61,12 @@ class Different(IndexerError):
     def __init__(self, message: str, hint: str, found: dict[str, tuple[Difference, ...]]) -> None:
         super().__init__(message + "".join(_side_by_side(name, parts) for name, parts in found.items()), hint)
         self.found = found
+        self._said = message
+
+    @property
+    def summary(self) -> str:
+        """The first few names, without what stands under them."""
+        return f"{self._said} {', '.join(few(list(self.found)))}."
 
 
 class Locked(IndexerError):

@@ -35,6 +35,12 @@ class Blocker(NamedTuple):
         return f"{name}, for {self.seconds:.0f} s: {self.reason}" + (f": {self.query}" if self.query else "")
 
 
+class Warned(NamedTuple):
+    """Something that the user should know, and that does not stop the run."""
+
+    text: str
+
+
 class BaseCreated(NamedTuple):
     """An empty database was given its tables."""
 
@@ -107,12 +113,13 @@ class Retrying(NamedTuple):
 
 
 class IndexFinished(NamedTuple):
-    """One index is done with, whether or not anything had to be done."""
+    """One index is done with, whether or not anything had to be done; if it was renamed, the name it has elsewhere."""
 
     target: Index
     action: Action
     seconds: float
     bytes: int | None
+    other_name: str | None = None
 
 
 class Joined(NamedTuple):
@@ -135,7 +142,8 @@ class ServerAwaited(NamedTuple):
 
 
 Event = (
-    BaseCreated
+    Warned
+    | BaseCreated
     | RevisionStarted
     | RevisionFinished
     | BlockersFound

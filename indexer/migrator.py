@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from peewee import SQL, EnclosedNodeList, Entity, NodeList
 from playhouse.migrate import Operation, SchemaMigrator
 
-from indexer.catalog import ORDINARY, Catalog, Found
-from indexer.errors import StatementFailed
+from indexer.catalog import ORDINARY, Catalog, Found, Table
+from indexer.consent import CAUTIOUS
+from indexer.errors import StatementFailed, UsageError
 from indexer.events import Blocker, IndexFinished, Report, StatementStarted, silent
 from indexer.patience import Patience
-from indexer.plan import Action, Step, decide, decide_drop
+from indexer.plan import CREATIONS, Action, Standing, Step, can_be_replaced, compare, decide, decide_drop
 from indexer.spec import PLAIN, Column, Definition, Index, Variant
 from indexer.stop import Stop
 
-Decide = Callable[[Index, Found | None], Step]
+Decide = Callable[[Index, Standing], Step]
 Work = Generator[Any, None, None]
 
 
@@ -56,19 +57,24 @@ class CatalogMigrator(SchemaMigrator):
         catalog: where every decision comes from.
         report: called with each event of a run.
         patience: how long to wait, how often to try.
+        consent: what the user allows beyond the usual.
         stop: asks the run to end.
-        existed_before: names of indexes that ``drop_index`` leaves, because they stood there before ``up``.
+        existed_before: the indexes that ``drop_index`` leaves, because they stood there before ``up``: the names they
+            had then, by the names they have now.
+        declared_names: the names of all indexes of the chain; none of these is another one's twin.
     """
 
     database: Any
     catalog: Catalog
     patience = Patience()
+    consent = CAUTIOUS
 
     def __init__(self, database: Any, schema: str | None = None) -> None:
         super().__init__(database, schema)
         self.report: Report = silent
         self.stop = Stop()
-        self.existed_before: Collection[str] = ()
+        self.existed_before: Mapping[str, str] = {}
+        self.declared_names: Collection[str] = ()
         self._declared: list[Index] | None = None
 
     # What a revision file calls ------------------------------------------------------------------------------------
@@ -110,32 +116,88 @@ class CatalogMigrator(SchemaMigrator):
 
     def steps_up(self, indexes: Sequence[Index], sizes: bool = False) -> tuple[Step, ...]:
         """What ``up`` would do about each of these indexes now; with their sizes, if those are wanted."""
-        return self._steps(self.step_up, indexes, sizes)
+        return self._steps(self.step_up, self._standings(indexes, sizes, twins=True))
 
     def steps_down(self, indexes: Sequence[Index]) -> tuple[Step, ...]:
         """What ``down`` would do about each of these indexes now."""
-        return self._steps(self.step_down, indexes)
+        return self._steps(self.step_down, self._standings(indexes, twins=True))
 
-    def _steps(self, decide: Decide, indexes: Sequence[Index], sizes: bool = False) -> tuple[Step, ...]:
-        found = self.catalog.find([index.name for index in indexes], sizes) if indexes else {}
-        return tuple(decide(index, found.get(index.name)) for index in indexes)
+    def _steps(self, decide: Decide, standings: dict[Index, Standing]) -> tuple[Step, ...]:
+        return tuple(decide(index, standing) for index, standing in standings.items())
 
-    def step_up(self, index: Index, found: Found | None) -> Step:
-        """The decision about one index on the way up, with the statements that follow from it."""
-        declared = self.definition(index, found)
-        action = decide(declared, found)
-        statements = {
-            Action.CREATE: (self.create_statement(index),),
-            Action.REBUILD: (self.drop_statement(index), self.create_statement(index)),
+    def _standings(self, indexes: Sequence[Index], sizes: bool = False, twins: bool = False) -> dict[Index, Standing]:
+        """What stands now and matters to these indexes, in two questions at most; the second one is for twins."""
+        found = self.catalog.find([name for index in indexes for name in index.names], sizes) if indexes else {}
+        missing = [index for index in indexes if twins and index.name not in found]
+        others = self.catalog.indexes_on({index.table for index in missing}) if missing else []
+        return {
+            index: self._standing(index, found, self._twin(index, others) if index in missing else None)
+            for index in indexes
         }
-        return Step(action, index, declared, found, statements.get(action, ()))
 
-    def step_down(self, index: Index, found: Found | None) -> Step:
-        """The decision about one index on the way down, with the statement that follows from it."""
+    def _standing(self, index: Index, found: Mapping[str, Found], twin: Found | None) -> Standing:
+        others = [found.get(index.replacing), found.get(index.replaced)]
+        replacing, replaced = (each if each and self.is_leftover(index, each) else None for each in others)
+        stranger = next((each for each in others if each not in (None, replacing, replaced)), None)
+        return Standing(found.get(index.name), twin, replacing, replaced, stranger)
+
+    def is_leftover(self, index: Index, found: Found) -> bool:
+        """Did a replacement of this index leave it? Else it only happens to carry one of the names."""
+        if found.name not in (index.replacing, index.replaced):
+            return False
         declared = self.definition(index, found)
-        action = decide_drop(declared, found, index.name, self.existed_before)
-        statements = (self.drop_statement(index),) if action is Action.DROP else ()
-        return Step(action, index, declared, found, statements)
+        return not compare(declared, found) if found.name == index.replacing else can_be_replaced(declared, found)
+
+    def _twin(self, index: Index, others: Sequence[Found]) -> Found | None:
+        """The first that is the same as this index in all but its name, and is nobody else's."""
+        return next((other for other in others if self.is_twin(index, other)), None)
+
+    def is_twin(self, index: Index, other: Found) -> bool:
+        """Is this the same index under another name?"""
+        taken = other.name in index.names or other.name in self.declared_names
+        if taken or not other.usable or other.definition is None:
+            return False
+        alike = (other.definition.table, other.definition.key) == (index.table, tuple(map(str, index.key)))
+        return alike and not compare(self.definition(index, other), other)
+
+    def step_up(self, index: Index, standing: Standing) -> Step:
+        """The decision about one index on the way up, with the statements that follow from it."""
+        declared = self.definition(index, standing.found)
+        action = decide(declared, standing, self.consent)
+        twin = standing.twin.name if standing.twin else None
+        found = standing.found
+        match action:
+            case Action.CREATE:
+                statements = [self.create_statement(index)]
+            case Action.REBUILD:
+                statements = [self.drop_statement(index.name), self.create_statement(index)]
+            case Action.RENAME:
+                assert twin
+                statements = self.rename_statements(index, twin, index.name)
+            case Action.REPLACE:
+                statements = self.replace_statements(index, standing, bool(found and compare(declared, found)))
+            case Action.JOIN if not (found and found.worker):
+                statements, found = [], standing.replacing
+            case _:
+                statements = []
+        return Step(action, index, declared, found, tuple(statements), twin)
+
+    def step_down(self, index: Index, standing: Standing) -> Step:
+        """The decision about one index on the way down, with the statements that follow from it."""
+        found = standing.found
+        declared = self.definition(index, found)
+        action = decide_drop(declared, found, index.name, self.existed_before, self.consent)
+        former = self.existed_before.get(index.name)
+        statements: Sequence[str] = ()
+        if action is Action.ABSENT and standing.twin:
+            former = standing.twin.name
+        if action is Action.DROP:
+            leftovers = [each.name for each in (standing.replacing, standing.replaced) if each]
+            statements = [self.drop_statement(name) for name in (index.name, *leftovers)]
+        if action is Action.GIVE_BACK:
+            assert former
+            statements = self.rename_statements(index, index.name, former)
+        return Step(action, index, declared, found, tuple(statements), former if former != index.name else None)
 
     # Carrying out --------------------------------------------------------------------------------------------------
 
@@ -148,10 +210,10 @@ class CatalogMigrator(SchemaMigrator):
         """One operation from the first look to the last; yields whenever it has to wait."""
         started = time.monotonic()
         step = yield from self._act(operation)
-        after = self._look(operation.index, size=True) if step.changes else step.found
+        after = self._look(operation.index, size=True).found if step.changes else step.found
         self._confirm(step, after)
-        seconds = time.monotonic() - started
-        self.report(IndexFinished(operation.index, step.action, seconds, after.bytes if after else None))
+        seconds, size = time.monotonic() - started, after.bytes if after else None
+        self.report(IndexFinished(operation.index, step.action, seconds, size, step.other_name))
 
     def _act(self, operation: IndexOperation) -> Generator[Any, None, Step]:
         """Decide and execute; returns the step that was taken in the end."""
@@ -165,22 +227,21 @@ class CatalogMigrator(SchemaMigrator):
     def _decide(self, operation: IndexOperation) -> Step:
         return operation.decide(operation.index, self._look(operation.index))
 
-    def _look(self, index: Index, size: bool = False) -> Found | None:
-        return self.catalog.find([index.name], size).get(index.name)
+    def _look(self, index: Index, size: bool = False) -> Standing:
+        return self._standings([index], size, twins=self.consent.adopt_renamed)[index]
 
     def _confirm(self, step: Step, after: Found | None) -> None:
+        name = step.index.name
         if step.action is Action.REFUSE:
             raise StatementFailed(
-                f"Index {step.index.name} turned into something else while the run went on.",
-                "See what stands there: python cli.py status",
+                f"Index {name} turned into something else while the run went on.",
+                "See what stands there: python cli.py check",
             )
-        if step.action is Action.DROP and after is not None:
+        if step.action in (Action.DROP, Action.GIVE_BACK) and after is not None:
+            raise StatementFailed(f"Index {name} still stands after it was dropped.", "Run the same command again.")
+        if step.action in (*CREATIONS, Action.RENAME) and not (after and after.usable):
             raise StatementFailed(
-                f"Index {step.index.name} still stands after it was dropped.", "Run the same command again."
-            )
-        if step.action in (Action.CREATE, Action.REBUILD) and not (after and after.usable):
-            raise StatementFailed(
-                f"Index {step.index.name} is not valid after its build.", "Run the same command again: it rebuilds it."
+                f"Index {name} is not valid after its build.", "Run the same command again: it rebuilds it."
             )
 
     # What a database says in its own words -------------------------------------------------------------------------
@@ -194,16 +255,27 @@ class CatalogMigrator(SchemaMigrator):
         """The statement that builds the index."""
 
     @abstractmethod
-    def drop_statement(self, index: Index) -> str:
-        """The statement that drops the index."""
+    def drop_statement(self, name: str) -> str:
+        """The statement that drops an index."""
+
+    @abstractmethod
+    def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:
+        """The statements that give this index, which stands under the first name, the second one."""
+
+    @abstractmethod
+    def replace_statements(self, index: Index, standing: Standing, differs: bool) -> list[str]:
+        """The statements that put the declared index in the place of a different one, from wherever that came to.
+
+        ``differs`` is false when its place has been taken already, and the other one is only to be dropped.
+        """
 
     @abstractmethod
     def execute_ddl(self, index: Index, statement: str) -> None:
         """Execute one statement about an index; raises StatementFailed with the database's own words."""
 
     @abstractmethod
-    def script(self, tables: Sequence[str], statements: Sequence[str]) -> str:
-        """A script for the database's own shell: the tables all or none, then the statements, online, in order."""
+    def script(self, tables: Sequence[str], statements: Sequence[str], records: Sequence[str]) -> str:
+        """A script for the database's own shell: the tables all or none, the statements online, the records as one."""
 
     @property
     @abstractmethod
@@ -220,13 +292,25 @@ class CatalogMigrator(SchemaMigrator):
     def settle(self, tables: Sequence[str]) -> None:
         """Find the schema in which these tables are looked for, once, before anything else is asked."""
 
+    def in_schemas(self, names: Sequence[str], pattern: str | None, tables: Sequence[str]) -> Iterator[CatalogMigrator]:
+        """A migrator for each of these schemas, or for each that holds any of the tables and is named like a pattern.
+
+        Raises:
+            UsageError: the database has no schemas, or none is like that.
+        """
+        raise UsageError("SQLite has no schemas.", "Leave --schema and --all-schemas out.")
+
     # Tables --------------------------------------------------------------------------------------------------------
 
     def create_tables(self, models: Sequence[Any]) -> None:
         """Create the tables of an empty database, all of them or none."""
         with self.database.atomic():
             for statement in self.table_statements(models):
-                self.database.execute_sql(statement)
+                self.execute_text(statement)
+
+    def execute_text(self, statement: str) -> None:
+        """Execute a statement that is complete: nothing in it stands for a parameter."""
+        self.database.execute_sql(statement)
 
     def table_statements(self, models: Sequence[Any]) -> list[str]:
         """The statements that create these tables and the unique indexes they declare."""
@@ -240,13 +324,20 @@ class CatalogMigrator(SchemaMigrator):
 
     def complaints(self, steps: Sequence[Step], creating_tables: bool = False) -> list[str]:
         """Everything that would stop these steps, one sentence each; nothing is changed."""
-        return [*self.catalog.complaints(), *([] if creating_tables else self._table_complaints(steps))]
-
-    def _table_complaints(self, steps: Sequence[Step]) -> list[str]:
+        if creating_tables:
+            return self.catalog.complaints()
         tables = self.catalog.tables({step.index.table for step in steps})
-        changed = {step.index.table for step in steps if step.changes}
+        return [
+            *self.catalog.complaints(),
+            *self.unfit([step.index for step in steps], tables),
+            *self._not_owned(steps, tables),
+            *self._taken_names(steps),
+        ]
+
+    def unfit(self, indexes: Iterable[Index], tables: Mapping[str, Table]) -> list[str]:
+        """Why these tables cannot have these indexes: missing, not tables, or without a column."""
         found: dict[str, None] = {}  # in order, each once
-        for index in (step.index for step in steps):
+        for index in indexes:
             name, table = self.qualified(index.table), tables.get(index.table)
             if table is None:
                 found[f"table {name} is missing"] = None
@@ -255,9 +346,26 @@ class CatalogMigrator(SchemaMigrator):
             else:
                 missing = [column.name for column in index.key if column.name not in table.columns]
                 found.update({f"table {name} has no column {column}": None for column in missing})
-                if index.table in changed and not table.owned:
-                    found[f"table {name} belongs to role {table.owner}, and only its owner can index it"] = None
         return list(found)
+
+    def _not_owned(self, steps: Sequence[Step], tables: Mapping[str, Table]) -> list[str]:
+        changed = dict.fromkeys(step.index.table for step in steps if step.changes)
+        others = [tables[name] for name in changed if name in tables and not tables[name].owned]
+        return [
+            f"table {self.qualified(table.name)} belongs to role {table.owner}, and only its owner can index it"
+            for table in others
+        ]
+
+    def _taken_names(self, steps: Sequence[Step]) -> list[str]:
+        """The names that ``down`` is to give back, and that somebody else has taken meanwhile."""
+        given_back = {step.other_name: step.index for step in steps if step.action is Action.GIVE_BACK}
+        taken = self.catalog.find([name for name in given_back if name]) if given_back else {}
+        return [
+            f"{index.name} cannot get its name {name} back, because another {taken[name].kind} has it by now: "
+            "rename that one, or drop ours instead: python cli.py down --include-adopted"
+            for name, index in given_back.items()
+            if name in taken
+        ]
 
     def qualified(self, name: str) -> str:
         """A name with its schema, for people."""
@@ -265,20 +373,27 @@ class CatalogMigrator(SchemaMigrator):
 
     # Writing SQL ---------------------------------------------------------------------------------------------------
 
-    def create_index(self, index: Index, variant: Variant = PLAIN, concurrently: bool = False) -> str:
-        """The text of a CREATE INDEX, its identifiers quoted by peewee."""
+    def create_index(
+        self, index: Index, variant: Variant = PLAIN, concurrently: bool = False, name: str | None = None
+    ) -> str:
+        """The text of a CREATE INDEX, its identifiers quoted by peewee; under another name, if one is given."""
         context = self.make_context().literal("CREATE UNIQUE INDEX " if index.unique else "CREATE INDEX ")
-        context.literal("CONCURRENTLY " if concurrently else "").sql(Entity(index.name))
+        context.literal("CONCURRENTLY " if concurrently else "").sql(Entity(name or index.name))
         context.literal(" ON ").sql(self._table(index.table))
         context.literal("" if variant.using == PLAIN.using else f" USING {variant.using}")
         context.literal(" ").sql(EnclosedNodeList([_ordered(column) for column in index.key]))
         context.literal(f" WHERE {variant.where}" if variant.where else "")
         return str(context.query()[0])
 
-    def drop_index_statement(self, index: Index, concurrently: bool = False) -> str:
+    def drop_index_statement(self, name: str, concurrently: bool = False) -> str:
         """The text of a DROP INDEX."""
         context = self.make_context().literal("DROP INDEX CONCURRENTLY " if concurrently else "DROP INDEX ")
-        return str(context.sql(self._table(index.name)).query()[0])
+        return str(context.sql(self._table(name)).query()[0])
+
+    def rename_index_statement(self, name: str, new_name: str) -> str:
+        """The text of an ALTER INDEX that renames."""
+        context = self.make_context().literal("ALTER INDEX ").sql(self._table(name)).literal(" RENAME TO ")
+        return str(context.sql(Entity(new_name)).query()[0])
 
 
 def _ordered(column: Column) -> Any:

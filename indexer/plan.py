@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from indexer.catalog import Found
+from indexer.consent import CAUTIOUS, Consent
 from indexer.spec import Definition, Difference, Index, differences
 
 
@@ -16,26 +18,54 @@ class Action(str, Enum):
     CREATE = "create"
     KEEP = "keep"
     REBUILD = "rebuild"
+    RENAME = "rename"
+    REPLACE = "replace"
     DROP = "drop"
     LEAVE = "leave"
+    GIVE_BACK = "give back"
     ABSENT = "absent"
     JOIN = "join"
     REFUSE = "refuse"
 
 
-CREATIONS = frozenset({Action.CREATE, Action.REBUILD})
-CHANGES = frozenset({Action.CREATE, Action.REBUILD, Action.DROP, Action.JOIN})
+CREATIONS = frozenset({Action.CREATE, Action.REBUILD, Action.REPLACE})
+CHANGES = CREATIONS | {Action.RENAME, Action.DROP, Action.GIVE_BACK, Action.JOIN}
+
+CREATED, ADOPTED, RENAMED = "created", "adopted", "renamed"  # where an index of ours comes from
+
+
+class Standing(NamedTuple):
+    """All that stands and matters to one index.
+
+    ``found`` carries its name, ``twin`` is the same index under another name. ``replacing`` is being built to take the
+    place of ``found``, ``replaced`` is the one whose place was taken, and ``stranger`` is whatever else carries the
+    name of one of these two.
+    """
+
+    found: Found | None = None
+    twin: Found | None = None
+    replacing: Found | None = None
+    replaced: Found | None = None
+    stranger: Found | None = None
+
+
+NOTHING = Standing()
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One index, what was decided about it, and the statements that carry the decision out."""
+    """One index, what was decided about it, and the statements that carry the decision out.
+
+    ``other_name`` is the name that the index has elsewhere: that of its twin, or the one it is given back on the way
+    down.
+    """
 
     action: Action
     index: Index
     declared: Definition
     found: Found | None = None
     statements: tuple[str, ...] = ()
+    other_name: str | None = None
 
     @property
     def differences(self) -> tuple[Difference, ...]:
@@ -50,29 +80,83 @@ class Step:
         return "different" if self.found.definition and self.differences else self.found.state
 
     @property
+    def finding(self) -> str:
+        """The same more closely: which flag is missing, or in what it departs."""
+        found = self.found
+        if found is None:
+            return "missing"
+        if found.definition is None:
+            return "not an index"
+        if found.definition.table != self.declared.table:
+            return "other table"
+        if self.differences:
+            return "other definition"
+        return found.flaw
+
+    @property
+    def stands(self) -> bool:
+        """Is it there, as declared and of use?"""
+        return self.state == "valid"
+
+    @property
+    def can_be_replaced(self) -> bool:
+        """Could ``up --replace`` put the declared index in the place of the one that stands there?"""
+        return self.found is not None and can_be_replaced(self.declared, self.found)
+
+    @property
     def changes(self) -> bool:
         """Does this step change the database?"""
         return self.action in CHANGES
 
 
-def decide(declared: Definition, found: Found | None) -> Action:
-    """What `up` does about an index: create, keep, rebuild, join another session's build, or refuse."""
+def decide(declared: Definition, standing: Standing, consent: Consent = CAUTIOUS) -> Action:
+    """What `up` does about an index: create, rename, keep, rebuild, replace, join another session, or refuse."""
+    found = standing.found
     if found is None:
-        return Action.CREATE
+        return Action.RENAME if consent.adopt_renamed and standing.twin else Action.CREATE
     if compare(declared, found):
+        return _decide_replacement(declared, found, standing) if consent.replace else Action.REFUSE
+    if not found.usable:
+        return Action.JOIN if found.worker else Action.REBUILD
+    return Action.REPLACE if consent.replace and _leaves_something(standing) else Action.KEEP
+
+
+def _decide_replacement(declared: Definition, found: Found, standing: Standing) -> Action:
+    if standing.stranger or not can_be_replaced(declared, found):
         return Action.REFUSE
-    if found.usable:
-        return Action.KEEP
-    return Action.JOIN if found.worker else Action.REBUILD
+    replacing = standing.replacing
+    return Action.JOIN if replacing and replacing.worker and not replacing.usable else Action.REPLACE
 
 
-def decide_drop(declared: Definition, found: Found | None, name: str, existed_before: Collection[str]) -> Action:
-    """What `down` does about an index: drop, leave what stood there before `up`, join, or refuse."""
+def _leaves_something(standing: Standing) -> bool:
+    """Did a replacement that was interrupted leave something to be dropped?"""
+    replacing = standing.replacing
+    return standing.replaced is not None or bool(replacing and not replacing.worker)
+
+
+def can_be_replaced(declared: Definition, found: Found) -> bool:
+    """On another table it serves somebody else, and what belongs to a constraint cannot be dropped without it."""
+    theirs = found.definition
+    return theirs is not None and theirs.table == declared.table and theirs.constraint is None
+
+
+def decide_drop(
+    declared: Definition,
+    found: Found | None,
+    name: str,
+    existed_before: Mapping[str, str],
+    consent: Consent = CAUTIOUS,
+) -> Action:
+    """What `down` does about an index: drop, leave or give its name back if it stood there before, join, or refuse.
+
+    ``existed_before`` gives the names under which indexes stood there before `up`, by the names they have now.
+    """
     if found is None:
         return Action.ABSENT
-    if name in existed_before:
-        return Action.LEAVE
-    if compare(declared, found):
+    differs = bool(compare(declared, found))
+    if name in existed_before and not consent.include_adopted:
+        return Action.LEAVE if existed_before[name] == name or differs else Action.GIVE_BACK
+    if differs:
         return Action.REFUSE
     return Action.JOIN if found.worker and not found.usable else Action.DROP
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer ones with no more than a NOTICE (manual, 4.1.1)
+REPLACING, REPLACED = "_replacing", "_replaced"
 
 
 class Column(NamedTuple):
@@ -67,6 +68,26 @@ class Index:
     def key(self) -> tuple[Column, ...]:
         """The columns in order, each with its direction."""
         return tuple(Column(column) if isinstance(column, str) else column for column in self.columns)
+
+    @property
+    def replacing(self) -> str:
+        """The name under which this index is built while another one still has its own."""
+        return _with_suffix(self.name, REPLACING)
+
+    @property
+    def replaced(self) -> str:
+        """The name that the other one has from then on, until it is dropped."""
+        return _with_suffix(self.name, REPLACED)
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """All names that are this index's to use."""
+        return self.name, self.replacing, self.replaced
+
+
+def _with_suffix(name: str, suffix: str) -> str:
+    """The name with a suffix, cut so that PostgreSQL need not."""
+    return name.encode()[: LONGEST_NAME - len(suffix)].decode(errors="ignore") + suffix
 
 
 class Definition(NamedTuple):

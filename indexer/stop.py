@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable
-from types import FrameType
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Thread, Timer
 from typing import TypeVar
 
 from indexer.errors import Interrupted
 
 GRACE = 4.5  # seconds to clean up in; an orchestrator's patience is usually longer, a person's is not
+AT_ONCE = 0.1  # seconds; coreutils' timeout sends a signal to the process and then to its group
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TOO_LONG, LOOK = "Interrupted; cleaning up took too long.", "Next: python cli.py status"
+ENDED = b"\0"  # what the run itself writes where the numbers of signals are read
 
 T = TypeVar("T")
 
 
 class Stop:
-    """A request to stop that a loop can look at, wait on, and select on."""
+    """A request to stop that a loop can look at, wait on, and select on.
+
+    Attributes:
+        signal: the one that asked.
+        leaves: what stays behind if the process ends now, and how to remove it; it is told when that happens.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self._asked = threading.Event()
+        self.leaves = ""
+        self._asked = Event()
         self._reader, self._writer = os.pipe()
         self._on_ask: list[Callable[[], None]] = []
 
@@ -79,35 +88,72 @@ def interruptible(work: Callable[[Stop], T]) -> T:
     results: list[T] = []
     errors: list[BaseException] = []
 
-    def hear(number: int, frame: FrameType | None) -> None:
-        if stop.asked:
-            os._exit(128 + number)
-        timer = threading.Timer(GRACE, _give_up, [number])
-        timer.daemon = True
-        timer.start()
-        stop.ask(number)
-
     def do() -> None:
         try:
             results.append(work(stop))
         except BaseException as error:
             errors.append(error)
+        finally:
+            os.write(telling, ENDED)
 
-    previous = {number: signal.signal(number, hear) for number in SIGNALS}
-    try:
-        thread = threading.Thread(target=do, name="run", daemon=True)
+    with _hearing() as (heard, telling):
+        thread = Thread(target=do, name="run", daemon=True)
         thread.start()
+        _supervise(stop, heard)
         thread.join()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        stop.close()
+    stop.close()
     if errors:
         raise errors[0]
     return results[0]
 
 
-def _give_up(number: int) -> None:
-    with contextlib.suppress(OSError):
-        os.write(sys.stderr.fileno(), b"Error: Interrupted; cleaning up took too long. Next: python cli.py status\n")
+@contextmanager
+def _hearing() -> Iterator[tuple[int, int]]:
+    """The two ends of a pipe from which the number of each signal that comes is read.
+
+    A handler in Python would run in the main thread, which the kernel does not wake when it gives the signal to
+    another (Python manual, signal.set_wakeup_fd): of two at once both were lost, and rarely one alone.
+    """
+    heard, telling = os.pipe()
+    os.set_blocking(telling, False)
+    previous = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    previous_telling = signal.set_wakeup_fd(telling)
+    try:
+        yield heard, telling
+    finally:
+        signal.set_wakeup_fd(previous_telling)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        os.close(heard)
+        os.close(telling)
+
+
+def _supervise(stop: Stop, heard: int) -> None:
+    """Wait for the end; hand a first signal on, and end the process at a second or when cleaning up takes too long."""
+    first = os.read(heard, 1)
+    if first == ENDED:
+        return
+    stop.ask(ord(first))
+    timer = Timer(GRACE, lambda: _end_at_once(ord(first), f"{TOO_LONG} {stop.leaves or LOOK}"))
+    timer.daemon = True
+    timer.start()
+    second = _another(heard, first)
+    timer.cancel()
+    if second != ENDED:
+        _end_at_once(ord(second), stop.leaves)
+
+
+def _another(heard: int, first: bytes) -> bytes:
+    """What comes next; the same signal at once is the first one, sent twice."""
+    deadline = time.monotonic() + AT_ONCE
+    while (following := os.read(heard, 1)) == first and time.monotonic() < deadline:
+        pass
+    return following
+
+
+def _end_at_once(number: int, told: str) -> None:
+    """End the process without any cleaning up."""
+    if told:
+        with suppress(OSError):
+            os.write(sys.stderr.fileno(), f"Error: {told}\n".encode(errors="replace"))
     os._exit(128 + number)

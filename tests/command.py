@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -29,6 +30,7 @@ SEVEN_TABLES = {
     "contact_flag",
     "webhook_event",
 }
+OWN_TABLES = {"schema_revision", "schema_revision_log"}
 SIX_INDEXED_TABLES = SEVEN_TABLES - {"campaign"}
 
 # What the specification asks for: name, table, key, and what PostgreSQL alone is to do.
@@ -79,6 +81,10 @@ class Result:
     def story(self) -> list[Any]:
         """The documents on stdout, one a line."""
         return [json.loads(line) for line in self.lines]
+
+    def next_command(self) -> list[str]:
+        """The last command that it says to type next, as a shell takes it apart."""
+        return shlex.split(re.findall(r"python cli\.py (.*)", self.stdout + self.stderr)[-1])
 
     def announced(self) -> list[str]:
         """The statements on indexes that a run said it would send; builds side by side have no order."""
@@ -293,6 +299,6 @@ def _trace(url: str) -> Any:
     if not is_postgres(url):
         folder = file_of(url).parent
         return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    meta_tables = [f'"{row[0]}"."{row[1]}"' for row in catalog(url) if row[1] == "schema_revision" and row[2] == "r"]
+    meta_tables = [f'"{row[0]}"."{row[1]}"' for row in catalog(url) if row[1] in OWN_TABLES and row[2] == "r"]
     recorded = {name: ask(url, f"SELECT * FROM {name} AS t ORDER BY t::text") for name in meta_tables}
     return ask(url, RELATIONS), ask(url, "SELECT nspname FROM pg_namespace ORDER BY 1"), recorded

@@ -14,8 +14,10 @@ from command import CLI, HEAD, TEN_NAMES, Result, execute, nothing_changes, run,
 
 import cli
 from indexer import __version__
+from indexer.words import counted
 
 COMMANDS = sorted(cli.cli.commands)
+ARGUMENTS = {"stamp": ["base"]}
 UNREACHABLE = "postgresql://clerk@127.0.0.1:1/crm"
 SLOW_TO_IMPORT = {"peewee", "playhouse", "psycopg2", "rich", "matplotlib", "sqlite3"}
 
@@ -110,6 +112,40 @@ def test_wrong_usage_is_exit_code_2(arguments, sqlite_url):
     assert "--help" in result.stderr
 
 
+MISUSED = [("up", "--jobs", "abc"), ("up", "--bogus"), ("stamp",), ("plan", "sideways"), ("frobnicate",)]
+
+
+@pytest.mark.parametrize("arguments", MISUSED, ids=" ".join)
+def test_wrong_usage_is_a_document_too_and_stderr_says_what_it_says_without(arguments, sqlite_url):
+    result = run(*arguments, "--json", url=sqlite_url)
+    content = document(result)
+    assert content.keys() == {"error", "hint", "exit_code"}
+    assert content["exit_code"] == result.exit_code == 2
+    assert content["error"] in result.stderr
+    assert "--help" in content["hint"]
+    assert result.stderr == run(*arguments, url=sqlite_url).stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("up", "--to", ""), ("down", "--to", ""), ("plan", "--to", ""), ("plan", "down", "--to", ""), ("stamp", "")],
+    ids=" ".join,
+)
+def test_an_empty_revision_is_wrong_usage_and_changes_nothing(arguments, database_url):
+    succeed("up", url=database_url)
+    with nothing_changes(database_url):
+        result = run(*arguments, url=database_url)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "No revision is called ''" in result.stderr
+
+
+def test_an_empty_schema_is_wrong_usage_and_not_that_of_the_search_path(postgres_url):
+    with nothing_changes(postgres_url):
+        result = run("up", "--schema", "", url=postgres_url)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "schema is empty" in result.stderr
+
+
 # Start-up ------------------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +238,12 @@ def test_a_script_and_a_document_are_not_mixed(sqlite_url):
     assert result.stdout == "" or document(result)
 
 
+@pytest.mark.parametrize(("count", "said"), [(0, "0 entries"), (1, "1 entry"), (2, "2 entries")])
+def test_a_number_is_said_with_the_form_of_the_noun_that_it_takes(count, said):
+    assert counted(count, "entry", "entries") == said
+    assert counted(count, "session") == f"{count} session{'' if count == 1 else 's'}"
+
+
 # Failures ------------------------------------------------------------------------------------------------------------
 
 
@@ -279,11 +321,11 @@ def test_verbose_shows_the_traceback_and_the_error_all_the_same(tmp_path):
 # On paper ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "new"])
 def test_output_that_is_no_terminal_holds_no_colours(sqlite_url, command):
-    result = run(command, url=sqlite_url)
-    assert result.stdout
-    assert "\x1b" not in result.stdout
+    result = run(command, *ARGUMENTS.get(command, []), url=sqlite_url)
+    assert result.stdout or result.stderr
+    assert "\x1b" not in result.stdout + result.stderr
 
 
 def test_an_error_that_is_not_on_a_terminal_holds_no_colours():

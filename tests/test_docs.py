@@ -13,7 +13,8 @@ import cli
 import migrate_10992629d68e as migration
 from indexer import Index, IndexerError, __version__
 from indexer.errors import Interrupted
-from indexer.runner import PENDING
+from indexer.moves import PENDING
+from indexer.scaffold import Written
 from indexer.stop import SIGNALS
 
 ROOT = Path(cli.__file__).resolve().parent
@@ -133,8 +134,10 @@ def test_every_exit_code_is_in_the_table_of_exit_codes():
 
 def test_the_keys_of_each_document_are_listed(sqlite_url):
     listed = dict(rows(section("JSON"))[1:])
-    for who, command in (("up, down", "up"), ("status", "status"), ("plan", "plan"), ("up, down", "down")):
-        assert ", ".join(run(command, "--json", url=sqlite_url).json()) == listed[who]
+    for command in ("up", "status", "check", "plan", "stamp head", "history", "wait", "down"):
+        who = "up, down" if command in ("up", "down") else command.split()[0]
+        assert ", ".join(run(*command.split(), "--json", url=sqlite_url).json()) == listed[who]
+    assert ", ".join(Written._fields) == listed["new"]
     failure = run("up", "--json", "--to", "nowhere", url=sqlite_url)
     assert listed["an error"].startswith(", ".join(failure.json()) + ";")
 

@@ -6,9 +6,9 @@ import os
 import random
 import re
 import signal
-import time
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 
 import pytest
 from command import HEAD, TEN_NAMES, broken, execute, file_of, ours, prepare, revisions, specified, succeed
@@ -31,7 +31,6 @@ from scenes import (
     until_phase,
 )
 
-SOON = 5.0  # seconds: an orchestrator's patience, which the issue asks for
 ROUNDS = int(os.environ.get("TEST_ROUNDS", "50"))
 SEED = int(os.environ.get("TEST_SEED", str(random.randrange(10**6))))
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
@@ -195,12 +194,11 @@ def test_the_next_up_and_down_repair_what_a_crash_of_the_server_left(fragile_ser
 
 @EVERY_PHASE
 @pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
-def test_a_signal_ends_a_run_in_good_order_within_five_seconds(url, scene, number):
+def test_a_signal_ends_a_run_in_good_order(url, scene, number):
     with scene(url) as stopped:
-        sent = time.monotonic()
         stopped.send(number)
         result = stopped.end()
-        assert time.monotonic() - sent < SOON
+        assert "took too long" not in result.stderr  # which is said after five seconds, and ends it
         until_idle(url)  # the statement has ended on the server too, although whoever held it up has not
         assert lock_holder(url) is None
         assert result.exit_code == EXIT_CODES[number], result
@@ -222,22 +220,30 @@ def test_a_second_signal_ends_a_run_at_once(url):
     with waiting_for_writers_before_the_build(url) as stopped:
         stopped.send(signal.SIGTERM)
         stopped.send(signal.SIGINT)
-        sent = time.monotonic()
         result = stopped.end()
-        assert time.monotonic() - sent < 1  # cleaning up takes longer while the writer is open
         assert result.exit_code in (130, 143)
+        assert "indexes stand" not in result.stderr  # which is said after cleaning up
     until_idle(url)
     assert_repairable(url)
+
+
+def test_a_second_signal_that_is_the_first_one_sent_twice_counts_for_nothing(url):
+    with waiting_for_writers_before_the_build(url) as stopped:
+        stopped.send(signal.SIGTERM)
+        stopped.send(signal.SIGTERM)  # as timeout(1) does: to the process, and to its group
+        result = stopped.end()
+    assert result.exit_code == 143
+    assert "indexes stand" in result.stderr
 
 
 @pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
 def test_a_signal_is_heard_while_waiting_for_another_run(url, number):
     with waiting_for_old_snapshots(url), running("up", "--json", url=url) as follower:
         follower.event("LockWaited")
-        sent = time.monotonic()
         follower.send(number)
-        assert follower.end().exit_code == EXIT_CODES[number]
-        assert time.monotonic() - sent < SOON
+        result = follower.end()
+    assert result.exit_code == EXIT_CODES[number]
+    assert "took too long" not in result.stderr
 
 
 # SQLite -------------------------------------------------------------------------------------------------------------
@@ -260,18 +266,26 @@ def large_sqlite(sqlite_url: str) -> str:
 
 @contextmanager
 def building_on_sqlite(url: str) -> Iterator[Run]:
+    """A run in the middle of its work."""
     with running("up", "--json", url=url) as up:
         up.event("Progress", index="ix_activity_conversation_created")
         yield up
 
 
+@contextmanager
+def reading_sqlite(url: str) -> Iterator[None]:
+    """Somebody who reads the file: no run is committed meanwhile, however fast it is."""
+    with closing(sqlite3.connect(file_of(url), isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM contact").fetchall()
+        yield
+
+
 @pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
 def test_a_signal_rolls_back_all_of_a_run_on_sqlite(large_sqlite, number):
-    with building_on_sqlite(large_sqlite) as stopped:
-        sent = time.monotonic()
+    with reading_sqlite(large_sqlite), building_on_sqlite(large_sqlite) as stopped:
         stopped.send(number)
         result = stopped.end()
-        assert time.monotonic() - sent < SOON
     assert result.exit_code == EXIT_CODES[number], result
     assert "0 of 10 indexes stand" in result.stderr
     assert_none_stands(large_sqlite)
@@ -279,17 +293,17 @@ def test_a_signal_rolls_back_all_of_a_run_on_sqlite(large_sqlite, number):
     assert_repairable(large_sqlite)
 
 
-def test_a_killed_run_leaves_nothing_on_sqlite(large_sqlite):
+def test_a_killed_run_stands_whole_or_not_at_all_on_sqlite(large_sqlite):
     with building_on_sqlite(large_sqlite) as killed:
         killed.kill()
-    assert_none_stands(large_sqlite)
+    assert ours(large_sqlite) in ({}, specified(large_sqlite))
     assert execute(large_sqlite, "PRAGMA integrity_check") == [("ok",)]
     assert_repairable(large_sqlite)
     assert not list(file_of(large_sqlite).parent.glob("*-journal"))
 
 
 def test_a_second_signal_ends_a_run_at_once_on_sqlite(large_sqlite):
-    with building_on_sqlite(large_sqlite) as stopped:
+    with reading_sqlite(large_sqlite), building_on_sqlite(large_sqlite) as stopped:
         stopped.send(signal.SIGTERM)
         stopped.send(signal.SIGINT)
         assert stopped.end().exit_code in (130, 143)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
@@ -147,9 +146,8 @@ def test_waiting_for_a_run_that_gets_on_starts_anew_with_each_step(url):
     with ExitStack() as readers, running("up", "--json", "--jobs", "1", url=url) as first:
         reader = readers.enter_context(old_snapshot(url))
         until_phase(url, "waiting for old snapshots")
-        with running("up", "--json", "--wait-lock", "3", url=url) as second:
+        with running("up", "--json", "--wait-lock", "4", url=url) as second:
             second.event("LockWaited")
-            started = time.monotonic()
             for held_up in TEN_NAMES_IN_ORDER[:3]:
                 second.wait(1.5)
                 following = readers.enter_context(old_snapshot(url))
@@ -158,7 +156,6 @@ def test_waiting_for_a_run_that_gets_on_starts_anew_with_each_step(url):
                 reader = following
             reader.end()
             second.succeed()
-            assert time.monotonic() - started > 3
         first.succeed()
     assert_all_stand(url)
 

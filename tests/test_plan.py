@@ -4,7 +4,8 @@ import pytest
 
 from indexer import Column, Index, Variant, desc
 from indexer.catalog import Found
-from indexer.plan import Action, Step, compare, decide, decide_drop
+from indexer.consent import CAUTIOUS, Consent
+from indexer.plan import Action, Standing, Step, compare, decide, decide_drop
 from indexer.spec import Definition, Difference, differences
 
 INDEX = Index("ix_activity_created", "activity", ("conversation_id", desc("created_at")))
@@ -32,9 +33,19 @@ OTHER_DEFINITIONS = {
 DIFFERENT = [pytest.param(SAME._replace(definition=other), id=part) for part, other in OTHER_DEFINITIONS.items()]
 
 
+REPLACE, ADOPT, INCLUDE = Consent(replace=True), Consent(adopt_renamed=True), Consent(include_adopted=True)
+OTHER = SAME._replace(definition=OTHER_DEFINITIONS["direction"])
+REPLACING = SAME._replace(name=INDEX.replacing)
+
+
+def up(found: Found | None, consent: Consent = CAUTIOUS, **standing: Found) -> Action:
+    """What `up` decides about the index of these tests."""
+    return decide(DECLARED, Standing(found, **standing), consent)
+
+
 def drop(found: Found | None, *existed_before: str) -> Action:
     """What `down` decides about the index of these tests."""
-    return decide_drop(DECLARED, found, INDEX.name, existed_before)
+    return decide_drop(DECLARED, found, INDEX.name, {name: name for name in existed_before})
 
 
 @pytest.mark.parametrize(
@@ -54,7 +65,7 @@ def drop(found: Found | None, *existed_before: str) -> Action:
     ],
 )
 def test_up_decides_by_what_stands_under_the_name(found, action):
-    assert decide(DECLARED, found) is action
+    assert up(found) is action
 
 
 @pytest.mark.parametrize(
@@ -75,16 +86,16 @@ def test_down_decides_by_what_stands_under_the_name(found, action):
 
 @pytest.mark.parametrize("found", DIFFERENT)
 def test_an_index_that_differs_in_any_part_is_neither_kept_nor_dropped(found):
-    assert decide(DECLARED, found) is Action.REFUSE
+    assert up(found) is Action.REFUSE
     assert drop(found) is Action.REFUSE
 
 
 @pytest.mark.parametrize("found", DIFFERENT)
 def test_a_broken_index_of_another_definition_is_not_ours_to_rebuild_or_drop(found):
     broken = found._replace(valid=False)
-    assert decide(DECLARED, broken) is Action.REFUSE
+    assert up(broken) is Action.REFUSE
     assert drop(broken) is Action.REFUSE
-    assert decide(DECLARED, broken._replace(worker=WORKER)) is Action.REFUSE
+    assert up(broken._replace(worker=WORKER)) is Action.REFUSE
 
 
 @pytest.mark.parametrize("found", [SAME, BROKEN, IN_BUILD, TABLE, *DIFFERENT])
@@ -116,9 +127,65 @@ def test_the_state_is_one_word(found, state):
     assert Step(Action.KEEP, INDEX, DECLARED, found).state == state
 
 
-def test_only_creating_rebuilding_dropping_and_joining_change_the_database():
-    changing = {action for action in Action if Step(action, INDEX, DECLARED).changes}
-    assert changing == {Action.CREATE, Action.REBUILD, Action.DROP, Action.JOIN}
+def test_looking_keeping_leaving_and_refusing_change_nothing():
+    idle = {action for action in Action if not Step(action, INDEX, DECLARED).changes}
+    assert idle == {Action.KEEP, Action.LEAVE, Action.ABSENT, Action.REFUSE}
+
+
+def test_a_twin_is_renamed_only_when_that_is_allowed():
+    twin = SAME._replace(name="by_hand")
+    assert up(None, twin=twin) is Action.CREATE
+    assert up(None, ADOPT, twin=twin) is Action.RENAME
+    assert up(SAME, ADOPT, twin=twin) is Action.KEEP
+
+
+@pytest.mark.parametrize(
+    ("found", "standing", "action"),
+    [
+        pytest.param(OTHER, {}, Action.REPLACE, id="nothing begun"),
+        pytest.param(OTHER, {"replacing": REPLACING}, Action.REPLACE, id="built beside it"),
+        pytest.param(OTHER, {"replacing": REPLACING._replace(valid=False)}, Action.REPLACE, id="half built beside it"),
+        pytest.param(
+            OTHER,
+            {"replacing": REPLACING._replace(valid=False, worker=WORKER)},
+            Action.JOIN,
+            id="being built beside it",
+        ),
+        pytest.param(OTHER, {"stranger": OTHER}, Action.REFUSE, id="something else under a name it needs"),
+        pytest.param(SAME, {"stranger": OTHER}, Action.KEEP, id="something else under a name that is not needed"),
+        pytest.param(SAME, {"replaced": OTHER}, Action.REPLACE, id="only the old one to be dropped"),
+        pytest.param(SAME, {}, Action.KEEP, id="done"),
+        pytest.param(None, {}, Action.CREATE, id="nothing there"),
+        pytest.param(TABLE, {}, Action.REFUSE, id="a table"),
+        pytest.param(
+            SAME._replace(definition=OTHER_DEFINITIONS["table"]), {}, Action.REFUSE, id="an index of another table"
+        ),
+        pytest.param(
+            SAME._replace(definition=DECLARED._replace(constraint="key")), {}, Action.REFUSE, id="of a constraint"
+        ),
+    ],
+)
+def test_a_replacement_goes_on_from_wherever_it_came_to(found, standing, action):
+    assert up(found, REPLACE, **standing) is action
+
+
+def test_an_index_that_had_another_name_gets_it_back():
+    was = {INDEX.name: "by_hand"}
+    assert decide_drop(DECLARED, SAME, INDEX.name, was) is Action.GIVE_BACK
+    assert decide_drop(DECLARED, OTHER, INDEX.name, was) is Action.LEAVE
+    assert decide_drop(DECLARED, None, INDEX.name, was) is Action.ABSENT
+
+
+def test_what_stood_there_before_is_dropped_only_when_that_is_allowed():
+    for was in ({INDEX.name: INDEX.name}, {INDEX.name: "by_hand"}):
+        assert decide_drop(DECLARED, SAME, INDEX.name, was, INCLUDE) is Action.DROP
+        assert decide_drop(DECLARED, OTHER, INDEX.name, was, INCLUDE) is Action.REFUSE
+
+
+def test_the_names_of_a_replacement_are_never_cut_by_the_server():
+    longest = Index("i" * 61 + "é", "activity", ("id",))
+    assert all(len(name.encode()) <= 63 for name in longest.names)
+    assert len(set(longest.names)) == 3
 
 
 # Differences ---------------------------------------------------------------------------------------------------------

@@ -233,7 +233,9 @@ def check_refusal(url: str, trap: Trap) -> None:
 
     assert f"\n  {trap.name}\n" in refused
     assert difference(trap.part, trap.declared, trap.found).search(refused), refused
-    assert refused.splitlines()[-1] == f"Rename or drop it if nobody needs it ({trap.name}), then: python cli.py up"
+    assert refused.splitlines()[-1].endswith(
+        f"ename or drop it if nobody needs it ({trap.name}), then: python cli.py up"
+    )
 
 
 @pytest.mark.parametrize("trap", TRAPS.values(), ids=TRAPS.keys())
@@ -509,6 +511,12 @@ def test_tables_in_a_schema_off_the_search_path_are_pointed_at_and_none_are_made
 
     assert "--schema crm" in refused.stderr
     assert relations_in("public", postgres_url) == set()
+
+
+def test_a_schema_that_is_pointed_at_is_quoted_for_the_shell(postgres_url):
+    make_crm(postgres_url, "Tenant A")
+
+    assert "add --schema 'Tenant A'" in refuses(postgres_url, "up", exit_code=1).stderr
 
 
 def test_a_schema_that_is_not_there_is_wrong_usage(crm):

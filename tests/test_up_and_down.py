@@ -10,6 +10,7 @@ import pytest
 from command import (
     BASE,
     HEAD,
+    OWN_TABLES,
     SEVEN_TABLES,
     TEN_NAMES,
     catalog,
@@ -90,7 +91,7 @@ def ddl_sent_to(url: str) -> Iterator[list[str]]:
 def test_up_gives_an_empty_database_seven_tables_and_the_ten_indexes_and_records_both_revisions(database_url):
     result = succeed("up", url=database_url)
 
-    assert tables(database_url) == SEVEN_TABLES | {"schema_revision"}
+    assert tables(database_url) == SEVEN_TABLES | OWN_TABLES
     assert ours(database_url) == specified(database_url)
     assert revisions(database_url) == {BASE: "applied", HEAD: "applied"}
     assert result.stderr == ""
@@ -324,7 +325,7 @@ def test_plan_names_rows_and_size_of_the_table(database_url):
 
     assert step["table_rows"] == 1
     assert step["table_bytes"] > 0
-    assert "on contact (about 1 rows, " in succeed("plan", url=database_url).stdout
+    assert "on contact (about 1 row, " in succeed("plan", url=database_url).stdout
 
 
 def test_plan_where_nothing_is_due_says_so_in_one_line(database_url):
@@ -347,6 +348,15 @@ def test_the_script_of_plan_does_in_the_databases_own_shell_what_up_does(databas
     succeed("up", url=database_url)
 
     assert (catalog(database_url), records(database_url), standing(database_url)) == by_script
+
+
+def test_the_script_of_plan_records_in_one_transaction(postgres_url):
+    prepare(postgres_url, "base")
+    *_, recording = succeed("plan", "--sql", url=postgres_url).stdout.split("BEGIN;")
+
+    assert recording.strip().endswith("COMMIT;")
+    assert "schema_revision" in recording
+    assert "CREATE INDEX" not in recording
 
 
 def test_the_script_of_plan_down_does_in_the_databases_own_shell_what_down_does(database_url):
@@ -385,6 +395,20 @@ def test_the_script_of_plan_stops_at_the_first_error(database_url):
         run_script(script, database_url)
 
     assert revisions(database_url) == {BASE: "applied"}
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "exit_code"),
+    [("CREATE VIEW ix_activity_type AS SELECT 1 AS one", 4), ("ALTER TABLE activity RENAME TO call", 1)],
+    ids=["a view", "a missing table"],
+)
+def test_a_run_that_would_be_refused_has_no_script_and_its_refusal_is_on_stderr(database_url, obstacle, exit_code):
+    prepare(database_url, "base")
+    execute(database_url, obstacle)
+    result = run("plan", "--sql", url=database_url)
+
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    assert result.stderr == run("up", url=database_url).stderr
 
 
 # Interrupted runs ----------------------------------------------------------------------------------------------------
@@ -530,3 +554,9 @@ def test_the_scripts_for_psql_lock_no_writer_out(postgres_url):
 
     assert len(statements) == 20
     assert all(re.match(r"(CREATE|DROP) INDEX CONCURRENTLY ", statement) for statement in statements)
+
+
+def test_a_plan_names_the_command_that_does_what_it_shows(database_url):
+    shown = succeed("plan", "--to", "base", "--adopt-renamed", url=database_url).lines[-1]
+
+    assert shown == "Nothing was changed. Do it: python cli.py up --to base --adopt-renamed"

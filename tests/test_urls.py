@@ -6,7 +6,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -195,15 +194,14 @@ def test_the_session_carries_the_application_name_of_the_url_or_ours(server, que
 def test_connect_timeout_ends_the_wait_for_a_host_that_does_not_answer():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        started = time.monotonic()
         refused(f"postgresql://clerk:{SECRET}@127.0.0.1:{port}/clerk?connect_timeout=1", 7, "timeout")
-        assert time.monotonic() - started < 8  # without the parameter it is ten seconds
 
 
-def test_a_given_parameter_wins_over_our_own(server):
-    database = connect(server.url("clerk", SECRET) + "?keepalives_idle=7").database
+@pytest.mark.parametrize("parameter", ["connect_timeout", "keepalives_idle"])
+def test_a_given_parameter_wins_over_our_own(server, parameter):
+    database = connect(server.url("clerk", SECRET) + f"?{parameter}=7").database
     with closing(database):
-        assert database.connection().get_dsn_parameters()["keepalives_idle"] == "7"
+        assert database.connection().get_dsn_parameters()[parameter] == "7"
 
 
 # What cannot work ----------------------------------------------------------------------------------------------------

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from peewee import Database, Entity, ProgrammingError
+from peewee import Entity, ProgrammingError
 
-from indexer.catalog import META_TABLE, ORDINARY, Found, Table
+from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Found, Table
 from indexer.errors import PreflightFailed
+from indexer.postgres.session import OnlineDatabase, Question
 from indexer.spec import Definition, Index
 
 KINDS = {
@@ -24,24 +25,34 @@ KINDS = {
 }
 
 SCHEMA_OF_TABLES = """
-    SELECT path.name,
-           count(c.oid) AS found
+    SELECT n.nspname AS schema,
+           n.oid::bigint AS namespace
       FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, position)
       JOIN pg_catalog.pg_namespace AS n ON n.nspname = path.name
       LEFT JOIN pg_catalog.pg_class AS c
              ON c.relnamespace = n.oid
             AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
             AND c.relname = ANY (%(tables)s::text[])
-     GROUP BY path.name, path.position
+     GROUP BY n.nspname, n.oid, path.position
      ORDER BY count(c.oid) DESC, path.position
      LIMIT 1
 """
 
-SCHEMA_EXISTS = """
-    SELECT EXISTS (
-           SELECT 1
-             FROM pg_catalog.pg_namespace
-            WHERE nspname = %(schema)s)
+SCHEMA = """
+    SELECT n.nspname AS schema,
+           n.oid::bigint AS namespace
+      FROM pg_catalog.pg_namespace AS n
+     WHERE n.nspname = %(schema)s
+"""
+
+SCHEMAS_HOLDING = """
+    SELECT DISTINCT n.nspname::text COLLATE "C" AS schema
+      FROM pg_catalog.pg_class AS c
+      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p')
+       AND c.relname = ANY (%(tables)s::text[])
+       AND n.nspname !~ '^pg_'
+     ORDER BY schema
 """
 
 OTHER_SCHEMAS = """
@@ -50,7 +61,7 @@ OTHER_SCHEMAS = """
       JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.relkind = 'r'
        AND c.relname = ANY (%(tables)s::text[])
-       AND n.nspname <> %(schema)s
+       AND n.oid <> %(namespace)s
        AND n.nspname !~ '^pg_'
      GROUP BY n.nspname
     HAVING count(*) = cardinality(%(tables)s::text[])
@@ -59,7 +70,7 @@ OTHER_SCHEMAS = """
 
 # The key is put together from the catalog, not from pg_get_indexdef: that leaves out what is a column's default
 # only for the whole definition, and its text would have to be taken apart again.
-FIND = """
+INDEXES = """
     SELECT c.relname AS name,
            c.relkind::text AS kind,
            i.indisvalid AS valid,
@@ -72,14 +83,25 @@ FIND = """
            (
            SELECT k.conname
              FROM pg_catalog.pg_constraint AS k
-            WHERE k.conindid = c.oid
+            WHERE k.conrelid = i.indrelid
+              AND k.conindid = c.oid
               AND k.contype IN ('p', 'u', 'x')) AS constraint_name,
            pg_catalog.pg_get_expr(i.indpred, i.indrelid) AS predicate,
            COALESCE((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS nulls_not_distinct,
            ARRAY (
            SELECT COALESCE(a.attname::text, pg_catalog.pg_get_indexdef(i.indexrelid, k.position, true))
-                  || CASE WHEN o.collname IS NULL THEN '' ELSE ' COLLATE ' || pg_catalog.quote_ident(o.collname) END
-                  || CASE WHEN p.opcdefault THEN '' ELSE ' ' || p.opcname END
+                  || COALESCE(
+                     (
+                     SELECT ' COLLATE ' || pg_catalog.quote_ident(o.collname)
+                       FROM pg_catalog.pg_collation AS o
+                      WHERE o.oid = i.indcollation[k.position - 1]
+                        AND o.oid <> COALESCE(a.attcollation, 100)), '')  -- 100 is the database's default
+                  || COALESCE(
+                     (
+                     SELECT ' ' || p.opcname
+                       FROM pg_catalog.pg_opclass AS p
+                      WHERE p.oid = i.indclass[k.position - 1]
+                        AND NOT p.opcdefault), '')
                   || CASE i.indoption[k.position - 1] & 3
                           WHEN 0 THEN ''
                           WHEN 1 THEN ' DESC NULLS LAST'
@@ -90,10 +112,6 @@ FIND = """
                     ON a.attrelid = i.indrelid
                    AND a.attnum = i.indkey[k.position - 1]
                    AND a.attnum <> 0
-             LEFT JOIN pg_catalog.pg_collation AS o
-                    ON o.oid = i.indcollation[k.position - 1]
-                   AND o.oid IS DISTINCT FROM COALESCE(a.attcollation, 100)  -- the database's default
-             LEFT JOIN pg_catalog.pg_opclass AS p ON p.oid = i.indclass[k.position - 1]
             ORDER BY k.position) AS key,
            ARRAY (
            SELECT a.attname::text
@@ -101,28 +119,46 @@ FIND = """
              JOIN pg_catalog.pg_attribute AS a
                ON a.attrelid = i.indrelid
               AND a.attnum = i.indkey[k.position - 1]
-            ORDER BY k.position) AS include,
-           (
-           SELECT l.pid
-             FROM pg_catalog.pg_locks AS l
-             LEFT JOIN pg_catalog.pg_stat_progress_create_index AS b ON b.pid = l.pid
-            WHERE l.locktype = 'relation'
-              AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-              AND l.mode = 'ShareUpdateExclusiveLock'
-              AND l.granted
-              AND l.pid <> pg_catalog.pg_backend_pid()
-              AND (l.relation = c.oid
-                   OR l.relation = i.indrelid
-                      AND b.pid IS NOT NULL
-                      AND COALESCE(b.index_relid, c.oid) = c.oid)
-            LIMIT 1) AS worker
+            ORDER BY k.position) AS include
       FROM pg_catalog.pg_class AS c
-      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
       LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
       LEFT JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid
       LEFT JOIN pg_catalog.pg_am AS m ON m.oid = c.relam
-     WHERE n.nspname = %(schema)s
+     WHERE c.relnamespace = %(namespace)s
+"""
+
+BY_NAME = """
        AND c.relname = ANY (%(names)s::text[])
+"""
+
+BY_TABLE = """
+       AND c.relkind = 'i'
+       AND t.relnamespace = %(namespace)s
+       AND t.relname = ANY (%(tables)s::text[])
+     ORDER BY c.relname
+"""
+
+FIND = Question("indexer_find", {"namespace": "bigint", "names": "text[]"}, INDEXES + BY_NAME)
+FIND_ON = Question("indexer_find_on", {"namespace": "bigint", "tables": "text[]"}, INDEXES + BY_TABLE)
+
+# Asked only about an index that is not usable, because it triples the time that the server needs to plan.
+WORKERS = """
+    SELECT c.relname AS name,
+           l.pid
+      FROM pg_catalog.pg_class AS c
+      JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
+      JOIN pg_catalog.pg_locks AS l ON l.relation IN (c.oid, i.indrelid)
+      LEFT JOIN pg_catalog.pg_stat_progress_create_index AS b ON b.pid = l.pid
+     WHERE c.relnamespace = %(namespace)s
+       AND c.relname = ANY (%(names)s::text[])
+       AND l.locktype = 'relation'
+       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+       AND l.mode = 'ShareUpdateExclusiveLock'
+       AND l.granted
+       AND l.pid <> pg_catalog.pg_backend_pid()
+       AND (l.relation = c.oid
+            OR b.pid IS NOT NULL
+               AND COALESCE(b.index_relid, c.oid) = c.oid)
 """
 
 TABLES = """
@@ -131,6 +167,7 @@ TABLES = """
            pg_catalog.pg_get_userbyid(c.relowner) AS owner,
            pg_catalog.pg_has_role(c.relowner, 'USAGE') AS owned,
            pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable,
+           pg_catalog.has_table_privilege(c.oid, 'UPDATE') AS updatable,
            CURRENT_USER::text AS role,
            NULLIF(c.reltuples, -1)::bigint AS rows,
            pg_catalog.pg_table_size(c.oid) AS bytes,
@@ -141,8 +178,7 @@ TABLES = """
               AND a.attnum > 0
               AND NOT a.attisdropped) AS columns
       FROM pg_catalog.pg_class AS c
-      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE n.nspname = %(schema)s
+     WHERE c.relnamespace = %(namespace)s
        AND c.relname = ANY (%(names)s::text[])
        AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
@@ -151,10 +187,9 @@ IS_EMPTY = """
     SELECT NOT EXISTS (
            SELECT 1
              FROM pg_catalog.pg_class AS c
-             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-            WHERE n.nspname = %(schema)s
+            WHERE c.relnamespace = %(namespace)s
               AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-              AND c.relname <> %(meta_table)s
+              AND c.relname <> ALL (%(meta_tables)s::text[])
               AND NOT EXISTS (
                   SELECT 1
                     FROM pg_catalog.pg_depend AS d
@@ -170,17 +205,17 @@ SERVER = """
            pg_catalog.version() AS product,
            pg_catalog.pg_is_in_recovery() AS in_recovery,
            CURRENT_USER::text AS role,
-           pg_catalog.has_schema_privilege(%(schema)s, 'CREATE') AS may_create,
+           pg_catalog.has_schema_privilege(%(namespace)s::oid, 'CREATE') AS may_create,
            COALESCE(
            (
-           SELECT pg_catalog.has_table_privilege(c.oid, 'SELECT')
-                  AND pg_catalog.has_table_privilege(c.oid, 'INSERT')
-                  AND pg_catalog.has_table_privilege(c.oid, 'UPDATE')
-                  AND pg_catalog.has_table_privilege(c.oid, 'DELETE')
+           SELECT bool_and(
+                      pg_catalog.has_table_privilege(c.oid, 'SELECT')
+                      AND pg_catalog.has_table_privilege(c.oid, 'INSERT')
+                      AND pg_catalog.has_table_privilege(c.oid, 'UPDATE')
+                      AND pg_catalog.has_table_privilege(c.oid, 'DELETE'))
              FROM pg_catalog.pg_class AS c
-             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-            WHERE n.nspname = %(schema)s
-              AND c.relname = %(meta_table)s), true) AS may_record,
+            WHERE c.relnamespace = %(namespace)s
+              AND c.relname = ANY (%(meta_tables)s::text[])), true) AS may_record,
            (
            SELECT reset_val = 'on'
              FROM pg_catalog.pg_settings
@@ -201,28 +236,39 @@ MISSES_ROWS = range(140000, 140004)
 class PostgresCatalog:
     """The catalog of one schema of one PostgreSQL database."""
 
-    def __init__(self, database: Database, schema: str | None) -> None:
+    def __init__(self, database: OnlineDatabase, schema: str | None) -> None:
         self.database = database
         self.schema = schema
+        self.namespace: int | None = None
 
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
-        """The rows of one SELECT as dictionaries; parameters are named, as in ``%(schema)s``."""
-        cursor = self.database.execute_sql(query, {"schema": self.schema, "meta_table": META_TABLE, **parameters})
+        """The rows of one SELECT as dictionaries; parameters are named, as in ``%(namespace)s``."""
+        ours = {"schema": self.schema, "namespace": self.namespace, "meta_tables": list(META_TABLES)}
+        cursor = self.database.execute_sql(query, {**ours, **parameters})
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def schema_of(self, tables: Sequence[str]) -> str | None:
-        """The schema of the search path that holds most of these tables; the first of the path if none holds any."""
-        found = self.rows(SCHEMA_OF_TABLES, tables=list(tables))
-        return found[0]["name"] if found else None
+    def ask(self, question: Question, **parameters: Any) -> list[dict[str, Any]]:
+        """The rows of a question that is asked again and again."""
+        return self.rows(self.database.prepared(question), **parameters)
+
+    def settle(self, tables: Sequence[str]) -> bool:
+        """Resolve the schema to its OID, once; without a name, the one of the search path that holds most tables.
+
+        Returns whether there is such a schema. The first of the path is taken if none holds any of the tables.
+        """
+        found = self.rows(SCHEMA if self.schema is not None else SCHEMA_OF_TABLES, tables=list(tables))
+        for row in found:
+            self.schema, self.namespace = row["schema"], row["namespace"]
+        return bool(found)
 
     def pin_search_path(self) -> None:
         """Trust no search path from here on: whatever is not qualified can only be PostgreSQL's own."""
         self.database.execute_sql("SET search_path TO pg_catalog")
 
-    def schema_exists(self) -> bool:
-        """Is there a schema of this name?"""
-        return bool(self.rows(SCHEMA_EXISTS)[0]["exists"])
+    def schemas_holding(self, tables: Sequence[str]) -> list[str]:
+        """The schemas that hold any of these tables."""
+        return [row["schema"] for row in self.rows(SCHEMAS_HOLDING, tables=list(tables))]
 
     def other_schemas(self, tables: Iterable[str]) -> list[str]:
         """Schemas besides ours that hold all of these tables."""
@@ -230,7 +276,28 @@ class PostgresCatalog:
 
     def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, Found]:
         """What stands under these names in the schema."""
-        return {row["name"]: _found_on_postgres(row) for row in self.rows(FIND, names=list(names))}
+        found = self._find(names)
+        unusable = [name for name, each in found.items() if not each.usable]
+        if not unusable:
+            return found
+        workers = self._workers(unusable)
+        # Once more, because a worker may have finished between the two questions.
+        again = self._find([name for name in unusable if name not in workers])
+        return {**found, **again, **{name: found[name]._replace(worker=pid) for name, pid in workers.items()}}
+
+    def _find(self, names: Sequence[str]) -> dict[str, Found]:
+        rows = self.ask(FIND, names=list(names)) if names else []
+        return {row["name"]: _found_on_postgres(row) for row in rows}
+
+    def _workers(self, names: Sequence[str]) -> dict[str, int]:
+        """Who is building or dropping these indexes, by name."""
+        return {row["name"]: row["pid"] for row in self.rows(WORKERS, names=list(names))} if names else {}
+
+    def indexes_on(self, tables: Iterable[str]) -> list[Found]:
+        """All indexes of these tables, by name."""
+        found = [_found_on_postgres(row) for row in self.ask(FIND_ON, tables=list(tables))]
+        workers = self._workers([each.name for each in found if not each.usable])
+        return [each._replace(worker=workers.get(each.name)) for each in found]
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """The tables of these names in the schema, with PostgreSQL's own estimate of their rows."""
@@ -315,5 +382,5 @@ def _found_on_postgres(row: dict[str, Any]) -> Found:
         constraint=row["constraint_name"],
         nulls_distinct=not row["nulls_not_distinct"],
     )
-    flags = {name: row[name] for name in ("valid", "ready", "live", "worker", "bytes")}
+    flags = {name: row[name] for name in ("valid", "ready", "live", "bytes")}
     return Found(row["name"], KINDS[row["kind"]], definition, **flags)

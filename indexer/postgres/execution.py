@@ -17,7 +17,7 @@ from indexer.patience import Patience
 from indexer.plan import CREATIONS, Action, Step
 from indexer.postgres.lock import RunLock
 from indexer.postgres.session import Builder, OnlineDatabase
-from indexer.postgres.tuning import server_memory, settings_for
+from indexer.postgres.tuning import RENAMING, server_memory, settings_for
 from indexer.postgres.watch import INTERVAL, WAITING_FOR_A_LOCK, Sessions, Watch, clock
 from indexer.spec import Index
 from indexer.stop import Stop
@@ -29,6 +29,9 @@ NEXT_STEP = {
 AGAIN = "Run the same command again: it goes on where this run stopped."
 BEFORE_THE_START = "waiting before the start"
 CLEAN_UP = 1.5  # seconds; a drop that takes longer waits for somebody, and the next run will do it
+DOING = {Action.DROP: "Dropping", Action.RENAME: "Renaming", Action.GIVE_BACK: "Renaming", Action.REPLACE: "Replacing"}
+UNFINISHED = (Action.REBUILD, Action.REPLACE)
+DROP, RENAME = "DROP ", ("ALTER ", "BEGIN;")  # how our own statements begin
 LONGEST_PAUSE = 30.0  # seconds between two tries
 
 Decision = Callable[[], Step]
@@ -53,43 +56,12 @@ class GaveUp(Exception):
         self.blockers = blockers
 
 
-class Builders:
-    """Sessions that build, kept for the next statement when one is done."""
-
-    def __init__(self, database: OnlineDatabase, ours: set[int]) -> None:
-        self.database = database
-        self.ours = ours
-        self._idle: list[Builder] = []
-
-    def take(self, settings: dict[str, str]) -> Builder:
-        """A session with these settings."""
-        builder = self._idle.pop() if self._idle else Builder(self.database)
-        if not builder.pid:
-            builder.connect()
-            self.ours.add(builder.pid)
-        builder.configure(settings)
-        return builder
-
-    def give_back(self, builder: Builder) -> None:
-        """Keep the session, if it is still of use."""
-        if builder.closed or builder.is_busy:
-            builder.cancel()  # only when our own session was lost: nobody is left to watch the statement
-            builder.close()
-        else:
-            self._idle.append(builder)
-
-    def close(self) -> None:
-        """End all that are kept."""
-        while self._idle:
-            self._idle.pop().close()
-
-
 class Execution:
     """Carries out steps, each on a session of its own."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.builders = Builders(run.database, run.sessions.ours)
+        self.builders = run.database.builders
         self.memory = server_memory(run.sessions.catalog)
 
     def act(self, decide: Decision) -> Generator[object, None, Step]:
@@ -130,11 +102,13 @@ class Execution:
         return step
 
     def _execute(self, step: Step, statement: str) -> Work:
-        index, dropping = step.index, step.action is Action.DROP
-        yield from self._let_pass(index, dropping)
+        index, dropping, renaming = step.index, statement.startswith(DROP), statement.startswith(RENAME)
+        if not renaming:
+            yield from self._let_pass(index, dropping)
         self.run.stop.check()
         self.run.lock.confirm()
-        builder = self.builders.take(settings_for(index, self.run.patience, self.memory))
+        settings = RENAMING if renaming else settings_for(index, self.run.patience, self.memory)
+        builder = self.builders.take(settings, self.run.sessions.ours)
         self.run.report(StatementStarted(index, statement))
         watch = Watch(self.run.sessions, index, builder.pid, self.run.report, dropping)
         try:
@@ -210,13 +184,13 @@ class Execution:
             return False
         with suppress(PeeweeException, psycopg2.Error):
             leftover = self._let_go(decide)
-            if leftover.action is Action.REBUILD:
-                cleaner = self.builders.take({"statement_timeout": f"{CLEAN_UP:g}s"})
+            if leftover.action in UNFINISHED and leftover.statements[0].startswith(DROP):
+                cleaner = self.builders.take({"statement_timeout": f"{CLEAN_UP:g}s"}, self.run.sessions.ours)
                 try:
                     cleaner.execute(leftover.statements[0])
                 finally:
                     self.builders.give_back(cleaner)
-            return decide().action in (Action.REBUILD, Action.JOIN)
+            return decide().action in (*UNFINISHED, Action.JOIN)
         return True
 
     def _let_go(self, decide: Decision) -> Step:
@@ -234,11 +208,11 @@ def _transaction(blocker: Blocker) -> tuple[int | None, str]:
 
 def _as_ours(step: Step, failure: Exception, remains: bool) -> IndexerError:
     name = step.index.name
-    left = f"An unfinished {name} may remain; the next run rebuilds it. " if remains else ""
+    left = f"An unfinished {name} may remain; the next run finishes it. " if remains else ""
     if isinstance(failure, GaveUp):
         who = "".join(f"\n  - {blocker}\n    end it: {blocker.ending}" for blocker in failure.blockers)
         return Blocked(f"Gave up on {name}, {failure} for:{who}", left + AGAIN)
-    doing = "Building" if step.action in CREATIONS else "Dropping"
+    doing = DOING.get(step.action, "Building")
     hint = NEXT_STEP.get(getattr(failure, "pgcode", None) or "", AGAIN)
     return StatementFailed(f"{doing} {name} failed: {_reason(failure)}.", left + hint)
 

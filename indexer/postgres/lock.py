@@ -13,23 +13,20 @@ from indexer.errors import Locked, StatementFailed
 from indexer.events import LockWaited, Report
 from indexer.patience import Patience
 from indexer.postgres.catalog import PostgresCatalog
+from indexer.postgres.session import Question
 from indexer.stop import Stop
 
 FAMILY = 0x5343_5256  # the upper half of the key, the same for every run of this tool; the lower half is the schema
 
 TRY = """
-    SELECT pg_catalog.pg_try_advisory_lock((%(family)s::bigint << 32) | n.oid::bigint) AS taken
-      FROM pg_catalog.pg_namespace AS n
-     WHERE n.nspname = %(schema)s
+    SELECT pg_catalog.pg_try_advisory_lock((%(family)s::bigint << 32) | %(namespace)s) AS taken
 """
 
 UNLOCK = """
-    SELECT pg_catalog.pg_advisory_unlock((%(family)s::bigint << 32) | n.oid::bigint)
-      FROM pg_catalog.pg_namespace AS n
-     WHERE n.nspname = %(schema)s
+    SELECT pg_catalog.pg_advisory_unlock((%(family)s::bigint << 32) | %(namespace)s)
 """
 
-HOLDER = """
+HOLDING = """
     SELECT l.pid,
            l.pid = pg_catalog.pg_backend_pid() AS is_ours,
            a.usename AS role,
@@ -37,14 +34,16 @@ HOLDER = """
            COALESCE(host(a.client_addr), 'local') AS client,
            a.backend_start AS since
       FROM pg_catalog.pg_locks AS l
-      JOIN pg_catalog.pg_namespace AS n ON n.oid = l.objid AND n.nspname = %(schema)s
       LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
      WHERE l.locktype = 'advisory'
        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
        AND l.classid = %(family)s
+       AND l.objid = %(namespace)s
        AND l.objsubid = 1
        AND l.granted
 """
+
+HOLDER = Question("indexer_holder", {"family": "integer", "namespace": "bigint"}, HOLDING)
 
 BUILDING = """
     SELECT i.relname AS index,
@@ -53,8 +52,7 @@ BUILDING = """
            p.blocks_total,
            p.tuples_done
       FROM pg_catalog.pg_stat_progress_create_index AS p
-      JOIN pg_catalog.pg_class AS t ON t.oid = p.relid
-      JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace AND n.nspname = %(schema)s
+      JOIN pg_catalog.pg_class AS t ON t.oid = p.relid AND t.relnamespace = %(namespace)s
       LEFT JOIN pg_catalog.pg_class AS i ON i.oid = p.index_relid
      ORDER BY p.pid
 """
@@ -62,8 +60,7 @@ BUILDING = """
 STANDING = """
     SELECT count(*) AS indexes
       FROM pg_catalog.pg_index AS i
-      JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
-      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = %(schema)s
+      JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid AND c.relnamespace = %(namespace)s
      WHERE i.indisvalid
 """
 
@@ -114,6 +111,7 @@ class RunLock:
             stop.sleep(self.poll * random.uniform(0.5, 1.5))
 
     def _try(self) -> bool:
+        assert self.catalog.namespace, "a lock is of a schema: settle first"
         return bool(self.catalog.rows(TRY, family=FAMILY)[0]["taken"])
 
     def _progress(self) -> object:
@@ -123,7 +121,7 @@ class RunLock:
     def holder(self) -> str:
         """Who holds the lock, since when, and how far that run is, for people."""
         builds = ", ".join(_build(row) for row in self.catalog.rows(BUILDING))
-        for row in self.catalog.rows(HOLDER, family=FAMILY):
+        for row in self.catalog.ask(HOLDER, family=FAMILY):
             who = ", ".join(filter(None, (row["role"], row["application"], row["client"])))
             return f"pid {row['pid']} ({who}), since {row['since']:%H:%M:%S}" + (f"; {builds}" if builds else "")
         return "a run that has just ended"
@@ -134,7 +132,7 @@ class RunLock:
         Raises:
             StatementFailed: it does not.
         """
-        if not any(row["is_ours"] for row in self.catalog.rows(HOLDER, family=FAMILY)):
+        if not any(row["is_ours"] for row in self.catalog.ask(HOLDER, family=FAMILY)):
             raise StatementFailed(
                 "The run lock is not held by this session any more.",
                 "Connect to the server directly, not through a transaction pooler, and run the same command again.",

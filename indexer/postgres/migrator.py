@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from typing import Any
 
 from peewee import Entity
@@ -13,7 +15,7 @@ from indexer.catalog import Found
 from indexer.errors import UsageError
 from indexer.events import Blocker
 from indexer.migrator import CatalogMigrator, IndexOperation
-from indexer.plan import Action, Step
+from indexer.plan import Action, Standing, Step
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.execution import Execution, Run
 from indexer.postgres.lock import RunLock
@@ -22,6 +24,7 @@ from indexer.postgres.schedule import Schedule
 from indexer.postgres.session import OnlineDatabase
 from indexer.postgres.watch import Sessions
 from indexer.spec import Definition, Index
+from indexer.words import few
 
 NOTICEABLE = 1.0  # seconds; a transaction that is younger ends before anybody has read its name
 
@@ -39,6 +42,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         self.lock = RunLock(self.catalog)
         self.sessions = Sessions(self.catalog)
         self.indexed_tables: Sequence[str] = ()
+        self.was_asked = schema is not None
         self._address = address
         self._execution: Execution
 
@@ -54,15 +58,30 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             UsageError: the schema that was asked for does not exist, or the search path names none that does.
         """
         self.indexed_tables = tables
-        if self.schema is None:
-            self.schema = self.catalog.schema = self.catalog.schema_of(tables)
-        if self.schema is None or not self.catalog.schema_exists():
+        if not self.catalog.settle(tables):
             asked = (
                 f"There is no schema {self.schema}." if self.schema else "The search path names no schema that exists."
             )
             raise UsageError(asked, "Name the schema that holds the tables with --schema.")
+        self.schema = self.catalog.schema
         if not self.database.pooled:
             self.catalog.pin_search_path()
+
+    def in_schemas(self, names: Sequence[str], pattern: str | None, tables: Sequence[str]) -> Iterator[OnlineMigrator]:
+        """A migrator for each of these schemas; a session that was lost on the way is opened again."""
+        found = names
+        if pattern is not None:
+            shell_pattern = pattern.replace("%", "*")  # as in LIKE; no shell pattern means anything by it
+            found = [name for name in self.catalog.schemas_holding(tables) if fnmatchcase(name, shell_pattern)]
+        if not found:
+            raise UsageError(
+                f"No schema with a name like {pattern!r} holds the tables.", "Look at the names: psql -c '\\dn'"
+            )
+        for name in found:
+            if self.database.is_closed() or self.database.connection().closed:
+                self.database.close()
+                self.database.connect()
+            yield OnlineMigrator(self.database, self._address, name)
 
     @contextmanager
     def migration_context(self, atomic: bool = True) -> Iterator[None]:
@@ -73,10 +92,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         with self.lock.held(self.report, self.patience, self.stop):
             run = Run(self.database, self.sessions, self.lock, self.patience, self.stop, self.report)
             self._execution = Execution(run)
-            try:
-                yield
-            finally:
-                self._execution.builders.close()
+            yield
 
     def name_run(self, name: str) -> None:
         """Make our sessions recognisable in pg_stat_activity, unless the URL names them itself."""
@@ -87,9 +103,9 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     def complaints(self, steps: Sequence[Step], creating_tables: bool = False) -> list[str]:
         """What would stop these steps; when the tables are elsewhere, where that is."""
         found = super().complaints(steps, creating_tables)
-        if creating_tables or any(" is missing" in complaint for complaint in found):
+        if (creating_tables and not self.was_asked) or any(" is missing" in complaint for complaint in found):
             elsewhere = self.catalog.other_schemas(self.indexed_tables)
-            found += [f"the tables stand in schema {schema}: add --schema {schema}" for schema in elsewhere]
+            found += few([f"the tables stand in schema {each}: add --schema {shlex.quote(each)}" for each in elsewhere])
         return found
 
     def expected_blockers(self, steps: Sequence[Step]) -> tuple[Blocker, ...]:
@@ -115,9 +131,31 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """CREATE INDEX CONCURRENTLY, never IF NOT EXISTS: that accepts an invalid index and any definition."""
         return self.create_index(index, index.on_postgresql, concurrently=not self.patience.offline)
 
-    def drop_statement(self, index: Index) -> str:
+    def drop_statement(self, name: str) -> str:
         """DROP INDEX CONCURRENTLY: a plain DROP would queue every query of the table behind itself."""
-        return self.drop_index_statement(index, concurrently=not self.patience.offline)
+        return self.drop_index_statement(name, concurrently=not self.patience.offline)
+
+    def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:
+        """ALTER INDEX: its lock on the index stops neither reader nor writer (manual, ALTER INDEX)."""
+        return [self.rename_index_statement(name, new_name)]
+
+    def replace_statements(self, index: Index, standing: Standing, differs: bool) -> list[str]:
+        """Build beside it, change names in one transaction, drop the old one; begins where a killed run stopped."""
+        drop_replaced, replacing = self.drop_statement(index.replaced), standing.replacing
+        clear = [drop_replaced] if standing.replaced else []
+        if not differs:
+            return [*clear, *([self.drop_statement(index.replacing)] if replacing else [])]
+        if replacing and not replacing.usable:
+            clear.append(self.drop_statement(index.replacing))
+        online = not self.patience.offline
+        build = self.create_index(index, index.on_postgresql, online, index.replacing)
+        swap = [
+            "BEGIN",
+            self.rename_index_statement(index.name, index.replaced),
+            self.rename_index_statement(index.replacing, index.name),
+            "COMMIT",
+        ]
+        return [*clear, *([] if replacing and replacing.usable else [build]), "; ".join(swap), drop_replaced]
 
     # Carrying out --------------------------------------------------------------------------------------------------
 
@@ -133,13 +171,17 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     # Tables and scripts --------------------------------------------------------------------------------------------
 
+    def execute_text(self, statement: str) -> None:
+        """Execute a statement that is complete, with its percent signs as psycopg2 wants them."""
+        self.database.execute_sql(statement.replace("%", "%%"))
+
     def table_statements(self, models: Sequence[Any]) -> list[str]:
         """The statements that create these tables, in our schema."""
         path = self.make_context().literal("SET LOCAL search_path TO ").sql(Entity(self.schema))
         return [str(path.query()[0]), *super().table_statements(models)]
 
-    def script(self, tables: Sequence[str], statements: Sequence[str]) -> str:
+    def script(self, tables: Sequence[str], statements: Sequence[str], records: Sequence[str]) -> str:
         """A script for psql: in autocommit, without timeouts, stopped at the first error."""
         preamble = ["\\set ON_ERROR_STOP on", "SET statement_timeout = 0;", "SET lock_timeout = 0;"]
-        transaction = ["BEGIN", *tables, "COMMIT"] if tables else []
-        return "\n".join([*preamble, *(f"{statement};" for statement in (*transaction, *statements))])
+        made, recorded = (["BEGIN", *each, "COMMIT"] if each else [] for each in (tables, records))
+        return "\n".join([*preamble, *(f"{statement};" for statement in (*made, *statements, *recorded))])

@@ -6,11 +6,12 @@ What is set on them is set explicitly, so that nobody's defaults decide over a b
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 import psycopg2
 from peewee import PostgresqlDatabase
-from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE
+from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE, TRANSACTION_STATUS_IDLE
 
 # A statement_timeout on the role cancels a long build, a lock_timeout kills a concurrent one in its waits and leaves
 # an invalid index.
@@ -30,10 +31,34 @@ SINCE = {"idle_session_timeout": 140000, "transaction_timeout": 170000}  # askin
 
 UNNAMED = "indexer"
 
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
 APPLY = """
     SELECT pg_catalog.set_config(wanted.name, wanted.setting, false)
       FROM unnest(%(names)s::text[], %(settings)s::text[]) AS wanted (name, setting)
 """
+
+
+class Question(NamedTuple):
+    """A SELECT that a run asks again and again: planning it takes the server longer than answering it.
+
+    ``types`` gives PostgreSQL's type of each parameter that the text names.
+    """
+
+    name: str
+    types: dict[str, str]
+    text: str
+
+    @property
+    def preparation(self) -> str:
+        """The statement that prepares it."""
+        numbered = {name: f"${number}" for number, name in enumerate(self.types, 1)}
+        return f"PREPARE {self.name} ({', '.join(self.types.values())}) AS {self.text % numbered}"
+
+    @property
+    def execution(self) -> str:
+        """The statement that asks it, with the same named parameters."""
+        return f"EXECUTE {self.name} ({', '.join(f'%({name})s' for name in self.types)})"
 
 
 class OnlineDatabase(PostgresqlDatabase):
@@ -42,25 +67,45 @@ class OnlineDatabase(PostgresqlDatabase):
     Attributes:
         pooled: the server process is not the one that greeted us, so a pooler stands between. Nothing is set on a
             session that may not be ours.
+        builders: the sessions that build, kept from one run to the next.
     """
 
     pooled = False
 
     def __init__(self, database: str, read_only: bool = False, **parameters: Any) -> None:
         self._settings = READING if read_only else LOOKING
+        self._asked: set[str] = set()
+        self._prepared: set[str] = set()
+        self.builders = Builders(self)
         super().__init__(database, **parameters)
 
     def _initialize_connection(self, conn: Any) -> None:
+        self._prepared.clear()
         with conn.cursor() as cursor:
             cursor.execute("SELECT pg_catalog.pg_backend_pid()")
             self.pooled = cursor.fetchone()[0] != conn.info.backend_pid
             if not self.pooled:
                 cursor.execute(APPLY, _pairs(self._settings, conn.server_version))
 
+    def execute(self, query: Any, **context_options: Any) -> Any:
+        """Execute a query of peewee's; a percent sign in a quoted name is not the start of a parameter."""
+        sql, parameters = self.get_sql_context(**context_options).sql(query).query()
+        return self.execute_sql(QUOTED.sub(lambda name: name[0].replace("%", "%%"), sql), parameters)
+
     def settle(self) -> None:
         """Apply our settings to a session behind a pooler that has proved to be ours alone."""
         self.execute_sql(APPLY, _pairs(self._settings, self.server_version))
         self.pooled = False
+
+    def prepared(self, question: Question) -> str:
+        """What to execute to ask this: prepared when it is asked again, on a session that is ours alone."""
+        if self.pooled or question.name not in self._asked:
+            self._asked.add(question.name)
+            return question.text
+        if question.name not in self._prepared:
+            self.execute_sql(question.preparation.replace("%", "%%"))
+            self._prepared.add(question.name)
+        return question.execution
 
     def name_sessions(self, name: str) -> None:
         """Show this name in pg_stat_activity, for this session and those that build, unless the URL gives one."""
@@ -69,9 +114,12 @@ class OnlineDatabase(PostgresqlDatabase):
             self.execute_sql("SELECT pg_catalog.set_config('application_name', %s, false)", (name,))
 
     def _close(self, conn: Any) -> None:
+        self.builders.close()
         if not self.pooled:
             with contextlib.suppress(psycopg2.Error), conn.cursor() as cursor:
                 cursor.execute("RESET ALL")
+                for name in self._prepared:  # names of our own; a pooler may give the session to somebody else
+                    cursor.execute(f"DEALLOCATE {name}")
         conn.close()
 
 
@@ -82,6 +130,7 @@ class Builder:
         name = {"dbname": database.database} if database.database else {}
         self._connection = psycopg2.connect(**name, **database.connect_params, async_=True)
         self._cursor: Any = None
+        self._settings: dict[str, str] = {}
         self.pid = 0
 
     def fileno(self) -> int:
@@ -96,7 +145,10 @@ class Builder:
 
     def configure(self, settings: dict[str, str]) -> None:
         """Set these on the session, beside what every building session is given; blocks for a moment."""
-        self.execute(APPLY, _pairs({**BUILDING, **settings}, self._connection.server_version))
+        wanted = {**BUILDING, **settings}
+        if wanted != self._settings:
+            self.execute(APPLY, _pairs(wanted, self._connection.server_version))
+            self._settings = wanted
 
     def execute(self, statement: str, parameters: dict[str, Any] | None = None) -> Any:
         """Execute a short statement and return its first row, if it has rows; blocks."""
@@ -128,6 +180,11 @@ class Builder:
         return bool(self._connection.isexecuting())
 
     @property
+    def is_in_transaction(self) -> bool:
+        """Did a statement leave a transaction open, because it failed in the middle of one?"""
+        return bool(self._connection.info.transaction_status != TRANSACTION_STATUS_IDLE)
+
+    @property
     def closed(self) -> bool:
         """Did the server or the network end the session?"""
         return bool(self._connection.closed)
@@ -137,6 +194,36 @@ class Builder:
 
         while (state := self._connection.poll()) != POLL_OK:
             select([self] if state == POLL_READ else [], [self] if state == POLL_WRITE else [], [])
+
+
+class Builders:
+    """Sessions that build, kept for the next statement when one is done."""
+
+    def __init__(self, database: OnlineDatabase) -> None:
+        self.database = database
+        self._idle: list[Builder] = []
+
+    def take(self, settings: dict[str, str], ours: set[int]) -> Builder:
+        """A session with these settings; its process id is put among ours."""
+        builder = self._idle.pop() if self._idle else Builder(self.database)
+        if not builder.pid:
+            builder.connect()
+        ours.add(builder.pid)
+        builder.configure(settings)
+        return builder
+
+    def give_back(self, builder: Builder) -> None:
+        """Keep the session, if it is still of use."""
+        if builder.closed or builder.is_busy or builder.is_in_transaction:
+            builder.cancel()  # busy only when our own session was lost: nobody is left to watch the statement
+            builder.close()
+        else:
+            self._idle.append(builder)
+
+    def close(self) -> None:
+        """End all that are kept."""
+        while self._idle:
+            self._idle.pop().close()
 
 
 def _pairs(settings: dict[str, str], version: int) -> dict[str, list[str]]:

@@ -19,6 +19,7 @@ FOR_HASH = 16 * 1024  # kB
 # A B-tree of a million rows took 0.85 of the default's time with 256 MB and two workers; more gained nothing.
 FOR_BTREE = 256 * 1024  # kB
 OFFLINE = {"lock_timeout": "5s"}  # a plain build queues everybody behind itself while it waits for its lock
+RENAMING = {"lock_timeout": "2s"}  # a name is changed in no time, or somebody is in the way
 
 
 class Memory(NamedTuple):

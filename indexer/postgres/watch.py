@@ -10,6 +10,7 @@ from typing import Any
 from indexer.events import Blocker, Progress, Report, Waiting
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.progress import Counters, counted, fraction
+from indexer.postgres.session import Question
 from indexer.spec import Index
 
 WAITING_FOR_A_LOCK = "waiting for a lock"
@@ -52,11 +53,10 @@ LOCK_HOLDERS = """
            bool_and(l.mode = 'ShareUpdateExclusiveLock') AS is_beside
       FROM pg_catalog.pg_locks AS l
       JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
-      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
      WHERE l.locktype = 'relation'
        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
        AND l.granted
-       AND n.nspname = %(schema)s
+       AND c.relnamespace = %(namespace)s
        AND c.relname = ANY (%(tables)s::text[])
        AND l.mode = ANY (%(modes)s::text[])
        AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
@@ -103,19 +103,21 @@ BESIDES = ("ShareUpdateExclusiveLock",)  # VACUUM, or another build
 
 
 # The builds of other sessions on a table: they hold its lock, and the progress view knows them.
-BUILDING_ON = """
+BUILDS = """
     SELECT l.pid
       FROM pg_catalog.pg_locks AS l
       JOIN pg_catalog.pg_stat_progress_create_index AS p ON p.pid = l.pid
       JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
-      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
      WHERE l.locktype = 'relation'
        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
        AND l.mode = 'ShareUpdateExclusiveLock'
        AND l.granted
-       AND n.nspname = %(schema)s
+       AND c.relnamespace = %(namespace)s
        AND c.relname = %(table)s
 """
+
+
+BUILDING_ON = Question("indexer_building_on", {"namespace": "bigint", "table": "text"}, BUILDS)
 
 
 def clock() -> float:
@@ -172,7 +174,7 @@ class Sessions:
 
     def building_on(self, table: str) -> tuple[Blocker, ...]:
         """The sessions that are building another index of this table."""
-        return self.named([row["pid"] for row in self.catalog.rows(BUILDING_ON, table=table)], "builds on this table")
+        return self.named([row["pid"] for row in self.catalog.ask(BUILDING_ON, table=table)], "builds on this table")
 
     def others_active(self) -> bool:
         """Is any client at work on this server besides our own sessions?"""

@@ -10,7 +10,7 @@ from typing import Any
 
 from peewee import Database, DatabaseError, Entity
 
-from indexer.catalog import META_TABLE, ORDINARY, Found, Table
+from indexer.catalog import META_TABLES, ORDINARY, Found, Table
 from indexer.spec import Definition
 
 OBJECTS = """
@@ -26,6 +26,7 @@ OBJECTS = """
 INDEX = """
     SELECT l."unique",
            l.partial,
+           l.origin,
            x.name,
            x.desc,
            x.coll
@@ -34,6 +35,19 @@ INDEX = """
      WHERE lower(l.name) = lower(?)
        AND x.key
      ORDER BY x.seqno
+"""
+
+INDEXES_ON = """
+    SELECT l.name,
+           'index',
+           t.name,
+           s.sql
+      FROM sqlite_master AS t,
+           pragma_index_list(t.name) AS l
+      LEFT JOIN sqlite_master AS s ON s.name = l.name
+     WHERE t.type = 'table'
+       AND lower(t.name) IN (SELECT lower(value) FROM json_each(?))
+     ORDER BY l.name
 """
 
 COLUMNS = """
@@ -53,7 +67,7 @@ IS_EMPTY = """
            SELECT 1
              FROM sqlite_master
             WHERE type IN ('table', 'view')
-              AND name <> ?
+              AND name NOT IN (SELECT value FROM json_each(?))
               AND name NOT LIKE 'sqlite^_%' ESCAPE '^')
 """
 
@@ -77,18 +91,23 @@ class SqliteCatalog:
         found = self.rows(OBJECTS, json.dumps(list(names)))
         return {asked[row[0].lower()]: self._found(row, sizes) for row in found}
 
+    def indexes_on(self, tables: Iterable[str]) -> list[Found]:
+        """All indexes of these tables, those of constraints included, by name."""
+        return [self._found(row, sizes=False) for row in self.rows(INDEXES_ON, json.dumps(list(tables)))]
+
     def _found(self, row: tuple[str, str, str, str | None], sizes: bool) -> Found:
         name, kind, table, sql = row
         if kind != "index":
             return Found(name, kind)
         columns = self.rows(INDEX, table, name)
-        unique, partial = columns[0][:2]
+        unique, partial, origin = columns[0][:3]
         definition = Definition(
             table=table,
             method="btree",
             key=tuple(_sqlite_key(column, sql or "") for column in columns),
             unique=bool(unique),
             predicate=_sqlite_predicate(sql) if partial else None,
+            constraint=None if origin == "c" else name,
         )
         return Found(name, kind, definition, bytes=self._bytes(name) if sizes else None)
 
@@ -120,7 +139,7 @@ class SqliteCatalog:
 
     def is_empty(self) -> bool:
         """Does the file hold no table but our own?"""
-        return bool(self.rows(IS_EMPTY, META_TABLE)[0][0])
+        return bool(self.rows(IS_EMPTY, json.dumps(META_TABLES))[0][0])
 
     def complaints(self) -> list[str]:
         """Why this file cannot be written."""
@@ -137,12 +156,12 @@ class SqliteCatalog:
 
 
 def _sqlite_key(column: Sequence[Any], sql: str) -> str:
-    _, _, name, descending, collation = column
+    *_, name, descending, collation = column
     # Without COLLATE in its own text an index takes the column's collation, and so would ours.
     explicit = collation != "BINARY" and re.search(r"\bCOLLATE\b", sql, re.IGNORECASE)
     return (name or "(expression)") + (f" COLLATE {collation}" if explicit else "") + (" DESC" if descending else "")
 
 
 def _sqlite_predicate(sql: str | None) -> str:
-    _, _, predicate = re.sub(r"\s+", " ", sql or "").partition(") WHERE ")
-    return predicate or "(a predicate)"
+    _, *predicate = re.split(r"\)\s*WHERE\b", sql or "", maxsplit=1, flags=re.IGNORECASE)
+    return " ".join("".join(predicate).split()) or "(a predicate)"

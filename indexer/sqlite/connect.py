@@ -30,7 +30,7 @@ def open_sqlite(url: str, schema: str | None, read_only: bool) -> PlainMigrator:
     except DatabaseError as error:
         database.close()
         if "locked" in str(error):
-            hint = "Another process holds the file; wait for it to end, or let us: --wait-db SECONDS"
+            hint = "Another process holds the file. Wait for it to end: python cli.py wait"
             raise Unreachable(f"Cannot read {url}: {error}.", hint, can_heal=True) from error
         raise Unreachable(f"Cannot open {url}: {error}.", "Check the path in the database URL.") from error
     return PlainMigrator(database, path, url)

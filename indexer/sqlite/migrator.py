@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 from peewee import DatabaseError, OperationalError, SqliteDatabase
 from playhouse.migrate import SqliteMigrator
@@ -13,11 +15,12 @@ from indexer.catalog import Found
 from indexer.errors import Locked, StatementFailed
 from indexer.events import LockWaited, Progress
 from indexer.migrator import CatalogMigrator
+from indexer.plan import Standing
 from indexer.spec import Definition, Index
 from indexer.sqlite.catalog import SqliteCatalog
 
 LOCK_POLL = 0.1  # seconds between two tries for the write lock
-SORTERS = 2  # helping threads; more gained nothing, a larger cache made large builds slower
+SETTINGS = {"threads": 2, "busy_timeout": 0}  # more threads gained nothing, a larger cache made large builds slower
 STEPS_BETWEEN = 500_000  # virtual machine steps between two reports
 STEPS_PER_ROW = {1: 9, 2: 10, 3: 11}
 
@@ -42,10 +45,15 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         self._open_file()
         with ExitStack() as transaction:
             self._wait("another process writes to the file", lambda: self._begin(transaction))
-            self.stop.on_ask(self.database.connection().interrupt)
+            self.stop.on_ask(partial(_interrupt, self.database.connection()))
             try:
-                with self._threads():
+                with self._settings():
                     yield
+                self.stop.check()  # a signal between two statements interrupts none of them
+            except (DatabaseError, sqlite3.Error):  # peewee does not translate what happens while rows are fetched
+                self.stop.check()  # whatever failed, failed because of it: an interruption rolls everything back
+                raise
+            else:
                 self._wait("a reader holds the file, and the run cannot be committed before it ends", self._commit)
             finally:
                 self._ensure_transaction()
@@ -65,14 +73,20 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
             raise
 
     @contextmanager
-    def _threads(self) -> Iterator[None]:
-        """Let sorting use more threads than SQLite's default of none, within a run."""
-        before = self.database.pragma("threads")
-        self.database.pragma("threads", SORTERS)
+    def _settings(self) -> Iterator[None]:
+        """Within a run, SQLite sorts in threads, and waits for no reader.
+
+        A full cache is written out early if nobody reads (sqlite.org/atomiccommit.html, 6.4); it grows otherwise,
+        and each try would wait for the reader as long as ``busy_timeout`` says.
+        """
+        before = {name: self.database.pragma(name) for name in SETTINGS}
+        for name, value in SETTINGS.items():
+            self.database.pragma(name, value)
         try:
             yield
         finally:
-            self.database.pragma("threads", before)
+            for name, value in before.items():
+                self.database.pragma(name, value)
 
     def _open_file(self) -> None:
         """A file that was not there has been read as an empty one; only now is it made."""
@@ -116,9 +130,17 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         """CREATE INDEX, without what only PostgreSQL is to do."""
         return self.create_index(index)
 
-    def drop_statement(self, index: Index) -> str:
+    def drop_statement(self, name: str) -> str:
         """DROP INDEX."""
-        return self.drop_index_statement(index)
+        return self.drop_index_statement(name)
+
+    def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:
+        """Dropped and built again under the other name, all in the run's transaction: SQLite renames no index."""
+        return [self.drop_statement(name), self.create_index(index, name=new_name)]
+
+    def replace_statements(self, index: Index, standing: Standing, differs: bool) -> list[str]:
+        """Dropped and built again: nobody sees the moment between, which is inside the run's transaction."""
+        return [self.drop_statement(index.name), self.create_statement(index)]
 
     def execute_ddl(self, index: Index, statement: str) -> None:
         """Execute one statement inside the run's transaction, telling how far it is."""
@@ -144,7 +166,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
             taken += STEPS_BETWEEN
             done = min(taken / steps, 1.0) if steps else None
             self.report(Progress(index, "building index", done, time.monotonic() - started))
-            return 0
+            return int(self.stop.asked)  # a signal just before the statement had nothing to interrupt yet
 
         connection = self.database.connection()
         connection.set_progress_handler(count, STEPS_BETWEEN)
@@ -153,8 +175,13 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         finally:
             connection.set_progress_handler(None, 0)
 
-    def script(self, tables: Sequence[str], statements: Sequence[str]) -> str:
+    def script(self, tables: Sequence[str], statements: Sequence[str], records: Sequence[str]) -> str:
         """A script for the sqlite3 shell: one transaction, stopped at the first error."""
-        return "\n".join(
-            [".bail on", "BEGIN IMMEDIATE;", *(f"{statement};" for statement in (*tables, *statements)), "COMMIT;"]
-        )
+        transaction = ["BEGIN IMMEDIATE", *tables, *statements, *records, "COMMIT"]
+        return "\n".join([".bail on", *(f"{statement};" for statement in transaction)])
+
+
+def _interrupt(connection: sqlite3.Connection) -> None:
+    """End the statement that is running, unless the run has ended and closed the connection by itself."""
+    with suppress(sqlite3.ProgrammingError):
+        connection.interrupt()

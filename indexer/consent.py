@@ -1,0 +1,38 @@
+"""What the user allows beyond the usual: each is off unless asked for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Consent(NamedTuple):
+    """What the user allows.
+
+    Attributes:
+        adopt_renamed: take over an identical index of another name by renaming it.
+        replace: replace an index of ours that has another definition.
+        include_adopted: drop also what stood there before ``up``.
+        below_later: go below a later revision, Alembic's or one of ours that this version does not know.
+        alembic: keep Alembic's version table in step; this one is on unless taken away.
+    """
+
+    adopt_renamed: bool = False
+    replace: bool = False
+    include_adopted: bool = False
+    below_later: bool = False
+    alembic: bool = True
+
+    @property
+    def options(self) -> str:
+        """The options of the command line that say this, to be typed after a command."""
+        said = {
+            "--adopt-renamed": self.adopt_renamed,
+            "--replace": self.replace,
+            "--include-adopted": self.include_adopted,
+            "--yes": self.below_later,
+            "--no-alembic": not self.alembic,
+        }
+        return "".join(f" {option}" for option, given in said.items() if given)
+
+
+CAUTIOUS = Consent()

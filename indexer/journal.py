@@ -1,0 +1,89 @@
+"""What was done when and by whom: one small row for each move, the oldest ones forgotten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from peewee import AutoField, CharField, DateTimeField, IntegerField, Model, TextField, fn
+
+from indexer import __version__
+from indexer.catalog import LOG_TABLE, Table
+from indexer.history import now, whoever
+from indexer.plan import Action, Step
+from indexer.tables import OwnTable
+
+KEPT = 100  # entries
+
+
+class Entry(NamedTuple):
+    """One move of one revision: ``up``, ``down`` or ``stamp``. Times are UTC, durations milliseconds.
+
+    ``indexes`` says what was done about each index, by its name; those that were left alone are left out.
+    """
+
+    revision: str
+    direction: str
+    finished_at: datetime
+    duration_ms: int
+    by: str
+    tool_version: str
+    indexes: dict[str, str]
+
+
+class Journal(OwnTable):
+    """The entries of one database and schema."""
+
+    name = LOG_TABLE
+    columns = Entry._fields
+
+    @staticmethod
+    def declared() -> type[Model]:
+        """One row a move."""
+
+        class SchemaRevisionLog(Model):
+            id = AutoField()
+            revision = CharField(32)
+            direction = CharField(8)
+            finished_at = DateTimeField()
+            duration_ms = IntegerField()
+            by = CharField(255)
+            tool_version = CharField(32)
+            indexes = TextField()
+
+        return SchemaRevisionLog
+
+    def read(self, tables: dict[str, Table]) -> list[Entry]:
+        """All entries, the last one first."""
+        if not self.stands(tables):
+            return []
+        columns = [getattr(self.model, name) for name in Entry._fields]
+        rows = self.model.select(*columns).order_by(self.model.id.desc())
+        return [Entry(*row)._replace(indexes=json.loads(row[-1])) for row in rows.tuples()]
+
+    def statements(self, entry: Entry) -> list[Any]:
+        """What adds an entry and forgets the oldest, as peewee nodes."""
+        row = {**entry._asdict(), "indexes": json.dumps(entry.indexes)}
+        oldest = self.model.select(fn.MAX(self.model.id) - KEPT)
+        return [
+            *self.making(),
+            self.model.insert(**row).returning(),
+            self.model.delete().where(self.model.id <= oldest),
+        ]
+
+
+def entry_of(revision: str, direction: str, steps: Iterable[Step], seconds: float) -> Entry:
+    """The entry about a move that ends now, made by whoever runs this process."""
+    return Entry(
+        revision=revision,
+        direction=direction,
+        finished_at=now(),
+        duration_ms=round(seconds * 1000),
+        by=whoever(),
+        tool_version=__version__,
+        indexes={
+            step.index.name: step.action.value for step in steps if step.action not in (Action.LEAVE, Action.ABSENT)
+        },
+    )

@@ -1,0 +1,268 @@
+"""What a run is made of and what it leaves: a move for each revision, a plan of them, an outcome, a status."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from indexer.advice import Advice
+from indexer.alembic import AT, BELOW, PAST
+from indexer.catalog import Table
+from indexer.chain import Chain, Revision
+from indexer.consent import CAUTIOUS, Consent
+from indexer.errors import Different, IndexerError, PreflightFailed
+from indexer.events import Blocker
+from indexer.history import APPLIED, Record
+from indexer.plan import ADOPTED, CREATED, RENAMED, Action, Step
+from indexer.spec import Difference
+
+PENDING = 3  # exit code
+
+
+class Move(NamedTuple):
+    """One revision to be applied or reverted, with a step for each of its indexes.
+
+    ``alembic`` is where Alembic stands, seen from the revision: at it, past it, below it; None without a word.
+    ``follows`` says that its table is moved along, if it is exactly one revision away.
+    """
+
+    revision: Revision
+    steps: tuple[Step, ...]
+    record: Record | None
+    alembic: str | None = None
+    follows: bool = False
+
+    @property
+    def is_applied(self) -> bool:
+        """Does the revision count as applied? Our record says so, or without one Alembic.
+
+        Where Alembic and the catalog together say otherwise, they are right: it went on or back by itself. Alembic's
+        way back may leave some of ours: on SQLite its revision has other names for two of them.
+        """
+        anything = any(step.found for step in self.steps)
+        if self.record is None:
+            return self.alembic == AT or (self.alembic == PAST and anything)
+        went_back = self.alembic == BELOW and (self.record.in_step or not anything)
+        return self.record.state == APPLIED and not went_back
+
+    @property
+    def is_due(self) -> bool:
+        """Is there anything for ``up`` to do?"""
+        return self.record is None or not self.is_applied or any(step.action is not Action.KEEP for step in self.steps)
+
+    def existed_before(self) -> dict[str, str]:
+        """The indexes of ours that stood there before ``up``: the names they had then, by the names they get.
+
+        What Alembic's run of the same revision has made did not. What is on record is not forgotten by a second try.
+        """
+        before = {}
+        for step in self.steps:
+            name, found = step.index.name, step.found
+            if step.action is Action.RENAME and step.other_name:
+                before[name] = step.other_name
+            elif step.action in (Action.KEEP, Action.JOIN) and found and found.name != step.index.replacing:
+                if self.record is None and self.alembic not in (AT, PAST):
+                    before[name] = name
+                elif self.record is not None and name in self.record.existed_before:
+                    before[name] = self.record.existed_before[name]
+        return before
+
+    def provenance(self, step: Step) -> str | None:
+        """Was the index created, adopted or renamed? None when another one stands there, or none, or nobody knows."""
+        if step.found is None or step.differences or not (self.record or self.is_applied):
+            return None
+        before = self.record.existed_before if self.record else {}
+        if step.index.name not in before:
+            return CREATED
+        return RENAMED if self.renamed_from(step) else ADOPTED
+
+    def renamed_from(self, step: Step) -> str | None:
+        """The other name that the index had before ``up``; None when it does not stand."""
+        former = self.record.existed_before.get(step.index.name) if self.record and step.found else None
+        return former if former != step.index.name else None
+
+
+class Plan(NamedTuple):
+    """All that a run would do, and all that would stop it.
+
+    ``start`` is None on an empty database. ``base_tables`` are the tables that an empty database is given first,
+    ``blockers`` the sessions that the steps would have to wait for if they began now, ``warnings`` sentences about
+    what does not stop the run. The command of the run has to allow ``consent``, and to name the revision ``to``.
+    """
+
+    direction: str
+    start: str | None
+    end: str
+    moves: tuple[Move, ...]
+    base_tables: tuple[str, ...]
+    tables: dict[str, Table]
+    consent: Consent = CAUTIOUS
+    to: str | None = None
+    complaints: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of all moves in order."""
+        return tuple(step for move in self.moves for step in move.steps)
+
+    @property
+    def refused(self) -> tuple[Step, ...]:
+        """The steps that stop the run, because something else stands under the name."""
+        return tuple(step for step in self.steps if step.action is Action.REFUSE)
+
+    @property
+    def is_empty(self) -> bool:
+        """Is there nothing to do?"""
+        return not self.moves and not self.base_tables
+
+    @property
+    def command(self) -> str:
+        """The command of the run."""
+        return _command(self.direction, self.consent, self.to)
+
+    @property
+    def unrecorded(self) -> tuple[str, ...]:
+        """The revisions of which nothing is missing but our record, where that is all there is to do."""
+        stays = self.start == self.end and all(step.action is Action.KEEP for step in self.steps)
+        missing = stays and all(move.record is None for move in self.moves)
+        return tuple(move.revision.id for move in self.moves) if missing else ()
+
+    @property
+    def exit_code(self) -> int:
+        """What the run itself would exit with."""
+        return PreflightFailed.exit_code if self.complaints else Different.exit_code if self.refused else 0
+
+    @property
+    def refusal(self) -> IndexerError | None:
+        """Why the run must not start, if it must not."""
+        if self.complaints:
+            return PreflightFailed(self.complaints, f"Mend this, then: {self.command}")
+        if not self.refused:
+            return None
+        return Different(
+            "Nothing was changed, because something else stands under a name of ours:",
+            way_out(self.refused, self.direction, self.consent, self.to),
+            {step.index.name: step.differences for step in self.refused},
+        )
+
+    def check(self) -> None:
+        """Raises PreflightFailed or Different when the run must not start."""
+        if self.refusal:
+            raise self.refusal
+
+
+class Outcome(NamedTuple):
+    """What a run did."""
+
+    direction: str
+    start: str | None
+    end: str
+    steps: tuple[Step, ...]
+    base_tables: tuple[str, ...]
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Was there anything to do?"""
+        return self.start != self.end or any(step.changes for step in self.steps)
+
+
+class Stamp(NamedTuple):
+    """A revision that was recorded without building anything; ``changed`` is false when it was recorded already."""
+
+    revision: str
+    changed: bool
+    warnings: tuple[str, ...] = ()
+
+
+class Status(NamedTuple):
+    """Where the database stands: the chain, its records, and every index of every revision.
+
+    ``current`` is None on an empty database.
+    """
+
+    address: str
+    current: str | None
+    chain: Chain
+    base: Record | None
+    moves: tuple[Move, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def pending(self) -> tuple[Revision, ...]:
+        """The revisions that are not applied."""
+        return tuple(move.revision for move in self.moves if not move.is_applied)
+
+    @property
+    def refused(self) -> tuple[Step, ...]:
+        """The steps that would stop ``up``, because something else stands under the name."""
+        return tuple(step for move in self.moves for step in move.steps if step.action is Action.REFUSE)
+
+    @property
+    def drifted(self) -> tuple[Step, ...]:
+        """The indexes of applied revisions that ``up`` would have to mend."""
+        return tuple(step for move in self.moves if move.is_applied for step in move.steps if not step.stands)
+
+    @property
+    def exit_code(self) -> int:
+        """4 when an index of an applied revision does not stand, else 3 when a revision is pending, else 0."""
+        return Different.exit_code if self.drifted else PENDING if self.pending else 0
+
+
+class Check(NamedTuple):
+    """Whether the database is what its revisions say, and what else a look at its indexes suggests."""
+
+    status: Status
+    advice: tuple[Advice, ...]
+
+
+def way_out(refused: Sequence[Step], direction: str = "up", consent: Consent = CAUTIOUS, to: str | None = None) -> str:
+    """What helps, and what to type, where something else stands under names of ours.
+
+    What a run with ``--replace`` refuses has to be renamed or dropped by hand.
+    """
+    can_be_tried = direction == "up" and not consent.replace
+    replaceable = [step for step in refused if can_be_tried and step.can_be_replaced]
+    others = [step for step in refused if step not in replaceable]
+    again, replacing = (_command(direction, each, to) for each in (consent, consent._replace(replace=True)))
+    rename = "Rename" if others else f"Replace it: {replacing}. Or rename"
+    then = f" replace the rest ({_names(replaceable)}): {replacing}" if others and replaceable else f": {again}"
+    return f"{rename} or drop it if nobody needs it ({_names(others or replaceable)}), then{then}"
+
+
+def _command(direction: str, consent: Consent, to: str | None) -> str:
+    return f"python cli.py {direction}{f' --to {to}' if to else ''}{consent.options}"
+
+
+def _names(steps: Sequence[Step]) -> str:
+    return ", ".join(step.index.name for step in steps)
+
+
+def refuse_different(target: str, missing_tables: Sequence[str], forward: Sequence[Move], back: Sequence[Move]) -> None:
+    """Refuse to call a database what it is not.
+
+    Args:
+        target: the revision it is said to be at.
+        missing_tables: tables of ours that are not there.
+        forward: the moves that lead to the target: all of their indexes have to stand.
+        back: the moves beyond it: none of theirs may.
+
+    Raises:
+        Different: with everything that is not so.
+    """
+    wrong: dict[str, tuple[Difference, ...]] = {
+        f"table {name}": (Difference("state", "standing", "missing"),) for name in missing_tables
+    }
+    for step in (step for move in forward for step in move.steps if not step.stands):
+        wrong[step.index.name] = step.differences or (Difference("state", "valid", step.state),)
+    for step in (step for move in back for step in move.steps if step.found):
+        wrong[step.index.name] = (Difference("state", "absent", step.state),)
+    if wrong:
+        raise Different(
+            f"Nothing was recorded, because the database is not what revision {target} says:",
+            "Make it so with up or down; see all of it: python cli.py check",
+            wrong,
+        )

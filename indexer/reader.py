@@ -1,0 +1,246 @@
+"""What is: the records, every index, and what a run would do about them. Reads, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
+from typing import NamedTuple
+
+from peewee import Model
+
+from indexer.advice import CHANGED_FILE, Advice, advise
+from indexer.alembic import VERSION_TABLE, AlembicVersion, Versions
+from indexer.catalog import META_TABLE, META_TABLES, Table
+from indexer.chain import Chain, Revision
+from indexer.consent import CAUTIOUS, Consent
+from indexer.history import History, Record, checksum
+from indexer.journal import Entry, Journal
+from indexer.migrator import CatalogMigrator
+from indexer.moves import Check, Move, Plan, Status
+from indexer.plan import Action, Step
+from indexer.spec import Index
+
+CAN_BE_RENAMED = (
+    "{name} stands already under the name {twin}: up --adopt-renamed renames that instead of building another."
+)
+STAYS = "{twin} is the same as {name} under another name, and stays."
+
+
+class State(NamedTuple):
+    """What is on record, and which of the tables stand: read in one go, before anything is decided."""
+
+    tables: dict[str, Table]
+    records: dict[str, Record]
+    alembic: Versions
+
+    def unknown(self, chain: Chain) -> list[str]:
+        """The recorded revisions that this version of the tool does not know."""
+        return [revision for revision in self.records if revision not in chain.ids]
+
+
+class Reader:
+    """Looks at one database with the eyes of a chain of revisions.
+
+    Args:
+        migrator: the open database.
+        chain: the revisions there are.
+        models: gives the tables of the base schema; asked only about an empty database.
+        consent: what the user allows beyond the usual; a plan takes it into account.
+    """
+
+    def __init__(
+        self,
+        migrator: CatalogMigrator,
+        chain: Chain,
+        models: Callable[[], Sequence[type[Model]]] = tuple,
+        consent: Consent = CAUTIOUS,
+    ) -> None:
+        self.migrator = migrator
+        self.chain = chain
+        self.models = models
+        migrator.consent = self.consent = consent
+        self.history = History(migrator)
+        self.journal = Journal(migrator)
+        self.alembic = AlembicVersion(migrator, chain)
+        self.indexes = indexes_of(migrator, chain)
+        migrator.declared_names = {index.name for indexes in self.indexes.values() for index in indexes}
+        self.indexed_tables = tables_of(self.indexes)
+        migrator.settle(self.indexed_tables)
+
+    @property
+    def address(self) -> str:
+        """The database, for people."""
+        return self.migrator.address
+
+    def status(self) -> Status:
+        """Where the database stands; changes nothing and takes no lock."""
+        state = self._read()
+        moves = tuple(self._move_up(revision, state, sizes=True) for revision in self.chain)
+        base = state.records.get(self.chain.base)
+        warnings = (*self._unknown(state), *self._left_alone(state, self.chain.revisions), *self._unfit(state))
+        return Status(self.address, self._current(moves, state), self.chain, base, moves, warnings)
+
+    def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False) -> Plan:
+        """What ``up`` or ``down`` would do now, with table sizes if wanted; changes nothing and takes no lock."""
+        state = self._read(sizes)
+        return self._plan_up(to, state) if direction == "up" else self._plan_down(to, state)
+
+    def entries(self) -> list[Entry]:
+        """What was done to this database, the last move first."""
+        return self.journal.read(self._read().tables)
+
+    def check(self) -> Check:
+        """Is the database what its revisions say? Changes nothing and takes no lock."""
+        status = self.status()
+        steps = [step for move in status.moves for step in move.steps]
+        advice = advise(
+            steps,
+            self.migrator.catalog.indexes_on(self.indexed_tables),
+            lambda step, found: self.migrator.is_twin(step.index, found),
+            lambda step, found: self.migrator.is_leftover(step.index, found),
+            self.migrator.drop_statement,
+        )
+        changed = [
+            Advice(CHANGED_FILE, None, None, f"{move.revision.file} has changed since it was applied.")
+            for move in status.moves
+            if move.record and move.record.checksum != checksum(self.indexes[move.revision.id])
+        ]
+        return Check(status, (*advice, *changed))
+
+    def _read(self, sizes: bool = False) -> State:
+        tables = self.migrator.catalog.tables([*self.indexed_tables, *META_TABLES, VERSION_TABLE], sizes)
+        self.journal.look(tables)
+        return State(tables, self.history.read(tables), self.alembic.read(tables))
+
+    def _plan_up(self, to: str | None, state: State) -> Plan:
+        target = self.chain.resolve("head" if to is None else to)
+        ours = [name for name in self.indexed_tables if name in state.tables]
+        creating = not ours and self.migrator.catalog.is_empty()
+        wanted = self.chain.revisions[: self.chain.position(target)]
+        moves = tuple(self._move_up(revision, state) for revision in wanted)
+        base_tables = tuple(model._meta.table_name for model in self.models()) if creating else ()
+        due = tuple(move for move in moves if move.is_due)
+        plan = self._planned("up", self._current(moves, state), target, due, base_tables, state)._replace(to=to)
+        left_alone = self._left_alone(state, wanted)
+        return plan._replace(warnings=(*self._unknown(state), *left_alone, *_twins(plan.steps, CAN_BE_RENAMED)))
+
+    def _plan_down(self, to: str | None, state: State) -> Plan:
+        moves = tuple(self._move_down(revision, state) for revision in self.chain)
+        undoable = [move for move in moves if move.record or move.is_applied]
+        parent = undoable[-1].revision.down_revision if undoable else self.chain.base
+        target = parent if to is None else self.chain.resolve(to)
+        undone = [move for move in undoable if self.chain.position(move.revision.id) > self.chain.position(target)]
+        due = tuple(reversed(undone))
+        plan = self._planned("down", self._current(moves, state), target, due, (), state)._replace(to=to)
+        left_alone = self._left_alone(state, [move.revision for move in due], "down")
+        return plan._replace(warnings=(*self._unknown(state), *left_alone, *_twins(plan.steps, STAYS)))
+
+    def _planned(
+        self,
+        direction: str,
+        start: str | None,
+        end: str,
+        moves: tuple[Move, ...],
+        base_tables: tuple[str, ...],
+        state: State,
+    ) -> Plan:
+        steps = [step for move in moves for step in move.steps if direction == "up" or step.changes]
+        plan = Plan(direction, start, end, moves, base_tables, state.tables, self.consent)
+        if plan.is_empty:
+            return plan
+        later = self._later_ones(direction, moves, state)
+        complaints = (*self.migrator.complaints(steps, bool(base_tables)), *later)
+        blockers = () if base_tables else self.migrator.expected_blockers(steps)
+        needed = plan.consent._replace(below_later=plan.consent.below_later or bool(later))
+        return plan._replace(complaints=complaints, blockers=blockers, consent=needed)
+
+    def _move_up(self, revision: Revision, state: State, sizes: bool = False) -> Move:
+        steps = self.migrator.steps_up(self.indexes[revision.id], sizes)
+        return self._move(revision, steps, state)
+
+    def _move_down(self, revision: Revision, state: State) -> Move:
+        record = state.records.get(revision.id)
+        self.migrator.existed_before = record.existed_before if record else {}
+        steps = self.migrator.steps_down(self.migrator.indexes_of(revision.downgrade))
+        return self._move(revision, steps, state)
+
+    def _move(self, revision: Revision, steps: tuple[Step, ...], state: State) -> Move:
+        follows = revision.in_alembic and self.consent.alembic and state.alembic.can_be_moved
+        return Move(revision, steps, state.records.get(revision.id), state.alembic.place(revision), follows)
+
+    def _current(self, moves: Iterable[Move], state: State) -> str | None:
+        applied = [move.revision.id for move in takewhile(lambda move: move.is_applied, moves)]
+        stands = any(name in state.tables for name in self.indexed_tables) or self.chain.base in state.records
+        return applied[-1] if applied else self.chain.base if stands else None
+
+    # What others have done -----------------------------------------------------------------------------------------
+
+    def _unknown(self, state: State) -> list[str]:
+        """A warning for each recorded revision that a later version of this tool has applied."""
+        name = self.migrator.qualified(META_TABLE)
+        return [
+            f"{name} holds {revision} ({state.records[revision].description}), which this version does not know."
+            for revision in state.unknown(self.chain)
+        ]
+
+    def _left_alone(self, state: State, revisions: Sequence[Revision], direction: str = "up") -> list[str]:
+        """Why Alembic's table will not be moved with these revisions, if it will not."""
+        shared = [revision for revision in revisions if revision.in_alembic]
+        if not shared or not self.consent.alembic:
+            return []
+        versions = state.alembic
+        for revision in shared:
+            start, end = ends(revision, direction)
+            if versions.is_at(start) and versions.can_be_moved:
+                versions = versions._replace(rows=(end,))
+        said = versions.left_alone(start, end)
+        return [said] if said else []
+
+    def _later_ones(self, direction: str, moves: Sequence[Move], state: State) -> list[str]:
+        """A complaint for each later revision that ``down`` would pull the ground away from, unless that is allowed."""
+        if direction == "up" or self.consent.below_later or not moves:
+            return []
+        last = moves[0].revision
+        shared = [move.revision for move in moves if move.revision.in_alembic]
+        alembic = state.alembic.later_than(shared[0]) if shared else ()
+        found = [("Alembic stands at", later) for later in alembic]
+        found += [(f"{META_TABLE} holds", later) for later in state.unknown(self.chain)]
+        return [
+            f"{who} {later}, which {self._after(last, later)}; to go below it all the same: python cli.py down --yes"
+            for who, later in found
+        ]
+
+    def _after(self, last: Revision, later: str) -> str:
+        known = later in self.chain.ids
+        return f"comes after {last.id}" if known else f"this version does not know and takes for later than {last.id}"
+
+    def _unfit(self, state: State) -> list[str]:
+        """Why the tables cannot have the indexes, where there are tables at all."""
+        ours = [name for name in self.indexed_tables if name in state.tables]
+        if not ours and self.migrator.catalog.is_empty():
+            return []
+        indexes = [index for each in self.indexes.values() for index in each]
+        return [f"{complaint}." for complaint in self.migrator.unfit(indexes, state.tables)]
+
+
+def indexes_of(migrator: CatalogMigrator, chain: Chain) -> dict[str, tuple[Index, ...]]:
+    """The indexes of every revision of a chain, by revision."""
+    return {revision.id: migrator.indexes_of(revision.upgrade) for revision in chain}
+
+
+def tables_of(indexes: dict[str, tuple[Index, ...]]) -> list[str]:
+    """The tables on which these indexes of revisions stand."""
+    return sorted({index.table for each in indexes.values() for index in each})
+
+
+def ends(revision: Revision, direction: str) -> tuple[str, str]:
+    """Where a move begins and where it ends."""
+    ends = revision.down_revision, revision.id
+    return ends if direction == "up" else ends[::-1]
+
+
+def _twins(steps: Iterable[Step], told: str) -> Iterator[str]:
+    """A sentence about each index that is not there and stands under another name."""
+    for step in steps:
+        if step.action in (Action.CREATE, Action.ABSENT) and step.other_name:
+            yield told.format(name=step.index.name, twin=step.other_name)

@@ -1,0 +1,95 @@
+"""The next revision file: written once as an example that runs, then changed by hand."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from datetime import date
+from string import Template
+from typing import NamedTuple
+
+from indexer.chain import load
+from indexer.errors import IndexerError, UsageError
+
+REVISION = Template('''\
+"""$description
+
+Revision ID: $revision
+Revises: $down_revision
+Create Date: $date
+
+An example to change: name the table, the columns and what the index is for. ``desc("column")`` keeps a column in
+descending order; ``on_postgresql=Variant(using="hash")`` or ``Variant(where="status = 'open'")`` is for PostgreSQL
+alone, and elsewhere the index is a whole B-tree.
+"""
+
+from playhouse.migrate import SchemaMigrator
+
+from indexer import Index, desc
+
+revision = "$revision"
+down_revision = "$down_revision"
+date = "$date"
+
+INDEXES = (
+    Index(
+        "ix_conversation_last_activity_$start",
+        table="conversation",
+        columns=(desc("last_activity_at"),),
+        purpose="conversations, the one that was active last first",
+    ),
+)
+
+
+def upgrade(migrator: SchemaMigrator) -> None:
+    """Build the indexes."""
+    migrator.migrate(*(migrator.add_index(index) for index in INDEXES))
+
+
+def downgrade(migrator: SchemaMigrator) -> None:
+    """Drop them again, last built first."""
+    migrator.migrate(*(migrator.drop_index(index) for index in reversed(INDEXES)))
+''')
+
+
+class Written(NamedTuple):
+    """A revision file that was written."""
+
+    revision: str
+    down_revision: str
+    file: str
+
+
+def write_revision(directory: str, message: str) -> Written:
+    """Write the file that comes after the last one of a directory.
+
+    Args:
+        directory: where the migrate_*.py files are.
+        message: what the revision is for, in one line.
+
+    Raises:
+        UsageError: there is no message, or it is longer than a line.
+        ChainBroken: the files that are there do not form one line.
+        IndexerError: the directory cannot be written.
+    """
+    description = message.strip()
+    if not description or len(description.splitlines()) > 1 or not description.isprintable():
+        raise UsageError("The message says in one line what the revision is for.", 'Type: python cli.py new "message"')
+    revision = uuid.uuid4().hex[:12]
+    down_revision = load(directory).head
+    path = os.path.join(directory, f"migrate_{revision}.py")
+    text = REVISION.substitute(
+        description=description.replace("\\", "\\\\").replace('"', '\\"'),
+        revision=revision,
+        down_revision=down_revision,
+        date=date.today().isoformat(),
+        start=revision[:4],
+    )
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise IndexerError(
+            f"Cannot write {path}: {error.strerror}.", "Run it where the directory can be written."
+        ) from error
+    return Written(revision, down_revision, path)

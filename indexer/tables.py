@@ -1,0 +1,90 @@
+"""The tables that a run writes to: their models bound to a schema, and what the tool's own ones have in common."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from peewee import SQL, Entity, Model, NodeList
+
+from indexer.catalog import Table
+from indexer.errors import PreflightFailed
+from indexer.migrator import CatalogMigrator
+
+
+def bound(model: type[Model], name: str, migrator: CatalogMigrator) -> Any:
+    """The model as the table of this name in the migrator's database and schema."""
+    model._meta.set_database(migrator.database)
+    model._meta.schema = migrator.schema
+    model._meta.set_table_name(name)
+    return model
+
+
+class OwnTable:
+    """A table of this tool's own, known by its name and its columns; made by the first write, never by a read.
+
+    Attributes:
+        columns: those that it has always had.
+        later_columns: those that an earlier version made it without; added by the first write, too.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    later_columns: tuple[str, ...] = ()
+
+    def __init__(self, migrator: CatalogMigrator) -> None:
+        self.migrator = migrator
+        self._stands = False
+        self._lacking: list[str] = []
+
+    @staticmethod
+    def declared() -> type[Model]:
+        """The table as a model, a new one for each schema."""
+        raise NotImplementedError
+
+    @cached_property
+    def model(self) -> Any:
+        """The model to read and write with."""
+        return bound(self.declared(), self.name, self.migrator)
+
+    def look(self, tables: dict[str, Table]) -> None:
+        """Learn from the catalog whether it stands; raises PreflightFailed when another tool's has its name."""
+        table = tables.get(self.name)
+        missing = [column for column in self.columns if table and column not in table.columns]
+        if missing:
+            name = self.migrator.qualified(self.name)
+            raise PreflightFailed(
+                [f"table {name} is not this tool's: it has no column {', '.join(missing)}"],
+                "Rename that table; this tool records its revisions under the name.",
+            )
+        self._stands = table is not None
+        self._lacking = [column for column in self.later_columns if table and column not in table.columns]
+
+    def stands(self, tables: dict[str, Table]) -> bool:
+        """Is it there to be read? Raises PreflightFailed when it is not ours, or when our role may not read it."""
+        self.look(tables)
+        if not self._stands:
+            return False
+        table, name = tables[self.name], self.migrator.qualified(self.name)
+        if not table.readable:
+            raise PreflightFailed(
+                [f"table {name}, where the revisions are recorded, belongs to role {table.owner} and cannot be read"],
+                f"GRANT SELECT ON {name} TO {table.role}",
+            )
+        return True
+
+    def standing_fields(self) -> list[Any]:
+        """The fields of the model that have a column."""
+        return [field for field in self.model._meta.sorted_fields if field.column_name not in self._lacking]
+
+    def making(self) -> list[Any]:
+        """What makes it, or what it lacks, as peewee nodes; nothing if it stands whole."""
+        whole = self.model._schema._create_table(safe=False)
+        made = [self._adding(column) for column in self._lacking] if self._stands else [whole]
+        self._stands, self._lacking = True, []
+        return made
+
+    def _adding(self, column: str) -> Any:
+        table = Entity(*filter(None, (self.migrator.schema, self.name)))
+        definition = self.model._meta.columns[column].ddl(self.migrator.make_context())
+        return NodeList((SQL("ALTER TABLE"), table, SQL("ADD COLUMN"), definition))

@@ -1,0 +1,23 @@
+"""How numbers of things and long lists are put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+FEW = 3
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: 1 index, 2 indexes."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def are(things: Sequence[object]) -> str:
+    """The verb for as many things."""
+    return "is" if len(things) == 1 else "are"
+
+
+def few(sentences: Sequence[str], most: int = FEW) -> list[str]:
+    """The first of them, and how many more there are."""
+    more = len(sentences) - most
+    return [*sentences[:most], *([f"… and {more} more"] if more > 0 else [])]

@@ -1,0 +1,279 @@
+"""A run told while it goes on: in lines for a log, drawn on a terminal, or one JSON event a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from indexer import documents
+from indexer.events import (
+    BaseCreated,
+    Blocker,
+    BlockersFound,
+    Event,
+    IndexFinished,
+    Joined,
+    LockWaited,
+    Progress,
+    Retrying,
+    RevisionFinished,
+    RevisionStarted,
+    ServerAwaited,
+    StatementStarted,
+    Waiting,
+    Warned,
+)
+from indexer.plan import Action
+from indexer.words import counted
+
+if TYPE_CHECKING:
+    from indexer.spec import Index
+
+DONE = {
+    Action.CREATE: "created",
+    Action.REBUILD: "rebuilt",
+    Action.RENAME: "renamed",
+    Action.REPLACE: "replaced",
+    Action.KEEP: "kept: it stood there already",
+    Action.DROP: "dropped",
+    Action.LEAVE: "left: it stood there before up",
+    Action.GIVE_BACK: "renamed back",
+    Action.ABSENT: "gone already",
+    Action.JOIN: "built by another session",
+}
+NOTEWORTHY = (Warned, Waiting, Retrying, Joined, LockWaited, BlockersFound, ServerAwaited)
+LOG_INTERVAL = 10.0  # seconds between two lines that say the same
+
+
+class Lines:
+    """A run told in lines: each statement before it is sent, what came of it, and every ten seconds how far it is."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, str], float] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Tell one event, if it is not the same again too soon."""
+        if not self._is_repeated(event):
+            tell(in_a_line(event))
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def _is_repeated(self, event: Event) -> bool:
+        if not isinstance(event, Progress | Waiting):
+            return False
+        subject = (event.target.name, type(event).__name__ + ("".join(map(_name, _blockers(event)))))
+        silent_until = self._told.setdefault(subject, time.monotonic() + (LOG_INTERVAL if not _blockers(event) else 0))
+        if time.monotonic() < silent_until:
+            return True
+        self._told[subject] = time.monotonic() + LOG_INTERVAL
+        return False
+
+
+class Tersely(Lines):
+    """A run on one of several schemas, told in no more than what needs somebody's attention."""
+
+    def __init__(self, schema: str) -> None:
+        super().__init__()
+        self.schema = schema
+
+    def __call__(self, event: Event) -> None:
+        """Tell one event, if it is a warning or a wait, with the schema before it."""
+        if isinstance(event, NOTEWORTHY) and not self._is_repeated(event):
+            tell(f"{self.schema}: {in_a_line(event).strip()}")
+
+
+class JsonLines:
+    """A run told to a machine: one event a line; with its schema, where there are several."""
+
+    def __init__(self, schema: str | None = None) -> None:
+        self.of = {} if schema is None else {"schema": schema}
+
+    def __call__(self, event: Event) -> None:
+        """Print the event as one JSON object."""
+        tell(json.dumps({**documents.of_event(event), **self.of}))
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+class Bars:
+    """A run drawn on a terminal: a bar for each index being built, the finished ones above, a total below."""
+
+    def __init__(self) -> None:
+        from rich.console import Console, Group
+        from rich.live import Live
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description:<40}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[phase]}"),
+        )
+        self._bars, self._sum = Progress(*columns), Progress(*columns)
+        self._live = Live(Group(self._bars, self._sum), console=Console(highlight=False), transient=True)
+        self._tasks: dict[str, Any] = {}
+        self._total: Any = None
+
+    def __call__(self, event: Event) -> None:
+        """Draw one event."""
+        match event:
+            case RevisionStarted():
+                self._print(event)
+                self._live.start()
+                self._total = self._sum.add_task("  total", total=event.indexes, phase="")
+            case StatementStarted():
+                self._print(event, style="dim")
+                self._bars.update(self._task(event.target), phase="starting")
+            case Joined():
+                self._bars.update(self._task(event.target), phase=f"built by pid {event.worker}")
+            case Progress():
+                self._bars.update(self._task(event.target), completed=event.fraction, phase=event.phase + _rate(event))
+            case Waiting():
+                names = ", ".join(map(_name, event.blockers))
+                self._bars.update(self._task(event.target), phase=f"{event.phase}: {names}")
+            case IndexFinished():
+                self._forget(event.target)
+                self._print(event)
+                self._sum.advance(self._total)
+            case RevisionFinished():
+                self.close()
+                self._print(event)
+            case _:
+                self._print(event)
+
+    def close(self) -> None:
+        """Take the bars off the terminal."""
+        self._live.stop()
+
+    def _print(self, event: Event, style: str | None = None) -> None:
+        self._live.console.print(in_a_line(event), style=style, soft_wrap=True, markup=False)
+
+    def _task(self, index: Index) -> Any:
+        if index.name not in self._tasks:
+            self._tasks[index.name] = self._bars.add_task(f"  {index.name}", total=1.0, phase="")
+        return self._tasks[index.name]
+
+    def _forget(self, index: Index) -> None:
+        if index.name in self._tasks:
+            self._bars.remove_task(self._tasks.pop(index.name))
+
+
+Reporter = Lines | Bars | JsonLines
+
+
+def tell(line: str) -> None:
+    """Print a line of a run. A reader who has gone away, such as head, does not stop what the run is doing."""
+    try:
+        click.echo(line)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def reporter(as_json: bool) -> Reporter:
+    """Whoever tells about a run: to a machine, on a terminal, or into a log."""
+    if as_json:
+        return JsonLines()
+    return Bars() if sys.stdout.isatty() else Lines()
+
+
+def reporter_of_schema(schema: str, as_json: bool) -> Reporter:
+    """Whoever tells about a run on one of several schemas."""
+    return JsonLines(schema) if as_json else Tersely(schema)
+
+
+def in_a_line(event: Event) -> str:
+    """An event in one line, or a line for each blocker."""
+    match event:
+        case BaseCreated():
+            created = f"created {counted(len(event.tables), 'table')} in {duration(event.seconds)}"
+            return f"{event.revision}  {created}: {', '.join(event.tables)}"
+        case RevisionStarted():
+            return f"{event.revision}  {event.description}"
+        case RevisionFinished():
+            verb = "applied" if event.direction == "up" else "reverted"
+            return f"{event.revision}  {verb} in {duration(event.seconds)}"
+        case Warned():
+            return f"Note: {event.text}"
+        case ServerAwaited():
+            return f"{event.reason} Trying again."
+        case BlockersFound():
+            sessions = counted(len(event.blockers), "session")
+            return f"  {sessions} that builds may have to wait for:{listed(event.blockers)}"
+        case LockWaited():
+            return f"Waiting for another run: {event.holder}"
+        case _:
+            return f"  {_of_index(event)}"
+
+
+def _of_index(event: Any) -> str:
+    """An event about one index in one line, or a line for each blocker."""
+    name = event.target.name
+    match event:
+        case StatementStarted():
+            return str(event.statement)
+        case IndexFinished() if event.action in (Action.KEEP, Action.LEAVE, Action.ABSENT):
+            return f"{name} {DONE[event.action]}"
+        case IndexFinished(action=Action.GIVE_BACK):
+            return f"{name} renamed back to {event.other_name} in {duration(event.seconds)}"
+        case IndexFinished():
+            size = f", {in_bytes(event.bytes)}" if event.bytes is not None else ""
+            former = f" from {event.other_name}" if event.action is Action.RENAME else ""
+            return f"{name} {DONE[event.action]}{former} in {duration(event.seconds)}{size}"
+        case Progress():
+            counted = "" if event.fraction is None else f" {event.fraction:.0%}{_remaining(event)}"
+            return f"{name}{counted}: {event.phase}, {duration(event.seconds)} so far{_rate(event)}"
+        case Waiting():
+            return f"{name} {event.phase}, {duration(event.seconds)} so far:{listed(event.blockers)}"
+        case Retrying():
+            tries = f"try {event.attempt} of {event.retries + 1}"
+            return f"{name} {event.reason}: {tries} given up, next one in {duration(event.pause)}"
+        case _:
+            return f"{name} is in the hands of pid {event.worker}: waiting for it to finish"
+
+
+def _remaining(event: Progress) -> str:
+    if not event.fraction or event.seconds < 1:
+        return ""
+    return f", about {duration(event.seconds * (1 - event.fraction) / event.fraction)} to go"
+
+
+def _rate(event: Progress) -> str:
+    return "" if event.rate is None else f", {event.rate:,.0f} {event.unit}/s"
+
+
+def _blockers(event: Progress | Waiting) -> tuple[Blocker, ...]:
+    return event.blockers if isinstance(event, Waiting) else ()
+
+
+def listed(blockers: Iterable[Blocker]) -> str:
+    """A line for each blocker, and one for the statement that ends it."""
+    return "".join(f"\n    {blocker}\n      end it: {blocker.ending}" for blocker in blockers)
+
+
+def _name(blocker: Blocker) -> str:
+    return f"pid {blocker.pid}" if blocker.pid else blocker.reason
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes:.0f} min {rest:.0f} s" if minutes else f"{rest:.1f} s"
+
+
+def in_bytes(count: int) -> str:
+    """Bytes for people."""
+    from rich.filesize import decimal
+
+    return decimal(count)

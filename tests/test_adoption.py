@@ -1,0 +1,930 @@
+"""Moving in next to what is there: kept, renamed or replaced, and `down` gives back what was not ours."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import alembic_app
+import foreign_crm
+import psycopg2
+import pytest
+from command import (
+    BASE,
+    HEAD,
+    TEN,
+    TEN_NAMES,
+    ask,
+    broken,
+    catalog,
+    connect,
+    execute,
+    indexes,
+    is_postgres,
+    nothing_changes,
+    ours,
+    prepare,
+    revisions,
+    run,
+    specified,
+    succeed,
+)
+from leftovers import not_ready
+from scenes import (
+    Run,
+    assert_all_stand,
+    open_reader,
+    open_writer,
+    running,
+    transaction,
+    until_dropping,
+    until_idle,
+    until_phase,
+)
+
+NAME = "ix_activity_type"
+TWIN = "CREATE INDEX theirs ON activity (activity_type)"
+WRONG = f"CREATE INDEX {NAME} ON activity (status)"
+LONGEST = "i" * 63
+ODD_NAMES = ("By Hand", 'say "so"', "it's;--", LONGEST, "índice_ünïque_電話")
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    """A database at the base revision."""
+    prepare(database_url, "base")
+    return database_url
+
+
+@pytest.fixture
+def postgres(postgres_url: str) -> str:
+    """The same on PostgreSQL alone."""
+    prepare(postgres_url, "base")
+    return postgres_url
+
+
+@pytest.fixture
+def crm(database_url: str) -> str:
+    """A database with another tool's tables in it."""
+    with closing(connect(database_url)) as connection:
+        foreign_crm.create_schema(connection)
+    return database_url
+
+
+def quoted(name: str) -> str:
+    """A name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def make(url: str, name: str, as_named: str | None = None) -> None:
+    """Make one of the ten as somebody before us might have, under its own name or another."""
+    execute(url, specified(url)[name].replace(f"INDEX {name} ", f"INDEX {quoted(as_named or name)} "))
+
+
+def come_from(url: str) -> dict[str, tuple[str | None, str | None]]:
+    """Where each index comes from, as status says: its provenance, and the name it had."""
+    found = run("status", "--json", url=url).json()["indexes"]
+    return {each["name"]: (each["provenance"], each["renamed_from"]) for each in found}
+
+
+def others_than_created(url: str) -> dict[str, tuple[str | None, str | None]]:
+    """The indexes that `up` did not build."""
+    return {name: origin for name, origin in come_from(url).items() if origin != ("created", None)}
+
+
+def identity(url: str, name: str) -> tuple[int, int]:
+    """The number and the file of a relation of PostgreSQL: a rename keeps both."""
+    query = f"SELECT oid::bigint, relfilenode::bigint FROM pg_class WHERE oid = 'public.{quoted(name)}'::regclass"
+    (found,) = ask(url, query)
+    return found
+
+
+def names(url: str) -> set[str]:
+    """All indexes but those of constraints."""
+    return set(indexes(url))
+
+
+def theirs(url: str) -> list[tuple]:
+    """Everything in the database but rows and our own tables."""
+    return [row for row in catalog(url) if "schema_revision" not in row[1]]
+
+
+# Kept ----------------------------------------------------------------------------------------------------------------
+
+
+def test_an_identical_index_of_the_right_name_is_adopted_and_left_by_down(url):
+    make(url, NAME)
+    before = theirs(url)
+    result = succeed("up", url=url)
+
+    assert not [statement for statement in result.announced() if NAME in statement]
+    assert others_than_created(url) == {NAME: ("adopted", None)}
+    down = succeed("down", url=url)
+    assert theirs(url) == before
+    assert NAME in down.stdout
+
+
+def test_all_ten_may_stand_there_already(url):
+    for name in TEN_NAMES:
+        make(url, name)
+    result = succeed("up", url=url)
+
+    assert result.announced() == []
+    assert set(come_from(url).values()) == {("adopted", None)}
+    succeed("down", url=url)
+    assert ours(url) == specified(url)
+    assert revisions(url).get(HEAD) is None
+
+
+def test_status_shows_for_each_index_whether_it_was_created_adopted_or_renamed(url):
+    make(url, NAME)
+    make(url, "ix_contact_phone_hash", as_named="theirs")
+    succeed("up", "--adopt-renamed", url=url)
+    shown = run("status", url=url).stdout
+
+    assert re.search(rf"^{NAME} .*adopted", shown, re.MULTILINE)
+    assert re.search(r"^ix_contact_phone_hash .*renamed.*theirs", shown, re.MULTILINE)
+    assert re.search(r"^ix_conversation_contact_id .*created", shown, re.MULTILINE)
+
+
+def test_include_adopted_drops_what_stood_there_before_too(url):
+    make(url, NAME)
+    make(url, "ix_contact_phone_hash", as_named="theirs")
+    succeed("up", "--adopt-renamed", url=url)
+    before = names(url) - TEN_NAMES
+    succeed("down", "--include-adopted", url=url)
+
+    assert names(url) == before
+    assert HEAD not in revisions(url)
+
+
+def test_where_nothing_is_known_no_index_comes_from_anywhere(url):
+    assert set(come_from(url).values()) == {(None, None)}
+
+
+def test_what_was_adopted_once_is_created_when_up_has_built_it_anew(url):
+    make(url, NAME)
+    succeed("up", url=url)
+    execute(url, f"DROP INDEX {NAME}")
+    succeed("up", url=url)
+
+    assert come_from(url)[NAME] == ("created", None)
+    succeed("down", url=url)
+    assert ours(url) == {}
+
+
+# The same under another name -----------------------------------------------------------------------------------------
+
+
+def test_up_names_a_twin_and_builds_ours_beside_it(url):
+    execute(url, TWIN)
+    result = succeed("up", url=url)
+    (line,) = [line for line in result.lines if "theirs" in line]
+
+    assert NAME in line
+    assert "--adopt-renamed" in line
+    assert ours(url) == specified(url)
+    assert "theirs" in names(url)
+    assert come_from(url)[NAME] == ("created", None)
+    succeed("down", url=url)
+    assert "theirs" in names(url)
+    assert ours(url) == {}
+
+
+def test_a_twin_is_renamed_when_that_is_asked_for_and_named_back_by_down(url):
+    execute(url, TWIN)
+    before = theirs(url)
+    succeed("up", "--adopt-renamed", url=url)
+
+    assert ours(url) == specified(url)
+    assert "theirs" not in names(url)
+    assert others_than_created(url) == {NAME: ("renamed", "theirs")}
+    succeed("down", url=url)
+    assert theirs(url) == before
+
+
+def test_a_rename_builds_nothing(postgres):
+    for name in TEN_NAMES:
+        make(postgres, name, as_named=f"old_{name}")
+    before = {name: identity(postgres, f"old_{name}") for name in TEN_NAMES}
+    result = succeed("up", "--adopt-renamed", url=postgres)
+
+    assert not [statement for statement in result.announced() if statement.startswith("CREATE")]
+    assert {name: identity(postgres, name) for name in TEN_NAMES} == before
+    succeed("down", url=postgres)
+    assert {name: identity(postgres, f"old_{name}") for name in TEN_NAMES} == before
+
+
+def test_twins_of_all_ten_are_renamed_there_and_back(url):
+    for name in TEN_NAMES:
+        make(url, name, as_named=f"old_{name}")
+    before = names(url)
+    succeed("up", "--adopt-renamed", url=url)
+    assert ours(url) == specified(url)
+    assert come_from(url) == {name: ("renamed", f"old_{name}") for name in TEN_NAMES}
+    succeed("down", url=url)
+
+    assert names(url) == before
+
+
+@pytest.mark.parametrize("old", ODD_NAMES)
+def test_an_index_of_any_name_is_renamed_and_gets_it_back(url, old):
+    make(url, NAME, as_named=old)
+    before = names(url)
+    assert old in before
+    succeed("up", "--adopt-renamed", url=url)
+    assert come_from(url)[NAME] == ("renamed", old)
+    succeed("down", url=url)
+
+    assert names(url) == before
+
+
+def test_of_several_twins_one_is_renamed_and_the_others_stay(url):
+    theirs = {"theirs", "theirs_too", "another_of_theirs"}
+    for name in theirs:
+        make(url, NAME, as_named=name)
+    before = names(url)
+    succeed("up", "--adopt-renamed", url=url)
+    provenance, old = come_from(url)[NAME]
+
+    assert provenance == "renamed"
+    assert names(url) & theirs == theirs - {old}
+    succeed("down", url=url)
+    assert names(url) == before
+
+
+def test_a_twin_is_not_renamed_where_ours_stands_already(url):
+    make(url, NAME)
+    execute(url, TWIN)
+    succeed("up", "--adopt-renamed", url=url)
+
+    assert come_from(url)[NAME] == ("adopted", None)
+    assert "theirs" in names(url)
+
+
+def test_a_second_up_forgets_no_old_name(url):
+    execute(url, TWIN)
+    succeed("up", "--adopt-renamed", url=url)
+    execute(url, "DROP INDEX ix_contact_phone_hash")
+    succeed("up", url=url)
+
+    assert others_than_created(url) == {NAME: ("renamed", "theirs")}
+    succeed("down", url=url)
+    assert "theirs" in names(url)
+
+
+ALMOST_TWINS = {
+    "another_column": "activity (status)",
+    "a_column_more": "activity (activity_type, status)",
+    "descending": "activity (activity_type DESC)",
+    "ascending": "activity (conversation_id, created_at)",
+    "an_expression": "activity (lower(activity_type))",
+    "another_order": "webhook_event (event_type, processed)",
+    "another_table": "campaign (campaign_type)",
+    "partial": "activity (activity_type) WHERE activity_type IS NOT NULL",
+}
+ALMOST_TWINS_ON_SQLITE = {
+    **ALMOST_TWINS,
+    "another_collation": "activity (activity_type COLLATE NOCASE)",
+    "only_opted_out": "contact_flag (flag_type, contact_id) WHERE flag_type = 'opted_out'",
+}
+ALMOST_TWINS_ON_POSTGRESQL = {
+    **ALMOST_TWINS,
+    "another_collation": 'activity (activity_type COLLATE "POSIX")',
+    "another_operator_class": "activity (activity_type varchar_pattern_ops)",
+    "nulls_last": "activity (conversation_id, created_at DESC NULLS LAST)",
+    "include": "activity (activity_type) INCLUDE (status)",
+    "another_method": "activity USING hash (activity_type)",
+    "a_btree_for_a_hash": "contact (phone)",
+    "no_predicate": "contact_flag (flag_type, contact_id)",
+    "another_predicate": "contact_flag (flag_type, contact_id) WHERE flag_type = 'office_number'",
+}
+
+
+def test_an_index_that_differs_in_any_part_is_never_renamed(url):
+    almost = ALMOST_TWINS_ON_POSTGRESQL if is_postgres(url) else ALMOST_TWINS_ON_SQLITE
+    execute(
+        url,
+        *(f"CREATE INDEX {name} ON {on}" for name, on in almost.items()),
+        "CREATE UNIQUE INDEX a_unique_one ON activity (activity_type)",
+    )
+    before = indexes(url)
+    result = succeed("up", "--adopt-renamed", url=url)
+
+    assert before.items() <= indexes(url).items()
+    assert ours(url) == specified(url)
+    assert others_than_created(url) == {}
+    assert len([statement for statement in result.announced() if statement.startswith("CREATE")]) == 10
+    succeed("down", url=url)
+    assert indexes(url) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "constraint"),
+    [
+        (NAME, "ALTER TABLE activity ADD CONSTRAINT theirs EXCLUDE USING btree (activity_type WITH =)"),
+        ("ix_contact_phone_hash", "ALTER TABLE contact ADD CONSTRAINT theirs EXCLUDE USING hash (phone WITH =)"),
+    ],
+)
+def test_the_index_of_a_constraint_is_never_renamed(postgres, name, constraint):
+    execute(postgres, constraint)
+    before = theirs(postgres)
+    succeed("up", "--adopt-renamed", url=postgres)
+
+    assert come_from(postgres)[name] == ("created", None)
+    assert_all_stand(postgres)
+    succeed("down", url=postgres)
+    assert theirs(postgres) == before
+
+
+def test_an_invalid_twin_is_never_renamed(postgres):
+    not_ready(postgres, "theirs", "activity (activity_type)")
+    succeed("up", "--adopt-renamed", url=postgres)
+
+    assert come_from(postgres)[NAME] == ("created", None)
+    assert broken(postgres) == {"theirs"}
+    assert ours(postgres) == specified(postgres)
+
+
+def test_a_twin_in_another_schema_is_not_looked_at(postgres):
+    execute(
+        postgres,
+        "CREATE SCHEMA other",
+        "CREATE TABLE other.activity (activity_type varchar(20))",
+        "CREATE INDEX theirs ON other.activity (activity_type)",
+    )
+    result = succeed("up", "--adopt-renamed", url=postgres)
+
+    assert come_from(postgres)[NAME] == ("created", None)
+    assert "theirs" not in result.stdout
+    assert "theirs" in names(postgres)
+
+
+def test_an_invalid_index_of_ours_gives_way_to_a_valid_twin_or_is_rebuilt(postgres):
+    not_ready(postgres, NAME, "activity (activity_type)")
+    execute(postgres, TWIN)
+    succeed("up", "--adopt-renamed", url=postgres)
+
+    assert_all_stand(postgres)
+
+
+@contextmanager
+def index_locked(url: str, name: str) -> Iterator[None]:
+    """Somebody's open transaction that has changed a setting of an index: nobody can rename it meanwhile."""
+    with transaction(url, f"ALTER INDEX {name} SET (fillfactor = 80)") as session:
+        yield session
+
+
+def test_a_rename_gives_up_waiting_for_a_lock_and_is_tried_again(postgres):
+    execute(postgres, TWIN)
+    with index_locked(postgres, "theirs") as session, running("up", "--json", "--adopt-renamed", url=postgres) as up:
+        up.event("Retrying", index=NAME)
+        session.end()
+        up.succeed()
+
+    assert come_from(postgres)[NAME] == ("renamed", "theirs")
+    assert_all_stand(postgres)
+
+
+def test_a_rename_that_cannot_have_its_lock_is_given_up_in_the_end_and_done_by_the_next_run(postgres):
+    execute(postgres, TWIN)
+    with index_locked(postgres, "theirs"):
+        result = run("up", "--adopt-renamed", "--retries", "0", url=postgres)
+    assert result.exit_code == 6
+    assert "theirs" in result.stderr
+    succeed("up", "--adopt-renamed", url=postgres)
+
+    assert come_from(postgres)[NAME] == ("renamed", "theirs")
+
+
+# What a crash must not make us forget --------------------------------------------------------------------------------
+
+FIRST = "ix_activity_openphone_id"
+EVENT_WRITTEN = "INSERT INTO webhook_event (event_type) VALUES ('written')"
+
+
+def kill_after_the_first_index(url: str, *arguments: str) -> None:
+    """Kill a run when it is done with the largest table, activity, and held up at the next, webhook_event."""
+    execute(url, "INSERT INTO activity (body) SELECT repeat(i::text, 9) FROM generate_series(1, 2000) AS i")
+    with open_writer(url, EVENT_WRITTEN), running("up", "--jobs", "1", *arguments, url=url) as killed:
+        until_phase(url, "waiting for writers")
+        killed.kill()
+    until_idle(url)
+    assert revisions(url)[HEAD] == "applying"
+
+
+@pytest.mark.parametrize("finished", [True, False], ids=["finished by up", "undone at once"])
+def test_the_old_name_of_a_renamed_index_survives_a_killed_run(postgres, finished):
+    make(postgres, FIRST, as_named="theirs")
+    before = theirs(postgres)
+    kill_after_the_first_index(postgres, "--adopt-renamed")
+    assert "theirs" not in names(postgres)
+    assert come_from(postgres)[FIRST] == ("renamed", "theirs")
+    if finished:
+        succeed("up", url=postgres)
+        assert others_than_created(postgres) == {FIRST: ("renamed", "theirs")}
+    succeed("down", url=postgres)
+
+    assert theirs(postgres) == before
+
+
+@pytest.mark.parametrize("finished", [True, False], ids=["finished by up", "undone at once"])
+def test_what_was_adopted_survives_a_killed_run_and_what_was_built_is_not_taken_for_it(postgres, finished):
+    make(postgres, NAME)
+    before = theirs(postgres)
+    kill_after_the_first_index(postgres)
+    assert ours(postgres).keys() >= {NAME, FIRST}
+    if finished:
+        succeed("up", url=postgres)
+        assert others_than_created(postgres) == {NAME: ("adopted", None)}
+    succeed("down", url=postgres)
+
+    assert theirs(postgres) == before
+
+
+def test_a_rename_back_that_was_killed_is_finished_by_the_next_down(postgres):
+    make(postgres, FIRST, as_named="theirs")
+    make(postgres, "ix_webhook_event_event_type", as_named="theirs_too")
+    before = theirs(postgres)
+    succeed("up", "--adopt-renamed", url=postgres)
+    with open_reader(postgres, "SELECT count(*) FROM webhook_event"), running("down", url=postgres) as killed:
+        until_dropping(postgres)
+        killed.kill()
+    until_idle(postgres)
+    assert revisions(postgres)[HEAD] == "reverting"
+    succeed("down", url=postgres)
+
+    assert theirs(postgres) == before
+
+
+def test_an_interrupted_run_on_sqlite_has_renamed_nothing(sqlite_url):
+    prepare(sqlite_url, "base")
+    execute(sqlite_url, TWIN)
+    with closing(connect(sqlite_url)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM contact").fetchone()  # nobody can commit meanwhile
+        with running("up", "--json", "--adopt-renamed", url=sqlite_url) as killed:
+            killed.event("LockWaited")
+            killed.kill()
+    assert "theirs" in names(sqlite_url)
+    assert revisions(sqlite_url) == {BASE: "applied"}
+    succeed("up", "--adopt-renamed", url=sqlite_url)
+
+    assert come_from(sqlite_url)[NAME] == ("renamed", "theirs")
+
+
+# Replaced ------------------------------------------------------------------------------------------------------------
+
+
+def test_another_definition_is_refused_and_replace_is_named(url):
+    execute(url, WRONG)
+    with nothing_changes(url):
+        refused = run("up", url=url)
+
+    assert refused.exit_code == 4
+    assert "--replace" in refused.stderr
+
+
+def test_replace_puts_the_declared_index_in_its_place_and_leaves_nothing_else(url):
+    execute(url, WRONG)
+    before = names(url)
+    succeed("up", "--replace", url=url)
+
+    assert ours(url) == specified(url)
+    assert names(url) == before | TEN_NAMES
+    assert come_from(url)[NAME] == ("created", None)
+    assert run("check", url=url).exit_code == 0
+    succeed("down", url=url)
+    assert ours(url) == {}
+
+
+def wrong_in_every_way(url: str) -> None:
+    """Put each of the ten under its name, but descending, unique, or otherwise not as declared."""
+    for number, (name, table, key, *_) in enumerate(TEN):
+        changed = key.replace(")", " DESC)") if "DESC" not in key else key.replace(" DESC", "")
+        execute(url, f"CREATE {'UNIQUE ' if number % 3 == 0 else ''}INDEX {name} ON {table} {changed}")
+
+
+def test_all_ten_can_be_replaced_at_once(url):
+    wrong_in_every_way(url)
+    before = names(url)
+    succeed("up", "--replace", url=url)
+
+    assert ours(url) == specified(url)
+    assert names(url) == before
+
+
+def test_replace_works_in_a_maintenance_window_too(postgres):
+    wrong_in_every_way(postgres)
+    before = names(postgres)
+    succeed("up", "--replace", "--offline", url=postgres)
+
+    assert ours(postgres) == specified(postgres)
+    assert names(postgres) == before
+
+
+def test_an_index_that_was_altered_after_up_is_replaced(url):
+    prepare(url)
+    execute(url, f"DROP INDEX {NAME}", WRONG)
+    assert run("check", url=url).exit_code == 4
+    succeed("up", "--replace", url=url)
+
+    assert ours(url) == specified(url)
+    assert run("check", url=url).exit_code == 0
+
+
+def test_an_invalid_index_of_another_definition_is_replaced(postgres):
+    not_ready(postgres, NAME, "activity (status)")
+    succeed("up", "--replace", url=postgres)
+
+    assert_all_stand(postgres)
+
+
+def test_replace_touches_nothing_that_is_as_declared(postgres):
+    prepare(postgres)
+    kept = {name: identity(postgres, name) for name in TEN_NAMES - {NAME}}
+    execute(postgres, f"DROP INDEX {NAME}", WRONG)
+    result = succeed("up", "--replace", url=postgres)
+
+    assert {name: identity(postgres, name) for name in TEN_NAMES - {NAME}} == kept
+    assert all(NAME in statement for statement in result.announced())
+
+
+def test_replace_where_all_is_as_declared_does_nothing(url):
+    prepare(url)
+    with nothing_changes(url):
+        assert succeed("up", "--replace", url=url).lines[0].startswith("Nothing to do")
+
+
+REFUSED_EVEN_SO = {
+    "another table": ("CREATE TABLE call (activity_type varchar(20))", f"CREATE INDEX {NAME} ON call (activity_type)"),
+    "a table": (f"CREATE TABLE {NAME} (id integer)",),
+    "a view": (f"CREATE VIEW {NAME} AS SELECT 1 AS one",),
+}
+
+
+@pytest.mark.parametrize("made_by", REFUSED_EVEN_SO.values(), ids=REFUSED_EVEN_SO)
+def test_what_is_not_an_index_of_the_same_table_is_never_replaced(url, made_by):
+    execute(url, *made_by)
+    with nothing_changes(url):
+        refused = run("up", "--replace", url=url)
+
+    assert refused.exit_code == 4
+    assert NAME in refused.stderr
+
+
+def test_the_index_of_a_constraint_is_never_replaced(postgres):
+    execute(postgres, f"ALTER TABLE activity ADD CONSTRAINT {NAME} UNIQUE (activity_type)")
+    with nothing_changes(postgres):
+        refused = run("up", "--replace", url=postgres)
+
+    assert refused.exit_code == 4
+    assert "constraint" in refused.stderr
+
+
+def test_one_that_cannot_be_replaced_stops_the_others_before_any_change(postgres):
+    execute(postgres, WRONG, "CREATE VIEW ix_contact_phone_hash AS SELECT 1 AS one")
+    with nothing_changes(postgres):
+        refused = run("up", "--replace", url=postgres)
+
+    assert refused.exit_code == 4
+    assert "ix_contact_phone_hash" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "status", "up", "plan"])
+@pytest.mark.parametrize("to", ["base", "head"])
+def test_every_refusal_names_the_command_that_replaces(database_url, command, to):
+    prepare(database_url, to)
+    execute(database_url, f"DROP INDEX IF EXISTS {NAME}", WRONG)
+    said = run(command, url=database_url)
+
+    assert f"Replace it: python cli.py up --replace. Or rename or drop it if nobody needs it ({NAME})" in (
+        said.stdout + said.stderr
+    )
+
+
+@pytest.mark.parametrize("command", ["check", "status", "up", "plan"])
+@pytest.mark.parametrize("made_by", REFUSED_EVEN_SO.values(), ids=REFUSED_EVEN_SO)
+@pytest.mark.parametrize("to", ["base", "head"])
+def test_what_up_cannot_replace_is_to_be_renamed_or_dropped_first(database_url, command, made_by, to):
+    prepare(database_url, to)
+    execute(database_url, f"DROP INDEX IF EXISTS {NAME}", *made_by)
+    said = run(command, url=database_url)
+
+    assert f"Rename or drop it if nobody needs it ({NAME}), then: python cli.py up\n" in said.stdout + said.stderr
+    assert "--replace" not in said.stdout + said.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "status", "up", "plan"])
+def test_where_some_can_be_replaced_and_some_cannot_the_last_word_is_the_command_that_works(url, command):
+    execute(url, WRONG, "CREATE VIEW ix_contact_phone_hash AS SELECT 1 AS one")
+    said = run(command, url=url)
+
+    assert f"drop it if nobody needs it (ix_contact_phone_hash), then replace the rest ({NAME}): " in (
+        said.stdout + said.stderr
+    )
+    execute(url, "DROP VIEW ix_contact_phone_hash")
+    succeed(*said.next_command(), url=url)
+    assert_all_stand(url)
+
+
+def test_a_replacement_that_is_refused_asks_for_itself_again(url):
+    execute(url, f"CREATE VIEW {NAME} AS SELECT 1 AS one")
+
+    assert run("up", "--replace", url=url).next_command() == ["up", "--replace"]
+
+
+# Replaced while queries go on ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wrong(postgres: str) -> str:
+    """A database on which one of ours was altered by hand after `up`."""
+    prepare(postgres)
+    execute(postgres, f"DROP INDEX {NAME}", WRONG)
+    return postgres
+
+
+class Watch:
+    """Looks all the time whether a valid index of a name stands."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg2.connect(url)
+        self._connection.autocommit = True
+        self._done = threading.Event()
+        self.looks = self.gaps = 0
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        query = (
+            f"SELECT count(*) FROM pg_index JOIN pg_class ON oid = indexrelid WHERE relname = '{NAME}' AND indisvalid"
+        )
+        with self._connection.cursor() as cursor:
+            while not self._done.is_set():
+                cursor.execute(query)
+                self.looks += 1
+                self.gaps += cursor.fetchone() != (1,)
+
+    def end(self) -> None:
+        """Look no more; there must never have been none."""
+        self._done.set()
+        self._thread.join()
+        self._connection.close()
+        assert self.looks > 10
+        assert self.gaps == 0
+
+
+def serving(url: str) -> str:
+    """The definition of what stands, valid, under our name."""
+    assert NAME not in broken(url)
+    return indexes(url)[NAME]
+
+
+def test_there_is_no_moment_without_a_valid_index_of_the_name(wrong):
+    watch = Watch(wrong)
+    succeed("up", "--replace", url=wrong)
+    watch.end()
+
+    assert_all_stand(wrong)
+
+
+@contextmanager
+def building_the_new_one(url: str) -> Iterator[Run]:
+    """A replacement that waits for a writer before it can build; the old index serves."""
+    with open_writer(url), running("up", "--json", "--replace", url=url) as up:
+        until_phase(url, "waiting for writers before build")
+        assert "(status)" in serving(url)
+        yield up
+
+
+@contextmanager
+def waiting_to_swap(url: str) -> Iterator[Run]:
+    """A replacement whose new index is built, and that cannot rename yet; the old index serves."""
+    with index_locked(url, NAME), running("up", "--json", "--replace", url=url) as up:
+        up.event("Retrying", index=NAME)
+        assert "(status)" in serving(url)
+        assert f"{NAME}_replacing" in names(url) - broken(url)
+        yield up
+
+
+@contextmanager
+def dropping_the_old_one(url: str) -> Iterator[Run]:
+    """A replacement that waits for a reader before it can drop the old index; the new one serves."""
+    with open_reader(url), running("up", "--json", "--replace", url=url) as up:
+        until_dropping(url)
+        assert serving(url) == specified(url)[NAME]
+        yield up
+
+
+STEPS = (building_the_new_one, waiting_to_swap, dropping_the_old_one)
+WORKERS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query ~ 'INDEX'"
+)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
+@pytest.mark.parametrize("worker", ["is ended too", "goes on"])
+def test_a_replacement_killed_in_any_step_is_resumed(wrong, step, worker):
+    with step(wrong) as killed:
+        killed.kill()
+        if worker == "is ended too":
+            execute(wrong, f"{WORKERS} AND pid <> pg_backend_pid() AND application_name LIKE 'indexer%'")
+    until_idle(wrong)
+    assert serving(wrong)
+    watch = Watch(wrong)
+    succeed("up", "--replace", url=wrong)
+    watch.end()
+
+    assert_all_stand(wrong)
+    assert not [name for name in names(wrong) if "_replac" in name]
+    assert come_from(wrong)[NAME] == ("created", None)
+    assert run("check", url=wrong).exit_code == 0
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
+def test_a_replacement_stopped_by_a_signal_in_any_step_is_resumed(wrong, step):
+    with step(wrong) as stopped:
+        stopped.send(signal.SIGTERM)
+        assert stopped.end().exit_code == 143
+    until_idle(wrong)
+    assert serving(wrong)
+    succeed("up", "--replace", url=wrong)
+
+    assert_all_stand(wrong)
+    assert not [name for name in names(wrong) if "_replac" in name]
+
+
+def test_a_swap_gives_up_waiting_for_a_lock_and_is_tried_again(wrong):
+    with index_locked(wrong, NAME) as session, running("up", "--json", "--replace", url=wrong) as up:
+        up.event("Retrying", index=NAME)
+        session.end()
+        up.succeed()
+
+    assert_all_stand(wrong)
+    assert not [name for name in names(wrong) if "_replac" in name]
+
+
+@pytest.mark.parametrize("step", [building_the_new_one, dropping_the_old_one], ids=lambda step: step.__name__)
+def test_what_a_killed_replacement_left_is_advice_of_check(wrong, step):
+    with step(wrong) as killed:
+        killed.kill()
+        execute(wrong, f"{WORKERS} AND pid <> pg_backend_pid() AND application_name LIKE 'indexer%'")
+    until_idle(wrong)
+    (left,) = {name for name in names(wrong) if "_replac" in name}
+    advice = run("check", "--json", url=wrong).json()["advice"]
+
+    assert ("leftover", left, NAME) in {(each["kind"], each["index"], each["about"]) for each in advice}
+
+
+def test_a_leftover_of_a_replacement_that_is_no_longer_needed_is_dropped_by_up(wrong):
+    """Somebody mended the index by hand after the run was killed."""
+    with building_the_new_one(wrong) as killed:
+        killed.kill()
+    until_idle(wrong)
+    execute(wrong, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (activity_type)")
+    succeed("up", "--replace", url=wrong)
+
+    assert_all_stand(wrong)
+    assert not [name for name in names(wrong) if "_replac" in name]
+
+
+def test_somebody_elses_index_under_the_temporary_name_is_not_dropped(wrong):
+    execute(wrong, "CREATE TABLE call (id integer)", f"CREATE INDEX {NAME}_replacing ON call (id)")
+    run("up", "--replace", url=wrong)
+
+    assert indexes(wrong)[f"{NAME}_replacing"].endswith("ON public.call USING btree (id)")
+    assert serving(wrong)
+
+
+STRANGERS = (
+    f"CREATE INDEX {NAME}_replacing ON contact (last_name)",
+    f"CREATE INDEX {NAME}_replacing ON activity (status)",
+    f"CREATE INDEX {NAME}_replaced ON contact (last_name)",
+    f"CREATE TABLE {NAME}_replaced (a integer)",
+)
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_what_only_carries_a_temporary_name_is_neither_dropped_nor_called_a_leftover(url, stranger):
+    succeed("up", url=url)
+    execute(url, stranger)
+    report = run("check", "--json", url=url).json()
+    succeed("up", "--replace", url=url)
+    succeed("down", url=url)
+
+    assert "leftover" not in {each["kind"] for each in report["advice"]}
+    execute(url, stranger.split(" ON ")[0].split(" (")[0].replace("CREATE", "DROP"))  # it stands still
+
+
+def test_a_name_that_is_taken_stops_a_replacement_before_any_change(url):
+    execute(url, f"CREATE INDEX {NAME} ON activity (status)", STRANGERS[0])
+    with nothing_changes(url):
+        assert run("up", "--replace", url=url).exit_code == 4
+
+
+def test_a_replacement_of_a_partial_index_goes_on_from_what_was_built(postgres):
+    execute(
+        postgres,
+        "CREATE INDEX ix_contact_flag_opted_out ON contact_flag (contact_id)",
+        "CREATE INDEX ix_contact_flag_opted_out_replacing ON contact_flag (flag_type, contact_id)"
+        " WHERE flag_type = 'opted_out'",
+    )
+    succeed("up", "--replace", url=postgres)
+
+    assert_all_stand(postgres)
+    assert not [name for name in names(postgres) if "_replac" in name]
+
+
+def test_a_way_back_whose_old_name_is_taken_is_refused_before_any_change(url):
+    execute(url, TWIN)
+    succeed("up", "--adopt-renamed", url=url)
+    execute(url, "CREATE INDEX theirs ON activity (status)")
+    with nothing_changes(url):
+        refused = run("down", url=url)
+
+    assert refused.exit_code == 1
+    assert f"{NAME} cannot get its name theirs back, because another index has it by now" in refused.stderr
+    succeed("down", "--include-adopted", url=url)
+    assert "theirs" in names(url)
+
+
+# Beside the constraints of a real CRM --------------------------------------------------------------------------------
+
+
+def test_the_unique_constraints_of_a_crm_are_neither_renamed_nor_replaced(crm):
+    before = theirs(crm)
+    succeed("up", "--adopt-renamed", "--replace", url=crm)
+
+    assert ours(crm) == specified(crm)
+    assert others_than_created(crm) == {}
+    succeed("down", url=crm)
+    assert theirs(crm) == before
+
+
+# Records that an earlier version wrote -------------------------------------------------------------------------------
+
+BEFORE_THIS = """
+    CREATE TABLE schema_revision (
+        revision VARCHAR(32) NOT NULL PRIMARY KEY,
+        down_revision VARCHAR(32),
+        description TEXT NOT NULL,
+        state VARCHAR(16) NOT NULL,
+        started_at TIMESTAMP NOT NULL,
+        applied_at TIMESTAMP,
+        duration_ms INTEGER,
+        checksum VARCHAR(64) NOT NULL,
+        tool_version VARCHAR(32) NOT NULL,
+        applied_by VARCHAR(255) NOT NULL,
+        existed_before TEXT NOT NULL)
+"""
+
+
+@pytest.fixture
+def recorded_before(crm: str) -> str:
+    """A database that version 0.1.0 brought to the head; one of the ten stood there before."""
+    moment = "'2025-09-01 12:00:00'"
+    rest = f"'applied', {moment}, {moment}, 5, 'unknown', '0.1.0', 'somebody@somewhere'"
+    execute(
+        crm,
+        "DELETE FROM alembic_version",
+        *specified(crm).values(),
+        BEFORE_THIS,
+        f"INSERT INTO schema_revision VALUES ('{HEAD}', '{BASE}', 'ten', {rest}, '[\"{NAME}\"]')",
+    )
+    return crm
+
+
+def test_what_an_earlier_version_recorded_is_read_without_being_changed(recorded_before):
+    with nothing_changes(recorded_before):
+        assert run("status", url=recorded_before).exit_code == 0
+        assert others_than_created(recorded_before) == {NAME: ("adopted", None)}
+        assert run("check", url=recorded_before).exit_code == 0
+        assert succeed("history", "--json", url=recorded_before).json()["history"] == []
+
+
+def test_what_an_earlier_version_built_is_taken_off_and_what_it_kept_is_left(recorded_before):
+    succeed("down", url=recorded_before)
+
+    assert ours(recorded_before).keys() == {NAME}
+
+
+def test_what_an_earlier_version_built_is_mended(recorded_before):
+    execute(recorded_before, "DROP INDEX ix_contact_phone_hash")
+    succeed("up", url=recorded_before)
+
+    assert ours(recorded_before) == specified(recorded_before)
+    assert others_than_created(recorded_before) == {NAME: ("adopted", None)}
+
+
+def test_the_record_of_an_earlier_version_learns_where_alembic_stands(recorded_before):
+    alembic_app.put(recorded_before, HEAD)
+    execute(recorded_before, "DROP INDEX ix_contact_phone_hash")
+    succeed("up", url=recorded_before)
+    assert run("status", url=recorded_before).exit_code == 0
+    alembic_app.put(recorded_before, BASE)
+
+    assert run("status", "--json", url=recorded_before).json()["revision"] == BASE

@@ -1,0 +1,769 @@
+"""In step with Alembic: both tools move the same database on and back, in any order, and neither is left behind."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import alembic_app
+import pytest
+from alembic_app import DROPS_EIGHT, LATER, LEFT_BY_IT, THEIRS, UNKNOWN, current
+from command import (
+    BASE,
+    HEAD,
+    SEVEN_TABLES,
+    SIX_INDEXED_TABLES,
+    TEN_NAMES,
+    Result,
+    ask,
+    execute,
+    is_postgres,
+    nothing_changes,
+    ours,
+    revisions,
+    run,
+    specified,
+    succeed,
+)
+from scenes import (
+    assert_all_stand,
+    assert_none_stands,
+    open_writer,
+    running,
+    transaction,
+    until,
+    until_idle,
+    until_phase,
+)
+
+# Every order of four tools in a row occurs in this one, and it is a way forward and back again and again.
+EVERY_ORDER = "TTTTATTAATATAAAATTT"
+ROW_LOCK = "UPDATE alembic_version SET version_num = version_num"
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    """A database that Alembic has brought to the revision before ours."""
+    alembic_app.upgrade(database_url, BASE)
+    return database_url
+
+
+@pytest.fixture
+def postgres(postgres_url: str) -> str:
+    """The same on PostgreSQL alone."""
+    alembic_app.upgrade(postgres_url, BASE)
+    return postgres_url
+
+
+def go_up(url: str, tool: str) -> None:
+    """Forward to our revision, by this Tool or by Alembic."""
+    if tool == "A":
+        alembic_app.upgrade(url, HEAD)
+    else:
+        succeed("up", url=url)
+
+
+def go_down(url: str, tool: str) -> None:
+    """Back to the revision before ours, by this Tool or by Alembic."""
+    if tool == "A":
+        alembic_app.downgrade(url, BASE)
+    else:
+        succeed("down", url=url)
+
+
+def assert_at_head(url: str) -> None:
+    """Everybody agrees that our revision stands."""
+    assert_all_stand(url)
+    assert current(url) == (HEAD,)
+    status = run("status", "--json", url=url)
+    assert (status.exit_code, status.json()["revision"]) == (0, HEAD)
+
+
+def assert_at_base(url: str) -> None:
+    """Everybody agrees that our revision does not stand."""
+    assert_none_stands(url)
+    assert current(url) == (BASE,)
+    status = run("status", "--json", url=url)
+    assert (status.exit_code, status.json()["revision"]) == (3, BASE)
+
+
+def lines_about_alembic(result: Result) -> list[str]:
+    """What a run said about Alembic's table."""
+    return [line for line in (result.stdout + result.stderr).splitlines() if "alembic_version" in line]
+
+
+def provenance(url: str) -> dict[str, str | None]:
+    """Where each index comes from, as status says."""
+    return {each["name"]: each["provenance"] for each in run("status", "--json", url=url).json()["indexes"]}
+
+
+@contextmanager
+def nothing_moves(url: str) -> Iterator[None]:
+    """Nothing changes, and Alembic's table neither."""
+    before = current(url)
+    with nothing_changes(url):
+        yield
+    assert current(url) == before
+
+
+# Forward and back ----------------------------------------------------------------------------------------------------
+
+
+def test_up_and_down_are_recorded_with_alembic_too(url):
+    go_up(url, "T")
+    assert_at_head(url)
+    assert revisions(url)[HEAD] == "applied"
+    go_down(url, "T")
+    assert_at_base(url)
+
+
+def test_alembic_goes_on_to_its_head_after_up_and_comes_back(url):
+    go_up(url, "T")
+    alembic_app.upgrade(url)
+    assert current(url) == (DROPS_EIGHT,)
+    alembic_app.downgrade(url, BASE)
+    assert_at_base(url)
+
+
+def test_down_takes_off_what_alembic_built(url):
+    go_up(url, "A")
+    result = succeed("down", url=url)
+
+    assert len(result.announced()) == 10
+    assert_at_base(url)
+
+
+def test_down_takes_off_what_alembic_built_and_up_has_seen(url):
+    go_up(url, "A")
+    result = succeed("up", url=url)
+
+    assert result.announced() == []
+    assert set(provenance(url).values()) == {"created"}
+    go_down(url, "T")
+    assert_at_base(url)
+
+
+def test_up_builds_again_what_alembic_took_off(url):
+    go_up(url, "T")
+    go_down(url, "A")
+    assert_at_base(url)
+    result = succeed("up", url=url)
+
+    assert len(result.announced()) == 10
+    assert_at_head(url)
+    assert set(provenance(url).values()) == {"created"}
+
+
+def test_down_after_alembic_took_all_off_has_nothing_to_roll_back(url):
+    go_up(url, "T")
+    go_down(url, "A")
+    result = succeed("down", url=url)
+
+    assert result.announced() == []
+    assert_at_base(url)
+
+
+def test_both_tools_take_turns_in_every_order(url):
+    for step, tool in enumerate(EVERY_ORDER):
+        done = EVERY_ORDER[: step + 1]
+        if step % 2 == 0:
+            go_up(url, tool)
+            assert_all_stand(url)
+            assert current(url) == (HEAD,), done
+            assert run("check", url=url).exit_code == 0, done
+        else:
+            go_down(url, tool)
+            assert_none_stands(url)
+            assert current(url) == (BASE,), done
+            assert run("check", url=url).exit_code == 3, done
+
+
+def test_nothing_is_said_of_alembic_where_both_agree(url):
+    for command in ("up", "up", "status", "check", "down", "down"):
+        result = run(command, url=url)
+        assert "left alone" not in result.stdout + result.stderr, (command, result)
+
+
+def test_a_record_that_says_less_than_alembic_is_caught_up(url):
+    """Our row is gone or was never there; Alembic knows better."""
+    go_up(url, "T")
+    execute(url, "DELETE FROM schema_revision")
+    with nothing_moves(url):
+        assert run("status", url=url).exit_code == 0
+    go_down(url, "T")
+    assert_at_base(url)
+
+
+def test_a_plan_and_every_other_reading_command_leave_alembic_alone(url):
+    go_up(url, "A")
+    with nothing_moves(url):
+        for command in ("status", "check", "history", "plan", "plan down", "plan down --sql"):
+            assert run(*command.split(), url=url).exit_code == 0, command
+
+
+# On SQLite two of the ten have other names with Alembic ---------------------------------------------------------------
+
+
+@pytest.fixture
+def sqlite(sqlite_url: str) -> str:
+    """A file that Alembic has brought to the revision before ours."""
+    alembic_app.upgrade(sqlite_url, BASE)
+    return sqlite_url
+
+
+def theirs(url: str) -> set[str]:
+    """Which of the two stand under Alembic's names."""
+    names = ", ".join(f"'{name}'" for name in THEIRS)
+    return {name for (name,) in execute(url, f"SELECT name FROM sqlite_master WHERE name IN ({names})")}
+
+
+def test_what_alembic_leaves_of_ours_on_its_way_back_is_pending_and_no_drift(sqlite):
+    go_up(sqlite, "T")
+    alembic_app.downgrade(sqlite, BASE, in_other_words=True)
+    assert ours(sqlite).keys() == set(THEIRS.values())
+    with nothing_moves(sqlite):
+        status = run("status", "--json", url=sqlite)
+    assert (status.exit_code, status.json()["revision"]) == (3, BASE)
+    assert len(succeed("up", url=sqlite).announced()) == 8
+
+    assert_at_head(sqlite)
+    assert set(provenance(sqlite).values()) == {"created"}
+
+
+def test_what_alembic_leaves_of_ours_after_a_later_revision_is_pending_and_no_drift(sqlite):
+    alembic_app.upgrade(sqlite, LATER, in_other_words=True)
+    succeed("up", url=sqlite)
+    alembic_app.downgrade(sqlite, BASE, in_other_words=True)
+
+    assert run("check", url=sqlite).exit_code == 3
+
+
+def test_an_index_dropped_by_hand_is_drift_where_alembic_was_never_moved(url):
+    succeed("up", "--no-alembic", url=url)
+    execute(url, "DROP INDEX ix_activity_type")
+
+    assert run("check", url=url).exit_code == 4
+
+
+def test_what_alembic_built_under_other_names_is_named_and_built_or_renamed(sqlite):
+    alembic_app.upgrade(sqlite, HEAD, in_other_words=True)
+    check = run("check", "--json", url=sqlite)
+    assert check.exit_code == 4
+    assert {each["index"]: each["about"] for each in check.json()["advice"] if each["kind"] == "twin"} == THEIRS
+    succeed("up", "--adopt-renamed", url=sqlite)
+
+    assert_at_head(sqlite)
+    assert theirs(sqlite) == set()
+    go_down(sqlite, "T")
+    assert_at_base(sqlite)
+    assert theirs(sqlite) == THEIRS.keys()
+
+
+def test_down_says_which_index_stays_under_another_name(sqlite):
+    alembic_app.upgrade(sqlite, HEAD, in_other_words=True)
+    with nothing_moves(sqlite):
+        planned = succeed("plan", "down", url=sqlite)
+    result = succeed("down", url=sqlite)
+
+    assert_at_base(sqlite)
+    for name, our_name in THEIRS.items():
+        for told in (planned, result):
+            assert f"Note: {name} is the same as {our_name} under another name, and stays." in told.lines
+
+
+def test_both_tools_take_turns_although_two_names_differ(sqlite):
+    """What Alembic has left standing under its own names disturbs nobody: it says IF NOT EXISTS."""
+    for step, tool in enumerate(EVERY_ORDER):
+        done = EVERY_ORDER[: step + 1]
+        if tool == "A" and step % 2 == 0:
+            alembic_app.upgrade(sqlite, HEAD, in_other_words=True)
+        elif tool == "A":
+            alembic_app.downgrade(sqlite, BASE, in_other_words=True)
+        else:
+            (go_down if step % 2 else go_up)(sqlite, tool)
+        assert current(sqlite) == (BASE if step % 2 else HEAD,), done
+        check = run("check", "--json", url=sqlite)
+        missing = {each["name"] for each in check.json()["indexes"] if each["finding"] != "valid"}
+        if step % 2:
+            assert (check.exit_code, missing >= TEN_NAMES - set(THEIRS.values())) == (3, True), done
+        else:
+            assert missing <= (set(THEIRS.values()) if tool == "A" else set()), done
+            assert check.exit_code == (4 if missing else 0), done
+
+
+# Before the tables and after the ten ---------------------------------------------------------------------------------
+
+
+def test_alembic_takes_over_the_tables_that_up_made(database_url):
+    """An empty database is not Alembic's: up makes tables and no alembic_version."""
+    succeed("up", url=database_url)
+
+    assert current(database_url) == ()
+
+
+def test_at_a_later_revision_the_ten_count_as_applied_and_up_keeps_them(url):
+    alembic_app.upgrade(url, LATER)
+    with nothing_moves(url):
+        assert run("status", url=url).exit_code == 0
+        assert run("check", url=url).exit_code == 0
+    result = succeed("up", url=url)
+
+    assert result.announced() == []
+    assert_all_stand(url)
+    assert current(url) == (LATER,)
+    assert set(provenance(url).values()) == {"created"}
+    assert any(LATER in line for line in lines_about_alembic(result)), result
+
+
+def test_up_at_a_later_revision_warns_in_one_line_each_time_and_succeeds(url):
+    alembic_app.upgrade(url, LATER)
+    succeed("up", url=url)
+    with nothing_moves(url):
+        (line,) = lines_about_alembic(succeed("up", url=url))
+
+    assert LATER in line
+
+
+@pytest.mark.parametrize("seen", [False, True], ids=["never seen by up", "seen by up"])
+def test_down_below_a_later_revision_asks_for_yes_and_names_it(url, seen):
+    alembic_app.upgrade(url, LATER)
+    if seen:
+        succeed("up", url=url)
+    with nothing_moves(url):
+        refused = run("down", url=url)
+
+    assert refused.exit_code == 1
+    assert LATER in refused.stderr
+    assert "--yes" in refused.stderr
+
+
+def test_the_command_that_the_refusal_ends_with_goes_below_a_later_revision(url):
+    alembic_app.upgrade(url, LATER)
+    refused = run("down", url=url)
+
+    assert refused.next_command() == ["down", "--yes"]
+    succeed(*refused.next_command(), url=url)
+    assert_none_stands(url)
+
+
+def test_below_a_later_revision_there_is_no_script_without_yes(url):
+    alembic_app.upgrade(url, LATER)
+    result = run("plan", "down", "--sql", url=url)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert LATER in result.stderr
+
+
+def test_where_only_our_record_is_missing_the_plan_says_no_more_than_that(url):
+    alembic_app.upgrade(url, HEAD)
+    plan = succeed("plan", url=url)
+
+    assert f"is at {HEAD} already, and only the record of {HEAD} is missing." in plan.lines[0]
+    assert "keep" not in plan.stdout
+    assert "->" not in plan.stdout
+    succeed(*plan.next_command(), url=url)
+    assert succeed("plan", url=url).stdout.startswith("Nothing to do: ")
+
+
+@pytest.mark.parametrize("seen", [False, True], ids=["never seen by up", "seen by up"])
+def test_down_with_yes_drops_below_a_later_revision_and_leaves_alembics_table_alone(url, seen):
+    alembic_app.upgrade(url, LATER)
+    if seen:
+        succeed("up", url=url)
+    result = succeed("down", "--yes", url=url)
+
+    assert_none_stands(url)
+    assert current(url) == (LATER,)
+    (line,) = lines_about_alembic(result)
+    assert LATER in line
+
+
+def test_up_builds_again_after_down_below_a_later_revision(url):
+    alembic_app.upgrade(url, LATER)
+    succeed("down", "--yes", url=url)
+    result = succeed("up", url=url)
+
+    assert len(result.announced()) == 10
+    assert_all_stand(url)
+    assert current(url) == (LATER,)
+
+
+def test_yes_is_not_needed_where_nothing_later_stands(url):
+    go_up(url, "T")
+    succeed("down", "--yes", url=url)
+
+    assert_at_base(url)
+
+
+def test_the_eight_that_a_later_revision_drops_are_noticed_and_mended(postgres):
+    alembic_app.upgrade(postgres, HEAD)
+    succeed("up", url=postgres)
+    alembic_app.upgrade(postgres, DROPS_EIGHT)
+    noticed = run("check", "--json", url=postgres)
+    lost = {each["name"] for each in noticed.json()["indexes"] if each["finding"] == "missing"}
+    mended = succeed("up", url=postgres)
+
+    assert noticed.exit_code == 4
+    assert lost == TEN_NAMES - LEFT_BY_IT
+    assert len(mended.announced()) == 8
+    assert_all_stand(postgres)
+    assert current(postgres) == (DROPS_EIGHT,)
+    assert run("check", url=postgres).exit_code == 0
+
+
+def test_the_eight_are_noticed_without_any_record_of_ours(postgres):
+    alembic_app.upgrade(postgres, DROPS_EIGHT)
+    assert run("status", url=postgres).exit_code == 4
+    succeed("up", url=postgres)
+
+    assert_all_stand(postgres)
+    assert set(provenance(postgres).values()) == {"created"}
+
+
+def test_alembic_comes_back_through_the_revision_that_dropped_eight(postgres):
+    alembic_app.upgrade(postgres, DROPS_EIGHT)
+    succeed("up", url=postgres)
+    alembic_app.downgrade(postgres, HEAD)
+    assert_at_head(postgres)
+    go_down(postgres, "T")
+    assert_at_base(postgres)
+
+
+def test_down_where_eight_are_gone_already_drops_the_other_two(postgres):
+    alembic_app.upgrade(postgres, DROPS_EIGHT)
+    alembic_app.downgrade(postgres, HEAD)  # which does not bring them back
+    result = succeed("down", url=postgres)
+
+    assert len(result.announced()) == 2
+    assert_at_base(postgres)
+
+
+# Both or neither -----------------------------------------------------------------------------------------------------
+
+
+def refuse_writes(url: str, table: str, when: str = "") -> None:
+    """Let every write to a table fail, as soon as it is tried."""
+    if is_postgres(url):
+        execute(
+            url,
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$",
+            f"CREATE TRIGGER refusal BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW {when} EXECUTE FUNCTION refuse()",
+        )
+    else:
+        body = f"FOR EACH ROW {when} BEGIN SELECT RAISE(ABORT, 'not today'); END"
+        execute(url, f"CREATE TRIGGER refusal BEFORE UPDATE ON {table} {body}")
+        execute(url, f"CREATE TRIGGER another_refusal BEFORE INSERT ON {table} {body}")
+
+
+def refuse_at_the_end(url: str, table: str) -> None:
+    """Let every write to a table fail, but only when its transaction is committed."""
+    execute(
+        url,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$",
+        f"CREATE CONSTRAINT TRIGGER refusal AFTER INSERT OR UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION refuse()",
+    )
+
+
+def allow_writes(url: str, table: str) -> None:
+    """Undo what refuses them."""
+    on_table = f" ON {table}" if is_postgres(url) else ""
+    execute(url, f"DROP TRIGGER refusal{on_table}")
+    execute(url, "DROP FUNCTION refuse()" if is_postgres(url) else "DROP TRIGGER another_refusal")
+
+
+def fails(url: str, command: str) -> Result:
+    """A run that the database does not let finish."""
+    result = run(command, url=url)
+    assert result.exit_code == 1, result
+    return result
+
+
+def test_up_is_not_recorded_with_us_when_it_cannot_be_recorded_with_alembic(url):
+    refuse_writes(url, "alembic_version")
+    fails(url, "up")
+    assert current(url) == (BASE,)
+    assert "schema_revision" not in _tables(url) or revisions(url).get(HEAD) != "applied"
+    assert is_postgres(url) or ours(url) == {}
+    allow_writes(url, "alembic_version")
+    succeed("up", url=url)
+
+    assert_at_head(url)
+    assert revisions(url)[HEAD] == "applied"
+
+
+def test_up_is_not_recorded_with_alembic_when_it_cannot_be_recorded_with_us(url):
+    go_up(url, "T")
+    go_down(url, "T")  # now there is a table of ours
+    refuse_writes(url, "schema_revision", when="WHEN (NEW.state = 'applied')")
+    fails(url, "up")
+    assert current(url) == (BASE,)
+    assert revisions(url).get(HEAD) != "applied"
+    allow_writes(url, "schema_revision")
+    succeed("up", url=url)
+
+    assert_at_head(url)
+
+
+def test_down_is_recorded_with_both_or_neither(url):
+    go_up(url, "T")
+    refuse_writes(url, "alembic_version")
+    fails(url, "down")
+    assert current(url) == (HEAD,)
+    assert HEAD in revisions(url)
+    allow_writes(url, "alembic_version")
+    succeed("down", url=url)
+
+    assert_at_base(url)
+    assert HEAD not in revisions(url)
+
+
+@pytest.mark.parametrize("table", ["alembic_version", "schema_revision"])
+def test_both_rows_are_committed_in_one_transaction(postgres, table):
+    go_up(postgres, "T")
+    go_down(postgres, "T")
+    before = revisions(postgres)
+    refuse_at_the_end(postgres, table)
+    fails(postgres, "up")
+    assert current(postgres) == (BASE,)
+    assert revisions(postgres).get(HEAD) == before.get(HEAD) or revisions(postgres)[HEAD] == "applying"
+    allow_writes(postgres, table)
+    succeed("up", url=postgres)
+
+    assert_at_head(postgres)
+
+
+def test_a_run_killed_while_it_waits_for_alembics_row_moves_both_or_neither(postgres):
+    waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query ~ 'alembic_version'"
+    with transaction(postgres, ROW_LOCK), running("up", url=postgres) as up:
+        until(lambda: ask(postgres, f"{waiting} AND wait_event_type = 'Lock'"), "a run that waits for the row")
+        up.kill()
+    until(lambda: not ask(postgres, f"{waiting} AND pid <> pg_backend_pid()"), "the end of its session")
+
+    assert (current(postgres) == (HEAD,)) == (revisions(postgres)[HEAD] == "applied")
+    succeed("up", url=postgres)
+    assert_at_head(postgres)
+
+
+def test_a_run_killed_in_the_middle_has_moved_neither_and_the_next_moves_both(postgres):
+    with open_writer(postgres), running("up", url=postgres) as killed:
+        until_phase(postgres, "waiting for writers")
+        killed.kill()
+    until_idle(postgres)
+    assert current(postgres) == (BASE,)
+    assert revisions(postgres)[HEAD] == "applying"
+    succeed("up", url=postgres)
+
+    assert_at_head(postgres)
+    go_down(postgres, "A")
+    assert_at_base(postgres)
+
+
+def _tables(url: str) -> set[str]:
+    query = "SELECT tablename FROM pg_tables" if is_postgres(url) else "SELECT name FROM sqlite_master"
+    return {name for (name,) in execute(url, query)}
+
+
+# Other states of Alembic's table -------------------------------------------------------------------------------------
+
+
+def test_several_rows_are_left_alone(url):
+    alembic_app.put(url, BASE, UNKNOWN)
+    up = succeed("up", url=url)
+    assert_all_stand(url)
+    down = succeed("down", "--yes", url=url)
+    assert_none_stands(url)
+
+    assert current(url) == tuple(sorted((BASE, UNKNOWN)))
+    for result in (up, down):
+        (line,) = lines_about_alembic(result)
+        assert BASE in line
+        assert UNKNOWN in line
+
+
+def test_an_unknown_row_is_left_alone(url):
+    alembic_app.put(url, UNKNOWN)
+    assert run("status", url=url).exit_code in (3, 4)  # a later one should have the ten, an earlier one not yet
+    result = succeed("up", url=url)
+
+    assert_all_stand(url)
+    assert current(url) == (UNKNOWN,)
+    (line,) = lines_about_alembic(result)
+    assert UNKNOWN in line
+
+
+def test_an_empty_table_is_left_empty(url):
+    alembic_app.put(url)
+    assert run("status", url=url).exit_code == 3
+    up = succeed("up", url=url)
+    assert_all_stand(url)
+    down = succeed("down", url=url)
+    assert_none_stands(url)
+
+    assert current(url) == ()
+    assert len(lines_about_alembic(up)) == len(lines_about_alembic(down)) == 1
+
+
+def test_a_revision_before_the_neighbouring_one_is_left_alone(url):
+    """Somebody made the last table by hand: our revision is not the next one for Alembic, or unknown to us."""
+    alembic_app.put(url, "e1b04c7a9f35")
+    succeed("up", url=url)
+
+    assert_all_stand(url)
+    assert current(url) == ("e1b04c7a9f35",)
+
+
+def test_alembic_may_be_at_our_revision_while_nothing_stands(url):
+    alembic_app.put(url, HEAD)
+    assert run("status", url=url).exit_code == 4
+    succeed("up", url=url)
+
+    assert_at_head(url)
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_no_alembic_never_touches_alembics_table(url, command):
+    go_up(url, "A") if command == "down" else None
+    before = current(url)
+    result = succeed(command, "--no-alembic", url=url)
+
+    assert ours(url) == ({} if command == "down" else specified(url))
+    assert current(url) == before
+    assert len(result.announced()) == 10
+
+
+def test_after_up_without_alembic_both_can_still_be_brought_together(url):
+    succeed("up", "--no-alembic", url=url)
+    assert run("status", url=url).exit_code == 0
+    alembic_app.upgrade(url, HEAD)  # builds nothing: the original says IF NOT EXISTS
+
+    assert_at_head(url)
+    go_down(url, "T")
+    assert_at_base(url)
+
+
+@pytest.mark.parametrize(
+    "made_by",
+    [
+        "CREATE TABLE alembic_version (version integer)",
+        "CREATE TABLE alembic_version (id integer PRIMARY KEY, name varchar(20))",
+        f"CREATE VIEW alembic_version AS SELECT '{BASE}' AS version_num",
+    ],
+    ids=["another column", "other columns", "a view"],
+)
+def test_what_is_not_alembics_table_is_left_alone(url, made_by):
+    execute(url, "DROP TABLE alembic_version", made_by)
+    if made_by.startswith("CREATE TABLE"):
+        execute(url, "INSERT INTO alembic_version VALUES (7)" if "version int" in made_by else "SELECT 1")
+    before = execute(url, "SELECT * FROM alembic_version")
+    for command, left in (("up", TEN_NAMES), ("down", set())):
+        succeed(command, url=url)
+        assert ours(url).keys() == left
+
+    assert execute(url, "SELECT * FROM alembic_version") == before
+
+
+def test_alembics_table_in_another_schema_than_the_tables_is_left_alone(postgres):
+    execute(
+        postgres,
+        "CREATE SCHEMA crm",
+        *(f"ALTER TABLE {table} SET SCHEMA crm" for table in SEVEN_TABLES),
+    )
+    succeed("up", "--schema", "crm", url=postgres)
+
+    assert current(postgres) == (BASE,)
+    assert ours(postgres) == specified(postgres, "crm")
+
+
+def test_alembics_table_in_a_schema_of_any_name_is_moved(postgres_url):
+    schema = 'Our "CRM"'
+    execute(postgres_url, 'CREATE SCHEMA "Our ""CRM"""')
+    alembic_app.upgrade(postgres_url, BASE, schema)
+    succeed("up", "--schema", schema, url=postgres_url)
+    assert current(postgres_url, schema) == (HEAD,)
+    alembic_app.upgrade(postgres_url, LATER, schema)
+    alembic_app.downgrade(postgres_url, HEAD, schema)
+    succeed("down", "--schema", schema, url=postgres_url)
+
+    assert current(postgres_url, schema) == (BASE,)
+    assert_none_stands(postgres_url)
+
+
+# Rights --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def role(postgres: str) -> Iterator[str]:
+    """A role that owns the six tables, and of Alembic's may only read; gone after the test with all that is its own."""
+    name = "test_" + uuid.uuid4().hex[:12]
+    execute(
+        postgres,
+        f"CREATE ROLE {name} LOGIN PASSWORD 'of the test'",
+        f"GRANT USAGE, CREATE ON SCHEMA public TO {name}",
+        f"GRANT SELECT ON alembic_version TO {name}",
+        *(f"ALTER TABLE {table} OWNER TO {name}" for table in SIX_INDEXED_TABLES),
+    )
+    yield name
+    execute(postgres, f"DROP OWNED BY {name} CASCADE", f"DROP ROLE {name}")
+
+
+def as_role(role: str, url: str) -> str:
+    """The same database for another role."""
+    return re.sub(r"//([^/?]*@)?", f"//{role}:of%20the%20test@", url, count=1)
+
+
+def test_a_role_that_may_not_move_alembic_is_told_which_right_it_lacks_and_goes_without(postgres, role):
+    said = succeed("up", url=as_role(role, postgres)).stdout
+
+    assert re.search(
+        r"^Note: alembic_version is left as it is, .*GRANT SELECT, UPDATE ON .*alembic_version", said, re.M
+    )
+    assert_all_stand(postgres)
+    assert current(postgres) == (BASE,)
+
+
+def test_stamp_brings_alembic_in_step_once_the_right_is_given(postgres, role):
+    succeed("up", url=as_role(role, postgres))
+    execute(postgres, f"GRANT UPDATE ON alembic_version TO {role}")
+    succeed("stamp", "head", url=as_role(role, postgres))
+
+    assert_at_head(postgres)
+
+
+def test_a_role_that_may_not_move_alembic_goes_without_it(postgres, role):
+    succeed("up", "--no-alembic", url=as_role(role, postgres))
+
+    assert_all_stand(postgres)
+    assert current(postgres) == (BASE,)
+
+
+def test_a_role_that_may_write_alembics_table_needs_not_own_it(postgres, role):
+    execute(postgres, f"GRANT UPDATE ON alembic_version TO {role}")
+    succeed("up", url=as_role(role, postgres))
+    assert_at_head(postgres)
+    succeed("down", url=as_role(role, postgres))
+    assert_at_base(postgres)
+
+
+@pytest.mark.parametrize(("command", "exit_code"), [("status", 3), ("check", 3), ("up", 0)])
+def test_a_role_that_may_not_even_read_alembics_table_is_told_so_in_words(postgres, role, command, exit_code):
+    execute(postgres, f"REVOKE ALL ON alembic_version FROM {role}")
+    result = run(command, url=as_role(role, postgres))
+
+    assert result.exit_code == exit_code
+    assert "Note: alembic_version is left as it is" in result.stdout
+    assert "GRANT SELECT" in result.stdout
+
+
+# JSON ----------------------------------------------------------------------------------------------------------------
+
+
+def test_json_stays_json_where_alembics_table_is_left_alone(url):
+    alembic_app.upgrade(url, LATER)
+    result = succeed("up", "--json", url=url)
+
+    assert result.json()["to"] == HEAD
+    assert all(isinstance(document, dict) for document in result.story())
+    assert LATER in result.stdout + result.stderr

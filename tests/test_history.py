@@ -1,0 +1,219 @@
+"""`history`: when which revision went up or down, by whom, how long, and which indexes."""
+
+from __future__ import annotations
+
+import re
+import signal
+from datetime import datetime
+from typing import Any
+
+import pytest
+from command import (
+    BASE,
+    HEAD,
+    SEVEN_TABLES,
+    TEN_NAMES,
+    execute,
+    file_of,
+    is_postgres,
+    nothing_changes,
+    prepare,
+    relations_in,
+    run,
+    specified,
+    succeed,
+    tables,
+)
+from scenes import open_writer, running, until_idle, until_phase
+
+ENTRY = {"revision", "direction", "finished_at", "duration_ms", "by", "tool_version", "indexes"}
+KEPT = 100
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    """A database at the base revision."""
+    prepare(database_url, "base")
+    return database_url
+
+
+def history(url: str, *arguments: str) -> list[dict[str, Any]]:
+    """What ``history --json`` tells of our revision, newest first; telling it changes nothing."""
+    with nothing_changes(url):
+        entries = succeed("history", "--json", *arguments, url=url).json()["history"]
+    assert all(each.keys() >= ENTRY for each in entries)
+    return [each for each in entries if each["revision"] == HEAD]
+
+
+def test_every_run_is_told_the_newest_first(url):
+    for command in ("up", "down", "up"):
+        succeed(command, url=url)
+
+    assert [each["direction"] for each in history(url)] == ["up", "down", "up"]
+    succeed("down", url=url)
+    assert [each["direction"] for each in history(url)] == ["down", "up", "down", "up"]
+
+
+def test_a_single_entry_is_told_in_the_singular(postgres_url):
+    prepare(postgres_url, "base")
+    told = succeed("history", "--all-schemas", "public", url=postgres_url).lines
+
+    assert told[0].startswith(f"public: 1 entry, last of all up {BASE}, ")
+    assert told[1] == "1 schema: 1 with exit code 0."
+
+
+def test_an_entry_says_when_by_whom_and_how_long(url):
+    succeed("up", url=url)
+    (entry,) = history(url)
+
+    assert datetime.fromisoformat(entry["finished_at"])
+    assert isinstance(entry["duration_ms"], int)
+    assert entry["duration_ms"] >= 0
+    assert "@" in entry["by"]
+    assert entry["tool_version"] in succeed("--version", url=url).stdout
+
+
+def test_an_entry_says_what_became_of_each_index(url):
+    execute(url, specified(url)["ix_activity_type"])
+    succeed("up", url=url)
+    succeed("down", url=url)
+    down, up = (each["indexes"] for each in history(url))
+
+    assert up == {**dict.fromkeys(TEN_NAMES, "create"), "ix_activity_type": "keep"}
+    assert down.pop("ix_activity_type", "leave") == "leave"
+    assert down == dict.fromkeys(TEN_NAMES - {"ix_activity_type"}, "drop")
+
+
+def test_a_run_that_mends_is_told_too(url):
+    succeed("up", url=url)
+    execute(url, "DROP INDEX ix_activity_type")
+    succeed("up", url=url)
+    entry, _ = history(url)
+
+    assert entry["direction"] == "up"
+    assert entry["indexes"]["ix_activity_type"] == "create"
+
+
+def test_a_stamp_is_told_as_what_it_is(url):
+    execute(url, *specified(url).values())
+    succeed("stamp", HEAD, url=url)
+
+    assert [each["direction"] for each in history(url)] == ["stamp"]
+
+
+def test_a_stamp_of_the_base_is_told_as_one_that_built_nothing(url):
+    succeed("up", url=url)
+    execute(url, *(f"DROP INDEX {name}" for name in specified(url)))
+    succeed("stamp", "base", url=url)
+    stamped, *_ = run("history", "--json", url=url).json()["history"]
+
+    assert (stamped["direction"], stamped["revision"], stamped["indexes"]) == ("stamp", BASE, {})
+
+
+def test_a_run_that_had_nothing_to_do_is_not_told(url):
+    succeed("up", url=url)
+    succeed("up", url=url)
+    succeed("down", url=url)
+    succeed("down", url=url)
+
+    assert len(history(url)) == 2
+
+
+def test_a_refused_run_is_not_told(url):
+    execute(url, "CREATE INDEX ix_activity_type ON activity (status)")
+    assert run("up", url=url).exit_code == 4
+
+    assert history(url) == []
+
+
+def test_a_run_that_was_killed_is_told_once_it_is_finished(postgres_url):
+    prepare(postgres_url, "base")
+    with open_writer(postgres_url), running("up", url=postgres_url) as killed:
+        until_phase(postgres_url, "waiting for writers")
+        killed.send(signal.SIGKILL)
+        killed.end()
+    until_idle(postgres_url)
+    assert history(postgres_url) == []
+    succeed("up", url=postgres_url)
+
+    assert [each["direction"] for each in history(postgres_url)] == ["up"]
+
+
+def test_people_are_told_in_lines_the_newest_first(url):
+    succeed("up", url=url)
+    succeed("down", url=url)
+    lines = [line for line in succeed("history", url=url).lines if HEAD in line]
+
+    assert [re.search(r"\b(up|down)\b", line).group() for line in lines] == ["down", "up"]
+    assert all(re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d", line) and "@" in line for line in lines)
+
+
+def test_where_nothing_has_happened_there_is_nothing_to_tell_and_nothing_is_made(database_url):
+    assert history(database_url) == []
+    assert succeed("history", url=database_url).stderr == ""
+    assert is_postgres(database_url) or not file_of(database_url).exists()
+
+
+def test_only_the_newest_hundred_are_kept(url):
+    succeed("up", url=url)
+    multiply_the_log(url, 150)
+    succeed("down", url=url)
+    entries = succeed("history", "--json", url=url).json()["history"]
+
+    assert len(entries) == KEPT
+    assert entries[0]["direction"] == "down"
+    assert execute(url, "SELECT count(*) FROM schema_revision_log") == [(KEPT,)]
+
+
+def multiply_the_log(url: str, entries: int) -> None:
+    """Fill the log with copies of its entries."""
+    numbers = (
+        f"SELECT i AS n FROM generate_series(1, {entries}) AS i"
+        if is_postgres(url)
+        else f"WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {entries}) SELECT n FROM c"
+    )
+    columns = ", ".join(name for name in columns_of_the_log(url) if name != "id")
+    source = f"schema_revision_log, ({numbers}) AS numbers"
+    execute(url, f"INSERT INTO schema_revision_log ({columns}) SELECT {columns} FROM {source}")
+
+
+def columns_of_the_log(url: str) -> list[str]:
+    """The names of the log's columns."""
+    query = (
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'schema_revision_log'::regclass AND attnum > 0"
+        if is_postgres(url)
+        else "SELECT name FROM pragma_table_info('schema_revision_log')"
+    )
+    return [name for (name,) in execute(url, query)]
+
+
+def test_the_log_is_the_only_table_besides_the_record(database_url):
+    succeed("up", url=database_url)
+    succeed("down", url=database_url)
+
+    assert tables(database_url) - {"sqlite_sequence"} == SEVEN_TABLES | {"schema_revision", "schema_revision_log"}
+    assert BASE not in {each["revision"] for each in history(database_url)}
+
+
+def test_the_log_stands_in_the_schema_of_the_tables(postgres_url):
+    execute(postgres_url, 'CREATE SCHEMA "Our CRM"')
+    succeed("up", "--schema", "Our CRM", url=postgres_url)
+
+    assert "schema_revision_log" in relations_in("Our CRM", postgres_url)
+    assert relations_in("public", postgres_url) == set()
+    assert len(history(postgres_url, "--schema", "Our CRM")) == 1
+
+
+def test_a_log_that_is_another_tools_is_left_alone(url):
+    execute(
+        url,
+        "DROP TABLE IF EXISTS schema_revision_log",
+        "CREATE TABLE schema_revision_log (version integer)",
+        "INSERT INTO schema_revision_log VALUES (7)",
+    )
+    with nothing_changes(url):
+        refused = run("up", url=url)
+
+    assert refused.exit_code == 1
+    assert "schema_revision_log" in refused.stderr
+    assert execute(url, "SELECT version FROM schema_revision_log") == [(7,)]

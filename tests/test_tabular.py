@@ -1,0 +1,52 @@
+"""Tables as text: whatever the terminal, no name is cut and nothing is taken for anything but text."""
+
+from __future__ import annotations
+
+import pytest
+
+from tabular import NARROWEST, drawn
+
+LONG = "ix_" + "long_" * 40
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 40 columns."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+
+
+def test_a_name_is_never_cut_on_a_narrow_terminal(narrow):
+    table = drawn(("index", "table", "for"), [(LONG, LONG, "one thing")], folding=("for",))
+
+    assert table.count(LONG) == 2
+    assert "…" not in table
+
+
+def test_what_may_fold_takes_several_lines_on_a_narrow_terminal(narrow):
+    purpose = "a word or two " * 20
+    table = drawn(("index", "for"), [("ix_short", purpose)], folding=("for",))
+
+    assert max(map(len, table.splitlines())) <= NARROWEST + len("\x1b[1m\x1b[0m" * 4)
+    assert table.count("word") == 20
+
+
+def test_in_a_log_a_row_is_a_line():
+    rows = [(LONG, "a word or two " * 10)] * 2
+
+    assert len(drawn(("index", "for"), rows, folding=("for",)).splitlines()) == 3
+
+
+def test_a_column_in_which_nothing_stands_is_left_out():
+    assert drawn(("index", "found", "size"), [("ix_a", "", 1), ("ix_b", "", "")]).split() == [
+        *("index", "size"),
+        *("ix_a", "1", "ix_b"),
+    ]
+
+
+def test_a_name_with_brackets_is_no_markup():
+    assert "ix_[red]a[/red]" in drawn(("index",), [("ix_[red]a[/red]",)])
+
+
+def test_numbers_stand_to_the_right_where_that_is_wanted():
+    assert drawn(("rows",), [("1",), ("1000",)], right=("rows",)).splitlines()[1:] == ["   1", "1000"]
