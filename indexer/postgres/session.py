@@ -24,7 +24,10 @@ UNHURRIED = {
     "default_transaction_read_only": "off",
 }
 BUILDING = {**UNHURRIED, "search_path": "pg_catalog"}  # an operator of a predicate can only be PostgreSQL's own
-LOOKING = {**UNHURRIED, "lock_timeout": "5s"}  # its own writes are a row of the meta table; nobody locks that for long
+# Our questions are short: to plan one anew takes as long as to answer it twice, and to compile it longer still.
+QUICK = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
+# Its own writes are a row of the meta table; nobody locks that for long.
+LOOKING = {**UNHURRIED, **QUICK, "lock_timeout": "5s"}
 READING = {**LOOKING, "default_transaction_read_only": "on"}
 
 SINCE = {"idle_session_timeout": 140000, "transaction_timeout": 170000}  # asking pg_settings takes milliseconds
