@@ -8,6 +8,7 @@ RUN pip install --no-cache-dir --no-compile -r requirements.txt
 
 COPY models.py migrate_*.py cli.py console.py reporters.py tabular.py ./
 COPY indexer indexer
+COPY proof proof
 
 # The default database is a file beside the code; mount a volume over /data to keep it.
 RUN mkdir /data && chown 10001:10001 /data

@@ -231,6 +231,17 @@ class Jobs(click.ParamType["int | None"]):
         return None if value == "auto" else click.IntRange(min=1).convert(value, param, ctx)
 
 
+class Numbers(click.ParamType["list[int]"]):
+    """Several positive numbers with commas between them."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        """All of them."""
+        each: list[Any] = str(value).split(",")
+        return [click.IntRange(min=1).convert(number, param, ctx) for number in each]
+
+
 SECONDS = click.FloatRange(min=0)
 to_revision = click.option("--to", metavar="REV", help="The revision to stop at: an id, its start, base or head.")
 
@@ -403,6 +414,82 @@ def stamp(options: Options, revision: str, consent: Consent) -> None:
     """
     manner = Manner(consent=consent, read_only=False)
     ask(options, lambda runner: console.of_stamp(runner.stamp(revision), runner.address), manner)
+
+
+@command
+@click.option(
+    "--analyze", is_flag=True, help="Run each query, too, read-only, and tell how long it took. PostgreSQL only."
+)
+@click.option("--sql", "as_sql", is_flag=True, help="Print the queries instead.")
+def verify(options: Options, analyze: bool, as_sql: bool) -> None:
+    """Ask the planner whether the queries are served.
+
+    These are the queries that the indexes exist for, with arguments from rows that are there. Changes nothing, and no
+    query is run, unless with --analyze. Exits with 4 when a query is served by no index; one that is served by
+    another index, or a table so small that a scan is cheaper, is no failure.
+    """
+    if as_sql and options.as_json:
+        raise UsageError("The queries are printed as text or as a document, not both.", "Leave out --sql or --json.")
+
+    def question(runner: Runner) -> Answer:
+        from proof.verify import verify as verified
+
+        return console.of_verify(verified(runner.migrator, analyze), as_sql)
+
+    ask(options, question, Manner(as_script=as_sql))
+
+
+@command
+@click.option(
+    "--rows",
+    type=Numbers(),
+    default="10000,100000,1000000",
+    metavar="N,...",
+    help="Numbers of activities to measure with.  [default: 10000,100000,1000000]",
+)
+@click.option(
+    "--out", default="bench-results", metavar="FOLDER", help="Where the results go.  [default: bench-results]"
+)
+def bench(options: Options, rows: list[int], out: str) -> None:
+    """Measure the queries without and with the indexes.
+
+    The rows are made up, in a database that is thrown away: a temporary file for SQLite, a schema of its own on
+    PostgreSQL. Your tables are not looked at.
+    """
+
+    if options.schemas or options.pattern is not None:
+        raise UsageError("bench makes a schema of its own.", "Leave out --schema and --all-schemas.")
+
+    def work(stop: Stop) -> Answer:
+        from proof.bench import bench as measured
+
+        with reporters.measuring(options.as_json) as tell:
+            return console.of_bench(measured(options.database_url, rows, out, tell, stop))
+
+    console.say(interruptible(work), options.as_json)
+
+
+@command
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1),
+    default=100_000,
+    metavar="N",
+    help="How many activities; other rows in proportion.  [default: 100000]",
+)
+def seed(options: Options, rows: int) -> None:
+    """Fill an empty database with made-up rows.
+
+    A database without tables is given them first; one that holds any row is refused.
+    """
+
+    def question(runner: Runner) -> Answer:
+        from proof.seed import seed as seeded
+
+        with reporters.measuring(options.as_json, runner.report) as tell:
+            return console.of_seed(seeded(runner, rows, tell=tell))
+
+    ask(options, question, Manner(read_only=False))
 
 
 @command

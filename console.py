@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from indexer.moves import Check, Move, Outcome, Plan, Stamp, Status
     from indexer.plan import Step
     from indexer.scaffold import Written
+    from proof.result import Result
+    from proof.seed import Seeded
+    from proof.verdict import Report
 
 COUNTED = {**DONE, Action.KEEP: "kept", Action.LEAVE: "left, having stood there before up"}
 MOST_NAMES = 10
@@ -302,6 +305,33 @@ def _counted(entry: Entry) -> str:
     return "; ".join(
         f"{len(each)} {done}" + (f" ({', '.join(each)})" if len(each) <= few else "") for done, each in names.items()
     )
+
+
+# Proof --------------------------------------------------------------------------------------------------------------
+
+
+def of_verify(report: Report, as_sql: bool) -> Answer:
+    """Whether each query is served; or the queries themselves."""
+    from proof.verify import document, queries, show
+
+    unserved = ", ".join(report.unserved)
+    line = f"not served: {unserved}." if unserved else "every query is served by an index."
+    answer = Answer(document(report), lambda: show(report), line, report.exit_code)
+    return as_script(answer, queries(report)) if as_sql else answer
+
+
+def of_bench(result: Result) -> Answer:
+    """What was measured."""
+    from proof import result as results
+    from proof import table
+
+    return Answer(results.document(result), lambda: table.show(result), str(result.product))
+
+
+def of_seed(seeded: Seeded) -> Answer:
+    """Which rows were written."""
+    document = {"database": seeded.address, "rows": seeded.rows}
+    return Answer(document, lambda: str(seeded), str(seeded))
 
 
 # What would be ------------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,7 +34,9 @@ from indexer.plan import Action
 from indexer.words import counted
 
 if TYPE_CHECKING:
+    from indexer.events import Report
     from indexer.spec import Index
+    from proof.events import Tell
 
 DONE = {
     Action.CREATE: "created",
@@ -169,6 +172,22 @@ class Bars:
 
 
 Reporter = Lines | Bars | JsonLines
+
+
+@contextmanager
+def measuring(as_json: bool, report: Report | None = None) -> Iterator[Tell]:
+    """Whoever tells about filling and measuring: nobody, where stdout is for a document."""
+    from proof.drawing import drawn
+    from proof.events import silently
+
+    if as_json:
+        yield silently
+        return
+    drawing = drawn(report or reporter(as_json), sys.stdout)
+    try:
+        yield drawing
+    finally:
+        drawing.close()
 
 
 def tell(line: str) -> None:

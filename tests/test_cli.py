@@ -17,7 +17,7 @@ from indexer import __version__
 from indexer.words import counted
 
 COMMANDS = sorted(cli.cli.commands)
-ARGUMENTS = {"stamp": ["base"]}
+ARGUMENTS = {"stamp": ["base"], "seed": ["--rows", "20"], "bench": ["--rows", "100", "--out"]}
 UNREACHABLE = "postgresql://clerk@127.0.0.1:1/crm"
 SLOW_TO_IMPORT = {"peewee", "playhouse", "psycopg2", "rich", "matplotlib", "sqlite3"}
 
@@ -322,8 +322,9 @@ def test_verbose_shows_the_traceback_and_the_error_all_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command != "new"])
-def test_output_that_is_no_terminal_holds_no_colours(sqlite_url, command):
-    result = run(command, *ARGUMENTS.get(command, []), url=sqlite_url)
+def test_output_that_is_no_terminal_holds_no_colours(sqlite_url, tmp_path, command):
+    folder = [str(tmp_path)] if command == "bench" else []
+    result = run(command, *ARGUMENTS.get(command, []), *folder, url=sqlite_url)
     assert result.stdout or result.stderr
     assert "\x1b" not in result.stdout + result.stderr
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import click
-from command import run
+from command import erase, run
 
 import cli
 import migrate_10992629d68e as migration
@@ -132,12 +132,15 @@ def test_every_exit_code_is_in_the_table_of_exit_codes():
     assert documented == {0, PENDING} | exit_codes() | interrupted
 
 
-def test_the_keys_of_each_document_are_listed(sqlite_url):
+def test_the_keys_of_each_document_are_listed(sqlite_url, tmp_path):
     listed = dict(rows(section("JSON"))[1:])
     for command in ("up", "status", "check", "plan", "stamp head", "history", "wait", "down"):
         who = "up, down" if command in ("up", "down") else command.split()[0]
         assert ", ".join(run(*command.split(), "--json", url=sqlite_url).json()) == listed[who]
     assert ", ".join(Written._fields) == listed["new"]
+    erase(sqlite_url)
+    for command in ("seed --rows 20", "verify", f"bench --rows 100 --out {tmp_path}"):
+        assert ", ".join(run(*command.split(), "--json", url=sqlite_url).json()) == listed[command.split()[0]]
     failure = run("up", "--json", "--to", "nowhere", url=sqlite_url)
     assert listed["an error"].startswith(", ".join(failure.json()) + ";")
 

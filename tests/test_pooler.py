@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from urllib.parse import urlsplit
 
 import postgres_server
@@ -14,6 +14,10 @@ import psycopg2
 import pytest
 from command import BASE, HEAD, execute, indexes, nothing_changes, prepare, revisions, run, succeed
 from scenes import application, assert_all_stand, assert_none_stands, old_snapshot, running, until, until_phase
+
+from indexer.connect import connect
+from indexer.errors import StatementFailed
+from proof.verify import verify
 
 PGBOUNCER = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
 MODES = ("session", "transaction", "statement")
@@ -168,3 +172,24 @@ def test_reading_works_through_every_pooler_and_leaves_no_setting_behind(postgre
                 *arguments, url=postgres_url
             ).stdout.replace(postgres_url, "")
         assert settings_behind(pooled) == before
+
+
+def test_verify_works_behind_a_pooler_by_transaction_and_leaves_nothing_behind(postgres_url):
+    prepare(postgres_url)
+    with pgbouncer(postgres_url, "transaction") as pooled:
+        before = settings_behind(pooled)
+        migrator = connect(pooled, read_only=True)
+        with closing(migrator.database), nothing_changes(postgres_url):
+            report = verify(migrator)
+        assert all(verdict.usable and verdict.generic for verdict in report.verdicts)
+        assert settings_behind(pooled) == before
+        assert execute(pooled, "SELECT name FROM pg_prepared_statements") == []
+
+
+def test_verify_behind_a_pooler_by_statement_says_that_this_cannot_be(postgres_url):
+    prepare(postgres_url)
+    with pgbouncer(postgres_url, "statement") as pooled:
+        migrator = connect(pooled, read_only=True)
+        with closing(migrator.database), pytest.raises(StatementFailed) as raised:
+            verify(migrator)
+        assert "pooler by statement" in raised.value.hint

@@ -345,6 +345,14 @@ def test_a_schema_that_would_be_refused_is_no_part_of_the_script(tenants):
     assert migrated(tenants, "one", "three")
 
 
+def test_the_queries_of_several_schemas_are_one_script_too(tenants):
+    succeed("up", *of(*OPENED), url=tenants)
+    queries = run("verify", "--sql", *of("one", "two"), url=tenants).stdout
+
+    assert "schemas:" not in queries
+    assert all(f"-- schema {schema}\n" in queries for schema in ("one", "two"))
+
+
 # What to type next ---------------------------------------------------------------------------------------------------
 
 ODD = "it's A \\ tenant"

@@ -13,6 +13,9 @@ from command import nothing_changes, ours, prepare, run, specified, succeed
 from postgres_server import NoServer, find_binaries
 from standby_server import Pair, let_the_standby_catch_up, running_pair
 
+from indexer.connect import connect
+from proof.verify import verify
+
 STANDBY = "the server is a standby (in recovery): connect to the primary"
 
 
@@ -57,6 +60,18 @@ def test_an_empty_standby_is_refused(servers):
     refuses_a_standby(servers.standby, "up")
 
 
+def test_seed_on_a_standby_is_refused(servers):
+    refuses_a_standby(servers.standby, "seed")
+    assert "Mend this, then: python cli.py seed" in run("seed", url=servers.standby).stderr
+
+
+def test_bench_on_a_standby_is_refused(servers):
+    result = run("bench", "--rows", "200", url=servers.standby)
+    assert result.exit_code == 1
+    assert "The server is a standby (in recovery): connect to the primary." in result.stderr
+    assert "GRANT" not in result.stderr
+
+
 def test_up_on_a_standby_is_refused(pending):
     refuses_a_standby(pending, "up")
 
@@ -85,6 +100,15 @@ def test_status_on_a_standby_shows_the_indexes_that_the_primary_built(applied):
     assert result.exit_code == 0
     assert {each["state"] for each in result.json()["indexes"]} == {"valid"}
     assert ours(applied) == specified(applied)
+
+
+def test_verify_on_a_standby_proves_the_indexes_that_the_primary_built(applied):
+    migrator = connect(applied, read_only=True)
+    with nothing_changes(applied), closing(migrator.database):
+        report = verify(migrator)
+
+    assert report.exit_code == 0
+    assert all(verdict.usable for verdict in report.verdicts)
 
 
 def test_up_on_a_standby_with_everything_in_place_has_nothing_to_do(applied):

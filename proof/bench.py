@@ -1,0 +1,88 @@
+"""The ten queries before and after ``up``, measured on made-up rows in a database that is thrown away.
+
+result = bench("postgresql://user@host/name", rows=(10_000, 100_000), folder="bench-results", tell=drawing)
+print(table.show(result))
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from datetime import datetime, timezone
+
+from indexer.chain import load
+from indexer.errors import PreflightFailed, UsageError
+from indexer.stop import Stop
+from proof import report
+from proof.events import RoundStarted, Tell, silently
+from proof.fill import if_interrupted
+from proof.generator import SEED, Crm
+from proof.measure import measure
+from proof.result import Result
+from proof.scratch import scratch
+from proof.store import store_of
+
+ROWS = (10_000, 100_000, 1_000_000)
+FEWEST = 100  # activities: with fewer, other tables are empty
+FOLDER = "bench-results"
+PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def bench(
+    url: str,
+    rows: Iterable[int] = ROWS,
+    folder: str | None = FOLDER,
+    tell: Tell = silently,
+    stop: Stop | None = None,
+    seed: int = SEED,
+) -> Result:
+    """Measure at each size, and write what came of it into a folder.
+
+    Args:
+        url: a SQLite URL stands for a temporary file, a PostgreSQL URL for a schema of our own on that server.
+        rows: numbers of activities; the other tables are in proportion.
+        folder: for bench.json, bench.html, bench.png and bench.svg; None writes nothing.
+        tell: called with each event.
+        stop: asks for an end.
+        seed: of the generator.
+
+    Raises:
+        UsageError: too few or too many rows, or the URL cannot be read.
+        Unreachable: the database cannot be opened.
+        PreflightFailed, StatementFailed: the database does not let us make a schema, tables or indexes.
+        IndexerError: the folder cannot be written.
+        Interrupted: somebody asked to stop; nothing is left behind.
+    """
+    stop, sizes = stop or Stop(), sorted(set(rows))
+    if not sizes or sizes[0] < FEWEST:
+        raise UsageError(f"There is nothing to measure in fewer than {FEWEST} activities.", "Use more: --rows 10000")
+    crms = [Crm(activities, seed) for activities in sizes]
+    if folder:
+        report.check(folder)
+    with if_interrupted(": nothing was left behind", "Begin again: python cli.py bench"):
+        result = _measured(url, crms, tell, stop)
+    if folder:
+        report.write(result, folder, tell)
+    return result
+
+
+def _measured(url: str, crms: list[Crm], tell: Tell, stop: Stop) -> Result:
+    chain = load(PROJECT)
+    with scratch(url, stop) as migrator:
+        if complaints := migrator.catalog.complaints():  # up would have them only after all rows are made
+            raise PreflightFailed(complaints, "Mend this, then: python cli.py bench")
+        store = store_of(migrator)
+        product, settings = store.product, store.settings()
+    measured_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    rounds = []
+    for crm in crms:
+        tell(RoundStarted(crm.activities, product))
+        rounds.append(measure(url, crm, chain, tell, stop))
+        stop.check()
+    return Result(product, _machine(), settings, measured_at, crms[0].seed, tuple(rounds))
+
+
+def _machine() -> str:
+    python = f"Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, {python}"

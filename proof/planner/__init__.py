@@ -1,0 +1,90 @@
+"""What a database would do with a query, asked without running it. One small module for each database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+from indexer.catalog import Found
+from indexer.spec import Index
+
+if TYPE_CHECKING:
+    from indexer.migrator import CatalogMigrator
+
+T = TypeVar("T")
+
+LONGEST_RUN = 10  # seconds that a query may take when it is run
+
+
+class Query(NamedTuple):
+    """A statement in the placeholders of its driver, and what goes into them."""
+
+    text: str
+    parameters: tuple[Any, ...] = ()
+
+
+class Scan(NamedTuple):
+    """One use of an index in a plan, and the columns by which it is searched."""
+
+    name: str
+    columns: frozenset[str]
+
+
+class Plan(NamedTuple):
+    """The parts of a plan that a verdict depends on; ``cost`` is None where the database tells none."""
+
+    scans: tuple[Scan, ...]
+    sorts: bool
+    cost: float | None = None
+
+
+class Refused(Exception):
+    """The database understands the query, or a sample of its arguments, no more than its tables let it."""
+
+
+class Planner(Protocol):
+    """The questions that a verdict asks, the same for every database; those inside ``asking`` may raise Refused."""
+
+    def check_rights(self) -> None:
+        """Raises IndexerError when our role may not even name the tables."""
+
+    def asking(self) -> AbstractContextManager[None]:
+        """All other questions are asked inside, and nothing of them stays behind."""
+
+    def indexes(self, tables: Collection[str]) -> dict[str, Found]:
+        """The indexes of these tables by name, those of constraints included."""
+
+    def read(self, question: Callable[[], T]) -> T:
+        """What a question of the caller's own answers, inside ``asking``."""
+
+    def now(self, query: Query) -> Plan:
+        """What the database would do now."""
+
+    def forced(self, query: Query, index: Index) -> Iterator[Plan]:
+        """What it would do if it had to use an index, in one way after another, until a plan satisfies."""
+
+    def prepared(self, query: Query) -> AbstractContextManager[Query]:
+        """The query as a prepared statement, whose forced plans are plans for any parameters."""
+
+    def cost_of_scanning(self, query: Query) -> float | None:
+        """What the query would cost without any index."""
+
+    def milliseconds(self, query: Query) -> float | None:
+        """How long the query takes: runs it, read-only. None if that is more than LONGEST_RUN."""
+
+    def written_out(self, query: Query) -> str:
+        """The query with its parameters in their places, for people to read and to repeat."""
+
+
+def planner_of(migrator: CatalogMigrator) -> Planner:
+    """The planner of the database that a migrator works on."""
+    from peewee import PostgresqlDatabase
+
+    if isinstance(migrator.database, PostgresqlDatabase):
+        from proof.planner.postgres import PostgresPlanner
+
+        return PostgresPlanner(migrator)
+    from proof.planner.sqlite import SqlitePlanner
+
+    return SqlitePlanner(migrator)

@@ -1,0 +1,196 @@
+"""PostgreSQL's planner, asked with EXPLAIN in one read-only transaction that is rolled back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, TypeVar
+
+from peewee import DataError, Entity, OperationalError, ProgrammingError
+from psycopg2.errors import QueryCanceled
+
+from indexer.catalog import Found
+from indexer.errors import IndexerError
+from indexer.postgres.session import QUICK
+from indexer.spec import Index
+from proof.planner import LONGEST_RUN, Plan, Query, Refused, Scan
+
+T = TypeVar("T")
+
+RIGHTS = """
+    SELECT CURRENT_USER::text AS role,
+           pg_catalog.has_schema_privilege(%(schema)s, 'USAGE') AS may_use
+"""
+
+INDEXES = """
+    SELECT c.relname AS name
+      FROM pg_catalog.pg_index AS i
+      JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+      JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid
+      JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace
+     WHERE n.nspname = %(schema)s
+       AND t.relname = ANY (%(tables)s::text[])
+"""
+
+BEGIN = (
+    "SET TRANSACTION READ ONLY",
+    *(f"SET LOCAL {name} TO DEFAULT" for name in QUICK),  # an application's session has none of these
+    "SET LOCAL statement_timeout = '5s'",
+    "SET LOCAL lock_timeout = '2s'",
+)
+
+NO_SCAN = (
+    "DISCARD PLANS",  # a prepared statement keeps the one it has, whatever is set after that
+    "SET LOCAL plan_cache_mode = force_generic_plan",
+    "SET LOCAL max_parallel_workers_per_gather = 0",
+    "SET LOCAL enable_seqscan = off",
+)
+NO_SORT = (
+    *NO_SCAN,
+    "SET LOCAL enable_indexscan = on",
+    "SET LOCAL enable_indexonlyscan = on",
+    "SET LOCAL enable_sort = off",
+    "SET LOCAL enable_hashagg = off",
+)
+# On few rows all indexes cost the same. Among bitmaps of one cost the planner begins with the one that finds least.
+SELECTIVE = (
+    *NO_SCAN,
+    "SET LOCAL enable_indexscan = off",
+    "SET LOCAL enable_indexonlyscan = off",
+    "SET LOCAL enable_bitmapscan = on",
+    "SET LOCAL cpu_operator_cost = 0",
+    "SET LOCAL cpu_index_tuple_cost = 0",
+)
+NO_INDEX = (
+    "SET LOCAL enable_indexscan = off",
+    "SET LOCAL enable_indexonlyscan = off",
+    "SET LOCAL enable_bitmapscan = off",
+)
+DISABLED = 1e9  # before version 18 a part that is switched off and cannot be avoided adds ten times this to the cost
+
+LONGER = f"SET LOCAL statement_timeout = '{LONGEST_RUN}s'"
+
+PREPARED = "verify"
+
+
+class PostgresPlanner:
+    """The planner of one session. Every question first undoes what the one before has set, or broken."""
+
+    def __init__(self, migrator: Any) -> None:
+        self.database = migrator.database
+        self.catalog = migrator.catalog
+
+    def check_rights(self) -> None:
+        """A schema that may not be used hides its tables."""
+        (rights,) = self.catalog.rows(RIGHTS)
+        if not rights["may_use"]:
+            role, schema = rights["role"], self.catalog.schema
+            raise IndexerError(f"Role {role} may not use schema {schema}.", f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """One transaction, rolled back; PostgreSQL's own names come first on its search path, then the schema's."""
+        path = self.database.get_sql_context().literal("SET LOCAL search_path TO pg_catalog, ")
+        (schema, _) = path.sql(Entity(self.catalog.schema)).query()
+        with self.database.manual_commit():
+            self.database.begin()
+            try:
+                self.database.execute_sql("; ".join((*BEGIN, schema, "SAVEPOINT verify")))
+                yield
+            finally:
+                self.database.rollback()
+
+    def indexes(self, tables: Collection[str]) -> dict[str, Found]:
+        """The indexes of these tables in the schema."""
+        names = [row["name"] for row in self.catalog.rows(INDEXES, tables=list(tables))]
+        found: dict[str, Found] = self.catalog.find(names)
+        return found
+
+    def read(self, question: Callable[[], T]) -> T:
+        """Ask with the session's own settings."""
+        with _refusing():
+            self.database.execute_sql("ROLLBACK TO SAVEPOINT verify")
+            return question()
+
+    def now(self, query: Query) -> Plan:
+        """EXPLAIN, with the session's own settings."""
+        return self._explain(query)
+
+    def forced(self, query: Query, index: Index) -> Iterator[Plan]:
+        """EXPLAIN without sequential scans, then without sorts, then with the most selective index."""
+        for settings in (NO_SCAN, NO_SORT):
+            yield self._explain(query, settings)
+        yield self._explain(query, SELECTIVE)._replace(cost=None)
+
+    @contextmanager
+    def prepared(self, query: Query) -> Iterator[Query]:
+        """PREPARE is not undone by a rollback, so this ends with a DEALLOCATE whatever happens."""
+        number = count(1)
+        text = re.sub("%s", lambda _: f"${next(number)}", query.text)
+        values = f"({', '.join(['%s'] * len(query.parameters))})" if query.parameters else ""
+        self._ask(Query(f"PREPARE {PREPARED} AS {text}"))
+        try:
+            yield Query(f"EXECUTE {PREPARED}{values}", query.parameters)
+        finally:
+            self._ask(Query(f"DEALLOCATE {PREPARED}"))
+
+    def cost_of_scanning(self, query: Query) -> float | None:
+        """EXPLAIN without indexes."""
+        return self._explain(query, NO_INDEX).cost
+
+    def milliseconds(self, query: Query) -> float | None:
+        """EXPLAIN ANALYZE."""
+        self._ask(Query(LONGER))  # by itself: in version 12 a timeout holds from the next message on
+        try:
+            explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {query.text}"
+            (document,) = self.database.execute_sql(explain, query.parameters).fetchone()
+            return float(document[0]["Execution Time"])
+        except OperationalError as error:
+            if not isinstance(error.__context__, QueryCanceled):
+                raise
+            return None
+
+    def written_out(self, query: Query) -> str:
+        """The text that psycopg2 sends."""
+        return str(self.database.cursor().mogrify(*query).decode())
+
+    def _explain(self, query: Query, settings: Sequence[str] = ()) -> Plan:
+        explain = Query(f"EXPLAIN (FORMAT JSON) {query.text}", query.parameters)
+        (document,) = self._ask(explain, settings).fetchone()
+        root = document[0]["Plan"]
+        nodes = tuple(_nodes(root))
+        cost = float(root["Total Cost"])
+        return Plan(
+            scans=tuple(_scan(node) for node in nodes if "Index Name" in node),
+            sorts=any("Sort" in node["Node Type"] for node in nodes),
+            cost=cost if cost < DISABLED else None,
+        )
+
+    def _ask(self, query: Query, settings: Sequence[str] = ()) -> Any:
+        """One round trip."""
+        with _refusing():
+            text = "; ".join(("ROLLBACK TO SAVEPOINT verify", *settings, query.text))
+            return self.database.execute_sql(text, query.parameters)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """A table, a column or an operator is not there: that is an answer. A lost connection is not."""
+    try:
+        yield
+    except (ProgrammingError, DataError) as error:
+        raise Refused(str(error).splitlines()[0]) from error
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def _scan(node: dict[str, Any]) -> Scan:
+    """The use of an index; columns of other tables stand in its condition with a prefix."""
+    condition = re.sub(r"'(?:[^']|'')*'", "", node.get("Index Cond", ""))
+    return Scan(node["Index Name"], frozenset(re.findall(r"(?<![\w.])[a-z_]\w*(?![\w.])", condition)))

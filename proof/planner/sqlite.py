@@ -1,0 +1,107 @@
+"""SQLite's planner, asked with EXPLAIN QUERY PLAN; INDEXED BY holds it to one index."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from peewee import OperationalError
+
+from indexer.catalog import Found
+from indexer.errors import UsageError
+from indexer.spec import Index
+from proof.planner import Plan, Query, Refused, Scan
+
+T = TypeVar("T")
+
+INDEXES = """
+    SELECT l.name
+      FROM json_each(?) AS t
+      JOIN pragma_index_list(t.value) AS l
+"""
+
+USE = re.compile(r"(?:SEARCH|SCAN) .*?USING (?:COVERING )?INDEX (?P<name>.*?)(?: \((?P<condition>.*)\))?$")
+NO_SUCH_PLAN = ("no query solution", "no such index")
+
+
+class SqlitePlanner:
+    """The planner of one file. It tells no costs."""
+
+    def __init__(self, migrator: Any) -> None:
+        self.database = migrator.database
+        self.catalog = migrator.catalog
+
+    def check_rights(self) -> None:
+        """Who has opened a file may read it."""
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """EXPLAIN QUERY PLAN leaves nothing behind."""
+        yield
+
+    def indexes(self, tables: Collection[str]) -> dict[str, Found]:
+        """The indexes of these tables in the file."""
+        names = [name for (name,) in self.catalog.rows(INDEXES, json.dumps(sorted(tables)))]
+        found: dict[str, Found] = self.catalog.find(names)
+        return found
+
+    def read(self, question: Callable[[], T]) -> T:
+        """Ask."""
+        with _refusing():
+            return question()
+
+    def now(self, query: Query) -> Plan:
+        """EXPLAIN QUERY PLAN."""
+        with _refusing():
+            steps = [row[-1] for row in self.database.execute_sql(f"EXPLAIN QUERY PLAN {query.text}", query.parameters)]
+        uses = [use for use in map(USE.match, steps) if use]
+        return Plan(
+            scans=tuple(Scan(use["name"], _columns(use["condition"])) for use in uses),
+            sorts=any("TEMP B-TREE" in step for step in steps),
+        )
+
+    def forced(self, query: Query, index: Index) -> Iterator[Plan]:
+        """The plan that uses the index, if there is one."""
+        source = rf'"{index.table}" AS "t\d+"'
+        text = re.sub(source, lambda found: f'{found[0]} INDEXED BY "{index.name}"', query.text)
+        try:
+            yield self.now(Query(text, query.parameters))
+        except Refused as error:
+            if not str(error).startswith(NO_SUCH_PLAN):
+                raise
+
+    @contextmanager
+    def prepared(self, query: Query) -> Iterator[Query]:
+        """SQLite looks at parameters where a partial index is concerned; it learns nothing from NULL."""
+        yield Query(query.text, (None,) * len(query.parameters))
+
+    def cost_of_scanning(self, query: Query) -> float | None:
+        """Not told."""
+        return None
+
+    def milliseconds(self, query: Query) -> float | None:
+        """Not told either."""
+        raise UsageError("SQLite has no EXPLAIN ANALYZE.", "Leave out --analyze; python cli.py bench takes the time.")
+
+    def written_out(self, query: Query) -> str:
+        """Each parameter as SQLite would quote it."""
+        literals = (self.catalog.rows("SELECT quote(?)", parameter)[0][0] for parameter in query.parameters)
+        return re.sub(r"\?", lambda _: str(next(literals)), query.text)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """A table, a column or a plan is not there: that is an answer. A locked file is not."""
+    try:
+        yield
+    except OperationalError as error:
+        if "no such" in str(error) or str(error).startswith(NO_SUCH_PLAN):
+            raise Refused(str(error)) from error
+        raise
+
+
+def _columns(condition: str | None) -> frozenset[str]:
+    return frozenset(re.findall(r"(\w+)[=<>]", condition or ""))

@@ -1,0 +1,73 @@
+"""The files of a result: JSON for machines, HTML for people, and the picture if matplotlib is there to draw it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shlex
+from collections.abc import Callable
+
+from indexer.errors import IndexerError
+from proof.events import NoPicture, Tell, Written
+from proof.result import Result, document
+
+REMEDY = "pip install -r requirements-bench.txt"
+
+
+def check(folder: str) -> None:
+    """Find out before the measuring what would be found out after it; makes nothing.
+
+    Args:
+        folder: where the files are to go; made when they are written.
+
+    Raises:
+        IndexerError: the folder cannot be written.
+    """
+    standing = os.path.abspath(folder)
+    while not os.path.lexists(standing):
+        standing = os.path.dirname(standing)
+    if not os.path.isdir(standing) or not os.access(standing, os.W_OK | os.X_OK):
+        raise IndexerError(f"Nothing can be written into {folder}.", "Name another folder: --out FOLDER")
+
+
+def can_draw() -> bool:
+    """Is matplotlib installed?"""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def write(result: Result, folder: str, tell: Tell) -> None:
+    """Write bench.json, bench.html and, with matplotlib, bench.png and bench.svg.
+
+    Args:
+        result: what was measured.
+        folder: made if it is not there.
+        tell: is told of each file, and when there is no picture.
+
+    Raises:
+        IndexerError: the folder cannot be written.
+    """
+    from proof import page
+
+    contents: dict[str, Callable[[], bytes]] = {
+        "bench.json": lambda: json.dumps(document(result), indent=1).encode(),
+        "bench.html": lambda: page.html(result).encode(),
+    }
+    if can_draw():
+        from proof import chart
+
+        contents["bench.png"] = lambda: chart.png([result])
+        contents["bench.svg"] = lambda: chart.svg([result]).encode()
+    try:
+        os.makedirs(folder, exist_ok=True)
+        for name, content in contents.items():
+            path = os.path.join(folder, name)
+            with open(path, "wb") as file:
+                file.write(content())
+            tell(Written(path))
+    except OSError as error:
+        reason = f"{folder} cannot be written: {error.strerror}."
+        raise IndexerError(reason, "Name another folder: --out FOLDER") from error
+    if not can_draw():
+        names = shlex.quote(os.path.join(folder, "bench")), shlex.quote(os.path.join(folder, "bench.json"))
+        tell(NoPicture(f"{REMEDY} && python -m proof.picture {' '.join(names)}"))

@@ -1,0 +1,126 @@
+"""What verify found out about each query: for the program, for machines and for people."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import tabular
+
+NOT_SERVED = 4  # exit code
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether one query is served by the index it has.
+
+    Attributes:
+        index: the index that the query has in revision 10992629d68e.
+        question: the call that sends the query, for people.
+        usable: the planner uses the index where it must use one, and no condition on its columns is left over; or it
+            uses another one of the table throughout, and ours stands as declared.
+        chosen: it does so now, for arguments as they occur.
+        generic: it does so in a prepared statement whose plan is made for any parameters. None if it is not usable.
+        generic_as_parameter: the same where a parameter stands for what the index's predicate speaks of. None if there
+            is no predicate.
+        served_by: another index that serves the query as well.
+        cost_with: what the planner expects the query to cost with the index, in its own unit.
+        cost_without: the same with no index at all. Both are None where the planner tells no costs.
+        milliseconds: how long the query took, if that was asked for and did not take too long.
+        notes: what else a reader should know, one sentence each.
+        sql: the query.
+    """
+
+    index: str
+    question: str
+    usable: bool = False
+    chosen: bool = False
+    generic: bool | None = None
+    generic_as_parameter: bool | None = None
+    served_by: str | None = None
+    cost_with: float | None = None
+    cost_without: float | None = None
+    milliseconds: float | None = None
+    notes: tuple[str, ...] = ()
+    sql: str | None = None
+
+    @property
+    def served(self) -> bool:
+        """Is there an index for the query, ours or another?"""
+        return self.usable or self.served_by is not None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The verdicts about one database, in the order of the migration."""
+
+    address: str
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def unserved(self) -> tuple[str, ...]:
+        """The indexes whose queries nothing serves, each once."""
+        return tuple(dict.fromkeys(verdict.index for verdict in self.verdicts if not verdict.served))
+
+    @property
+    def exit_code(self) -> int:
+        """4 when a query is not served."""
+        return NOT_SERVED if self.unserved else 0
+
+
+def document(report: Report) -> dict[str, Any]:
+    """The report for machines."""
+    return {
+        "database": report.address,
+        "exit_code": report.exit_code,
+        "not_served": list(report.unserved),
+        "queries": [{**asdict(verdict), "served": verdict.served} for verdict in report.verdicts],
+    }
+
+
+def queries(report: Report) -> str:
+    """The queries themselves, each under a comment that names its index."""
+    asked = [verdict for verdict in report.verdicts if verdict.sql]
+    return "\n\n".join(f"-- {verdict.index}: {verdict.question}\n{verdict.sql};" for verdict in asked)
+
+
+def show(report: Report) -> str:
+    """The report for people: a table, what there is to say about its rows, and the sum of it."""
+    notes = dict.fromkeys(f"- {note}" for verdict in report.verdicts for note in verdict.notes)
+    if report.unserved:
+        names = ", ".join(report.unserved)
+        conclusion = f"Not served on {report.address}: {names}. See what stands there: python cli.py check"
+    else:
+        conclusion = f"All {len(report.verdicts)} queries are served on {report.address}."
+    table = tabular.drawn(TITLES, list(map(_row, report.verdicts)), right=NUMBERS)
+    return "\n\n".join(filter(None, (table, "\n".join(notes), conclusion)))
+
+
+NUMBERS = ("cost with", "cost without", "ms")
+TITLES = ("query", "index", "usable", "chosen", "generic", *NUMBERS)
+STYLES = {"yes": "green", "no": "red", "served": "yellow"}
+
+
+def _row(verdict: Verdict) -> list[Any]:
+    from rich.text import Text
+
+    without = verdict.served_by is not None and not verdict.usable
+    texts = (
+        verdict.question,
+        verdict.index,
+        "served" if without else _answer(verdict.usable),
+        _answer(verdict.chosen) if verdict.usable else "",
+        "literal" if verdict.generic_as_parameter is False else _answer(verdict.generic),
+        _number(verdict.cost_with),
+        _number(verdict.cost_without),
+        _number(verdict.milliseconds),
+    )
+    return [Text(text, STYLES.get(text, "")) for text in texts]
+
+
+def _answer(answer: bool | None) -> str:
+    return "" if answer is None else "yes" if answer else "no"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.2f}"

@@ -1,0 +1,114 @@
+"""Are the queries that the ten indexes exist for served on this database? Asks the planner, and runs none of them.
+
+What cli.py does, in four lines:
+
+    migrator = indexer.connect.connect(url, schema, read_only=True)
+    report = verify(migrator)
+    print(show(report))
+    sys.exit(report.exit_code)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from peewee import PeeweeException
+
+import models
+from indexer.catalog import Table
+from indexer.errors import IndexerError, StatementFailed
+from migrate_10992629d68e import INDEXES
+from proof.evidence import Inquiry
+from proof.notes import notes
+from proof.planner import LONGEST_RUN, Refused, planner_of
+from proof.probes import PROBES, Probe
+from proof.verdict import Report, Verdict, document, queries, show
+
+if TYPE_CHECKING:
+    from indexer.migrator import CatalogMigrator
+    from indexer.plan import Step
+
+__all__ = ["document", "queries", "show", "verify"]
+
+UNSTEADY = "Run the same command again, and not through a pooler by statement."
+TABLES = tuple(model._meta.table_name for model in models.TABLES)
+
+
+def verify(migrator: CatalogMigrator, analyze: bool = False) -> Report:
+    """Ask the planner about each query; changes nothing, and takes no lock that a writer would wait for.
+
+    Args:
+        migrator: connected, best read-only.
+        analyze: also run each query, read-only, and tell how long it took. PostgreSQL only.
+
+    Raises:
+        IndexerError: our role may not read a table.
+        StatementFailed: the database does not answer, or not in time.
+        UsageError: SQLite is to analyze, or there is no such schema.
+    """
+    migrator.settle(sorted({index.table for index in INDEXES}))
+    try:
+        hearing = _Hearing(migrator)
+        with hearing.planner.asking(), migrator.database.bind_ctx(models.TABLES):
+            return Report(migrator.address, tuple(hearing.verdict(probe, analyze) for probe in PROBES))
+    except PeeweeException as error:
+        reason = str(error).splitlines()[0]
+        locked = "lock timeout" in reason
+        hint = "A table is locked against reading. See by whom: python cli.py plan" if locked else UNSTEADY
+        raise StatementFailed(f"{migrator.address}: {reason}.", hint) from error
+
+
+class _Hearing:
+    """What is known of the database before the first query is looked into, and the verdicts that follow."""
+
+    def __init__(self, migrator: CatalogMigrator) -> None:
+        self.unfit = migrator.unfit
+        self.planner = planner_of(migrator)
+        self.planner.check_rights()
+        self.tables = migrator.catalog.tables(TABLES)
+        _check_readable(self.tables, migrator.qualified)
+        self.steps = {step.index.name: step for step in migrator.steps_up(INDEXES)}
+        self.inquiry = Inquiry(migrator.database, self.planner, self.planner.indexes(self.tables))
+
+    def verdict(self, probe: Probe, analyze: bool) -> Verdict:
+        """The verdict about one query."""
+        step = self.steps[probe.index]
+        obstacles = self.unfit([step.index], self.tables)
+        if obstacles:
+            return Verdict(probe.index, probe.question, notes=tuple(obstacles))
+        try:
+            return self._verdict(probe, step, analyze)
+        except Refused as refusal:
+            return Verdict(probe.index, probe.question, notes=(f"{probe.question} cannot be planned: {refusal}",))
+
+    def _verdict(self, probe: Probe, step: Step, analyze: bool) -> Verdict:
+        evidence = self.inquiry.look_into(probe, step.index, step.stands)
+        serves_now = self.inquiry.serving(evidence.now, step.index) & evidence.others
+        used = evidence.plan or (evidence.now if serves_now else None)
+        milliseconds = self.planner.milliseconds(evidence.query) if analyze else None
+        remarks = [*notes(evidence, probe, step, self.tables[step.index.table])]
+        if analyze and milliseconds is None:
+            remarks.append(f"{probe.question} was stopped after {LONGEST_RUN} seconds")
+        return Verdict(
+            probe.index,
+            probe.question,
+            usable=evidence.usable,
+            chosen=evidence.plan is evidence.now,
+            generic=evidence.generic,
+            generic_as_parameter=evidence.as_parameter,
+            served_by=min(evidence.others, default=None),
+            cost_with=used.cost if used else None,
+            cost_without=self.planner.cost_of_scanning(evidence.query),
+            milliseconds=milliseconds,
+            notes=tuple(remarks),
+            sql=self.planner.written_out(evidence.query),
+        )
+
+
+def _check_readable(tables: dict[str, Table], qualified: Callable[[str], str]) -> None:
+    """EXPLAIN needs the right to read, as the query itself does."""
+    closed = [table for table in tables.values() if not table.readable]
+    if closed:
+        names, role = ", ".join(qualified(table.name) for table in closed), closed[0].role
+        raise IndexerError(f"Role {role} may not read {names}.", f"GRANT SELECT ON {names} TO {role}")

@@ -1,0 +1,743 @@
+"""The benchmark: what it measures, what it leaves behind (nothing), and what it draws, looked at."""
+
+from __future__ import annotations
+
+import html.parser
+import io
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import cache
+from html import escape
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from command import (
+    SEVEN_TABLES,
+    SIX_INDEXED_TABLES,
+    TEN_NAMES,
+    execute,
+    is_postgres,
+    nothing_changes,
+    prepare,
+    run,
+    succeed,
+)
+from scenes import until
+
+import cli
+import models
+from indexer.connect import connect
+from indexer.errors import IndexerError, PreflightFailed, StatementFailed, UsageError
+from indexer.events import BaseCreated, IndexFinished
+from indexer.stop import Stop
+from proof import chart, inserts, measure, page, picture, report, table, units
+from proof.bench import bench
+from proof.drawing import Bars, Lines, drawn
+from proof.events import Filled, Filling, Measuring, NoPicture, RoundStarted, Told, Written
+from proof.probes import PROBES
+from proof.result import Build, Query, Result, Round, Timing, Writes, document, exponent, read
+from proof.scratch import PREFIX, scratch
+
+ROOT = Path(cli.__file__).resolve().parent
+HUNDREDFOLD = "100\N{MULTIPLICATION SIGN}"
+
+BENCHING = """
+import os, sys
+from indexer.errors import IndexerError
+from indexer.stop import interruptible
+from proof import inserts, measure
+from proof.bench import bench
+
+url, folder = sys.argv[1:]
+measure.MOST, inserts.STATEMENTS = 8, 2
+
+def tell(event):
+    print(type(event).__name__, *event, flush=True)
+
+try:
+    interruptible(lambda stop: bench(url, (4_000, 8_000), folder, tell, stop))
+except IndexerError as error:
+    print(error.message, error.hint, file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+CLEANING_UP_FOR_LONG = """
+import sys, time
+from indexer import stop
+from proof.scratch import scratch
+
+def work(asked):
+    with scratch(sys.argv[1], asked):
+        print("made", flush=True)
+        time.sleep(60)
+
+stop.GRACE = float(sys.argv[2])
+stop.interruptible(work)
+"""
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_server: str) -> Path:
+    """Where temporary files are made, but those of the server, which may not look into it."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure less often: a test looks at what is measured, not at how well."""
+    monkeypatch.setattr(measure, "MOST", 6)
+    monkeypatch.setattr(inserts, "STATEMENTS", 2)
+
+
+def schemas(url: str) -> set[str]:
+    """The schemas of a database but PostgreSQL's own."""
+    return {name for (name,) in execute(url, "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_'")}
+
+
+def assert_nothing_is_left(url: str, temporary: Path) -> None:
+    """No schema, no file."""
+    assert list(temporary.iterdir()) == []
+    if is_postgres(url):
+        assert schemas(url) == {"public", "information_schema"}
+
+
+# What is measured ---------------------------------------------------------------------------------------------------
+
+
+def test_every_query_is_measured_at_every_size_before_and_after(database_url: str, hasty: None, temporary: Path):
+    told: list[Told] = []
+    result = bench(database_url, (400, 200, 400), None, told.append)
+    assert [each.activities for each in result.rounds] == [200, 400]
+    for each in result.rounds:
+        assert [query.question for query in each.queries] == [probe.question for probe in PROBES]
+        assert all(query.before.median > 0 < query.after.median for query in each.queries)
+        assert all(query.before.p95 >= query.before.median for query in each.queries)
+        assert all(query.before.asked >= 5 <= query.after.asked for query in each.queries)
+        assert [query.before.answer for query in each.queries] == [query.after.answer for query in each.queries]
+        assert {build.index_name for build in each.builds} == TEN_NAMES
+        assert all(build.bytes for build in each.builds)
+        assert {writes.table for writes in each.writes} == SIX_INDEXED_TABLES
+        assert each.bytes_after > each.bytes_before > 100_000
+        assert set(each.rows) == SEVEN_TABLES
+    assert result.product.split()[0] == ("PostgreSQL" if is_postgres(database_url) else "SQLite")
+    assert_nothing_is_left(database_url, temporary)
+
+
+def test_rows_are_asked_for_in_no_order_of_their_table_and_each_time_in_the_same(sqlite_url):
+    """A server that begins each scan where the last one ended would find them at once, with no index at all."""
+    succeed("seed", "--rows", "5000", url=sqlite_url)
+    with closing(connect(sqlite_url, read_only=True).database) as database, database.bind_ctx(models.TABLES):
+        probe = next(each for each in PROBES if each.ask is models.activity_seen)
+        asked = [identifier for (identifier,) in measure.arguments_for(probe)]
+        again = [identifier for (identifier,) in measure.arguments_for(probe)]
+        ordered = list(models.Activity.select(models.Activity.openphone_id).order_by(models.Activity.id).tuples())
+    places = [ordered.index((identifier,)) for identifier in asked]
+    steps = [abs(place - before) for before, place in pairwise(places)]
+
+    assert asked == again
+    assert sum(steps) / len(steps) > len(ordered) / 5
+
+
+def test_everything_is_told_in_order(database_url: str, hasty: None):
+    told: list[Told] = []
+    bench(database_url, [200], None, told.append)
+    kinds = [type(event) for event in told]
+    assert kinds[0] is RoundStarted
+    assert kinds.index(Filling) < kinds.index(Filled) < kinds.index(Measuring) < kinds.index(IndexFinished)
+    assert [event.phase for event in told if isinstance(event, Measuring) and not event.done] == [
+        "without indexes",
+        "with indexes",
+    ]
+
+
+def test_the_tables_of_the_user_are_never_touched(database_url: str, hasty: None):
+    prepare(database_url)
+    execute(database_url, "INSERT INTO contact (first_name, last_name, phone) VALUES ('Ada', 'Byron', '+12025550123')")
+    with nothing_changes(database_url):
+        bench(database_url, [200], None)
+    assert execute(database_url, "SELECT count(*) FROM contact") == [(1,)]
+
+
+def test_a_sqlite_file_is_not_even_made(sqlite_url: str, hasty: None, tmp_path: Path):
+    bench(sqlite_url, [200], None)
+    assert not (tmp_path / "crm.db").exists()
+
+
+def test_an_error_in_between_leaves_nothing(database_url: str, temporary: Path):
+    with suppress(ZeroDivisionError), scratch(database_url, Stop()) as migrator:
+        with migrator.migration_context():
+            migrator.create_tables(models.TABLES)
+        assert list(temporary.iterdir()) or PREFIX in str(schemas(database_url))
+        _ = 1 / 0
+    assert_nothing_is_left(database_url, temporary)
+
+
+def test_a_session_that_the_server_ends_leaves_nothing(postgres_url: str, temporary: Path):
+    with scratch(postgres_url, Stop()) as migrator:
+        connection = migrator.database.connection()
+        execute(postgres_url, f"SELECT pg_terminate_backend({connection.info.backend_pid})")
+        with pytest.raises(psycopg2.Error), connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    assert_nothing_is_left(postgres_url, temporary)
+
+
+def test_a_role_that_may_make_no_schema_is_told_so(postgres_url: str):
+    execute(postgres_url, "DROP ROLE IF EXISTS visitor", "CREATE ROLE visitor LOGIN")
+    try:
+        url = re.sub(r"//\w+@", "//visitor@", postgres_url)
+        with pytest.raises(StatementFailed, match="permission denied") as refusal:
+            bench(url, [200], None)
+        assert "GRANT CREATE ON DATABASE" in refusal.value.hint
+    finally:
+        execute(postgres_url, "DROP ROLE visitor")
+
+
+def test_a_role_that_reads_only_by_default_is_refused_before_any_row_is_made(postgres_url: str, temporary: Path):
+    execute(postgres_url, "DROP ROLE IF EXISTS reader", "CREATE ROLE reader LOGIN")
+    name = postgres_url.rpartition("/")[2]
+    try:
+        execute(postgres_url, f"GRANT CREATE ON DATABASE {name} TO reader")
+        execute(postgres_url, "ALTER ROLE reader SET default_transaction_read_only = on")
+        told: list[Told] = []
+        with pytest.raises(PreflightFailed, match="default_transaction_read_only is on") as refusal:
+            bench(re.sub(r"//\w+@", "//reader@", postgres_url), [200], None, told.append)
+        assert told == []
+        assert "python cli.py bench" in refusal.value.hint
+        assert_nothing_is_left(postgres_url, temporary)
+    finally:
+        execute(postgres_url, "DROP OWNED BY reader", "DROP ROLE reader")
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("Filling activity", signal.SIGINT),
+        ("Measuring without indexes conversation_history", signal.SIGTERM),
+        ("StatementStarted", signal.SIGINT),
+        ("Measuring with indexes campaigns_of", signal.SIGINT),
+        ("RoundStarted 8000", signal.SIGTERM),
+    ],
+)
+def test_an_interrupted_benchmark_leaves_nothing(
+    database_url: str, moment: str, number: signal.Signals, temporary: Path, tmp_path: Path
+):
+    with subprocess.Popen(
+        [sys.executable, "-c", BENCHING, database_url, tmp_path / "results"],
+        cwd=ROOT,
+        env={"TMPDIR": str(temporary), "PATH": "/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert any(line.startswith(moment) for line in process.stdout)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, errors
+    assert f"Interrupted by {number.name}: nothing was left behind. Begin again" in errors
+    assert_nothing_is_left(database_url, temporary)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("grace", "numbers"), [("60", (signal.SIGTERM, signal.SIGINT)), ("0.1", (signal.SIGTERM,))], ids=["twice", "once"]
+)
+def test_what_a_process_leaves_that_ends_at_once_is_told_with_its_removal(
+    database_url: str, grace: str, numbers: tuple[signal.Signals, ...], temporary: Path
+):
+    with subprocess.Popen(
+        [sys.executable, "-c", CLEANING_UP_FOR_LONG, database_url, grace],
+        cwd=ROOT,
+        env={"TMPDIR": str(temporary), "PATH": "/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "made\n"
+        for number in numbers:
+            process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode in (130, 143)
+    assert "python cli.py status" not in errors
+    (removal,) = re.findall(rf"{PREFIX}\w+ is left: (.+)", errors)
+    if is_postgres(database_url):
+        execute(database_url, removal)
+    else:
+        subprocess.run(removal.split(), check=True)
+    assert_nothing_is_left(database_url, temporary)
+
+
+@contextmanager
+def at_work(url: str, temporary: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process with a scratch database of its own."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CLEANING_UP_FOR_LONG, url, "60"],
+        cwd=ROOT,
+        env={"TMPDIR": str(temporary), "PATH": "/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "made\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def left(url: str, temporary: Path) -> set[str]:
+    """The scratch databases that are there."""
+    found = schemas(url) if is_postgres(url) else {path.name for path in temporary.iterdir()}
+    return {name for name in found if name.startswith(PREFIX)}
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one(database_url: str, temporary: Path):
+    with at_work(database_url, temporary) as process:
+        process.kill()
+        process.wait()
+        (killed,) = left(database_url, temporary)
+    if is_postgres(database_url):  # the server has noticed
+        until(lambda: not execute(database_url, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"))
+    with scratch(database_url, Stop()):
+        assert left(database_url, temporary).isdisjoint({killed})
+    assert_nothing_is_left(database_url, temporary)
+
+
+def test_what_another_process_works_in_is_left_alone(database_url: str, temporary: Path):
+    with at_work(database_url, temporary):
+        theirs = left(database_url, temporary)
+        assert theirs
+        with scratch(database_url, Stop()):
+            assert left(database_url, temporary) > theirs
+        assert left(database_url, temporary) == theirs
+
+
+def test_a_schema_of_another_name_or_role_is_left_alone(postgres_url: str):
+    execute(postgres_url, "CREATE SCHEMA indexer_bench_results", "DROP ROLE IF EXISTS visitor", "CREATE ROLE visitor")
+    try:
+        execute(postgres_url, "CREATE SCHEMA indexer_bench_0123abcd AUTHORIZATION visitor")
+        with scratch(postgres_url, Stop()):
+            pass
+        assert schemas(postgres_url) >= {"indexer_bench_results", "indexer_bench_0123abcd"}
+    finally:
+        execute(postgres_url, "DROP OWNED BY visitor", "DROP ROLE visitor")
+
+
+# What follows from it -----------------------------------------------------------------------------------------------
+
+
+def made_up(product: str = "PostgreSQL 15.18", sizes: tuple[int, ...] = (1_000, 10_000, 100_000)) -> Result:
+    """A result with a scan that grows with n before, and a lookup that does not after."""
+
+    def queries(n: int) -> tuple[Query, ...]:
+        before, after = Timing(n * 1e-7, n * 2e-7, 50, 1), Timing(1e-4, 2e-4, 300, 1)
+        return tuple(Query(probe.index, probe.question, probe.claim, before, after) for probe in PROBES)
+
+    rounds = tuple(
+        Round(
+            activities=n,
+            rows=dict.fromkeys(SEVEN_TABLES, n),
+            fill_seconds=n * 1e-5,
+            up_seconds=n * 1e-6,
+            bytes_before=n * 500,
+            bytes_after=n * 600,
+            queries=queries(n),
+            builds=tuple(Build(name, "activity", n * 1e-7, n * 10) for name in sorted(TEN_NAMES)),
+            writes=tuple(Writes(name, 9_000.0, 8_000.0) for name in sorted(SIX_INDEXED_TABLES)),
+        )
+        for n in sizes
+    )
+    return Result(product, "2 cores, Linux", {"work_mem": "4MB"}, "2026-01-02T03:04:05+00:00", 1, rounds)
+
+
+@pytest.mark.parametrize("rows", [[], [99], [200, 10]])
+def test_too_few_rows_are_refused(sqlite_url: str, rows: list[int]):
+    with pytest.raises(UsageError, match="fewer than 100 activities"):
+        bench(sqlite_url, rows, None)
+
+
+@pytest.mark.parametrize("rows", ["100000001", "99999999999999999999", "200,99999999999999999999"])
+def test_too_many_rows_are_refused_at_once(database_url: str, rows: str):
+    with nothing_changes(database_url):
+        result = run("bench", "--rows", rows, url=database_url)
+    assert result.exit_code == 2
+    assert result.stderr == "Error: No more than 100,000,000 activities can be made.\nUse fewer: --rows 1000000\n"
+
+
+@pytest.mark.parametrize("option", [("--schema", "tenant_a"), ("--all-schemas", "tenant_*")])
+def test_a_schema_is_not_for_the_benchmark_to_choose(database_url: str, option: tuple[str, str]):
+    result = run("bench", *option, url=database_url)
+    assert result.exit_code == 2
+    assert "Leave out --schema and --all-schemas" in result.stderr
+
+
+def test_the_exponent_is_the_slope_on_logarithmic_axes():
+    assert exponent([(10, 0.1), (100, 1), (1000, 10)]) == pytest.approx(1)
+    assert exponent([(10, 0.1), (100, 0.1), (1000, 0.1)]) == pytest.approx(0)
+    assert exponent([(10, 3), (1000, 30)]) == pytest.approx(0.5)
+    assert exponent([(10, 3)]) is None
+
+
+def test_growth_stands_beside_the_claim():
+    for growth, probe in zip(made_up().growths, PROBES, strict=True):
+        assert (growth.question, growth.claim) == (probe.question, probe.claim)
+        assert growth.before == pytest.approx(1)
+        assert growth.after == pytest.approx(0)
+
+
+def test_a_document_becomes_the_same_result_again():
+    result = made_up()
+    content = json.loads(json.dumps(document(result)))
+    assert read(content) == result
+    assert content["rounds"][-1]["queries"][0]["speed_up"] == pytest.approx(100)
+    assert content["growths"][0]["before"] == pytest.approx(1)
+
+
+def test_a_document_of_another_version_is_refused():
+    with pytest.raises(ValueError, match="version 0"):
+        read({**document(made_up()), "version": 0})
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (units.seconds(0.0000123), "12.3 µs"),
+        (units.seconds(0.99999), "1.00 s"),
+        (units.seconds(0.0456), "45.6 ms"),
+        (units.seconds(123.4), "123 s"),
+        (units.seconds(2e-8), "20 ns"),
+        (units.figures(12345), "12,300"),
+        (units.count(1_500_000), "1.5M"),
+        (units.count(10_000), "10k"),
+        (units.size(512), "512 B"),
+        (units.size(1_234_567_890), "1.23 GB"),
+        (units.power(-0.001), "n^0.00"),
+    ],
+)
+def test_numbers_are_told_in_three_figures(told: str, expected: str):
+    assert told == expected
+
+
+def test_the_tables_show_every_query_index_and_size():
+    text = table.show(made_up())
+    assert all(probe.question in text for probe in PROBES)
+    assert all(name in text for name in TEN_NAMES | SIX_INDEXED_TABLES)
+    (last,) = re.findall(r"contact_by_phone\(phone\) +1k +100 µs .*\n +10k .*\n +100k +(.*)", text)
+    assert last.split() == [*["10.0", "ms", "20.0", "ms", "100", "µs", "200", "µs"], HUNDREDFOLD, "1"]
+    assert re.search(r"contact_by_phone\(phone\) +n\^1\.00 +n\^0\.00 +O\(1\)", text)
+    assert re.search(r"activity +9,000 → 8,000, -11%", text)
+    assert "50.0 MB → 60.0 MB" in text
+
+
+def test_one_size_alone_has_no_growth():
+    assert "Growth" not in table.show(made_up(sizes=(1_000,)))
+    assert "<dt>measured" not in page.html(made_up(sizes=(1_000,)))
+
+
+@cache
+def shown() -> str:
+    """The page of the result above."""
+    return page.html(made_up())
+
+
+# What is drawn ------------------------------------------------------------------------------------------------------
+
+
+def colours(png: bytes) -> dict[str, float]:
+    """The share of each colour in a picture."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    counted: Any = image.getcolors(image.width * image.height)
+    return {"#{:02x}{:02x}{:02x}".format(*colour): count / image.width / image.height for count, colour in counted}
+
+
+@pytest.mark.parametrize("results", [[made_up()], [made_up(), made_up("SQLite 3.40.1")]], ids=["one", "both"])
+def test_the_picture_is_not_blank(results: list[Result]):
+    png = chart.png(results)
+    shares = colours(png)
+    assert 0.5 < shares["#ffffff"] < 0.98
+    assert all(shares[colour] > 0.0005 for colour in (chart.LIGHT.before, chart.LIGHT.after, chart.LIGHT.ink))
+    assert len(png) < 400_000
+
+
+def test_before_lies_above_after_in_the_picture():
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(chart.png([made_up()]))).convert("RGB")
+    width, height = image.width // 4, image.height // 3
+    cell = image.crop((width // 2, 0, width, height))
+
+    def lowest_row(colour: str) -> int:
+        wanted = tuple(bytes.fromhex(colour[1:]))
+        return max(y for y in range(cell.height) for x in range(cell.width) if cell.getpixel((x, y)) == wanted)
+
+    assert lowest_row(chart.LIGHT.before) < lowest_row(chart.LIGHT.after)
+
+
+def test_the_svg_names_every_query_and_knows_the_dark():
+    svg = chart.svg([made_up(), made_up("SQLite 3.40.1")])
+    texts = [text for element in ElementTree.fromstring(svg).iter() for text in [element.text] if text]
+    assert {probe.question for probe in PROBES} <= set(texts)
+    assert {"PostgreSQL 15.18", "SQLite 3.40.1", "without the indexes", "with them", "100k"} <= set(texts)
+    assert any(f"PostgreSQL {HUNDREDFOLD}, SQLite {HUNDREDFOLD} at 100k" in text for text in texts)
+    assert "prefers-color-scheme: dark" in svg
+    assert chart.DARK.before in svg
+    assert not set(re.findall(r"(?:fill|stroke): (#\w+)", svg.replace(chart.DARK_STYLE, ""))) - set(chart.LIGHT)
+
+
+def test_a_picture_of_the_same_result_is_the_same_file():
+    assert chart.svg([made_up()]) == chart.svg([made_up()])
+
+
+class Page(html.parser.HTMLParser):
+    """What an HTML page shows, and what it refers to."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.references: list[str] = []
+        self.names: list[str] = []
+        self.cells: list[str] = []
+        self.text = ""
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in ("meta", "br", "link", "img"):
+            self.open.append(tag)
+        for name, value in attributes:
+            if name in ("src", "href", "xlink:href", "action", "data", "srcset"):
+                self.references.append(value or "")
+            if name == "id":
+                self.names.append(value or "")
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+        if self.open[-1:] == ["td"]:
+            self.cells.append(data)
+
+
+def test_the_page_needs_nothing_besides_itself():
+    content = shown()
+    parsed = Page(content)
+    assert parsed.open == []
+    assert not {"script", "link", "img", "iframe", "object"} & set(parsed.tags)
+    assert all(reference.startswith("#") for reference in parsed.references)
+    assert "@import" not in content
+    assert set(re.findall(r"url\((.)", content)) == {"#"}
+    assert {reference[1:] for reference in parsed.references} <= set(parsed.names)
+    assert len(parsed.names) == len(set(parsed.names))
+
+
+def test_the_page_shows_the_figures_and_a_chart_for_every_query():
+    parsed = Page(shown())
+    assert parsed.tags.count("figure") == parsed.tags.count("svg") == len(PROBES)
+    for probe in PROBES:
+        assert probe.question in parsed.text
+        assert probe.claim in parsed.text
+    assert parsed.text.count(HUNDREDFOLD) >= 2 * len(PROBES)
+    assert "n1.00 → n0.00" in parsed.text
+    assert "up built the ten indexes in 100 ms" in parsed.text
+    assert set(parsed.cells) >= TEN_NAMES
+
+
+def test_what_a_server_says_of_itself_is_escaped():
+    content = page.html(made_up()._replace(product='PostgreSQL <b>"15"</b>'))
+    assert "<b>&quot;" not in content
+    assert "PostgreSQL &lt;b&gt;" in content
+
+
+# Opened in a browser ------------------------------------------------------------------------------------------------
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> list[str]:
+    """A headless browser as a command, if there is one; pip brings none."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not found:
+        pytest.skip(f"there is no browser on this machine: none of {', '.join(BROWSERS)}")
+    flags = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr")
+    return [found, *flags, f"--user-data-dir={tmp_path / 'profile'}"]
+
+
+def opened(browser: list[str], *arguments: str, content: str, folder: Path) -> tuple[str, str]:
+    """Open a page; what is left of it as HTML, and what the browser has logged about it."""
+    (folder / "page.html").write_text(content, encoding="utf-8")
+    done = subprocess.run(
+        [*browser, *arguments, (folder / "page.html").as_uri()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+
+
+@pytest.mark.parametrize(
+    ("flags", "theme", "paper"),
+    [((), chart.LIGHT, "#ffffff"), (("--blink-settings=preferredColorScheme=0",), chart.DARK, "#0d1117")],
+    ids=["light", "dark"],
+)
+def test_a_browser_shows_the_charts(
+    browser: list[str], flags: tuple[str, ...], theme: chart.Theme, paper: str, tmp_path: Path
+):
+    shot = tmp_path / "shot.png"
+    arguments = (*flags, "--window-size=1200,1600", f"--screenshot={shot}")
+    _, errors = opened(browser, *arguments, content=shown(), folder=tmp_path)
+    assert errors == ""
+    shares = colours(shot.read_bytes())
+    assert shares[paper] > 0.2
+    assert all(shares.get(colour, 0) > 0.0002 for colour in (theme.before, theme.after, theme.ink))
+
+
+def test_nothing_is_cut_off_on_a_phone(browser: list[str], tmp_path: Path):
+    framed = f"""
+        <iframe id="phone" style="width: 360px; height: 800px" srcdoc="{escape(shown())}"></iframe>
+        <script>
+        onload = () => {{
+            const seen = document.getElementById("phone").contentDocument
+            document.body.dataset.width = seen.documentElement.scrollWidth
+            document.body.dataset.chart = Math.round(seen.querySelector("figure svg").getBoundingClientRect().width)
+        }}
+        </script>"""
+    left, errors = opened(browser, "--dump-dom", content=framed, folder=tmp_path)
+    assert errors == ""
+    found = {name: int(value) for name, value in re.findall(r'data-(width|chart)="(\d+)"', left)}
+    assert found["width"] <= 360
+    assert found["chart"] > 260
+
+
+# Files and progress -------------------------------------------------------------------------------------------------
+
+
+def test_four_files_are_written_into_a_new_folder(tmp_path: Path):
+    told: list[Told] = []
+    report.write(made_up(), str(tmp_path / "deep" / "results"), told.append)
+    names = ["bench.json", "bench.html", "bench.png", "bench.svg"]
+    assert told == [Written(str(tmp_path / "deep" / "results" / name)) for name in names]
+    assert read(json.loads((tmp_path / "deep" / "results" / "bench.json").read_text())) == made_up()
+    assert sorted(path.name for path in (tmp_path / "deep" / "results").iterdir()) == sorted(names)
+
+
+def test_without_matplotlib_the_tables_come_and_a_word_on_how_to_get_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    told: list[Told] = []
+    report.write(made_up(), str(tmp_path / "results"), told.append)
+    picture = f"python -m proof.picture {tmp_path}/results/bench {tmp_path}/results/bench.json"
+    assert told[-1] == NoPicture(f"pip install -r requirements-bench.txt && {picture}")
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["bench.html", "bench.json"]
+    parsed = Page((tmp_path / "results" / "bench.html").read_text())
+    assert "svg" not in parsed.tags
+    assert "pip install -r requirements-bench.txt" in parsed.text
+    assert not any(part in parsed.text for part in ("without the indexes", "median of a call", "whisker"))
+    assert "contact_by_phone(phone)" in parsed.text
+
+
+def test_an_error_comes_without_a_word_on_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    told: list[Told] = []
+    with pytest.raises(UsageError):
+        bench("mysql://somewhere/crm", [200], str(tmp_path / "results"), told.append)
+    assert told == []
+
+
+def test_a_folder_that_cannot_be_written_is_found_out_before_the_measuring(sqlite_url: str, tmp_path: Path):
+    (tmp_path / "file").touch()
+    told: list[Told] = []
+    with pytest.raises(IndexerError, match="Nothing can be written into") as refusal:
+        bench(sqlite_url, [200], str(tmp_path / "file" / "results"), told.append)
+    assert "--out" in refusal.value.hint
+    assert told == []
+
+
+def test_looking_into_a_folder_makes_nothing(tmp_path: Path):
+    report.check(str(tmp_path / "not" / "there"))
+    assert not (tmp_path / "not").exists()
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+STORY = (
+    RoundStarted(200, "SQLite 3.40.1"),
+    Filling("contact", 0, 400),
+    Filling("activity", 200, 400),
+    Filled(400, 0.25),
+    BaseCreated("2792ed2d7978", ("contact",), 0.1),
+    Measuring("without indexes", "contact_by_phone(phone)", 0, 2),
+    Measuring("without indexes", "inserts", 1, 2),
+    Written("bench.json"),
+)
+
+
+def test_a_log_has_a_line_for_each_thing_that_begins_or_is_done():
+    passed_on: list[Any] = []
+    stream = io.StringIO()
+    tell = drawn(passed_on.append, stream)
+    for event in STORY:
+        tell(event)
+    tell.close()
+    assert type(tell) is Lines
+    assert stream.getvalue().splitlines() == [
+        "200 activities on SQLite 3.40.1",
+        "  made and wrote 400 rows in 250 ms",
+        "  timing the queries without indexes",
+        "Wrote bench.json",
+    ]
+    assert passed_on == [STORY[4]]
+
+
+def test_a_terminal_has_bars():
+    passed_on: list[Any] = []
+    stream = Terminal()
+    tell = drawn(passed_on.append, stream)
+    for event in STORY:
+        tell(event)
+    tell.close()
+    assert type(tell) is Bars
+    text = stream.getvalue()
+    assert all(
+        part in text for part in ("making rows", "50%", "activity", "timing without indexes", "Wrote bench.json")
+    )
+    assert passed_on == [STORY[4]]
+
+
+def test_a_picture_is_drawn_again_from_results_that_were_kept(tmp_path: Path):
+    for result in (made_up(), made_up("SQLite 3.40.1")):
+        (tmp_path / f"{result.product}.json").write_text(json.dumps(document(result)))
+    picture.draw(str(tmp_path / "both"), sorted(map(str, tmp_path.glob("*.json"))))
+    assert (tmp_path / "both.svg").read_text() == chart.svg([made_up(), made_up("SQLite 3.40.1")])
+    assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")

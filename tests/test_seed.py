@@ -1,0 +1,281 @@
+"""Demonstration data: into an empty database and no other, all of it or nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from command import (
+    BASE,
+    catalog,
+    erase,
+    execute,
+    is_postgres,
+    nothing_changes,
+    ours,
+    prepare,
+    revisions,
+    run,
+    specified,
+)
+from playhouse.db_url import connect as connect_models
+from scenes import running, transaction, until
+
+import cli
+import models
+from indexer.chain import load
+from indexer.connect import connect
+from indexer.errors import PreflightFailed, StatementFailed
+from indexer.runner import Runner
+from proof.events import Filled, Filling, Told
+from proof.generator import Crm
+from proof.probes import PROBES
+from proof.seed import seed
+
+ROOT = Path(cli.__file__).resolve().parent
+TABLES = [model._meta.table_name for model in models.TABLES]
+ROWS = {
+    "contact": "INSERT INTO contact (first_name, last_name) VALUES ('Ada', 'Byron')",
+    "activity": "INSERT INTO activity (body) VALUES ('Hello')",
+    "campaign": "INSERT INTO campaign (name) VALUES ('Spring')",
+    "campaign_membership": "INSERT INTO campaign_membership (status) VALUES ('sent')",
+    "webhook_event": "INSERT INTO webhook_event (event_type) VALUES ('call.completed')",
+}
+
+SEEDING = """
+import sys
+import models
+from indexer.chain import load
+from indexer.connect import connect
+from indexer.errors import IndexerError
+from indexer.runner import Runner
+from indexer.stop import interruptible
+from proof.seed import seed
+
+url, root = sys.argv[1:]
+
+def work(stop):
+    runner = Runner(connect(url), load(root), lambda: models.TABLES, stop=stop)
+    seed(runner, 200_000, tell=lambda event: print(event, flush=True))
+
+try:
+    interruptible(work)
+except IndexerError as error:
+    print(error.message, error.hint, file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
+@contextmanager
+def runner_on(url: str, schema: str | None = None) -> Iterator[Runner]:
+    """A runner as the command line makes it."""
+    migrator = connect(url, schema)
+    try:
+        yield Runner(migrator, load(ROOT), lambda: models.TABLES)
+    finally:
+        migrator.database.close()
+
+
+def seeded(url: str, activities: int = 400, schema: str | None = None) -> list[Told]:
+    """Seed a database; the events that were told."""
+    told: list[Told] = []
+    with runner_on(url, schema) as runner:
+        seed(runner, activities, tell=told.append)
+    return told
+
+
+@contextmanager
+def begun(url: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that is writing activities."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SEEDING, url, ROOT],
+        cwd=ROOT,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert any("table='activity', done=64000" in line for line in process.stdout)
+        yield process
+
+
+def counted(url: str) -> dict[str, int]:
+    """How many rows each table has."""
+    return {table: execute(url, f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
+
+
+def test_an_empty_database_is_given_tables_and_rows(database_url: str):
+    with runner_on(database_url) as runner:
+        done = seed(runner, 400)
+    assert counted(database_url) == done.rows == Crm(400).counts
+    assert revisions(database_url) == {BASE: "applied"}
+    assert "730 rows" in str(done)
+    assert "400 in activity" in str(done)
+
+
+def test_the_tables_are_those_that_up_makes_with_all_their_references(database_url: str):
+    prepare(database_url, to="base")
+    as_up_makes_them = catalog(database_url)
+    erase(database_url)
+    seeded(database_url)
+    statistics = ("sqlite_stat1", "sqlite_stat4")
+    assert [row for row in catalog(database_url) if row[1] not in statistics] == as_up_makes_them
+
+
+@pytest.mark.parametrize("to", ["base", "head"])
+def test_tables_that_are_there_and_empty_are_filled(database_url: str, to: str):
+    prepare(database_url, to=to)
+    before = catalog(database_url)
+    seeded(database_url)
+    assert counted(database_url) == Crm(400).counts
+    assert [row for row in catalog(database_url) if not row[1].startswith("sqlite_stat")] == before
+    assert ours(database_url) == (specified(database_url) if to == "head" else {})
+
+
+def test_a_schema_that_is_named_is_filled(postgres_url: str):
+    execute(postgres_url, "CREATE SCHEMA demo")
+    seeded(postgres_url, schema="demo")
+    assert execute(postgres_url, "SELECT count(*) FROM demo.activity") == [(400,)]
+
+
+@pytest.mark.parametrize("table", ROWS)
+def test_a_table_that_holds_a_row_is_a_reason_to_refuse(database_url: str, table: str):
+    prepare(database_url, to="base")
+    execute(database_url, ROWS[table])
+    with (
+        nothing_changes(database_url),
+        runner_on(database_url) as runner,
+        pytest.raises(PreflightFailed, match=f"table {table} holds rows") as refusal,
+    ):
+        seed(runner, 400)
+    assert refusal.value.exit_code == 1
+    assert "python cli.py seed" in refusal.value.hint
+    assert sum(counted(database_url).values()) == 1
+
+
+def test_with_json_there_is_one_document_and_nothing_else(database_url: str):
+    (document,) = run("seed", "--rows", "20", "--json", url=database_url).story()
+    assert document["rows"] == Crm(20).counts
+
+
+def test_a_role_without_rights_on_the_schema_is_told_which_to_get(postgres_url: str):
+    execute(postgres_url, "CREATE SCHEMA tenant_b", "DROP ROLE IF EXISTS visitor", "CREATE ROLE visitor LOGIN")
+    seeded(postgres_url, 20, schema="tenant_b")
+    url = re.sub(r"//\w+@", "//visitor@", postgres_url)
+    try:
+        result = run("seed", "--rows", "20", "--schema", "tenant_b", url=url)
+    finally:
+        execute(postgres_url, "DROP ROLE visitor")
+    assert result.exit_code == 1
+    assert "permission denied for schema tenant_b" in result.stderr
+    assert 'GRANT USAGE, CREATE ON SCHEMA "tenant_b" TO "visitor"' in result.stderr
+
+
+def test_more_rows_than_have_ids_are_refused(database_url: str):
+    with nothing_changes(database_url):
+        result = run("seed", "--rows", "99999999999999999999", url=database_url)
+    assert result.exit_code == 2
+    assert result.stderr == "Error: No more than 100,000,000 activities can be made.\nUse fewer: --rows 1000000\n"
+
+
+def test_seeding_twice_is_refused(database_url: str):
+    seeded(database_url)
+    with nothing_changes(database_url), pytest.raises(PreflightFailed, match=r"table conversation holds rows"):
+        seeded(database_url)
+
+
+def test_a_database_without_one_of_the_tables_is_refused(database_url: str):
+    prepare(database_url, to="base")
+    execute(database_url, "DROP TABLE webhook_event")
+    with nothing_changes(database_url), pytest.raises(PreflightFailed, match=r"table .*webhook_event is missing"):
+        seeded(database_url)
+
+
+def test_a_table_without_one_of_the_columns_is_refused(database_url: str):
+    prepare(database_url, to="base")
+    execute(database_url, "ALTER TABLE contact DROP COLUMN lead_source")
+    with nothing_changes(database_url), pytest.raises(PreflightFailed, match="contact has no column lead_source"):
+        seeded(database_url)
+
+
+def test_a_refused_statement_leaves_no_row(database_url: str):
+    prepare(database_url, to="base")
+    execute(database_url, "CREATE UNIQUE INDEX in_the_way ON webhook_event (event_type)")
+    with pytest.raises(StatementFailed, match=r"(?i)unique"):
+        seeded(database_url)
+    assert sum(counted(database_url).values()) == 0
+
+
+def test_progress_is_told_from_the_first_table_to_the_last(database_url: str):
+    told = seeded(database_url)
+    filling = [event for event in told if isinstance(event, Filling)]
+    assert [event.table for event in filling] == TABLES
+    assert [event.done for event in filling] == sorted(event.done for event in filling)
+    assert {event.total for event in filling} == {Crm(400).rows}
+    assert isinstance(told[-1], Filled)
+
+
+def test_every_query_finds_rows_in_it(database_url: str):
+    seeded(database_url, 20_000)
+    database = connect_models(database_url)
+    with database, database.bind_ctx(models.TABLES):
+        for probe in PROBES:
+            assert any(probe.ask(*arguments) for arguments in probe.sample(400)), probe.question
+
+
+def test_the_planner_knows_what_is_in_the_tables(database_url: str):
+    seeded(database_url)
+    if is_postgres(database_url):
+        known = execute(database_url, "SELECT DISTINCT tablename FROM pg_stats WHERE schemaname = 'public'")
+    else:
+        known = execute(database_url, "SELECT DISTINCT tbl FROM sqlite_stat1")
+    assert {table for (table,) in known} >= {"contact", "conversation", "webhook_event"}
+
+
+def test_a_killed_seeding_leaves_no_process_behind(sqlite_url: str):
+    with begun(sqlite_url) as process:
+        process.kill()
+        process.communicate(
+            timeout=60
+        )  # stderr ends when nobody holds it any more, the process that makes rows included
+    seeded(sqlite_url)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the process", "to its group"])
+def test_an_interrupted_seeding_writes_no_row(
+    database_url: str, send: Callable[[int, int], None], number: signal.Signals
+):
+    with begun(database_url) as process:
+        send(process.pid, number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"Interrupted by {number.name}: no row was written. Run the same command again." in errors
+    assert sum(counted(database_url).values()) == 0
+    seeded(database_url)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_seeding_interrupted_while_it_makes_the_tables_says_so(postgres_url: str, number: signal.Signals):
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE query ~ '^CREATE TABLE' AND wait_event_type = 'Lock'"
+    with transaction(postgres_url, "CREATE TABLE contact ()"), running("seed", url=postgres_url) as seeding:
+        until(lambda: execute(postgres_url, waiting))
+        seeding.send(number)
+        result = seeding.end()
+    assert result.exit_code == 128 + number
+    assert f"Interrupted by {number.name}: no row was written. " in result.stderr.replace("\n", " ")
+
+
+def test_an_interrupted_seeding_uses_up_no_ids(postgres_url: str):
+    with begun(postgres_url) as process:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert execute(postgres_url, "SELECT nextval('contact_id_seq')") == [(1,)]

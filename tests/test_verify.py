@@ -1,0 +1,726 @@
+"""verify says what the planner of a real database does with the queries that the ten indexes exist for."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import command
+import foreign_crm
+import pytest
+from command import TEN_NAMES, execute, file_of, is_postgres, nothing_changes, ours, prepare
+from peewee import PostgresqlDatabase
+from postgres_server import with_database
+
+import models
+from indexer import IndexerError
+from indexer.connect import connect
+from indexer.errors import StatementFailed, UsageError
+from indexer.migrator import CatalogMigrator
+from migrate_10992629d68e import INDEXES
+from proof.planner import planner_of
+from proof.probes import AUDIENCE, PROBES
+from proof.verdict import Report, Verdict
+from proof.verify import document, queries, show, verify
+
+QUESTIONS = {probe.question: probe.index for probe in PROBES}
+HISTORY = "ix_activity_conversation_created"
+PHONE = "ix_contact_phone_hash"
+OPTED_OUT = "ix_contact_flag_opted_out"
+MEMBERS = "ix_campaign_membership_campaign_status"
+EVENTS = "ix_webhook_event_processed"
+
+
+@contextmanager
+def migrating(url: str, schema: str | None = None) -> Iterator[CatalogMigrator]:
+    """A migrator that can change nothing, as the command line opens it."""
+    migrator = connect(url, schema, read_only=True)
+    try:
+        yield migrator
+    finally:
+        migrator.database.close()
+
+
+def verified(url: str, schema: str | None = None, analyze: bool = False) -> Report:
+    """What verify says about a database."""
+    with migrating(url, schema) as migrator:
+        return verify(migrator, analyze)
+
+
+def of(index: str, report: Report) -> Verdict:
+    """The first verdict about an index."""
+    return next(verdict for verdict in report.verdicts if verdict.index == index)
+
+
+def about(index: str, report: Report) -> str:
+    """All notes about an index."""
+    return "\n".join(note for verdict in report.verdicts if verdict.index == index for note in verdict.notes)
+
+
+@contextmanager
+def database_on(server: str) -> Iterator[str]:
+    """A PostgreSQL database that outlives one test."""
+    name = "verify_" + uuid.uuid4().hex[:12]
+    execute(server, f"CREATE DATABASE {name} TEMPLATE template0")
+    yield with_database(server, name)
+    execute(server, f"DROP DATABASE {name}")
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Where databases can be made, all of one kind."""
+    if request.param == "sqlite":
+        yield lambda name: f"sqlite:///{tmp_path_factory.mktemp(name) / 'crm.db'}"
+        return
+    server = request.getfixturevalue("postgres_server")
+    with database_on(server) as first, database_on(server) as second:
+        urls = iter([first, second])
+        yield lambda name: next(urls)
+
+
+@pytest.fixture(scope="module")
+def standing(place: Callable[[str], str]) -> str:
+    """A database with empty tables and the ten indexes, for tests that put back what they took."""
+    url = place("standing")
+    prepare(url)
+    return url
+
+
+@pytest.fixture(scope="module")
+def filled(place: Callable[[str], str]) -> str:
+    """A CRM that another tool made, with unique constraints of its own, many rows and the ten indexes; read only."""
+    url = place("filled")
+    with closing(command.connect(url)) as connection:
+        foreign_crm.create_schema(connection)
+        if is_postgres(url):
+            connection.cursor().execute("SET session_replication_role = replica")  # load without checking foreign keys
+        foreign_crm.load(connection, activities=20_000)
+    prepare(url)
+    execute(url, "VACUUM ANALYZE" if is_postgres(url) else "ANALYZE")
+    return url
+
+
+@pytest.fixture
+def reader(postgres_url: str) -> Iterator[tuple[str, str]]:
+    """A role that may connect, and the URL for it, beside a database with the ten indexes."""
+    prepare(postgres_url)
+    role = "reader_" + uuid.uuid4().hex[:12]
+    execute(postgres_url, f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
+    yield role, postgres_url.replace("://", f"://{role}:secret@", 1).replace("secret@postgres@", "secret@", 1)
+    execute(postgres_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+@contextmanager
+def instead_of(name: str, url: str, definition: str | None = None) -> Iterator[None]:
+    """Let something else stand under the name of an index, or nothing, and put the index back."""
+    original = ours(url)[name]
+    execute(url, f"DROP INDEX {name}")
+    if definition:
+        execute(url, f"CREATE INDEX {name} ON {definition}")
+    try:
+        yield
+    finally:
+        execute(url, f"DROP INDEX IF EXISTS {name}", original)
+
+
+# The ten -------------------------------------------------------------------------------------------------------------
+
+
+def test_there_is_a_probe_for_each_of_the_ten_in_the_order_of_the_migration():
+    assert list(dict.fromkeys(QUESTIONS.values())) == [index.name for index in INDEXES]
+
+
+def test_with_the_ten_every_query_is_served(standing):
+    report = verified(standing)
+
+    assert report.exit_code == 0
+    assert [verdict.index for verdict in report.verdicts if not verdict.usable] == []
+    assert {verdict.served_by for verdict in report.verdicts} == {None}
+    assert {verdict.generic for verdict in report.verdicts} == {True}
+
+
+@pytest.mark.parametrize("name", sorted(TEN_NAMES))
+def test_without_its_index_a_query_is_not_served_and_the_index_is_named(standing, name):
+    with instead_of(name, standing):
+        report = verified(standing)
+
+    assert report.exit_code == 4
+    assert report.unserved == (name,)
+    assert document(report)["not_served"] == [name]
+    assert f"{name} is missing. Build it: python cli.py up" in show(report)
+
+
+def test_without_any_index_nothing_is_served(database_url):
+    prepare(database_url, to="base")
+    report = verified(database_url)
+    assert report.exit_code == 4
+    assert set(report.unserved) == TEN_NAMES
+
+
+# Something else under the name ---------------------------------------------------------------------------------------
+
+SERVING = [
+    pytest.param(HISTORY, "activity (conversation_id, created_at)", id="ascending, read backwards"),
+    pytest.param(HISTORY, "activity (conversation_id DESC, created_at DESC)", id="both descending"),
+    pytest.param(PHONE, "contact (phone)", id="B-tree for hash"),
+    pytest.param(PHONE, "contact (phone, email)", id="wider"),
+    pytest.param(MEMBERS, "campaign_membership (status, campaign_id)", id="columns exchanged"),
+    pytest.param(OPTED_OUT, "contact_flag (flag_type, contact_id)", id="whole for partial"),
+    pytest.param(PHONE, "contact (phone) WHERE phone IS NOT NULL", id="without what nobody asks for"),
+    pytest.param(OPTED_OUT, "contact_flag (contact_id) WHERE flag_type = 'opted_out'", id="no more than it needs"),
+]
+USELESS = [
+    pytest.param(HISTORY, "activity (conversation_id)", id="no order"),
+    pytest.param(HISTORY, "activity (created_at DESC, conversation_id)", id="order first"),
+    pytest.param(MEMBERS, "campaign_membership (campaign_id)", id="half of the columns"),
+    pytest.param(EVENTS, "webhook_event (processed)", id="the useless half of the columns"),
+    pytest.param(PHONE, "contact (lower(phone))", id="an expression"),
+    pytest.param(PHONE, "contact (email)", id="another column"),
+    pytest.param(OPTED_OUT, "contact_flag (flag_type, contact_id) WHERE flag_type = 'vip'", id="another predicate"),
+    pytest.param(MEMBERS, "campaign_membership (campaign_id) WHERE status = 'pending'", id="one of many values"),
+    pytest.param(PHONE, "contact (phone) WHERE phone > '+'", id="a part of the values"),
+    pytest.param(OPTED_OUT, "contact_flag (flag_type) WHERE flag_type = 'opted_out'", id="not by contact"),
+    pytest.param("ix_webhook_event_event_type", "webhook_event (processed, event_type)", id="another column first"),
+    pytest.param("ix_activity_type", "activity (activity_type) WHERE contact_id > 0", id="an unprovable predicate"),
+]
+
+
+@pytest.mark.parametrize(("name", "definition"), SERVING)
+def test_another_index_under_the_name_that_serves_is_usable(standing, name, definition):
+    specified = ours(standing)
+    with instead_of(name, standing, definition):
+        differs = ours(standing) != specified
+        report = verified(standing)
+
+    assert report.exit_code == 0, show(report)
+    assert of(name, report).usable
+    assert ("is not what the revision says" in about(name, report)) is differs
+
+
+@pytest.mark.parametrize(("name", "definition"), USELESS)
+def test_another_index_under_the_name_that_does_not_serve_is_told_with_the_difference(standing, name, definition):
+    with instead_of(name, standing, definition):
+        report = verified(standing)
+
+    assert report.unserved == (name,), show(report)
+    assert "is not what the revision says (" in about(name, report)
+
+
+@pytest.mark.parametrize(
+    ("name", "definition"),
+    [
+        ("ix_activity_openphone_id", "activity (openphone_id COLLATE {})"),
+        (MEMBERS, "campaign_membership (campaign_id, status COLLATE {})"),
+    ],
+)
+def test_an_index_in_another_collation_does_not_serve(standing, name, definition):
+    with instead_of(name, standing, definition.format('"POSIX"' if is_postgres(standing) else "NOCASE")):
+        report = verified(standing)
+    assert report.unserved == (name,), show(report)
+
+
+def test_an_operator_class_that_knows_equality_serves(postgres_url):
+    prepare(postgres_url)
+    with instead_of(PHONE, postgres_url, "contact (phone text_pattern_ops)"):
+        assert of(PHONE, verified(postgres_url)).usable
+
+
+def test_a_history_whose_index_sorts_null_elsewhere_is_not_served(postgres_url):
+    prepare(postgres_url)
+    with instead_of(HISTORY, postgres_url, "activity (conversation_id, created_at DESC NULLS LAST)"):
+        report = verified(postgres_url)
+    assert report.unserved == (HISTORY,)
+    assert "key is conversation_id, created_at DESC NULLS LAST, not conversation_id, created_at DESC" in show(report)
+
+
+def test_an_invalid_index_serves_nothing(postgres_url):
+    prepare(postgres_url)
+    execute(postgres_url, f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{PHONE}'::regclass")
+    report = verified(postgres_url)
+    assert report.unserved == (PHONE,)
+    assert f"{PHONE} is invalid, because its build was cut off. Rebuild it: python cli.py up" in show(report)
+
+
+def test_a_table_under_the_name_serves_nothing(standing):
+    with instead_of(PHONE, standing):
+        execute(standing, f"CREATE TABLE {PHONE} (id integer)")
+        try:
+            report = verified(standing)
+        finally:
+            execute(standing, f"DROP TABLE {PHONE}")
+    assert report.unserved == (PHONE,)
+    assert "kind is table, not index" in about(PHONE, report)
+
+
+# Other indexes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unique_phone(standing: str) -> Iterator[str]:
+    """The name of another index on contact.phone, as a unique constraint has it."""
+    name = "contact_phone_key"
+    execute(standing, f"CREATE UNIQUE INDEX {name} ON contact (phone)")
+    yield name
+    execute(standing, f"DROP INDEX {name}")
+
+
+def test_a_query_that_a_unique_index_serves_is_served_without_ours(standing, unique_phone):
+    with instead_of(PHONE, standing):
+        report = verified(standing)
+
+    assert report.exit_code == 0
+    assert not of(PHONE, report).usable
+    assert of(PHONE, report).served_by == unique_phone
+    assert f"{PHONE} is missing, but would be redundant here" in show(report)
+    assert "Build it" not in show(report)
+
+
+def test_beside_a_unique_index_ours_is_called_redundant(standing, unique_phone):
+    report = verified(standing)
+    assert report.exit_code == 0
+    assert of(PHONE, report).usable
+    assert of(PHONE, report).served_by == unique_phone
+    assert f"{unique_phone} serves contact_by_phone(phone): {PHONE} is redundant here" in show(report)
+
+
+def test_ours_is_usable_beside_a_unique_index_that_is_always_preferred(standing):
+    execute(standing, "CREATE UNIQUE INDEX rival ON activity (openphone_id)")
+    try:
+        report = verified(standing)
+    finally:
+        execute(standing, "DROP INDEX rival")
+
+    seen = of("ix_activity_openphone_id", report)
+    assert (seen.usable, seen.served_by) == (True, "rival"), show(report)
+
+
+def test_a_partial_index_of_opt_outs_serves_on_sqlite_too(sqlite_url):
+    prepare(sqlite_url)
+    with instead_of(OPTED_OUT, sqlite_url, "contact_flag (contact_id) where flag_type = 'opted_out'"):
+        report = verified(sqlite_url)
+
+    assert report.exit_code == 0, show(report)
+    assert "predicate is flag_type = 'opted_out', not none" in about(OPTED_OUT, report)
+    assert "one that makes a parameter of that value cannot use it" in about(OPTED_OUT, report)
+    assert "plan_cache_mode" not in show(report)
+
+
+@pytest.mark.parametrize(
+    ("name", "rival"),
+    [
+        (MEMBERS, "campaign_membership (campaign_id)"),
+        (EVENTS, "webhook_event (event_type)"),
+        (HISTORY, "activity (conversation_id)"),
+        (OPTED_OUT, "contact_flag (contact_id)"),
+        (PHONE, "contact (lower(phone))"),
+    ],
+)
+def test_an_index_that_does_half_of_the_work_neither_hides_ours_nor_replaces_it(standing, name, rival):
+    execute(standing, f"CREATE INDEX rival ON {rival}")
+    try:
+        beside = verified(standing)
+        with instead_of(name, standing):
+            alone = verified(standing)
+    finally:
+        execute(standing, "DROP INDEX rival")
+
+    assert beside.exit_code == 0, show(beside)
+    assert of(name, beside).usable
+    assert of(name, beside).served_by is None
+    assert alone.unserved == (name,), show(alone)
+
+
+@pytest.mark.parametrize(
+    ("name", "rival"),
+    [
+        (PHONE, "contact (phone) WHERE email IS NULL"),
+        (MEMBERS, "campaign_membership (campaign_id, status) WHERE status = 'pending'"),
+    ],
+)
+def test_an_index_of_some_rows_does_not_stand_in_for_one_of_all(standing, name, rival):
+    execute(standing, f"CREATE INDEX rival ON {rival}")
+    try:
+        with instead_of(name, standing):
+            assert verified(standing).unserved == (name,)
+        assert of(name, verified(standing)).served_by is None
+    finally:
+        execute(standing, "DROP INDEX rival")
+
+
+def test_the_unique_constraints_of_a_foreign_crm_are_named(filled):
+    served_by = {verdict.index: verdict.served_by for verdict in verified(filled).verdicts if verdict.served_by}
+    names = ("activity_openphone_id_key", "contact_phone_key")
+    if not is_postgres(filled):
+        names = ("sqlite_autoindex_activity_1", "sqlite_autoindex_contact_2")
+    assert served_by == {"ix_activity_openphone_id": names[0], PHONE: names[1]}
+
+
+# What the planner chooses --------------------------------------------------------------------------------------------
+
+
+def test_with_many_rows_every_index_is_chosen_or_an_equal_one(filled):
+    report = verified(filled)
+    assert report.exit_code == 0
+    assert [each.index for each in selective(report) if not (each.usable and (each.chosen or each.served_by))] == []
+
+
+def test_the_planner_expects_an_index_to_be_cheaper_than_a_scan(filled):
+    for verdict in selective(verified(filled)):
+        if is_postgres(filled):
+            assert 0 < verdict.cost_with < verdict.cost_without, verdict
+        else:
+            assert verdict.cost_with is verdict.cost_without is None
+
+
+def selective(report: Report) -> list[Verdict]:
+    """The verdicts without that about counts, which read everything: versions differ over what is cheapest then."""
+    return [verdict for verdict in report.verdicts if verdict.question != "event_counts()"]
+
+
+def test_a_value_that_most_rows_have_is_told_from_one_for_which_the_index_is_chosen(filled):
+    note = r"for \('\w+'\) the planner chooses ix_activity_type, for \('message'\)( and \('\w+'\))* not"
+    assert bool(re.search(note, about("ix_activity_type", verified(filled)))) is is_postgres(filled)
+
+
+def test_a_whole_index_of_flags_serves_where_its_contacts_are_not_worth_a_search(filled):
+    with instead_of(OPTED_OUT, filled, "contact_flag (flag_type, contact_id)"):
+        report = verified(filled)
+    assert [each.usable and each.chosen for each in report.verdicts if each.index == OPTED_OUT] == [True, True]
+
+
+def test_settings_of_the_session_do_not_hide_that_an_index_is_usable(postgres_url):
+    prepare(postgres_url)
+    with migrating(postgres_url) as migrator:
+        for kind in ("indexscan", "indexonlyscan"):
+            migrator.database.execute_sql(f"SET enable_{kind} = off")
+        report = verify(migrator)
+    assert [verdict.index for verdict in report.verdicts if not verdict.usable] == []
+    note = f"conversation_history(conversation_id): the planner reads {HISTORY} now, but finds it cheaper to sort"
+    assert note in about(HISTORY, report)
+
+
+def test_on_a_tiny_table_a_scan_is_cheaper_and_that_is_no_failure(postgres_url):
+    prepare(postgres_url)
+    execute(
+        postgres_url,
+        "INSERT INTO contact (first_name, last_name, phone) VALUES ('Ada', 'Lovelace', '+12025550123')",
+        "ANALYZE contact",
+    )
+    report = verified(postgres_url)
+    assert report.exit_code == 0
+    assert of(PHONE, report).usable
+    assert not of(PHONE, report).chosen
+    assert "contact_by_phone(phone): a scan of contact (about 1 row) is cheaper now" in show(report)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 1000])
+@pytest.mark.parametrize("rival", [None, "webhook_event (event_type, id)"])
+def test_an_index_that_another_one_outdoes_on_one_sided_rows_is_usable_all_the_same(postgres_url, rows, rival):
+    prepare(postgres_url)
+    execute(
+        postgres_url,
+        f"""
+        INSERT INTO webhook_event (event_id, event_type, processed)
+        SELECT 'event' || i, 'message.received', FALSE FROM generate_series(1, {rows}) AS i
+        """,
+        *([f"CREATE INDEX rival ON {rival}"] if rival else []),
+        "ANALYZE webhook_event",
+    )
+    report = verified(postgres_url)
+
+    assert report.exit_code == 0, show(report)
+    assert of(EVENTS, report).usable
+    assert of(EVENTS, report).generic
+    assert of(EVENTS, report).served_by is None
+
+
+def test_opt_outs_are_asked_for_ten_thousand_contacts_in_one_round_trip_over_the_partial_index(filled):
+    sent: list[Any] = []
+    with migrating(filled) as migrator, migrator.database.bind_ctx(models.TABLES):
+        migrator.database.query_hooks.append(sent.append)
+        assert len(models.opted_out_among(range(1, 10_001))) == 20
+        (event,) = sent
+        explain = "EXPLAIN" if is_postgres(filled) else "EXPLAIN QUERY PLAN"
+        plan = str(list(migrator.database.execute_sql(f"{explain} {event.sql}", event.params)))
+    assert OPTED_OUT in plan
+    assert "Seq Scan" not in plan
+
+
+# What the output says ------------------------------------------------------------------------------------------------
+
+
+def test_the_history_comes_in_order_without_a_sort(filled):
+    assert f"comes in order from {HISTORY}: nothing is sorted" in about(HISTORY, verified(filled))
+
+
+def test_a_history_that_is_sorted_now_could_come_in_order(postgres_url):
+    prepare(postgres_url)
+    execute(postgres_url, "INSERT INTO activity (openphone_id) VALUES ('only')", "ANALYZE activity")
+    report = verified(postgres_url)
+
+    assert not of(HISTORY, report).chosen
+    assert f"can come in order from {HISTORY}, not sorted" in about(HISTORY, report)
+
+
+def test_a_hash_is_said_to_serve_equality_alone(standing):
+    note = f"{PHONE} serves equality alone: no LIKE, no range and no ORDER BY on phone can use a hash"
+    assert (note in show(verified(standing))) is is_postgres(standing)
+
+
+def test_a_b_tree_instead_of_the_hash_is_not_called_a_hash(postgres_url):
+    prepare(postgres_url)
+    with instead_of(PHONE, postgres_url, "contact (phone)"):
+        report = verified(postgres_url)
+    assert "serves equality alone" not in show(report)
+    assert "method is btree, not hash" in show(report)
+
+
+def test_what_a_partial_index_means_for_prepared_statements_is_said(standing):
+    report = verified(standing)
+    note = f"{OPTED_OUT} serves statements that say flag_type = 'opted_out' literally, as models.py does."
+    assert show(report).count(note) == is_postgres(standing)
+    assert ("SET plan_cache_mode = force_custom_plan" in about(OPTED_OUT, report)) is is_postgres(standing)
+    in_json = {each["generic_as_parameter"] for each in document(report)["queries"] if each["index"] == OPTED_OUT}
+    assert in_json == {False if is_postgres(standing) else None}
+    (row,) = (line for line in show(report).splitlines() if line.startswith("has_opted_out"))
+    assert ("literal" in row.split()) is is_postgres(standing)
+
+
+def test_a_whole_index_serves_prepared_statements_with_the_flag_as_a_parameter(postgres_url):
+    prepare(postgres_url)
+    with instead_of(OPTED_OUT, postgres_url, "contact_flag (flag_type, contact_id)"):
+        report = verified(postgres_url)
+    assert of(OPTED_OUT, report).generic
+    assert "literally" not in about(OPTED_OUT, report)
+
+
+def test_the_document_is_json_with_all_that_the_table_shows(filled):
+    told = json.loads(json.dumps(document(verified(filled))))
+    assert list(told) == ["database", "exit_code", "not_served", "queries"]
+    assert {query["question"]: query["index"] for query in told["queries"]} == QUESTIONS
+    assert all(query["served"] and query["usable"] for query in told["queries"])
+
+
+def test_the_table_has_a_row_for_each_query_and_no_empty_column(standing):
+    header, *rows = show(verified(standing)).split("\n\n")[0].splitlines()
+    costs = ["cost with", "cost without"] if is_postgres(standing) else []
+    assert re.split("  +", header) == ["query", "index", "usable", "chosen", "generic", *costs]
+    assert [row.split("  ")[0] for row in rows] == list(QUESTIONS)
+
+
+def test_the_queries_it_shows_can_be_run_as_they_are(filled):
+    shown = queries(verified(filled))
+    assert shown.count("\n-- ") + 1 == len(QUESTIONS)
+    answers = [execute(filled, query) for query in shown.split(";\n")]
+    assert all(answers), "each sample is of rows that are there"
+
+
+# It only reads -------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_changes(standing):
+    with nothing_changes(standing):
+        verified(standing)
+
+
+def test_no_query_is_run_and_nothing_stays_in_the_session(filled):
+    sent: list[str] = []
+    with migrating(filled) as migrator:
+        before = settings(migrator)
+        migrator.database.query_hooks.append(lambda event: sent.append(event.sql))
+        asked = {query.sql for query in verify(migrator).verdicts}
+        assert asked.isdisjoint(sent)
+        if is_postgres(filled):
+            assert settings(migrator) == before
+            prepared = migrator.database.execute_sql("SELECT name FROM pg_prepared_statements").fetchall()
+            assert all(name.startswith("indexer_") for (name,) in prepared)  # the catalog's, which end with the session
+            assert not any("ANALYZE" in text for text in sent)
+
+
+def test_a_session_that_may_write_asks_in_a_transaction_that_may_not(postgres_url):
+    prepare(postgres_url)
+    migrator = connect(postgres_url)
+    migrator.settle(["contact"])
+    with closing(migrator.database), planner_of(migrator).asking():
+        assert migrator.database.execute_sql("SHOW transaction_read_only").fetchone() == ("on",)
+
+
+def settings(migrator: CatalogMigrator) -> list[Any]:
+    """All settings of a session but the search path, which is set on purpose."""
+    if not isinstance(migrator.database, PostgresqlDatabase):
+        return []
+    query = "SELECT name, setting FROM pg_settings WHERE name <> 'search_path' ORDER BY name"
+    return list(migrator.database.execute_sql(query))
+
+
+def test_samples_are_read_by_primary_key_alone(filled):
+    sent: list[Any] = []
+    with migrating(filled) as migrator, migrator.database.bind_ctx(models.TABLES):
+        migrator.database.query_hooks.append(sent.append)
+        for probe in PROBES:
+            assert 1 <= len(probe.sample(2)) <= 2
+        migrator.database.query_hooks.clear()
+        explain = "EXPLAIN" if is_postgres(filled) else "EXPLAIN QUERY PLAN"
+        for event in sent:
+            plan = str(list(migrator.database.execute_sql(f"{explain} {event.sql}", event.params)))
+            assert "Seq Scan" not in plan, plan
+            assert not any(name in plan for name in TEN_NAMES), plan
+            assert "SCAN" not in plan, plan
+    assert len(sent) > len(PROBES)
+
+
+def test_samples_are_of_rows_that_are_there_and_spread(filled):
+    with migrating(filled) as migrator, migrator.database.bind_ctx(models.TABLES):
+        types = [next(iter(each)) for each in samples("activities_of_type(activity_type)", 100)]
+        phones = samples("contact_by_phone(phone)", 50)
+        audiences = samples("opted_out_among(contact_ids)", 3)
+        assert sorted(types) == ["call", "email", "message", "voicemail"]
+        assert len(set(phones)) == 50
+        assert all(models.contact_by_phone(phone) for (phone,) in phones)
+        assert [len(ids) <= AUDIENCE for (ids,) in audiences] == [True] * 3
+
+
+def samples(question: str, count: int) -> list[tuple[Any, ...]]:
+    """So many arguments for a question; the models are bound."""
+    return next(probe for probe in PROBES if probe.question == question).sample(count)
+
+
+def test_it_waits_for_nobody_who_writes(postgres_url):
+    prepare(postgres_url)
+    with closing(command.connect(postgres_url)) as connection, connection.cursor() as writer:
+        connection.autocommit = False
+        writer.execute("LOCK TABLE contact, activity, contact_flag, campaign IN EXCLUSIVE MODE")
+        assert verified(postgres_url).exit_code == 0
+
+
+def test_a_table_that_is_locked_whole_is_not_waited_for_long(postgres_url):
+    prepare(postgres_url)
+    with closing(command.connect(postgres_url)) as connection, connection.cursor() as alteration:
+        connection.autocommit = False
+        alteration.execute("ALTER TABLE contact ADD COLUMN nickname text")
+        with migrating(postgres_url) as migrator:
+            migrator.database.execute_sql("SET lock_timeout = '100ms'")  # ours is of seconds
+            with pytest.raises(StatementFailed, match="lock timeout"):
+                verify(migrator)
+
+
+def test_a_file_that_is_locked_is_an_error_and_no_verdict(sqlite_url):
+    prepare(sqlite_url)
+    with migrating(sqlite_url) as migrator, closing(command.connect(sqlite_url)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StatementFailed, match="locked"):
+            verify(migrator)
+
+
+def test_analyze_runs_the_queries_and_tells_how_long_they_took(postgres_url):
+    prepare(postgres_url)
+    with nothing_changes(postgres_url):
+        report = verified(postgres_url, analyze=True)
+    assert all(verdict.milliseconds is not None for verdict in report.verdicts)
+    assert " ms" in show(report).splitlines()[0]
+
+
+def test_a_query_that_takes_too_long_is_stopped(postgres_url, reader, monkeypatch):
+    role, url = reader
+    execute(
+        postgres_url,
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
+        "INSERT INTO contact (first_name, last_name, phone) VALUES ('Ada', 'Lovelace', '+12025550123')",
+        "ALTER TABLE contact ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY slow ON contact USING (pg_sleep(0.1) IS NOT NULL)",
+    )
+    monkeypatch.setattr("proof.planner.postgres.LONGER", "SET LOCAL statement_timeout = '50ms'")
+    report = verified(url, analyze=True)
+    assert of(PHONE, report).milliseconds is None
+    assert "contact_by_phone(phone) was stopped after 10 seconds" in about(PHONE, report)
+    assert report.exit_code == 0
+
+
+def test_sqlite_cannot_analyze(sqlite_url):
+    prepare(sqlite_url)
+    with pytest.raises(UsageError, match="SQLite has no EXPLAIN ANALYZE"):
+        verified(sqlite_url, analyze=True)
+
+
+# Whatever database it is ---------------------------------------------------------------------------------------------
+
+
+def test_a_database_that_is_empty_has_no_tables_and_nothing_is_served(database_url):
+    if not is_postgres(database_url):
+        execute(database_url, "CREATE TABLE setting (key text)")
+    report = verified(database_url)
+    assert report.exit_code == 4
+    assert set(report.unserved) == TEN_NAMES
+    assert "table contact is missing" in show(report).replace("public.", "")
+
+
+def test_a_missing_file_is_not_made(sqlite_url):
+    assert verified(sqlite_url).exit_code == 4
+    assert not file_of(sqlite_url).exists()
+
+
+def test_a_missing_column_is_named_and_the_other_queries_have_their_verdicts(database_url):
+    prepare(database_url)
+    execute(
+        database_url,
+        "DROP INDEX ix_conversation_contact_id",
+        "DROP INDEX ix_webhook_event_processed",
+        "ALTER TABLE conversation RENAME COLUMN contact_id TO person_id",
+        "ALTER TABLE webhook_event RENAME COLUMN payload TO body",
+    )
+    report = verified(database_url)
+    assert report.unserved == ("ix_webhook_event_processed", "ix_conversation_contact_id")
+    assert "conversation has no column contact_id" in about("ix_conversation_contact_id", report)
+    assert "unprocessed_events(event_type) cannot be planned: " in about("ix_webhook_event_processed", report)
+    assert "payload" in about("ix_webhook_event_processed", report)
+
+
+def test_a_view_in_the_place_of_a_table_is_named(database_url):
+    prepare(database_url, to="base")
+    execute(database_url, "ALTER TABLE contact RENAME TO person", "CREATE VIEW contact AS SELECT * FROM person")
+    assert "contact is a view, not a table that can be indexed online" in about(PHONE, verified(database_url))
+
+
+def test_the_tables_may_stand_in_a_schema_with_an_awkward_name(postgres_url):
+    schema = 'a "second" CRM'
+    with closing(command.connect(postgres_url)) as connection:
+        foreign_crm.create_schema(connection, schema)
+        for index in INDEXES:
+            with migrating(postgres_url, schema) as migrator:
+                connection.cursor().execute(migrator.create_statement(index).replace("CONCURRENTLY ", ""))
+    report = verified(postgres_url, schema)
+    assert report.exit_code == 0
+    assert all(verdict.usable for verdict in report.verdicts)
+    assert verified(postgres_url).exit_code == 4
+
+
+def test_a_role_that_may_only_read_sees_everything(postgres_url, reader):
+    role, url = reader
+    execute(postgres_url, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    assert verified(url).verdicts == verified(postgres_url).verdicts
+
+
+def test_a_role_that_may_not_read_is_told_what_to_grant(postgres_url, reader):
+    role, url = reader
+    execute(
+        postgres_url, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}", f"REVOKE SELECT ON activity FROM {role}"
+    )
+    with pytest.raises(IndexerError, match=f"Role {role} may not read public.activity") as raised:
+        verified(url)
+    assert raised.value.hint == f"GRANT SELECT ON public.activity TO {role}"
+
+
+def test_a_role_that_may_not_use_the_schema_is_told_what_to_grant(postgres_url, reader):
+    role, url = reader
+    execute(
+        postgres_url,
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
+        "REVOKE USAGE ON SCHEMA public FROM PUBLIC",
+    )
+    with pytest.raises(IndexerError, match=f"Role {role} may not use schema public") as raised:
+        verified(url, "public")
+    assert raised.value.hint == f"GRANT USAGE ON SCHEMA public TO {role}"
