@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from signal import SIGINT
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 import console
 import reporters
@@ -35,13 +37,14 @@ MIGRATIONS = os.path.dirname(os.path.realpath(__file__))
 
 
 class Options(NamedTuple):
-    """What every command is told."""
+    """What every command is told. ``again`` are the options that a command to type next needs as well."""
 
     database_url: str
     schemas: tuple[str, ...]
     pattern: str | None
     as_json: bool
     verbose: bool
+    again: str = ""
 
     @property
     def are_many(self) -> bool:
@@ -67,56 +70,77 @@ class Manner(NamedTuple):
 def ask(options: Options, question: Callable[[Runner], Answer], manner: Manner = Manner()) -> None:  # noqa: B008
     """Put a question to the database, or to each of several schemas, say the answer, and exit as it says."""
     if manner.read_only:
-        code = _ask(options, question, manner, Stop())
+        code = Inquiry(options, question, manner, Stop()).put()
     else:
-        code = interruptible(lambda stop: _ask(options, question, manner, stop))
+        code = interruptible(lambda stop: Inquiry(options, question, manner, stop).put())
     raise click.exceptions.Exit(code)
 
 
-def _ask(options: Options, question: Callable[[Runner], Answer], manner: Manner, stop: Stop) -> int:
-    from indexer.chain import load
+class Inquiry(NamedTuple):
+    """A question on its way to the database and back."""
 
-    chain = load(MIGRATIONS)
-    report = reporters.Lines() if manner.read_only else reporters.reporter(options.as_json)
-    try:
-        with _connected(options, manner, report, stop) as migrator:
-            if options.are_many:
-                return _ask_each(options, question, manner, stop, migrator, chain)
-            answer = question(_runner(migrator, chain, report, manner, stop))
-    finally:
-        report.close()
-    console.say(answer, options.as_json, options.schema)
-    if answer.error and not options.as_json:
-        raise answer.error
-    return answer.exit_code
+    options: Options
+    question: Callable[[Runner], Answer]
+    manner: Manner
+    stop: Stop
 
-
-def _ask_each(
-    options: Options,
-    question: Callable[[Runner], Answer],
-    manner: Manner,
-    stop: Stop,
-    migrator: CatalogMigrator,
-    chain: Chain,
-) -> int:
-    """Ask each schema, going on after a failure; returns the highest exit code."""
-    from indexer.reader import indexes_of, tables_of
-
-    answers: dict[str, Answer] = {}
-    tables = tables_of(indexes_of(migrator, chain))
-    for one in migrator.in_schemas(options.schemas, options.pattern, tables):
-        schema = one.schema or ""
-        report = reporters.reporter_of_schema(schema, options.as_json)
+    def put(self) -> int:
+        """Put it, say the answer, and return the exit code."""
+        options, manner = self.options, self.manner
+        _chain()  # a chain that is broken is a reason not to connect at all
+        report = reporters.Lines() if manner.read_only else reporters.reporter(options.as_json)
         try:
-            answers[schema] = question(_runner(one, chain, report, manner, stop))
-        except Interrupted:
+            with _connected(options, manner, report, self.stop) as migrator:
+                if options.are_many:
+                    return self._put_to_each(migrator)
+                answer = self._answer(migrator, report)
+        finally:
+            report.close()
+        console.say(answer, options.as_json, options.again)
+        if answer.error and not options.as_json:
+            raise answer.error
+        return answer.exit_code
+
+    def _put_to_each(self, migrator: CatalogMigrator) -> int:
+        """Put it to each schema, going on after a failure; returns the highest exit code."""
+        from indexer.reader import indexes_of, tables_of
+
+        options, as_script = self.options, self.manner.as_script
+        tables = tables_of(indexes_of(migrator, _chain()))
+        schemas = migrator.in_schemas(options.schemas, options.pattern, tables)
+        answers: dict[str, Answer] = {}
+        for one in schemas:
+            schema = one.schema or ""
+            try:
+                one.reconnect()
+                answers[schema] = self._answer(one, reporters.reporter_of_schema(schema, options.as_json))
+            except IndexerError as error:
+                if options.verbose:
+                    click.echo(console.traceback_of(error), err=True)
+                answers[schema] = console.of_failure(error)
+            if not options.as_json:
+                (console.say_script if as_script else console.say_line)(schema, answers[schema], options.again)
+            if self.stop.asked:
+                break
+        console.say_total(answers, len(schemas), options.as_json, as_script, options.again)
+        return max(answer.exit_code for answer in answers.values())
+
+    def _answer(self, migrator: CatalogMigrator, report: Any) -> Answer:
+        """The answer of one database or schema; whatever keeps it from answering becomes one of our errors."""
+        from peewee import PeeweeException
+
+        from indexer.runner import Runner
+
+        manner = self.manner
+        try:
+            runner = Runner(migrator, _chain(), _models, report, manner.patience, self.stop, manner.consent)
+            return self.question(runner)
+        except IndexerError:
             raise
-        except IndexerError as error:
-            answers[schema] = console.of_failure(error)
-        if not options.as_json:
-            (console.say_script if manner.as_script else console.say_line)(schema, answers[schema])
-    console.say_total(answers, options.as_json, manner.as_script)
-    return max(answer.exit_code for answer in answers.values())
+        except PeeweeException as error:
+            raise migrator.in_words(error) from error
+        except Exception as error:
+            raise _unexpected(error) from error
 
 
 @contextmanager
@@ -132,10 +156,11 @@ def _connected(options: Options, manner: Manner, report: Any, stop: Stop) -> Ite
         migrator.database.close()
 
 
-def _runner(migrator: CatalogMigrator, chain: Chain, report: Any, manner: Manner, stop: Stop) -> Runner:
-    from indexer.runner import Runner
+@functools.cache
+def _chain() -> Chain:
+    from indexer.chain import load
 
-    return Runner(migrator, chain, _models, report, manner.patience, stop, manner.consent)
+    return load(MIGRATIONS)
 
 
 def _models() -> tuple[type[Model], ...]:
@@ -150,10 +175,10 @@ def _models() -> tuple[type[Model], ...]:
 class Failure(click.ClickException):
     """One of our errors on its way out: what happened and what to type next, on stderr."""
 
-    def __init__(self, error: IndexerError, schema: str | None) -> None:
-        super().__init__(console.naming(schema, error.message))
+    def __init__(self, error: IndexerError, again: str) -> None:
+        super().__init__(console.repeating(again, error.message))
         self.exit_code = error.exit_code  # type: ignore[misc]
-        self.hint = console.naming(schema, error.hint)
+        self.hint = console.repeating(again, error.hint)
 
     def show(self, file: Any = None) -> None:
         """Say it."""
@@ -196,6 +221,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         **arguments: Any,
     ) -> None:
         options = Options(database_url, tuple(dict.fromkeys(schemas)), pattern, as_json, verbose)
+        options = options._replace(again=_again(options))
         try:
             if schemas and pattern is not None:
                 raise UsageError("Schemas are given by name or by a pattern, not both.", "Leave out --all-schemas.")
@@ -209,10 +235,18 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             if verbose:
                 click.echo(console.traceback_of(error), err=True)
             if as_json:
-                console.say(console.of_failure(ours), as_json, options.schema)
-            raise Failure(ours, options.schema) from error
+                console.say(console.of_failure(ours), as_json, options.again)
+            raise Failure(ours, options.again) from error
 
     return cli.command()(door)
+
+
+def _again(options: Options) -> str:
+    """The options that were typed, for the commands to type next; a URL that may hold a password is not repeated."""
+    source = click.get_current_context().get_parameter_source("database_url")
+    url = shlex.quote(options.database_url) if options.database_url.startswith("sqlite:") else "URL"
+    database = f" --database-url {url}" if source is ParameterSource.COMMANDLINE else ""
+    return database + (f" --schema {shlex.quote(options.schema)}" if options.schema else "")
 
 
 def _unexpected(error: BaseException) -> IndexerError:
@@ -238,8 +272,10 @@ class Numbers(click.ParamType["list[int]"]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
         """All of them."""
-        each: list[Any] = str(value).split(",")
-        return [click.IntRange(min=1).convert(number, param, ctx) for number in each]
+        each = str(value).split(",")
+        if not all(number.isascii() and number.isdigit() and int(number) for number in each):
+            self.fail(f"{value!r} is not a list of whole numbers such as 10000,100000.", param, ctx)
+        return [int(number) for number in each]
 
 
 SECONDS = click.FloatRange(min=0)
@@ -397,7 +433,7 @@ def plan(options: Options, direction: str, to: str | None, as_sql: bool, consent
         answer = console.of_plan(found, runner.address)
         if as_sql:
             found.check()
-            return console.as_script(answer, runner.script(found))
+            return answer._replace(script=runner.script(found))
         return answer
 
     ask(options, question, Manner(consent=consent, as_script=as_sql))
@@ -461,12 +497,23 @@ def bench(options: Options, rows: list[int], out: str) -> None:
         raise UsageError("bench makes a schema of its own.", "Leave out --schema and --all-schemas.")
 
     def work(stop: Stop) -> Answer:
+        from proof import report
         from proof.bench import bench as measured
 
+        report.check(out)
         with reporters.measuring(options.as_json) as tell:
-            return console.of_bench(measured(options.database_url, rows, out, tell, stop))
+            result = measured(options.database_url, rows, tell, stop)
+            answer = console.of_bench(result)
+            try:
+                report.write(result, out, tell)
+            except IndexerError as error:  # what took minutes to measure is told all the same
+                return answer._replace(error=error)
+            return answer
 
-    console.say(interruptible(work), options.as_json)
+    answer = interruptible(work)
+    console.say(answer, options.as_json)
+    if answer.error:
+        raise Failure(answer.error, options.again)
 
 
 @command

@@ -15,6 +15,7 @@ import click
 
 import tabular
 from indexer import documents
+from indexer.errors import NotServed
 from indexer.plan import Action
 from indexer.words import counted, few
 from reporters import DONE, duration, in_bytes, listed, tell
@@ -39,7 +40,7 @@ COLOURS = {"valid": "green", "missing": "yellow", "invalid": "red", "different":
 class Answer(NamedTuple):
     """What a command has to say: to a machine, to a person, and in one line where it is one of several schemas.
 
-    ``error`` is what the command ends with once the rest is said.
+    ``error`` is what the command ends with once the rest is said; ``script`` is said instead of the rest.
     """
 
     document: documents.Document
@@ -47,35 +48,41 @@ class Answer(NamedTuple):
     line: str
     exit_code: int = 0
     error: IndexerError | None = None
+    script: str | None = None
 
 
 # One schema, or several ---------------------------------------------------------------------------------------------
 
 
-def say(answer: Answer, as_json: bool, schema: str | None = None) -> None:
-    """Say it all; ``schema`` is the one that was named, if one was."""
-    tell(json.dumps(naming(schema, answer.document)) if as_json else naming(schema, answer.show()))
-
-
-def say_line(schema: str, answer: Answer) -> None:
-    """Say it in one line, as one of several schemas."""
-    tell(f"{schema}: {naming(schema, answer.line)}")
-
-
-def say_script(schema: str, answer: Answer) -> None:
-    """Say it as a part of a script for several schemas: what is no SQL goes to stderr, or into a comment."""
-    if answer.error:
-        click.echo(f"{schema}: {naming(schema, answer.line)}", err=True)
+def say(answer: Answer, as_json: bool, again: str = "") -> None:
+    """Say it all; ``again`` are the options that were typed and that a command to type next needs as well."""
+    if as_json:
+        tell(json.dumps(repeating(again, answer.document)))
     else:
-        tell(f"-- schema {' '.join(schema.splitlines())}\n{answer.line}")
+        tell(repeating(again, answer.show()) if answer.script is None else answer.script)
 
 
-def say_total(answers: dict[str, Answer], as_json: bool, as_script: bool = False) -> None:
-    """Sum up what several schemas have said."""
+def say_line(schema: str, answer: Answer, again: str = "") -> None:
+    """Say it in one line, as one of several schemas."""
+    tell(f"{schema}: {repeating(again + _of(schema), answer.line)}")
+
+
+def say_script(schema: str, answer: Answer, again: str = "") -> None:
+    """Say it as a part of a script for several schemas: what is no SQL goes to stderr, or into a comment."""
+    if answer.script is not None:
+        tell(f"-- schema {' '.join(schema.splitlines())}\n{answer.script}")
+    if answer.error:
+        click.echo(f"{schema}: {repeating(again + _of(schema), of_failure(answer.error).line)}", err=True)
+
+
+def say_total(
+    answers: dict[str, Answer], schemas: int, as_json: bool, as_script: bool = False, again: str = ""
+) -> None:
+    """Sum up what several schemas have said; an interrupted run has not come to all of them."""
     worst = max((answer.exit_code for answer in answers.values()), default=0)
     if as_json:
         each = (
-            {"schema": schema, "exit_code": one.exit_code, **naming(schema, one.document)}
+            {"schema": schema, "exit_code": one.exit_code, **repeating(again + _of(schema), one.document)}
             for schema, one in answers.items()
         )
         tell(json.dumps(documents.of_schemas(each, worst)))
@@ -88,19 +95,24 @@ def say_total(answers: dict[str, Answer], as_json: bool, as_script: bool = False
         f", {len(names)} with exit code {code} ({', '.join(few(names, MOST_NAMES))})"
         for code, names in sorted(by_code.items())
     )
-    total = f"{counted(len(answers), 'schema')}: {done} with exit code 0{failed}."
+    some = f"{len(answers)} of " if len(answers) < schemas else ""
+    total = f"{some}{counted(schemas, 'schema')}: {done} with exit code 0{failed}."
     click.echo(total, err=True) if as_script else tell(total)
 
 
-def naming(schema: str | None, said: Any) -> Any:
-    """A text or a document, whose commands to type next name the schema as the user has done."""
-    if schema is None:
+def repeating(again: str, said: Any) -> Any:
+    """A text or a document, whose commands to type next repeat what the user has typed."""
+    if not again:
         return said
     if isinstance(said, str):
-        return COMMAND.sub(lambda command: f"{command[0]} --schema {shlex.quote(schema)}", said)
+        return COMMAND.sub(lambda command: command[0] + again, said)
     if isinstance(said, dict):
-        return {key: naming(schema, value) for key, value in said.items()}
-    return [naming(schema, each) for each in said] if isinstance(said, list) else said
+        return {key: repeating(again, value) for key, value in said.items()}
+    return [repeating(again, each) for each in said] if isinstance(said, list) else said
+
+
+def _of(schema: str) -> str:
+    return f" --schema {shlex.quote(schema)}"
 
 
 def of_failure(error: IndexerError) -> Answer:
@@ -300,11 +312,17 @@ def _counted(entry: Entry) -> str:
     """How many indexes of each action; their names where there are few."""
     names: dict[str, list[str]] = {}
     for name, action in entry.indexes.items():
-        names.setdefault(COUNTED[Action(action)].partition(",")[0], []).append(name)
+        names.setdefault(_past_tense(action), []).append(name)
     few = 3
     return "; ".join(
         f"{len(each)} {done}" + (f" ({', '.join(each)})" if len(each) <= few else "") for done, each in names.items()
     )
+
+
+def _past_tense(action: str) -> str:
+    """What was done; an action of a later version by its own name."""
+    known = action in {each.value for each in Action}
+    return COUNTED[Action(action)].partition(",")[0] if known else action
 
 
 # Proof --------------------------------------------------------------------------------------------------------------
@@ -314,10 +332,12 @@ def of_verify(report: Report, as_sql: bool) -> Answer:
     """Whether each query is served; or the queries themselves."""
     from proof.verify import document, queries, show
 
-    unserved = ", ".join(report.unserved)
-    line = f"not served: {unserved}." if unserved else "every query is served by an index."
+    line = " ".join(report.conclusion().splitlines())
     answer = Answer(document(report), lambda: show(report), line, report.exit_code)
-    return as_script(answer, queries(report)) if as_sql else answer
+    if not as_sql:
+        return answer
+    unproven = NotServed(report.conclusion(f" on {report.address}")) if report.unserved else None
+    return answer._replace(script=queries(report), error=unproven)
 
 
 def of_bench(result: Result) -> Answer:
@@ -335,11 +355,6 @@ def of_seed(seeded: Seeded) -> Answer:
 
 
 # What would be ------------------------------------------------------------------------------------------------------
-
-
-def as_script(answer: Answer, script: str) -> Answer:
-    """The same answer, told to people as a script for the database's own shell and nothing else."""
-    return answer._replace(show=lambda: script, line=script)
 
 
 def of_plan(plan: Plan, address: str) -> Answer:
@@ -382,6 +397,8 @@ def _shown_steps(plan: Plan) -> Iterator[str]:
     for step in plan.steps:
         yield f"  {click.style(step.action.value, bold=True)} {step.index.name}{_on_table(step, plan)}"
         yield f"    {step.index.purpose}"
+        if step.action is Action.REPLACE:
+            yield from (f"    {part.part}: {part.found}, to be {part.declared}" for part in step.differences)
         for statement in step.statements:
             yield f"    {statement};"
         yield ""

@@ -43,6 +43,7 @@ INDEXES = (
         columns=("phone",),
         purpose="contact by exact phone number",
         on_postgresql=Variant(using="hash"),
+        alembic_name_on_sqlite="ix_contact_phone",
     ),
     Index(
         "ix_activity_conversation_created",
@@ -56,6 +57,7 @@ INDEXES = (
         columns=("flag_type", "contact_id"),
         purpose="has this contact opted out?",
         on_postgresql=Variant(where="flag_type = 'opted_out'"),
+        alembic_name_on_sqlite="ix_contact_flag_type_contact",
     ),
     Index(
         "ix_conversation_contact_id",

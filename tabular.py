@@ -25,13 +25,16 @@ def drawn(
     from rich.table import Table
     from rich.text import Text
 
-    filled = [place for place in range(len(titles)) if any(str(row[place]) for row in rows)]
+    texts = [[cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows]
+    columns = [column for column in zip(map(Text, titles), *texts, strict=True) if any(map(str, column[1:]))]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in (titles[place] for place in filled):
-        table.add_column(title, no_wrap=title not in folding, justify="right" if title in right else "left")
-    for row in rows:
-        cells = (row[place] for place in filled)
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
+    for title, *cells in columns:
+        widest = None if title.plain in folding else max(text.cell_len for text in (title, *cells))
+        table.add_column(
+            title, min_width=widest, no_wrap=widest is not None, justify="right" if title.plain in right else "left"
+        )
+    for row in zip(*(column[1:] for column in columns), strict=True):
+        table.add_row(*row)
     console = Console(highlight=False)
     terminal, console.width = console.width, WIDE
     if console.is_terminal:

@@ -11,6 +11,7 @@ from indexer.catalog import ORDINARY, Table
 from indexer.chain import Chain, Revision
 from indexer.migrator import CatalogMigrator
 from indexer.tables import bound
+from indexer.words import identifier
 
 VERSION_TABLE = "alembic_version"
 COLUMN = "version_num"
@@ -42,6 +43,11 @@ class Versions(NamedTuple):
         if self.place(revision) != PAST:
             return ()
         return tuple(row for row in self.rows or () if row != revision.id)
+
+    @property
+    def cannot_be_read(self) -> bool:
+        """Is there a table that does not let us look into it?"""
+        return self.rows is None and self.obstacle is not None
 
     @property
     def can_be_moved(self) -> bool:
@@ -91,21 +97,18 @@ class AlembicVersion:
             return Versions(None, self.chain.ids)
         name = self.migrator.qualified(VERSION_TABLE)
         obstacle = (
-            f"role {table.role} may not read and update it: GRANT SELECT, UPDATE ON {name} TO {table.role}; "
+            f"role {table.role} may not read and update it: "
+            f"GRANT SELECT, UPDATE ON {name} TO {identifier(table.role)}; "
             "after the run stamp brings it in step"
         )
         if not table.readable:
             return Versions(None, self.chain.ids, obstacle)
         rows = self._model.select(self._model.version_num).order_by(self._model.version_num).tuples()
-        return Versions(tuple(row for (row,) in rows), self.chain.ids, None if table.updatable else obstacle)
+        held = tuple(row for (row,) in rows if row is not None)  # the table may have been made without its key
+        return Versions(held, self.chain.ids, None if table.updatable else obstacle)
 
     def move(self, start: str, end: str) -> Any:
         """The statement that moves Alembic from one revision to the other, if it stands there and nowhere else."""
         other = self._model.alias()
         elsewhere = fn.EXISTS(other.select().where(other.version_num != start))
         return self._model.update(version_num=end).where(self._model.version_num == start, ~elsewhere)
-
-    def reaches(self, revision: str) -> Any:
-        """The condition that Alembic stands at this revision or past it."""
-        before = self.chain.ids[: self.chain.position(revision)]
-        return fn.EXISTS(self._model.select().where(self._model.version_num.not_in(before)))

@@ -12,7 +12,8 @@ class Found(NamedTuple):
     """Whatever carries the name of an index of ours.
 
     ``definition`` is None when it is not an index at all; ``kind`` says what it is then. ``worker`` is the process
-    id of a session that is building or dropping it right now. ``bytes`` is None where the size cannot be read.
+    id of a session that is building or dropping it right now. ``needed_by`` is what cannot do without it: a foreign
+    key, the replica identity. ``bytes`` is None where the size cannot be read.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Found(NamedTuple):
     ready: bool = True
     live: bool = True
     worker: int | None = None
+    needed_by: str | None = None
     bytes: int | None = None
 
     @property

@@ -88,7 +88,7 @@ def of_plan(plan: Plan, address: str) -> Document:
         "from": plan.start,
         "to": plan.end,
         "exit_code": plan.exit_code,
-        "complaints": list(plan.complaints),
+        "complaints": [*plan.complaints, *plan.later],
         "blockers": [blocker._asdict() for blocker in plan.blockers],
         "creates_tables": list(plan.base_tables),
         "steps": [

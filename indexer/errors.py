@@ -69,6 +69,12 @@ class Different(IndexerError):
         return f"{self._said} {', '.join(few(list(self.found)))}."
 
 
+class NotServed(IndexerError):
+    """A query is served by no index."""
+
+    exit_code = 4
+
+
 class Locked(IndexerError):
     """Another run holds the lock, and waiting was refused or timed out."""
 

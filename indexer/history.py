@@ -6,11 +6,11 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from peewee import BooleanField, CharField, DateTimeField, IntegerField, Model, TextField
+from peewee import CharField, DateTimeField, IntegerField, Model, TextField
 
 from indexer import __version__
 from indexer.catalog import META_TABLE, Table
@@ -18,14 +18,14 @@ from indexer.spec import Index
 from indexer.tables import OwnTable
 
 APPLYING, APPLIED, REVERTING = "applying", "applied", "reverting"
+REVERTED = "reverted"  # recorded only where Alembic goes on saying that the revision is applied
 
 
 class Record(NamedTuple):
     """What the meta table says of one revision.
 
     ``existed_before`` holds the indexes that stood there before ``up``, so that ``down`` leaves them: the names they
-    had then, by the names they have now. ``in_step`` says whether Alembic stood at the revision or past it when this
-    was written; None where nobody looked. Times are UTC, durations milliseconds.
+    had then, by the names they have now. Times are UTC, durations milliseconds.
     """
 
     revision: str
@@ -39,15 +39,13 @@ class Record(NamedTuple):
     tool_version: str
     applied_by: str
     existed_before: Mapping[str, str]
-    in_step: bool | None = None
 
 
 class History(OwnTable):
     """The records of one database and schema."""
 
     name = META_TABLE
-    later_columns = ("in_step",)
-    columns = Record._fields[: -len(later_columns)]
+    columns = Record._fields
 
     @staticmethod
     def declared() -> type[Model]:
@@ -65,22 +63,17 @@ class History(OwnTable):
             tool_version = CharField(32)
             applied_by = CharField(255)
             existed_before = TextField()
-            in_step = BooleanField(null=True)
 
         return SchemaRevision
 
     def read(self, tables: dict[str, Table]) -> dict[str, Record]:
         """All records by revision; none when there is no meta table among the tables."""
-        rows = self.model.select(*self.standing_fields()).dicts() if self.stands(tables) else []
+        rows = self.model.select().dicts() if self.stands(tables) else []
         return {row["revision"]: _record(row) for row in rows}
 
-    def writing(self, record: Record, in_step: Any = None) -> list[Any]:
-        """The statements that put this record in place of the one of the same revision, as peewee nodes.
-
-        ``in_step`` is a condition, for the database to find out when the record is written; None does not look.
-        """
-        row = {**_row(record), "in_step": in_step}
-        return [*self.making(), self.removal(record.revision), self.model.insert(**row).returning()]
+    def writing(self, record: Record) -> list[Any]:
+        """The statements that put this record in place of the one of the same revision, as peewee nodes."""
+        return [*self.making(), self.removal(record.revision), self.model.insert(**_row(record)).returning()]
 
     def removal(self, revision: str) -> Any:
         """The statement that forgets a revision."""
@@ -113,6 +106,14 @@ def begun(
 def completed(record: Record, seconds: float) -> Record:
     """The same record once its revision stands."""
     return record._replace(state=APPLIED, applied_at=now(), duration_ms=round(seconds * 1000))
+
+
+def reverted(record: Record, left: Collection[str]) -> Record:
+    """The same record once its revision was taken back, and these indexes were left."""
+    before = {name: former for name, former in record.existed_before.items() if name in left}
+    return record._replace(
+        state=REVERTED, started_at=now(), applied_at=None, duration_ms=None, applied_by=whoever(), existed_before=before
+    )
 
 
 def checksum(indexes: Sequence[Index]) -> str:

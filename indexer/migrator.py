@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from peewee import SQL, EnclosedNodeList, Entity, NodeList
+from peewee import SQL, EnclosedNodeList, Entity, NodeList, PeeweeException
 from playhouse.migrate import Operation, SchemaMigrator
 
 from indexer.catalog import ORDINARY, Catalog, Found, Table
 from indexer.consent import CAUTIOUS
-from indexer.errors import StatementFailed, UsageError
+from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.events import Blocker, IndexFinished, Report, StatementStarted, silent
 from indexer.patience import Patience
-from indexer.plan import CREATIONS, Action, Standing, Step, can_be_replaced, compare, decide, decide_drop
+from indexer.plan import CREATIONS, UNKNOWN, Action, Standing, Step, can_be_replaced, compare, decide, decide_drop
 from indexer.spec import PLAIN, Column, Definition, Index, Variant
 from indexer.stop import Stop
+from indexer.words import identifier
 
 Decide = Callable[[Index, Standing], Step]
 Work = Generator[Any, None, None]
@@ -59,8 +60,8 @@ class CatalogMigrator(SchemaMigrator):
         patience: how long to wait, how often to try.
         consent: what the user allows beyond the usual.
         stop: asks the run to end.
-        existed_before: the indexes that ``drop_index`` leaves, because they stood there before ``up``: the names they
-            had then, by the names they have now.
+        past: what ``drop_index`` has to know, such as which indexes stood there before ``up``.
+        set_aside: the names that runs of ours are on record to have given to indexes while they replaced them.
         declared_names: the names of all indexes of the chain; none of these is another one's twin.
     """
 
@@ -73,7 +74,8 @@ class CatalogMigrator(SchemaMigrator):
         super().__init__(database, schema)
         self.report: Report = silent
         self.stop = Stop()
-        self.existed_before: Mapping[str, str] = {}
+        self.past = UNKNOWN
+        self.set_aside: Collection[str] = ()
         self.declared_names: Collection[str] = ()
         self._declared: list[Index] | None = None
 
@@ -127,7 +129,8 @@ class CatalogMigrator(SchemaMigrator):
 
     def _standings(self, indexes: Sequence[Index], sizes: bool = False, twins: bool = False) -> dict[Index, Standing]:
         """What stands now and matters to these indexes, in two questions at most; the second one is for twins."""
-        found = self.catalog.find([name for index in indexes for name in index.names], sizes) if indexes else {}
+        names = [name for index in indexes for name in (*index.names, self.alembic_name(index))]
+        found = self.catalog.find(names, sizes) if indexes else {}
         missing = [index for index in indexes if twins and index.name not in found]
         others = self.catalog.indexes_on({index.table for index in missing}) if missing else []
         return {
@@ -139,14 +142,16 @@ class CatalogMigrator(SchemaMigrator):
         others = [found.get(index.replacing), found.get(index.replaced)]
         replacing, replaced = (each if each and self.is_leftover(index, each) else None for each in others)
         stranger = next((each for each in others if each not in (None, replacing, replaced)), None)
-        return Standing(found.get(index.name), twin, replacing, replaced, stranger)
+        alembics = found.get(self.alembic_name(index))
+        alembics = alembics if alembics and self.is_twin(index, alembics) else None
+        return Standing(found.get(index.name), twin, alembics, replacing, replaced, stranger)
 
     def is_leftover(self, index: Index, found: Found) -> bool:
         """Did a replacement of this index leave it? Else it only happens to carry one of the names."""
-        if found.name not in (index.replacing, index.replaced):
-            return False
-        declared = self.definition(index, found)
-        return not compare(declared, found) if found.name == index.replacing else can_be_replaced(declared, found)
+        if found.name == index.replacing:
+            return not compare(self.definition(index, found), found)
+        aside = found.name == index.replaced and found.name in self.set_aside
+        return aside and can_be_replaced(self.definition(index, found), found)
 
     def _twin(self, index: Index, others: Sequence[Found]) -> Found | None:
         """The first that is the same as this index in all but its name, and is nobody else's."""
@@ -157,7 +162,8 @@ class CatalogMigrator(SchemaMigrator):
         taken = other.name in index.names or other.name in self.declared_names
         if taken or not other.usable or other.definition is None:
             return False
-        alike = (other.definition.table, other.definition.key) == (index.table, tuple(map(str, index.key)))
+        ours = self.definition(index, None)
+        alike = (other.definition.table, other.definition.key) == (ours.table, ours.key)
         return alike and not compare(self.definition(index, other), other)
 
     def step_up(self, index: Index, standing: Standing) -> Step:
@@ -180,24 +186,31 @@ class CatalogMigrator(SchemaMigrator):
                 statements, found = [], standing.replacing
             case _:
                 statements = []
-        return Step(action, index, declared, found, tuple(statements), twin)
+        known = self.alembic_name(index) == index.name
+        return Step(action, index, declared, found, tuple(statements), twin, known, standing.stranger)
 
     def step_down(self, index: Index, standing: Standing) -> Step:
         """The decision about one index on the way down, with the statements that follow from it."""
         found = standing.found
         declared = self.definition(index, found)
-        action = decide_drop(declared, found, index.name, self.existed_before, self.consent)
-        former = self.existed_before.get(index.name)
+        action = decide_drop(declared, standing, index.name, self.past, self.consent)
+        former = self.past.existed_before.get(index.name)
         statements: Sequence[str] = ()
-        if action is Action.ABSENT and standing.twin:
-            former = standing.twin.name
-        if action is Action.DROP:
-            leftovers = [each.name for each in (standing.replacing, standing.replaced) if each]
-            statements = [self.drop_statement(name) for name in (index.name, *leftovers)]
-        if action is Action.GIVE_BACK:
-            assert former
-            statements = self.rename_statements(index, index.name, former)
-        return Step(action, index, declared, found, tuple(statements), former if former != index.name else None)
+        match action:
+            case Action.DROP:
+                alembics = standing.alembics if self.past.alembic_has_run else None
+                dropped = (found, standing.replacing, standing.replaced, alembics)
+                statements = [self.drop_statement(each.name) for each in dropped if each]
+            case Action.LEAVE if standing.replacing:
+                statements = [self.drop_statement(standing.replacing.name)]
+            case Action.GIVE_BACK:
+                assert former
+                statements = self.rename_statements(index, index.name, former)
+            case Action.ABSENT:
+                former = standing.twin.name if standing.twin else None
+        other_name = former if former != index.name else None
+        known = self.alembic_name(index) == index.name
+        return Step(action, index, declared, found, tuple(statements), other_name, known)
 
     # Carrying out --------------------------------------------------------------------------------------------------
 
@@ -277,10 +290,26 @@ class CatalogMigrator(SchemaMigrator):
     def script(self, tables: Sequence[str], statements: Sequence[str], records: Sequence[str]) -> str:
         """A script for the database's own shell: the tables all or none, the statements online, the records as one."""
 
+    def alembic_name(self, index: Index) -> str:
+        """The name that Alembic's run of the same revision gives the index on this database."""
+        return index.name
+
     @property
     @abstractmethod
     def address(self) -> str:
         """The database's URL for people, without a password."""
+
+    def in_words(self, error: PeeweeException) -> IndexerError:
+        """What a failure means that came while nothing was being built."""
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+        return StatementFailed(f"{self.address}: {reason}.", "Mend this, and run the same command again.")
+
+    def elsewhere(self, table: str) -> str | None:
+        """Another schema in which such a table stands, unless the user has named ours."""
+        return None
+
+    def reconnect(self) -> None:
+        """Open a session that was lost again; raises Unreachable."""
 
     def expected_blockers(self, steps: Sequence[Step]) -> tuple[Blocker, ...]:
         """The sessions that these steps would have to wait for if they began now."""
@@ -292,7 +321,7 @@ class CatalogMigrator(SchemaMigrator):
     def settle(self, tables: Sequence[str]) -> None:
         """Find the schema in which these tables are looked for, once, before anything else is asked."""
 
-    def in_schemas(self, names: Sequence[str], pattern: str | None, tables: Sequence[str]) -> Iterator[CatalogMigrator]:
+    def in_schemas(self, names: Sequence[str], pattern: str | None, tables: Sequence[str]) -> list[CatalogMigrator]:
         """A migrator for each of these schemas, or for each that holds any of the tables and is named like a pattern.
 
         Raises:
@@ -332,6 +361,7 @@ class CatalogMigrator(SchemaMigrator):
             *self.unfit([step.index for step in steps], tables),
             *self._not_owned(steps, tables),
             *self._taken_names(steps),
+            *self._needed(steps),
         ]
 
     def unfit(self, indexes: Iterable[Index], tables: Mapping[str, Table]) -> list[str]:
@@ -342,7 +372,7 @@ class CatalogMigrator(SchemaMigrator):
             if table is None:
                 found[f"table {name} is missing"] = None
             elif table.kind != ORDINARY:
-                found[f"{name} is a {table.kind}, not a table that can be indexed online"] = None
+                found[f"{name} is a {table.kind}, not an ordinary table"] = None
             else:
                 missing = [column.name for column in index.key if column.name not in table.columns]
                 found.update({f"table {name} has no column {column}": None for column in missing})
@@ -367,9 +397,17 @@ class CatalogMigrator(SchemaMigrator):
             if name in taken
         ]
 
+    def _needed(self, steps: Sequence[Step]) -> list[str]:
+        """What else cannot do without an index that is to be dropped."""
+        return [
+            f"{step.index.name} cannot be dropped, because {step.found.needed_by} needs it"
+            for step in steps
+            if step.action is Action.DROP and step.found and step.found.needed_by
+        ]
+
     def qualified(self, name: str) -> str:
-        """A name with its schema, for people."""
-        return f"{self.schema}.{name}" if self.schema else name
+        """A name with its schema, for people and for the statements that they are to type."""
+        return ".".join(map(identifier, filter(None, (self.schema, name))))
 
     # Writing SQL ---------------------------------------------------------------------------------------------------
 

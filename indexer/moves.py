@@ -12,8 +12,8 @@ from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, Consent
 from indexer.errors import Different, IndexerError, PreflightFailed
 from indexer.events import Blocker
-from indexer.history import APPLIED, Record
-from indexer.plan import ADOPTED, CREATED, RENAMED, Action, Step
+from indexer.history import APPLIED, APPLYING, REVERTED, Record
+from indexer.plan import ADOPTED, CREATED, RENAMED, UNKNOWN, Action, Past, Step
 from indexer.spec import Difference
 
 PENDING = 3  # exit code
@@ -36,36 +36,64 @@ class Move(NamedTuple):
     def is_applied(self) -> bool:
         """Does the revision count as applied? Our record says so, or without one Alembic.
 
-        Where Alembic and the catalog together say otherwise, they are right: it went on or back by itself. Alembic's
-        way back may leave some of ours: on SQLite its revision has other names for two of them.
+        Where Alembic and the catalog together say otherwise, they are right: it went on or back by itself. If it says
+        that it went back, most of the indexes have to stand: one alone may have been made by hand since. An index that
+        it knows under another name tells nothing of it.
         """
-        anything = any(step.found for step in self.steps)
+        found = [step.found is not None for step in self.steps if step.known_to_alembic]
         if self.record is None:
-            return self.alembic == AT or (self.alembic == PAST and anything)
-        went_back = self.alembic == BELOW and (self.record.in_step or not anything)
+            return self.alembic == AT or (self.alembic == PAST and any(found))
+        if self.record.state == REVERTED:
+            return self.alembic in (AT, PAST) and all(found)
+        went_back = self.alembic == BELOW and found.count(True) * 2 <= len(found)
         return self.record.state == APPLIED and not went_back
+
+    @property
+    def is_undoable(self) -> bool:
+        """Is there anything for ``down`` to do?"""
+        return self.is_applied or (self.record is not None and self.record.state != REVERTED)
 
     @property
     def is_due(self) -> bool:
         """Is there anything for ``up`` to do?"""
         return self.record is None or not self.is_applied or any(step.action is not Action.KEEP for step in self.steps)
 
+    @property
+    def stays_with_alembic(self) -> bool:
+        """Will Alembic go on saying that the revision is applied, once it is taken back?"""
+        return self.alembic == PAST or (self.alembic == AT and not self.follows)
+
+    @property
+    def left(self) -> list[str]:
+        """The names of the indexes that ``down`` leaves."""
+        return [step.index.name for step in self.steps if step.action is Action.LEAVE]
+
     def existed_before(self) -> dict[str, str]:
         """The indexes of ours that stood there before ``up``: the names they had then, by the names they get.
 
-        What Alembic's run of the same revision has made did not. What is on record is not forgotten by a second try.
+        What is on record is not forgotten by a second try. One whose place is taken gets a name of its own.
         """
+        recorded = self.record.existed_before if self.record else {}
         before = {}
         for step in self.steps:
-            name, found = step.index.name, step.found
+            name, replaced = step.index.name, step.index.replaced
             if step.action is Action.RENAME and step.other_name:
                 before[name] = step.other_name
-            elif step.action in (Action.KEEP, Action.JOIN) and found and found.name != step.index.replacing:
-                if self.record is None and self.alembic not in (AT, PAST):
-                    before[name] = name
-                elif self.record is not None and name in self.record.existed_before:
-                    before[name] = self.record.existed_before[name]
+            elif step.action is Action.REPLACE and step.differences:
+                before[replaced] = name
+            elif step.stays and (name in recorded or self._stood_before(step)):
+                before[name] = recorded.get(name, name)
+            if replaced in recorded:
+                before[replaced] = name
         return before
+
+    def _stood_before(self, step: Step) -> bool:
+        """Did somebody else make an index that stands: neither we nor Alembic when the revision was applied?"""
+        if self.record is None:
+            return self.alembic not in (AT, PAST)
+        if self.is_applied or self.record.state not in (APPLIED, REVERTED):
+            return False
+        return self.record.state == REVERTED or step.known_to_alembic  # Alembic's way back would have dropped it
 
     def provenance(self, step: Step) -> str | None:
         """Was the index created, adopted or renamed? None when another one stands there, or none, or nobody knows."""
@@ -82,8 +110,16 @@ class Move(NamedTuple):
         return former if former != step.index.name else None
 
 
+def past_of(record: Record | None, alembic: str | None) -> Past:
+    """What is to be known when a revision is taken back, from our record and from where Alembic stands."""
+    has_run = alembic in (AT, PAST)
+    if record is None:
+        return UNKNOWN._replace(alembic_has_run=has_run)
+    return Past(record.existed_before, record.state == APPLYING, has_run)
+
+
 class Plan(NamedTuple):
-    """All that a run would do, and all that would stop it.
+    """All that a run would do, and all that would stop it: ``complaints``, and ``later`` ones unless that is allowed.
 
     ``start`` is None on an empty database. ``base_tables`` are the tables that an empty database is given first,
     ``blockers`` the sessions that the steps would have to wait for if they began now, ``warnings`` sentences about
@@ -99,6 +135,7 @@ class Plan(NamedTuple):
     consent: Consent = CAUTIOUS
     to: str | None = None
     complaints: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
     blockers: tuple[Blocker, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -132,19 +169,21 @@ class Plan(NamedTuple):
     @property
     def exit_code(self) -> int:
         """What the run itself would exit with."""
-        return PreflightFailed.exit_code if self.complaints else Different.exit_code if self.refused else 0
+        refused = Different.exit_code if self.refused else 0
+        return PreflightFailed.exit_code if self.complaints or self.later else refused
 
     @property
     def refusal(self) -> IndexerError | None:
         """Why the run must not start, if it must not."""
-        if self.complaints:
-            return PreflightFailed(self.complaints, f"Mend this, then: {self.command}")
+        if self.complaints or self.later:
+            then = "Mend this, then" if self.complaints else "To go below it all the same"
+            return PreflightFailed((*self.complaints, *self.later), f"{then}: {self.command}")
         if not self.refused:
             return None
         return Different(
             "Nothing was changed, because something else stands under a name of ours:",
             way_out(self.refused, self.direction, self.consent, self.to),
-            {step.index.name: step.differences for step in self.refused},
+            {step.index.name: (*step.differences, *step.obstacles) for step in self.refused},
         )
 
     def check(self) -> None:
@@ -224,10 +263,12 @@ def way_out(refused: Sequence[Step], direction: str = "up", consent: Consent = C
 
     What a run with ``--replace`` refuses has to be renamed or dropped by hand.
     """
-    can_be_tried = direction == "up" and not consent.replace
-    replaceable = [step for step in refused if can_be_tried and step.can_be_replaced]
+    replaceable = [step for step in refused if step.can_be_replaced and not consent.replace]
     others = [step for step in refused if step not in replaceable]
-    again, replacing = (_command(direction, each, to) for each in (consent, consent._replace(replace=True)))
+    again, replacing = _command(direction, consent, to), _command("up", consent._replace(replace=True), to)
+    if direction == "down":
+        first = "" if others else "Put ours in its place first: python cli.py up --replace. Or rename or drop it"
+        return f"{first or 'Rename or drop it'} if nobody needs it ({_names(refused)}), then: {again}"
     rename = "Rename" if others else f"Replace it: {replacing}. Or rename"
     then = f" replace the rest ({_names(replaceable)}): {replacing}" if others and replaceable else f": {again}"
     return f"{rename} or drop it if nobody needs it ({_names(others or replaceable)}), then{then}"
@@ -238,7 +279,7 @@ def _command(direction: str, consent: Consent, to: str | None) -> str:
 
 
 def _names(steps: Sequence[Step]) -> str:
-    return ", ".join(step.index.name for step in steps)
+    return ", ".join(step.stranger.name if step.stranger else step.index.name for step in steps)
 
 
 def refuse_different(target: str, missing_tables: Sequence[str], forward: Sequence[Move], back: Sequence[Move]) -> None:

@@ -37,13 +37,15 @@ CREATED, ADOPTED, RENAMED = "created", "adopted", "renamed"  # where an index of
 class Standing(NamedTuple):
     """All that stands and matters to one index.
 
-    ``found`` carries its name, ``twin`` is the same index under another name. ``replacing`` is being built to take the
-    place of ``found``, ``replaced`` is the one whose place was taken, and ``stranger`` is whatever else carries the
-    name of one of these two.
+    ``found`` carries its name, ``twin`` is the same index under another name, ``alembics`` the same under the name
+    that Alembic's run of the revision gives it. ``replacing`` is being built to take the place of ``found``,
+    ``replaced`` is the one whose place was taken, and ``stranger`` is whatever else carries the name of one of these
+    two.
     """
 
     found: Found | None = None
     twin: Found | None = None
+    alembics: Found | None = None
     replacing: Found | None = None
     replaced: Found | None = None
     stranger: Found | None = None
@@ -52,12 +54,29 @@ class Standing(NamedTuple):
 NOTHING = Standing()
 
 
+class Past(NamedTuple):
+    """What is known of a revision's past when it is taken back.
+
+    ``existed_before`` gives the names under which indexes stood there before ``up``, by the names they have now.
+    ``unfinished`` says that ``up`` was killed on its way, ``alembic_has_run`` that Alembic stands at the revision or
+    past it.
+    """
+
+    existed_before: Mapping[str, str] = {}
+    unfinished: bool = False
+    alembic_has_run: bool = False
+
+
+UNKNOWN = Past()
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """One index, what was decided about it, and the statements that carry the decision out.
 
     ``other_name`` is the name that the index has elsewhere: that of its twin, or the one it is given back on the way
-    down.
+    down. ``known_to_alembic`` says that Alembic's run of the revision gives it the same name. ``stranger`` has a name
+    that a replacement would need.
     """
 
     action: Action
@@ -66,6 +85,8 @@ class Step:
     found: Found | None = None
     statements: tuple[str, ...] = ()
     other_name: str | None = None
+    known_to_alembic: bool = True
+    stranger: Found | None = None
 
     @property
     def differences(self) -> tuple[Difference, ...]:
@@ -99,9 +120,24 @@ class Step:
         return self.state == "valid"
 
     @property
+    def stays(self) -> bool:
+        """Is one that stands under the name, or is being built there, taken as it is?"""
+        named = self.found is not None and self.found.name != self.index.replacing
+        return named and self.action in (Action.KEEP, Action.JOIN)
+
+    @property
     def can_be_replaced(self) -> bool:
         """Could ``up --replace`` put the declared index in the place of the one that stands there?"""
-        return self.found is not None and can_be_replaced(self.declared, self.found)
+        return self.found is not None and not self.stranger and can_be_replaced(self.declared, self.found)
+
+    @property
+    def obstacles(self) -> tuple[Difference, ...]:
+        """What else than its definition keeps the one that stands there from being replaced."""
+        needed = self.found.needed_by if self.found else None
+        return (
+            *((Difference("needed by", "nothing", needed),) if needed else ()),
+            *((Difference("the name", f"{self.stranger.name} is free", "taken"),) if self.stranger else ()),
+        )
 
     @property
     def changes(self) -> bool:
@@ -135,29 +171,25 @@ def _leaves_something(standing: Standing) -> bool:
 
 
 def can_be_replaced(declared: Definition, found: Found) -> bool:
-    """On another table it serves somebody else, and what belongs to a constraint cannot be dropped without it."""
+    """On another table it serves somebody else, and what a constraint needs cannot be dropped without it."""
     theirs = found.definition
-    return theirs is not None and theirs.table == declared.table and theirs.constraint is None
+    if theirs is None or theirs.constraint or found.needed_by:
+        return False
+    return theirs.table == declared.table
 
 
 def decide_drop(
-    declared: Definition,
-    found: Found | None,
-    name: str,
-    existed_before: Mapping[str, str],
-    consent: Consent = CAUTIOUS,
+    declared: Definition, standing: Standing, name: str, past: Past = UNKNOWN, consent: Consent = CAUTIOUS
 ) -> Action:
-    """What `down` does about an index: drop, leave or give its name back if it stood there before, join, or refuse.
-
-    ``existed_before`` gives the names under which indexes stood there before `up`, by the names they have now.
-    """
+    """What `down` does about an index: drop, leave or give its name back if it stood there before, join, or refuse."""
+    found, before = standing.found, past.existed_before
     if found is None:
-        return Action.ABSENT
+        return Action.DROP if past.alembic_has_run and standing.alembics else Action.ABSENT
     differs = bool(compare(declared, found))
-    if name in existed_before and not consent.include_adopted:
-        return Action.LEAVE if existed_before[name] == name or differs else Action.GIVE_BACK
+    if name in before and not consent.include_adopted:
+        return Action.LEAVE if before[name] == name or differs else Action.GIVE_BACK
     if differs:
-        return Action.REFUSE
+        return Action.LEAVE if past.unfinished else Action.REFUSE
     return Action.JOIN if found.worker and not found.usable else Action.DROP
 
 

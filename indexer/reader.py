@@ -16,7 +16,7 @@ from indexer.consent import CAUTIOUS, Consent
 from indexer.history import History, Record, checksum
 from indexer.journal import Entry, Journal
 from indexer.migrator import CatalogMigrator
-from indexer.moves import Check, Move, Plan, Status
+from indexer.moves import Check, Move, Plan, Status, past_of
 from indexer.plan import Action, Step
 from indexer.spec import Index
 
@@ -110,7 +110,9 @@ class Reader:
     def _read(self, sizes: bool = False) -> State:
         tables = self.migrator.catalog.tables([*self.indexed_tables, *META_TABLES, VERSION_TABLE], sizes)
         self.journal.look(tables)
-        return State(tables, self.history.read(tables), self.alembic.read(tables))
+        records = self.history.read(tables)
+        self.migrator.set_aside = {name for record in records.values() for name in record.existed_before}
+        return State(tables, records, self.alembic.read(tables))
 
     def _plan_up(self, to: str | None, state: State) -> Plan:
         target = self.chain.resolve("head" if to is None else to)
@@ -126,7 +128,7 @@ class Reader:
 
     def _plan_down(self, to: str | None, state: State) -> Plan:
         moves = tuple(self._move_down(revision, state) for revision in self.chain)
-        undoable = [move for move in moves if move.record or move.is_applied]
+        undoable = [move for move in moves if move.is_undoable]
         parent = undoable[-1].revision.down_revision if undoable else self.chain.base
         target = parent if to is None else self.chain.resolve(to)
         undone = [move for move in undoable if self.chain.position(move.revision.id) > self.chain.position(target)]
@@ -149,18 +151,17 @@ class Reader:
         if plan.is_empty:
             return plan
         later = self._later_ones(direction, moves, state)
-        complaints = (*self.migrator.complaints(steps, bool(base_tables)), *later)
+        complaints = tuple(self.migrator.complaints(steps, bool(base_tables)))
         blockers = () if base_tables else self.migrator.expected_blockers(steps)
         needed = plan.consent._replace(below_later=plan.consent.below_later or bool(later))
-        return plan._replace(complaints=complaints, blockers=blockers, consent=needed)
+        return plan._replace(complaints=complaints, later=tuple(later), blockers=blockers, consent=needed)
 
     def _move_up(self, revision: Revision, state: State, sizes: bool = False) -> Move:
         steps = self.migrator.steps_up(self.indexes[revision.id], sizes)
         return self._move(revision, steps, state)
 
     def _move_down(self, revision: Revision, state: State) -> Move:
-        record = state.records.get(revision.id)
-        self.migrator.existed_before = record.existed_before if record else {}
+        self.migrator.past = past_of(state.records.get(revision.id), state.alembic.place(revision))
         steps = self.migrator.steps_down(self.migrator.indexes_of(revision.downgrade))
         return self._move(revision, steps, state)
 
@@ -193,6 +194,10 @@ class Reader:
             start, end = ends(revision, direction)
             if versions.is_at(start) and versions.can_be_moved:
                 versions = versions._replace(rows=(end,))
+        elsewhere = self.migrator.elsewhere(VERSION_TABLE) if versions.rows is None and not versions.obstacle else None
+        if elsewhere:
+            place = f"the tables are in schema {self.migrator.schema}"
+            return [f"{VERSION_TABLE} of schema {elsewhere} is left as it is, because {place}."]
         said = versions.left_alone(start, end)
         return [said] if said else []
 
@@ -205,9 +210,10 @@ class Reader:
         alembic = state.alembic.later_than(shared[0]) if shared else ()
         found = [("Alembic stands at", later) for later in alembic]
         found += [(f"{META_TABLE} holds", later) for later in state.unknown(self.chain)]
+        unseen = f"{VERSION_TABLE} cannot be read, and may hold a later revision than {last.id}"
         return [
-            f"{who} {later}, which {self._after(last, later)}; to go below it all the same: python cli.py down --yes"
-            for who, later in found
+            *(f"{who} {later}, which {self._after(last, later)}" for who, later in found),
+            *([unseen] if shared and self.consent.alembic and state.alembic.cannot_be_read else []),
         ]
 
     def _after(self, last: Revision, later: str) -> str:

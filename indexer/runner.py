@@ -13,10 +13,10 @@ from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, Consent
 from indexer.errors import Interrupted, PreflightFailed, StatementFailed
 from indexer.events import BaseCreated, BlockersFound, Report, RevisionFinished, RevisionStarted, Warned, silent
-from indexer.history import APPLIED, REVERTING, Record, begun, completed
+from indexer.history import APPLIED, REVERTED, REVERTING, Record, begun, completed, reverted
 from indexer.journal import entry_of
 from indexer.migrator import CatalogMigrator
-from indexer.moves import Move, Outcome, Plan, Stamp, refuse_different
+from indexer.moves import Move, Outcome, Plan, Stamp, past_of, refuse_different
 from indexer.patience import Patience
 from indexer.plan import Action
 from indexer.reader import Reader, ends
@@ -105,7 +105,8 @@ class Runner(Reader):
             if not record or (move.follows and state.alembic.is_at(move.revision.down_revision)):
                 statements += self._standing_at(move, "up", record or self._begun(move), 0)
         for move in back:
-            if move.record or (move.follows and state.alembic.is_at(move.revision.id)):
+            recorded = move.record is not None and move.record.state != REVERTED
+            if recorded or (move.follows and state.alembic.is_at(move.revision.id)):
                 statements += self._standing_at(move, "down", move.record or self._begun(move), 0)
         if statements:
             steps = [step for move in forward for step in move.steps]
@@ -124,7 +125,8 @@ class Runner(Reader):
         if plan.base_tables:
             recording += self._recording_base(0)
         for move in plan.moves:
-            recording += self._recording(move, plan.direction, self._begun(move), 0)
+            begun = self._begun(move) if plan.direction == "up" else move.record or self._begun(move)
+            recording += self._recording(move, plan.direction, begun, 0)
         context = self.migrator.make_context
         records = [str(context().sql(ValueLiterals(node)).query()[0]) for node in recording]
         return self.migrator.script(tables, statements, records)
@@ -185,6 +187,7 @@ class Runner(Reader):
         seconds = _stopwatch()
         record = self._begun(move)
         self._write(self.history.writing(record))
+        self.migrator.set_aside = {*self.migrator.set_aside, *record.existed_before}
         revision.upgrade(self.migrator)
         self._confirm(revision)
         self._write(self._recording(move, "up", record, seconds()))
@@ -194,9 +197,11 @@ class Runner(Reader):
         revision = move.revision
         self.report(RevisionStarted(revision.id, revision.description, "down", len(move.steps)))
         seconds = _stopwatch()
-        record = (move.record or self._begun(move))._replace(state=REVERTING)
+        record = move.record or self._begun(move)
+        before = {**{name: name for name in move.left}, **record.existed_before}
+        record = record._replace(state=REVERTING, existed_before=before)
         self._write(self.history.writing(record))
-        self.migrator.existed_before = record.existed_before
+        self.migrator.past = past_of(move.record, move.alembic)
         revision.downgrade(self.migrator)
         self._write(self._recording(move, "down", record, seconds()))
         self._finished(RevisionFinished(revision.id, "down", seconds()))
@@ -216,11 +221,20 @@ class Runner(Reader):
         """The statements that record where a move has ended: in our table and in Alembic's."""
         revision = move.revision
         theirs = [self.alembic.move(*ends(revision, direction))] if move.follows else []
-        if direction == "down":
-            return [*theirs, self.history.removal(revision.id)]
-        done = record if record.state == APPLIED else completed(record, seconds)
-        in_step = self.alembic.reaches(revision.id) if move.alembic else None
-        return [*theirs, *self.history.writing(done, in_step)]
+        if direction == "up":
+            done = record if record.state == APPLIED else completed(record, seconds)
+            return [*theirs, *self.history.writing(self._without_what_was_replaced(move, done))]
+        if move.stays_with_alembic:
+            return self.history.writing(reverted(record, move.left))
+        return [*theirs, self.history.removal(revision.id)]
+
+    def _without_what_was_replaced(self, move: Move, record: Record) -> Record:
+        """The record without the indexes whose places were taken: a run that replaces has dropped all of them."""
+        if not self.consent.replace:
+            return record
+        replaced = {step.index.replaced for step in move.steps}
+        before = {name: former for name, former in record.existed_before.items() if name not in replaced}
+        return record._replace(existed_before=before)
 
     def _recording_base(self, seconds: float) -> list[Any]:
         entry = entry_of(self.chain.base, "up", (), seconds)

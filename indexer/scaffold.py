@@ -52,6 +52,9 @@ def downgrade(migrator: SchemaMigrator) -> None:
 ''')
 
 
+LONGEST_MESSAGE = 200
+
+
 class Written(NamedTuple):
     """A revision file that was written."""
 
@@ -68,13 +71,14 @@ def write_revision(directory: str, message: str) -> Written:
         message: what the revision is for, in one line.
 
     Raises:
-        UsageError: there is no message, or it is longer than a line.
+        UsageError: there is no message, or it is not one line, or too long a one.
         ChainBroken: the files that are there do not form one line.
         IndexerError: the directory cannot be written.
     """
     description = message.strip()
-    if not description or len(description.splitlines()) > 1 or not description.isprintable():
-        raise UsageError("The message says in one line what the revision is for.", 'Type: python cli.py new "message"')
+    if not 0 < len(description) <= LONGEST_MESSAGE or not description.isprintable():
+        told = f"The message says in one line, in {LONGEST_MESSAGE} characters at most, what the revision is for."
+        raise UsageError(told, 'Type: python cli.py new "message"')
     revision = uuid.uuid4().hex[:12]
     down_revision = load(directory).head
     path = os.path.join(directory, f"migrate_{revision}.py")

@@ -45,7 +45,8 @@ class Index:
     """An index as a migration declares it.
 
     ``on_postgresql`` holds what only PostgreSQL is to do; what is left without it, a whole B-tree on the same
-    columns, is the fallback on every other database.
+    columns, is the fallback on every other database. ``alembic_name_on_sqlite`` is the name that Alembic's run of the
+    same revision gives it there, if that is another one.
 
     Raises:
         ValueError: the name would be cut by PostgreSQL, or there is no column.
@@ -57,6 +58,7 @@ class Index:
     purpose: str = ""
     unique: bool = False
     on_postgresql: Variant = PLAIN
+    alembic_name_on_sqlite: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.name.encode()) > LONGEST_NAME:

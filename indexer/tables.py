@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from peewee import SQL, Entity, Model, NodeList
+from peewee import Model
 
 from indexer.catalog import Table
 from indexer.errors import PreflightFailed
 from indexer.migrator import CatalogMigrator
+from indexer.words import identifier
 
 
 def bound(model: type[Model], name: str, migrator: CatalogMigrator) -> Any:
@@ -21,21 +22,14 @@ def bound(model: type[Model], name: str, migrator: CatalogMigrator) -> Any:
 
 
 class OwnTable:
-    """A table of this tool's own, known by its name and its columns; made by the first write, never by a read.
-
-    Attributes:
-        columns: those that it has always had.
-        later_columns: those that an earlier version made it without; added by the first write, too.
-    """
+    """A table of this tool's own, known by its name and its columns; made by the first write, never by a read."""
 
     name: str
     columns: tuple[str, ...]
-    later_columns: tuple[str, ...] = ()
 
     def __init__(self, migrator: CatalogMigrator) -> None:
         self.migrator = migrator
         self._stands = False
-        self._lacking: list[str] = []
 
     @staticmethod
     def declared() -> type[Model]:
@@ -58,7 +52,6 @@ class OwnTable:
                 "Rename that table; this tool records its revisions under the name.",
             )
         self._stands = table is not None
-        self._lacking = [column for column in self.later_columns if table and column not in table.columns]
 
     def stands(self, tables: dict[str, Table]) -> bool:
         """Is it there to be read? Raises PreflightFailed when it is not ours, or when our role may not read it."""
@@ -69,22 +62,12 @@ class OwnTable:
         if not table.readable:
             raise PreflightFailed(
                 [f"table {name}, where the revisions are recorded, belongs to role {table.owner} and cannot be read"],
-                f"GRANT SELECT ON {name} TO {table.role}",
+                f"GRANT SELECT ON {name} TO {identifier(table.role)}",
             )
         return True
 
-    def standing_fields(self) -> list[Any]:
-        """The fields of the model that have a column."""
-        return [field for field in self.model._meta.sorted_fields if field.column_name not in self._lacking]
-
     def making(self) -> list[Any]:
-        """What makes it, or what it lacks, as peewee nodes; nothing if it stands whole."""
-        whole = self.model._schema._create_table(safe=False)
-        made = [self._adding(column) for column in self._lacking] if self._stands else [whole]
-        self._stands, self._lacking = True, []
+        """What makes it, as peewee nodes, if it does not stand yet."""
+        made = [] if self._stands else [self.model._schema._create_table(safe=False)]
+        self._stands = True
         return made
-
-    def _adding(self, column: str) -> Any:
-        table = Entity(*filter(None, (self.migrator.schema, self.name)))
-        definition = self.model._meta.columns[column].ddl(self.migrator.make_context())
-        return NodeList((SQL("ALTER TABLE"), table, SQL("ADD COLUMN"), definition))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 FEW = 3
@@ -10,6 +11,11 @@ FEW = 3
 def counted(count: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun: 1 index, 2 indexes."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def identifier(name: str) -> str:
+    """A name as a statement needs it: quoted where it has to be."""
+    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"{}"'.format(name.replace('"', '""'))
 
 
 def are(things: Sequence[object]) -> str:

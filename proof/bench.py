@@ -1,7 +1,8 @@
 """The ten queries before and after ``up``, measured on made-up rows in a database that is thrown away.
 
-result = bench("postgresql://user@host/name", rows=(10_000, 100_000), folder="bench-results", tell=drawing)
+result = bench("postgresql://user@host/name", rows=(10_000, 100_000), tell=drawing)
 print(table.show(result))
+report.write(result, "bench-results", tell=drawing)
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from datetime import datetime, timezone
 from indexer.chain import load
 from indexer.errors import PreflightFailed, UsageError
 from indexer.stop import Stop
-from proof import report
 from proof.events import RoundStarted, Tell, silently
 from proof.fill import if_interrupted
 from proof.generator import SEED, Crm
@@ -25,24 +25,21 @@ from proof.store import store_of
 
 ROWS = (10_000, 100_000, 1_000_000)
 FEWEST = 100  # activities: with fewer, other tables are empty
-FOLDER = "bench-results"
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def bench(
     url: str,
     rows: Iterable[int] = ROWS,
-    folder: str | None = FOLDER,
     tell: Tell = silently,
     stop: Stop | None = None,
     seed: int = SEED,
 ) -> Result:
-    """Measure at each size, and write what came of it into a folder.
+    """Measure at each size.
 
     Args:
         url: a SQLite URL stands for a temporary file, a PostgreSQL URL for a schema of our own on that server.
         rows: numbers of activities; the other tables are in proportion.
-        folder: for bench.json, bench.html, bench.png and bench.svg; None writes nothing.
         tell: called with each event.
         stop: asks for an end.
         seed: of the generator.
@@ -51,20 +48,14 @@ def bench(
         UsageError: too few or too many rows, or the URL cannot be read.
         Unreachable: the database cannot be opened.
         PreflightFailed, StatementFailed: the database does not let us make a schema, tables or indexes.
-        IndexerError: the folder cannot be written.
         Interrupted: somebody asked to stop; nothing is left behind.
     """
     stop, sizes = stop or Stop(), sorted(set(rows))
     if not sizes or sizes[0] < FEWEST:
         raise UsageError(f"There is nothing to measure in fewer than {FEWEST} activities.", "Use more: --rows 10000")
     crms = [Crm(activities, seed) for activities in sizes]
-    if folder:
-        report.check(folder)
     with if_interrupted(": nothing was left behind", "Begin again: python cli.py bench"):
-        result = _measured(url, crms, tell, stop)
-    if folder:
-        report.write(result, folder, tell)
-    return result
+        return _measured(url, crms, tell, stop)
 
 
 def _measured(url: str, crms: list[Crm], tell: Tell, stop: Stop) -> Result:

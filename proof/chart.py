@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COLUMNS = 4
 CELL = (3.1, 2.4)  # inches
 MARGIN = 1.35  # beyond the outermost points, as a factor
+LABEL, ASIDE = 0.17, 0.006  # widths of a label and of the step beside a point, as parts of an axis
 
 
 class Theme(NamedTuple):
@@ -146,19 +147,31 @@ def _draw_lines(axes: Axes, results: Sequence[Result], place: int) -> None:
     sizes = sorted({each.activities for result in results for each in result.rounds})
     axes.set_xscale("log")
     axes.set_yscale("log")
+    left, right = sizes[0] / MARGIN, sizes[-1] * MARGIN
+    axes.set_xlim(left, right)
+    axes.set_ylim(*_decades(results))
     for result, line, marker in zip(results, LINES, MARKERS, strict=False):
         n = [each.activities for each in result.rounds]
-        for phase, _ in PHASES:
+        for (phase, _), aside in zip(PHASES, (-ASIDE, ASIDE), strict=True):
             timings: list[Timing] = [getattr(each.queries[place], phase) for each in result.rounds]
             medians, colour = [timing.median for timing in timings], getattr(LIGHT, phase)
             if len(results) == 1:
-                axes.vlines(n, medians, [timing.p95 for timing in timings], colors=colour, linewidth=1, alpha=0.6)
+                beside = [size * (right / left) ** aside for size in n]
+                axes.vlines(beside, medians, [timing.p95 for timing in timings], colors=colour, linewidth=1, alpha=0.6)
             axes.plot(n, medians, color=colour, linestyle=line, marker=marker)
-    axes.set_xlim(sizes[0] / MARGIN, sizes[-1] * MARGIN)
-    axes.set_ylim(*_decades(results))
-    axes.set_xticks(sizes, [units.count(size) for size in sizes])
+    labelled = _apart(sizes, right / left)
+    axes.set_xticks(labelled, [units.count(size) for size in labelled])
     axes.minorticks_off()
     axes.yaxis.set_major_formatter(lambda value, _: units.seconds(value).replace(".00", "").replace(".0", ""))
+
+
+def _apart(sizes: Sequence[int], span: float) -> list[int]:
+    """Those of the sizes that have room for a label on an axis of this span, the largest among them."""
+    kept: list[int] = []
+    for size in reversed(sizes):
+        if not kept or log10(kept[-1] / size) >= LABEL * log10(span):
+            kept.append(size)
+    return kept
 
 
 def _decades(results: Sequence[Result]) -> tuple[float, float]:

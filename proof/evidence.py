@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, NamedTuple
@@ -70,8 +70,9 @@ class Inquiry:
         plan, others, outdone = self._first_using(index, chain([now], self.planner.forced(query, index)))
         generic = self._serving_any(query, index, stands)
         # A partial index may hold the rows of these arguments and of no others.
-        others = frozenset(name for name in others if name in generic or not self._predicate(name))
-        whole = index.name in generic or not self._predicate(index.name)
+        whole_ones = generic | self._serving_any(query, index, stands, query.constants)
+        others = frozenset(name for name in others if name in whole_ones or not self._predicate(name))
+        whole = index.name in whole_ones or not self._predicate(index.name)
         plan = plan if whole else None
         usable = plan is not None or (whole and stands and outdone)
         return Evidence(
@@ -119,11 +120,17 @@ class Inquiry:
             return Query(text, tuple(parameters))
         raise AssertionError("the question was answered without a query")
 
+    def _with_constants(self, ask: Callable[..., Any], arguments: Arguments) -> Query:
+        """The statement, and which of its parameters stay as they are when something else is asked for."""
+        query, other = self.query(ask, arguments), self.query(ask, tuple(map(_another, arguments)))
+        pairs = enumerate(zip(query.parameters, other.parameters, strict=False))
+        return query._replace(constants=frozenset(place for place, (one, two) in pairs if one == two))
+
     def _as_it_occurs(self, probe: Probe, index: Index) -> tuple[_Case, tuple[Arguments, ...]]:
         """A case in which the index is chosen, and the arguments tried before; if it never is, the first case."""
         cases: list[_Case] = []
         for arguments in self.planner.read(lambda: probe.sample(SAMPLES)):
-            query = self.query(probe.ask, arguments)
+            query = self._with_constants(probe.ask, arguments)
             cases.append(_Case(arguments, query, self.planner.now(query)))
             if index.name in self.serving(cases[-1].now, index):
                 return cases[-1], tuple(case.arguments for case in cases[:-1])
@@ -131,21 +138,23 @@ class Inquiry:
 
     def _first_using(self, index: Index, plans: Iterable[Plan]) -> tuple[Plan | None, frozenset[str], bool]:
         """The first plan in which the index serves, the others that serve in the plans up to that, and if none does:
-        has the last one another index of the table in its place?
+        has one of them another index of the table in its place?
         """
         others: frozenset[str] = frozenset()
-        instead: str | None = None
+        instead: set[str | None] = set()
         for plan in plans:
             serving = self.serving(plan, index)
             others |= serving - {index.name}
             if index.name in serving:
                 return plan, others, False
-            instead = self._used_on(index.table, plan)
-        return None, others, instead not in (None, index.name)
+            instead.add(self._used_on(index.table, plan))
+        return None, others, bool(instead - {None, index.name})
 
-    def _serving_any(self, query: Query, index: Index, stands: bool = False) -> frozenset[str]:
-        """The indexes that serve the query with a plan for any arguments."""
-        with self.planner.prepared(query) as execution:
+    def _serving_any(
+        self, query: Query, index: Index, stands: bool = False, keeping: Collection[int] = ()
+    ) -> frozenset[str]:
+        """The indexes that serve the query with a plan for any arguments, and any parameters but those kept."""
+        with self.planner.prepared(query, keeping) as execution:
             plan, others, outdone = self._first_using(index, self.planner.forced(execution, index))
             return others | {index.name} if plan or (stands and outdone) else others
 
@@ -181,6 +190,13 @@ class Inquiry:
     def _definition(self, name: str) -> Definition | None:
         found = self.indexes.get(name)
         return found.definition if found else None
+
+
+def _another(argument: Any) -> Any:
+    """A value that nobody has asked for; what is no single value stays, and stands in the text anyhow."""
+    if isinstance(argument, str):
+        return f"{argument}?"
+    return argument + 1 if isinstance(argument, int) else argument
 
 
 class _Asked(Exception):

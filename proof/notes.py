@@ -82,6 +82,11 @@ def _call(arguments: Arguments) -> str:
 def _on_prepared_statements(evidence: Evidence, step: Step) -> Iterator[str]:
     """What a plan made before the parameters are known means for the index; on SQLite it is always made so."""
     index = step.index
+    if evidence.generic is False and evidence.as_parameter is not False:
+        yield (
+            f"{index.name} serves the statement with the values that are in it: a prepared one, whose plan is made"
+            " for any parameters, cannot use it"
+        )
     if evidence.as_parameter is False and step.declared.predicate is None:
         yield (
             f"{index.name} serves statements that say {index.on_postgresql.where} literally, as models.py does:"

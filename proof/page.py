@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from string import Template
 
@@ -16,6 +17,8 @@ LEGEND = """\
 percentile.</p>
 <div class="key"><span class="before">without the indexes</span><span class="after">with them</span></div>"""
 MISSING = f"<p>There are no charts, because matplotlib is not installed. Get it: <code>{REMEDY}</code></p>"
+MARKED = ("before", "after", "claim")  # titles of columns that look different
+AGAIN = "\0"  # before a name that stands in the row above as well
 TEMPLATE = os.path.join(os.path.dirname(__file__), "page.html")
 
 
@@ -60,8 +63,10 @@ def _card(query: Query, growth: Growth, svg: str, result: Result) -> str:
     described = (
         f"{query.question}: {units.seconds(query.before.median)} before, {units.seconds(query.after.median)} after"
     )
+    size = units.count(result.rounds[-1].activities)
     facts = {
-        f"speed-up at {units.count(result.rounds[-1].activities)}": f"<b>{units.faster(query.speed_up)}</b>",
+        f"speed-up at {size}": f"<b>{units.faster(query.speed_up)}</b>",
+        "a call takes": f"{units.seconds(query.before.median)} → {units.seconds(query.after.median)}",
         "claimed": escape(query.claim),
         "measured": f"{_power(growth.before)} → {_power(growth.after)}" if growth.after is not None else "",
     }
@@ -77,7 +82,21 @@ def _power(value: float | None) -> str:
 
 
 def _section(title: str, about: str, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(each)}</th>" for each in titles)
-    body = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    head = "".join(f'<th class="{each}">{escape(each)}</th>' for each in titles)
+    body = "\n".join(f"<tr>{''.join(map(_cell, titles, row))}</tr>" for row in _named(rows))
     scrolled = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
     return f"<h2>{escape(title)}</h2>\n<p>{escape(about)}</p>\n{scrolled}"
+
+
+def _named(rows: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
+    """Each row with its name: read on a phone, it may be all that is left of the rows above."""
+    name = ""
+    for row in rows:
+        yield row if row[0] else (AGAIN + name, *row[1:])
+        name = row[0] or name
+
+
+def _cell(title: str, text: str) -> str:
+    kind = "again" if text.startswith(AGAIN) else title if title in MARKED else ""
+    content = re.sub("(_|(?=[(]))", r"\1<wbr>", escape(text.removeprefix(AGAIN)))
+    return f'<td class="{kind}">{content}</td>' if kind else f"<td>{content}</td>"

@@ -7,8 +7,9 @@ import json
 import os
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 
-from indexer.errors import IndexerError
+from indexer.errors import IndexerError, UsageError
 from proof.events import NoPicture, Tell, Written
 from proof.result import Result, document
 
@@ -22,8 +23,11 @@ def check(folder: str) -> None:
         folder: where the files are to go; made when they are written.
 
     Raises:
-        IndexerError: the folder cannot be written.
+        UsageError: the folder has no name.
+        IndexerError: it cannot be written.
     """
+    if not folder:
+        raise UsageError("The name of the folder is empty.", "Is a variable of the shell not set?")
     standing = os.path.abspath(folder)
     while not os.path.lexists(standing):
         standing = os.path.dirname(standing)
@@ -62,8 +66,7 @@ def write(result: Result, folder: str, tell: Tell) -> None:
         os.makedirs(folder, exist_ok=True)
         for name, content in contents.items():
             path = os.path.join(folder, name)
-            with open(path, "wb") as file:
-                file.write(content())
+            _write_whole(path, content())
             tell(Written(path))
     except OSError as error:
         reason = f"{folder} cannot be written: {error.strerror}."
@@ -71,3 +74,16 @@ def write(result: Result, folder: str, tell: Tell) -> None:
     if not can_draw():
         names = shlex.quote(os.path.join(folder, "bench")), shlex.quote(os.path.join(folder, "bench.json"))
         tell(NoPicture(f"{REMEDY} && python -m proof.picture {' '.join(names)}"))
+
+
+def _write_whole(path: str, content: bytes) -> None:
+    """Write a file so that it is never seen half-written: one of before stays until the new one is whole."""
+    part = f"{path}.part"
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+        os.replace(part, path)
+    except OSError:
+        with suppress(OSError):
+            os.remove(part)
+        raise

@@ -6,6 +6,7 @@ print(seed(runner, activities=100_000, tell=drawing))
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -74,8 +75,8 @@ def _for_up(store: Store) -> Iterator[None]:
         yield
     except IndexerError as error:
         refusal = error.__cause__
-        up, ours = "python cli.py up", "python cli.py seed"
-        error.hint = store.remedy(refusal) if isinstance(refusal, store.errors) else error.hint.replace(up, ours)
+        ours = re.sub(r"python cli\.py up( --to \w+)?", "python cli.py seed", error.hint)
+        error.hint = store.remedy(refusal) if isinstance(refusal, store.errors) else ours
         raise
 
 

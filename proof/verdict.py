@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import tabular
-
-NOT_SERVED = 4  # exit code
+from indexer.errors import NotServed
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class Verdict:
         cost_with: what the planner expects the query to cost with the index, in its own unit.
         cost_without: the same with no index at all. Both are None where the planner tells no costs.
         milliseconds: how long the query took, if that was asked for and did not take too long.
+        fits: do the tables have what the query reads? If not, the planner was not asked.
         notes: what else a reader should know, one sentence each.
         sql: the query.
     """
@@ -41,6 +41,7 @@ class Verdict:
     cost_with: float | None = None
     cost_without: float | None = None
     milliseconds: float | None = None
+    fits: bool = True
     notes: tuple[str, ...] = ()
     sql: str | None = None
 
@@ -52,10 +53,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Report:
-    """The verdicts about one database, in the order of the migration."""
+    """The verdicts about one database, in the order of the migration.
+
+    ``preamble`` is what has to be said in the database's own shell before the queries.
+    """
 
     address: str
     verdicts: tuple[Verdict, ...]
+    preamble: str = ""
 
     @property
     def unserved(self) -> tuple[str, ...]:
@@ -65,7 +70,19 @@ class Report:
     @property
     def exit_code(self) -> int:
         """4 when a query is not served."""
-        return NOT_SERVED if self.unserved else 0
+        return NotServed.exit_code if self.unserved else 0
+
+    def conclusion(self, where: str = "") -> str:
+        """The sum of it, and what to do where something is wrong; ``where`` are words about the place."""
+        unfit = [verdict.question for verdict in self.verdicts if not verdict.fits]
+        fitting = {verdict.index for verdict in self.verdicts if verdict.fits}
+        unserved = [name for name in self.unserved if name in fitting]
+        said = []
+        if unserved:
+            said.append(f"Not served{where}: {', '.join(unserved)}. See what stands there: python cli.py check")
+        if unfit:
+            said.append(f"The tables{where} are not those that {', '.join(unfit)} would read.")
+        return "\n".join(said) or f"All {len(self.verdicts)} queries are served{where}."
 
 
 def document(report: Report) -> dict[str, Any]:
@@ -81,19 +98,15 @@ def document(report: Report) -> dict[str, Any]:
 def queries(report: Report) -> str:
     """The queries themselves, each under a comment that names its index."""
     asked = [verdict for verdict in report.verdicts if verdict.sql]
-    return "\n\n".join(f"-- {verdict.index}: {verdict.question}\n{verdict.sql};" for verdict in asked)
+    texts = (f"-- {verdict.index}: {verdict.question}\n{verdict.sql};" for verdict in asked)
+    return "\n\n".join(filter(None, (report.preamble, *texts)))
 
 
 def show(report: Report) -> str:
     """The report for people: a table, what there is to say about its rows, and the sum of it."""
     notes = dict.fromkeys(f"- {note}" for verdict in report.verdicts for note in verdict.notes)
-    if report.unserved:
-        names = ", ".join(report.unserved)
-        conclusion = f"Not served on {report.address}: {names}. See what stands there: python cli.py check"
-    else:
-        conclusion = f"All {len(report.verdicts)} queries are served on {report.address}."
     table = tabular.drawn(TITLES, list(map(_row, report.verdicts)), right=NUMBERS)
-    return "\n\n".join(filter(None, (table, "\n".join(notes), conclusion)))
+    return "\n\n".join(filter(None, (table, "\n".join(notes), report.conclusion(f" on {report.address}"))))
 
 
 NUMBERS = ("cost with", "cost without", "ms")

@@ -17,7 +17,8 @@ from peewee import PeeweeException
 
 import models
 from indexer.catalog import Table
-from indexer.errors import IndexerError, StatementFailed
+from indexer.errors import IndexerError
+from indexer.words import identifier
 from migrate_10992629d68e import INDEXES
 from proof.evidence import Inquiry
 from proof.notes import notes
@@ -51,12 +52,13 @@ def verify(migrator: CatalogMigrator, analyze: bool = False) -> Report:
     try:
         hearing = _Hearing(migrator)
         with hearing.planner.asking(), migrator.database.bind_ctx(models.TABLES):
-            return Report(migrator.address, tuple(hearing.verdict(probe, analyze) for probe in PROBES))
+            verdicts = tuple(hearing.verdict(probe, analyze) for probe in PROBES)
+            return Report(migrator.address, verdicts, hearing.planner.preamble())
     except PeeweeException as error:
-        reason = str(error).splitlines()[0]
-        locked = "lock timeout" in reason
-        hint = "A table is locked against reading. See by whom: python cli.py plan" if locked else UNSTEADY
-        raise StatementFailed(f"{migrator.address}: {reason}.", hint) from error
+        ours = migrator.in_words(error)
+        if "lock timeout" not in str(error):
+            ours.hint = UNSTEADY
+        raise ours from error
 
 
 class _Hearing:
@@ -76,11 +78,12 @@ class _Hearing:
         step = self.steps[probe.index]
         obstacles = self.unfit([step.index], self.tables)
         if obstacles:
-            return Verdict(probe.index, probe.question, notes=tuple(obstacles))
+            return Verdict(probe.index, probe.question, fits=False, notes=tuple(obstacles))
         try:
             return self._verdict(probe, step, analyze)
         except Refused as refusal:
-            return Verdict(probe.index, probe.question, notes=(f"{probe.question} cannot be planned: {refusal}",))
+            reason = f"{probe.question} cannot be planned: {refusal}"
+            return Verdict(probe.index, probe.question, fits=False, notes=(reason,))
 
     def _verdict(self, probe: Probe, step: Step, analyze: bool) -> Verdict:
         evidence = self.inquiry.look_into(probe, step.index, step.stands)
@@ -111,4 +114,4 @@ def _check_readable(tables: dict[str, Table], qualified: Callable[[str], str]) -
     closed = [table for table in tables.values() if not table.readable]
     if closed:
         names, role = ", ".join(qualified(table.name) for table in closed), closed[0].role
-        raise IndexerError(f"Role {role} may not read {names}.", f"GRANT SELECT ON {names} TO {role}")
+        raise IndexerError(f"Role {role} may not read {names}.", f"GRANT SELECT ON {names} TO {identifier(role)}")

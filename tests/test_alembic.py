@@ -261,16 +261,30 @@ def test_what_alembic_built_under_other_names_is_named_and_built_or_renamed(sqli
     assert theirs(sqlite) == THEIRS.keys()
 
 
-def test_down_says_which_index_stays_under_another_name(sqlite):
-    alembic_app.upgrade(sqlite, HEAD, in_other_words=True)
+@pytest.mark.parametrize("seen", [False, True], ids=["never seen by up", "seen by up"])
+@pytest.mark.parametrize("revision", [HEAD, LATER])
+def test_down_takes_off_what_alembic_built_under_other_names(sqlite, revision, seen):
+    alembic_app.upgrade(sqlite, revision, in_other_words=True)
+    if seen:
+        succeed("up", url=sqlite)
     with nothing_moves(sqlite):
-        planned = succeed("plan", "down", url=sqlite)
+        planned = succeed("plan", "down", "--yes", "--json", url=sqlite).json()
+    result = succeed("down", "--yes", url=sqlite)
+
+    assert_none_stands(sqlite)
+    assert theirs(sqlite) == set()
+    assert {f'DROP INDEX "{name}"' for name in THEIRS} <= set(result.announced())
+    assert sorted(result.announced()) == sorted(each for step in planned["steps"] for each in step["statements"])
+
+
+def test_what_has_alembics_names_where_alembic_has_not_run_stays_and_is_named(sqlite):
+    succeed("up", url=sqlite)
+    execute(sqlite, "DROP INDEX ix_contact_phone_hash", "CREATE INDEX ix_contact_phone ON contact (phone)")
+    alembic_app.put(sqlite, BASE)
     result = succeed("down", url=sqlite)
 
-    assert_at_base(sqlite)
-    for name, our_name in THEIRS.items():
-        for told in (planned, result):
-            assert f"Note: {name} is the same as {our_name} under another name, and stays." in told.lines
+    assert theirs(sqlite) == {"ix_contact_phone"}
+    assert "Note: ix_contact_phone is the same as ix_contact_phone_hash under another name, and stays." in result.lines
 
 
 def test_both_tools_take_turns_although_two_names_differ(sqlite):
@@ -291,6 +305,93 @@ def test_both_tools_take_turns_although_two_names_differ(sqlite):
         else:
             assert missing <= (set(THEIRS.values()) if tool == "A" else set()), done
             assert check.exit_code == (4 if missing else 0), done
+
+
+# What is taken back while Alembic goes on saying that it stands -------------------------------------------------------
+
+
+def by_hand(url: str, name: str = "ix_activity_type") -> None:
+    """Make one of the ten as the database's owner might."""
+    execute(url, specified(url)[name])
+
+
+@pytest.mark.parametrize("revision", [HEAD, LATER])
+def test_what_was_taken_back_stays_taken_back_whatever_alembic_says(url, revision):
+    go_up(url, "T")
+    alembic_app.upgrade(url, revision)
+    succeed("down", "--yes", "--no-alembic", url=url)
+    assert current(url) == (revision,)
+    for _ in range(2):
+        status = run("status", "--json", url=url)
+        assert (status.exit_code, status.json()["revision"]) == (3, BASE)
+        assert "reverted" in run("status", url=url).stdout
+        assert succeed("down", "--yes", "--no-alembic", url=url).announced() == []
+    go_up(url, "T")
+
+    assert_all_stand(url)
+    assert run("check", url=url).exit_code == 0
+
+
+@pytest.mark.parametrize("revision", [HEAD, LATER])
+def test_what_stood_there_before_is_remembered_after_down(url, revision):
+    by_hand(url)
+    go_up(url, "T")
+    alembic_app.upgrade(url, revision)
+    for _ in range(3):
+        succeed("down", "--yes", "--no-alembic", url=url)
+        assert ours(url).keys() == {"ix_activity_type"}
+    go_up(url, "T")
+    assert provenance(url)["ix_activity_type"] == "adopted"
+    succeed("down", "--yes", "--no-alembic", url=url)
+
+    assert ours(url).keys() == {"ix_activity_type"}
+
+
+def test_what_was_made_by_hand_after_down_is_adopted_by_the_next_up(url):
+    go_up(url, "A")
+    succeed("down", "--no-alembic", url=url)
+    by_hand(url)
+    assert run("check", url=url).exit_code == 3
+    go_up(url, "T")
+
+    assert provenance(url)["ix_activity_type"] == "adopted"
+    go_down(url, "T")
+    assert ours(url).keys() == {"ix_activity_type"}
+
+
+def test_what_was_made_by_hand_after_alembic_went_back_is_adopted_by_the_next_up(url):
+    go_up(url, "T")
+    go_down(url, "A")
+    by_hand(url)
+    go_up(url, "T")
+
+    assert provenance(url)["ix_activity_type"] == "adopted"
+    go_down(url, "T")
+    assert ours(url).keys() == {"ix_activity_type"}
+
+
+def test_what_alembic_builds_again_after_down_counts_as_applied_again(url):
+    go_up(url, "A")
+    succeed("down", "--no-alembic", url=url)
+    go_down(url, "A")
+    go_up(url, "A")
+
+    assert_at_head(url)
+    assert set(provenance(url).values()) == {"created"}
+    go_down(url, "T")
+    assert_at_base(url)
+
+
+def test_of_several_rows_one_may_be_the_neighbouring_one(url):
+    alembic_app.put(url, BASE, UNKNOWN)
+    succeed("up", url=url)
+    for command in ("status", "check"):
+        assert run(command, url=url).exit_code == 0
+    assert succeed("up", url=url).announced() == []
+    succeed("down", "--yes", url=url)
+
+    assert_none_stands(url)
+    assert current(url) == tuple(sorted((BASE, UNKNOWN)))
 
 
 # Before the tables and after the ten ---------------------------------------------------------------------------------
@@ -677,6 +778,20 @@ def test_alembics_table_in_another_schema_than_the_tables_is_left_alone(postgres
     assert ours(postgres) == specified(postgres, "crm")
 
 
+def test_alembics_table_in_another_schema_of_the_search_path_is_mentioned(postgres):
+    (name,) = execute(postgres, "SELECT current_database()")[0]
+    execute(
+        postgres,
+        "CREATE SCHEMA crm",
+        *(f"ALTER TABLE {table} SET SCHEMA crm" for table in SEVEN_TABLES),
+        f"ALTER DATABASE {name} SET search_path TO public, crm",
+    )
+    (line,) = lines_about_alembic(succeed("up", url=postgres))
+
+    assert line == "Note: alembic_version of schema public is left as it is, because the tables are in schema crm."
+    assert current(postgres) == (BASE,)
+
+
 def test_alembics_table_in_a_schema_of_any_name_is_moved(postgres_url):
     schema = 'Our "CRM"'
     execute(postgres_url, 'CREATE SCHEMA "Our ""CRM"""')
@@ -755,6 +870,19 @@ def test_a_role_that_may_not_even_read_alembics_table_is_told_so_in_words(postgr
     assert result.exit_code == exit_code
     assert "Note: alembic_version is left as it is" in result.stdout
     assert "GRANT SELECT" in result.stdout
+
+
+def test_down_asks_for_yes_where_nobody_can_see_whether_alembic_stands_at_a_later_revision(postgres, role):
+    succeed("up", url=as_role(role, postgres))
+    alembic_app.upgrade(postgres, LATER)
+    execute(postgres, f"REVOKE ALL ON alembic_version FROM {role}")
+    with nothing_moves(postgres):
+        refused = run("down", url=as_role(role, postgres))
+    assert refused.exit_code == 1
+    assert "alembic_version cannot be read" in refused.stderr
+    succeed(*refused.next_command(), url=as_role(role, postgres))
+
+    assert_none_stands(postgres)
 
 
 # JSON ----------------------------------------------------------------------------------------------------------------

@@ -5,12 +5,14 @@ from __future__ import annotations
 import html.parser
 import io
 import json
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -59,14 +61,14 @@ from indexer.stop import interruptible
 from proof import inserts, measure
 from proof.bench import bench
 
-url, folder = sys.argv[1:]
+url = sys.argv[1]
 measure.MOST, inserts.STATEMENTS = 8, 2
 
 def tell(event):
     print(type(event).__name__, *event, flush=True)
 
 try:
-    interruptible(lambda stop: bench(url, (4_000, 8_000), folder, tell, stop))
+    interruptible(lambda stop: bench(url, (4_000, 8_000), tell, stop))
 except IndexerError as error:
     print(error.message, error.hint, file=sys.stderr)
     sys.exit(error.exit_code)
@@ -120,7 +122,7 @@ def assert_nothing_is_left(url: str, temporary: Path) -> None:
 
 def test_every_query_is_measured_at_every_size_before_and_after(database_url: str, hasty: None, temporary: Path):
     told: list[Told] = []
-    result = bench(database_url, (400, 200, 400), None, told.append)
+    result = bench(database_url, (400, 200, 400), told.append)
     assert [each.activities for each in result.rounds] == [200, 400]
     for each in result.rounds:
         assert [query.question for query in each.queries] == [probe.question for probe in PROBES]
@@ -154,7 +156,7 @@ def test_rows_are_asked_for_in_no_order_of_their_table_and_each_time_in_the_same
 
 def test_everything_is_told_in_order(database_url: str, hasty: None):
     told: list[Told] = []
-    bench(database_url, [200], None, told.append)
+    bench(database_url, [200], told.append)
     kinds = [type(event) for event in told]
     assert kinds[0] is RoundStarted
     assert kinds.index(Filling) < kinds.index(Filled) < kinds.index(Measuring) < kinds.index(IndexFinished)
@@ -168,12 +170,12 @@ def test_the_tables_of_the_user_are_never_touched(database_url: str, hasty: None
     prepare(database_url)
     execute(database_url, "INSERT INTO contact (first_name, last_name, phone) VALUES ('Ada', 'Byron', '+12025550123')")
     with nothing_changes(database_url):
-        bench(database_url, [200], None)
+        bench(database_url, [200])
     assert execute(database_url, "SELECT count(*) FROM contact") == [(1,)]
 
 
 def test_a_sqlite_file_is_not_even_made(sqlite_url: str, hasty: None, tmp_path: Path):
-    bench(sqlite_url, [200], None)
+    bench(sqlite_url, [200])
     assert not (tmp_path / "crm.db").exists()
 
 
@@ -200,7 +202,7 @@ def test_a_role_that_may_make_no_schema_is_told_so(postgres_url: str):
     try:
         url = re.sub(r"//\w+@", "//visitor@", postgres_url)
         with pytest.raises(StatementFailed, match="permission denied") as refusal:
-            bench(url, [200], None)
+            bench(url, [200])
         assert "GRANT CREATE ON DATABASE" in refusal.value.hint
     finally:
         execute(postgres_url, "DROP ROLE visitor")
@@ -214,7 +216,7 @@ def test_a_role_that_reads_only_by_default_is_refused_before_any_row_is_made(pos
         execute(postgres_url, "ALTER ROLE reader SET default_transaction_read_only = on")
         told: list[Told] = []
         with pytest.raises(PreflightFailed, match="default_transaction_read_only is on") as refusal:
-            bench(re.sub(r"//\w+@", "//reader@", postgres_url), [200], None, told.append)
+            bench(re.sub(r"//\w+@", "//reader@", postgres_url), [200], told.append)
         assert told == []
         assert "python cli.py bench" in refusal.value.hint
         assert_nothing_is_left(postgres_url, temporary)
@@ -233,10 +235,10 @@ def test_a_role_that_reads_only_by_default_is_refused_before_any_row_is_made(pos
     ],
 )
 def test_an_interrupted_benchmark_leaves_nothing(
-    database_url: str, moment: str, number: signal.Signals, temporary: Path, tmp_path: Path
+    database_url: str, moment: str, number: signal.Signals, temporary: Path
 ):
     with subprocess.Popen(
-        [sys.executable, "-c", BENCHING, database_url, tmp_path / "results"],
+        [sys.executable, "-c", BENCHING, database_url],
         cwd=ROOT,
         env={"TMPDIR": str(temporary), "PATH": "/usr/bin:/bin"},
         stdout=subprocess.PIPE,
@@ -250,7 +252,6 @@ def test_an_interrupted_benchmark_leaves_nothing(
     assert process.returncode == 128 + number, errors
     assert f"Interrupted by {number.name}: nothing was left behind. Begin again" in errors
     assert_nothing_is_left(database_url, temporary)
-    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize(
@@ -368,7 +369,7 @@ def made_up(product: str = "PostgreSQL 15.18", sizes: tuple[int, ...] = (1_000, 
 @pytest.mark.parametrize("rows", [[], [99], [200, 10]])
 def test_too_few_rows_are_refused(sqlite_url: str, rows: list[int]):
     with pytest.raises(UsageError, match="fewer than 100 activities"):
-        bench(sqlite_url, rows, None)
+        bench(sqlite_url, rows)
 
 
 @pytest.mark.parametrize("rows", ["100000001", "99999999999999999999", "200,99999999999999999999"])
@@ -501,6 +502,15 @@ def test_the_svg_names_every_query_and_knows_the_dark():
     assert not set(re.findall(r"(?:fill|stroke): (#\w+)", svg.replace(chart.DARK_STYLE, ""))) - set(chart.LIGHT)
 
 
+@pytest.mark.parametrize("sizes", [(100,), (1_000, 1_100, 1_200, 9_999, 10_000)])
+def test_any_sizes_make_a_picture_without_a_warning(sizes: tuple[int, ...]):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawing = chart.svg([made_up(sizes=sizes)])
+    assert "10k" in drawing or sizes == (100,)
+    assert "9.999k" not in drawing  # there is no room for both
+
+
 def test_a_picture_of_the_same_result_is_the_same_file():
     assert chart.svg([made_up()]) == chart.svg([made_up()])
 
@@ -520,8 +530,10 @@ class Page(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        if tag not in ("meta", "br", "link", "img"):
+        if tag not in ("meta", "br", "link", "img", "wbr"):
             self.open.append(tag)
+        if tag == "td":
+            self.cells.append("")
         for name, value in attributes:
             if name in ("src", "href", "xlink:href", "action", "data", "srcset"):
                 self.references.append(value or "")
@@ -539,7 +551,7 @@ class Page(html.parser.HTMLParser):
         if "style" not in self.open:
             self.text += data
         if self.open[-1:] == ["td"]:
-            self.cells.append(data)
+            self.cells[-1] += data
 
 
 def test_the_page_needs_nothing_besides_itself():
@@ -662,21 +674,52 @@ def test_without_matplotlib_the_tables_come_and_a_word_on_how_to_get_the_picture
     assert "contact_by_phone(phone)" in parsed.text
 
 
-def test_an_error_comes_without_a_word_on_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_error_comes_without_a_word_on_pictures(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     told: list[Told] = []
     with pytest.raises(UsageError):
-        bench("mysql://somewhere/crm", [200], str(tmp_path / "results"), told.append)
+        bench("mysql://somewhere/crm", [200], told.append)
     assert told == []
 
 
-def test_a_folder_that_cannot_be_written_is_found_out_before_the_measuring(sqlite_url: str, tmp_path: Path):
+@pytest.mark.parametrize(("folder", "exit_code"), [("file/results", 1), ("", 2)])
+def test_a_folder_that_cannot_be_written_is_found_out_before_the_measuring(
+    sqlite_url: str, tmp_path: Path, folder: str, exit_code: int
+):
     (tmp_path / "file").touch()
-    told: list[Told] = []
-    with pytest.raises(IndexerError, match="Nothing can be written into") as refusal:
-        bench(sqlite_url, [200], str(tmp_path / "file" / "results"), told.append)
-    assert "--out" in refusal.value.hint
-    assert told == []
+    result = run("bench", "--rows", "200", "--out", folder and str(tmp_path / folder), url=sqlite_url)
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    assert "activities on" not in result.stderr
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["table", "json"])
+def test_what_was_measured_is_told_although_it_cannot_be_written(sqlite_url: str, as_json: bool):
+    """Everybody may write into /proc, and nobody can."""
+    result = run("bench", "--rows", "100", "--out", "/proc/results", *(["--json"] if as_json else []), url=sqlite_url)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: /proc/results cannot be written")
+    assert result.json()["rounds"] if as_json else "Before and after" in result.stdout
+
+
+def test_a_file_of_before_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    report.write(made_up(), str(tmp_path), lambda event: None)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(IndexerError, match="cannot be written"):
+        report.write(made_up(sizes=(200, 400)), str(tmp_path), lambda event: None)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def failing(*_: Any) -> None:
+    """A full disk."""
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("rows", ["abc", "1e6", "1000,", "0", "-5", "10 000"])
+def test_numbers_of_rows_that_are_none_are_wrong_usage(sqlite_url: str, rows: str):
+    result = run("bench", "--rows", rows, url=sqlite_url)
+    assert result.exit_code == 2
+    assert f"{rows!r} is not a list of whole numbers such as 10000,100000." in result.stderr
 
 
 def test_looking_into_a_folder_makes_nothing(tmp_path: Path):

@@ -26,7 +26,7 @@ from command import (
     succeed,
 )
 from leftovers import ccnew, ccold, not_live, not_ready, not_valid
-from scenes import ByHand, open_writer, until_phase
+from scenes import ByHand, open_writer, transaction, until_phase
 
 NAME = "ix_activity_type"
 ON = "activity (activity_type)"
@@ -484,6 +484,16 @@ def test_check_does_not_wait_for_writers_builds_and_runs(postgres):
         until_phase(postgres, "waiting for writers")
         assert run("check", url=postgres).exit_code == 4
     by_hand.end()
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "up"])
+def test_a_table_that_is_locked_whole_is_told_with_whoever_has_locked_it(postgres, command):
+    with transaction(postgres, "LOCK TABLE contact_flag IN ACCESS EXCLUSIVE MODE") as locker:
+        said = run(command, url=postgres)
+        assert said.exit_code == 1
+        assert f"  - pid {locker.pid} (" in said.stderr
+        assert f"end it: SELECT pg_terminate_backend({locker.pid})" in said.stderr
+        assert run("history", url=postgres).exit_code == 0
 
 
 def test_a_role_that_may_only_read_can_check(postgres):

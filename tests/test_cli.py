@@ -73,6 +73,19 @@ def run_project(program: Path, *arguments: str) -> Result:
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_command_to_type_next_repeats_the_url_that_was_typed_but_no_password(sqlite_url, kind):
+    typed = sqlite_url if kind == "sqlite" else UNREACHABLE.replace("clerk", "clerk:secret")
+    said = run("plan", "--database-url", typed, url="sqlite:///elsewhere.db")
+    if kind == "sqlite":
+        assert said.lines[-1] == f"Nothing was changed. Do it: python cli.py up --database-url {sqlite_url}"
+    assert "secret" not in said.stdout + said.stderr
+
+
+def test_a_command_to_type_next_does_not_repeat_what_the_environment_says(sqlite_url):
+    assert run("plan", url=sqlite_url).lines[-1] == "Nothing was changed. Do it: python cli.py up"
+
+
 # Help ----------------------------------------------------------------------------------------------------------------
 
 

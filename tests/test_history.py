@@ -154,6 +154,13 @@ def test_where_nothing_has_happened_there_is_nothing_to_tell_and_nothing_is_made
     assert is_postgres(database_url) or not file_of(database_url).exists()
 
 
+def test_what_a_later_version_did_is_told_in_its_own_word(url):
+    succeed("up", url=url)
+    execute(url, 'UPDATE schema_revision_log SET indexes = \'{"ix_activity_type": "polish"}\'')
+
+    assert "1 polish (ix_activity_type)" in succeed("history", url=url).stdout
+
+
 def test_only_the_newest_hundred_are_kept(url):
     succeed("up", url=url)
     multiply_the_log(url, 150)

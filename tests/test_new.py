@@ -29,7 +29,7 @@ MESSAGES = (
     "100% of {braces} and %(names)s",
     "import os; os.abort()",
     "#",
-    "a very long message " * 20,
+    "a very long message " * 10,
 )
 
 
@@ -127,6 +127,31 @@ def test_the_chain_runs_through_both_on_an_empty_database_and_back_to_the_base(p
     assert revisions(database_url) == {BASE: "applied"}
 
 
+PREDICATES = (
+    "status IN ('pending', 'sent')",
+    "status = 'sent' OR campaign_id = 1 OR campaign_id = 2",
+    "contact_id IS NOT NULL AND coalesce(campaign_id, 0) <> 0",
+    "campaign_membership.sent_at > '2020-01-01'",
+    "lower(status) NOT LIKE 're%'",
+)
+
+
+@pytest.mark.parametrize("predicate", PREDICATES)
+def test_whatever_predicate_the_next_index_has_it_is_known_again(project, postgres_url, predicate):
+    """The server rewrites a predicate when it stores it, and its planner rewrites it once more."""
+    file = Path(new("partial")["file"])
+    declared = f"""Index("ix_eleven", "campaign_membership", ("id",), on_postgresql=Variant(where={predicate!r}))"""
+    text = file.read_text().replace("import Index, desc", "import Index, Variant")
+    file.write_text(re.sub(r"INDEXES = \(.*?\n\)", lambda _: f"INDEXES = ({declared},)", text, flags=re.DOTALL))
+    succeed("up", url=postgres_url)
+    assert "WHERE" in indexes(postgres_url)["ix_eleven"]
+    assert run("check", url=postgres_url).exit_code == 0
+    assert succeed("up", url=postgres_url).announced() == []
+    succeed("down", url=postgres_url)
+
+    assert "ix_eleven" not in indexes(postgres_url)
+
+
 def test_two_in_a_row_come_one_after_the_other(project, database_url):
     first, second = new("Index number eleven"), new("Index number twelve")
     assert second["down_revision"] == first["revision"]
@@ -165,7 +190,9 @@ def test_a_message_is_never_executed(project, sqlite_url):
     assert run("status", url=sqlite_url).exit_code == 3
 
 
-@pytest.mark.parametrize("message", ["", " ", "two\nlines", "\r\n", '"""\nraise SystemExit(9)\n"""', "next\x0cpage"])
+@pytest.mark.parametrize(
+    "message", ["", " ", "two\nlines", "\r\n", '"""\nraise SystemExit(9)\n"""', "next\x0cpage", "x" * 201]
+)
 def test_a_message_that_is_not_one_line_is_wrong_usage(project, message):
     before = migrations(project)
 

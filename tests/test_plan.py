@@ -5,7 +5,7 @@ import pytest
 from indexer import Column, Index, Variant, desc
 from indexer.catalog import Found
 from indexer.consent import CAUTIOUS, Consent
-from indexer.plan import Action, Standing, Step, compare, decide, decide_drop
+from indexer.plan import Action, Past, Standing, Step, compare, decide, decide_drop
 from indexer.spec import Definition, Difference, differences
 
 INDEX = Index("ix_activity_created", "activity", ("conversation_id", desc("created_at")))
@@ -45,7 +45,12 @@ def up(found: Found | None, consent: Consent = CAUTIOUS, **standing: Found) -> A
 
 def drop(found: Found | None, *existed_before: str) -> Action:
     """What `down` decides about the index of these tests."""
-    return decide_drop(DECLARED, found, INDEX.name, {name: name for name in existed_before})
+    return down(found, Past({name: name for name in existed_before}))
+
+
+def down(found: Found | None, past: Past, consent: Consent = CAUTIOUS, **standing: Found) -> Action:
+    """The same, with all that may be known of the past."""
+    return decide_drop(DECLARED, Standing(found, **standing), INDEX.name, past, consent)
 
 
 @pytest.mark.parametrize(
@@ -170,16 +175,31 @@ def test_a_replacement_goes_on_from_wherever_it_came_to(found, standing, action)
 
 
 def test_an_index_that_had_another_name_gets_it_back():
-    was = {INDEX.name: "by_hand"}
-    assert decide_drop(DECLARED, SAME, INDEX.name, was) is Action.GIVE_BACK
-    assert decide_drop(DECLARED, OTHER, INDEX.name, was) is Action.LEAVE
-    assert decide_drop(DECLARED, None, INDEX.name, was) is Action.ABSENT
+    was = Past({INDEX.name: "by_hand"})
+    assert down(SAME, was) is Action.GIVE_BACK
+    assert down(OTHER, was) is Action.LEAVE
+    assert down(None, was) is Action.ABSENT
 
 
 def test_what_stood_there_before_is_dropped_only_when_that_is_allowed():
-    for was in ({INDEX.name: INDEX.name}, {INDEX.name: "by_hand"}):
-        assert decide_drop(DECLARED, SAME, INDEX.name, was, INCLUDE) is Action.DROP
-        assert decide_drop(DECLARED, OTHER, INDEX.name, was, INCLUDE) is Action.REFUSE
+    for was in (Past({INDEX.name: INDEX.name}), Past({INDEX.name: "by_hand"})):
+        assert down(SAME, was, INCLUDE) is Action.DROP
+        assert down(OTHER, was, INCLUDE) is Action.REFUSE
+
+
+def test_what_an_unfinished_run_has_not_come_to_is_left():
+    assert down(OTHER, Past(unfinished=True)) is Action.LEAVE
+    assert down(SAME, Past(unfinished=True)) is Action.DROP
+
+
+def test_what_alembic_has_built_under_another_name_is_dropped_where_it_has_run():
+    assert down(None, Past(alembic_has_run=True), alembics=SAME) is Action.DROP
+    assert down(None, Past(), alembics=SAME) is Action.ABSENT
+    assert down(None, Past(alembic_has_run=True)) is Action.ABSENT
+
+
+def test_what_something_else_needs_is_never_replaced():
+    assert up(OTHER._replace(needed_by="a foreign key"), REPLACE) is Action.REFUSE
 
 
 def test_the_names_of_a_replacement_are_never_cut_by_the_server():

@@ -276,6 +276,49 @@ def test_a_run_that_is_stopped_goes_on_with_no_other_schema(tenants):
     assert migrated(tenants, *OPENED)
 
 
+@pytest.mark.parametrize("as_json", [False, True], ids=["lines", "json"])
+def test_an_interrupted_run_names_its_schema_and_sums_up_what_it_came_to(tenants, as_json):
+    write = transaction(tenants, "INSERT INTO two.activity (id) VALUES (1)")
+    with write, running("up", *(["--json"] if as_json else []), *of(*OPENED), url=tenants) as stopped:
+        until_phase(tenants, "waiting for writers")
+        stopped.send(signal.SIGTERM)
+        result = stopped.end()
+
+    assert result.exit_code == 143
+    if as_json:
+        assert {schema: each["exit_code"] for schema, each in results(result).items()} == {"one": 0, "two": 143}
+    else:
+        assert re.search("^two: Error: Interrupted by SIGTERM", result.stdout, re.MULTILINE)
+        assert "2 of 3 schemas: 1 with exit code 0, 1 with exit code 143 (two)." in result.stdout
+
+
+def test_a_schema_that_cannot_be_read_does_not_stop_the_others(tenants):
+    succeed("up", *of(*OPENED), url=tenants)
+    execute(tenants, "UPDATE one.schema_revision SET existed_before = 'nonsense'")
+    with transaction(tenants, "LOCK TABLE two.contact_flag IN ACCESS EXCLUSIVE MODE") as locker:
+        result = run("check", *of(*OPENED), url=tenants)
+
+    assert result.exit_code == 1
+    assert re.search(f"^two: Error: .*pid {locker.pid} ", result.stdout, re.MULTILINE), result
+    assert re.search("^one: Error: ", result.stdout, re.MULTILINE), result
+    assert "three: is at 10992629d68e (head). All is as it should be." in result.lines
+    assert "3 schemas: 1 with exit code 0, 2 with exit code 1 (one, two)." in result.lines
+
+
+def test_a_session_that_is_lost_on_the_way_is_opened_again_for_the_next_schema(tenants):
+    lost = """
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name LIKE 'indexer%' AND pid <> pg_backend_pid()
+    """
+    write = transaction(tenants, "INSERT INTO one.activity (id) VALUES (1)")
+    with write, running("up", "--json", *of(*OPENED), url=tenants) as up:
+        until_phase(tenants, "waiting for writers")
+        execute(tenants, lost)
+        result = up.end()
+
+    assert {schema: each["exit_code"] for schema, each in results(result).items()} == {"one": 1, "two": 0, "three": 0}
+
+
 # Reading -------------------------------------------------------------------------------------------------------------
 
 

@@ -146,6 +146,23 @@ def test_a_schema_that_is_named_is_filled(postgres_url: str):
     assert execute(postgres_url, "SELECT count(*) FROM demo.activity") == [(400,)]
 
 
+def test_a_schema_with_a_percent_sign_is_filled_and_its_ids_go_on(postgres_url: str):
+    execute(postgres_url, 'CREATE SCHEMA "rate 5%s"')
+    seeded(postgres_url, schema="rate 5%s")
+    added = """
+        INSERT INTO "rate 5%s".campaign (name) VALUES ('next') RETURNING id - (SELECT max(id) FROM "rate 5%s".campaign)
+    """
+    assert execute(postgres_url, added) == [(1,)]
+
+
+def test_the_command_to_type_next_is_one_of_ours(postgres_url: str):
+    prepare(postgres_url, to="base")
+    execute(postgres_url, "ALTER SCHEMA public RENAME TO elsewhere", "CREATE SCHEMA public")
+    refused = run("seed", url=postgres_url)
+    assert refused.exit_code == 1
+    assert refused.stderr.endswith("Mend this, then: python cli.py seed\n")
+
+
 @pytest.mark.parametrize("table", ROWS)
 def test_a_table_that_holds_a_row_is_a_reason_to_refuse(database_url: str, table: str):
     prepare(database_url, to="base")

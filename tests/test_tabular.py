@@ -6,7 +6,7 @@ import pytest
 
 from tabular import NARROWEST, drawn
 
-LONG = "ix_" + "long_" * 40
+LONG = "ix_" + "long_" * 10 + " of several words"
 
 
 @pytest.fixture

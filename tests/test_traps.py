@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import foreign_crm
 import psycopg2
@@ -586,8 +586,43 @@ def test_a_role_that_owns_all_six_tables_needs_no_more(crm, role):
     hand_over(crm, role, *SIX_INDEXED_TABLES)
     succeed("up", url=as_role(role, crm))
     assert ours(crm) == specified(crm)
-    succeed("down", url=as_role(role, crm))
+    succeed("down", "--no-alembic", url=as_role(role, crm))
     assert ours(crm) == {}
+
+
+def test_policies_and_constraints_of_a_table_do_not_make_its_partial_index_another_one(crm, role):
+    hand_over(crm, role, *SIX_INDEXED_TABLES)
+    execute(
+        crm,
+        "DELETE FROM contact_flag",
+        "ALTER TABLE contact_flag ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE contact_flag FORCE ROW LEVEL SECURITY",
+        "ALTER TABLE contact_flag ADD CHECK (flag_type <> 'opted_out')",
+        "CREATE POLICY positive ON contact_flag USING (contact_id > 0)",
+        f"ALTER ROLE {role} SET constraint_exclusion = on",
+    )
+    url = as_role(role, crm)
+    succeed("up", url=url)
+    assert run("check", url=url).exit_code == 0
+    assert succeed("up", url=url).announced() == []
+    succeed("down", "--no-alembic", url=url)
+
+    assert ours(crm) == {}
+
+
+def test_what_is_to_be_granted_is_named_as_sql_writes_it(crm):
+    role, schema = f'web-app {uuid.uuid4().hex[:8]} "x"', 'Te "nant'
+    as_sql = '"{}"'.format(role.replace('"', '""'))
+    execute(crm, f"CREATE ROLE {as_sql} LOGIN PASSWORD 'of the test'", 'CREATE SCHEMA "Te ""nant"')
+    execute(crm, *(f'ALTER TABLE {table} SET SCHEMA "Te ""nant"' for table in SIX_INDEXED_TABLES))
+    execute(crm, f'GRANT USAGE ON SCHEMA "Te ""nant" TO {as_sql}')
+    try:
+        url = as_role(quote(role, safe=""), crm)
+        (grant,) = re.findall(r"GRANT CREATE .*", run("up", "--schema", schema, url=url).stderr)
+        assert grant == f'GRANT CREATE ON SCHEMA "Te ""nant" TO {as_sql}'
+        execute(crm, grant)
+    finally:
+        execute(crm, f"DROP OWNED BY {as_sql} CASCADE", f"DROP ROLE {as_sql}")
 
 
 def test_a_member_of_the_owning_role_may_index(crm, role):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -46,6 +49,13 @@ def interrupt(url: str, state: str = "applying", missing: tuple[str, ...] = SOME
     drop_indexes(url, *missing)
     not_ended = f"state = '{state}', applied_at = NULL, duration_ms = NULL"
     execute(url, f"UPDATE schema_revision SET {not_ended} WHERE revision = '{HEAD}'")
+
+
+def make_in_other_case(url: str) -> None:
+    """Give a SQLite file the tables in capitals: SQLite does not mind."""
+    prepare(url, "base")
+    (activity,) = execute(url, "SELECT sql FROM sqlite_master WHERE name = 'activity'")[0]
+    execute(url, "PRAGMA foreign_keys = off", "DROP TABLE activity", activity.upper())
 
 
 def make_by_hand(url: str, name: str) -> None:
@@ -560,3 +570,46 @@ def test_a_plan_names_the_command_that_does_what_it_shows(database_url):
     shown = succeed("plan", "--to", "base", "--adopt-renamed", url=database_url).lines[-1]
 
     assert shown == "Nothing was changed. Do it: python cli.py up --to base --adopt-renamed"
+
+
+@pytest.mark.parametrize("command", ["status", "check", "plan", "history", "verify"])
+def test_reading_leaves_the_write_ahead_log_of_another_process_alone(sqlite_url, command):
+    prepare(sqlite_url)
+    with closing(connect(sqlite_url)) as writer:
+        writer.execute("PRAGMA journal_mode = wal")
+        writer.execute("INSERT INTO contact (first_name, last_name) VALUES ('Ada', 'Lovelace')")
+        for name, content in {path: path.read_bytes() for path in file_of(sqlite_url).parent.iterdir()}.items():
+            name.with_name(f"left-{name.name}").write_bytes(content)
+    left = sqlite_url.replace(file_of(sqlite_url).name, f"left-{file_of(sqlite_url).name}")
+    before = {path.name: path.read_bytes() for path in file_of(left).parent.glob("left-*[bl]")}
+    run(command, url=left)
+
+    assert {path.name: path.read_bytes() for path in file_of(left).parent.glob("left-*[bl]")} == before
+    assert f"{file_of(left).name}-wal" in before
+
+
+def test_what_a_killed_process_left_in_a_rollback_journal_is_taken_back_before_anything_is_read(sqlite_url):
+    prepare(sqlite_url)
+    half_written = """
+        import os, sqlite3, sys
+        connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+        connection.execute("PRAGMA cache_size = 10")
+        connection.execute("BEGIN")
+        connection.execute("DROP INDEX ix_activity_type")
+        connection.executemany("INSERT INTO activity (body) VALUES (?)", [("x" * 4000,)] * 1000)
+        os._exit(9)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(half_written), file_of(sqlite_url)], check=False)
+    assert file_of(sqlite_url).with_name(file_of(sqlite_url).name + "-journal").exists()
+
+    assert run("check", url=sqlite_url).exit_code == 0
+
+
+def test_on_sqlite_names_are_the_same_in_any_case(sqlite_url):
+    make_in_other_case(sqlite_url)
+    succeed("up", url=sqlite_url)
+    assert run("check", url=sqlite_url).exit_code == 0
+    assert succeed("up", url=sqlite_url).announced() == []
+    succeed("down", url=sqlite_url)
+
+    assert ours(sqlite_url) == {}

@@ -12,7 +12,7 @@ from typing import Any
 import command
 import foreign_crm
 import pytest
-from command import TEN_NAMES, execute, file_of, is_postgres, nothing_changes, ours, prepare
+from command import TEN_NAMES, execute, file_of, is_postgres, nothing_changes, ours, prepare, run, succeed
 from peewee import PostgresqlDatabase
 from postgres_server import with_database
 
@@ -221,6 +221,32 @@ def test_an_index_in_another_collation_does_not_serve(standing, name, definition
     with instead_of(name, standing, definition.format('"POSIX"' if is_postgres(standing) else "NOCASE")):
         report = verified(standing)
     assert report.unserved == (name,), show(report)
+
+
+@pytest.mark.parametrize(
+    ("name", "definition"),
+    [
+        (EVENTS, "webhook_event (processed, event_type) WHERE processed = {}"),
+        (EVENTS, "webhook_event (event_type) WHERE processed = {}"),
+        ("another_one", "webhook_event (event_type) WHERE processed = {}"),
+    ],
+    ids=["whole key", "no more than it needs", "another name"],
+)
+def test_an_index_of_what_the_query_always_asks_for_serves_but_no_generic_plan(standing, name, definition):
+    no = "false" if is_postgres(standing) else "0"
+    with instead_of(EVENTS, standing, definition.format(no) if name == EVENTS else None):
+        if name != EVENTS:
+            execute(standing, f"CREATE INDEX {name} ON {definition.format(no)}")
+        report = verified(standing)
+        execute(standing, "DROP INDEX IF EXISTS another_one")
+
+    assert report.exit_code == 0, show(report)
+    verdict = of(EVENTS, report)
+    if name == EVENTS:
+        assert (verdict.usable, verdict.generic) == (True, False)
+        assert "a prepared one, whose plan is made for any parameters, cannot use it" in about(EVENTS, report)
+    else:
+        assert (verdict.usable, verdict.served_by) == (False, name)
 
 
 def test_an_operator_class_that_knows_equality_serves(postgres_url):
@@ -514,9 +540,34 @@ def test_the_table_has_a_row_for_each_query_and_no_empty_column(standing):
 
 def test_the_queries_it_shows_can_be_run_as_they_are(filled):
     shown = queries(verified(filled))
-    assert shown.count("\n-- ") + 1 == len(QUESTIONS)
-    answers = [execute(filled, query) for query in shown.split(";\n")]
+    assert len(re.findall("^-- ", shown, re.MULTILINE)) == len(QUESTIONS)
+    answers = [execute(filled, query) for query in shown.split(";\n") if "SET search_path" not in query]
     assert all(answers), "each sample is of rows that are there"
+
+
+def test_the_queries_it_shows_are_about_the_schema_that_was_named(postgres_url):
+    schema = "rate 5%s"
+    succeed("up", "--to", "base", url=postgres_url)
+    execute(postgres_url, f'CREATE SCHEMA "{schema}"')
+    succeed("seed", "--rows", "3000", "--schema", schema, url=postgres_url)
+    succeed("up", "--schema", schema, url=postgres_url)
+    script = succeed("verify", "--sql", "--schema", schema, url=postgres_url).stdout
+
+    assert script.startswith(f'SET search_path TO "{schema}";\n')
+    with closing(command.connect(postgres_url)) as connection, connection.cursor() as cursor:
+        for query in script.rstrip(";\n").split(";\n"):
+            cursor.execute(query)
+            assert query.startswith("SET") or cursor.fetchall(), query
+
+
+def test_the_queries_of_a_database_that_does_not_serve_them_come_with_a_word_beside_them(database_url):
+    prepare(database_url, to="base")
+    result = run("verify", "--sql", url=database_url)
+
+    assert result.exit_code == 4
+    assert "-- ix_activity_type: activities_of_type(activity_type)\nSELECT " in result.stdout
+    assert result.stderr.startswith("Error: ")
+    assert re.search("Not served on .*: ix_activity_openphone_id, ", result.stderr)
 
 
 # It only reads -------------------------------------------------------------------------------------------------------
@@ -602,10 +653,8 @@ def test_a_table_that_is_locked_whole_is_not_waited_for_long(postgres_url):
     with closing(command.connect(postgres_url)) as connection, connection.cursor() as alteration:
         connection.autocommit = False
         alteration.execute("ALTER TABLE contact ADD COLUMN nickname text")
-        with migrating(postgres_url) as migrator:
-            migrator.database.execute_sql("SET lock_timeout = '100ms'")  # ours is of seconds
-            with pytest.raises(StatementFailed, match="lock timeout"):
-                verify(migrator)
+        with pytest.raises(StatementFailed, match=rf"locked whole by:\n  - pid {connection.info.backend_pid} "):
+            verified(postgres_url)
 
 
 def test_a_file_that_is_locked_is_an_error_and_no_verdict(sqlite_url):
@@ -677,12 +726,14 @@ def test_a_missing_column_is_named_and_the_other_queries_have_their_verdicts(dat
     assert "conversation has no column contact_id" in about("ix_conversation_contact_id", report)
     assert "unprocessed_events(event_type) cannot be planned: " in about("ix_webhook_event_processed", report)
     assert "payload" in about("ix_webhook_event_processed", report)
+    unfit = "The tables are not those that unprocessed_events(event_type), conversations_of(contact_id) would read"
+    assert report.conclusion() == f"{unfit}."
 
 
 def test_a_view_in_the_place_of_a_table_is_named(database_url):
     prepare(database_url, to="base")
     execute(database_url, "ALTER TABLE contact RENAME TO person", "CREATE VIEW contact AS SELECT * FROM person")
-    assert "contact is a view, not a table that can be indexed online" in about(PHONE, verified(database_url))
+    assert "contact is a view, not an ordinary table" in about(PHONE, verified(database_url))
 
 
 def test_the_tables_may_stand_in_a_schema_with_an_awkward_name(postgres_url):
@@ -702,6 +753,15 @@ def test_a_role_that_may_only_read_sees_everything(postgres_url, reader):
     role, url = reader
     execute(postgres_url, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
     assert verified(url).verdicts == verified(postgres_url).verdicts
+
+
+@pytest.mark.parametrize("setting", ["enable_seqscan", "enable_sort"])
+def test_a_role_that_avoids_scans_is_told_all_the_same_what_they_would_cost(postgres_url, reader, setting):
+    role, url = reader
+    execute(
+        postgres_url, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}", f"ALTER ROLE {role} SET {setting} = off"
+    )
+    assert [each.question for each in verified(url).verdicts if each.cost_without is None] == []
 
 
 def test_a_role_that_may_not_read_is_told_what_to_grant(postgres_url, reader):

@@ -11,6 +11,7 @@ from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Found, Table
 from indexer.errors import PreflightFailed
 from indexer.postgres.session import OnlineDatabase, Question
 from indexer.spec import Definition, Index
+from indexer.words import identifier
 
 KINDS = {
     "r": ORDINARY,
@@ -76,7 +77,7 @@ INDEXES = """
            i.indisvalid AS valid,
            i.indisready AS ready,
            i.indislive AS live,
-           CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_relation_size(c.oid) END AS bytes,
+           CASE WHEN c.relkind = 'i' AND %(sizes)s THEN pg_catalog.pg_relation_size(c.oid) END AS bytes,
            t.relname AS table_name,
            m.amname AS method,
            i.indisunique AS is_unique,
@@ -86,6 +87,12 @@ INDEXES = """
             WHERE k.conrelid = i.indrelid
               AND k.conindid = c.oid
               AND k.contype IN ('p', 'u', 'x')) AS constraint_name,
+           CASE WHEN i.indisreplident THEN 'REPLICA IDENTITY'
+                WHEN i.indisunique THEN (
+                SELECT min(k.conname)::text
+                  FROM pg_catalog.pg_constraint AS k
+                 WHERE k.conindid = c.oid
+                   AND k.contype = 'f') END AS needed_by,
            pg_catalog.pg_get_expr(i.indpred, i.indrelid) AS predicate,
            COALESCE((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS nulls_not_distinct,
            ARRAY (
@@ -138,8 +145,10 @@ BY_TABLE = """
      ORDER BY c.relname
 """
 
-FIND = Question("indexer_find", {"namespace": "bigint", "names": "text[]"}, INDEXES + BY_NAME)
-FIND_ON = Question("indexer_find_on", {"namespace": "bigint", "tables": "text[]"}, INDEXES + BY_TABLE)
+FIND = Question("indexer_find", {"namespace": "bigint", "names": "text[]", "sizes": "boolean"}, INDEXES + BY_NAME)
+FIND_ON = Question(
+    "indexer_find_on", {"namespace": "bigint", "tables": "text[]", "sizes": "boolean"}, INDEXES + BY_TABLE
+)
 
 # Asked only about an index that is not usable, because it triples the time that the server needs to plan.
 WORKERS = """
@@ -170,7 +179,7 @@ TABLES = """
            pg_catalog.has_table_privilege(c.oid, 'UPDATE') AS updatable,
            CURRENT_USER::text AS role,
            NULLIF(c.reltuples, -1)::bigint AS rows,
-           pg_catalog.pg_table_size(c.oid) AS bytes,
+           CASE WHEN %(sizes)s THEN pg_catalog.pg_table_size(c.oid) END AS bytes,
            ARRAY (
            SELECT a.attname::text
              FROM pg_catalog.pg_attribute AS a
@@ -222,13 +231,6 @@ SERVER = """
             WHERE name = 'default_transaction_read_only') AS read_only
 """
 
-SEQUENTIAL_SCAN = (
-    "SET LOCAL enable_indexscan = off",
-    "SET LOCAL enable_indexonlyscan = off",
-    "SET LOCAL enable_bitmapscan = off",
-    "SET LOCAL max_parallel_workers_per_gather = 0",
-)
-
 OLDEST_MAJOR = 12
 MISSES_ROWS = range(140000, 140004)
 
@@ -276,17 +278,17 @@ class PostgresCatalog:
 
     def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, Found]:
         """What stands under these names in the schema."""
-        found = self._find(names)
+        found = self._find(names, sizes)
         unusable = [name for name, each in found.items() if not each.usable]
         if not unusable:
             return found
         workers = self._workers(unusable)
         # Once more, because a worker may have finished between the two questions.
-        again = self._find([name for name in unusable if name not in workers])
+        again = self._find([name for name in unusable if name not in workers], sizes)
         return {**found, **again, **{name: found[name]._replace(worker=pid) for name, pid in workers.items()}}
 
-    def _find(self, names: Sequence[str]) -> dict[str, Found]:
-        rows = self.ask(FIND, names=list(names)) if names else []
+    def _find(self, names: Sequence[str], sizes: bool) -> dict[str, Found]:
+        rows = self.ask(FIND, names=list(names), sizes=sizes) if names else []
         return {row["name"]: _found_on_postgres(row) for row in rows}
 
     def _workers(self, names: Sequence[str]) -> dict[str, int]:
@@ -295,13 +297,13 @@ class PostgresCatalog:
 
     def indexes_on(self, tables: Iterable[str]) -> list[Found]:
         """All indexes of these tables, by name."""
-        found = [_found_on_postgres(row) for row in self.ask(FIND_ON, tables=list(tables))]
+        found = [_found_on_postgres(row) for row in self.ask(FIND_ON, tables=list(tables), sizes=False)]
         workers = self._workers([each.name for each in found if not each.usable])
         return [each._replace(worker=workers.get(each.name)) for each in found]
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """The tables of these names in the schema, with PostgreSQL's own estimate of their rows."""
-        found = self.rows(TABLES, names=list(names))
+        found = self.rows(TABLES, names=list(names), sizes=sizes)
         return {
             row["name"]: Table(**{**row, "kind": KINDS[row["kind"]], "columns": frozenset(row["columns"])})
             for row in found
@@ -311,29 +313,31 @@ class PostgresCatalog:
         """Does the schema hold no table but our own, extensions' tables aside?"""
         return bool(self.rows(IS_EMPTY)[0]["?column?"])
 
-    def predicate(self, index: Index) -> str | None:
-        """The declared predicate as this server would print it, so that it can be compared with ``pg_get_expr``.
+    def predicate(self, index: Index, found: str) -> str | None:
+        """The declared predicate, in the words of the found one if the two are the same.
 
-        The server rewrites predicates (``flag_type = 'x'`` comes back with casts). The only read-only way to its
-        own rendering is the filter of a plan that may use no index. Statements of one string are one transaction,
-        so the settings end with it.
+        The server rewrites predicates when it stores them (``flag_type = 'x'`` comes back with casts), and its planner
+        rewrites them once more. What the planner makes of both is what can be compared: as the output of a plan, which
+        no policy of the table and no index changes.
 
         Raises:
             PreflightFailed: the role may not read the table.
         """
-        if index.on_postgresql.where is None:
+        declared = index.on_postgresql.where
+        if declared is None:
             return None
         table = self.database.get_sql_context().sql(Entity(self.schema, index.table)).query()[0]
-        query = f"SELECT 1 FROM ONLY {table} WHERE {index.on_postgresql.where}"  # noqa: S608  quoted by peewee
-        explain = f"EXPLAIN (FORMAT JSON, COSTS OFF) {query}".replace("%", "%%")
+        query = f"SELECT ({declared}), ({found}) FROM ONLY {table}"  # noqa: S608  quoted by peewee, and by the server
+        explain = f"EXPLAIN (VERBOSE, FORMAT JSON, COSTS OFF) {query}".replace("%", "%%")
         try:
-            (plan,) = self.database.execute_sql("; ".join((*SEQUENTIAL_SCAN, explain))).fetchone()
+            (plan,) = self.database.execute_sql(explain).fetchone()
         except ProgrammingError as error:
             complaint = f"the predicate of {index.name} cannot be compared: {str(error).splitlines()[0]}"
             (row,) = self.rows("SELECT CURRENT_USER::text AS role")
-            hint = f"GRANT SELECT ON {self.schema}.{index.table} TO {row['role']}"
+            hint = f"GRANT SELECT ON {table} TO {identifier(row['role'])}"
             raise PreflightFailed([complaint], hint) from error
-        return str(plan[0]["Plan"].get("Filter"))
+        ours, theirs = plan[0]["Plan"]["Output"]
+        return found if ours == theirs else str(ours)
 
     def complaints(self) -> list[str]:
         """Why this server, this role or this session cannot build indexes."""
@@ -359,7 +363,8 @@ class PostgresCatalog:
             ),
             (
                 not server["may_create"],
-                f"role {role} may not create anything in schema {schema}: GRANT CREATE ON SCHEMA {schema} TO {role}",
+                f"role {role} may not create anything in schema {schema}: "
+                f"GRANT CREATE ON SCHEMA {identifier(schema or '')} TO {identifier(role)}",
             ),
             (
                 not server["may_record"],
@@ -382,5 +387,5 @@ def _found_on_postgres(row: dict[str, Any]) -> Found:
         constraint=row["constraint_name"],
         nulls_distinct=not row["nulls_not_distinct"],
     )
-    flags = {name: row[name] for name in ("valid", "ready", "live", "bytes")}
+    flags = {name: row[name] for name in ("valid", "ready", "live", "needed_by", "bytes")}
     return Found(row["name"], KINDS[row["kind"]], definition, **flags)

@@ -55,13 +55,17 @@ def open_postgres(url: str, schema: str | None, read_only: bool) -> OnlineMigrat
         read_only=read_only,
         **{**DEFAULTS, **{name: value for name, value in parameters.items() if name != "dbname"}},
     )
-    try:
-        database.connect()
-    except DatabaseError as error:
-        reason = _without_secrets(_one_sentence(str(error)), parameters)
-        _, hint, can_heal = next((known for known in REASONS if known[0] in reason), UNKNOWN)
-        raise Unreachable(f"Cannot connect to {address}: {reason}.", hint, can_heal) from error
-    return OnlineMigrator(database, address, schema)
+
+    def connect() -> None:
+        try:
+            database.connect()
+        except DatabaseError as error:
+            reason = _without_secrets(_one_sentence(str(error)), parameters)
+            _, hint, can_heal = next((known for known in REASONS if known[0] in reason), UNKNOWN)
+            raise Unreachable(f"Cannot connect to {address}: {reason}.", hint, can_heal) from error
+
+    connect()
+    return OnlineMigrator(database, address, schema, connect)
 
 
 def _parameters(url: str) -> dict[str, str]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import Any
 
-from peewee import Entity
+from peewee import Entity, PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 
 from indexer.catalog import Found
-from indexer.errors import UsageError
+from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.events import Blocker
 from indexer.migrator import CatalogMigrator, IndexOperation
 from indexer.plan import Action, Standing, Step
@@ -36,7 +36,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     catalog: PostgresCatalog
     schema: str | None
 
-    def __init__(self, database: OnlineDatabase, address: str, schema: str | None = None) -> None:
+    def __init__(self, database: OnlineDatabase, address: str, schema: str | None, connect: Callable[[], None]) -> None:
         super().__init__(database, schema)
         self.catalog = PostgresCatalog(database, schema)
         self.lock = RunLock(self.catalog)
@@ -44,6 +44,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         self.indexed_tables: Sequence[str] = ()
         self.was_asked = schema is not None
         self._address = address
+        self._connect = connect
         self._execution: Execution
 
     @property
@@ -67,8 +68,8 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         if not self.database.pooled:
             self.catalog.pin_search_path()
 
-    def in_schemas(self, names: Sequence[str], pattern: str | None, tables: Sequence[str]) -> Iterator[OnlineMigrator]:
-        """A migrator for each of these schemas; a session that was lost on the way is opened again."""
+    def in_schemas(self, names: Sequence[str], pattern: str | None, tables: Sequence[str]) -> list[CatalogMigrator]:
+        """A migrator for each of these schemas, all on one session."""
         found = names
         if pattern is not None:
             shell_pattern = pattern.replace("%", "*")  # as in LIKE; no shell pattern means anything by it
@@ -77,11 +78,27 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             raise UsageError(
                 f"No schema with a name like {pattern!r} holds the tables.", "Look at the names: psql -c '\\dn'"
             )
-        for name in found:
-            if self.database.is_closed() or self.database.connection().closed:
-                self.database.close()
-                self.database.connect()
-            yield OnlineMigrator(self.database, self._address, name)
+        return [OnlineMigrator(self.database, self._address, name, self._connect) for name in found]
+
+    def elsewhere(self, table: str) -> str | None:
+        """The first of the other schemas."""
+        return None if self.was_asked else next(iter(self.catalog.other_schemas([table])), None)
+
+    def reconnect(self) -> None:
+        """Open a session that was lost again."""
+        if self.database.is_closed() or self.database.connection().closed:
+            self.database.close()
+            self._connect()
+
+    def in_words(self, error: PeeweeException) -> IndexerError:
+        """A table that is locked whole is not to be read: by whom it is."""
+        if "lock timeout" not in str(error):
+            return super().in_words(error)
+        sessions = self.sessions.excluding(self.indexed_tables)
+        holders = "".join(f"\n  - {each}\n    end it: {each.ending}" for each in sessions)
+        who = f"by:{holders}" if holders else "by another session."
+        message = f"A table of {self.address} is locked whole {who}"
+        return StatementFailed(message, "Wait for that to end, then run the same command again.")
 
     @contextmanager
     def migration_context(self, atomic: bool = True) -> Iterator[None]:
@@ -118,13 +135,15 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     def definition(self, index: Index, found: Found | None) -> Definition:
         """The index with its PostgreSQL variant; the predicate as the server prints it, if there is one to compare."""
         theirs = found.definition if found else None
-        compared = theirs is not None and theirs.table == index.table and theirs.predicate is not None
+        predicate = index.on_postgresql.where
+        if theirs and theirs.predicate and theirs.table == index.table:
+            predicate = self.catalog.predicate(index, theirs.predicate)
         return Definition(
             table=index.table,
             method=index.on_postgresql.using,
             key=tuple(map(str, index.key)),
             unique=index.unique,
-            predicate=self.catalog.predicate(index) if compared else index.on_postgresql.where,
+            predicate=predicate,
         )
 
     def create_statement(self, index: Index) -> str:

@@ -153,6 +153,11 @@ class Sessions:
         sessions = self.catalog.rows(SESSIONS, pids=list(reasons)) if reasons else []
         return (*(_session(row, reasons[row["pid"]]) for row in sessions), *self.prepared(prepared))
 
+    def excluding(self, tables: Sequence[str]) -> tuple[Blocker, ...]:
+        """Who holds one of these tables so that nobody else can even read it."""
+        holders = self.catalog.rows(LOCK_HOLDERS, tables=list(tables), modes=["AccessExclusiveLock"])
+        return self.named([row["pid"] for row in holders if row["pid"]])
+
     def prepared(self, reasons: dict[str, str]) -> tuple[Blocker, ...]:
         """The prepared transactions with these virtual transaction ids."""
         rows = self.catalog.rows(PREPARED) if reasons else []

@@ -102,7 +102,7 @@ class SqliteCatalog:
         columns = self.rows(INDEX, table, name)
         unique, partial, origin = columns[0][:3]
         definition = Definition(
-            table=table,
+            table=table.lower(),
             method="btree",
             key=tuple(_sqlite_key(column, sql or "") for column in columns),
             unique=bool(unique),
@@ -119,7 +119,7 @@ class SqliteCatalog:
         return {asked[name.lower()]: self._table(name, kind, sizes) for name, kind, *_ in tables}
 
     def _table(self, name: str, kind: str, sizes: bool) -> Table:
-        columns = frozenset(column for (column,) in self.rows(COLUMNS, name))
+        columns = frozenset(each for (column,) in self.rows(COLUMNS, name) for each in (column, column.lower()))
         if kind != ORDINARY:
             return Table(name, kind, columns)
         return Table(name, kind, columns, rows=self._highest_rowid(name), bytes=self._bytes(name) if sizes else None)
@@ -159,7 +159,8 @@ def _sqlite_key(column: Sequence[Any], sql: str) -> str:
     *_, name, descending, collation = column
     # Without COLLATE in its own text an index takes the column's collation, and so would ours.
     explicit = collation != "BINARY" and re.search(r"\bCOLLATE\b", sql, re.IGNORECASE)
-    return (name or "(expression)") + (f" COLLATE {collation}" if explicit else "") + (" DESC" if descending else "")
+    collated, directed = f" COLLATE {collation}" if explicit else "", " DESC" if descending else ""
+    return f"{(name or '(expression)').lower()}{collated}{directed}"
 
 
 def _sqlite_predicate(sql: str | None) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from urllib.parse import quote
 
 from peewee import DatabaseError, SqliteDatabase
 
@@ -19,21 +21,43 @@ def open_sqlite(url: str, schema: str | None, read_only: bool) -> PlainMigrator:
     if schema is not None:
         raise UsageError("SQLite has no schemas.", "Leave --schema out.")
     _check(path, url)
-    database = SqliteDatabase(
-        path if os.path.exists(path) else EMPTY,
-        timeout=BUSY_TIMEOUT,
-        pragmas={"query_only": 1} if read_only else None,
-    )
     try:
-        database.connect()
-        database.execute_sql("SELECT count(*) FROM sqlite_master")
+        return PlainMigrator(_opened(path, read_only), path, url)
     except DatabaseError as error:
-        database.close()
         if "locked" in str(error):
             hint = "Another process holds the file. Wait for it to end: python cli.py wait"
             raise Unreachable(f"Cannot read {url}: {error}.", hint, can_heal=True) from error
+        if "readonly" in str(error):
+            hint = "It has a journal that only somebody who may write can read past: sqlite.org/wal.html"
+            raise Unreachable(f"Cannot read {url}: neither the file nor its folder can be written.", hint) from error
         raise Unreachable(f"Cannot open {url}: {error}.", "Check the path in the database URL.") from error
-    return PlainMigrator(database, path, url)
+
+
+def _opened(path: str, read_only: bool) -> SqliteDatabase:
+    """The file, or an empty database in place of one that is not there.
+
+    Whoever only reads leaves a write-ahead log where it is. What a killed process left in a rollback journal has to be
+    taken back before anything can be read, and that takes the right to write.
+    """
+    if not os.path.exists(path):
+        return _connected(SqliteDatabase(EMPTY))
+    if read_only:
+        with suppress(DatabaseError):
+            uri = f"file:{quote(os.path.abspath(path))}?mode=ro"
+            return _connected(SqliteDatabase(uri, timeout=BUSY_TIMEOUT, uri=True))
+    pragmas = {"query_only": 1} if read_only else None
+    return _connected(SqliteDatabase(path, timeout=BUSY_TIMEOUT, pragmas=pragmas))
+
+
+def _connected(database: SqliteDatabase) -> SqliteDatabase:
+    """The database once it has proved to be one."""
+    try:
+        database.connect()
+        database.execute_sql("SELECT count(*) FROM sqlite_master")
+    except DatabaseError:
+        database.close()
+        raise
+    return database
 
 
 def _path(url: str) -> str:

@@ -118,13 +118,17 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
             raise StatementFailed(f"Cannot write to {self.address}: {error}.") from error
 
     def definition(self, index: Index, found: Found | None) -> Definition:
-        """A whole B-tree: access method and predicate are PostgreSQL's alone."""
+        """A whole B-tree: access method and predicate are PostgreSQL's alone. SQLite knows no case in names."""
         return Definition(
-            table=index.table,
+            table=index.table.lower(),
             method="btree",
-            key=tuple(map(str, index.key)),
+            key=tuple(str(column._replace(name=column.name.lower())) for column in index.key),
             unique=index.unique,
         )
+
+    def alembic_name(self, index: Index) -> str:
+        """Some have another name with Alembic on SQLite."""
+        return index.alembic_name_on_sqlite or index.name
 
     def create_statement(self, index: Index) -> str:
         """CREATE INDEX, without what only PostgreSQL is to do."""

@@ -18,10 +18,14 @@ LONGEST_RUN = 10  # seconds that a query may take when it is run
 
 
 class Query(NamedTuple):
-    """A statement in the placeholders of its driver, and what goes into them."""
+    """A statement in the placeholders of its driver, and what goes into them.
+
+    ``constants`` are the places of the parameters that are the same whatever is asked for.
+    """
 
     text: str
     parameters: tuple[Any, ...] = ()
+    constants: frozenset[int] = frozenset()
 
 
 class Scan(NamedTuple):
@@ -52,6 +56,9 @@ class Planner(Protocol):
     def asking(self) -> AbstractContextManager[None]:
         """All other questions are asked inside, and nothing of them stays behind."""
 
+    def preamble(self) -> str:
+        """What has to be said in the database's own shell before the queries that are written out."""
+
     def indexes(self, tables: Collection[str]) -> dict[str, Found]:
         """The indexes of these tables by name, those of constraints included."""
 
@@ -64,8 +71,8 @@ class Planner(Protocol):
     def forced(self, query: Query, index: Index) -> Iterator[Plan]:
         """What it would do if it had to use an index, in one way after another, until a plan satisfies."""
 
-    def prepared(self, query: Query) -> AbstractContextManager[Query]:
-        """The query as a prepared statement, whose forced plans are plans for any parameters."""
+    def prepared(self, query: Query, keeping: Collection[int] = ()) -> AbstractContextManager[Query]:
+        """The query as a prepared statement, whose forced plans are plans for any parameters but those kept."""
 
     def cost_of_scanning(self, query: Query) -> float | None:
         """What the query would cost without any index."""

@@ -15,6 +15,7 @@ from indexer.catalog import Found
 from indexer.errors import IndexerError
 from indexer.postgres.session import QUICK
 from indexer.spec import Index
+from indexer.words import identifier
 from proof.planner import LONGEST_RUN, Plan, Query, Refused, Scan
 
 T = TypeVar("T")
@@ -64,6 +65,9 @@ SELECTIVE = (
     "SET LOCAL cpu_index_tuple_cost = 0",
 )
 NO_INDEX = (
+    "SET LOCAL enable_seqscan = on",
+    "SET LOCAL enable_sort = on",
+    "SET LOCAL enable_hashagg = on",
     "SET LOCAL enable_indexscan = off",
     "SET LOCAL enable_indexonlyscan = off",
     "SET LOCAL enable_bitmapscan = off",
@@ -87,13 +91,13 @@ class PostgresPlanner:
         (rights,) = self.catalog.rows(RIGHTS)
         if not rights["may_use"]:
             role, schema = rights["role"], self.catalog.schema
-            raise IndexerError(f"Role {role} may not use schema {schema}.", f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+            grant = f"GRANT USAGE ON SCHEMA {identifier(schema)} TO {identifier(role)}"
+            raise IndexerError(f"Role {role} may not use schema {schema}.", grant)
 
     @contextmanager
     def asking(self) -> Iterator[None]:
         """One transaction, rolled back; PostgreSQL's own names come first on its search path, then the schema's."""
-        path = self.database.get_sql_context().literal("SET LOCAL search_path TO pg_catalog, ")
-        (schema, _) = path.sql(Entity(self.catalog.schema)).query()
+        schema = f"SET LOCAL search_path TO pg_catalog, {self._schema}".replace("%", "%%")
         with self.database.manual_commit():
             self.database.begin()
             try:
@@ -101,6 +105,15 @@ class PostgresPlanner:
                 yield
             finally:
                 self.database.rollback()
+
+    @property
+    def _schema(self) -> str:
+        """The schema as SQL names it."""
+        return str(self.database.get_sql_context().sql(Entity(self.catalog.schema)).query()[0])
+
+    def preamble(self) -> str:
+        """The queries name no schema."""
+        return f"SET search_path TO {self._schema};"
 
     def indexes(self, tables: Collection[str]) -> dict[str, Found]:
         """The indexes of these tables in the schema."""
@@ -125,14 +138,16 @@ class PostgresPlanner:
         yield self._explain(query, SELECTIVE)._replace(cost=None)
 
     @contextmanager
-    def prepared(self, query: Query) -> Iterator[Query]:
+    def prepared(self, query: Query, keeping: Collection[int] = ()) -> Iterator[Query]:
         """PREPARE is not undone by a rollback, so this ends with a DEALLOCATE whatever happens."""
-        number = count(1)
-        text = re.sub("%s", lambda _: f"${next(number)}", query.text)
-        values = f"({', '.join(['%s'] * len(query.parameters))})" if query.parameters else ""
-        self._ask(Query(f"PREPARE {PREPARED} AS {text}"))
+        number, place = count(1), count()
+        text = re.sub("%s", lambda found: found[0] if next(place) in keeping else f"${next(number)}", query.text)
+        kept = tuple(value for place, value in enumerate(query.parameters) if place in keeping)
+        given = tuple(value for place, value in enumerate(query.parameters) if place not in keeping)
+        self._ask(Query(f"PREPARE {PREPARED} AS {text}", kept))
         try:
-            yield Query(f"EXECUTE {PREPARED}{values}", query.parameters)
+            values = f"({', '.join(['%s'] * len(given))})" if given else ""
+            yield Query(f"EXECUTE {PREPARED}{values}", given)
         finally:
             self._ask(Query(f"DEALLOCATE {PREPARED}"))
 
@@ -154,7 +169,7 @@ class PostgresPlanner:
 
     def written_out(self, query: Query) -> str:
         """The text that psycopg2 sends."""
-        return str(self.database.cursor().mogrify(*query).decode())
+        return str(self.database.cursor().mogrify(query.text, query.parameters).decode())
 
     def _explain(self, query: Query, settings: Sequence[str] = ()) -> Plan:
         explain = Query(f"EXPLAIN (FORMAT JSON) {query.text}", query.parameters)

@@ -42,6 +42,10 @@ class SqlitePlanner:
         """EXPLAIN QUERY PLAN leaves nothing behind."""
         yield
 
+    def preamble(self) -> str:
+        """A file has no schemas."""
+        return ""
+
     def indexes(self, tables: Collection[str]) -> dict[str, Found]:
         """The indexes of these tables in the file."""
         names = [name for (name,) in self.catalog.rows(INDEXES, json.dumps(sorted(tables)))]
@@ -64,7 +68,7 @@ class SqlitePlanner:
         )
 
     def forced(self, query: Query, index: Index) -> Iterator[Plan]:
-        """The plan that uses the index, if there is one."""
+        """The plan that uses the index, if there is one, and the one that is best for these parameters."""
         source = rf'"{index.table}" AS "t\d+"'
         text = re.sub(source, lambda found: f'{found[0]} INDEXED BY "{index.name}"', query.text)
         try:
@@ -72,11 +76,15 @@ class SqlitePlanner:
         except Refused as error:
             if not str(error).startswith(NO_SUCH_PLAN):
                 raise
+        yield self.now(query)
 
     @contextmanager
-    def prepared(self, query: Query) -> Iterator[Query]:
-        """SQLite looks at parameters where a partial index is concerned; it learns nothing from NULL."""
-        yield Query(query.text, (None,) * len(query.parameters))
+    def prepared(self, query: Query, keeping: Collection[int] = ()) -> Iterator[Query]:
+        """SQLite looks at parameters where a partial index is concerned; it learns nothing from NULL.
+
+        INDEXED BY is refused before they are known, so what is kept is written into the text.
+        """
+        yield Query(self._with_literals(query, keeping), (None,) * (len(query.parameters) - len(keeping)))
 
     def cost_of_scanning(self, query: Query) -> float | None:
         """Not told."""
@@ -88,8 +96,16 @@ class SqlitePlanner:
 
     def written_out(self, query: Query) -> str:
         """Each parameter as SQLite would quote it."""
-        literals = (self.catalog.rows("SELECT quote(?)", parameter)[0][0] for parameter in query.parameters)
-        return re.sub(r"\?", lambda _: str(next(literals)), query.text)
+        return self._with_literals(query, range(len(query.parameters)))
+
+    def _with_literals(self, query: Query, places: Collection[int]) -> str:
+        """The text with the parameters at these places written into it."""
+        numbered = enumerate(query.parameters)
+        literals = (self._literal(value) if place in places else "?" for place, value in numbered)
+        return re.sub(r"\?", lambda _: next(literals), query.text)
+
+    def _literal(self, value: Any) -> str:
+        return str(self.catalog.rows("SELECT quote(?)", value)[0][0])
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import psycopg2
-from peewee import Database, Entity, PeeweeException, PostgresqlDatabase
+from peewee import Database, PeeweeException, PostgresqlDatabase
 from psycopg2 import sql
 
 from proof.generator import Columns
@@ -35,7 +35,7 @@ FOREIGN_KEYS = """
 
 CONTINUE = """
     SELECT pg_catalog.setval(sequence.name, rows.highest)
-      FROM pg_catalog.pg_get_serial_sequence(%(table)s, 'id') AS sequence (name)
+      FROM pg_catalog.pg_get_serial_sequence({name}, 'id') AS sequence (name)
      CROSS JOIN (SELECT max(id) AS highest FROM {table}) AS rows
      WHERE sequence.name IS NOT NULL
        AND rows.highest IS NOT NULL
@@ -97,7 +97,7 @@ class PostgresStore:
     def _continue_ids(self, cursor: Any, table: str) -> None:
         """Set the sequence of a table to its highest id, if it has a sequence."""
         name = self._name(table)
-        cursor.execute(sql.SQL(CONTINUE).format(table=name), {"table": name.as_string(cursor)})
+        cursor.execute(sql.SQL(CONTINUE).format(table=name, name=sql.Literal(name.as_string(cursor))))
 
     def _alter(self, table: str, clause: str, *parts: sql.Composable) -> sql.Composable:
         return sql.SQL("ALTER TABLE {} ").format(self._name(table)) + sql.SQL(clause).format(*parts)
@@ -152,7 +152,9 @@ class PostgresStore:
         """A session of its own, with the schema of the tables as its search path."""
         parameters = {**self._database.connect_params, "application_name": "indexer bench"}
         with closing(PostgresqlDatabase(self._database.database, **parameters)) as database:
-            database.execute(database.get_sql_context().literal("SET search_path TO ").sql(Entity(self._schema)))
+            path = sql.SQL("SET search_path TO {}").format(sql.Identifier(str(self._schema)))
+            with database.connection().cursor() as cursor:
+                cursor.execute(path)
             yield database
 
     def remedy(self, error: Exception) -> str:
