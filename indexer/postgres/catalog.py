@@ -90,8 +90,11 @@ INDEXES = """
            CASE WHEN i.indisreplident THEN 'REPLICA IDENTITY'
                 WHEN i.indisunique THEN (
                 SELECT min(k.conname)::text
-                  FROM pg_catalog.pg_constraint AS k
-                 WHERE k.conindid = c.oid
+                  FROM pg_catalog.pg_depend AS d
+                  JOIN pg_catalog.pg_constraint AS k ON k.oid = d.objid
+                 WHERE d.refclassid = 'pg_catalog.pg_class'::regclass
+                   AND d.refobjid = c.oid
+                   AND d.classid = 'pg_catalog.pg_constraint'::regclass
                    AND k.contype = 'f') END AS needed_by,
            pg_catalog.pg_get_expr(i.indpred, i.indrelid) AS predicate,
            COALESCE((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS nulls_not_distinct,
@@ -192,6 +195,8 @@ TABLES = """
        AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
 
+FIND_TABLES = Question("indexer_tables", {"namespace": "bigint", "names": "text[]", "sizes": "boolean"}, TABLES)
+
 IS_EMPTY = """
     SELECT NOT EXISTS (
            SELECT 1
@@ -230,6 +235,8 @@ SERVER = """
              FROM pg_catalog.pg_settings
             WHERE name = 'default_transaction_read_only') AS read_only
 """
+
+ASK_SERVER = Question("indexer_server", {"namespace": "bigint", "meta_tables": "text[]"}, SERVER)
 
 OLDEST_MAJOR = 12
 MISSES_ROWS = range(140000, 140004)
@@ -303,7 +310,7 @@ class PostgresCatalog:
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """The tables of these names in the schema, with PostgreSQL's own estimate of their rows."""
-        found = self.rows(TABLES, names=list(names), sizes=sizes)
+        found = self.ask(FIND_TABLES, names=list(names), sizes=sizes)
         return {
             row["name"]: Table(**{**row, "kind": KINDS[row["kind"]], "columns": frozenset(row["columns"])})
             for row in found
@@ -341,7 +348,7 @@ class PostgresCatalog:
 
     def complaints(self) -> list[str]:
         """Why this server, this role or this session cannot build indexes."""
-        (server,) = self.rows(SERVER)
+        (server,) = self.ask(ASK_SERVER)
         role, schema = server["role"], self.schema
         checks = [
             (

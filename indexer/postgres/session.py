@@ -56,12 +56,14 @@ class Question(NamedTuple):
     def preparation(self) -> str:
         """The statement that prepares it."""
         numbered = {name: f"${number}" for number, name in enumerate(self.types, 1)}
-        return f"PREPARE {self.name} ({', '.join(self.types.values())}) AS {self.text % numbered}"
+        types = f"({', '.join(self.types.values())})" if self.types else ""
+        return f"PREPARE {self.name}{types} AS {self.text % numbered}"
 
     @property
     def execution(self) -> str:
         """The statement that asks it, with the same named parameters."""
-        return f"EXECUTE {self.name} ({', '.join(f'%({name})s' for name in self.types)})"
+        parameters = f"({', '.join(f'%({name})s' for name in self.types)})" if self.types else ""
+        return f"EXECUTE {self.name}{parameters}"
 
 
 class OnlineDatabase(PostgresqlDatabase):

@@ -118,6 +118,9 @@ BUILDS = """
 
 
 BUILDING_ON = Question("indexer_building_on", {"namespace": "bigint", "table": "text"}, BUILDS)
+LOCKS = Question("indexer_locks", {"namespace": "bigint", "tables": "text[]", "modes": "text[]"}, LOCK_HOLDERS)
+SNAPSHOTS = Question("indexer_snapshots", {}, SNAPSHOT_HOLDERS)
+OTHERS = Question("indexer_others", {"ours": "integer[]"}, OTHERS_ACTIVE)
 
 
 def clock() -> float:
@@ -144,10 +147,10 @@ class Sessions:
     def expected(self, tables: Sequence[str], dropping: bool = False) -> tuple[Blocker, ...]:
         """Whom a build (or a drop) of an index of these tables would wait for if it began now."""
         modes = [*WRITING, *BESIDES, *(READING if dropping else ())]
-        holders = self.catalog.rows(LOCK_HOLDERS, tables=list(tables), modes=modes)
+        holders = self.catalog.ask(LOCKS, tables=list(tables), modes=modes)
         locked = {row["pid"]: _lock(row, dropping) for row in holders if row["pid"]}
         prepared = {row["virtualtransaction"]: _lock(row, dropping) for row in holders if not row["pid"]}
-        snapshots = [] if dropping else [row["pid"] for row in self.catalog.rows(SNAPSHOT_HOLDERS)]
+        snapshots = [] if dropping else [row["pid"] for row in self.catalog.ask(SNAPSHOTS)]
         reasons = {**dict.fromkeys(snapshots, "holds an old snapshot"), **locked}
         reasons = {pid: reason for pid, reason in reasons.items() if pid not in self.ours}
         sessions = self.catalog.rows(SESSIONS, pids=list(reasons)) if reasons else []
@@ -155,7 +158,7 @@ class Sessions:
 
     def excluding(self, tables: Sequence[str]) -> tuple[Blocker, ...]:
         """Who holds one of these tables so that nobody else can even read it."""
-        holders = self.catalog.rows(LOCK_HOLDERS, tables=list(tables), modes=["AccessExclusiveLock"])
+        holders = self.catalog.ask(LOCKS, tables=list(tables), modes=["AccessExclusiveLock"])
         return self.named([row["pid"] for row in holders if row["pid"]])
 
     def prepared(self, reasons: dict[str, str]) -> tuple[Blocker, ...]:
@@ -183,7 +186,7 @@ class Sessions:
 
     def others_active(self) -> bool:
         """Is any client at work on this server besides our own sessions?"""
-        return bool(self.catalog.rows(OTHERS_ACTIVE, ours=list(self.ours))[0]["active"])
+        return bool(self.catalog.ask(OTHERS, ours=list(self.ours))[0]["active"])
 
 
 def _lock(row: dict[str, Any], dropping: bool) -> str:
