@@ -139,8 +139,8 @@ class PostgresStore:
             return int(cursor.fetchone()[0] or 0)
 
     def settings(self) -> dict[str, str]:
-        """The server's settings that matter to speed."""
-        with self._database.connection().cursor() as cursor:
+        """The server's settings that matter to speed, as an application gets them."""
+        with self.application() as database, database.connection().cursor() as cursor:
             cursor.execute(
                 "SELECT name, pg_catalog.current_setting(name) FROM unnest(%s::text[]) AS wanted (name)",
                 [list(SETTINGS)],
