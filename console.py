@@ -215,14 +215,17 @@ def _place(status: Status) -> str:
 
 
 def _by(move: Move) -> str:
-    if move.record is None:
+    record = move.record
+    if record is None or (move.is_applied and record.state != "applied"):
         return ", applied by Alembic" if move.is_applied else ""
-    return _when(move.record) + ("" if move.is_applied or move.record.state != "applied" else ", reverted by Alembic")
+    return _when(record) + (", reverted by Alembic" if record.state == "applied" and not move.is_applied else "")
 
 
 def _when(record: Record | None) -> str:
     if record is None:
         return ""
+    if record.state == "reverted":
+        return f", reverted {_time(record.started_at)} by {record.applied_by}"
     if record.applied_at is None or record.state != "applied":
         return f", {record.state} since {_time(record.started_at)} by {record.applied_by}: interrupted or still running"
     return f", applied {_time(record.applied_at)} by {record.applied_by}"

@@ -99,10 +99,9 @@ class Move(NamedTuple):
         """Was the index created, adopted or renamed? None when another one stands there, or none, or nobody knows."""
         if step.found is None or step.differences or not (self.record or self.is_applied):
             return None
-        before = self.record.existed_before if self.record else {}
-        if step.index.name not in before:
-            return CREATED
-        return RENAMED if self.renamed_from(step) else ADOPTED
+        if self.record and step.index.name in self.record.existed_before:
+            return RENAMED if self.renamed_from(step) else ADOPTED
+        return None if self._stood_before(step) else CREATED
 
     def renamed_from(self, step: Step) -> str | None:
         """The other name that the index had before ``up``; None when it does not stand."""

@@ -324,7 +324,8 @@ def test_what_was_taken_back_stays_taken_back_whatever_alembic_says(url, revisio
     for _ in range(2):
         status = run("status", "--json", url=url)
         assert (status.exit_code, status.json()["revision"]) == (3, BASE)
-        assert "reverted" in run("status", url=url).stdout
+        said = run("status", url=url).stdout
+        assert re.search(rf"{HEAD}  .*, reverted 20..-..-.. ..:.. UTC by \S+\n", said), said
         assert succeed("down", "--yes", "--no-alembic", url=url).announced() == []
     go_up(url, "T")
 
@@ -352,6 +353,7 @@ def test_what_was_made_by_hand_after_down_is_adopted_by_the_next_up(url):
     succeed("down", "--no-alembic", url=url)
     by_hand(url)
     assert run("check", url=url).exit_code == 3
+    assert provenance(url)["ix_activity_type"] is None
     go_up(url, "T")
 
     assert provenance(url)["ix_activity_type"] == "adopted"
@@ -363,6 +365,7 @@ def test_what_was_made_by_hand_after_alembic_went_back_is_adopted_by_the_next_up
     go_up(url, "T")
     go_down(url, "A")
     by_hand(url)
+    assert provenance(url)["ix_activity_type"] is None
     go_up(url, "T")
 
     assert provenance(url)["ix_activity_type"] == "adopted"
@@ -376,6 +379,7 @@ def test_what_alembic_builds_again_after_down_counts_as_applied_again(url):
     go_down(url, "A")
     go_up(url, "A")
 
+    assert re.search(rf"{HEAD}  .*, applied by Alembic\n", run("status", url=url).stdout)
     assert_at_head(url)
     assert set(provenance(url).values()) == {"created"}
     go_down(url, "T")
