@@ -108,6 +108,12 @@ def completed(record: Record, seconds: float) -> Record:
     return record._replace(state=APPLIED, applied_at=now(), duration_ms=round(seconds * 1000))
 
 
+def reverting(record: Record, left: Collection[str]) -> Record:
+    """The same record while its revision is being taken back, and these indexes are left."""
+    before = {**{name: name for name in left}, **record.existed_before}
+    return record._replace(state=REVERTING, existed_before=before)
+
+
 def reverted(record: Record, left: Collection[str]) -> Record:
     """The same record once its revision was taken back, and these indexes were left."""
     before = {name: former for name, former in record.existed_before.items() if name in left}

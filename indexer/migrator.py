@@ -6,7 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from peewee import SQL, EnclosedNodeList, Entity, NodeList, PeeweeException
 from playhouse.migrate import Operation, SchemaMigrator
@@ -36,6 +36,13 @@ class IndexOperation(Operation):
     def run(self) -> None:
         """Carry out this operation alone."""
         self.migrator.carry_out([self])
+
+
+class Part(NamedTuple):
+    """A part of a script; ``atomic`` where it stands whole or not at all."""
+
+    statements: Sequence[str]
+    atomic: bool = True
 
 
 class _Deaf:
@@ -287,8 +294,8 @@ class CatalogMigrator(SchemaMigrator):
         """Execute one statement about an index; raises StatementFailed with the database's own words."""
 
     @abstractmethod
-    def script(self, tables: Sequence[str], statements: Sequence[str], records: Sequence[str]) -> str:
-        """A script for the database's own shell: the tables all or none, the statements online, the records as one."""
+    def script(self, parts: Sequence[Part]) -> str:
+        """A script for the database's own shell."""
 
     def alembic_name(self, index: Index) -> str:
         """The name that Alembic's run of the same revision gives the index on this database."""

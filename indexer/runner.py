@@ -13,9 +13,9 @@ from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, Consent
 from indexer.errors import Interrupted, PreflightFailed, StatementFailed
 from indexer.events import BaseCreated, BlockersFound, Report, RevisionFinished, RevisionStarted, Warned, silent
-from indexer.history import APPLIED, REVERTED, REVERTING, Record, begun, completed, reverted
+from indexer.history import APPLIED, REVERTED, Record, begun, completed, reverted, reverting
 from indexer.journal import entry_of
-from indexer.migrator import CatalogMigrator
+from indexer.migrator import CatalogMigrator, Part
 from indexer.moves import Move, Outcome, Plan, Stamp, past_of, refuse_different
 from indexer.patience import Patience
 from indexer.plan import Action
@@ -103,11 +103,11 @@ class Runner(Reader):
         for move in forward:
             record = move.record if move.record and move.record.state == APPLIED else None
             if not record or (move.follows and state.alembic.is_at(move.revision.down_revision)):
-                statements += self._standing_at(move, "up", record or self._begun(move), 0)
+                statements += self._standing_at(move, "up", record or self._begun(move, "up"), 0)
         for move in back:
             recorded = move.record is not None and move.record.state != REVERTED
             if recorded or (move.follows and state.alembic.is_at(move.revision.id)):
-                statements += self._standing_at(move, "down", move.record or self._begun(move), 0)
+                statements += self._standing_at(move, "down", move.record or self._begun(move, "up"), 0)
         if statements:
             steps = [step for move in forward for step in move.steps]
             statements += self.journal.statements(entry_of(target, "stamp", steps, 0))
@@ -118,18 +118,24 @@ class Runner(Reader):
         return statements, [*self._unknown(state), *left]
 
     def script(self, plan: Plan) -> str:
-        """The plan as a script for the database's own shell; it records the revisions as a run would."""
-        tables = self.migrator.table_statements(self.models()) if plan.base_tables else []
-        statements = [statement for step in plan.steps for statement in step.statements]
-        recording: list[Any] = []
+        """The plan as a script for the database's own shell; it records the revisions as a run would, and when."""
+        parts = []
         if plan.base_tables:
-            recording += self._recording_base(0)
+            made = self.migrator.table_statements(self.models())
+            parts.append(Part([*made, *self._written_out(self._recording_base(0))]))
         for move in plan.moves:
-            begun = self._begun(move) if plan.direction == "up" else move.record or self._begun(move)
-            recording += self._recording(move, plan.direction, begun, 0)
-        context = self.migrator.make_context
-        records = [str(context().sql(ValueLiterals(node)).query()[0]) for node in recording]
-        return self.migrator.script(tables, statements, records)
+            record = self._begun(move, plan.direction)
+            statements = [statement for step in move.steps for statement in step.statements]
+            parts += [
+                Part(self._written_out(self.history.writing(record))),
+                Part(statements, atomic=False),
+                Part(self._written_out(self._recording(move, plan.direction, record, 0))),
+            ]
+        return self.migrator.script(parts)
+
+    def _written_out(self, nodes: Sequence[Any]) -> list[str]:
+        """The statements as text, their values in place."""
+        return [str(self.migrator.make_context().sql(ValueLiterals(node)).query()[0]) for node in nodes]
 
     def _run(self, direction: str, to: str | None) -> Outcome:
         seconds = _stopwatch()
@@ -185,7 +191,7 @@ class Runner(Reader):
         revision = move.revision
         self.report(RevisionStarted(revision.id, revision.description, "up", len(move.steps)))
         seconds = _stopwatch()
-        record = self._begun(move)
+        record = self._begun(move, "up")
         self._write(self.history.writing(record))
         self.migrator.set_aside = {*self.migrator.set_aside, *record.existed_before}
         revision.upgrade(self.migrator)
@@ -197,9 +203,7 @@ class Runner(Reader):
         revision = move.revision
         self.report(RevisionStarted(revision.id, revision.description, "down", len(move.steps)))
         seconds = _stopwatch()
-        record = move.record or self._begun(move)
-        before = {**{name: name for name in move.left}, **record.existed_before}
-        record = record._replace(state=REVERTING, existed_before=before)
+        record = self._begun(move, "down")
         self._write(self.history.writing(record))
         self.migrator.past = past_of(move.record, move.alembic)
         revision.downgrade(self.migrator)
@@ -258,10 +262,14 @@ class Runner(Reader):
             self.report(event)
         self._uncommitted.clear()
 
-    def _begun(self, move: Move) -> Record:
-        """The record of a run that begins or is resumed."""
+    def _begun(self, move: Move, direction: str) -> Record:
+        """The record of a move that begins or is resumed."""
         revision, indexes = move.revision, self.indexes[move.revision.id]
-        return begun(revision.id, revision.down_revision, revision.description, indexes, move.existed_before())
+        if direction == "up" or move.record is None:
+            record = begun(revision.id, revision.down_revision, revision.description, indexes, move.existed_before())
+        else:
+            record = move.record
+        return record if direction == "up" else reverting(record, move.left)
 
     def _confirm(self, revision: Revision) -> None:
         steps = self.migrator.steps_up(self.indexes[revision.id])

@@ -29,6 +29,7 @@ from command import (
     revisions,
     run,
     specified,
+    statements_of,
     succeed,
 )
 from leftovers import not_ready
@@ -812,6 +813,18 @@ def test_a_replacement_killed_in_any_step_is_undone_by_down(wrong, step):
     assert ours(wrong).keys() == (set() if taken else {NAME})
     assert not [name for name in names(wrong) if "_replac" in name]
     assert revisions(wrong) == {BASE: "applied"}
+
+
+@pytest.mark.parametrize("done", range(4))
+def test_the_script_of_a_replacement_cut_off_after_any_statement_is_resumed(wrong, done):
+    script = succeed("plan", "--replace", "--sql", url=wrong).stdout
+    begun = statements_of(script.partition("CREATE INDEX")[0])
+    execute(wrong, *statements_of(script)[: len(begun) + done])
+    succeed("up", "--replace", url=wrong)
+
+    assert_all_stand(wrong)
+    assert not [name for name in names(wrong) if "_replac" in name]
+    assert others_than_created(wrong) == {}
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)

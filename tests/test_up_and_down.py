@@ -360,13 +360,16 @@ def test_the_script_of_plan_does_in_the_databases_own_shell_what_up_does(databas
     assert (catalog(database_url), records(database_url), standing(database_url)) == by_script
 
 
-def test_the_script_of_plan_records_in_one_transaction(postgres_url):
+def test_the_script_of_plan_records_in_one_transaction_before_the_builds_and_in_one_after_them(postgres_url):
     prepare(postgres_url, "base")
-    *_, recording = succeed("plan", "--sql", url=postgres_url).stdout.split("BEGIN;")
+    preamble, *transactions = succeed("plan", "--sql", url=postgres_url).stdout.split("BEGIN;")
+    begun, recorded = (transaction.partition("COMMIT;") for transaction in transactions)
 
-    assert recording.strip().endswith("COMMIT;")
-    assert "schema_revision" in recording
-    assert "CREATE INDEX" not in recording
+    assert "schema_revision" not in preamble
+    assert "'applying'" in begun[0]
+    assert begun[2].count("CREATE INDEX CONCURRENTLY") == 10
+    assert "'applied'" in recorded[0]
+    assert recorded[2].strip() == ""
 
 
 def test_the_script_of_plan_down_does_in_the_databases_own_shell_what_down_does(database_url):
@@ -404,7 +407,25 @@ def test_the_script_of_plan_stops_at_the_first_error(database_url):
     with pytest.raises(Exception, match="already exists"):
         run_script(script, database_url)
 
-    assert revisions(database_url) == {BASE: "applied"}
+    begun = {HEAD: "applying"} if is_postgres(database_url) else {}
+    assert revisions(database_url) == {BASE: "applied", **begun}
+
+
+@pytest.mark.parametrize("finished", [True, False], ids=["finished by up", "undone at once"])
+def test_a_script_that_stops_on_its_way_has_recorded_what_stood_before(database_url, finished):
+    prepare(database_url, "base")
+    make_by_hand(database_url, "ix_webhook_event_event_type")
+    script = succeed("plan", "--sql", url=database_url).stdout
+    make_by_hand(database_url, "ix_activity_type")  # the last but one
+    with pytest.raises(Exception, match="already exists"):
+        run_script(script, database_url)
+    if finished:
+        drop_indexes(database_url, "ix_activity_type")
+        succeed("up", url=database_url)
+    succeed("down", url=database_url)
+
+    stays = {"ix_activity_type"} if not finished and not is_postgres(database_url) else set()
+    assert set(ours(database_url)) == {"ix_webhook_event_event_type"} | stays
 
 
 @pytest.mark.parametrize(
@@ -523,13 +544,13 @@ def test_mending_a_lost_index_does_not_make_the_others_older_than_up(database_ur
     assert set(ours(database_url)) == {"ix_activity_type"}
 
 
-def test_plan_down_does_not_name_what_down_leaves(database_url):
+def test_plan_down_does_not_drop_what_down_leaves(database_url):
     prepare(database_url, "base")
     make_by_hand(database_url, "ix_activity_type")
     succeed("up", url=database_url)
     script = succeed("plan", "down", "--sql", url=database_url).stdout
 
-    assert set(re.findall(r"ix_\w+", script)) == TEN_NAMES - {"ix_activity_type"}
+    assert set(re.findall(r"^DROP INDEX .*(ix_\w+)", script, re.MULTILINE)) == TEN_NAMES - {"ix_activity_type"}
 
 
 # Which statements ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from playhouse.migrate import PostgresqlMigrator
 from indexer.catalog import Found
 from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.events import Blocker
-from indexer.migrator import CatalogMigrator, IndexOperation
+from indexer.migrator import CatalogMigrator, IndexOperation, Part
 from indexer.plan import Action, Standing, Step
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.execution import Execution, Run
@@ -199,8 +199,12 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         path = self.make_context().literal("SET LOCAL search_path TO ").sql(Entity(self.schema))
         return [str(path.query()[0]), *super().table_statements(models)]
 
-    def script(self, tables: Sequence[str], statements: Sequence[str], records: Sequence[str]) -> str:
+    def script(self, parts: Sequence[Part]) -> str:
         """A script for psql: in autocommit, without timeouts, stopped at the first error."""
         preamble = ["\\set ON_ERROR_STOP on", "SET statement_timeout = 0;", "SET lock_timeout = 0;"]
-        made, recorded = (["BEGIN", *each, "COMMIT"] if each else [] for each in (tables, records))
-        return "\n".join([*preamble, *(f"{statement};" for statement in (*made, *statements, *recorded))])
+        statements = [
+            statement
+            for part in parts
+            for statement in (["BEGIN", *part.statements, "COMMIT"] if part.atomic else part.statements)
+        ]
+        return "\n".join([*preamble, *(f"{statement};" for statement in statements)])

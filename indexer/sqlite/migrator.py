@@ -14,7 +14,7 @@ from playhouse.migrate import SqliteMigrator
 from indexer.catalog import Found
 from indexer.errors import Locked, StatementFailed
 from indexer.events import LockWaited, Progress
-from indexer.migrator import CatalogMigrator
+from indexer.migrator import CatalogMigrator, Part
 from indexer.plan import Standing
 from indexer.spec import Definition, Index
 from indexer.sqlite.catalog import SqliteCatalog
@@ -179,9 +179,9 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         finally:
             connection.set_progress_handler(None, 0)
 
-    def script(self, tables: Sequence[str], statements: Sequence[str], records: Sequence[str]) -> str:
+    def script(self, parts: Sequence[Part]) -> str:
         """A script for the sqlite3 shell: one transaction, stopped at the first error."""
-        transaction = ["BEGIN IMMEDIATE", *tables, *statements, *records, "COMMIT"]
+        transaction = ["BEGIN IMMEDIATE", *(statement for part in parts for statement in part.statements), "COMMIT"]
         return "\n".join([".bail on", *(f"{statement};" for statement in transaction)])
 
 
