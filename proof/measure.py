@@ -103,8 +103,9 @@ class _Bench:
         bytes_before = self.store.bytes(TABLES)
         before = self._times(WITHOUT)
         self._settle()
+        settled = self.store.bytes(TABLES)  # the inserts that were taken back have left room behind
         up_seconds = self._up()
-        bytes_after = self.store.bytes(TABLES)
+        grown = self.store.bytes(TABLES) - settled
         after = self._times(WITH)
         return Round(
             activities=self.crm.activities,
@@ -112,7 +113,7 @@ class _Bench:
             fill_seconds=next(event.seconds for event in self.told if isinstance(event, Filled)),
             up_seconds=up_seconds,
             bytes_before=bytes_before,
-            bytes_after=bytes_after,
+            bytes_after=bytes_before + grown,
             queries=tuple(map(_query, PROBES, before.timings, after.timings)),
             builds=tuple(_build(event) for event in self.told if isinstance(event, IndexFinished)),
             writes=tuple(Writes(table, rate, after.writes[table]) for table, rate in before.writes.items()),

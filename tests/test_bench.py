@@ -139,6 +139,16 @@ def test_every_query_is_measured_at_every_size_before_and_after(database_url: st
     assert_nothing_is_left(database_url, temporary)
 
 
+def test_the_tables_grow_by_the_indexes_and_not_by_the_inserts_that_were_timed(
+    database_url: str, hasty: None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(inserts, "STATEMENTS", 40)
+    (only,) = bench(database_url, (200,)).rounds
+    of_indexes = sum(build.bytes or 0 for build in only.builds)
+
+    assert of_indexes <= only.bytes_after - only.bytes_before < of_indexes + 100_000  # in a file also our own tables
+
+
 def test_rows_are_asked_for_in_no_order_of_their_table_and_each_time_in_the_same(sqlite_url):
     """A server that begins each scan where the last one ended would find them at once, with no index at all."""
     succeed("seed", "--rows", "5000", url=sqlite_url)
