@@ -43,7 +43,7 @@ class Lines:
         elif not isinstance(event, Filling | Measuring):
             self._print(in_a_line(event))
         elif isinstance(event, Measuring) and event.done == 0:
-            self._print(f"  timing the queries {event.phase}")
+            self._print(f"  timing {event.phase}")
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -61,7 +61,7 @@ class Bars(Lines):
 
         super().__init__(report, stream)
         columns = (
-            *(TextColumn("  {task.description:<22}"), BarColumn(bar_width=16)),
+            *(TextColumn("  {task.description:<23}"), BarColumn(bar_width=16)),
             *(TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), TextColumn("{task.fields[subject]}")),
         )
         self._progress = Progress(*columns, console=Console(file=stream, highlight=False), transient=True)
@@ -74,7 +74,7 @@ class Bars(Lines):
                 self._draw("making rows", event.table, event.done, event.total)
             case Measuring():
                 name, *_ = event.subject.split("(")  # all of it would not fit on a narrow terminal
-                self._draw(f"timing {event.phase}", name, event.done, event.total)
+                self._draw(event.phase, name, event.done, event.total)
             case _:
                 self.close()
                 super().__call__(event)

@@ -31,7 +31,7 @@ class RoundStarted(NamedTuple):
 
 
 class Measuring(NamedTuple):
-    """This is being timed now; ``phase`` is ``without indexes`` or ``with indexes``."""
+    """This is being timed now; ``phase`` is ``queries without indexes``, ``queries with indexes`` or ``inserts``."""
 
     phase: str
     subject: str

@@ -1,4 +1,4 @@
-"""What an index costs a writer: rows inserted in a second, and taken back.
+"""What the indexes cost a writer: rows inserted in a second without them and with them, and taken back.
 
 Many rows a statement, as a campaign enters its members. One by one, the way to the database and back takes so much
 longer than an index does that there would be nothing to see.
@@ -8,45 +8,80 @@ from __future__ import annotations
 
 import secrets
 import time
-from itertools import cycle, islice, product
-from statistics import median
+from collections.abc import Collection, Iterable, Iterator
+from itertools import cycle, islice
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from peewee import ValueLiterals
+from peewee import Entity, ValueLiterals
 
 import models
 from indexer.stop import Stop
 from models import Campaign
+from proof.events import Measuring, Tell
+from proof.result import Writes
 
 if TYPE_CHECKING:
     from peewee import Database
 
 INDEXED: tuple[Any, ...] = tuple(model for model in models.TABLES if model is not Campaign)
 TOGETHER = 100  # rows in a statement
-STATEMENTS = 40  # each timed on its own: a disturbance spoils some of them, and the median leaves those out
+STATEMENTS = 5  # in a turn
+TURNS = 12  # without and with: a machine that becomes slower for a while does so for both
+
+Statement = tuple[Any, tuple[str, Any]]  # a model, and what is inserted into its table
+Taken = dict[Any, list[float]]
 
 
-def inserts_a_second(database: Database, stop: Stop) -> dict[str, float]:
-    """Rows a second into each of the six tables, in one transaction, as peewee sends them.
+def inserts_a_second(database: Database, indexes: Collection[str], tell: Tell, stop: Stop) -> tuple[Writes, ...]:
+    """Rows a second into each of the six tables, as peewee sends them.
 
-    The rows are copies of some that are there, with new identifiers. The transaction is rolled back.
+    The rows are copies of some that are there, with new identifiers. Every transaction is rolled back, those also in
+    which the indexes are dropped for a while.
 
     Args:
-        database: that the models are bound to.
+        database: one to throw away, that the models are bound to.
+        indexes: the names of those whose cost is asked for; all stand.
+        tell: called before each turn.
         stop: asks for an end.
     """
-    rows = {model: _copies(model, TOGETHER * STATEMENTS) for model in INDEXED}
-    taken: dict[Any, list[float]] = {model: [] for model in INDEXED}
+    rows = {model: _copies(model, TOGETHER * STATEMENTS * TURNS) for model in INDEXED}
+    without: Taken = {model: [] for model in INDEXED}
+    with_them: Taken = {model: [] for model in INDEXED}
+    for turn in range(TURNS):
+        tell(Measuring("inserts", "without indexes and with", turn, TURNS))
+        statements = list(_statements(rows, turn))
+        _take_turn(database, indexes, statements, without, stop)
+        _take_turn(database, (), statements, with_them, stop)
+    return tuple(Writes(model._meta.table_name, _rate(without[model]), _rate(with_them[model])) for model in INDEXED)
+
+
+def _statements(rows: dict[Any, list[dict[str, Any]]], turn: int) -> Iterator[Statement]:
+    """Those of a turn: one table after the other, and again."""
+    for place in range(STATEMENTS):
+        for model, each in rows.items():
+            first = (turn * STATEMENTS + place) * TOGETHER
+            yield model, model.insert_many(each[first : first + TOGETHER]).sql()
+
+
+def _take_turn(
+    database: Database, dropped: Collection[str], statements: Iterable[Statement], taken: Taken, stop: Stop
+) -> None:
+    """Insert with these indexes out of the way, and add how long each statement took."""
     with database.atomic() as transaction:
-        # One table after the other and again, so that a slow moment of the machine is shared by all.
-        for place, model in product(range(STATEMENTS), INDEXED):
+        for name in dropped:
+            database.execute(database.get_sql_context().literal("DROP INDEX ").sql(Entity(name)))
+        for model, statement in statements:
             stop.check()
-            statement = model.insert_many(rows[model][place::STATEMENTS]).sql()
             started = time.perf_counter()
             database.execute_sql(*statement)
             taken[model].append(time.perf_counter() - started)
         transaction.rollback()
-    return {model._meta.table_name: TOGETHER / median(seconds) for model, seconds in taken.items()}
+
+
+def _rate(taken: list[float]) -> float:
+    """Rows a second. A median would jump on a machine that has two speeds; measured, the mean varies half as much."""
+    return TOGETHER / fmean(taken)
 
 
 def _copies(model: Any, wanted: int) -> list[dict[str, Any]]:

@@ -10,13 +10,14 @@ from math import ceil
 from random import Random
 from signal import SIGINT
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import models
 from indexer.chain import Chain
 from indexer.events import IndexFinished
 from indexer.runner import Runner
 from indexer.stop import Stop
+from migrate_10992629d68e import INDEXES
 from proof.events import Filled, Measuring, Tell, Told
 from proof.fill import TABLES, fill, heard
 from proof.generator import Crm
@@ -29,20 +30,13 @@ from proof.store import store_of
 if TYPE_CHECKING:
     from peewee import Database
 
-WITHOUT, WITH = "without indexes", "with indexes"
+WITHOUT, WITH = "queries without indexes", "queries with indexes"
 ARGUMENTS = 200  # different ones for a question
 FEWEST, MOST = 5, 300  # times that a question is asked
 PATIENCE = 1.5  # seconds for a question, unless it has been asked fewer than FEWEST times
 
 # Three quarters of all activities are messages: no index makes those come faster, and they do not fit into memory.
 RARE = {"activities_of_type(activity_type)": [("voicemail",), ("email",)]}
-
-
-class Times(NamedTuple):
-    """What one connection measured: in the order of the probes, and by table."""
-
-    timings: list[Timing]
-    writes: dict[str, float]
 
 
 def measure(url: str, crm: Crm, chain: Chain, tell: Tell, stop: Stop) -> Round:
@@ -101,22 +95,20 @@ class _Bench:
     def _round(self) -> Round:
         self._fill()
         bytes_before = self.store.bytes(TABLES)
-        before = self._times(WITHOUT)
-        self._settle()
-        settled = self.store.bytes(TABLES)  # the inserts that were taken back have left room behind
+        before = self._timings(WITHOUT)
         up_seconds = self._up()
-        grown = self.store.bytes(TABLES) - settled
-        after = self._times(WITH)
+        bytes_after = self.store.bytes(TABLES)
+        after = self._timings(WITH)
         return Round(
             activities=self.crm.activities,
             rows=self.crm.counts,
             fill_seconds=next(event.seconds for event in self.told if isinstance(event, Filled)),
             up_seconds=up_seconds,
             bytes_before=bytes_before,
-            bytes_after=bytes_before + grown,
-            queries=tuple(map(_query, PROBES, before.timings, after.timings)),
+            bytes_after=bytes_after,
+            queries=tuple(map(_query, PROBES, before, after)),
             builds=tuple(_build(event) for event in self.told if isinstance(event, IndexFinished)),
-            writes=tuple(Writes(table, rate, after.writes[table]) for table, rate in before.writes.items()),
+            writes=self._writes(),
         )
 
     def _tell(self, event: Told) -> None:
@@ -129,26 +121,26 @@ class _Bench:
             migrator.create_tables(models.TABLES)
         with self.store.hurrying():
             fill(migrator, self.crm, True, self._tell)
-            self._settle()
-
-    def _settle(self) -> None:
-        """Statistics as on a table that has been there for a while."""
-        self.store.analyze(TABLES)
+            self.store.analyze(TABLES)  # statistics as on a table that has been there for a while
 
     def _up(self) -> float:
         self.runner.report = self.runner.migrator.report = self._tell
         return self.runner.up().seconds
 
-    def _times(self, phase: str) -> Times:
-        with self._application() as database:
+    def _timings(self, phase: str) -> list[Timing]:
+        """How long each question takes, in the order of the probes."""
+        with self._application():
             self.arguments = self.arguments or [arguments_for(probe) for probe in PROBES]
-            steps = len(PROBES) + 1
             timings = []
             for done, (probe, arguments) in enumerate(zip(PROBES, self.arguments, strict=True)):
-                self.tell(Measuring(phase, probe.question, done, steps))
+                self.tell(Measuring(phase, probe.question, done, len(PROBES)))
                 timings.append(timing(probe.ask, arguments, self.runner.stop))
-            self.tell(Measuring(phase, "inserts", steps - 1, steps))
-            return Times(timings, inserts_a_second(database, self.runner.stop))
+            return timings
+
+    def _writes(self) -> tuple[Writes, ...]:
+        """What the indexes cost a writer."""
+        with self._application() as database:
+            return inserts_a_second(database, [index.name for index in INDEXES], self.tell, self.runner.stop)
 
     @contextmanager
     def _application(self) -> Iterator[Database]:

@@ -50,7 +50,7 @@ class Build(NamedTuple):
 
 
 class Writes(NamedTuple):
-    """Rows inserted into a table in a second, many a statement, in one transaction."""
+    """Rows inserted into a table in a second, many a statement, without the indexes and with them."""
 
     table: str
     before: float

@@ -53,7 +53,7 @@ def parts(result: Result) -> tuple[Part, ...]:
         ),
         Part(
             "Writing",
-            "Rows inserted in a second, before and after: a hundred a statement, all in one transaction.",
+            "Rows inserted in a second, before and after, measured in turns: a hundred a statement.",
             ("table", *sizes),
             list(_writes(result)),
         ),
