@@ -53,7 +53,8 @@ def parts(result: Result) -> tuple[Part, ...]:
         ),
         Part(
             "Writing",
-            "Rows inserted in a second, before and after, measured in turns: a hundred a statement.",
+            "Rows inserted in a second, before and after, measured in turns: a hundred a statement, five statements for"
+            " each table in a transaction.",
             ("table", *sizes),
             list(_writes(result)),
         ),
