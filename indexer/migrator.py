@@ -19,7 +19,7 @@ from indexer.patience import Patience
 from indexer.plan import CREATIONS, UNKNOWN, Action, Standing, Step, can_be_replaced, compare, decide, decide_drop
 from indexer.spec import PLAIN, Column, Definition, Index, Variant
 from indexer.stop import Stop
-from indexer.words import identifier
+from indexer.words import identifier, reason
 
 Decide = Callable[[Index, Standing], Step]
 Work = Generator[Any, None, None]
@@ -193,7 +193,7 @@ class CatalogMigrator(SchemaMigrator):
                 statements, found = [], standing.replacing
             case _:
                 statements = []
-        known = self.alembic_name(index) == index.name
+        known = self._is_known_to_alembic(index)
         return Step(action, index, declared, found, tuple(statements), twin, known, standing.stranger)
 
     def step_down(self, index: Index, standing: Standing) -> Step:
@@ -216,8 +216,12 @@ class CatalogMigrator(SchemaMigrator):
             case Action.ABSENT:
                 former = standing.twin.name if standing.twin else None
         other_name = former if former != index.name else None
-        known = self.alembic_name(index) == index.name
+        known = self._is_known_to_alembic(index)
         return Step(action, index, declared, found, tuple(statements), other_name, known)
+
+    def _is_known_to_alembic(self, index: Index) -> bool:
+        """Has the index the same name with Alembic?"""
+        return self.alembic_name(index) == index.name
 
     # Carrying out --------------------------------------------------------------------------------------------------
 
@@ -308,8 +312,7 @@ class CatalogMigrator(SchemaMigrator):
 
     def in_words(self, error: PeeweeException) -> IndexerError:
         """What a failure means that came while nothing was being built."""
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
-        return StatementFailed(f"{self.address}: {reason}.", "Mend this, and run the same command again.")
+        return StatementFailed(f"{self.address}: {reason(error)}.", "Mend this, and run the same command again.")
 
     def elsewhere(self, table: str) -> str | None:
         """Another schema in which such a table stands, unless the user has named ours."""

@@ -21,7 +21,7 @@ from indexer.patience import Patience
 from indexer.plan import Action
 from indexer.reader import Reader, ends
 from indexer.stop import Stop
-from indexer.words import are
+from indexer.words import are, reason
 
 BASE_DESCRIPTION = "base schema"
 PATIENT = Patience()
@@ -107,7 +107,7 @@ class Runner(Reader):
         for move in back:
             recorded = move.record is not None and move.record.state != REVERTED
             if recorded or (move.follows and state.alembic.is_at(move.revision.id)):
-                statements += self._standing_at(move, "down", move.record or self._begun(move, "up"), 0)
+                statements += self._standing_at(move, "down", self._begun(move, "down"), 0)
         if statements:
             steps = [step for move in forward for step in move.steps]
             statements += self.journal.statements(entry_of(target, "stamp", steps, 0))
@@ -155,7 +155,7 @@ class Runner(Reader):
             raise Interrupted(interruption.number, self._standing()) from None
         except PeeweeException as error:
             raise StatementFailed(
-                f"The run ended in the middle: {_first_line(error)}.",
+                f"The run ended in the middle: {reason(error)}.",
                 f"Run the same command again, it goes on from here: {plan.command}",
             ) from error
         return Outcome(direction, plan.start, plan.end, plan.steps, plan.base_tables, seconds(), plan.warnings)
@@ -265,11 +265,8 @@ class Runner(Reader):
     def _begun(self, move: Move, direction: str) -> Record:
         """The record of a move that begins or is resumed."""
         revision, indexes = move.revision, self.indexes[move.revision.id]
-        if direction == "up" or move.record is None:
-            record = begun(revision.id, revision.down_revision, revision.description, indexes, move.existed_before())
-        else:
-            record = move.record
-        return record if direction == "up" else reverting(record, move.left)
+        new = begun(revision.id, revision.down_revision, revision.description, indexes, move.existed_before())
+        return new if direction == "up" else reverting(move.record or new, move.left)
 
     def _confirm(self, revision: Revision) -> None:
         steps = self.migrator.steps_up(self.indexes[revision.id])
@@ -284,7 +281,3 @@ def _stopwatch() -> Callable[[], float]:
     """Seconds since now, by a clock that cannot jump."""
     started = time.monotonic()
     return lambda: time.monotonic() - started
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")

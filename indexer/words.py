@@ -1,4 +1,4 @@
-"""How numbers of things and long lists are put into words."""
+"""How numbers of things, long lists, names and errors are put into words."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 def identifier(name: str) -> str:
     """A name as a statement needs it: quoted where it has to be."""
     return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"{}"'.format(name.replace('"', '""'))
+
+
+def reason(error: Exception) -> str:
+    """What an error says, in its first line and without the full stop; its kind if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 def are(things: Sequence[object]) -> str:

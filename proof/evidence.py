@@ -70,7 +70,9 @@ class Inquiry:
         plan, others, outdone = self._first_using(index, chain([now], self.planner.forced(query, index)))
         generic = self._serving_any(query, index, stands)
         # A partial index may hold the rows of these arguments and of no others.
-        whole_ones = generic | self._serving_any(query, index, stands, query.constants)
+        whole_ones = generic
+        if query.constants:
+            whole_ones |= self._serving_any(query, index, stands, query.constants)
         others = frozenset(name for name in others if name in whole_ones or not self._predicate(name))
         whole = index.name in whole_ones or not self._predicate(index.name)
         plan = plan if whole else None

@@ -12,6 +12,7 @@ from peewee import Database
 import models
 from indexer.errors import Interrupted, PreflightFailed, StatementFailed
 from indexer.stop import Stop
+from indexer.words import reason
 from proof.events import Filled, Filling, Tell
 from proof.generator import Columns, Crm
 from proof.production import production
@@ -77,8 +78,7 @@ def heard(store: Store, database: Database, stop: Stop) -> Iterator[None]:
         raise
     except store.errors as error:
         stop.check()
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        raise StatementFailed(f"The database refused a statement: {reason}.", store.remedy(error)) from error
+        raise StatementFailed(f"The database refused a statement: {reason(error)}.", store.remedy(error)) from error
 
 
 @contextmanager

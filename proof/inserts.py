@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle, islice
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from peewee import Entity, ValueLiterals
+from peewee import ValueLiterals
 
 import models
 from indexer.stop import Stop
@@ -33,7 +33,7 @@ Statement = tuple[Any, tuple[str, Any]]  # a model, and what is inserted into it
 Taken = dict[Any, list[float]]
 
 
-def inserts_a_second(database: Database, indexes: Collection[str], tell: Tell, stop: Stop) -> tuple[Writes, ...]:
+def inserts_a_second(database: Database, drops: Sequence[str], tell: Tell, stop: Stop) -> tuple[Writes, ...]:
     """Rows a second into each of the six tables, as peewee sends them.
 
     The rows are copies of some that are there, with new identifiers. Every transaction is rolled back, those also in
@@ -41,7 +41,7 @@ def inserts_a_second(database: Database, indexes: Collection[str], tell: Tell, s
 
     Args:
         database: one to throw away, that the models are bound to.
-        indexes: the names of those whose cost is asked for; all stand.
+        drops: the statements that drop the indexes whose cost is asked for; all of those stand.
         tell: called before each turn.
         stop: asks for an end.
     """
@@ -51,7 +51,7 @@ def inserts_a_second(database: Database, indexes: Collection[str], tell: Tell, s
     for turn in range(TURNS):
         tell(Measuring("inserts", "without indexes and with", turn, TURNS))
         statements = list(_statements(rows, turn))
-        _take_turn(database, indexes, statements, without, stop)
+        _take_turn(database, drops, statements, without, stop)
         _take_turn(database, (), statements, with_them, stop)
     return tuple(Writes(model._meta.table_name, _rate(without[model]), _rate(with_them[model])) for model in INDEXED)
 
@@ -65,12 +65,12 @@ def _statements(rows: dict[Any, list[dict[str, Any]]], turn: int) -> Iterator[St
 
 
 def _take_turn(
-    database: Database, dropped: Collection[str], statements: Iterable[Statement], taken: Taken, stop: Stop
+    database: Database, drops: Sequence[str], statements: Iterable[Statement], taken: Taken, stop: Stop
 ) -> None:
-    """Insert with these indexes out of the way, and add how long each statement took."""
+    """Insert once these drops are done, and add how long each statement took; then take back all of it."""
     with database.atomic() as transaction:
-        for name in dropped:
-            database.execute(database.get_sql_context().literal("DROP INDEX ").sql(Entity(name)))
+        for drop in drops:
+            database.execute_sql(drop)
         for model, statement in statements:
             stop.check()
             started = time.perf_counter()

@@ -139,8 +139,9 @@ class _Bench:
 
     def _writes(self) -> tuple[Writes, ...]:
         """What the indexes cost a writer."""
+        drops = [self.runner.migrator.drop_index_statement(index.name) for index in INDEXES]
         with self._application() as database:
-            return inserts_a_second(database, [index.name for index in INDEXES], self.tell, self.runner.stop)
+            return inserts_a_second(database, drops, self.tell, self.runner.stop)
 
     @contextmanager
     def _application(self) -> Iterator[Database]:

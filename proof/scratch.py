@@ -22,6 +22,7 @@ from peewee import Entity, PeeweeException
 from indexer.connect import connect
 from indexer.errors import StatementFailed, Unreachable
 from indexer.stop import Stop
+from indexer.words import reason
 from proof.store import AGAIN
 
 if TYPE_CHECKING:
@@ -112,8 +113,7 @@ def _schema(url: str, stop: Stop) -> Iterator[CatalogMigrator]:
             migrator.database.execute_sql(LOCK, (FAMILY, name))
             _execute(migrator.database, "CREATE SCHEMA ", name)
         except PeeweeException as error:
-            reason = next(iter(str(error).splitlines()), "").rstrip(".")
-            raise StatementFailed(f"A schema to work in cannot be made: {reason}.", _remedy(error)) from error
+            raise StatementFailed(f"A schema to work in cannot be made: {reason(error)}.", _remedy(error)) from error
         try:
             yield migrator
         finally:
