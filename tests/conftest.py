@@ -1,38 +1,43 @@
 """Databases for the tests. None is mocked, and where there is no PostgreSQL the tests fail and say so."""
 
 import os
-import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import nullcontext
 from pathlib import Path
 
-import psycopg2
 import pytest
-from postgres_server import running_server, with_database
+from postgres_server import running_server
+from roles import as_application, as_owner, make_roles, new_database
+
+pytest_plugins = ["workers"]
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """URL of a server on which databases may be created: TEST_DATABASE_URL, or one started for the tests."""
+    """URL of a server for its superuser: TEST_DATABASE_URL, or one that was started for the tests."""
     given = os.environ.get("TEST_DATABASE_URL")
-    if given:
-        yield given
-    else:
-        with running_server() as url:
-            yield url
+    with nullcontext(given) if given else running_server() as url:
+        make_roles(url)
+        yield url
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
-    """URL of a new, empty PostgreSQL database, dropped after the test even if sessions are still open."""
-    name = "test_" + uuid.uuid4().hex[:12]
-    with closing(psycopg2.connect(postgres_server)) as admin, admin.cursor() as cursor:
-        admin.autocommit = True
-        cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        yield with_database(postgres_server, name)
-        # DROP DATABASE ... WITH (FORCE) came with PostgreSQL 13.
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-        cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+def superuser_url(postgres_server: str) -> Iterator[str]:
+    """URL of the database of postgres_url for a superuser: a test that takes it says why."""
+    with new_database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(superuser_url: str) -> str:
+    """URL of a new, empty PostgreSQL database for its plain owner, dropped after the test even if in use."""
+    return as_owner(superuser_url)
+
+
+@pytest.fixture
+def app_url(superuser_url: str) -> str:
+    """URL of the database of postgres_url for the application, which may read and write the owner's tables."""
+    return as_application(superuser_url)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "50",
-    "shared_buffers": "64MB",
+    "shared_buffers": "16MB",
     "timezone": "UTC",
     "log_lock_waits": "on",
     "deadlock_timeout": "200ms",

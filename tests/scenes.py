@@ -10,7 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -33,6 +32,7 @@ from command import (
     statements_of,
     succeed,
 )
+from roles import APPLICATION, as_application, as_owner, as_role, make_roles, new_database
 
 T = TypeVar("T")
 
@@ -217,24 +217,25 @@ def transaction(url: str, *statements: str, isolation: str = "READ COMMITTED") -
         session.end()
 
 
-def open_writer(url: str, write: str = WRITE) -> Any:
+def open_writer(url: str, write: str = WRITE, role: str = APPLICATION) -> Any:
     """A transaction that has written to a table and stays open: builds on that table wait for it."""
-    return transaction(url, write)
+    return transaction(as_role(url, role), write)
 
 
-def open_reader(url: str, read: str = READ) -> Any:
+def open_reader(url: str, read: str = READ, role: str = APPLICATION) -> Any:
     """A transaction that has read a table and stays open: drops wait for it, builds do not."""
-    return transaction(url, read)
+    return transaction(as_role(url, role), read)
 
 
-def old_snapshot(url: str) -> Any:
+def old_snapshot(url: str, role: str = APPLICATION) -> Any:
     """A transaction that sees the database as it was: every build waits for it in the end."""
-    return transaction(url, "SELECT 1", isolation="REPEATABLE READ")
+    return transaction(as_role(url, role), "SELECT 1", isolation="REPEATABLE READ")
 
 
 @contextmanager
-def prepared_transaction(url: str, name: str = "left alone") -> Iterator[str]:
+def prepared_transaction(url: str, name: str = "left alone", role: str = APPLICATION) -> Iterator[str]:
     """A prepared transaction that has written: it has no process, and outlives its session."""
+    url = as_role(url, role)
     quoted = name.replace("'", "''")
     with transaction(url, WRITE, f"PREPARE TRANSACTION '{quoted}'"):
         pass
@@ -246,8 +247,9 @@ def prepared_transaction(url: str, name: str = "left alone") -> Iterator[str]:
 
 
 @contextmanager
-def long_copy(url: str) -> Iterator[int]:
+def long_copy(url: str, role: str = APPLICATION) -> Iterator[int]:
     """A COPY into activity that goes on until the block ends; its process id."""
+    url = as_role(url, role)
     reading, writing = os.pipe()
     with closing(psycopg2.connect(url)) as connection, open(reading, "rb") as rows, open(writing, "wb", 0) as client:
 
@@ -297,7 +299,7 @@ class Application:
 
     def __init__(self, url: str, *settings: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("application.py"), url, *settings],
+            [sys.executable, Path(__file__).with_name("application.py"), as_application(url), *settings],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -322,7 +324,7 @@ class Application:
 
 @contextmanager
 def application(url: str, *settings: str) -> Iterator[Application]:
-    """The application at work on the database, in a session with these settings."""
+    """The application at work on the database under its own role, in a session with these settings."""
     at_work = Application(url, *settings)
     try:
         at_work.goes_on()
@@ -417,9 +419,6 @@ def frozen(pid: int) -> Iterator[None]:
 # Servers of one's own -----------------------------------------------------------------------------------------------
 
 
-ENDINGS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}';DROP DATABASE {name}"
-
-
 class Server:
     """A server of one's own, which can crash and come back."""
 
@@ -427,6 +426,7 @@ class Server:
         self._binaries, self._data, self._account = binaries, top / "data", account
         self.log = top / "log"
         self.process, self.url = postgres_server.start(binaries, self._data, self.log, account)
+        make_roles(self.url)
         self.port = int(psycopg2.extensions.parse_dsn(self.url)["port"])
 
     def crash(self) -> None:
@@ -445,13 +445,11 @@ class Server:
 
     @contextmanager
     def new_database(self) -> Iterator[str]:
-        """The URL of a database at the base revision, dropped in the end."""
-        name = "own_" + uuid.uuid4().hex[:12]
-        execute(self.url, f"CREATE DATABASE {name} TEMPLATE template0")
-        url = postgres_server.with_database(self.url, name)
-        prepare(url, to="base")
-        yield url
-        execute(self.url, *ENDINGS.format(name=name).split(";"))
+        """The URL for the plain owner of a database at the base revision, dropped in the end."""
+        with new_database(self.url) as superuser_url:
+            url = as_owner(superuser_url)
+            prepare(url, to="base")
+            yield url
 
     def has_logged(self, text: str) -> bool:
         """Does the server's log have this text?"""

@@ -35,6 +35,7 @@ from command import (
     run,
     succeed,
 )
+from roles import APPLICATION, another_role, as_role
 from scenes import until
 
 import cli
@@ -209,31 +210,28 @@ def test_a_session_that_the_server_ends_leaves_nothing(postgres_url: str, tempor
     assert_nothing_is_left(postgres_url, temporary)
 
 
-def test_a_role_that_may_make_no_schema_is_told_so(postgres_url: str):
-    execute(postgres_url, "DROP ROLE IF EXISTS visitor", "CREATE ROLE visitor LOGIN")
-    try:
-        url = re.sub(r"//\w+@", "//visitor@", postgres_url)
-        with pytest.raises(StatementFailed, match="permission denied") as refusal:
-            bench(url, [200])
-        assert "GRANT CREATE ON DATABASE" in refusal.value.hint
-    finally:
-        execute(postgres_url, "DROP ROLE visitor")
+def test_a_role_that_may_make_no_schema_is_told_so(app_url: str):
+    with pytest.raises(StatementFailed, match="permission denied") as refusal:
+        bench(app_url, [200])
+    assert "GRANT CREATE ON DATABASE" in refusal.value.hint
 
 
-def test_a_role_that_reads_only_by_default_is_refused_before_any_row_is_made(postgres_url: str, temporary: Path):
-    execute(postgres_url, "DROP ROLE IF EXISTS reader", "CREATE ROLE reader LOGIN")
+def test_a_role_that_reads_only_by_default_is_refused_before_any_row_is_made(
+    superuser_url: str, postgres_url: str, temporary: Path
+):
+    """The superuser makes the role."""
     name = postgres_url.rpartition("/")[2]
-    try:
-        execute(postgres_url, f"GRANT CREATE ON DATABASE {name} TO reader")
-        execute(postgres_url, "ALTER ROLE reader SET default_transaction_read_only = on")
-        told: list[Told] = []
+    rights = (
+        f"GRANT CREATE ON DATABASE {name} TO {{role}}",
+        "ALTER ROLE {role} SET default_transaction_read_only = on",
+    )
+    told: list[Told] = []
+    with another_role(superuser_url, *rights) as role:
         with pytest.raises(PreflightFailed, match="default_transaction_read_only is on") as refusal:
-            bench(re.sub(r"//\w+@", "//reader@", postgres_url), [200], told.append)
+            bench(as_role(postgres_url, role), [200], told.append)
         assert told == []
         assert "python cli.py bench" in refusal.value.hint
         assert_nothing_is_left(postgres_url, temporary)
-    finally:
-        execute(postgres_url, "DROP OWNED BY reader", "DROP ROLE reader")
 
 
 @pytest.mark.parametrize(
@@ -341,15 +339,13 @@ def test_what_another_process_works_in_is_left_alone(database_url: str, temporar
         assert left(database_url, temporary) == theirs
 
 
-def test_a_schema_of_another_name_or_role_is_left_alone(postgres_url: str):
-    execute(postgres_url, "CREATE SCHEMA indexer_bench_results", "DROP ROLE IF EXISTS visitor", "CREATE ROLE visitor")
-    try:
-        execute(postgres_url, "CREATE SCHEMA indexer_bench_0123abcd AUTHORIZATION visitor")
-        with scratch(postgres_url, Stop()):
-            pass
-        assert schemas(postgres_url) >= {"indexer_bench_results", "indexer_bench_0123abcd"}
-    finally:
-        execute(postgres_url, "DROP OWNED BY visitor", "DROP ROLE visitor")
+def test_a_schema_of_another_name_or_role_is_left_alone(superuser_url: str, postgres_url: str):
+    """The superuser makes a schema of the application's, which may make none itself."""
+    execute(postgres_url, "CREATE SCHEMA indexer_bench_results")
+    execute(superuser_url, f"CREATE SCHEMA indexer_bench_0123abcd AUTHORIZATION {APPLICATION}")
+    with scratch(postgres_url, Stop()):
+        pass
+    assert schemas(postgres_url) >= {"indexer_bench_results", "indexer_bench_0123abcd"}
 
 
 # What follows from it -----------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from contextlib import closing
 from typing import Any
 
@@ -26,6 +25,7 @@ from command import (
     succeed,
 )
 from leftovers import ccnew, ccold, not_live, not_ready, not_valid
+from roles import another_role, as_role
 from scenes import ByHand, open_writer, transaction, until_phase
 
 NAME = "ix_activity_type"
@@ -496,18 +496,11 @@ def test_a_table_that_is_locked_whole_is_told_with_whoever_has_locked_it(postgre
         assert run("history", url=postgres).exit_code == 0
 
 
-def test_a_role_that_may_only_read_can_check(postgres):
-    role = "test_" + uuid.uuid4().hex[:12]
-    execute(
-        postgres,
-        f"CREATE ROLE {role} LOGIN PASSWORD 'of the test'",
-        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
-        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
-    )
-    try:
-        result = run("check", url=re.sub(r"//([^/?]*@)?", f"//{role}:of%20the%20test@", postgres, count=1))
-    finally:
-        execute(postgres, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+def test_a_role_that_may_only_read_can_check(superuser_url, postgres):
+    """The superuser makes the role."""
+    execute(postgres, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    with another_role(superuser_url, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}") as role:
+        result = run("check", url=as_role(postgres, role))
 
     assert result.exit_code == 0, result
 

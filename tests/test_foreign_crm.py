@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ import foreign_crm
 import pytest
 from command import BASE, HEAD, Result, catalog, execute, indexes, is_postgres, ours, run, specified
 from playhouse.db_url import connect
-from postgres_server import with_database
+from roles import as_owner, new_database
 
 import models
 
@@ -40,32 +39,25 @@ class Journey(NamedTuple):
     rows_after: dict[str, tuple[int, str]]
 
 
-@contextmanager
-def empty_database(server: str) -> Iterator[str]:
-    """A PostgreSQL database that outlives one test."""
-    name = "crm_" + uuid.uuid4().hex[:12]
-    execute(server, f"CREATE DATABASE {name} TEMPLATE template0")
-    yield with_database(server, name)
-    execute(server, f"DROP DATABASE {name}")
-
-
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def journey(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
     """The journey, made once for all tests."""
     if request.param == "sqlite":
-        yield travel(f"sqlite:///{tmp_path_factory.mktemp('foreign') / 'crm.db'}")
+        url = f"sqlite:///{tmp_path_factory.mktemp('foreign') / 'crm.db'}"
+        yield travel(url, loaded_by=url)
     else:
-        with empty_database(request.getfixturevalue("postgres_server")) as url:
-            yield travel(url)
+        with new_database(request.getfixturevalue("postgres_server")) as url:
+            yield travel(as_owner(url), loaded_by=url)
 
 
-def travel(url: str) -> Journey:
-    """Make the CRM, then up, status and down."""
-    with closing(command.connect(url)) as connection:
+def travel(url: str, loaded_by: str) -> Journey:
+    """Make the CRM, fill it as a superuser, then up, status and down as its owner."""
+    with closing(command.connect(url)) as connection, closing(command.connect(loaded_by)) as loader:
         foreign_crm.create_schema(connection)
-        if is_postgres(url):
-            execute_on(connection, "SET session_replication_role = replica")  # load without checking foreign keys
-        foreign_crm.load(connection, activities=200_000)
+        connection.commit()
+        if is_postgres(url):  # load without checking foreign keys: only a superuser may
+            execute_on(loader, "SET session_replication_role = replica")
+        foreign_crm.load(loader, activities=200_000)
         return Journey(
             url=url,
             rows_before=foreign_crm.fingerprint(connection),

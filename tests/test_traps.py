@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import foreign_crm
 import psycopg2
@@ -38,6 +38,7 @@ from command import (
     succeed,
     tables,
 )
+from roles import PASSWORD, another_role, as_role
 
 
 @pytest.fixture
@@ -542,17 +543,10 @@ def test_two_schemas_in_one_database_are_migrated_each_on_its_own(postgres_url):
 
 
 @pytest.fixture
-def role(crm: str) -> Iterator[str]:
-    """A role that may log in and owns nothing; gone after the test with all that is its own."""
-    name = "test_" + uuid.uuid4().hex[:12]
-    execute(crm, f"CREATE ROLE {name} LOGIN PASSWORD 'of the test'", f"GRANT USAGE, CREATE ON SCHEMA public TO {name}")
-    yield name
-    execute(crm, f"DROP OWNED BY {name} CASCADE", f"DROP ROLE {name}")
-
-
-def as_role(role: str, url: str) -> str:
-    """The same database for another role."""
-    return re.sub(r"//([^/?]*@)?", f"//{role}:of%20the%20test@", url, count=1)
+def role(superuser_url: str) -> Iterator[str]:
+    """A role that may log in and owns nothing; made by a superuser, gone after the test with all that is its own."""
+    with another_role(superuser_url, "GRANT USAGE, CREATE ON SCHEMA public TO {role}") as name:
+        yield name
 
 
 def me(url: str) -> str:
@@ -561,20 +555,20 @@ def me(url: str) -> str:
 
 
 def hand_over(url: str, role: str, *names: str) -> None:
-    """Make the role the owner of tables."""
+    """Make the role the owner of tables, as only a superuser may who is a member of neither role."""
     execute(url, *(f"ALTER TABLE {name} OWNER TO {role}" for name in names))
 
 
 def refuses_role(role: str, url: str, *arguments: str) -> str:
     """What is said to a role that may not do this, when nothing changes."""
     with nothing_changes(url):
-        result = run(*arguments, url=as_role(role, url))
+        result = run(*arguments, url=as_role(url, role))
     assert result.exit_code == 1, result
     return result.stderr
 
 
-def test_a_role_that_owns_five_of_the_six_tables_is_told_which_one_it_does_not(crm, role):
-    hand_over(crm, role, *SIX_INDEXED_TABLES - {"contact_flag"})
+def test_a_role_that_owns_five_of_the_six_tables_is_told_which_one_it_does_not(superuser_url, crm, role):
+    hand_over(superuser_url, role, *SIX_INDEXED_TABLES - {"contact_flag"})
     said = refuses_role(role, crm, "up")
 
     assert re.findall(r"^  - (.*)", said, re.MULTILINE) == [
@@ -582,18 +576,18 @@ def test_a_role_that_owns_five_of_the_six_tables_is_told_which_one_it_does_not(c
     ]
 
 
-def test_a_role_that_owns_all_six_tables_needs_no_more(crm, role):
-    hand_over(crm, role, *SIX_INDEXED_TABLES)
-    succeed("up", url=as_role(role, crm))
+def test_a_role_that_owns_all_six_tables_needs_no_more(superuser_url, crm, role):
+    hand_over(superuser_url, role, *SIX_INDEXED_TABLES)
+    succeed("up", url=as_role(crm, role))
     assert ours(crm) == specified(crm)
-    succeed("down", "--no-alembic", url=as_role(role, crm))
+    succeed("down", "--no-alembic", url=as_role(crm, role))
     assert ours(crm) == {}
 
 
-def test_policies_and_constraints_of_a_table_do_not_make_its_partial_index_another_one(crm, role):
-    hand_over(crm, role, *SIX_INDEXED_TABLES)
+def test_policies_and_constraints_of_a_table_do_not_make_its_partial_index_another_one(superuser_url, crm, role):
+    hand_over(superuser_url, role, *SIX_INDEXED_TABLES)
     execute(
-        crm,
+        superuser_url,
         "DELETE FROM contact_flag",
         "ALTER TABLE contact_flag ENABLE ROW LEVEL SECURITY",
         "ALTER TABLE contact_flag FORCE ROW LEVEL SECURITY",
@@ -601,7 +595,7 @@ def test_policies_and_constraints_of_a_table_do_not_make_its_partial_index_anoth
         "CREATE POLICY positive ON contact_flag USING (contact_id > 0)",
         f"ALTER ROLE {role} SET constraint_exclusion = on",
     )
-    url = as_role(role, crm)
+    url = as_role(crm, role)
     succeed("up", url=url)
     assert run("check", url=url).exit_code == 0
     assert succeed("up", url=url).announced() == []
@@ -610,34 +604,35 @@ def test_policies_and_constraints_of_a_table_do_not_make_its_partial_index_anoth
     assert ours(crm) == {}
 
 
-def test_what_is_to_be_granted_is_named_as_sql_writes_it(crm):
+def test_what_is_to_be_granted_is_named_as_sql_writes_it(superuser_url, crm):
     role, schema = f'web-app {uuid.uuid4().hex[:8]} "x"', 'Te "nant'
     as_sql = '"{}"'.format(role.replace('"', '""'))
-    execute(crm, f"CREATE ROLE {as_sql} LOGIN PASSWORD 'of the test'", 'CREATE SCHEMA "Te ""nant"')
+    execute(superuser_url, f"CREATE ROLE {as_sql} LOGIN PASSWORD '{PASSWORD}'")
+    execute(crm, 'CREATE SCHEMA "Te ""nant"')
     execute(crm, *(f'ALTER TABLE {table} SET SCHEMA "Te ""nant"' for table in SIX_INDEXED_TABLES))
     execute(crm, f'GRANT USAGE ON SCHEMA "Te ""nant" TO {as_sql}')
     try:
-        url = as_role(quote(role, safe=""), crm)
+        url = as_role(crm, role)
         (grant,) = re.findall(r"GRANT CREATE .*", run("up", "--schema", schema, url=url).stderr)
         assert grant == f'GRANT CREATE ON SCHEMA "Te ""nant" TO {as_sql}'
         execute(crm, grant)
     finally:
-        execute(crm, f"DROP OWNED BY {as_sql} CASCADE", f"DROP ROLE {as_sql}")
+        execute(superuser_url, f"DROP OWNED BY {as_sql} CASCADE", f"DROP ROLE {as_sql}")
 
 
-def test_a_member_of_the_owning_role_may_index(crm, role):
-    execute(crm, f"CREATE ROLE {role}_owner", f"GRANT {role}_owner TO {role}")
-    hand_over(crm, f"{role}_owner", *SIX_INDEXED_TABLES)
-    execute(crm, f"GRANT USAGE, CREATE ON SCHEMA public TO {role}_owner")
-    result = run("up", url=as_role(role, crm))
-    execute(crm, f"DROP OWNED BY {role}_owner CASCADE", f"DROP ROLE {role}_owner")
+def test_a_member_of_the_owning_role_may_index(superuser_url, crm, role):
+    execute(superuser_url, f"CREATE ROLE {role}_owner", f"GRANT {role}_owner TO {role}")
+    hand_over(superuser_url, f"{role}_owner", *SIX_INDEXED_TABLES)
+    execute(superuser_url, f"GRANT USAGE, CREATE ON SCHEMA public TO {role}_owner")
+    result = run("up", url=as_role(crm, role))
+    execute(superuser_url, f"DROP OWNED BY {role}_owner CASCADE", f"DROP ROLE {role}_owner")
 
     assert result.exit_code == 0, result
     assert len(result.announced()) == 10
 
 
-def test_a_role_that_may_not_create_in_the_schema_is_told_what_to_grant(crm, role):
-    hand_over(crm, role, *SIX_INDEXED_TABLES)
+def test_a_role_that_may_not_create_in_the_schema_is_told_what_to_grant(superuser_url, crm, role):
+    hand_over(superuser_url, role, *SIX_INDEXED_TABLES)
     execute(crm, f"REVOKE CREATE ON SCHEMA public FROM PUBLIC, {role}")
 
     assert f"GRANT CREATE ON SCHEMA public TO {role}" in refuses_role(role, crm, "up")
@@ -646,13 +641,13 @@ def test_a_role_that_may_not_create_in_the_schema_is_told_what_to_grant(crm, rol
 def test_a_role_that_may_only_read_can_ask_for_status_and_plan(crm, role):
     execute(crm, f"REVOKE CREATE ON SCHEMA public FROM PUBLIC, {role}")
     with nothing_changes(crm):
-        assert run("status", url=as_role(role, crm)).exit_code == 3
-        assert run("plan", url=as_role(role, crm)).exit_code == 1
+        assert run("status", url=as_role(crm, role)).exit_code == 3
+        assert run("plan", url=as_role(crm, role)).exit_code == 1
 
 
-def test_a_role_whose_sessions_are_read_only_is_told_so(crm, role):
-    hand_over(crm, role, *SIX_INDEXED_TABLES)
-    execute(crm, f"ALTER ROLE {role} SET default_transaction_read_only = on")
+def test_a_role_whose_sessions_are_read_only_is_told_so(superuser_url, crm, role):
+    hand_over(superuser_url, role, *SIX_INDEXED_TABLES)
+    execute(superuser_url, f"ALTER ROLE {role} SET default_transaction_read_only = on")
     said = refuses_role(role, crm, "up")
 
     assert re.findall(r"^  - .*", said, re.MULTILINE) == [
@@ -683,7 +678,7 @@ def test_a_role_that_may_not_read_the_table_of_a_partial_index_is_told_so_in_wor
     succeed("up", url=crm)
     execute(crm, f"GRANT SELECT ON schema_revision TO {role}")
     with nothing_changes(crm):
-        result = run("status", url=as_role(role, crm))
+        result = run("status", url=as_role(crm, role))
 
     assert result.exit_code == 0 or ("contact_flag" in result.stderr and role in result.stderr)
     assert "ProgrammingError" not in result.stderr
@@ -745,10 +740,10 @@ def test_all_complaints_come_at_once(any_crm):
     )
 
 
-def test_complaints_about_the_role_and_the_tables_come_at_once(crm, role):
-    hand_over(crm, role, *SIX_INDEXED_TABLES - {"conversation"})
+def test_complaints_about_the_role_and_the_tables_come_at_once(superuser_url, crm, role):
+    hand_over(superuser_url, role, *SIX_INDEXED_TABLES - {"conversation"})
     execute(
-        crm,
+        superuser_url,
         "DROP TABLE webhook_event",
         f"REVOKE CREATE ON SCHEMA public FROM PUBLIC, {role}",
         f"ALTER ROLE {role} SET default_transaction_read_only = on",

@@ -565,9 +565,10 @@ def test_no_index_is_created_if_not_exists(database_url):
     assert not [statement for statement in created if "IF NOT EXISTS" in statement.upper()]
 
 
-def test_postgresql_is_sent_what_was_announced_and_nothing_that_locks_writers_out(postgres_url):
+def test_postgresql_is_sent_what_was_announced_and_nothing_that_locks_writers_out(superuser_url, postgres_url):
+    """Only a superuser makes an event trigger."""
     prepare(postgres_url, "base")
-    with ddl_sent_to(postgres_url) as sent:
+    with ddl_sent_to(superuser_url) as sent:
         announced = [*succeed("up", url=postgres_url).announced(), *succeed("down", url=postgres_url).announced()]
 
     assert sorted(sent) == sorted(announced)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import command
 import foreign_crm
+import leftovers
 import pytest
 from command import TEN_NAMES, execute, file_of, is_postgres, nothing_changes, ours, prepare, run, succeed
 from peewee import PostgresqlDatabase
-from postgres_server import with_database
+from roles import another_role, as_owner, as_role, new_database
 
 import models
 from indexer import IndexerError
@@ -61,57 +61,54 @@ def about(index: str, report: Report) -> str:
     return "\n".join(note for verdict in report.verdicts if verdict.index == index for note in verdict.notes)
 
 
-@contextmanager
-def database_on(server: str) -> Iterator[str]:
-    """A PostgreSQL database that outlives one test."""
-    name = "verify_" + uuid.uuid4().hex[:12]
-    execute(server, f"CREATE DATABASE {name} TEMPLATE template0")
-    yield with_database(server, name)
-    execute(server, f"DROP DATABASE {name}")
+class Place(NamedTuple):
+    """A database: its URL for the owner, and for who may load rows without a check of foreign keys."""
+
+    url: str
+    loaded_by: str
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Place]]:
     """Where databases can be made, all of one kind."""
     if request.param == "sqlite":
-        yield lambda name: f"sqlite:///{tmp_path_factory.mktemp(name) / 'crm.db'}"
+        yield lambda name: Place(*[f"sqlite:///{tmp_path_factory.mktemp(name) / 'crm.db'}"] * 2)
         return
     server = request.getfixturevalue("postgres_server")
-    with database_on(server) as first, database_on(server) as second:
-        urls = iter([first, second])
-        yield lambda name: next(urls)
+    with new_database(server) as first, new_database(server) as second:
+        places = iter(Place(as_owner(url), url) for url in (first, second))
+        yield lambda name: next(places)
 
 
 @pytest.fixture(scope="module")
-def standing(place: Callable[[str], str]) -> str:
+def standing(place: Callable[[str], Place]) -> str:
     """A database with empty tables and the ten indexes, for tests that put back what they took."""
-    url = place("standing")
+    url = place("standing").url
     prepare(url)
     return url
 
 
 @pytest.fixture(scope="module")
-def filled(place: Callable[[str], str]) -> str:
+def filled(place: Callable[[str], Place]) -> str:
     """A CRM that another tool made, with unique constraints of its own, many rows and the ten indexes; read only."""
-    url = place("filled")
+    url, loaded_by = place("filled")
     with closing(command.connect(url)) as connection:
         foreign_crm.create_schema(connection)
-        if is_postgres(url):
-            connection.cursor().execute("SET session_replication_role = replica")  # load without checking foreign keys
-        foreign_crm.load(connection, activities=20_000)
+    with closing(command.connect(loaded_by)) as loader:
+        if is_postgres(url):  # load without checking foreign keys: only a superuser may
+            loader.cursor().execute("SET session_replication_role = replica")
+        foreign_crm.load(loader, activities=20_000)
     prepare(url)
     execute(url, "VACUUM ANALYZE" if is_postgres(url) else "ANALYZE")
     return url
 
 
 @pytest.fixture
-def reader(postgres_url: str) -> Iterator[tuple[str, str]]:
-    """A role that may connect, and the URL for it, beside a database with the ten indexes."""
+def reader(superuser_url: str, postgres_url: str) -> Iterator[tuple[str, str]]:
+    """A role that may connect, made by a superuser, and the URL for it, beside a database with the ten indexes."""
     prepare(postgres_url)
-    role = "reader_" + uuid.uuid4().hex[:12]
-    execute(postgres_url, f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
-    yield role, postgres_url.replace("://", f"://{role}:secret@", 1).replace("secret@postgres@", "secret@", 1)
-    execute(postgres_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+    with another_role(superuser_url) as role:
+        yield role, as_role(postgres_url, role)
 
 
 @contextmanager
@@ -265,7 +262,7 @@ def test_a_history_whose_index_sorts_null_elsewhere_is_not_served(postgres_url):
 
 def test_an_invalid_index_serves_nothing(postgres_url):
     prepare(postgres_url)
-    execute(postgres_url, f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{PHONE}'::regclass")
+    leftovers.not_valid(postgres_url, PHONE, "contact")
     report = verified(postgres_url)
     assert report.unserved == (PHONE,)
     assert f"{PHONE} is invalid, because its build was cut off. Rebuild it: python cli.py up" in show(report)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 from command import TEN_NAMES, broken, execute, ours, run, succeed
+from roles import OWNER
 from scenes import (
     READ,
     WRITE,
@@ -57,7 +58,7 @@ def url(preparing_server: Server) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Blocking:
-    """Somebody in the way: how they are to be named, and what would end them."""
+    """Somebody in the way, of the role that runs, which may see it: how to name it, and what would end it."""
 
     pid: int | None
     reason: str
@@ -72,26 +73,26 @@ def session(pid: int, reason: str, query: str) -> Blocking:
 
 @contextmanager
 def a_writer(url: str) -> Iterator[Blocking]:
-    with open_writer(url) as writer:
+    with open_writer(url, role=OWNER) as writer:
         yield session(writer.pid, "idle in transaction", "INSERT INTO activity")
 
 
 @contextmanager
 def a_snapshot(url: str) -> Iterator[Blocking]:
-    with old_snapshot(url) as reader:
+    with old_snapshot(url, role=OWNER) as reader:
         yield session(reader.pid, "idle in transaction", "SELECT 1")
 
 
 @contextmanager
 def a_prepared_transaction(url: str) -> Iterator[Blocking]:
-    with prepared_transaction(url, "half 'a' payment") as name:
+    with prepared_transaction(url, "half 'a' payment", role=OWNER) as name:
         quoted = name.replace("'", "''")
         yield Blocking(None, f"prepared transaction {name}", "", f"ROLLBACK PREPARED '{quoted}';")
 
 
 @contextmanager
 def a_copy(url: str) -> Iterator[Blocking]:
-    with long_copy(url) as pid:
+    with long_copy(url, role=OWNER) as pid:
         yield session(pid, "active", "COPY activity")
 
 
@@ -174,7 +175,7 @@ def test_plan_down_shows_the_readers(url):
 
 def test_a_drop_names_and_waits_for_a_reader(url):
     build_all(url)
-    with open_reader(url) as reader:
+    with open_reader(url, role=OWNER) as reader:
         blocking = session(reader.pid, "idle in transaction", "SELECT count(*) FROM activity")
         down = Run("down", "--json", url=url)
         named(down, blocking)
@@ -227,7 +228,7 @@ def test_each_try_is_told_and_the_next_one_succeeds(url):
 
 def test_a_drop_that_waits_too_long_ends_in_6_and_can_be_repeated(url):
     build_all(url)
-    with open_reader(url) as reader:
+    with open_reader(url, role=OWNER) as reader:
         result = run("down", "--max-wait", "0.2", "--retries", "0", url=url)
         assert result.exit_code == 6
         assert f"SELECT pg_terminate_backend({reader.pid});" in result.stderr

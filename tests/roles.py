@@ -1,0 +1,101 @@
+"""The roles of the tests: a plain owner of the tables, and an application beside it that only writes rows.
+
+Roles belong to the whole server. Each of them is made once, also where several test processes share one server.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from urllib.parse import quote, urlsplit
+
+import psycopg2
+from postgres_server import with_database
+
+OWNER = "crm_owner"
+APPLICATION = "crm_app"
+PASSWORD = "of the test"
+MAKING_ROLES = 7_305_116  # the advisory lock of a test process that makes what belongs to the whole server
+
+MAKE_ROLE = """
+    DO $$
+    BEGIN
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
+            CREATE ROLE {role} LOGIN PASSWORD '{password}';
+        END IF;
+    END
+    $$
+"""
+
+# A new table of the owner is the application's to read and write, in whatever schema it is.
+RIGHTS = (
+    f"ALTER SCHEMA public OWNER TO {OWNER}",
+    f"GRANT USAGE ON SCHEMA public TO {APPLICATION}",
+    f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} GRANT USAGE ON SCHEMAS TO {APPLICATION}",
+    f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {APPLICATION}",
+    f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} GRANT USAGE ON SEQUENCES TO {APPLICATION}",
+)
+
+
+def as_role(url: str, role: str) -> str:
+    """Return the URL for another role; where the URL has a password, with the one of the tests' roles."""
+    password = ":" + quote(PASSWORD) if urlsplit(url).password else ""
+    return re.sub(r"//([^/?]*@)?", f"//{quote(role, safe='')}{password}@", url, count=1)
+
+
+def as_owner(url: str) -> str:
+    """Return the URL for the plain owner of the tables."""
+    return as_role(url, OWNER)
+
+
+def as_application(url: str) -> str:
+    """Return the URL for the application, which may only read and write rows."""
+    return as_role(url, APPLICATION)
+
+
+def make_roles(server: str) -> None:
+    """Make the two roles, unless the server has them; another process that does the same waits."""
+    with closing(psycopg2.connect(server)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (MAKING_ROLES,))
+        for role in (OWNER, APPLICATION):
+            cursor.execute(MAKE_ROLE.format(role=role, password=PASSWORD))
+
+
+@contextmanager
+def new_database(server: str, prefix: str = "test") -> Iterator[str]:
+    """Make an empty database of the owner's, and yield its URL for the superuser; drop it, whoever is connected."""
+    name = f"{prefix}_{uuid.uuid4().hex[:12]}"
+    with closing(psycopg2.connect(server)) as admin, admin.cursor() as cursor:
+        admin.autocommit = True
+        cursor.execute(f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0")
+        url = with_database(server, name)
+        give_rights(url)
+        yield url
+        # DROP DATABASE ... WITH (FORCE) came with PostgreSQL 13.
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+
+
+def give_rights(url: str) -> None:
+    """Give the owner the schema public of a database, and the application its rights."""
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        for statement in RIGHTS:
+            cursor.execute(statement)
+
+
+@contextmanager
+def another_role(superuser_url: str, *rights: str) -> Iterator[str]:
+    """Make a role for one test, with rights in which {role} stands for its name; drop it with all that it owns."""
+    name = "test_" + uuid.uuid4().hex[:12]
+    with closing(psycopg2.connect(superuser_url)) as admin, admin.cursor() as cursor:
+        admin.autocommit = True
+        cursor.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
+        try:
+            for right in rights:
+                cursor.execute(right.format(role=name))
+            yield name
+        finally:
+            cursor.execute(f"DROP OWNED BY {name} CASCADE")
+            cursor.execute(f"DROP ROLE {name}")
