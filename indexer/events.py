@@ -16,7 +16,8 @@ class Blocker(NamedTuple):
     """A session that a build has to wait for.
 
     ``pid`` is None for a prepared transaction. ``transaction`` tells two transactions of one session apart,
-    ``seconds`` is its age, ``ending`` the statement that would end it.
+    ``seconds`` is its age, ``ending`` the statement that would end it. Of a session that the role of this run may not
+    look at, ``seconds`` is None, and ``hidden_from`` names that role.
     """
 
     pid: int | None
@@ -24,15 +25,17 @@ class Blocker(NamedTuple):
     application: str
     client: str
     transaction: str
-    seconds: float
+    seconds: float | None
     reason: str
     query: str
     ending: str
+    hidden_from: str | None = None
 
     def __str__(self) -> str:
         who = ", ".join(filter(None, (self.role, self.application, self.client)))
         name = f"pid {self.pid} ({who})" if self.pid else self.role
-        return f"{name}, for {self.seconds:.0f} s: {self.reason}" + (f": {self.query}" if self.query else "")
+        age = "" if self.seconds is None else f", for {self.seconds:.0f} s"
+        return f"{name}{age}: {self.reason}" + (f": {self.query}" if self.query else "")
 
 
 class Warned(NamedTuple):

@@ -31,7 +31,7 @@ HOLDING = """
            l.pid = pg_catalog.pg_backend_pid() AS is_ours,
            a.usename AS role,
            a.application_name AS application,
-           COALESCE(host(a.client_addr), 'local') AS client,
+           CASE WHEN a.backend_type IS NOT NULL THEN COALESCE(pg_catalog.host(a.client_addr), 'local') END AS client,
            a.backend_start AS since
       FROM pg_catalog.pg_locks AS l
       LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
@@ -123,7 +123,8 @@ class RunLock:
         builds = ", ".join(_build(row) for row in self.catalog.rows(BUILDING))
         for row in self.catalog.ask(HOLDER, family=FAMILY):
             who = ", ".join(filter(None, (row["role"], row["application"], row["client"])))
-            return f"pid {row['pid']} ({who}), since {row['since']:%H:%M:%S}" + (f"; {builds}" if builds else "")
+            since = f", since {row['since']:%H:%M:%S}" if row["since"] else ""
+            return f"pid {row['pid']} ({who}){since}" + (f"; {builds}" if builds else "")
         return "a run that has just ended"
 
     def confirm(self) -> None:

@@ -130,7 +130,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         tables = sorted({step.index.table for step in steps if step.changes})
         dropping = all(step.action is Action.DROP for step in steps if step.changes)
         found = self.sessions.expected(tables, dropping) if tables else ()
-        return tuple(blocker for blocker in found if blocker.seconds >= NOTICEABLE)
+        return tuple(blocker for blocker in found if blocker.seconds is None or blocker.seconds >= NOTICEABLE)
 
     def definition(self, index: Index, found: Found | None) -> Definition:
         """The index with its PostgreSQL variant; the predicate as the server prints it, if there is one to compare."""

@@ -28,20 +28,31 @@ SEEN = """
      WHERE a.pid = %(pid)s
 """
 
+# Of a session of another role, a role without pg_read_all_stats sees the pid, database, role and application name, and
+# NULL for all the rest. Autovacuum workers belong to no role, so they are hidden from every such role. The virtual
+# transaction, which pg_locks shows to everyone, tells two transactions of a hidden session apart.
 SESSIONS = """
     SELECT a.pid,
-           COALESCE(a.usename, a.backend_type) AS role,
+           COALESCE(a.usename, a.backend_type, 'autovacuum worker') AS role,
            COALESCE(a.application_name, '') AS application,
-           COALESCE(host(a.client_addr), 'local') AS client,
-           COALESCE(a.xact_start, a.backend_start)::text AS transaction,
-           EXTRACT(epoch FROM clock_timestamp() - COALESCE(a.xact_start, a.backend_start))::float AS seconds,
+           CASE WHEN a.backend_type IS NULL THEN ''
+                ELSE COALESCE(pg_catalog.host(a.client_addr), 'local') END AS client,
+           COALESCE(a.xact_start::text, a.backend_start::text, v.virtualxid, '') AS transaction,
+           EXTRACT(epoch FROM pg_catalog.clock_timestamp() - COALESCE(a.xact_start, a.backend_start))::float AS seconds,
            CASE WHEN a.query LIKE 'autovacuum:%%to prevent wraparound%%' THEN 'autovacuum to prevent wraparound'
                 WHEN a.backend_type = 'walsender' THEN 'copies a table for a replication slot'
+                WHEN a.backend_type IS NULL THEN 'state not visible to ' || pg_catalog.quote_ident(CURRENT_USER)
                 ELSE COALESCE(a.state, a.backend_type) END AS reason,
-           pg_catalog.left(pg_catalog.regexp_replace(a.query, '\\s+', ' ', 'g'), 80) AS query
+           CASE WHEN a.backend_type IS NULL THEN ''
+                ELSE pg_catalog.left(pg_catalog.regexp_replace(a.query, '\\s+', ' ', 'g'), 80) END AS query,
+           CASE WHEN a.backend_type IS NULL THEN CURRENT_USER::text END AS hidden_from
       FROM pg_catalog.pg_stat_activity AS a
+      LEFT JOIN pg_catalog.pg_locks AS v
+        ON v.locktype = 'virtualxid'
+       AND v.mode = 'ExclusiveLock'
+       AND v.pid = a.pid
      WHERE a.pid = ANY (%(pids)s::integer[])
-     ORDER BY seconds DESC
+     ORDER BY seconds DESC NULLS LAST
 """
 
 # Whom a concurrent build or drop of an index of these tables would wait for if it began now: transactions with a
@@ -67,14 +78,14 @@ SNAPSHOT_HOLDERS = """
     SELECT a.pid
       FROM pg_catalog.pg_stat_activity AS a
      WHERE a.datname = pg_catalog.current_database()
-       AND a.backend_xmin IS NOT NULL
+       AND a.backend_xmin IS NOT NULL  -- NULL also where it is hidden: such a session is seen once a build waits for it
        AND a.backend_type NOT IN ('autovacuum worker', 'parallel worker')
        AND a.pid <> pg_catalog.pg_backend_pid()
 """
 
 PREPARED = """
     SELECT p.gid,
-           p.owner AS role,
+           COALESCE(p.owner, 'a role that was dropped') AS role,
            p.prepared::text AS transaction,
            EXTRACT(epoch FROM clock_timestamp() - p.prepared)::float AS seconds,
            l.virtualtransaction
@@ -86,15 +97,19 @@ PREPARED = """
      WHERE p.database = pg_catalog.current_database()
 """
 
-# Quietly: a client that did nothing for a second is not taken for a busy one, and neither is another of our runs.
+# Quietly: a client that did nothing for a second is not taken for a busy one, and neither is another of our runs. A
+# client whose state is hidden counts as busy. Neither a physical walsender nor an autovacuum worker is a client: of
+# these, the first has no database and the second no role, which everyone can see.
 OTHERS_ACTIVE = """
-    SELECT count(*) AS active
+    SELECT pg_catalog.count(*) AS active
       FROM pg_catalog.pg_stat_activity AS a
-     WHERE a.backend_type = 'client backend'
-       AND a.application_name NOT LIKE 'indexer%%'
+     WHERE (a.backend_type = 'client backend'
+            OR a.backend_type IS NULL AND a.usesysid IS NOT NULL AND a.datid IS NOT NULL)
+       AND COALESCE(a.application_name, '') NOT LIKE 'indexer%%'
        AND a.pid <> pg_catalog.pg_backend_pid()
        AND a.pid <> ALL (%(ours)s::integer[])
-       AND (a.state <> 'idle' OR a.state_change > clock_timestamp() - interval '1 second')
+       AND (COALESCE(a.state, 'hidden') <> 'idle'
+            OR a.state_change > pg_catalog.clock_timestamp() - interval '1 second')
 """
 
 WRITING = ("RowExclusiveLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
