@@ -318,6 +318,10 @@ class CatalogMigrator(SchemaMigrator):
         """Another schema in which such a table stands, unless the user has named ours."""
         return None
 
+    def unseen(self, tables: Sequence[str]) -> list[str]:
+        """Return what a look at these tables cannot see on this database, one sentence each."""
+        return []
+
     def reconnect(self) -> None:
         """Open a session that was lost again; raises Unreachable."""
 
@@ -433,9 +437,10 @@ class CatalogMigrator(SchemaMigrator):
         context.literal(f" WHERE {variant.where}" if variant.where else "")
         return str(context.query()[0])
 
-    def drop_index_statement(self, name: str, concurrently: bool = False) -> str:
+    def drop_index_statement(self, name: str, concurrently: bool = False, if_exists: bool = False) -> str:
         """The text of a DROP INDEX."""
         context = self.make_context().literal("DROP INDEX CONCURRENTLY " if concurrently else "DROP INDEX ")
+        context.literal("IF EXISTS " if if_exists else "")
         return str(context.sql(self._table(name)).query()[0])
 
     def rename_index_statement(self, name: str, new_name: str) -> str:

@@ -77,7 +77,12 @@ class Reader:
         state = self._read()
         moves = tuple(self._move_up(revision, state, sizes=True) for revision in self.chain)
         base = state.records.get(self.chain.base)
-        warnings = (*self._unknown(state), *self._left_alone(state, self.chain.revisions), *self._unfit(state))
+        warnings = (
+            *self._unknown(state),
+            *self._left_alone(state, self.chain.revisions),
+            *self._unfit(state),
+            *self.migrator.unseen(self.indexed_tables),
+        )
         return Status(self.address, self._current(moves, state), self.chain, base, moves, warnings)
 
     def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False) -> Plan:
@@ -124,7 +129,7 @@ class Reader:
         due = tuple(move for move in moves if move.is_due)
         plan = self._planned("up", self._current(moves, state), target, due, base_tables, state)._replace(to=to)
         left_alone = self._left_alone(state, wanted)
-        return plan._replace(warnings=(*self._unknown(state), *left_alone, *_twins(plan.steps, CAN_BE_RENAMED)))
+        return self._warned(plan, state, left_alone, CAN_BE_RENAMED)
 
     def _plan_down(self, to: str | None, state: State) -> Plan:
         moves = tuple(self._move_down(revision, state) for revision in self.chain)
@@ -135,7 +140,11 @@ class Reader:
         due = tuple(reversed(undone))
         plan = self._planned("down", self._current(moves, state), target, due, (), state)._replace(to=to)
         left_alone = self._left_alone(state, [move.revision for move in due], "down")
-        return plan._replace(warnings=(*self._unknown(state), *left_alone, *_twins(plan.steps, STAYS)))
+        return self._warned(plan, state, left_alone, STAYS)
+
+    def _warned(self, plan: Plan, state: State, left_alone: Sequence[str], of_twin: str) -> Plan:
+        unseen = self.migrator.unseen(self.indexed_tables)
+        return plan._replace(warnings=(*self._unknown(state), *left_alone, *_twins(plan.steps, of_twin), *unseen))
 
     def _planned(
         self,

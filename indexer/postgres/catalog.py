@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 from peewee import Entity, ProgrammingError
 
 from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Found, Table
 from indexer.errors import PreflightFailed
+from indexer.postgres import citus
 from indexer.postgres.session import OnlineDatabase, Question
 from indexer.spec import Definition, Index
 from indexer.words import identifier
@@ -271,6 +273,11 @@ class PostgresCatalog:
             self.schema, self.namespace = row["schema"], row["namespace"]
         return bool(found)
 
+    @cached_property
+    def is_citus(self) -> bool:
+        """Is the database one of a Citus cluster's?"""
+        return citus.is_citus(self)
+
     def pin_search_path(self) -> None:
         """Trust no search path from here on: whatever is not qualified can only be PostgreSQL's own."""
         self.database.execute_sql("SET search_path TO pg_catalog")
@@ -300,7 +307,11 @@ class PostgresCatalog:
 
     def _workers(self, names: Sequence[str]) -> dict[str, int]:
         """Who is building or dropping these indexes, by name."""
-        return {row["name"]: row["pid"] for row in self.rows(WORKERS, names=list(names))} if names else {}
+        if not names:
+            return {}
+        workers = {row["name"]: row["pid"] for row in self.rows(WORKERS, names=list(names))}
+        unknown = [name for name in names if name not in workers]
+        return {**workers, **citus.at_work(self, unknown)} if unknown and self.is_citus else workers
 
     def indexes_on(self, tables: Iterable[str]) -> list[Found]:
         """All indexes of these tables, by name."""
@@ -334,7 +345,8 @@ class PostgresCatalog:
         if declared is None:
             return None
         table = self.database.get_sql_context().sql(Entity(self.schema, index.table)).query()[0]
-        query = f"SELECT ({declared}), ({found}) FROM ONLY {table}"  # noqa: S608  quoted by peewee, and by the server
+        rows = f"pg_catalog.json_populate_recordset(NULL::{table}, '[]')"
+        query = f"SELECT ({declared}), ({found}) FROM {rows}"  # noqa: S608  quoted by peewee, and by the server
         explain = f"EXPLAIN (VERBOSE, FORMAT JSON, COSTS OFF) {query}".replace("%", "%%")
         try:
             (plan,) = self.database.execute_sql(explain).fetchone()
@@ -363,6 +375,7 @@ class PostgresCatalog:
                 server["number"] in MISSES_ROWS,
                 f"PostgreSQL {server['version']} can miss rows in concurrent builds: update it to 14.4 or later",
             ),
+            (self.is_citus and citus.is_worker(self), citus.WORKER),
             (server["in_recovery"], "the server is a standby (in recovery): connect to the primary"),
             (
                 server["read_only"] and not server["in_recovery"],

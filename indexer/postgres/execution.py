@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -31,7 +31,8 @@ BEFORE_THE_START = "waiting before the start"
 CLEAN_UP = 1.5  # seconds; a drop that takes longer waits for somebody, and the next run will do it
 DOING = {Action.DROP: "Dropping", Action.RENAME: "Renaming", Action.GIVE_BACK: "Renaming", Action.REPLACE: "Replacing"}
 UNFINISHED = (Action.REBUILD, Action.REPLACE)
-DROP, RENAME = "DROP ", ("ALTER ", "BEGIN;")  # how our own statements begin
+BEGIN, COMMIT = "BEGIN", "COMMIT"
+DROP, RENAME = "DROP ", ("ALTER ", BEGIN)  # how our own statements begin
 LONGEST_PAUSE = 30.0  # seconds between two tries
 
 Decision = Callable[[], Step]
@@ -76,8 +77,8 @@ class Execution:
         for attempt in range(1, retries + 2):
             step = yield from self._join(decide)
             try:
-                for statement in step.statements:
-                    yield from self._execute(step, statement)
+                for statements in on_one_session(step.statements):
+                    yield from self._execute(step, statements)
                 return step
             except (GaveUp, psycopg2.Error) as failure:
                 remains = self._clean(step, decide)
@@ -101,19 +102,22 @@ class Execution:
             step = decide()
         return step
 
-    def _execute(self, step: Step, statement: str) -> Work:
-        index, dropping, renaming = step.index, statement.startswith(DROP), statement.startswith(RENAME)
+    def _execute(self, step: Step, statements: Sequence[str]) -> Work:
+        """Send these one after another, each as a message of its own; a session in a transaction is not kept."""
+        first = statements[0]
+        index, dropping, renaming = step.index, first.startswith(DROP), first.startswith(RENAME)
         if not renaming:
             yield from self._let_pass(index, dropping)
         self.run.stop.check()
         self.run.lock.confirm()
         settings = RENAMING if renaming else settings_for(index, self.run.patience, self.memory)
         builder = self.builders.take(settings, self.run.sessions.ours)
-        self.run.report(StatementStarted(index, statement))
-        watch = Watch(self.run.sessions, index, builder.pid, self.run.report, dropping)
         try:
-            builder.send(statement)
-            yield from self._mind(builder, watch)
+            for statement in statements:
+                self.run.report(StatementStarted(index, statement))
+                watch = Watch(self.run.sessions, index, builder.pid, self.run.report, dropping)
+                builder.send(statement)
+                yield from self._mind(builder, watch)
         finally:
             self.builders.give_back(builder)
 
@@ -200,6 +204,19 @@ class Execution:
         while step.action is Action.JOIN and clock() < until:
             step = decide()
         return step
+
+
+def on_one_session(statements: Sequence[str]) -> Iterator[list[str]]:
+    """Give each statement by itself, and those from BEGIN to COMMIT together.
+
+    They are not sent as one message: Citus refuses to change names in one (and the server would change none or all).
+    """
+    together: list[str] = []
+    for statement in statements:
+        together.append(statement)
+        if together[0] != BEGIN or statement == COMMIT:
+            yield together
+            together = []
 
 
 def _transaction(blocker: Blocker) -> tuple[int | None, str]:

@@ -16,8 +16,9 @@ from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.events import Blocker
 from indexer.migrator import CatalogMigrator, IndexOperation, Part
 from indexer.plan import Action, Standing, Step
+from indexer.postgres import citus
 from indexer.postgres.catalog import PostgresCatalog
-from indexer.postgres.execution import Execution, Run
+from indexer.postgres.execution import BEGIN, COMMIT, Execution, Run
 from indexer.postgres.lock import RunLock
 from indexer.postgres.pooler import refuse_transaction_pooling
 from indexer.postgres.schedule import Schedule
@@ -83,6 +84,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     def elsewhere(self, table: str) -> str | None:
         """The first of the other schemas."""
         return None if self.was_asked else next(iter(self.catalog.other_schemas([table])), None)
+
+    def unseen(self, tables: Sequence[str]) -> list[str]:
+        """Return what of distributed tables is not looked at."""
+        return citus.unseen(self.catalog, tables) if self.catalog.is_citus else []
 
     def reconnect(self) -> None:
         """Open a session that was lost again."""
@@ -151,8 +156,12 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         return self.create_index(index, index.on_postgresql, concurrently=not self.patience.offline)
 
     def drop_statement(self, name: str) -> str:
-        """DROP INDEX CONCURRENTLY: a plain DROP would queue every query of the table behind itself."""
-        return self.drop_index_statement(name, concurrently=not self.patience.offline)
+        """DROP INDEX CONCURRENTLY: a plain DROP would queue every query of the table behind itself.
+
+        On Citus IF EXISTS: without it a drop ends at the first shard that has lost its index already. Elsewhere the
+        error is welcome, because it tells that somebody else was faster.
+        """
+        return self.drop_index_statement(name, not self.patience.offline, self.catalog.is_citus)
 
     def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:
         """ALTER INDEX: its lock on the index stops neither reader nor writer (manual, ALTER INDEX)."""
@@ -169,12 +178,12 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         online = not self.patience.offline
         build = self.create_index(index, index.on_postgresql, online, index.replacing)
         swap = [
-            "BEGIN",
+            BEGIN,
             self.rename_index_statement(index.name, index.replaced),
             self.rename_index_statement(index.replacing, index.name),
-            "COMMIT",
+            COMMIT,
         ]
-        return [*clear, *([] if replacing and replacing.usable else [build]), "; ".join(swap), drop_replaced]
+        return [*clear, *([] if replacing and replacing.usable else [build]), *swap, drop_replaced]
 
     # Carrying out --------------------------------------------------------------------------------------------------
 
@@ -205,6 +214,6 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         statements = [
             statement
             for part in parts
-            for statement in (["BEGIN", *part.statements, "COMMIT"] if part.atomic else part.statements)
+            for statement in ([BEGIN, *part.statements, COMMIT] if part.atomic else part.statements)
         ]
         return "\n".join([*preamble, *(f"{statement};" for statement in statements)])
