@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from peewee import Model
 
     from console import Answer
+    from indexer.catalog import Place
     from indexer.chain import Chain
     from indexer.migrator import CatalogMigrator
     from indexer.runner import Runner
@@ -381,7 +382,7 @@ def up(options: Options, manner: Manner, to: str | None) -> None:
     An empty database is given its tables first. What stands already and is the same is kept, what a killed run
     left behind is rebuilt. Running it again is always safe.
     """
-    ask(options, lambda runner: console.of_outcome(runner.up(to), runner.address), manner)
+    ask(options, lambda runner: console.of_outcome(runner.up(to), runner.place), manner)
 
 
 @command
@@ -393,7 +394,7 @@ def down(options: Options, manner: Manner, to: str | None) -> None:
 
     Indexes that stood there before up stay. No row and no table is touched.
     """
-    ask(options, lambda runner: console.of_outcome(runner.down(to), runner.address), manner)
+    ask(options, lambda runner: console.of_outcome(runner.down(to), runner.place), manner)
 
 
 @command
@@ -430,7 +431,7 @@ def plan(options: Options, direction: str, to: str | None, as_sql: bool, consent
 
     def question(runner: Runner) -> Answer:
         found = runner.plan(direction, to, sizes=True)
-        answer = console.of_plan(found, runner.address)
+        answer = console.of_plan(found, runner.place)
         if as_sql:
             found.check()
             return answer._replace(script=runner.script(found))
@@ -449,7 +450,7 @@ def stamp(options: Options, revision: str, consent: Consent) -> None:
     not.
     """
     manner = Manner(consent=consent, read_only=False)
-    ask(options, lambda runner: console.of_stamp(runner.stamp(revision), runner.address), manner)
+    ask(options, lambda runner: console.of_stamp(runner.stamp(revision), runner.place), manner)
 
 
 @command
@@ -545,7 +546,7 @@ def history(options: Options) -> None:
 
     The last hundred moves, with how long each took and what became of the indexes. Changes nothing.
     """
-    ask(options, lambda runner: console.of_history(runner.entries(), runner.address))
+    ask(options, lambda runner: console.of_history(runner.entries(), runner.place))
 
 
 @command
@@ -571,9 +572,9 @@ def wait(options: Options, timeout: float) -> None:
     """
     report = reporters.reporter(options.as_json)
 
-    def work(stop: Stop) -> str:
+    def work(stop: Stop) -> Place:
         with _connected(options, Manner(wait_db=timeout), report, stop) as migrator:
-            return migrator.address
+            return migrator.place
 
     console.say(console.of_wait(interruptible(work)), options.as_json)
 

@@ -21,6 +21,7 @@ from indexer.words import counted, few
 from reporters import DONE, duration, in_bytes, listed, tell
 
 if TYPE_CHECKING:
+    from indexer.catalog import Place
     from indexer.errors import IndexerError
     from indexer.history import Record
     from indexer.journal import Entry
@@ -124,28 +125,28 @@ def of_failure(error: IndexerError) -> Answer:
 # Runs ---------------------------------------------------------------------------------------------------------------
 
 
-def of_outcome(outcome: Outcome, address: str) -> Answer:
+def of_outcome(outcome: Outcome, place: Place) -> Answer:
     """What a run did, or that there was nothing to do."""
-    line = _summary(outcome, address)
-    return Answer(documents.of_outcome(outcome, address), lambda: line, line)
+    line = _summary(outcome, place)
+    return Answer(documents.of_outcome(outcome, place), lambda: line, line)
 
 
-def _summary(outcome: Outcome, address: str) -> str:
+def _summary(outcome: Outcome, place: Place) -> str:
     if not outcome.changed:
-        return _nothing_to_do(outcome.direction, outcome.end, address)
+        return _nothing_to_do(outcome.direction, outcome.end, place)
     actions = Counter(step.action for step in outcome.steps)
     counts = ", ".join(f"{count} {COUNTED[action]}" for action, count in actions.items())
-    return f"Done in {duration(outcome.seconds)}: {counts or 'no index to touch'}. {address} is at {outcome.end}."
+    return f"Done in {duration(outcome.seconds)}: {counts or 'no index to touch'}. {place} is at {outcome.end}."
 
 
-def _nothing_to_do(direction: str, revision: str, address: str) -> str:
-    return f"Nothing to {'roll back' if direction == 'down' else 'do'}: {address} is at {revision}."
+def _nothing_to_do(direction: str, revision: str, place: Place) -> str:
+    return f"Nothing to {'roll back' if direction == 'down' else 'do'}: {place} is at {revision}."
 
 
-def of_stamp(stamp: Stamp, address: str) -> Answer:
+def of_stamp(stamp: Stamp, place: Place) -> Answer:
     """What was recorded."""
-    line = f"{address} is at {stamp.revision}" + ("." if stamp.changed else ", as was recorded already.")
-    return Answer(documents.of_stamp(stamp, address), lambda: "\n".join((*_notes(stamp.warnings), line)), line)
+    line = f"{place} is at {stamp.revision}" + ("." if stamp.changed else ", as was recorded already.")
+    return Answer(documents.of_stamp(stamp, place), lambda: "\n".join((*_notes(stamp.warnings), line)), line)
 
 
 def of_new(written: Written) -> Answer:
@@ -154,10 +155,10 @@ def of_new(written: Written) -> Answer:
     return Answer(written._asdict(), lambda: line, line)
 
 
-def of_wait(address: str) -> Answer:
+def of_wait(place: Place) -> Answer:
     """That a database answers."""
-    line = f"{address} answers."
-    return Answer({"database": address, "reachable": True}, lambda: line, line)
+    line = f"{place} answers."
+    return Answer({**place._asdict(), "reachable": True}, lambda: line, line)
 
 
 # What is ------------------------------------------------------------------------------------------------------------
@@ -165,12 +166,12 @@ def of_wait(address: str) -> Answer:
 
 def of_status(status: Status) -> Answer:
     """The chain and every index of it."""
-    line = " ".join(filter(None, (f"{_place(status)}.", _verdict(status))))
+    line = " ".join(filter(None, (f"{_position(status)}.", _verdict(status))))
     return Answer(documents.of_status(status), lambda: "\n".join(_shown_status(status)), line, status.exit_code)
 
 
 def _shown_status(status: Status) -> Iterator[str]:
-    yield f"{status.address} {_place(status)}\n"
+    yield f"{status.place} {_position(status)}\n"
     yield f"  {status.chain.base}  base schema{_when(status.base)}"
     for move in status.moves:
         yield f"  {move.revision.id}  {move.revision.description} ({move.revision.date}){_by(move)}"
@@ -208,7 +209,7 @@ def _verdict(status: Status) -> str:
     return f"{wrong}{'' if names else ', but something else stands under a name of ours'}. {way_out(status.refused)}"
 
 
-def _place(status: Status) -> str:
+def _position(status: Status) -> str:
     if status.current is None:
         return "is empty"
     return f"is at {status.current}" + (" (head)" if status.current == status.chain.head else "")
@@ -250,19 +251,19 @@ def _index_row(move: Move, step: Step) -> tuple[Any, ...]:
 
 def _origin(move: Move, step: Step) -> str:
     former = move.renamed_from(step)
-    return (move.provenance(step) or "") + (f" from {former}" if former and step.found else "")
+    return (move.origin(step) or "") + (f" from {former}" if former and step.found else "")
 
 
 def of_check(check: Check) -> Answer:
     """Whether the database is what its revisions say, index by index."""
     status = check.status
-    line = " ".join(filter(None, (f"{_place(status)}.", _verdict(status) or "All is as it should be.")))
+    line = " ".join(filter(None, (f"{_position(status)}.", _verdict(status) or "All is as it should be.")))
     return Answer(documents.of_check(check), lambda: "\n".join(_shown_check(check)), line, status.exit_code)
 
 
 def _shown_check(check: Check) -> Iterator[str]:
     status = check.status
-    yield f"{status.address} {_place(status)}\n"
+    yield f"{status.place} {_position(status)}\n"
     yield _table(
         ("index", "table", "finding", "origin", "part", "declared", "found"),
         [row for move in status.moves for step in move.steps for row in _check_rows(move, step)],
@@ -282,15 +283,15 @@ def _check_rows(move: Move, step: Step) -> list[tuple[Any, ...]]:
     return [*rows, *(("", "", "", "", *difference) for difference in more if difference)]
 
 
-def of_history(entries: Sequence[Entry], address: str) -> Answer:
+def of_history(entries: Sequence[Entry], place: Place) -> Answer:
     """What was done to the database."""
     line = counted(len(entries), "entry", "entries") + (f", last of all {_did(entries[0])}" if entries else "")
-    return Answer(documents.of_history(entries, address), lambda: _shown_history(entries, address), line)
+    return Answer(documents.of_history(entries, place), lambda: _shown_history(entries, place), line)
 
 
-def _shown_history(entries: Sequence[Entry], address: str) -> str:
+def _shown_history(entries: Sequence[Entry], place: Place) -> str:
     if not entries:
-        return f"Nothing is recorded for {address}."
+        return f"Nothing is recorded for {place}."
     return _table(
         ("when", "what", "revision", "took", "by", "indexes"),
         [
@@ -339,7 +340,7 @@ def of_verify(report: Report, as_sql: bool) -> Answer:
     answer = Answer(document(report), lambda: show(report), line, report.exit_code)
     if not as_sql:
         return answer
-    unproven = NotServed(report.conclusion(f" on {report.address}")) if report.unserved else None
+    unproven = NotServed(report.conclusion(f" on {report.place}")) if report.unserved else None
     return answer._replace(script=queries(report), error=unproven)
 
 
@@ -353,39 +354,39 @@ def of_bench(result: Result) -> Answer:
 
 def of_seed(seeded: Seeded) -> Answer:
     """Which rows were written."""
-    document = {"database": seeded.address, "rows": seeded.rows}
+    document = {**seeded.place._asdict(), "rows": seeded.rows}
     return Answer(document, lambda: str(seeded), str(seeded))
 
 
 # What would be ------------------------------------------------------------------------------------------------------
 
 
-def of_plan(plan: Plan, address: str) -> Answer:
+def of_plan(plan: Plan, place: Place) -> Answer:
     """Each statement with what it is for, and what would stop the run."""
-    document, error = documents.of_plan(plan, address), plan.refusal
-    line = _plan_line(plan, address) if error is None else of_failure(error).line
-    return Answer(document, lambda: "\n".join(_shown_plan(plan, address)), line, plan.exit_code, error)
+    document, error = documents.of_plan(plan, place), plan.refusal
+    line = _plan_line(plan, place) if error is None else of_failure(error).line
+    return Answer(document, lambda: "\n".join(_shown_plan(plan, place)), line, plan.exit_code, error)
 
 
-def _plan_line(plan: Plan, address: str) -> str:
+def _plan_line(plan: Plan, place: Place) -> str:
     if plan.is_empty:
-        return _nothing_to_do(plan.direction, plan.start or plan.end, address)
+        return _nothing_to_do(plan.direction, plan.start or plan.end, place)
     if plan.unrecorded:
-        return f"{address} is at {plan.end} already, and only the record of {', '.join(plan.unrecorded)} is missing."
+        return f"{place} is at {plan.end} already, and only the record of {', '.join(plan.unrecorded)} is missing."
     actions = Counter(step.action.value for step in plan.steps)
     return f"{plan.direction} would go from {plan.start or 'empty'} to {plan.end}: " + ", ".join(
         f"{action} {count}" for action, count in actions.items()
     )
 
 
-def _shown_plan(plan: Plan, address: str) -> Iterator[str]:
+def _shown_plan(plan: Plan, place: Place) -> Iterator[str]:
     if plan.is_empty:
-        yield from (*_notes(plan.warnings), _plan_line(plan, address))
+        yield from (*_notes(plan.warnings), _plan_line(plan, place))
         return
     if plan.unrecorded:
-        yield f"{_plan_line(plan, address)}\n"
+        yield f"{_plan_line(plan, place)}\n"
     else:
-        yield f"{plan.direction}: {plan.start or 'empty'} -> {plan.end} on {address}\n"
+        yield f"{plan.direction}: {plan.start or 'empty'} -> {plan.end} on {place}\n"
         yield from _shown_steps(plan)
     if plan.blockers:
         yield f"  would wait for, unless they end first:{listed(plan.blockers)}\n"

@@ -54,29 +54,48 @@ NOTEWORTHY = (Warned, Waiting, Retrying, Joined, LockWaited, BlockersFound, Serv
 LOG_INTERVAL = 10.0  # seconds between two lines that say the same
 
 
+class Pace:
+    """Decides which events are told: of those that say the same, one in ten seconds.
+
+    Args:
+        at_once: tell also the first progress of a phase; in a log that is only noise.
+    """
+
+    def __init__(self, at_once: bool) -> None:
+        self._at_once = at_once
+        self._due: dict[tuple[str, ...], float] = {}
+
+    def lets_pass(self, event: Event) -> bool:
+        """Return whether an event is to be told now."""
+        if not isinstance(event, Progress | Waiting):
+            return True
+        now = time.monotonic()
+        first = now if self._at_once or isinstance(event, Waiting) else now + LOG_INTERVAL
+        if now < self._due.setdefault(self._subject(event), first):
+            return False
+        self._due[self._subject(event)] = now + LOG_INTERVAL
+        return True
+
+    def _subject(self, event: Progress | Waiting) -> tuple[str, ...]:
+        """What an event is about: another phase or another blocker is news."""
+        if isinstance(event, Progress):
+            return (event.target.name, event.phase if self._at_once else "")
+        return (event.target.name, event.phase, *map(_name, event.blockers))
+
+
 class Lines:
     """A run told in lines: each statement before it is sent, what came of it, and every ten seconds how far it is."""
 
     def __init__(self) -> None:
-        self._told: dict[tuple[str, str], float] = {}
+        self.pace = Pace(at_once=False)
 
     def __call__(self, event: Event) -> None:
         """Tell one event, if it is not the same again too soon."""
-        if not self._is_repeated(event):
+        if self.pace.lets_pass(event):
             tell(in_a_line(event))
 
     def close(self) -> None:
         """Nothing stays open."""
-
-    def _is_repeated(self, event: Event) -> bool:
-        if not isinstance(event, Progress | Waiting):
-            return False
-        subject = (event.target.name, type(event).__name__ + ("".join(map(_name, _blockers(event)))))
-        silent_until = self._told.setdefault(subject, time.monotonic() + (LOG_INTERVAL if not _blockers(event) else 0))
-        if time.monotonic() < silent_until:
-            return True
-        self._told[subject] = time.monotonic() + LOG_INTERVAL
-        return False
 
 
 class Tersely(Lines):
@@ -88,7 +107,7 @@ class Tersely(Lines):
 
     def __call__(self, event: Event) -> None:
         """Tell one event, if it is a warning or a wait, with the schema before it."""
-        if isinstance(event, NOTEWORTHY) and not self._is_repeated(event):
+        if isinstance(event, NOTEWORTHY) and self.pace.lets_pass(event):
             tell(f"{self.schema}: {in_a_line(event).strip()}")
 
 
@@ -97,10 +116,12 @@ class JsonLines:
 
     def __init__(self, schema: str | None = None) -> None:
         self.of = {} if schema is None else {"schema": schema}
+        self.pace = Pace(at_once=True)
 
     def __call__(self, event: Event) -> None:
-        """Print the event as one JSON object."""
-        tell(json.dumps({**documents.of_event(event), **self.of}))
+        """Print the event as one JSON object, if it is not the same again too soon."""
+        if self.pace.lets_pass(event):
+            tell(json.dumps({**documents.of_event(event), **self.of}))
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -268,10 +289,6 @@ def _remaining(event: Progress) -> str:
 
 def _rate(event: Progress) -> str:
     return "" if event.rate is None else f", {event.rate:,.0f} {event.unit}/s"
-
-
-def _blockers(event: Progress | Waiting) -> tuple[Blocker, ...]:
-    return event.blockers if isinstance(event, Waiting) else ()
 
 
 def listed(blockers: Iterable[Blocker]) -> str:

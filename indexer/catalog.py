@@ -69,6 +69,16 @@ class Table(NamedTuple):
     bytes: int | None = None
 
 
+class Place(NamedTuple):
+    """Where a command works: the database's URL without its password, and on PostgreSQL the schema once it is known."""
+
+    database: str
+    schema: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.database} (schema {self.schema})" if self.schema else self.database
+
+
 class Catalog(Protocol):
     """The questions that a migrator asks, the same for every database."""
 

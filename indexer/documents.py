@@ -1,8 +1,9 @@
-"""The same facts for machines: what --json prints, as plain dictionaries. Times are UTC in ISO 8601."""
+"""The same facts for machines: what --json prints, as plain dictionaries. Times are UTC in ISO 8601, with a Z."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import Different, IndexerError, PreflightFailed
@@ -10,6 +11,7 @@ from indexer.events import BlockersFound, Waiting
 from indexer.plan import ADOPTED, RENAMED
 
 if TYPE_CHECKING:
+    from indexer.catalog import Place
     from indexer.events import Event
     from indexer.history import Record
     from indexer.journal import Entry
@@ -22,7 +24,7 @@ Document = dict[str, Any]
 def of_status(status: Status) -> Document:
     """Where the database stands."""
     return {
-        **_place(status),
+        **_position(status),
         "revisions": [
             {"revision": status.chain.base, "description": "base schema", **_record(status.base)},
             *(_move(move) for move in status.moves),
@@ -36,7 +38,7 @@ def of_check(check: Check) -> Document:
     """Whether the database is what its revisions say."""
     status = check.status
     return {
-        **_place(status),
+        **_position(status),
         "indexes": [
             {**_standing(move, step), "revision": move.revision.id, "finding": step.finding}
             for move in status.moves
@@ -49,9 +51,9 @@ def of_check(check: Check) -> Document:
     }
 
 
-def _place(status: Status) -> Document:
+def _position(status: Status) -> Document:
     return {
-        "database": status.address,
+        **status.place._asdict(),
         "revision": status.current,
         "head": status.chain.head,
         "pending": [revision.id for revision in status.pending],
@@ -59,20 +61,20 @@ def _place(status: Status) -> Document:
     }
 
 
-def of_stamp(stamp: Stamp, address: str) -> Document:
+def of_stamp(stamp: Stamp, place: Place) -> Document:
     """What was recorded."""
     return {
-        "database": address,
+        **place._asdict(),
         "revision": stamp.revision,
         "changed": stamp.changed,
         "warnings": list(stamp.warnings),
     }
 
 
-def of_history(entries: Iterable[Entry], address: str) -> Document:
+def of_history(entries: Iterable[Entry], place: Place) -> Document:
     """What was done to the database, the last move first."""
-    history = [{**entry._asdict(), "finished_at": entry.finished_at.isoformat()} for entry in entries]
-    return {"database": address, "history": history}
+    history = [{**entry._asdict(), "finished_at": utc(entry.finished_at)} for entry in entries]
+    return {**place._asdict(), "history": history}
 
 
 def of_schemas(documents: Iterable[Document], exit_code: int) -> Document:
@@ -80,15 +82,15 @@ def of_schemas(documents: Iterable[Document], exit_code: int) -> Document:
     return {"schemas": list(documents), "exit_code": exit_code}
 
 
-def of_plan(plan: Plan, address: str) -> Document:
+def of_plan(plan: Plan, place: Place) -> Document:
     """What a run would do, and what would stop it."""
     return {
-        "database": address,
+        **place._asdict(),
         "direction": plan.direction,
         "from": plan.start,
         "to": plan.end,
         "exit_code": plan.exit_code,
-        "complaints": [*plan.complaints, *plan.later],
+        "problems": [*plan.complaints, *plan.later],
         "blockers": [blocker._asdict() for blocker in plan.blockers],
         "creates_tables": list(plan.base_tables),
         "steps": [
@@ -105,10 +107,10 @@ def of_plan(plan: Plan, address: str) -> Document:
     }
 
 
-def of_outcome(outcome: Outcome, address: str) -> Document:
+def of_outcome(outcome: Outcome, place: Place) -> Document:
     """What a run did."""
     return {
-        "database": address,
+        **place._asdict(),
         "direction": outcome.direction,
         "from": outcome.start,
         "to": outcome.end,
@@ -127,14 +129,19 @@ def of_event(event: Event) -> Document:
         content = {"index": content.pop("target").name, **content}
     if isinstance(event, Waiting | BlockersFound):
         content["blockers"] = [blocker._asdict() for blocker in event.blockers]
-    return {"event": type(event).__name__, **content}
+    return {"event": type(event).__name__, "time": utc(datetime.now(timezone.utc), "milliseconds"), **content}
+
+
+def utc(moment: datetime, timespec: str = "seconds") -> str:
+    """Return a moment in UTC, with its timezone or without one, as ISO 8601."""
+    return moment.replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
 
 
 def of_failure(error: IndexerError) -> Document:
     """Why a command ended with an error."""
     content: Document = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
     if isinstance(error, PreflightFailed):
-        content["complaints"] = list(error.complaints)
+        content["problems"] = list(error.complaints)
     if isinstance(error, Different):
         content["differences"] = {name: [part._asdict() for part in parts] for name, parts in error.found.items()}
     return content
@@ -151,8 +158,8 @@ def _record(record: Record | None) -> Document:
         return {"state": None}
     return {
         "state": record.state,
-        "started_at": record.started_at.isoformat(),
-        "applied_at": record.applied_at.isoformat() if record.applied_at else None,
+        "started_at": utc(record.started_at),
+        "applied_at": utc(record.applied_at) if record.applied_at else None,
         "duration_ms": record.duration_ms,
         "applied_by": record.applied_by,
         "tool_version": record.tool_version,
@@ -160,11 +167,11 @@ def _record(record: Record | None) -> Document:
 
 
 def _standing(move: Move, step: Step) -> Document:
-    provenance = move.provenance(step)
+    origin = move.origin(step)
     return {
         **_index(step),
-        "existed_before": provenance in (ADOPTED, RENAMED),
-        "provenance": provenance,
+        "existed_before": origin in (ADOPTED, RENAMED),
+        "origin": origin,
         "renamed_from": move.renamed_from(step),
     }
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from peewee import SQL, EnclosedNodeList, Entity, NodeList, PeeweeException
 from playhouse.migrate import Operation, SchemaMigrator
 
-from indexer.catalog import ORDINARY, Catalog, Found, Table
+from indexer.catalog import ORDINARY, Catalog, Found, Place, Table
 from indexer.consent import CAUTIOUS
 from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.events import Blocker, IndexFinished, Report, StatementStarted, silent
@@ -307,12 +307,12 @@ class CatalogMigrator(SchemaMigrator):
 
     @property
     @abstractmethod
-    def address(self) -> str:
-        """The database's URL for people, without a password."""
+    def place(self) -> Place:
+        """The database and the schema."""
 
     def in_words(self, error: PeeweeException) -> IndexerError:
         """What a failure means that came while nothing was being built."""
-        return StatementFailed(f"{self.address}: {reason(error)}.", "Mend this, and run the same command again.")
+        return StatementFailed(f"{self.place}: {reason(error)}.", "Mend this, and run the same command again.")
 
     def elsewhere(self, table: str) -> str | None:
         """Another schema in which such a table stands, unless the user has named ours."""

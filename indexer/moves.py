@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from indexer.advice import Advice
 from indexer.alembic import AT, BELOW, PAST
-from indexer.catalog import Table
+from indexer.catalog import Place, Table
 from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, Consent
 from indexer.errors import Different, IndexerError, PreflightFailed
@@ -95,7 +95,7 @@ class Move(NamedTuple):
             return False
         return self.record.state == REVERTED or step.known_to_alembic  # Alembic's way back would have dropped it
 
-    def provenance(self, step: Step) -> str | None:
+    def origin(self, step: Step) -> str | None:
         """Was the index created, adopted or renamed? None when another one stands there, or none, or nobody knows."""
         if step.found is None or step.differences or not (self.record or self.is_applied):
             return None
@@ -222,7 +222,7 @@ class Status(NamedTuple):
     ``current`` is None on an empty database.
     """
 
-    address: str
+    place: Place
     current: str | None
     chain: Chain
     base: Record | None

@@ -109,9 +109,9 @@ class Step:
         if found.definition is None:
             return "not an index"
         if found.definition.table != self.declared.table:
-            return "other table"
+            return "different table"
         if self.differences:
-            return "other definition"
+            return "different definition"
         return found.flaw
 
     @property

@@ -10,7 +10,7 @@ from peewee import Model
 
 from indexer.advice import CHANGED_FILE, Advice, advise
 from indexer.alembic import VERSION_TABLE, AlembicVersion, Versions
-from indexer.catalog import META_TABLE, META_TABLES, Table
+from indexer.catalog import META_TABLE, META_TABLES, Place, Table
 from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, Consent
 from indexer.history import History, Record, checksum
@@ -68,9 +68,9 @@ class Reader:
         migrator.settle(self.indexed_tables)
 
     @property
-    def address(self) -> str:
-        """The database, for people."""
-        return self.migrator.address
+    def place(self) -> Place:
+        """Where it looks."""
+        return self.migrator.place
 
     def status(self) -> Status:
         """Where the database stands; changes nothing and takes no lock."""
@@ -83,7 +83,7 @@ class Reader:
             *self._unfit(state),
             *self.migrator.unseen(self.indexed_tables),
         )
-        return Status(self.address, self._current(moves, state), self.chain, base, moves, warnings)
+        return Status(self.place, self._current(moves, state), self.chain, base, moves, warnings)
 
     def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False) -> Plan:
         """What ``up`` or ``down`` would do now, with table sizes if wanted; changes nothing and takes no lock."""

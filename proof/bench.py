@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 
 from indexer.chain import load
+from indexer.documents import utc
 from indexer.errors import PreflightFailed, UsageError
 from indexer.stop import Stop
 from proof.events import RoundStarted, Tell, silently
@@ -65,7 +66,7 @@ def _measured(url: str, crms: list[Crm], tell: Tell, stop: Stop) -> Result:
             raise PreflightFailed(complaints, "Mend this, then: python cli.py bench")
         store = store_of(migrator)
         product, settings = store.product, store.settings()
-    measured_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    measured_at = utc(datetime.now(timezone.utc))
     rounds = []
     for crm in crms:
         tell(RoundStarted(crm.activities, product))

@@ -100,9 +100,9 @@ def panels(result: Result) -> dict[str, str]:
     """
     drawn = {}
     for place, query in enumerate(result.rounds[0].queries):
-        with _figure(query.question, CELL) as figure:
+        with _figure(query.query, CELL) as figure:
             _draw_lines(figure.subplots(), [result], place)
-            drawn[query.question] = _svg(figure)
+            drawn[query.query] = _svg(figure)
     return drawn
 
 
@@ -134,7 +134,7 @@ def _drawn(results: Sequence[Result], salt: str) -> Iterator[Figure]:
         for place, query in enumerate(queries):
             axes = grid.flat[place]
             _draw_lines(axes, results, place)
-            axes.set_title(query.question, loc="left", fontsize=8.5, fontweight="bold", pad=18)
+            axes.set_title(query.query, loc="left", fontsize=8.5, fontweight="bold", pad=18)
             axes.text(0, 1.04, _told(results, place), transform=axes.transAxes, fontsize=8, color=LIGHT.faint)
             axes.tick_params(labelbottom=place + COLUMNS >= len(queries))
         for axes in grid.flat[len(queries) :]:

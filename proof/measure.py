@@ -133,7 +133,7 @@ class _Bench:
             self.arguments = self.arguments or [arguments_for(probe) for probe in PROBES]
             timings = []
             for done, (probe, arguments) in enumerate(zip(PROBES, self.arguments, strict=True)):
-                self.tell(Measuring(phase, probe.question, done, len(PROBES)))
+                self.tell(Measuring(phase, probe.query, done, len(PROBES)))
                 timings.append(timing(probe.ask, arguments, self.runner.stop))
             return timings
 
@@ -191,12 +191,12 @@ def arguments_for(probe: Probe) -> list[Arguments]:
     """Arguments in no order: PostgreSQL begins to scan a large table where the scan before has ended (manual,
     synchronize_seqscans), and in the order of the table each question would find its row at once.
     """
-    arguments = RARE.get(probe.question) or probe.sample(ARGUMENTS)
-    return Random(probe.question).sample(arguments, len(arguments))
+    arguments = RARE.get(probe.query) or probe.sample(ARGUMENTS)
+    return Random(probe.query).sample(arguments, len(arguments))
 
 
 def _query(probe: Probe, before: Timing, after: Timing) -> Query:
-    return Query(probe.index, probe.question, probe.claim, before, after)
+    return Query(probe.index, probe.query, probe.claim, before, after)
 
 
 def _build(event: IndexFinished) -> Build:

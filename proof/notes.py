@@ -18,11 +18,11 @@ REASONS = {
     "missing": "is missing. Build it: python cli.py up",
     "invalid": "is invalid, because its build was cut off. Rebuild it: python cli.py up",
     "in progress": "is being built or dropped by another session. See: python cli.py status",
-    "replaceable": "does not serve {question}, because it is not what the revision says ({different}). Put ours in its"
+    "replaceable": "does not serve {query}, because it is not what the revision says ({different}). Put ours in its"
     " place: python cli.py up --replace",
-    "different": "does not serve {question}, because it is not what the revision says ({different}). Drop it or rename"
+    "different": "does not serve {query}, because it is not what the revision says ({different}). Drop it or rename"
     " it, then build ours: python cli.py up",
-    "valid": "stands as the revision says, but the planner cannot use it for {question}",
+    "valid": "stands as the revision says, but the planner cannot use it for {query}",
 }
 
 
@@ -35,7 +35,7 @@ def notes(evidence: Evidence, probe: Probe, step: Step, table: Table) -> Iterato
     if evidence.plan and any(column.descending for column in step.index.key):
         now = evidence.plan is evidence.now
         how = f"comes in order from {probe.index}: nothing is" if now else f"can come in order from {probe.index}, not"
-        yield f"{probe.question} {how} sorted"
+        yield f"{probe.query} {how} sorted"
     yield from _on_choice(evidence, probe, table)
     yield from _on_prepared_statements(evidence, step)
 
@@ -45,15 +45,15 @@ def _on_standing(evidence: Evidence, probe: Probe, step: Step) -> Iterator[str]:
     other = min(evidence.others, default=None)
     different = ", ".join(f"{part.part} is {part.found}, not {part.declared}" for part in step.differences)
     if evidence.usable and different:
-        yield f"{probe.index} serves {probe.question}, but is not what the revision says ({different})"
+        yield f"{probe.index} serves {probe.query}, but is not what the revision says ({different})"
     if other and (evidence.usable or step.state == "valid"):
-        yield f"{other} serves {probe.question}: {probe.index} is redundant here"
+        yield f"{other} serves {probe.query}: {probe.index} is redundant here"
     elif other:
-        yield f"{other} serves {probe.question}: {probe.index} is {step.state}, but would be redundant here"
+        yield f"{other} serves {probe.query}: {probe.index} is {step.state}, but would be redundant here"
     elif not evidence.usable:
         kind = "replaceable" if step.can_be_replaced else "different"
         reason = REASONS[kind if different else step.state]
-        yield f"{probe.index} {reason.format(question=probe.question, different=different)}"
+        yield f"{probe.index} {reason.format(query=probe.query, different=different)}"
 
 
 def _on_choice(evidence: Evidence, probe: Probe, table: Table) -> Iterator[str]:
@@ -62,17 +62,17 @@ def _on_choice(evidence: Evidence, probe: Probe, table: Table) -> Iterator[str]:
         return
     if evidence.passed_over:
         others = " and ".join(map(_call, evidence.passed_over))
-        yield f"{probe.question}: for {_call(evidence.arguments)} the planner chooses {probe.index}, for {others} not"
+        yield f"{probe.query}: for {_call(evidence.arguments)} the planner chooses {probe.index}, for {others} not"
     if evidence.plan is evidence.now:
         return
     if evidence.preferred == probe.index:
-        yield f"{probe.question}: the planner reads {probe.index} now, but finds it cheaper to sort a few rows"
+        yield f"{probe.query}: the planner reads {probe.index} now, but finds it cheaper to sort a few rows"
     elif evidence.preferred:
-        yield f"{probe.question}: the planner prefers {evidence.preferred} now"
+        yield f"{probe.query}: the planner prefers {evidence.preferred} now"
     elif table.rows is None:
-        yield f"{probe.question}: a scan is preferred, but {table.name} has no statistics yet. Gather them: ANALYZE"
+        yield f"{probe.query}: a scan is preferred, but {table.name} has no statistics yet. Gather them: ANALYZE"
     else:
-        yield f"{probe.question}: a scan of {table.name} (about {counted(table.rows, 'row')}) is cheaper now"
+        yield f"{probe.query}: a scan of {table.name} (about {counted(table.rows, 'row')}) is cheaper now"
 
 
 def _call(arguments: Arguments) -> str:

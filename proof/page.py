@@ -33,7 +33,7 @@ def html(result: Result) -> str:
         dark_charts=dark,
         legend=LEGEND if charts else MISSING,
         cards="\n".join(
-            _card(query, growth, charts.get(query.question, ""), result)
+            _card(query, growth, charts.get(query.query, ""), result)
             for query, growth in zip(result.rounds[-1].queries, result.growths, strict=True)
         ),
         tables="\n".join(_section(*part) for part in table.parts(result)),
@@ -60,9 +60,7 @@ def _about(result: Result) -> str:
 
 
 def _card(query: Query, growth: Growth, svg: str, result: Result) -> str:
-    described = (
-        f"{query.question}: {units.seconds(query.before.median)} before, {units.seconds(query.after.median)} after"
-    )
+    described = f"{query.query}: {units.seconds(query.before.median)} before, {units.seconds(query.after.median)} after"
     size = units.count(result.rounds[-1].activities)
     facts = {
         f"speed-up at {size}": f"<b>{units.faster(query.speed_up)}</b>",
@@ -72,7 +70,7 @@ def _card(query: Query, growth: Growth, svg: str, result: Result) -> str:
     }
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items() if value)
     picture = svg.replace("<svg", f'<svg role="img" aria-label="{escape(described)}"', 1)
-    caption = f"<figcaption><code>{escape(query.question)}</code><dl>{listed}</dl></figcaption>"
+    caption = f"<figcaption><code>{escape(query.query)}</code><dl>{listed}</dl></figcaption>"
     return f"<figure>{caption}{picture}</figure>"
 
 

@@ -34,7 +34,7 @@ class Probe:
     Attributes:
         index: the name of the index.
         claim: what the revision claims of it, for people.
-        question: the call, for people.
+        query: the call, for people.
         ask: the function that applications call; it reads all rows of the answer.
         sample: up to so many different arguments for ``ask``, from rows that are there or, if there are none,
             plausible ones. Reads by primary key alone, so it is cheap on a table of any size.
@@ -44,7 +44,7 @@ class Probe:
 
     index: str
     claim: str
-    question: str
+    query: str
     ask: Callable[..., Any]
     sample: Callable[[int], list[Arguments]]
     as_parameter: Callable[..., Any] | None = None
@@ -115,42 +115,42 @@ PROBES = (
     Probe(
         "ix_activity_openphone_id",
         claim="O(log n)",
-        question="activity_seen(openphone_id)",
+        query="activity_seen(openphone_id)",
         ask=models.activity_seen,
         sample=_rows_of(Activity.openphone_id, otherwise=("AC100000001",)),
     ),
     Probe(
         "ix_webhook_event_processed",
         claim="O(log n) over the waiting events alone",
-        question="unprocessed_events(event_type)",
+        query="unprocessed_events(event_type)",
         ask=lambda event_type: list(models.unprocessed_events(event_type)),
         sample=_rows_of(WebhookEvent.event_type, otherwise=("message.received",)),
     ),
     Probe(
         "ix_campaign_membership_campaign_status",
         claim="O(log n)",
-        question="campaign_members(campaign_id, status)",
+        query="campaign_members(campaign_id, status)",
         ask=lambda campaign_id, status: list(models.campaign_members(campaign_id, status)),
         sample=_rows_of(CampaignMembership.campaign, CampaignMembership.status, otherwise=(1, "pending")),
     ),
     Probe(
         "ix_contact_phone_hash",
         claim="O(1)",
-        question="contact_by_phone(phone)",
+        query="contact_by_phone(phone)",
         ask=models.contact_by_phone,
         sample=_rows_of(Contact.phone, otherwise=("+12025550123",)),
     ),
     Probe(
         "ix_activity_conversation_created",
         claim="a pre-sorted scan",
-        question="conversation_history(conversation_id)",
+        query="conversation_history(conversation_id)",
         ask=models.conversation_history,
         sample=_rows_of(Activity.conversation, otherwise=(1,)),
     ),
     Probe(
         "ix_contact_flag_opted_out",
         claim="O(log k) over the k opted-out rows alone",
-        question="has_opted_out(contact_id)",
+        query="has_opted_out(contact_id)",
         ask=models.has_opted_out,
         sample=_contacts,
         as_parameter=_has_opted_out,
@@ -158,7 +158,7 @@ PROBES = (
     Probe(
         "ix_contact_flag_opted_out",
         claim="O(log k) over the k opted-out rows alone",
-        question="opted_out_among(contact_ids)",
+        query="opted_out_among(contact_ids)",
         ask=models.opted_out_among,
         sample=_audiences,
         as_parameter=_opted_out_among,
@@ -166,28 +166,28 @@ PROBES = (
     Probe(
         "ix_conversation_contact_id",
         claim="O(log n)",
-        question="conversations_of(contact_id)",
+        query="conversations_of(contact_id)",
         ask=lambda contact_id: list(models.conversations_of(contact_id)),
         sample=_rows_of(Conversation.contact, otherwise=(1,)),
     ),
     Probe(
         "ix_activity_type",
         claim="O(log n) and the rows of the type",
-        question="activities_of_type(activity_type)",
+        query="activities_of_type(activity_type)",
         ask=lambda activity_type: list(models.activities_of_type(activity_type)),
         sample=_rows_of(Activity.activity_type, otherwise=("message",)),
     ),
     Probe(
         "ix_campaign_membership_contact_id",
         claim="O(log n)",
-        question="campaigns_of(contact_id)",
+        query="campaigns_of(contact_id)",
         ask=lambda contact_id: list(models.campaigns_of(contact_id)),
         sample=_rows_of(CampaignMembership.contact, otherwise=(1,)),
     ),
     Probe(
         "ix_webhook_event_event_type",
         claim="a scan of the index instead of the table",
-        question="event_counts()",
+        query="event_counts()",
         ask=models.event_counts,
         sample=lambda count: [()],
     ),

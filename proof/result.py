@@ -29,7 +29,7 @@ class Query(NamedTuple):
     """A question before and after its index was there."""
 
     index_name: str
-    question: str
+    query: str
     claim: str
     before: Timing
     after: Timing
@@ -87,7 +87,7 @@ class Round(NamedTuple):
 class Growth(NamedTuple):
     """How the time of a question grows with the number n of activities: as n to this power. None for one size."""
 
-    question: str
+    query: str
     claim: str
     before: float | None
     after: float | None
@@ -116,7 +116,7 @@ class Result(NamedTuple):
         """How each question grows."""
         return tuple(
             Growth(
-                question=query.question,
+                query=query.query,
                 claim=query.claim,
                 before=exponent([(each.activities, each.queries[place].before.median) for each in self.rounds]),
                 after=exponent([(each.activities, each.queries[place].after.median) for each in self.rounds]),
@@ -195,4 +195,4 @@ def _read_round(content: dict[str, Any]) -> Round:
 
 def _read_query(content: dict[str, Any]) -> Query:
     timings = {phase: Timing(**content[phase]) for phase in ("before", "after")}
-    return Query(content["index_name"], content["question"], content["claim"], **timings)
+    return Query(content["index_name"], content["query"], content["claim"], **timings)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import models
+from indexer.catalog import Place
 from indexer.errors import IndexerError, PreflightFailed
 from proof.events import Tell, silently
 from proof.fill import ELSEWHERE, TABLES, fill, heard, if_interrupted, refuse_rows
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 class Seeded(NamedTuple):
     """What was written: the rows of each table."""
 
-    address: str
+    place: Place
     rows: dict[str, int]
 
     def __str__(self) -> str:
         counted = ", ".join(f"{count:,} in {table}" for table, count in self.rows.items())
-        return f"{sum(self.rows.values()):,} rows on {self.address}: {counted}."
+        return f"{sum(self.rows.values()):,} rows on {self.place}: {counted}."
 
 
 def seed(runner: Runner, activities: int, number: int = SEED, tell: Tell = silently) -> Seeded:
@@ -65,7 +66,7 @@ def seed(runner: Runner, activities: int, number: int = SEED, tell: Tell = silen
         heard(store, migrator.database, migrator.stop),
     ):
         store.analyze(TABLES)
-    return Seeded(migrator.address, crm.counts)
+    return Seeded(migrator.place, crm.counts)
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def _queries(result: Result) -> Iterable[Cells]:
         for each in result.rounds:
             now = each.queries[place]
             yield (
-                query.question if each is result.rounds[0] else "",
+                query.query if each is result.rounds[0] else "",
                 units.count(each.activities),
                 *(units.seconds(value) for value in (now.before.median, now.before.p95)),
                 *(units.seconds(value) for value in (now.after.median, now.after.p95)),
@@ -85,7 +85,7 @@ def _queries(result: Result) -> Iterable[Cells]:
 
 def _growths(result: Result) -> Iterable[Cells]:
     for growth in result.growths if len(result.rounds) > 1 else ():
-        yield growth.question, units.power(growth.before), units.power(growth.after), growth.claim
+        yield growth.query, units.power(growth.before), units.power(growth.after), growth.claim
 
 
 def _builds(result: Result) -> Iterable[Cells]:

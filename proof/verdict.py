@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import tabular
+from indexer.catalog import Place
 from indexer.errors import NotServed
 
 
@@ -15,7 +16,7 @@ class Verdict:
 
     Attributes:
         index: the index that the query has in revision 10992629d68e.
-        question: the call that sends the query, for people.
+        query: the call that sends the query, for people.
         usable: the planner uses the index where it must use one, and no condition on its columns is left over; or it
             uses another one of the table throughout, and ours stands as declared.
         chosen: it does so now, for arguments as they occur.
@@ -32,7 +33,7 @@ class Verdict:
     """
 
     index: str
-    question: str
+    query: str
     usable: bool = False
     chosen: bool = False
     generic: bool | None = None
@@ -58,7 +59,7 @@ class Report:
     ``preamble`` is what has to be said in the database's own shell before the queries.
     """
 
-    address: str
+    place: Place
     verdicts: tuple[Verdict, ...]
     preamble: str = ""
 
@@ -74,7 +75,7 @@ class Report:
 
     def conclusion(self, where: str = "") -> str:
         """The sum of it, and what to do where something is wrong; ``where`` are words about the place."""
-        unfit = [verdict.question for verdict in self.verdicts if not verdict.fits]
+        unfit = [verdict.query for verdict in self.verdicts if not verdict.fits]
         fitting = {verdict.index for verdict in self.verdicts if verdict.fits}
         unserved = [name for name in self.unserved if name in fitting]
         said = []
@@ -88,7 +89,7 @@ class Report:
 def document(report: Report) -> dict[str, Any]:
     """The report for machines."""
     return {
-        "database": report.address,
+        **report.place._asdict(),
         "exit_code": report.exit_code,
         "not_served": list(report.unserved),
         "queries": [{**asdict(verdict), "served": verdict.served} for verdict in report.verdicts],
@@ -98,7 +99,7 @@ def document(report: Report) -> dict[str, Any]:
 def queries(report: Report) -> str:
     """The queries themselves, each under a comment that names its index."""
     asked = [verdict for verdict in report.verdicts if verdict.sql]
-    texts = (f"-- {verdict.index}: {verdict.question}\n{verdict.sql};" for verdict in asked)
+    texts = (f"-- {verdict.index}: {verdict.query}\n{verdict.sql};" for verdict in asked)
     return "\n\n".join(filter(None, (report.preamble, *texts)))
 
 
@@ -106,7 +107,7 @@ def show(report: Report) -> str:
     """The report for people: a table, what there is to say about its rows, and the sum of it."""
     notes = dict.fromkeys(f"- {note}" for verdict in report.verdicts for note in verdict.notes)
     table = tabular.drawn(TITLES, list(map(_row, report.verdicts)), right=NUMBERS)
-    return "\n\n".join(filter(None, (table, "\n".join(notes), report.conclusion(f" on {report.address}"))))
+    return "\n\n".join(filter(None, (table, "\n".join(notes), report.conclusion(f" on {report.place}"))))
 
 
 NUMBERS = ("cost with", "cost without", "ms")
@@ -119,7 +120,7 @@ def _row(verdict: Verdict) -> list[Any]:
 
     without = verdict.served_by is not None and not verdict.usable
     texts = (
-        verdict.question,
+        verdict.query,
         verdict.index,
         "served" if without else _answer(verdict.usable),
         _answer(verdict.chosen) if verdict.usable else "",

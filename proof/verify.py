@@ -53,7 +53,7 @@ def verify(migrator: CatalogMigrator, analyze: bool = False) -> Report:
         hearing = _Hearing(migrator)
         with hearing.planner.asking(), migrator.database.bind_ctx(models.TABLES):
             verdicts = tuple(hearing.verdict(probe, analyze) for probe in PROBES)
-            return Report(migrator.address, verdicts, hearing.planner.preamble())
+            return Report(migrator.place, verdicts, hearing.planner.preamble())
     except PeeweeException as error:
         ours = migrator.in_words(error)
         if "lock timeout" not in str(error):
@@ -78,12 +78,12 @@ class _Hearing:
         step = self.steps[probe.index]
         obstacles = self.unfit([step.index], self.tables)
         if obstacles:
-            return Verdict(probe.index, probe.question, fits=False, notes=tuple(obstacles))
+            return Verdict(probe.index, probe.query, fits=False, notes=tuple(obstacles))
         try:
             return self._verdict(probe, step, analyze)
         except Refused as refusal:
-            reason = f"{probe.question} cannot be planned: {refusal}"
-            return Verdict(probe.index, probe.question, fits=False, notes=(reason,))
+            reason = f"{probe.query} cannot be planned: {refusal}"
+            return Verdict(probe.index, probe.query, fits=False, notes=(reason,))
 
     def _verdict(self, probe: Probe, step: Step, analyze: bool) -> Verdict:
         evidence = self.inquiry.look_into(probe, step.index, step.stands)
@@ -92,10 +92,10 @@ class _Hearing:
         milliseconds = self.planner.milliseconds(evidence.query) if analyze else None
         remarks = [*notes(evidence, probe, step, self.tables[step.index.table])]
         if analyze and milliseconds is None:
-            remarks.append(f"{probe.question} was stopped after {LONGEST_RUN} seconds")
+            remarks.append(f"{probe.query} was stopped after {LONGEST_RUN} seconds")
         return Verdict(
             probe.index,
-            probe.question,
+            probe.query,
             usable=evidence.usable,
             chosen=evidence.plan is evidence.now,
             generic=evidence.generic,

@@ -85,9 +85,9 @@ def make(url: str, name: str, as_named: str | None = None) -> None:
 
 
 def come_from(url: str) -> dict[str, tuple[str | None, str | None]]:
-    """Where each index comes from, as status says: its provenance, and the name it had."""
+    """Where each index comes from, as status says: its origin, and the name it had."""
     found = run("status", "--json", url=url).json()["indexes"]
-    return {each["name"]: (each["provenance"], each["renamed_from"]) for each in found}
+    return {each["name"]: (each["origin"], each["renamed_from"]) for each in found}
 
 
 def others_than_created(url: str) -> dict[str, tuple[str | None, str | None]]:
@@ -248,9 +248,9 @@ def test_of_several_twins_one_is_renamed_and_the_others_stay(url):
         make(url, NAME, as_named=name)
     before = names(url)
     succeed("up", "--adopt-renamed", url=url)
-    provenance, old = come_from(url)[NAME]
+    origin, old = come_from(url)[NAME]
 
-    assert provenance == "renamed"
+    assert origin == "renamed"
     assert names(url) & theirs == theirs - {old}
     succeed("down", url=url)
     assert names(url) == before

@@ -94,9 +94,9 @@ def lines_about_alembic(result: Result) -> list[str]:
     return [line for line in (result.stdout + result.stderr).splitlines() if "alembic_version" in line]
 
 
-def provenance(url: str) -> dict[str, str | None]:
+def origin(url: str) -> dict[str, str | None]:
     """Where each index comes from, as status says."""
-    return {each["name"]: each["provenance"] for each in run("status", "--json", url=url).json()["indexes"]}
+    return {each["name"]: each["origin"] for each in run("status", "--json", url=url).json()["indexes"]}
 
 
 @contextmanager
@@ -140,7 +140,7 @@ def test_down_takes_off_what_alembic_built_and_up_has_seen(url):
     result = succeed("up", url=url)
 
     assert result.announced() == []
-    assert set(provenance(url).values()) == {"created"}
+    assert set(origin(url).values()) == {"created"}
     go_down(url, "T")
     assert_at_base(url)
 
@@ -153,7 +153,7 @@ def test_up_builds_again_what_alembic_took_off(url):
 
     assert len(result.announced()) == 10
     assert_at_head(url)
-    assert set(provenance(url).values()) == {"created"}
+    assert set(origin(url).values()) == {"created"}
 
 
 def test_down_after_alembic_took_all_off_has_nothing_to_roll_back(url):
@@ -229,7 +229,7 @@ def test_what_alembic_leaves_of_ours_on_its_way_back_is_pending_and_no_drift(sql
     assert len(succeed("up", url=sqlite).announced()) == 8
 
     assert_at_head(sqlite)
-    assert set(provenance(sqlite).values()) == {"created"}
+    assert set(origin(sqlite).values()) == {"created"}
 
 
 def test_what_alembic_leaves_of_ours_after_a_later_revision_is_pending_and_no_drift(sqlite):
@@ -342,7 +342,7 @@ def test_what_stood_there_before_is_remembered_after_down(url, revision):
         succeed("down", "--yes", "--no-alembic", url=url)
         assert ours(url).keys() == {"ix_activity_type"}
     go_up(url, "T")
-    assert provenance(url)["ix_activity_type"] == "adopted"
+    assert origin(url)["ix_activity_type"] == "adopted"
     succeed("down", "--yes", "--no-alembic", url=url)
 
     assert ours(url).keys() == {"ix_activity_type"}
@@ -353,10 +353,10 @@ def test_what_was_made_by_hand_after_down_is_adopted_by_the_next_up(url):
     succeed("down", "--no-alembic", url=url)
     by_hand(url)
     assert run("check", url=url).exit_code == 3
-    assert provenance(url)["ix_activity_type"] is None
+    assert origin(url)["ix_activity_type"] is None
     go_up(url, "T")
 
-    assert provenance(url)["ix_activity_type"] == "adopted"
+    assert origin(url)["ix_activity_type"] == "adopted"
     go_down(url, "T")
     assert ours(url).keys() == {"ix_activity_type"}
 
@@ -365,10 +365,10 @@ def test_what_was_made_by_hand_after_alembic_went_back_is_adopted_by_the_next_up
     go_up(url, "T")
     go_down(url, "A")
     by_hand(url)
-    assert provenance(url)["ix_activity_type"] is None
+    assert origin(url)["ix_activity_type"] is None
     go_up(url, "T")
 
-    assert provenance(url)["ix_activity_type"] == "adopted"
+    assert origin(url)["ix_activity_type"] == "adopted"
     go_down(url, "T")
     assert ours(url).keys() == {"ix_activity_type"}
 
@@ -381,7 +381,7 @@ def test_what_alembic_builds_again_after_down_counts_as_applied_again(url):
 
     assert re.search(rf"{HEAD}  .*, applied by Alembic\n", run("status", url=url).stdout)
     assert_at_head(url)
-    assert set(provenance(url).values()) == {"created"}
+    assert set(origin(url).values()) == {"created"}
     go_down(url, "T")
     assert_at_base(url)
 
@@ -418,7 +418,7 @@ def test_at_a_later_revision_the_ten_count_as_applied_and_up_keeps_them(url):
     assert result.announced() == []
     assert_all_stand(url)
     assert current(url) == (LATER,)
-    assert set(provenance(url).values()) == {"created"}
+    assert set(origin(url).values()) == {"created"}
     assert any(LATER in line for line in lines_about_alembic(result)), result
 
 
@@ -524,7 +524,7 @@ def test_the_eight_are_noticed_without_any_record_of_ours(postgres):
     succeed("up", url=postgres)
 
     assert_all_stand(postgres)
-    assert set(provenance(postgres).values()) == {"created"}
+    assert set(origin(postgres).values()) == {"created"}
 
 
 def test_alembic_comes_back_through_the_revision_that_dropped_eight(postgres):

@@ -127,7 +127,7 @@ def test_every_query_is_measured_at_every_size_before_and_after(database_url: st
     result = bench(database_url, (400, 200, 400), told.append)
     assert [each.activities for each in result.rounds] == [200, 400]
     for each in result.rounds:
-        assert [query.question for query in each.queries] == [probe.question for probe in PROBES]
+        assert [query.query for query in each.queries] == [probe.query for probe in PROBES]
         assert all(query.before.median > 0 < query.after.median for query in each.queries)
         assert all(query.before.p95 >= query.before.median for query in each.queries)
         assert all(query.before.asked >= 5 <= query.after.asked for query in each.queries)
@@ -356,7 +356,7 @@ def made_up(product: str = "PostgreSQL 15.18", sizes: tuple[int, ...] = (1_000, 
 
     def queries(n: int) -> tuple[Query, ...]:
         before, after = Timing(n * 1e-7, n * 2e-7, 50, 1), Timing(1e-4, 2e-4, 300, 1)
-        return tuple(Query(probe.index, probe.question, probe.claim, before, after) for probe in PROBES)
+        return tuple(Query(probe.index, probe.query, probe.claim, before, after) for probe in PROBES)
 
     rounds = tuple(
         Round(
@@ -405,7 +405,7 @@ def test_the_exponent_is_the_slope_on_logarithmic_axes():
 
 def test_growth_stands_beside_the_claim():
     for growth, probe in zip(made_up().growths, PROBES, strict=True):
-        assert (growth.question, growth.claim) == (probe.question, probe.claim)
+        assert (growth.query, growth.claim) == (probe.query, probe.claim)
         assert growth.before == pytest.approx(1)
         assert growth.after == pytest.approx(0)
 
@@ -445,7 +445,7 @@ def test_numbers_are_told_in_three_figures(told: str, expected: str):
 
 def test_the_tables_show_every_query_index_and_size():
     text = table.show(made_up())
-    assert all(probe.question in text for probe in PROBES)
+    assert all(probe.query in text for probe in PROBES)
     assert all(name in text for name in TEN_NAMES | SIX_INDEXED_TABLES)
     (last,) = re.findall(r"contact_by_phone\(phone\) +1k +100 µs .*\n +10k .*\n +100k +(.*)", text)
     assert last.split() == [*["10.0", "ms", "20.0", "ms", "100", "µs", "200", "µs"], HUNDREDFOLD, "1"]
@@ -503,7 +503,7 @@ def test_before_lies_above_after_in_the_picture():
 def test_the_svg_names_every_query_and_knows_the_dark():
     svg = chart.svg([made_up(), made_up("SQLite 3.40.1")])
     texts = [text for element in ElementTree.fromstring(svg).iter() for text in [element.text] if text]
-    assert {probe.question for probe in PROBES} <= set(texts)
+    assert {probe.query for probe in PROBES} <= set(texts)
     assert {"PostgreSQL 15.18", "SQLite 3.40.1", "without the indexes", "with them", "100k"} <= set(texts)
     assert any(f"PostgreSQL {HUNDREDFOLD}, SQLite {HUNDREDFOLD} at 100k" in text for text in texts)
     assert "prefers-color-scheme: dark" in svg
@@ -579,7 +579,7 @@ def test_the_page_shows_the_figures_and_a_chart_for_every_query():
     parsed = Page(shown())
     assert parsed.tags.count("figure") == parsed.tags.count("svg") == len(PROBES)
     for probe in PROBES:
-        assert probe.question in parsed.text
+        assert probe.query in parsed.text
         assert probe.claim in parsed.text
     assert parsed.text.count(HUNDREDFOLD) >= 2 * len(PROBES)
     assert "n1.00 → n0.00" in parsed.text

@@ -31,7 +31,7 @@ from scenes import ByHand, open_writer, transaction, until_phase
 NAME = "ix_activity_type"
 ON = "activity (activity_type)"
 DOCUMENT = {"database", "revision", "head", "pending", "exit_code", "indexes", "warnings", "advice"}
-INDEX = {"name", "table", "state", "finding", "differences", "provenance", "renamed_from"}
+INDEX = {"name", "table", "state", "finding", "differences", "origin", "renamed_from"}
 ADVICE = {"kind", "index", "about", "text"}
 
 
@@ -98,7 +98,7 @@ def test_where_all_stands_there_is_nothing_to_find_and_nothing_to_advise(url):
     assert all(each.keys() >= INDEX for each in document["indexes"])
     assert {each["name"] for each in document["indexes"]} == TEN_NAMES
     assert {(each["state"], each["finding"]) for each in document["indexes"]} == {("valid", "valid")}
-    assert {each["provenance"] for each in document["indexes"]} == {"created"}
+    assert {each["origin"] for each in document["indexes"]} == {"created"}
     assert (document["revision"], document["head"], document["pending"]) == (HEAD, HEAD, [])
     assert document["warnings"] == document["advice"] == []
 
@@ -155,7 +155,7 @@ def test_what_stands_in_the_way_of_a_pending_revision_is_shown(database_url):
     prepare(database_url, "base")
     execute(database_url, f"CREATE INDEX {NAME} ON activity (status)")
 
-    assert found(database_url, 3) == ("different", "other definition")
+    assert found(database_url, 3) == ("different", "different definition")
 
 
 # What can be wrong ---------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_another_definition_is_found_with_the_part_that_differs(url):
     execute(url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (status)")
     index = finding(url)
 
-    assert (index["state"], index["finding"]) == ("different", "other definition")
+    assert (index["state"], index["finding"]) == ("different", "different definition")
     assert index["differences"] == [{"part": "key", "declared": "activity_type", "found": "status"}]
 
 
@@ -213,7 +213,7 @@ def test_an_index_of_another_table_is_found(url):
     execute(url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON campaign (campaign_type)")
     index = finding(url)
 
-    assert (index["state"], index["finding"]) == ("different", "other table")
+    assert (index["state"], index["finding"]) == ("different", "different table")
     assert {"part": "table", "declared": "activity", "found": "campaign"} in index["differences"]
 
 
@@ -272,7 +272,7 @@ def test_an_index_that_was_kept_from_before_is_marked(database_url):
     prepare(database_url, "base")
     execute(database_url, f"CREATE INDEX {NAME} ON {ON}")
     succeed("up", url=database_url)
-    kept = {each["name"] for each in check(database_url)["indexes"] if each["provenance"] == "adopted"}
+    kept = {each["name"] for each in check(database_url)["indexes"] if each["origin"] == "adopted"}
 
     assert kept == {NAME}
     assert re.search(rf"^{NAME} .*(adopted|before)", shown(database_url, 0).stdout, re.MULTILINE)
@@ -293,7 +293,7 @@ def test_all_that_is_wrong_is_found_in_one_go(postgres):
     assert wrong == {
         "ix_contact_phone_hash": "missing",
         "ix_conversation_contact_id": "not an index",
-        "ix_activity_openphone_id": "other definition",
+        "ix_activity_openphone_id": "different definition",
         "ix_webhook_event_event_type": "not valid",
     }
     for name, what in wrong.items():
@@ -383,7 +383,7 @@ def test_of_what_is_not_ours_nothing_is_said_to_be_created(url):
     execute(url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (status)")
     (found,) = (each for each in run("check", "--json", url=url).json()["indexes"] if each["name"] == NAME)
 
-    assert found["provenance"] is None
+    assert found["origin"] is None
 
 
 def test_a_wider_index_that_makes_ours_superfluous_is_advised(url):

@@ -243,7 +243,7 @@ def test_every_query_finds_rows_in_it(database_url: str):
     database = connect_models(database_url)
     with database, database.bind_ctx(models.TABLES):
         for probe in PROBES:
-            assert any(probe.ask(*arguments) for arguments in probe.sample(400)), probe.question
+            assert any(probe.ask(*arguments) for arguments in probe.sample(400)), probe.query
 
 
 def test_the_planner_knows_what_is_in_the_tables(database_url: str):

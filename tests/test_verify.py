@@ -27,7 +27,7 @@ from proof.probes import AUDIENCE, PROBES
 from proof.verdict import Report, Verdict
 from proof.verify import document, queries, show, verify
 
-QUESTIONS = {probe.question: probe.index for probe in PROBES}
+QUESTIONS = {probe.query: probe.index for probe in PROBES}
 HISTORY = "ix_activity_conversation_created"
 PHONE = "ix_contact_phone_hash"
 OPTED_OUT = "ix_contact_flag_opted_out"
@@ -401,7 +401,7 @@ def test_the_planner_expects_an_index_to_be_cheaper_than_a_scan(filled):
 
 def selective(report: Report) -> list[Verdict]:
     """The verdicts without that about counts, which read everything: versions differ over what is cheapest then."""
-    return [verdict for verdict in report.verdicts if verdict.question != "event_counts()"]
+    return [verdict for verdict in report.verdicts if verdict.query != "event_counts()"]
 
 
 def test_a_value_that_most_rows_have_is_told_from_one_for_which_the_index_is_chosen(filled):
@@ -524,7 +524,7 @@ def test_a_whole_index_serves_prepared_statements_with_the_flag_as_a_parameter(p
 def test_the_document_is_json_with_all_that_the_table_shows(filled):
     told = json.loads(json.dumps(document(verified(filled))))
     assert list(told) == ["database", "exit_code", "not_served", "queries"]
-    assert {query["question"]: query["index"] for query in told["queries"]} == QUESTIONS
+    assert {query["query"]: query["index"] for query in told["queries"]} == QUESTIONS
     assert all(query["served"] and query["usable"] for query in told["queries"])
 
 
@@ -633,7 +633,7 @@ def test_samples_are_of_rows_that_are_there_and_spread(filled):
 
 def samples(question: str, count: int) -> list[tuple[Any, ...]]:
     """So many arguments for a question; the models are bound."""
-    return next(probe for probe in PROBES if probe.question == question).sample(count)
+    return next(probe for probe in PROBES if probe.query == question).sample(count)
 
 
 def test_it_waits_for_nobody_who_writes(postgres_url):
@@ -757,7 +757,7 @@ def test_a_role_that_avoids_scans_is_told_all_the_same_what_they_would_cost(post
     execute(
         postgres_url, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}", f"ALTER ROLE {role} SET {setting} = off"
     )
-    assert [each.question for each in verified(url).verdicts if each.cost_without is None] == []
+    assert [each.query for each in verified(url).verdicts if each.cost_without is None] == []
 
 
 def test_a_role_that_may_not_read_is_told_what_to_grant(postgres_url, reader):

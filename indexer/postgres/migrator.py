@@ -11,7 +11,7 @@ from typing import Any
 from peewee import Entity, PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 
-from indexer.catalog import Found
+from indexer.catalog import Found, Place
 from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.events import Blocker
 from indexer.migrator import CatalogMigrator, IndexOperation, Part
@@ -49,9 +49,9 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         self._execution: Execution
 
     @property
-    def address(self) -> str:
+    def place(self) -> Place:
         """The URL without its password, and the schema."""
-        return f"{self._address} (schema {self.schema})" if self.schema else self._address
+        return Place(self._address, self.schema)
 
     def settle(self, tables: Sequence[str]) -> None:
         """Find the schema of these tables once; from then on every name is qualified and no search path trusted.
@@ -102,7 +102,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         sessions = self.sessions.excluding(self.indexed_tables)
         holders = "".join(f"\n  - {each}\n    end it: {each.ending}" for each in sessions)
         who = f"by:{holders}" if holders else "by another session."
-        message = f"A table of {self.address} is locked whole {who}"
+        message = f"A table of {self.place} is locked whole {who}"
         return StatementFailed(message, "Wait for that to end, then run the same command again.")
 
     @contextmanager

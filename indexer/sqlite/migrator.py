@@ -11,7 +11,7 @@ from functools import partial
 from peewee import DatabaseError, OperationalError, SqliteDatabase
 from playhouse.migrate import SqliteMigrator
 
-from indexer.catalog import Found
+from indexer.catalog import Found, Place
 from indexer.errors import Locked, StatementFailed
 from indexer.events import LockWaited, Progress
 from indexer.migrator import CatalogMigrator, Part
@@ -35,9 +35,9 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         self._address = address
 
     @property
-    def address(self) -> str:
+    def place(self) -> Place:
         """The URL; a SQLite URL holds no secret."""
-        return self._address
+        return Place(self._address)
 
     @contextmanager
     def migration_context(self, atomic: bool = True) -> Iterator[None]:
@@ -102,7 +102,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         while not attempt():
             limit = self.patience.wait_lock
             if limit is not None and time.monotonic() - started >= limit:
-                raise Locked(f"{self.address}: {reason}.", "Wait for it to end, then run the same command again.")
+                raise Locked(f"{self.place}: {reason}.", "Wait for it to end, then run the same command again.")
             if not told:
                 self.report(LockWaited(reason))
                 told = True
@@ -115,7 +115,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         except OperationalError as error:
             if "locked" in str(error):
                 return False
-            raise StatementFailed(f"Cannot write to {self.address}: {error}.") from error
+            raise StatementFailed(f"Cannot write to {self.place}: {error}.") from error
 
     def definition(self, index: Index, found: Found | None) -> Definition:
         """A whole B-tree: access method and predicate are PostgreSQL's alone. SQLite knows no case in names."""
