@@ -1,6 +1,7 @@
 """Performance indexes for a CRM's database, put on and taken off while it goes on working.
 
-The database is --database-url, else MIGRATION_DATABASE_URL, else DATABASE_URL, else sqlite:///crm.db.
+The database is --database-url, else MIGRATION_DATABASE_URL, else DATABASE_URL, else sqlite:///crm.db. Both variables
+may be given as the path of a file that holds the URL: DATABASE_URL_FILE.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from signal import SIGINT
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-from click.core import ParameterSource
 
 import console
 import reporters
@@ -23,6 +23,7 @@ from indexer.consent import CAUTIOUS, Consent
 from indexer.errors import Interrupted, UsageError
 from indexer.patience import Patience
 from indexer.stop import Stop, interruptible
+from indexer.urls import DEFAULT, OPTION, database_url
 
 if TYPE_CHECKING:
     from peewee import Model
@@ -33,14 +34,18 @@ if TYPE_CHECKING:
     from indexer.migrator import CatalogMigrator
     from indexer.runner import Runner
 
-DEFAULT_URL = "sqlite:///crm.db"
+DEFAULT_FILE = DEFAULT.removeprefix("sqlite:///")
 MIGRATIONS = os.path.dirname(os.path.realpath(__file__))
 
 
 class Options(NamedTuple):
-    """What every command is told. ``again`` are the options that a command to type next needs as well."""
+    """What every command is told.
+
+    ``source`` says where the URL was given, ``again`` holds the options that a command to type next needs as well.
+    """
 
     database_url: str
+    source: str
     schemas: tuple[str, ...]
     pattern: str | None
     as_json: bool
@@ -150,6 +155,8 @@ def _connected(options: Options, manner: Manner, report: Any, stop: Stop) -> Ite
     from indexer.connect import connect_patiently
 
     url, schema = options.database_url, options.schema
+    if not options.source:
+        click.echo(f"No database URL is given: using the file {os.path.abspath(DEFAULT_FILE)}.", err=True)
     migrator = connect_patiently(url, schema, manner.wait_db, report, stop, manner.read_only)
     try:
         yield migrator
@@ -191,11 +198,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     """A command with the options that all share, and the one door through which errors leave."""
 
     @click.option(
-        "--database-url",
+        OPTION,
+        "option",
         metavar="URL",
-        envvar=["MIGRATION_DATABASE_URL", "DATABASE_URL"],
-        default=DEFAULT_URL,
-        help=f"Where to work: sqlite:///file.db or postgresql://user:password@host/name.  [default: {DEFAULT_URL}]",
+        help=f"Where to work: sqlite:///file.db or postgresql://user:password@host/name.  [default: {DEFAULT}]",
     )
     @click.option(
         "--schema",
@@ -214,16 +220,19 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @click.option("--verbose", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(function)
     def door(
-        database_url: str,
+        option: str | None,
         schemas: tuple[str, ...],
         pattern: str | None,
         as_json: bool,
         verbose: bool,
         **arguments: Any,
     ) -> None:
-        options = Options(database_url, tuple(dict.fromkeys(schemas)), pattern, as_json, verbose)
-        options = options._replace(again=_again(options))
+        again = ""
         try:
+            url, source = database_url(option, os.environ)
+            options = Options(url, source, tuple(dict.fromkeys(schemas)), pattern, as_json, verbose)
+            again = _again(options)
+            options = options._replace(again=again)
             if schemas and pattern is not None:
                 raise UsageError("Schemas are given by name or by a pattern, not both.", "Leave out --all-schemas.")
             if "" in schemas:
@@ -236,17 +245,16 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             if verbose:
                 click.echo(console.traceback_of(error), err=True)
             if as_json:
-                console.say(console.of_failure(ours), as_json, options.again)
-            raise Failure(ours, options.again) from error
+                console.say(console.of_failure(ours), as_json, again)
+            raise Failure(ours, again) from error
 
     return cli.command()(door)
 
 
 def _again(options: Options) -> str:
     """The options that were typed, for the commands to type next; a URL that may hold a password is not repeated."""
-    source = click.get_current_context().get_parameter_source("database_url")
     url = shlex.quote(options.database_url) if options.database_url.startswith("sqlite:") else "URL"
-    database = f" --database-url {url}" if source is ParameterSource.COMMANDLINE else ""
+    database = f" --database-url {url}" if options.source == OPTION else ""
     return database + (f" --schema {shlex.quote(options.schema)}" if options.schema else "")
 
 

@@ -9,7 +9,16 @@ from indexer.events import Report, ServerAwaited
 from indexer.migrator import CatalogMigrator
 from indexer.stop import Stop
 
-POSTGRES = ("postgres", "postgresql", "postgresql+psycopg2")
+# Schemes of libpq, peewee (playhouse.db_url) and SQLAlchemy; after a plus comes a driver, or peewee's pool.
+FAMILIES = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql",
+    "postgresql": "postgresql",
+    "postgresext": "postgresql",
+    "postgresqlext": "postgresql",
+    "psycopg3": "postgresql",
+}
+DRIVERS = ("", "pool", "psycopg", "psycopg2", "psycopg2cffi", "pysqlite")
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries to connect
 
 
@@ -25,15 +34,28 @@ def connect(url: str, schema: str | None = None, read_only: bool = False) -> Cat
         UsageError: the URL cannot be read, or its scheme is not supported.
         Unreachable: there is no such server, database, role or file, or it does not let us in.
     """
-    scheme, separator, _ = url.partition("://")
-    if scheme == "sqlite" and separator:
+    family, pooled, rest = _taken_apart(url)
+    if family == "sqlite":
         from indexer.sqlite.connect import open_sqlite
 
-        return open_sqlite(url, schema, read_only)
-    if scheme in POSTGRES and separator:
-        from indexer.postgres.connect import open_postgres
+        return open_sqlite(f"sqlite://{rest}", schema, read_only)
+    from indexer.postgres.connect import open_postgres
 
-        return open_postgres(url, schema, read_only)
+    return open_postgres(rest, schema, read_only, pooled)
+
+
+def _taken_apart(url: str) -> tuple[str, bool, str]:
+    """Return the kind of database, whether peewee's pool is asked for, and what comes after the scheme."""
+    scheme, separator, rest = url.partition("://")
+    base, _, driver = scheme.lower().partition("+")
+    family = FAMILIES.get(base) if separator else None
+    if family and driver in DRIVERS:
+        return family, driver == "pool", rest
+    if family and driver.replace("_", "").isalnum():
+        raise UsageError(
+            f"The database URL asks for the driver {driver}, which this tool does not use.",
+            f"Leave +{driver} out: {base}://...",
+        )
     named = separator and f"a{scheme}".replace("+", "").isalnum()  # anything else may be a part of a password
     raise UsageError(
         f"{scheme!r} is not a database this tool knows." if named else "The database URL has no scheme.",

@@ -16,6 +16,7 @@ from indexer.errors import Interrupted
 from indexer.moves import PENDING
 from indexer.scaffold import Written
 from indexer.stop import SIGNALS
+from indexer.urls import DEFAULT, VARIABLES
 
 ROOT = Path(cli.__file__).resolve().parent
 README = (ROOT / "README.md").read_text()
@@ -121,9 +122,8 @@ def test_every_option_is_explained():
 
 def test_the_environment_variables_are_explained_and_so_is_the_default():
     text = section("Configuration")
-    (url,) = [each for each in cli.cli.commands["up"].params if each.name == "database_url"]
-    assert all(f"`{name}`" in text for name in url.envvar)
-    assert f"`{url.default}`" in text
+    assert all(f"`{name}`" in text and f"`{name}_FILE`" in text for name in VARIABLES)
+    assert f"`{DEFAULT}`" in text
 
 
 def test_every_exit_code_is_in_the_table_of_exit_codes():

@@ -16,7 +16,13 @@ import pytest
 from command import CLI, HEAD, TEN, TEN_NAMES, connect, execute, ours, prepare, specified, succeed
 from scenes import Run, fill_activity, frozen, open_writer, own_server, running, until, until_phase
 
+from indexer.chain import load
+from indexer.connect import connect as connected
+from indexer.events import Event, Progress
 from indexer.postgres.progress import Counters, counted, fraction
+from indexer.runner import Runner
+
+ROOT = CLI.parent
 
 FIRST = "ix_activity_openphone_id"
 
@@ -153,8 +159,11 @@ def large_sqlite(sqlite_url: str) -> Iterator[str]:
     "name", [FIRST, "ix_activity_type", "ix_activity_conversation_created"], ids=["unique", "few values", "two columns"]
 )
 def test_on_sqlite_the_fraction_rises_evenly_to_one(large_sqlite, name):
-    told = [json.loads(line) for line in succeed("up", "--json", url=large_sqlite).lines]
-    fractions = [each["fraction"] for each in told if each.get("index") == name and each["event"] == "Progress"]
+    told: list[Event] = []
+    migrator = connected(large_sqlite)
+    with closing(migrator.database):
+        Runner(migrator, load(ROOT), report=told.append).up()
+    fractions = [each.fraction for each in told if isinstance(each, Progress) and each.target.name == name]
     assert len(fractions) >= 3
     assert fractions == sorted(fractions)
     assert 0.8 <= fractions[-1] <= 1

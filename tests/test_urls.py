@@ -19,7 +19,17 @@ from indexer.connect import connect
 SPECIAL = "@:/?#%"  # what ends a user or a password early, unless it is encoded
 SECRET = "Tr0ub4dor"
 NOTHING_THERE_YET = 3  # how `status` exits once it has reached an empty database
-SCHEMES = ("postgres", "postgresql", "postgresql+psycopg2")
+SCHEMES = (
+    "postgres",
+    "postgresql",
+    "postgresql+psycopg2",
+    "postgresql+psycopg",
+    "postgres+pool",
+    "postgresext",
+    "postgresqlext+pool",
+    "psycopg3",
+    "PostgreSQL",
+)
 
 
 @pytest.fixture(scope="module")
@@ -207,9 +217,28 @@ def test_a_given_parameter_wins_over_our_own(server, parameter):
 # What cannot work ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["mysql", "postgresql+asyncpg", "mssql+pyodbc", "http", ""])
+@pytest.mark.parametrize("scheme", ["mysql", "cockroachdb+pool", "mssql+pyodbc", "http", ""])
 def test_a_scheme_that_is_not_supported_is_named(scheme):
     refused(f"{scheme}://clerk:{SECRET}@localhost/crm", 2, f"'{scheme}'")
+
+
+@pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "postgres+pg8000", "sqlite+aiosqlite"])
+def test_a_driver_that_is_not_used_here_is_to_be_left_out(scheme):
+    url = f"{scheme}://clerk:{SECRET}@localhost/crm"
+    base, driver = scheme.split("+")
+    refused(url, 2, f"the driver {driver}")
+    assert run("up", url=url).stderr.splitlines()[1] == f"Leave +{driver} out: {base}://..."
+
+
+@pytest.mark.parametrize("scheme", ["sqlite+pysqlite", "sqlite+pool", "SQLITE"])
+def test_other_schemes_of_sqlite_open_the_file(scheme, tmp_path):
+    assert cli("up", "--database-url", f"{scheme}:///here.db", folder=tmp_path).exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["here.db"]
+
+
+def test_parameters_of_peewees_pool_are_left_out(server):
+    url = server.url("clerk", SECRET, scheme="postgres+pool")
+    assert reaches(f"{url}?max_connections=20&stale_timeout=300&connect_timeout=5&timeout=3")
 
 
 @pytest.mark.parametrize(
@@ -272,8 +301,32 @@ def test_a_port_that_is_none_is_refused(port):
     assert SECRET not in result.stderr
 
 
-def test_an_unknown_parameter_is_named():
-    refused(f"postgresql://clerk:{SECRET}@localhost/crm?sslmod=require", 2, "sslmod")
+def test_an_unknown_parameter_is_named_and_the_hint_is_about_parameters():
+    url = f"postgresql://clerk:{SECRET}@localhost/crm?sslmod=require"
+    refused(url, 2, "sslmod")
+    assert "parameters after the question mark" in run("up", url=url).stderr
+
+
+def test_a_service_of_libpq_names_the_database(server, tmp_path, monkeypatch):
+    file = tmp_path / "services"
+    file.write_text(f"[crm]\nhost=127.0.0.1\nport={server.port}\nuser=clerk\npassword={SECRET}\ndbname=clerk\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    assert reaches("postgresql://?service=crm")
+    monkeypatch.setenv("PGSERVICE", "crm")
+    assert reaches("postgresql://")
+
+
+def test_pgdatabase_names_the_database(server, monkeypatch):
+    monkeypatch.setenv("PGDATABASE", "clerk")
+    assert reaches(f"postgresql://clerk:{SECRET}@127.0.0.1:{server.port}")
+
+
+def test_a_passfile_holds_the_password(server, tmp_path, monkeypatch):
+    file = tmp_path / "passfile"
+    file.write_text(f"127.0.0.1:{server.port}:clerk:clerk:{SECRET}\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(file))
+    assert reaches(f"postgresql://clerk@127.0.0.1:{server.port}/clerk")
 
 
 # Passwords -----------------------------------------------------------------------------------------------------------
@@ -284,6 +337,9 @@ MISPLACED = [
     f"postgresql://clerk:{SECRET}%zz@127.0.0.1:1/crm",
     f"postgresql://clerk:{SECRET}@[::1/crm",
     f"postgresql://clerk:{SECRET}@127.0.0.1:port/crm",
+    f"postgresql://clerk:{SECRET}%40127.0.0.1:1/crm",
+    f"postgresql://clerk:{SECRET}%40localhost/crm",
+    f"postgresql://clerk:x{SECRET}y%40127.0.0.1:1,127.0.0.1:1/crm",
     f"postgresql://clerk@127.0.0.1:1/crm?password={SECRET}",
     f"postgresql://clerk@127.0.0.1:1/crm?password={SECRET}%zz",
     f"postgresql://clerk@127.0.0.1:1/crm?password={SECRET}&frobnicate=1",
@@ -334,18 +390,67 @@ OPTION, MIGRATION, APPLICATION = "sqlite:///option.db", "sqlite:///migration.db"
     ("arguments", "variables", "file"),
     [
         ((), {}, "crm.db"),
-        ((), {"DATABASE_URL": ""}, "crm.db"),
         ((), {"DATABASE_URL": APPLICATION}, "application.db"),
         ((), {"DATABASE_URL": APPLICATION, "MIGRATION_DATABASE_URL": MIGRATION}, "migration.db"),
-        ((), {"DATABASE_URL": APPLICATION, "MIGRATION_DATABASE_URL": ""}, "application.db"),
         (
             ("--database-url", OPTION),
             {"DATABASE_URL": APPLICATION, "MIGRATION_DATABASE_URL": MIGRATION},
             "option.db",
         ),
     ],
-    ids=["none", "empty", "DATABASE_URL", "MIGRATION_DATABASE_URL", "one empty", "the option"],
+    ids=["none", "DATABASE_URL", "MIGRATION_DATABASE_URL", "the option"],
 )
 def test_the_option_wins_over_the_migration_url_and_that_over_the_applications(tmp_path, arguments, variables, file):
     assert cli("up", *arguments, folder=tmp_path, **variables).exit_code == 0
     assert [path.name for path in tmp_path.iterdir()] == [file]
+
+
+def test_without_a_url_one_line_says_which_file_is_used(tmp_path):
+    result = cli("up", "--json", folder=tmp_path)
+    assert result.stderr == f"No database URL is given: using the file {tmp_path}/crm.db.\n"
+    assert cli("up", folder=tmp_path, DATABASE_URL=APPLICATION).stderr == ""
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "MIGRATION_DATABASE_URL", "DATABASE_URL_FILE"])
+@pytest.mark.parametrize("value", ["", "  ", "\n"])
+@pytest.mark.parametrize("command", ["up", "status", "wait"])
+def test_a_variable_that_is_set_and_empty_is_a_mistake(tmp_path, command, name, value):
+    result = cli(command, folder=tmp_path, **{name: value})
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{name} is set and empty." in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", ['""', "''"])
+def test_an_option_that_is_empty_is_a_mistake(tmp_path, value):
+    result = cli("up", "--database-url", value, folder=tmp_path)
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (2, "Error: --database-url is set and empty.")
+
+
+@pytest.mark.parametrize("form", [" {} ", "{}\n", '"{}"', "'{}'\r\n"])
+def test_blanks_and_quotes_around_a_url_are_dropped(tmp_path, form):
+    assert cli("up", folder=tmp_path, DATABASE_URL=form.format(APPLICATION)).exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["application.db"]
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "MIGRATION_DATABASE_URL"])
+def test_a_file_may_hold_the_url_and_wins_over_the_variable(tmp_path, name):
+    (tmp_path / "secret").write_text(f"{MIGRATION}\n")
+    (tmp_path / "work").mkdir()
+    variables = {name: APPLICATION, f"{name}_FILE": str(tmp_path / "secret")}
+    assert cli("up", folder=tmp_path / "work", **variables).exit_code == 0
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["migration.db"]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    result = cli("up", folder=tmp_path, DATABASE_URL_FILE=str(tmp_path / "missing"))
+    assert result.exit_code == 2
+    assert f"{tmp_path}/missing, named by DATABASE_URL_FILE, cannot be read: No such file" in result.stderr
+
+
+@pytest.mark.parametrize("content", ["", " \n"])
+def test_a_file_that_is_empty_is_a_mistake(tmp_path, content):
+    (tmp_path / "secret").write_text(content)
+    result = cli("up", folder=tmp_path, DATABASE_URL_FILE=str(tmp_path / "secret"))
+    assert result.exit_code == 2
+    assert f"{tmp_path}/secret, named by DATABASE_URL_FILE, is empty." in result.stderr

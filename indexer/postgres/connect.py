@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from urllib.parse import parse_qsl, quote, unquote
 
 import psycopg2
@@ -43,17 +44,33 @@ REASONS = (
     ("SSL", "Check sslmode in the database URL.", False),
     ("unsupported startup parameter", "Connect to the server directly, not through a pooler.", False),
 )
-UNKNOWN = ("", "Check the database URL.", False)
+PARAMETERS = "Check the parameters after the question mark: they are libpq's, such as sslmode or connect_timeout."
+UNKNOWN = (
+    "",
+    "Check host, port, user, password and database in the database URL, and look into the server's log.",
+    False,
+)
+
+# Parameters of peewee's own in a URL (playhouse.db_url): they are about its pool, and libpq does not know them.
+OF_PEEWEE = ("max_connections", "stale_timeout", "timeout", "autorollback", "register_hstore", "server_side_cursors")
 
 
-def open_postgres(url: str, schema: str | None, read_only: bool) -> OnlineMigrator:
-    """Open a session for a ``postgresql://`` URL, which may hold any libpq parameter in its query."""
-    parameters = _parameters(url)
+def open_postgres(rest: str, schema: str | None, read_only: bool, pooled: bool = False) -> OnlineMigrator:
+    """Open a session for what comes after ``postgresql://``, which may hold any libpq parameter in its query.
+
+    Args:
+        rest: user, password, host, port, database and parameters.
+        schema: the schema of the tables; None looks for them on the search path.
+        read_only: the session can change nothing.
+        pooled: the URL is for peewee's pool, and may hold parameters of peewee's own.
+    """
+    parameters = _parameters(_without(rest, OF_PEEWEE) if pooled else rest)
     address = _address(parameters)
+    # libpq may know the name of the database from a service file or from PGDATABASE: None leaves that to it.
     database = OnlineDatabase(
-        parameters.get("dbname", ""),
+        parameters.get("dbname") or "postgresql",
         read_only=read_only,
-        **{**DEFAULTS, **{name: value for name, value in parameters.items() if name != "dbname"}},
+        **{**DEFAULTS, "dbname": None, **parameters},
     )
 
     def connect() -> None:
@@ -68,12 +85,19 @@ def open_postgres(url: str, schema: str | None, read_only: bool) -> OnlineMigrat
     return OnlineMigrator(database, address, schema, connect)
 
 
-def _parameters(url: str) -> dict[str, str]:
+def _without(rest: str, names: Collection[str]) -> str:
+    """Return a URL without some parameters of its query."""
+    path, question, query = rest.partition("?")
+    kept = [each for each in query.split("&") if each.partition("=")[0] not in names]
+    return path + (question + "&".join(kept) if any(kept) else "")
+
+
+def _parameters(rest: str) -> dict[str, str]:
     """The URL taken apart by libpq, once nothing in it can end up in the wrong part."""
-    rest = url.partition("://")[2]
     authority = re.split(r"[/?]", rest, maxsplit=1)[0]
     hosts = authority.rpartition("@")[2].split(",")
-    ports = [host.rpartition(":")[2] for host in hosts if re.search(r":[^\]]*$", host)]
+    # All that comes after the first colon is the port to libpq, and it may be a password whose @ was encoded.
+    ports = [port for host in hosts for port in re.findall(r"^(?:\[[^\]]*\]|[^:]*):(.*)$", host)]
     if authority.count("@") > 1 or "@" in rest[len(authority) :].partition("?")[0] or not all(map(_is_port, ports)):
         raise UsageError(
             "The user or password in the database URL holds a character that ends it early, or the port is no number.",
@@ -86,11 +110,13 @@ def _parameters(url: str) -> dict[str, str]:
         names = (name for name, _ in parse_qsl(rest.partition("?")[2], keep_blank_values=True))
         known = set(filter(str.isidentifier, names))
         reason = re.sub(r'"([^"]*)"', lambda quoted: quoted[0] if quoted[1] in known else "...", str(error))
+        unknown = "query parameter" in reason
         raise UsageError(
             f"The database URL cannot be read: {_one_sentence(reason.removeprefix('invalid dsn: '))}.",
-            "Use postgresql://user:password@host:5432/name, with % in a password written as %25.",
+            PARAMETERS if unknown else "Use postgresql://user:password@host:5432/name, with % in a password as %25.",
         ) from None
-    if not any((parameters.get("dbname"), parameters.get("service"), os.environ.get("PGDATABASE"))):
+    named_elsewhere = (parameters.get("service"), *map(os.environ.get, ("PGDATABASE", "PGSERVICE")))
+    if not any((parameters.get("dbname"), *named_elsewhere)):
         raise UsageError("The database URL names no database.", f"Add one at the end: {_address(parameters)}/NAME")
     return parameters
 
@@ -106,7 +132,10 @@ def _address(parameters: dict[str, str]) -> str:
     ports = parameters.get("port", "").split(",")
     ports += [ports[-1]] * (len(hosts) - len(ports))
     places = ",".join(_place(host, port) for host, port in zip(hosts, ports, strict=False))
-    name = quote(parameters.get("dbname", ""), safe="")
+    name = quote(parameters.get("dbname") or os.environ.get("PGDATABASE", ""), safe="")
+    service = parameters.get("service") or os.environ.get("PGSERVICE")
+    if service and not name:
+        return f"postgresql://{user}{'@' if user else ''}{places}?service={quote(service, safe='')}"
     return f"postgresql://{user}{'@' if user else ''}{places}" + (f"/{name}" if name else "")
 
 

@@ -132,8 +132,7 @@ class Builder:
     """A session that sends one statement at a time and does not block while the server works on it."""
 
     def __init__(self, database: PostgresqlDatabase) -> None:
-        name = {"dbname": database.database} if database.database else {}
-        self._connection = psycopg2.connect(**name, **database.connect_params, async_=True)
+        self._connection = psycopg2.connect(**database.connect_params, async_=True)
         self._cursor: Any = None
         self._settings: dict[str, str] = {}
         self.pid = 0
