@@ -190,7 +190,7 @@ class Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Say it."""
-        click.secho("Error: ", fg="red", nl=False, err=True)
+        click.echo(reporters.styled("Error: ", fg="red"), nl=False, err=True)
         click.echo("\n".join(filter(None, (self.message, self.hint))), err=True)
 
 

@@ -16,9 +16,9 @@ import click
 import tabular
 from indexer import documents
 from indexer.errors import NotServed
-from indexer.plan import Action
-from indexer.words import counted, few
-from reporters import DONE, duration, in_bytes, listed, tell
+from indexer.plan import CREATIONS, Action
+from indexer.words import counted, few, in_bytes
+from reporters import DONE, duration, listed, styled, tell
 
 if TYPE_CHECKING:
     from indexer.catalog import Place
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 COUNTED = {**DONE, Action.KEEP: "kept", Action.LEAVE: "left, having stood there before up"}
 MOST_NAMES = 10
+FOLDING = ("for", "declared", "found", "indexes")
+LESS_NEEDED = ("for", "method", "by", "origin", "took", "table", "size")  # on a narrow terminal, the first one first
 COMMAND = re.compile(r"python cli\.py (?!new\b)\w+\b(?! --database-url)")  # that works on the database at hand
 COLOURS = {"valid": "green", "missing": "yellow", "invalid": "red", "different": "red"}
 
@@ -399,13 +401,20 @@ def _shown_steps(plan: Plan) -> Iterator[str]:
     if plan.base_tables:
         yield f"  create the tables {', '.join(plan.base_tables)} (all columns: --sql)\n"
     for step in plan.steps:
-        yield f"  {click.style(step.action.value, bold=True)} {step.index.name}{_on_table(step, plan)}"
+        where = _on_table(step, plan) if step.action in CREATIONS else _of_size(step)
+        yield f"  {styled(step.action.value, bold=True)} {step.index.name}{where}"
         yield f"    {step.index.purpose}"
         if step.action is Action.REPLACE:
             yield from (f"    {part.part}: {part.found}, to be {part.declared}" for part in step.differences)
         for statement in step.statements:
             yield f"    {statement};"
         yield ""
+
+
+def _of_size(step: Step) -> str:
+    """Return the table of an index that is there, and how large the index is."""
+    size = step.found.bytes if step.found else None
+    return f" on {step.index.table}" + (f" ({in_bytes(size)})" if size is not None else "")
 
 
 def _on_table(step: Step, plan: Plan) -> str:
@@ -439,7 +448,7 @@ def _dim(text: str) -> Any:
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    return tabular.drawn(titles, rows, right=("size",), folding=("for", "found", "indexes"))
+    return tabular.drawn(titles, rows, right=("size",), folding=FOLDING, less_needed=LESS_NEEDED)
 
 
 def traceback_of(error: BaseException) -> str:

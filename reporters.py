@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,9 +32,11 @@ from indexer.events import (
     Warned,
 )
 from indexer.plan import Action
-from indexer.words import counted
+from indexer.words import counted, in_bytes
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Tasks
+
     from indexer.events import Report
     from indexer.spec import Index
     from proof.events import Tell
@@ -127,26 +130,49 @@ class JsonLines:
         """Nothing stays open."""
 
 
+WITH_TIMES, WITH_BAR, BAR = 100, 130, 24  # columns of a terminal from which there is room, and those of a bar
+FOR_PHASE = 30  # columns that are kept for the phase and the blocker
+
+
+def _drawn(tasks: Tasks, width: int) -> Iterator[Any]:
+    """Yield a line for each index: what matters most comes first, what is less needed where there is room."""
+    from rich.text import Text
+
+    longest = max((len(task.description) for task in tasks.tasks), default=0)
+    for task in tasks.tasks:
+        name = f"{task.description:<{min(longest, max(width - FOR_PHASE, FOR_PHASE))}}"
+        line = Text(f"{task.percentage:>3.0f}% {name} ", no_wrap=True, overflow="ellipsis")
+        if width >= WITH_TIMES:
+            line.append(f"{_clock(task.elapsed)} {_clock(task.time_remaining)} ")
+        if width >= WITH_BAR:
+            done = round(BAR * task.percentage / 100)
+            line.append("━" * done, "green").append("━" * (BAR - done) + " ", "dim")
+        yield line.append(task.fields["phase"])
+
+
+def _clock(seconds: float | None) -> str:
+    """Return minutes and seconds, in six columns."""
+    return "  -:--" if seconds is None else f"{int(seconds) // 60:>3}:{int(seconds) % 60:02}"
+
+
 class Bars:
-    """A run drawn on a terminal: a bar for each index being built, the finished ones above, a total below."""
+    """A run drawn on a terminal: a line for each index being built, the finished ones above, a total below."""
 
     def __init__(self) -> None:
         from rich.console import Console, Group
         from rich.live import Live
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress
 
-        columns = (
-            TextColumn("{task.description:<40}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[phase]}"),
-        )
-        self._bars, self._sum = Progress(*columns), Progress(*columns)
-        self._live = Live(Group(self._bars, self._sum), console=Console(highlight=False), transient=True)
+        console = Console(highlight=False)
+        self._bars, self._sum = Progress(console=console), Progress(console=console)
+
+        def draw() -> Group:
+            return Group(*(line for each in (self._bars, self._sum) for line in _drawn(each, console.width)))
+
+        self._live = Live(get_renderable=draw, console=console, transient=True)
         self._tasks: dict[str, Any] = {}
         self._total: Any = None
+        self._told: set[tuple[str, ...]] = set()
 
     def __call__(self, event: Event) -> None:
         """Draw one event."""
@@ -154,17 +180,16 @@ class Bars:
             case RevisionStarted():
                 self._print(event)
                 self._live.start()
-                self._total = self._sum.add_task("  total", total=event.indexes, phase="")
+                self._total = self._sum.add_task("total", total=event.indexes, phase="")
             case StatementStarted():
-                self._print(event, style="dim")
+                self._live.console.print(in_a_line(event), style="dim", soft_wrap=True, markup=False)
                 self._bars.update(self._task(event.target), phase="starting")
             case Joined():
                 self._bars.update(self._task(event.target), phase=f"built by pid {event.worker}")
             case Progress():
                 self._bars.update(self._task(event.target), completed=event.fraction, phase=event.phase + _rate(event))
             case Waiting():
-                names = ", ".join(map(_name, event.blockers))
-                self._bars.update(self._task(event.target), phase=f"{event.phase}: {names}")
+                self._wait(event)
             case IndexFinished():
                 self._forget(event.target)
                 self._print(event)
@@ -175,21 +200,39 @@ class Bars:
             case _:
                 self._print(event)
 
+    def _wait(self, event: Waiting) -> None:
+        """Draw a wait; who is in the way is printed whole, once, because a line has no room for it."""
+        names = tuple(map(_name, event.blockers))
+        self._bars.update(self._task(event.target), phase=f"waits for {', '.join(names)} ({event.phase})")
+        if names and (event.target.name, *names) not in self._told:
+            self._told.add((event.target.name, *names))
+            self._print(event)
+
     def close(self) -> None:
         """Take the bars off the terminal."""
         self._live.stop()
 
-    def _print(self, event: Event, style: str | None = None) -> None:
-        self._live.console.print(in_a_line(event), style=style, soft_wrap=True, markup=False)
+    def _print(self, event: Event) -> None:
+        """Print an event above the bars, broken between words."""
+        for line in in_a_line(event).splitlines():
+            self._live.console.print(_wrapped(line, self._live.console.width), soft_wrap=True, markup=False)
 
     def _task(self, index: Index) -> Any:
         if index.name not in self._tasks:
-            self._tasks[index.name] = self._bars.add_task(f"  {index.name}", total=1.0, phase="")
+            self._tasks[index.name] = self._bars.add_task(index.name, total=1.0, phase="")
         return self._tasks[index.name]
 
     def _forget(self, index: Index) -> None:
         if index.name in self._tasks:
             self._bars.remove_task(self._tasks.pop(index.name))
+
+
+def _wrapped(line: str, width: int) -> str:
+    """Return a line broken between words, what follows indented deeper."""
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line, width, subsequent_indent=indent + "  ", break_long_words=False, break_on_hyphens=False, tabsize=1
+    )
 
 
 Reporter = Lines | Bars | JsonLines
@@ -209,6 +252,12 @@ def measuring(as_json: bool, report: Report | None = None) -> Iterator[Tell]:
         yield drawing
     finally:
         drawing.close()
+
+
+def styled(text: str, **style: Any) -> str:
+    """Return a text in a colour or in bold, unless the user wants none (no-color.org); a log gets none anyway."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain else click.style(text, **style)
 
 
 def tell(line: str) -> None:
@@ -273,12 +322,13 @@ def _of_index(event: Any) -> str:
             counted = "" if event.fraction is None else f" {event.fraction:.0%}{_remaining(event)}"
             return f"{name}{counted}: {event.phase}, {duration(event.seconds)} so far{_rate(event)}"
         case Waiting():
-            return f"{name} {event.phase}, {duration(event.seconds)} so far:{listed(event.blockers)}"
+            so_far = f", {duration(event.seconds)} so far" if event.seconds >= 1 else ""
+            return f"{name} {event.phase}{so_far}:{listed(event.blockers)}"
         case Retrying():
             tries = f"try {event.attempt} of {event.retries + 1}"
             return f"{name} {event.reason}: {tries} given up, next one in {duration(event.pause)}"
         case _:
-            return f"{name} is in the hands of pid {event.worker}: waiting for it to finish"
+            return f"{name} is being built by pid {event.worker}: waiting for it to finish"
 
 
 def _remaining(event: Progress) -> str:
@@ -306,10 +356,3 @@ def duration(seconds: float) -> str:
         return f"{seconds * 1000:.0f} ms"
     minutes, rest = divmod(seconds, 60)
     return f"{minutes:.0f} min {rest:.0f} s" if minutes else f"{rest:.1f} s"
-
-
-def in_bytes(count: int) -> str:
-    """Bytes for people."""
-    from rich.filesize import decimal
-
-    return decimal(count)

@@ -3,42 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-NARROWEST, WIDE = 110, 500  # columns: on a terminal at least so many, in a log
+GAP = 2  # columns of a terminal between two columns of a table
+FOLDED = 24  # columns that a text needs before it may break between words
+WIDE = 500  # columns in a log
+
+
+class _Column(NamedTuple):
+    """A column of a table: its title and its cells, as rich's texts."""
+
+    title: str
+    cells: list[Any]
+    folds: bool
+
+    @property
+    def longest(self) -> int:
+        """The columns of a terminal that its longest cell takes."""
+        return max(int(cell.cell_len) for cell in self.cells)
+
+    @property
+    def least(self) -> int:
+        """The columns of a terminal without which it cannot be read."""
+        return min(self.longest, FOLDED) if self.folds else self.longest
 
 
 def drawn(
-    titles: Sequence[str], rows: Sequence[Sequence[Any]], right: Collection[str] = (), folding: Collection[str] = ()
+    titles: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    right: Collection[str] = (),
+    folding: Collection[str] = (),
+    less_needed: Sequence[str] = (),
 ) -> str:
-    """A table that never cuts a name: on a narrow terminal some columns fold, in a log nothing does.
+    """Return a table that breaks no word: on a narrow terminal it folds some columns, and leaves some out and says so.
 
-    A column in which nothing stands is left out.
+    A column in which nothing stands is left out everywhere; in a log nothing folds.
 
     Args:
         titles: of the columns.
         rows: their cells: ``rich.text.Text`` as it is, anything else as its string.
         right: titles of the columns that are set to the right.
         folding: titles of those that may fold.
+        less_needed: titles of those that may be left out, the least needed first.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    texts = [[cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows]
-    columns = [column for column in zip(map(Text, titles), *texts, strict=True) if any(map(str, column[1:]))]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title, *cells in columns:
-        widest = None if title.plain in folding else max(text.cell_len for text in (title, *cells))
-        table.add_column(
-            title, min_width=widest, no_wrap=widest is not None, justify="right" if title.plain in right else "left"
-        )
-    for row in zip(*(column[1:] for column in columns), strict=True):
-        table.add_row(*row)
     console = Console(highlight=False)
-    terminal, console.width = console.width, WIDE
-    if console.is_terminal:
-        console.width = max(terminal, NARROWEST, console.measure(table).minimum)
+    if not console.is_terminal:
+        console.width = WIDE
+    texts = [[cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows]
+    cells = (list(column) for column in zip(map(Text, titles), *texts, strict=True))
+    columns = [_Column(str(each[0]), each, str(each[0]) in folding) for each in cells if any(map(str, each[1:]))]
+    shown = _that_fit(columns, console.width, less_needed)
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    for column in shown:
+        justify: Any = "right" if column.title in right else "left"
+        table.add_column(column.cells[0], min_width=column.least, no_wrap=not column.folds, justify=justify)
+    for row in zip(*(column.cells[1:] for column in shown), strict=True):
+        table.add_row(*row)
+    console.width = max(console.width, _width(shown))
     with console.capture() as captured:
         console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+    left_out = [column.title for column in columns if column not in shown]
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    return "\n".join([*lines, *([f"Left out for lack of room: {', '.join(left_out)}."] if left_out else [])])
+
+
+def _that_fit(columns: list[_Column], width: int, less_needed: Sequence[str]) -> list[_Column]:
+    """Return the columns that have room beside each other, without the least needed ones."""
+    for title in less_needed:
+        if _width(columns) <= width:
+            break
+        columns = [column for column in columns if column.title != title]
+    return columns
+
+
+def _width(columns: Sequence[_Column]) -> int:
+    return sum(column.least + GAP for column in columns) - GAP

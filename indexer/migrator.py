@@ -127,9 +127,9 @@ class CatalogMigrator(SchemaMigrator):
         """What ``up`` would do about each of these indexes now; with their sizes, if those are wanted."""
         return self._steps(self.step_up, self._standings(indexes, sizes, twins=True))
 
-    def steps_down(self, indexes: Sequence[Index]) -> tuple[Step, ...]:
-        """What ``down`` would do about each of these indexes now."""
-        return self._steps(self.step_down, self._standings(indexes, twins=True))
+    def steps_down(self, indexes: Sequence[Index], sizes: bool = False) -> tuple[Step, ...]:
+        """What ``down`` would do about each of these indexes now; with their sizes, if those are wanted."""
+        return self._steps(self.step_down, self._standings(indexes, sizes, twins=True))
 
     def _steps(self, decide: Decide, standings: dict[Index, Standing]) -> tuple[Step, ...]:
         return tuple(decide(index, standing) for index, standing in standings.items())

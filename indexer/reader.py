@@ -88,7 +88,7 @@ class Reader:
     def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False) -> Plan:
         """What ``up`` or ``down`` would do now, with table sizes if wanted; changes nothing and takes no lock."""
         state = self._read(sizes)
-        return self._plan_up(to, state) if direction == "up" else self._plan_down(to, state)
+        return self._plan_up(to, state) if direction == "up" else self._plan_down(to, state, sizes)
 
     def entries(self) -> list[Entry]:
         """What was done to this database, the last move first."""
@@ -131,8 +131,8 @@ class Reader:
         left_alone = self._left_alone(state, wanted)
         return self._warned(plan, state, left_alone, CAN_BE_RENAMED)
 
-    def _plan_down(self, to: str | None, state: State) -> Plan:
-        moves = tuple(self._move_down(revision, state) for revision in self.chain)
+    def _plan_down(self, to: str | None, state: State, sizes: bool) -> Plan:
+        moves = tuple(self._move_down(revision, state, sizes) for revision in self.chain)
         undoable = [move for move in moves if move.is_undoable]
         parent = undoable[-1].revision.down_revision if undoable else self.chain.base
         target = parent if to is None else self.chain.resolve(to)
@@ -169,9 +169,9 @@ class Reader:
         steps = self.migrator.steps_up(self.indexes[revision.id], sizes)
         return self._move(revision, steps, state)
 
-    def _move_down(self, revision: Revision, state: State) -> Move:
+    def _move_down(self, revision: Revision, state: State, sizes: bool) -> Move:
         self.migrator.past = past_of(state.records.get(revision.id), state.alembic.place(revision))
-        steps = self.migrator.steps_down(self.migrator.indexes_of(revision.downgrade))
+        steps = self.migrator.steps_down(self.migrator.indexes_of(revision.downgrade), sizes)
         return self._move(revision, steps, state)
 
     def _move(self, revision: Revision, steps: tuple[Step, ...], state: State) -> Move:

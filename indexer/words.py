@@ -13,6 +13,14 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
+def in_bytes(count: int) -> str:
+    """Return a size as psql's \\di+ shows it: 8192 bytes, 16 kB, 24 MB, with units of 1,024."""
+    size, units = count, ["bytes", "kB", "MB", "GB", "TB", "PB"]
+    while size >= 10 * 1024 and len(units) > 1:
+        size, units = (size + 512) // 1024, units[1:]
+    return f"{size} {units[0]}"
+
+
 def identifier(name: str) -> str:
     """A name as a statement needs it: quoted where it has to be."""
     return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"{}"'.format(name.replace('"', '""'))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from string import Template
 
+from indexer.words import in_bytes
 from proof import table, units
 from proof.report import REMEDY, can_draw
 from proof.result import Growth, Query, Result
@@ -54,8 +55,8 @@ def _about(result: Result) -> str:
     return (
         f"Revision 10992629d68e, measured on made-up rows: up to {last.activities:,} activities, "
         f"{sum(last.rows.values()):,} rows in seven tables. There, up built the ten indexes in "
-        f"{units.seconds(last.up_seconds)}, and the tables grew from {units.size(last.bytes_before)} to "
-        f"{units.size(last.bytes_after)}."
+        f"{units.seconds(last.up_seconds)}, and the tables grew from {in_bytes(last.bytes_before)} to "
+        f"{in_bytes(last.bytes_after)}."
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import tabular
+from indexer.words import in_bytes
 from proof import units
 from proof.result import Result, Writes
 
@@ -92,7 +93,7 @@ def _builds(result: Result) -> Iterable[Cells]:
     builds = [{build.index_name: build for build in each.builds} for each in result.rounds]
     for query in dict.fromkeys(query.index_name for query in result.rounds[0].queries):
         found = [each[query] for each in builds]
-        yield query, *(f"{units.seconds(build.seconds)}, {units.size(build.bytes or 0)}" for build in found)
+        yield query, *(f"{units.seconds(build.seconds)}, {in_bytes(build.bytes or 0)}" for build in found)
 
 
 def _writes(result: Result) -> Iterable[Cells]:
@@ -110,7 +111,7 @@ def _totals(result: Result) -> Iterable[Cells]:
         ("rows", lambda each: f"{sum(each.rows.values()):,}"),
         ("made and written in", lambda each: units.seconds(each.fill_seconds)),
         ("up took", lambda each: units.seconds(each.up_seconds)),
-        ("size", lambda each: f"{units.size(each.bytes_before)} → {units.size(each.bytes_after)}"),
+        ("size", lambda each: f"{in_bytes(each.bytes_before)} → {in_bytes(each.bytes_after)}"),
     )
     for name, tell in told:
         yield name, *map(tell, result.rounds)

@@ -26,16 +26,6 @@ def count(value: int) -> str:
     return str(value)
 
 
-def size(value: int) -> str:
-    """Bytes."""
-    number = float(value)
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{figures(number)} {unit}" if unit != "B" else f"{value} B"
-        number /= 1000
-    return f"{figures(number)} GB"
-
-
 def faster(value: float) -> str:
     """How many times as fast."""
     return f"{figures(value)}×"  # noqa: RUF001

@@ -106,12 +106,13 @@ def queries(report: Report) -> str:
 def show(report: Report) -> str:
     """The report for people: a table, what there is to say about its rows, and the sum of it."""
     notes = dict.fromkeys(f"- {note}" for verdict in report.verdicts for note in verdict.notes)
-    table = tabular.drawn(TITLES, list(map(_row, report.verdicts)), right=NUMBERS)
+    table = tabular.drawn(TITLES, list(map(_row, report.verdicts)), right=NUMBERS, less_needed=LESS_NEEDED)
     return "\n\n".join(filter(None, (table, "\n".join(notes), report.conclusion(f" on {report.place}"))))
 
 
 NUMBERS = ("cost with", "cost without", "ms")
 TITLES = ("query", "index", "usable", "chosen", "generic", *NUMBERS)
+LESS_NEEDED = ("cost without", "cost with", "ms", "index", "generic")
 STYLES = {"yes": "green", "no": "red", "served": "yellow"}
 
 

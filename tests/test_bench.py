@@ -44,6 +44,7 @@ from indexer.connect import connect
 from indexer.errors import IndexerError, PreflightFailed, StatementFailed, UsageError
 from indexer.events import BaseCreated, IndexFinished
 from indexer.stop import Stop
+from indexer.words import in_bytes
 from proof import chart, inserts, measure, page, picture, report, table, units
 from proof.bench import bench
 from proof.drawing import Bars, Lines, drawn
@@ -434,8 +435,8 @@ def test_a_document_of_another_version_is_refused():
         (units.figures(12345), "12,300"),
         (units.count(1_500_000), "1.5M"),
         (units.count(10_000), "10k"),
-        (units.size(512), "512 B"),
-        (units.size(1_234_567_890), "1.23 GB"),
+        (in_bytes(512), "512 bytes"),
+        (in_bytes(1_234_567_890), "1177 MB"),
         (units.power(-0.001), "n^0.00"),
     ],
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tabular import NARROWEST, drawn
+from tabular import drawn
 
 LONG = "ix_" + "long_" * 10 + " of several words"
 
@@ -23,12 +25,30 @@ def test_a_name_is_never_cut_on_a_narrow_terminal(narrow):
     assert "…" not in table
 
 
-def test_what_may_fold_takes_several_lines_on_a_narrow_terminal(narrow):
+def test_what_may_fold_takes_several_lines_on_a_narrow_terminal_and_breaks_no_word(narrow):
     purpose = "a word or two " * 20
     table = drawn(("index", "for"), [("ix_short", purpose)], folding=("for",))
 
-    assert max(map(len, table.splitlines())) <= NARROWEST + len("\x1b[1m\x1b[0m" * 4)
+    assert max(map(len, table.splitlines())) <= 40 + len("\x1b[1m\x1b[0m" * 4)
     assert table.count("word") == 20
+
+
+def test_on_a_narrow_terminal_the_least_needed_columns_are_left_out_and_named(narrow):
+    titles, row = ("index", "table", "method", "state"), ("ix_activity_type", "activity", "btree", "valid")
+    table = drawn(titles, [row], less_needed=("method", "table"))
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", table).splitlines()
+
+    assert [line.split() for line in shown[:2]] == [
+        ["index", "table", "state"],
+        ["ix_activity_type", "activity", "valid"],
+    ]
+    assert shown[2:] == ["Left out for lack of room: method."]
+
+
+def test_nothing_is_left_out_where_there_is_room():
+    table = drawn(("index", "method"), [("ix_activity_type", "btree")], less_needed=("method",))
+
+    assert table.splitlines()[0].split() == ["index", "method"]
 
 
 def test_in_a_log_a_row_is_a_line():
