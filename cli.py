@@ -157,7 +157,8 @@ def _connected(options: Options, manner: Manner, report: Any, stop: Stop) -> Ite
     url, schema = options.database_url, options.schema
     if not options.source:
         click.echo(f"No database URL is given: using the file {os.path.abspath(DEFAULT_FILE)}.", err=True)
-    migrator = connect_patiently(url, schema, manner.wait_db, report, stop, manner.read_only)
+    patience = None if manner.read_only else manner.patience
+    migrator = connect_patiently(url, schema, manner.wait_db, report, stop, manner.read_only, patience)
     try:
         yield migrator
     finally:

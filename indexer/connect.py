@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from indexer.errors import Unreachable, UsageError
+from indexer.errors import Held, Unreachable, UsageError
 from indexer.events import Report, ServerAwaited
 from indexer.migrator import CatalogMigrator
+from indexer.patience import Patience
 from indexer.stop import Stop
 
 # Schemes of libpq, peewee (playhouse.db_url) and SQLAlchemy; after a plus comes a driver, or peewee's pool.
@@ -64,21 +65,33 @@ def _taken_apart(url: str) -> tuple[str, bool, str]:
 
 
 def connect_patiently(
-    url: str, schema: str | None, seconds: float, report: Report, stop: Stop, read_only: bool = False
+    url: str,
+    schema: str | None,
+    seconds: float,
+    report: Report,
+    stop: Stop,
+    read_only: bool = False,
+    patience: Patience | None = None,
 ) -> CatalogMigrator:
     """Connect, and for so many seconds try again while the reason can heal; a wrong password fails at once.
 
+    With ``patience``, a SQLite file that another process has locked whole is waited for as a run waits for others.
+
     Raises:
         UsageError, Unreachable: as ``connect``.
+        Locked, Blocked: the file was locked for too long.
         Interrupted: somebody asked to stop.
     """
-    deadline = time.monotonic() + seconds
+    started = time.monotonic()
     pause, told = SHORTEST_PAUSE, ""
     while True:
         try:
             return connect(url, schema, read_only)
         except Unreachable as error:
-            if not error.can_heal or time.monotonic() + pause > deadline:
+            waited = time.monotonic() - started
+            if isinstance(error, Held) and patience:
+                patience.check(waited, f"another process has locked {url}")
+            elif not error.can_heal or waited + pause > seconds:
                 raise
             if error.message != told:
                 report(ServerAwaited(error.message))

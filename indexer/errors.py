@@ -94,6 +94,15 @@ class Unreachable(IndexerError):
         self.can_heal = can_heal
 
 
+class Held(Unreachable):
+    """A SQLite file that another process has locked whole, so that it cannot even be read."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message, "Another process holds the file. Wait for it to end: python cli.py wait", can_heal=True
+        )
+
+
 class Blocked(IndexerError):
     """Gave up waiting for a session that blocks."""
 

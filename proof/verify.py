@@ -17,7 +17,7 @@ from peewee import PeeweeException
 
 import models
 from indexer.catalog import Table
-from indexer.errors import IndexerError
+from indexer.errors import IndexerError, StatementFailed
 from indexer.words import identifier
 from migrate_10992629d68e import INDEXES
 from proof.evidence import Inquiry
@@ -56,7 +56,7 @@ def verify(migrator: CatalogMigrator, analyze: bool = False) -> Report:
             return Report(migrator.place, verdicts, hearing.planner.preamble())
     except PeeweeException as error:
         ours = migrator.in_words(error)
-        if "lock timeout" not in str(error):
+        if isinstance(ours, StatementFailed) and "lock timeout" not in str(error):
             ours.hint = UNSTEADY
         raise ours from error
 

@@ -324,3 +324,56 @@ def test_waiting_for_another_writer_of_the_file_can_be_refused(sqlite_url, optio
     assert result.exit_code == 5
     assert "nother process writes to the file" in result.stderr
     assert_none_stands(sqlite_url)
+
+
+def test_max_wait_bounds_the_wait_for_a_writer_of_the_file(sqlite_url):
+    prepare(sqlite_url, to="base")
+    with closing(connect(sqlite_url)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        result = run("up", "--max-wait", "0.3", url=sqlite_url)
+    assert result.exit_code == 6
+    assert "another process writes to the file" in result.stderr
+    assert_none_stands(sqlite_url)
+
+
+def test_max_wait_bounds_the_wait_for_a_reader_of_the_file(sqlite_url):
+    prepare(sqlite_url, to="base")
+    with closing(connect(sqlite_url)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM activity").fetchone()
+        result = run("up", "--max-wait", "0.3", url=sqlite_url)
+    assert result.exit_code == 6
+    assert "a reader holds the file" in result.stderr
+    assert_none_stands(sqlite_url)
+
+
+def test_a_file_that_is_locked_whole_is_waited_for(sqlite_url):
+    prepare(sqlite_url, to="base")
+    with closing(connect(sqlite_url)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        with running("up", "--json", url=sqlite_url) as up:
+            assert "locked" in up.event("ServerAwaited")["reason"]
+            writer.execute("ROLLBACK")
+            up.succeed()
+    assert ours(sqlite_url).keys() == TEN_NAMES
+
+
+@pytest.mark.parametrize(
+    ("option", "exit_code"), [("--no-wait", 5), ("--wait-lock=0.3", 5), ("--max-wait=0.3", 6)], ids=str
+)
+def test_the_wait_for_a_file_that_is_locked_whole_is_bounded_too(sqlite_url, option, exit_code):
+    prepare(sqlite_url, to="base")
+    with closing(connect(sqlite_url)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        result = run("up", option, url=sqlite_url)
+    assert result.exit_code == exit_code
+    assert f"another process has locked {sqlite_url}" in result.stderr
+
+
+def test_a_reading_command_says_that_a_file_is_locked_whole(sqlite_url):
+    prepare(sqlite_url)
+    with closing(connect(sqlite_url)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        result = run("status", url=sqlite_url)
+    assert result.exit_code == 7
+    assert "database is locked" in result.stderr

@@ -19,7 +19,7 @@ from roles import another_role, as_owner, as_role, new_database
 import models
 from indexer import IndexerError
 from indexer.connect import connect
-from indexer.errors import StatementFailed, UsageError
+from indexer.errors import Held, StatementFailed, UsageError
 from indexer.migrator import CatalogMigrator
 from migrate_10992629d68e import INDEXES
 from proof.planner import planner_of
@@ -657,7 +657,7 @@ def test_a_file_that_is_locked_is_an_error_and_no_verdict(sqlite_url):
     prepare(sqlite_url)
     with migrating(sqlite_url) as migrator, closing(command.connect(sqlite_url)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(StatementFailed, match="locked"):
+        with pytest.raises(Held, match="locked"):
             verify(migrator)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from peewee import DatabaseError, SqliteDatabase
 
-from indexer.errors import Unreachable, UsageError
+from indexer.errors import Held, Unreachable, UsageError
 from indexer.sqlite.migrator import PlainMigrator
 
 EMPTY = ":memory:"
@@ -25,8 +25,7 @@ def open_sqlite(url: str, schema: str | None, read_only: bool) -> PlainMigrator:
         return PlainMigrator(_opened(path, read_only), path, url)
     except DatabaseError as error:
         if "locked" in str(error):
-            hint = "Another process holds the file. Wait for it to end: python cli.py wait"
-            raise Unreachable(f"Cannot read {url}: {error}.", hint, can_heal=True) from error
+            raise Held(f"Cannot read {url}: {error}.") from error
         if "readonly" in str(error):
             hint = "It has a journal that only somebody who may write can read past: sqlite.org/wal.html"
             raise Unreachable(f"Cannot read {url}: neither the file nor its folder can be written.", hint) from error

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
-from peewee import DatabaseError, OperationalError, SqliteDatabase
+from peewee import DatabaseError, OperationalError, PeeweeException, SqliteDatabase
 from playhouse.migrate import SqliteMigrator
 
 from indexer.catalog import Found, Place
-from indexer.errors import Locked, StatementFailed
+from indexer.errors import Held, IndexerError, StatementFailed
 from indexer.events import LockWaited, Progress
 from indexer.migrator import CatalogMigrator, Part
 from indexer.plan import Standing
@@ -38,6 +38,12 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
     def place(self) -> Place:
         """The URL; a SQLite URL holds no secret."""
         return Place(self._address)
+
+    def in_words(self, error: PeeweeException) -> IndexerError:
+        """A file that another process has locked meanwhile is not to be read: that it is."""
+        if "locked" not in str(error):
+            return super().in_words(error)
+        return Held(f"Cannot read {self.place}: {error}.")
 
     @contextmanager
     def migration_context(self, atomic: bool = True) -> Iterator[None]:
@@ -100,9 +106,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         started = time.monotonic()
         told = False
         while not attempt():
-            limit = self.patience.wait_lock
-            if limit is not None and time.monotonic() - started >= limit:
-                raise Locked(f"{self.place}: {reason}.", "Wait for it to end, then run the same command again.")
+            self.patience.check(time.monotonic() - started, f"{self.place}: {reason}")
             if not told:
                 self.report(LockWaited(reason))
                 told = True
