@@ -9,7 +9,6 @@ import shlex
 import shutil
 import sqlite3
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+from processes import CLI as CLI
+from processes import start
 
-CLI = Path(__file__).resolve().parent.parent / "cli.py"
 BASE, HEAD = "2792ed2d7978", "10992629d68e"
 SEVEN_TABLES = {
     "contact",
@@ -91,24 +91,26 @@ class Result:
         return sorted(re.findall(r"^  ((?:CREATE|DROP) .*)", self.stdout + self.stderr, re.MULTILINE))
 
 
-def run(*arguments: str, url: str, **how: Any) -> Result:
+def run(*arguments: str, url: str) -> Result:
     """Run ``python cli.py ...`` in an empty directory; it must leave that empty and show no traceback."""
     environment = {name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON}
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [sys.executable, CLI, *arguments],
-            cwd=folder,
-            env={**environment, "DATABASE_URL": url},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            **how,
-        )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryFile("w+") as stdout,
+        tempfile.TemporaryFile("w+") as stderr,
+    ):
+        process = start(arguments, folder, {**environment, "DATABASE_URL": url}, stdout.fileno(), stderr.fileno())
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+            process.wait()
         assert os.listdir(folder) == [], "a run left files behind"
-    assert "Traceback" not in done.stderr, done.stderr
-    return Result(done.returncode, done.stdout, done.stderr)
+        stdout.seek(0)
+        stderr.seek(0)
+        result = Result(process.returncode, stdout.read(), stderr.read())
+    assert "Traceback" not in result.stderr, result.stderr
+    return result
 
 
 def succeed(*arguments: str, url: str) -> Result:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from postgres_server import running_server
 from roles import as_application, as_owner, make_roles, new_database
+from scenes import Run
 
 pytest_plugins = ["workers"]
 
@@ -38,6 +39,13 @@ def postgres_url(superuser_url: str) -> str:
 def app_url(superuser_url: str) -> str:
     """URL of the database of postgres_url for the application, which may read and write the owner's tables."""
     return as_application(superuser_url)
+
+
+@pytest.fixture(autouse=True)
+def _real_start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Obey the marker real_start."""
+    if request.node.get_closest_marker("real_start"):
+        monkeypatch.setattr(Run, "starts_really", True)
 
 
 @pytest.fixture

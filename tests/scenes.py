@@ -19,7 +19,6 @@ import postgres_server
 import psycopg2
 import pytest
 from command import (
-    CLI,
     NOT_PASSED_ON,
     Result,
     ask,
@@ -32,6 +31,7 @@ from command import (
     statements_of,
     succeed,
 )
+from processes import start
 from roles import APPLICATION, as_application, as_owner, as_role, make_roles, new_database
 
 T = TypeVar("T")
@@ -79,28 +79,35 @@ _script: list[str] = []
 
 
 class Run:
-    """``python cli.py ...`` in the background, its output read line by line as it comes."""
+    """``python cli.py ...`` in the background, its output read line by line as it comes.
+
+    Attributes:
+        starts_really: as a program, not as a fork; the marker real_start sets it for tests of signals and kills.
+    """
+
+    starts_really = False
 
     def __init__(self, *arguments: str, url: str, **environment: str) -> None:
         passed_on = {name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON}
         self.lines: list[str] = []
         self._errors: list[str] = []
         self._folder = tempfile.TemporaryDirectory()
-        self.process = subprocess.Popen(
-            [sys.executable, CLI, *arguments],
-            cwd=self._folder.name,
-            env={**passed_on, "DATABASE_URL": url, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        (told, stdout), (complained, stderr) = os.pipe(), os.pipe()
+        given = {**passed_on, "DATABASE_URL": url, **environment}
+        self.process = start(arguments, self._folder.name, given, stdout, stderr, really=self.starts_really)
+        os.close(stdout)
+        os.close(stderr)
         self._readers = [
-            threading.Thread(target=lines.extend, args=(stream,), daemon=True)
-            for lines, stream in ((self.lines, self.process.stdout), (self._errors, self.process.stderr))
+            threading.Thread(target=self._read, args=streams, daemon=True)
+            for streams in ((told, self.lines), (complained, self._errors))
         ]
         for reader in self._readers:
             reader.start()
+
+    @staticmethod
+    def _read(stream: int, lines: list[str]) -> None:
+        with open(stream) as output:
+            lines.extend(output)
 
     @property
     def events(self) -> list[dict[str, Any]]:

@@ -35,6 +35,8 @@ ROUNDS = int(os.environ.get("TEST_ROUNDS", "50"))
 SEED = int(os.environ.get("TEST_SEED", str(random.randrange(10**6))))
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
+pytestmark = pytest.mark.real_start
+
 Scene = Callable[[str], AbstractContextManager[Run]]
 
 

@@ -1,0 +1,122 @@
+"""Processes that run ``python cli.py``: started as a user does, or, in a tenth of the time, forked by the zygote."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from select import select
+from signal import SIGKILL
+from typing import IO
+
+import zygote
+from zygote import CLI, LENGTH
+
+# What Python itself reads when it starts: a fork would not see a change of it.
+READ_AT_THE_START = ("PYTHON", "LC_", "LANG", "MALLOC_")
+
+
+def start(
+    arguments: Sequence[str], cwd: str, environment: dict[str, str], stdout: int, stderr: int, really: bool = False
+) -> Process:
+    """Start the command line with these descriptors for its output; its input is empty."""
+    if really or _is_new(arguments) or _settings_of_python(environment) != _settings_of_python(dict(os.environ)):
+        command = [sys.executable, CLI, *arguments]
+        return subprocess.Popen(
+            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+        )
+    with open(os.devnull, "rb") as empty:
+        return Fork(_zygote(), arguments, cwd, environment, [empty.fileno(), stdout, stderr])
+
+
+def _is_new(arguments: Sequence[str]) -> bool:
+    """Return whether no such command ran before in this process: one run of each is a real start."""
+    command = next((argument for argument in arguments if not argument.startswith("-")), "")
+    is_new = command not in _started
+    _started.add(command)
+    return is_new
+
+
+_started: set[str] = set()
+
+
+def _settings_of_python(environment: dict[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(READ_AT_THE_START) and name != "PYTHONDONTWRITEBYTECODE"
+    }
+
+
+@functools.cache
+def _zygote() -> socket.socket:
+    """Start the zygote of this process, and return the socket for requests; closing it ends the zygote."""
+    ours, its = socket.socketpair()
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, zygote.__file__, str(its.fileno())]
+    with its:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment, pass_fds=[its.fileno()]
+        )
+    atexit.register(process.wait, 10)
+    atexit.register(ours.close)
+    return ours
+
+
+class Fork:
+    """A fork of the zygote, in the hands of a test as a subprocess.Popen would be."""
+
+    def __init__(
+        self,
+        zygote: socket.socket,
+        arguments: Sequence[str],
+        cwd: str,
+        environment: dict[str, str],
+        streams: list[int],
+    ) -> None:
+        request = json.dumps({"arguments": list(arguments), "cwd": cwd, "env": environment}).encode()
+        reader, writer = os.pipe()
+        self._report: IO[bytes] = open(reader, "rb", buffering=0)  # noqa: SIM115
+        socket.send_fds(zygote, [LENGTH.pack(len(request))], [*streams, writer])
+        os.close(writer)
+        zygote.sendall(request)
+        self.returncode: int | None = None
+        self.pid = int(self._report.readline())
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs, and as a negative number the signal that ended it."""
+        return self._look(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, and return the exit code."""
+        if self._look(timeout) is None:
+            raise subprocess.TimeoutExpired(["cli.py"], timeout or 0)
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it as the kernel does."""
+        self.send_signal(SIGKILL)
+
+    def _look(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select([self._report], [], [], timeout)[0]:
+            status = self._report.readline()
+            assert status, "the zygote has ended"
+            self.returncode = os.waitstatus_to_exitcode(int(status))
+            self._report.close()
+        return self.returncode
+
+
+Process = subprocess.Popen | Fork
