@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +21,19 @@ def bound(model: type[Model], name: str, migrator: CatalogMigrator) -> Any:
     model._meta.schema = migrator.schema
     model._meta.set_table_name(name)
     return model
+
+
+@contextmanager
+def placed(models: Sequence[Any], schema: str | None) -> Iterator[None]:
+    """Let the models name their tables with this schema until the block ends."""
+    before = [(model._meta, model._meta.schema) for model in models]
+    try:
+        for meta, _ in before:
+            meta.schema = schema
+        yield
+    finally:
+        for meta, former in before:
+            meta.schema = former
 
 
 class OwnTable:

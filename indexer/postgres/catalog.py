@@ -30,14 +30,14 @@ KINDS = {
 SCHEMA_OF_TABLES = """
     SELECT n.nspname AS schema,
            n.oid::bigint AS namespace
-      FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, position)
+      FROM pg_catalog.unnest(%(path)s::pg_catalog.text[]) WITH ORDINALITY AS path (name, position)
       JOIN pg_catalog.pg_namespace AS n ON n.nspname = path.name
       LEFT JOIN pg_catalog.pg_class AS c
              ON c.relnamespace = n.oid
             AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-            AND c.relname = ANY (%(tables)s::text[])
+            AND c.relname = ANY (%(tables)s::pg_catalog.text[])
      GROUP BY n.nspname, n.oid, path.position
-     ORDER BY count(c.oid) DESC, path.position
+     ORDER BY pg_catalog.count(c.oid) DESC, path.position
      LIMIT 1
 """
 
@@ -49,11 +49,11 @@ SCHEMA = """
 """
 
 SCHEMAS_HOLDING = """
-    SELECT DISTINCT n.nspname::text COLLATE "C" AS schema
+    SELECT DISTINCT n.nspname::pg_catalog.text COLLATE pg_catalog."C" AS schema
       FROM pg_catalog.pg_class AS c
       JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p')
-       AND c.relname = ANY (%(tables)s::text[])
+       AND c.relname = ANY (%(tables)s::pg_catalog.text[])
        AND n.nspname !~ '^pg_'
      ORDER BY schema
 """
@@ -63,11 +63,11 @@ OTHER_SCHEMAS = """
       FROM pg_catalog.pg_class AS c
       JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.relkind = 'r'
-       AND c.relname = ANY (%(tables)s::text[])
+       AND c.relname = ANY (%(tables)s::pg_catalog.text[])
        AND n.oid <> %(namespace)s
        AND n.nspname !~ '^pg_'
      GROUP BY n.nspname
-    HAVING count(*) = cardinality(%(tables)s::text[])
+    HAVING pg_catalog.count(*) = pg_catalog.cardinality(%(tables)s::pg_catalog.text[])
      ORDER BY n.nspname
 """
 
@@ -75,7 +75,7 @@ OTHER_SCHEMAS = """
 # only for the whole definition, and its text would have to be taken apart again.
 INDEXES = """
     SELECT c.relname AS name,
-           c.relkind::text AS kind,
+           c.relkind::pg_catalog.text AS kind,
            i.indisvalid AS valid,
            i.indisready AS ready,
            i.indislive AS live,
@@ -91,17 +91,17 @@ INDEXES = """
               AND k.contype IN ('p', 'u', 'x')) AS constraint_name,
            CASE WHEN i.indisreplident THEN 'REPLICA IDENTITY'
                 WHEN i.indisunique THEN (
-                SELECT min(k.conname)::text
+                SELECT pg_catalog.min(k.conname)::pg_catalog.text
                   FROM pg_catalog.pg_depend AS d
                   JOIN pg_catalog.pg_constraint AS k ON k.oid = d.objid
-                 WHERE d.refclassid = 'pg_catalog.pg_class'::regclass
+                 WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
                    AND d.refobjid = c.oid
-                   AND d.classid = 'pg_catalog.pg_constraint'::regclass
+                   AND d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
                    AND k.contype = 'f') END AS needed_by,
            pg_catalog.pg_get_expr(i.indpred, i.indrelid) AS predicate,
            COALESCE((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS nulls_not_distinct,
            ARRAY (
-           SELECT COALESCE(a.attname::text, pg_catalog.pg_get_indexdef(i.indexrelid, k.position, true))
+           SELECT COALESCE(a.attname::pg_catalog.text, pg_catalog.pg_get_indexdef(i.indexrelid, k.position, true))
                   || COALESCE(
                      (
                      SELECT ' COLLATE ' || pg_catalog.quote_ident(o.collname)
@@ -126,7 +126,7 @@ INDEXES = """
                    AND a.attnum <> 0
             ORDER BY k.position) AS key,
            ARRAY (
-           SELECT a.attname::text
+           SELECT a.attname::pg_catalog.text
              FROM pg_catalog.generate_series(i.indnkeyatts + 1, i.indnatts) AS k (position)
              JOIN pg_catalog.pg_attribute AS a
                ON a.attrelid = i.indrelid
@@ -140,19 +140,21 @@ INDEXES = """
 """
 
 BY_NAME = """
-       AND c.relname = ANY (%(names)s::text[])
+       AND c.relname = ANY (%(names)s::pg_catalog.text[])
 """
 
 BY_TABLE = """
        AND c.relkind = 'i'
        AND t.relnamespace = %(namespace)s
-       AND t.relname = ANY (%(tables)s::text[])
+       AND t.relname = ANY (%(tables)s::pg_catalog.text[])
      ORDER BY c.relname
 """
 
-FIND = Question("indexer_find", {"namespace": "bigint", "names": "text[]", "sizes": "boolean"}, INDEXES + BY_NAME)
+FIND = Question(
+    "indexer_find", {"namespace": "bigint", "names": "pg_catalog.text[]", "sizes": "boolean"}, INDEXES + BY_NAME
+)
 FIND_ON = Question(
-    "indexer_find_on", {"namespace": "bigint", "tables": "text[]", "sizes": "boolean"}, INDEXES + BY_TABLE
+    "indexer_find_on", {"namespace": "bigint", "tables": "pg_catalog.text[]", "sizes": "boolean"}, INDEXES + BY_TABLE
 )
 
 # Asked only about an index that is not usable, because it triples the time that the server needs to plan.
@@ -164,7 +166,7 @@ WORKERS = """
       JOIN pg_catalog.pg_locks AS l ON l.relation IN (c.oid, i.indrelid)
       LEFT JOIN pg_catalog.pg_stat_progress_create_index AS b ON b.pid = l.pid
      WHERE c.relnamespace = %(namespace)s
-       AND c.relname = ANY (%(names)s::text[])
+       AND c.relname = ANY (%(names)s::pg_catalog.text[])
        AND l.locktype = 'relation'
        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
        AND l.mode = 'ShareUpdateExclusiveLock'
@@ -177,27 +179,29 @@ WORKERS = """
 
 TABLES = """
     SELECT c.relname AS name,
-           c.relkind::text AS kind,
+           c.relkind::pg_catalog.text AS kind,
            pg_catalog.pg_get_userbyid(c.relowner) AS owner,
            pg_catalog.pg_has_role(c.relowner, 'USAGE') AS owned,
            pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable,
            pg_catalog.has_table_privilege(c.oid, 'UPDATE') AS updatable,
-           CURRENT_USER::text AS role,
+           CURRENT_USER::pg_catalog.text AS role,
            NULLIF(c.reltuples, -1)::bigint AS rows,
            CASE WHEN %(sizes)s THEN pg_catalog.pg_table_size(c.oid) END AS bytes,
            ARRAY (
-           SELECT a.attname::text
+           SELECT a.attname::pg_catalog.text
              FROM pg_catalog.pg_attribute AS a
             WHERE a.attrelid = c.oid
               AND a.attnum > 0
               AND NOT a.attisdropped) AS columns
       FROM pg_catalog.pg_class AS c
      WHERE c.relnamespace = %(namespace)s
-       AND c.relname = ANY (%(names)s::text[])
+       AND c.relname = ANY (%(names)s::pg_catalog.text[])
        AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
 
-FIND_TABLES = Question("indexer_tables", {"namespace": "bigint", "names": "text[]", "sizes": "boolean"}, TABLES)
+FIND_TABLES = Question(
+    "indexer_tables", {"namespace": "bigint", "names": "pg_catalog.text[]", "sizes": "boolean"}, TABLES
+)
 
 IS_EMPTY = """
     SELECT NOT EXISTS (
@@ -205,11 +209,11 @@ IS_EMPTY = """
              FROM pg_catalog.pg_class AS c
             WHERE c.relnamespace = %(namespace)s
               AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-              AND c.relname <> ALL (%(meta_tables)s::text[])
+              AND c.relname <> ALL (%(meta_tables)s::pg_catalog.text[])
               AND NOT EXISTS (
                   SELECT 1
                     FROM pg_catalog.pg_depend AS d
-                   WHERE d.classid = 'pg_catalog.pg_class'::regclass
+                   WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
                      AND d.objid = c.oid
                      AND d.deptype = 'e'))
 """
@@ -220,8 +224,8 @@ SERVER = """
            pg_catalog.current_setting('server_version') AS version,
            pg_catalog.version() AS product,
            pg_catalog.pg_is_in_recovery() AS in_recovery,
-           CURRENT_USER::text AS role,
-           pg_catalog.has_schema_privilege(%(namespace)s::oid, 'CREATE') AS may_create,
+           CURRENT_USER::pg_catalog.text AS role,
+           pg_catalog.has_schema_privilege(%(namespace)s::pg_catalog.oid, 'CREATE') AS may_create,
            COALESCE(
            (
            SELECT bool_and(
@@ -231,14 +235,14 @@ SERVER = """
                       AND pg_catalog.has_table_privilege(c.oid, 'DELETE'))
              FROM pg_catalog.pg_class AS c
             WHERE c.relnamespace = %(namespace)s
-              AND c.relname = ANY (%(meta_tables)s::text[])), true) AS may_record,
+              AND c.relname = ANY (%(meta_tables)s::pg_catalog.text[])), true) AS may_record,
            (
            SELECT reset_val = 'on'
              FROM pg_catalog.pg_settings
             WHERE name = 'default_transaction_read_only') AS read_only
 """
 
-ASK_SERVER = Question("indexer_server", {"namespace": "bigint", "meta_tables": "text[]"}, SERVER)
+ASK_SERVER = Question("indexer_server", {"namespace": "bigint", "meta_tables": "pg_catalog.text[]"}, SERVER)
 
 OLDEST_MAJOR = 12
 MISSES_ROWS = range(140000, 140004)
@@ -268,7 +272,8 @@ class PostgresCatalog:
 
         Returns whether there is such a schema. The first of the path is taken if none holds any of the tables.
         """
-        found = self.rows(SCHEMA if self.schema is not None else SCHEMA_OF_TABLES, tables=list(tables))
+        path = list(self.database.path)
+        found = self.rows(SCHEMA if self.schema is not None else SCHEMA_OF_TABLES, tables=list(tables), path=path)
         for row in found:
             self.schema, self.namespace = row["schema"], row["namespace"]
         return bool(found)
@@ -277,10 +282,6 @@ class PostgresCatalog:
     def is_citus(self) -> bool:
         """Is the database one of a Citus cluster's?"""
         return citus.is_citus(self)
-
-    def pin_search_path(self) -> None:
-        """Trust no search path from here on: whatever is not qualified can only be PostgreSQL's own."""
-        self.database.execute_sql("SET search_path TO pg_catalog")
 
     def schemas_holding(self, tables: Sequence[str]) -> list[str]:
         """The schemas that hold any of these tables."""
@@ -352,7 +353,7 @@ class PostgresCatalog:
             (plan,) = self.database.execute_sql(explain).fetchone()
         except ProgrammingError as error:
             complaint = f"the predicate of {index.name} cannot be compared: {str(error).splitlines()[0]}"
-            (row,) = self.rows("SELECT CURRENT_USER::text AS role")
+            (row,) = self.rows("SELECT CURRENT_USER::pg_catalog.text AS role")
             hint = f"GRANT SELECT ON {table} TO {identifier(row['role'])}"
             raise PreflightFailed([complaint], hint) from error
         ours, theirs = plan[0]["Plan"]["Output"]

@@ -58,7 +58,7 @@ BUILDING = """
 """
 
 STANDING = """
-    SELECT count(*) AS indexes
+    SELECT pg_catalog.count(*) AS indexes
       FROM pg_catalog.pg_index AS i
       JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid AND c.relnamespace = %(namespace)s
      WHERE i.indisvalid

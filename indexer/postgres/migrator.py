@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import Any
 
-from peewee import Entity, PeeweeException
+from peewee import PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 
 from indexer.catalog import Found, Place
@@ -22,11 +22,19 @@ from indexer.postgres.execution import BEGIN, COMMIT, Execution, Run
 from indexer.postgres.lock import RunLock
 from indexer.postgres.pooler import refuse_transaction_pooling
 from indexer.postgres.schedule import Schedule
-from indexer.postgres.session import OnlineDatabase
+from indexer.postgres.session import PINNED, OnlineDatabase
 from indexer.postgres.watch import Sessions
 from indexer.spec import Definition, Index
+from indexer.tables import placed
 from indexer.words import few
 
+# The path first: before that, a stranger's operator could come before PostgreSQL's own in the predicate of an index.
+OF_A_SCRIPT = {
+    **{name: PINNED[name] for name in ("search_path", "standard_conforming_strings", "row_security")},
+    "client_encoding": "UTF8",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+}
 NOTICEABLE = 1.0  # seconds; a transaction that is younger ends before anybody has read its name
 
 
@@ -54,7 +62,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         return Place(self._address, self.schema)
 
     def settle(self, tables: Sequence[str]) -> None:
-        """Find the schema of these tables once; from then on every name is qualified and no search path trusted.
+        """Find the schema of these tables once; every name is qualified with it, and no search path is trusted.
 
         Raises:
             UsageError: the schema that was asked for does not exist, or the search path names none that does.
@@ -66,8 +74,6 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             )
             raise UsageError(asked, "Name the schema that holds the tables with --schema.")
         self.schema = self.catalog.schema
-        if not self.database.pooled:
-            self.catalog.pin_search_path()
 
     def in_schemas(self, names: Sequence[str], pattern: str | None, tables: Sequence[str]) -> list[CatalogMigrator]:
         """A migrator for each of these schemas, all on one session."""
@@ -110,7 +116,6 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """One run: hold the run lock, and no transaction, because CONCURRENTLY cannot run inside one."""
         if self.database.pooled:
             refuse_transaction_pooling(self.database)
-            self.catalog.pin_search_path()
         with self.lock.held(self.report, self.patience, self.stop):
             run = Run(self.database, self.sessions, self.lock, self.patience, self.stop, self.report)
             self._execution = Execution(run)
@@ -204,13 +209,13 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         self.database.execute_sql(statement.replace("%", "%%"))
 
     def table_statements(self, models: Sequence[Any]) -> list[str]:
-        """The statements that create these tables, in our schema."""
-        path = self.make_context().literal("SET LOCAL search_path TO ").sql(Entity(self.schema))
-        return [str(path.query()[0]), *super().table_statements(models)]
+        """Return the statements that create these tables in our schema."""
+        with placed(models, self.schema):
+            return super().table_statements(models)
 
     def script(self, parts: Sequence[Part]) -> str:
-        """A script for psql: in autocommit, without timeouts, stopped at the first error."""
-        preamble = ["\\set ON_ERROR_STOP on", "SET statement_timeout = 0;", "SET lock_timeout = 0;"]
+        """Return a script for psql: in autocommit, without timeouts, stopped at the first error."""
+        preamble = ["\\set ON_ERROR_STOP on", *(f"SET {name} = {setting};" for name, setting in OF_A_SCRIPT.items())]
         statements = [
             statement
             for part in parts

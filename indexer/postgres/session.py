@@ -7,15 +7,36 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import psycopg2
 from peewee import PostgresqlDatabase
 from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE, TRANSACTION_STATUS_IDLE
 
+# What a default of the role or the database could change in the meaning of our statements and of the answers. Where the
+# user's will is meant it is kept: role, default_tablespace, default_table_access_method, synchronous_commit, TimeZone.
+PINNED = {
+    "search_path": "pg_catalog, pg_temp",  # unless pg_temp is named last, it comes first for tables and types
+    "row_security": "off",  # rows that a policy hides are an error, and not taken for absent
+    "standard_conforming_strings": "on",
+    "quote_all_identifiers": "off",
+    "transform_null_equals": "off",
+    "array_nulls": "on",
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "xmloption": "content",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "exit_on_error": "off",
+}
+SHARED = {name: PINNED[name] for name in ("search_path", "row_security", "quote_all_identifiers")}
 # A statement_timeout on the role cancels a long build, a lock_timeout kills a concurrent one in its waits and leaves
 # an invalid index.
 UNHURRIED = {
+    **PINNED,
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
@@ -23,7 +44,7 @@ UNHURRIED = {
     "transaction_timeout": "0",
     "default_transaction_read_only": "off",
 }
-BUILDING = {**UNHURRIED, "search_path": "pg_catalog"}  # an operator of a predicate can only be PostgreSQL's own
+BUILDING = UNHURRIED
 # Our questions are short: to plan one anew takes as long as to answer it twice, and to compile it longer still.
 QUICK = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
 # Its own writes are a row of the meta table; nobody locks that for long.
@@ -36,9 +57,13 @@ UNNAMED = "indexer"
 
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
-APPLY = """
-    SELECT pg_catalog.set_config(wanted.name, wanted.setting, false)
-      FROM unnest(%(names)s::text[], %(settings)s::text[]) AS wanted (name, setting)
+# The first statement of a session, under the search path of the role or the database, on which a stranger's functions,
+# operators and types may come first. It reads that path and pins ours in its place, unless the server process is not
+# the one that greeted us: behind a pooler the session may be somebody else's next.
+GREETING = """
+    SELECT pg_catalog.pg_backend_pid(),
+           pg_catalog.current_schemas(false),
+           CASE WHEN pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) {pid} THEN ARRAY [{settings}] END
 """
 
 
@@ -70,12 +95,14 @@ class OnlineDatabase(PostgresqlDatabase):
     """A peewee database whose session looks, records, and holds the run lock.
 
     Attributes:
-        pooled: the server process is not the one that greeted us, so a pooler stands between. Nothing is set on a
-            session that may not be ours.
+        pooled: the server process is not the one that greeted us, so a pooler is in between. Nothing is set on a
+            session that may not be ours, except for the length of one statement.
+        path: the schemas of the search path that the session began with, those of the system left out.
         builders: the sessions that build, kept from one run to the next.
     """
 
     pooled = False
+    path: tuple[str, ...] = ()
 
     def __init__(self, database: str, read_only: bool = False, **parameters: Any) -> None:
         self._settings = READING if read_only else LOOKING
@@ -86,21 +113,27 @@ class OnlineDatabase(PostgresqlDatabase):
 
     def _initialize_connection(self, conn: Any) -> None:
         self._prepared.clear()
+        calls, parameters = _calls(self._settings, conn.server_version)
         with conn.cursor() as cursor:
-            cursor.execute("SELECT pg_catalog.pg_backend_pid()")
-            self.pooled = cursor.fetchone()[0] != conn.info.backend_pid
-            if not self.pooled:
-                cursor.execute(APPLY, _pairs(self._settings, conn.server_version))
+            cursor.execute(GREETING.format(pid="%s", settings=calls), [conn.info.backend_pid, *parameters])
+            pid, path, _ = cursor.fetchone()
+        self.pooled = pid != conn.info.backend_pid
+        self.path = tuple(name for name in path if not name.startswith("pg_") and name != "information_schema")
 
     def execute(self, query: Any, **context_options: Any) -> Any:
         """Execute a query of peewee's; a percent sign in a quoted name is not the start of a parameter."""
         sql, parameters = self.get_sql_context(**context_options).sql(query).query()
-        return self.execute_sql(QUOTED.sub(lambda name: name[0].replace("%", "%%"), sql), parameters)
+        return self.execute_sql(sendable(sql), parameters)
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        """Execute a statement; on a session that may be shared, with the pinned settings in the same message."""
+        alone = self.pooled and self.connection().info.transaction_status == TRANSACTION_STATUS_IDLE
+        return super().execute_sql(FOR_ONE_STATEMENT + sql if alone else sql, params)
 
     def settle(self) -> None:
         """Apply our settings to a session behind a pooler that has proved to be ours alone."""
-        self.execute_sql(APPLY, _pairs(self._settings, self.server_version))
         self.pooled = False
+        self.execute_sql(*_applying(self._settings, self.server_version))
 
     def prepared(self, question: Question) -> str:
         """What to execute to ask this: prepared when it is asked again, on a session that is ours alone."""
@@ -122,9 +155,9 @@ class OnlineDatabase(PostgresqlDatabase):
         self.builders.close()
         if not self.pooled:
             with contextlib.suppress(psycopg2.Error), conn.cursor() as cursor:
-                cursor.execute("RESET ALL")
                 for name in self._prepared:  # names of our own; a pooler may give the session to somebody else
                     cursor.execute(f"DEALLOCATE {name}")
+                cursor.execute("RESET ALL")  # last: what follows would be looked for on the session's first path
         conn.close()
 
 
@@ -151,10 +184,10 @@ class Builder:
         """Set these on the session, beside what every building session is given; blocks for a moment."""
         wanted = {**BUILDING, **settings}
         if wanted != self._settings:
-            self.execute(APPLY, _pairs(wanted, self._connection.server_version))
+            self.execute(*_applying(wanted, self._connection.server_version))
             self._settings = wanted
 
-    def execute(self, statement: str, parameters: dict[str, Any] | None = None) -> Any:
+    def execute(self, statement: str, parameters: Sequence[Any] | None = None) -> Any:
         """Execute a short statement and return its first row, if it has rows; blocks."""
         self._cursor.execute(statement, parameters)
         self._wait()
@@ -230,6 +263,23 @@ class Builders:
             self._idle.pop().close()
 
 
-def _pairs(settings: dict[str, str], version: int) -> dict[str, list[str]]:
-    known = {name: setting for name, setting in settings.items() if version >= SINCE.get(name, 0)}
-    return {"names": list(known), "settings": list(known.values())}
+def sendable(sql: str) -> str:
+    """Peewee's text as psycopg2 wants it: a percent sign in a quoted name is not the start of a parameter."""
+    return QUOTED.sub(lambda name: name[0].replace("%", "%%"), sql)
+
+
+def _applying(settings: dict[str, str], version: int) -> tuple[str, list[str]]:
+    """Return the statement that sets these on a session, and its parameters."""
+    calls, parameters = _calls(settings, version)
+    return f"SELECT {calls}", parameters
+
+
+def _calls(settings: dict[str, str], version: int) -> tuple[str, list[str]]:
+    """Return calls of set_config for the settings that the server knows, and their parameters."""
+    known = [pair for pair in settings.items() if version >= SINCE.get(pair[0], 0)]
+    calls = ", ".join(["pg_catalog.set_config(%s, %s, false)"] * len(known))
+    return calls, [part for pair in known for part in pair]
+
+
+# Several statements in one message are one transaction, which a pooler hands to one server process.
+FOR_ONE_STATEMENT = "".join(f"SET LOCAL {name} TO {setting}; " for name, setting in SHARED.items())

@@ -37,7 +37,7 @@ SESSIONS = """
            COALESCE(a.application_name, '') AS application,
            CASE WHEN a.backend_type IS NULL THEN ''
                 ELSE COALESCE(pg_catalog.host(a.client_addr), 'local') END AS client,
-           COALESCE(a.xact_start::text, a.backend_start::text, v.virtualxid, '') AS transaction,
+           COALESCE(a.xact_start::pg_catalog.text, a.backend_start::pg_catalog.text, v.virtualxid, '') AS transaction,
            EXTRACT(epoch FROM pg_catalog.clock_timestamp() - COALESCE(a.xact_start, a.backend_start))::float AS seconds,
            CASE WHEN a.query LIKE 'autovacuum:%%to prevent wraparound%%' THEN 'autovacuum to prevent wraparound'
                 WHEN a.backend_type = 'walsender' THEN 'copies a table for a replication slot'
@@ -45,7 +45,7 @@ SESSIONS = """
                 ELSE COALESCE(a.state, a.backend_type) END AS reason,
            CASE WHEN a.backend_type IS NULL THEN ''
                 ELSE pg_catalog.left(pg_catalog.regexp_replace(a.query, '\\s+', ' ', 'g'), 80) END AS query,
-           CASE WHEN a.backend_type IS NULL THEN CURRENT_USER::text END AS hidden_from
+           CASE WHEN a.backend_type IS NULL THEN CURRENT_USER::pg_catalog.text END AS hidden_from
       FROM pg_catalog.pg_stat_activity AS a
       LEFT JOIN pg_catalog.pg_locks AS v
         ON v.locktype = 'virtualxid'
@@ -60,16 +60,16 @@ SESSIONS = """
 LOCK_HOLDERS = """
     SELECT l.pid,
            l.virtualtransaction,
-           min(c.relname) AS table_name,
-           bool_and(l.mode = 'ShareUpdateExclusiveLock') AS is_beside
+           pg_catalog.min(c.relname) AS table_name,
+           pg_catalog.bool_and(l.mode = 'ShareUpdateExclusiveLock') AS is_beside
       FROM pg_catalog.pg_locks AS l
       JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
      WHERE l.locktype = 'relation'
        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
        AND l.granted
        AND c.relnamespace = %(namespace)s
-       AND c.relname = ANY (%(tables)s::text[])
-       AND l.mode = ANY (%(modes)s::text[])
+       AND c.relname = ANY (%(tables)s::pg_catalog.text[])
+       AND l.mode = ANY (%(modes)s::pg_catalog.text[])
        AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
      GROUP BY l.pid, l.virtualtransaction
 """
@@ -86,8 +86,8 @@ SNAPSHOT_HOLDERS = """
 PREPARED = """
     SELECT p.gid,
            COALESCE(p.owner, 'a role that was dropped') AS role,
-           p.prepared::text AS transaction,
-           EXTRACT(epoch FROM clock_timestamp() - p.prepared)::float AS seconds,
+           p.prepared::pg_catalog.text AS transaction,
+           EXTRACT(epoch FROM pg_catalog.clock_timestamp() - p.prepared)::float AS seconds,
            l.virtualtransaction
       FROM pg_catalog.pg_prepared_xacts AS p
       JOIN pg_catalog.pg_locks AS l
@@ -132,8 +132,10 @@ BUILDS = """
 """
 
 
-BUILDING_ON = Question("indexer_building_on", {"namespace": "bigint", "table": "text"}, BUILDS)
-LOCKS = Question("indexer_locks", {"namespace": "bigint", "tables": "text[]", "modes": "text[]"}, LOCK_HOLDERS)
+BUILDING_ON = Question("indexer_building_on", {"namespace": "bigint", "table": "pg_catalog.text"}, BUILDS)
+LOCKS = Question(
+    "indexer_locks", {"namespace": "bigint", "tables": "pg_catalog.text[]", "modes": "pg_catalog.text[]"}, LOCK_HOLDERS
+)
 SNAPSHOTS = Question("indexer_snapshots", {}, SNAPSHOT_HOLDERS)
 OTHERS = Question("indexer_others", {"ours": "integer[]"}, OTHERS_ACTIVE)
 

@@ -8,20 +8,22 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any, TypeVar
 
-from peewee import DataError, Entity, OperationalError, ProgrammingError
+from peewee import DataError, OperationalError, ProgrammingError
 from psycopg2.errors import QueryCanceled
 
+import models
 from indexer.catalog import Found
 from indexer.errors import IndexerError
-from indexer.postgres.session import QUICK
+from indexer.postgres.session import PINNED, QUICK, QUOTED, sendable
 from indexer.spec import Index
+from indexer.tables import placed
 from indexer.words import identifier
 from proof.planner import LONGEST_RUN, Plan, Query, Refused, Scan
 
 T = TypeVar("T")
 
 RIGHTS = """
-    SELECT CURRENT_USER::text AS role,
+    SELECT CURRENT_USER::pg_catalog.text AS role,
            pg_catalog.has_schema_privilege(%(schema)s, 'USAGE') AS may_use
 """
 
@@ -32,12 +34,17 @@ INDEXES = """
       JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid
       JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace
      WHERE n.nspname = %(schema)s
-       AND t.relname = ANY (%(tables)s::text[])
+       AND t.relname = ANY (%(tables)s::pg_catalog.text[])
 """
+
+SEARCH_PATH = PINNED["search_path"]
 
 BEGIN = (
     "SET TRANSACTION READ ONLY",
-    *(f"SET LOCAL {name} TO DEFAULT" for name in QUICK),  # an application's session has none of these
+    f"SET LOCAL search_path TO {SEARCH_PATH}",
+    *(
+        f"SET LOCAL {name} TO DEFAULT" for name in (*QUICK, "row_security")
+    ),  # an application's session has none of these
     "SET LOCAL statement_timeout = '5s'",
     "SET LOCAL lock_timeout = '2s'",
 )
@@ -96,24 +103,18 @@ class PostgresPlanner:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """One transaction, rolled back; PostgreSQL's own names come first on its search path, then the schema's."""
-        schema = f"SET LOCAL search_path TO pg_catalog, {self._schema}".replace("%", "%%")
-        with self.database.manual_commit():
+        """Ask in one transaction that is rolled back, about tables named with their schema."""
+        with self.database.manual_commit(), placed(models.TABLES, self.catalog.schema):
             self.database.begin()
             try:
-                self.database.execute_sql("; ".join((*BEGIN, schema, "SAVEPOINT verify")))
+                self.database.execute_sql("; ".join((*BEGIN, "SAVEPOINT verify")))
                 yield
             finally:
                 self.database.rollback()
 
-    @property
-    def _schema(self) -> str:
-        """The schema as SQL names it."""
-        return str(self.database.get_sql_context().sql(Entity(self.catalog.schema)).query()[0])
-
     def preamble(self) -> str:
-        """The queries name no schema."""
-        return f"SET search_path TO {self._schema};"
+        """Return the statement after which the operators are those that the planner was asked about."""
+        return f"SET search_path TO {SEARCH_PATH};"
 
     def indexes(self, tables: Collection[str]) -> dict[str, Found]:
         """The indexes of these tables in the schema."""
@@ -141,7 +142,12 @@ class PostgresPlanner:
     def prepared(self, query: Query, keeping: Collection[int] = ()) -> Iterator[Query]:
         """PREPARE is not undone by a rollback, so this ends with a DEALLOCATE whatever happens."""
         number, place = count(1), count()
-        text = re.sub("%s", lambda found: found[0] if next(place) in keeping else f"${next(number)}", query.text)
+
+        def numbered(found: re.Match[str]) -> str:
+            is_parameter = found[0] == "%s" and next(place) not in keeping
+            return f"${next(number)}" if is_parameter else found[0]
+
+        text = re.sub(f"{QUOTED.pattern}|%s", numbered, query.text)
         kept = tuple(value for place, value in enumerate(query.parameters) if place in keeping)
         given = tuple(value for place, value in enumerate(query.parameters) if place not in keeping)
         self._ask(Query(f"PREPARE {PREPARED} AS {text}", kept))
@@ -159,7 +165,7 @@ class PostgresPlanner:
         """EXPLAIN ANALYZE."""
         self._ask(Query(LONGER))  # by itself: in version 12 a timeout holds from the next message on
         try:
-            explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {query.text}"
+            explain = sendable(f"EXPLAIN (ANALYZE, FORMAT JSON) {query.text}")
             (document,) = self.database.execute_sql(explain, query.parameters).fetchone()
             return float(document[0]["Execution Time"])
         except OperationalError as error:
@@ -169,7 +175,7 @@ class PostgresPlanner:
 
     def written_out(self, query: Query) -> str:
         """The text that psycopg2 sends."""
-        return str(self.database.cursor().mogrify(query.text, query.parameters).decode())
+        return str(self.database.cursor().mogrify(sendable(query.text), query.parameters).decode())
 
     def _explain(self, query: Query, settings: Sequence[str] = ()) -> Plan:
         explain = Query(f"EXPLAIN (FORMAT JSON) {query.text}", query.parameters)
@@ -186,7 +192,7 @@ class PostgresPlanner:
     def _ask(self, query: Query, settings: Sequence[str] = ()) -> Any:
         """One round trip."""
         with _refusing():
-            text = "; ".join(("ROLLBACK TO SAVEPOINT verify", *settings, query.text))
+            text = "; ".join(("ROLLBACK TO SAVEPOINT verify", *settings, sendable(query.text)))
             return self.database.execute_sql(text, query.parameters)
 
 

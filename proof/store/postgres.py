@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 NULL = "\\N"
 SETTINGS = ("shared_buffers", "work_mem", "maintenance_work_mem", "max_parallel_workers_per_gather", "jit", "fsync")
 
+CURRENT = """
+    SELECT wanted.name,
+           pg_catalog.current_setting(wanted.name)
+      FROM pg_catalog.unnest(%(names)s::pg_catalog.text[]) AS wanted (name)
+"""
+
 FOREIGN_KEYS = """
     SELECT c.relname AS table,
            k.conname AS name,
@@ -28,7 +34,7 @@ FOREIGN_KEYS = """
       JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
       JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
      WHERE n.nspname = %(schema)s
-       AND c.relname = ANY (%(tables)s::text[])
+       AND c.relname = ANY (%(tables)s::pg_catalog.text[])
        AND k.contype = 'f'
      ORDER BY c.relname, k.conname
 """
@@ -36,17 +42,17 @@ FOREIGN_KEYS = """
 CONTINUE = """
     SELECT pg_catalog.setval(sequence.name, rows.highest)
       FROM pg_catalog.pg_get_serial_sequence({name}, 'id') AS sequence (name)
-     CROSS JOIN (SELECT max(id) AS highest FROM {table}) AS rows
+     CROSS JOIN (SELECT pg_catalog.max(id) AS highest FROM {table}) AS rows
      WHERE sequence.name IS NOT NULL
        AND rows.highest IS NOT NULL
 """
 
 BYTES = """
-    SELECT sum(pg_catalog.pg_total_relation_size(c.oid))::bigint
+    SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(c.oid))::bigint
       FROM pg_catalog.pg_class AS c
       JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
      WHERE n.nspname = %(schema)s
-       AND c.relname = ANY (%(tables)s::text[])
+       AND c.relname = ANY (%(tables)s::pg_catalog.text[])
        AND c.relkind = 'r'
 """
 
@@ -89,8 +95,7 @@ class PostgresStore:
                 self._continue_ids(cursor, table)
 
     def _foreign_keys(self, cursor: Any, tables: Collection[str]) -> list[tuple[str, str, str]]:
-        # What is written into a definition without its schema is found on the search path alone.
-        cursor.execute(sql.SQL("SET LOCAL search_path TO pg_catalog"))
+        # What a definition names without its schema is on the search path: with ours, that is PostgreSQL's own.
         cursor.execute(FOREIGN_KEYS, {"schema": self._schema, "tables": list(tables)})
         return list(cursor.fetchall())
 
@@ -141,10 +146,7 @@ class PostgresStore:
     def settings(self) -> dict[str, str]:
         """The server's settings that matter to speed, as an application gets them."""
         with self.application() as database, database.connection().cursor() as cursor:
-            cursor.execute(
-                "SELECT name, pg_catalog.current_setting(name) FROM unnest(%s::text[]) AS wanted (name)",
-                [list(SETTINGS)],
-            )
+            cursor.execute(CURRENT, {"names": list(SETTINGS)})
             return dict(cursor.fetchall())
 
     @contextmanager
