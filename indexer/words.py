@@ -40,3 +40,32 @@ def few(sentences: Sequence[str], most: int = FEW) -> list[str]:
     """The first of them, and how many more there are."""
     more = len(sentences) - most
     return [*sentences[:most], *([f"… and {more} more"] if more > 0 else [])]
+
+
+# What a terminal obeys or hides: control characters, line and paragraph separators, marks that turn the direction of
+# writing or have no width, and the halves of characters that stand for bytes which could not be decoded.
+OBEYED = re.compile(
+    "[\0-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+STYLE = re.compile("(\x1b\\[[0-9;]*m)")
+
+
+def visible(text: str) -> str:
+    """Return a text from outside in one line, with each character that a terminal would obey or hide as its code."""
+    return OBEYED.sub(_code, text)
+
+
+def shown(text: str, styled: bool = False) -> str:
+    """Return a text of several lines as it may be printed; line breaks stay, and colours where it is ``styled``."""
+    if styled:
+        parts = STYLE.split(text)
+        return "".join(part if place % 2 else shown(part) for place, part in enumerate(parts))
+    return "\n".join(map(visible, text.split("\n")))
+
+
+def _code(found: re.Match[str]) -> str:
+    character = found[0]
+    if "\udc80" <= character <= "\udcff":  # a byte that is no character of the encoding
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
