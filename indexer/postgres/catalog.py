@@ -6,11 +6,9 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from peewee import Entity, ProgrammingError
-
 from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Found, Table
-from indexer.errors import PreflightFailed
 from indexer.postgres import citus
+from indexer.postgres.predicate import Predicates
 from indexer.postgres.session import OnlineDatabase, Question
 from indexer.spec import Definition, Index
 from indexer.words import identifier
@@ -255,6 +253,7 @@ class PostgresCatalog:
         self.database = database
         self.schema = schema
         self.namespace: int | None = None
+        self.predicates = Predicates(self)
 
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of one SELECT as dictionaries; parameters are named, as in ``%(namespace)s``."""
@@ -332,32 +331,9 @@ class PostgresCatalog:
         """Does the schema hold no table but our own, extensions' tables aside?"""
         return bool(self.rows(IS_EMPTY)[0]["?column?"])
 
-    def predicate(self, index: Index, found: str) -> str | None:
-        """The declared predicate, in the words of the found one if the two are the same.
-
-        The server rewrites predicates when it stores them (``flag_type = 'x'`` comes back with casts), and its planner
-        rewrites them once more. What the planner makes of both is what can be compared: as the output of a plan, which
-        no policy of the table and no index changes.
-
-        Raises:
-            PreflightFailed: the role may not read the table.
-        """
-        declared = index.on_postgresql.where
-        if declared is None:
-            return None
-        table = self.database.get_sql_context().sql(Entity(self.schema, index.table)).query()[0]
-        rows = f"pg_catalog.json_populate_recordset(NULL::{table}, '[]')"
-        query = f"SELECT ({declared}), ({found}) FROM {rows}"  # noqa: S608  quoted by peewee, and by the server
-        explain = f"EXPLAIN (VERBOSE, FORMAT JSON, COSTS OFF) {query}".replace("%", "%%")
-        try:
-            (plan,) = self.database.execute_sql(explain).fetchone()
-        except ProgrammingError as error:
-            complaint = f"the predicate of {index.name} cannot be compared: {str(error).splitlines()[0]}"
-            (row,) = self.rows("SELECT CURRENT_USER::pg_catalog.text AS role")
-            hint = f"GRANT SELECT ON {table} TO {identifier(row['role'])}"
-            raise PreflightFailed([complaint], hint) from error
-        ours, theirs = plan[0]["Plan"]["Output"]
-        return found if ours == theirs else str(ours)
+    def predicate(self, index: Index, name: str, found: str) -> str | None:
+        """Return the declared predicate, in the words of that of the index with this name if the two are the same."""
+        return self.predicates.compared(index, name, found)
 
     def complaints(self) -> list[str]:
         """Why this server, this role or this session cannot build indexes."""

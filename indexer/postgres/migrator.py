@@ -146,8 +146,8 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """The index with its PostgreSQL variant; the predicate as the server prints it, if there is one to compare."""
         theirs = found.definition if found else None
         predicate = index.on_postgresql.where
-        if theirs and theirs.predicate and theirs.table == index.table:
-            predicate = self.catalog.predicate(index, theirs.predicate)
+        if found and theirs and theirs.predicate and theirs.table == index.table:
+            predicate = self.catalog.predicate(index, found.name, theirs.predicate)
         return Definition(
             table=index.table,
             method=index.on_postgresql.using,
