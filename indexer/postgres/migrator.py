@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -24,8 +25,7 @@ from indexer.postgres.pooler import refuse_transaction_pooling
 from indexer.postgres.schedule import Schedule
 from indexer.postgres.session import PINNED, OnlineDatabase
 from indexer.postgres.watch import Sessions
-from indexer.spec import Definition, Index
-from indexer.tables import placed
+from indexer.spec import Definition, Index, Variant
 from indexer.words import few
 
 # The path first: before that, a stranger's operator could come before PostgreSQL's own in the predicate of an index.
@@ -158,7 +158,12 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def create_statement(self, index: Index) -> str:
         """CREATE INDEX CONCURRENTLY, never IF NOT EXISTS: that accepts an invalid index and any definition."""
-        return self.create_index(index, index.on_postgresql, concurrently=not self.patience.offline)
+        return self.create_index(index, self._variant(index), concurrently=not self.patience.offline)
+
+    def _variant(self, index: Index) -> Variant:
+        """Return the index's PostgreSQL variant, its predicate resolved with the types of the table's columns."""
+        variant = index.on_postgresql
+        return variant if variant.where is None else replace(variant, where=self.catalog.predicates.settled(index))
 
     def drop_statement(self, name: str) -> str:
         """DROP INDEX CONCURRENTLY: a plain DROP would queue every query of the table behind itself.
@@ -181,7 +186,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         if replacing and not replacing.usable:
             clear.append(self.drop_statement(index.replacing))
         online = not self.patience.offline
-        build = self.create_index(index, index.on_postgresql, online, index.replacing)
+        build = self.create_index(index, self._variant(index), online, index.replacing)
         swap = [
             BEGIN,
             self.rename_index_statement(index.name, index.replaced),
