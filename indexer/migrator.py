@@ -21,6 +21,8 @@ from indexer.spec import PLAIN, Column, Definition, Index, Variant
 from indexer.stop import Stop
 from indexer.words import identifier, reason
 
+BUILDING = CREATIONS | {Action.RENAME}  # SQLite builds an index again to rename it
+
 Decide = Callable[[Index, Standing], Step]
 Work = Generator[Any, None, None]
 
@@ -373,6 +375,7 @@ class CatalogMigrator(SchemaMigrator):
         return [
             *self.catalog.complaints(),
             *self.unfit([step.index for step in steps], tables),
+            *self.unbuildable([step.index for step in steps if step.action in BUILDING], tables),
             *self._not_owned(steps, tables),
             *self._taken_names(steps),
             *self._needed(steps),
@@ -391,6 +394,13 @@ class CatalogMigrator(SchemaMigrator):
                 missing = [column.name for column in index.key if column.name not in table.columns]
                 found.update({f"table {name} has no column {column}": None for column in missing})
         return list(found)
+
+    @abstractmethod
+    def unbuildable(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:
+        """Return why the database would refuse to build these indexes, one sentence each.
+
+        What ``unfit`` says about their tables is not said again.
+        """
 
     def _not_owned(self, steps: Sequence[Step], tables: Mapping[str, Table]) -> list[str]:
         changed = dict.fromkeys(step.index.table for step in steps if step.changes)

@@ -8,6 +8,7 @@ from typing import Any
 
 from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Found, Table
 from indexer.postgres import citus
+from indexer.postgres.buildable import unbuildable
 from indexer.postgres.predicate import Predicates
 from indexer.postgres.session import OnlineDatabase, Question
 from indexer.spec import Definition, Index
@@ -334,6 +335,10 @@ class PostgresCatalog:
     def predicate(self, index: Index, name: str, found: str) -> str | None:
         """Return the declared predicate, in the words of that of the index with this name if the two are the same."""
         return self.predicates.compared(index, name, found)
+
+    def unbuildable(self, indexes: Sequence[Index]) -> list[str]:
+        """Return why the server cannot build these indexes, one sentence each."""
+        return unbuildable(self, self.predicates, indexes)
 
     def complaints(self) -> list[str]:
         """Why this server, this role or this session cannot build indexes."""

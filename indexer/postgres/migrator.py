@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -12,7 +12,7 @@ from typing import Any
 from peewee import PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 
-from indexer.catalog import Found, Place
+from indexer.catalog import Found, Place, Table
 from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.events import Blocker
 from indexer.migrator import CatalogMigrator, IndexOperation, Part
@@ -134,6 +134,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             elsewhere = self.catalog.other_schemas(self.indexed_tables)
             found += few([f"the tables stand in schema {each}: add --schema {shlex.quote(each)}" for each in elsewhere])
         return found
+
+    def unbuildable(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:
+        """Return what the server's catalog says against these indexes."""
+        return self.catalog.unbuildable(indexes)
 
     def expected_blockers(self, steps: Sequence[Step]) -> tuple[Blocker, ...]:
         """The sessions that these steps would have to wait for if they began now."""

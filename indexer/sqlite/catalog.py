@@ -142,9 +142,9 @@ class SqliteCatalog:
         return bool(self.rows(IS_EMPTY, json.dumps(META_TABLES))[0][0])
 
     def complaints(self) -> list[str]:
-        """Why this file cannot be written."""
-        path = self.path
-        folder = os.path.dirname(os.path.abspath(path))
+        """Return why this file cannot be written; behind a symbolic link, the real one and its folder count."""
+        path = os.path.realpath(self.path)
+        folder = os.path.dirname(path)
         checks = [
             (os.path.exists(path) and not os.access(path, os.W_OK), f"the file {path} cannot be written"),
             (

@@ -75,8 +75,10 @@ def _path(url: str) -> str:
 
 
 def _check(path: str, url: str) -> None:
-    folder = os.path.dirname(os.path.abspath(path))
+    folder = os.path.dirname(os.path.realpath(path))
     if os.path.isdir(path):
         raise Unreachable(f"Cannot open {url}: {path} is a directory.", "Name a file in it.")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise Unreachable(f"Cannot open {url}: {path} is not a regular file.", "Name a database file.")
     if not os.path.isdir(folder):
         raise Unreachable(f"Cannot open {url}: there is no directory {folder}.", f"Make it: mkdir -p {folder}")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 from peewee import DatabaseError, OperationalError, PeeweeException, SqliteDatabase
 from playhouse.migrate import SqliteMigrator
 
-from indexer.catalog import Found, Place
-from indexer.errors import Held, IndexerError, StatementFailed
+from indexer.catalog import Found, Place, Table
+from indexer.errors import Locked, StatementFailed
 from indexer.events import LockWaited, Progress
 from indexer.migrator import CatalogMigrator, Part
 from indexer.plan import Standing
@@ -22,6 +22,7 @@ from indexer.sqlite.catalog import SqliteCatalog
 LOCK_POLL = 0.1  # seconds between two tries for the write lock
 SETTINGS = {"threads": 2, "busy_timeout": 0}  # more threads gained nothing, a larger cache made large builds slower
 STEPS_BETWEEN = 500_000  # virtual machine steps between two reports
+NO_COLLATION = "no such collation sequence"
 STEPS_PER_ROW = {1: 9, 2: 10, 3: 11}
 
 
@@ -120,6 +121,22 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
             if "locked" in str(error):
                 return False
             raise StatementFailed(f"Cannot write to {self.place}: {error}.") from error
+
+    def unbuildable(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:
+        """Return why SQLite would refuse these indexes, by letting it compile the statements."""
+        fit = [index for index in indexes if not self.unfit([index], tables)]
+        refused = {index: self._refused(self.create_index(index, name=index.replacing)) for index in fit}
+        return [f"{index.name} cannot be built on {index.table}: {why}" for index, why in refused.items() if why]
+
+    def _refused(self, statement: str) -> str | None:
+        try:
+            self.database.execute_sql(f"EXPLAIN {statement}").fetchall()
+        except DatabaseError as error:
+            said = str(error)
+            if NO_COLLATION in said:
+                return f"{said}: the application registers it, so only the application can build this index"
+            return None if "already" in said else said
+        return None
 
     def definition(self, index: Index, found: Found | None) -> Definition:
         """A whole B-tree: access method and predicate are PostgreSQL's alone. SQLite knows no case in names."""

@@ -1,0 +1,241 @@
+"""Which indexes the server cannot build, and why: everything that it would refuse only once it is asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+from indexer.postgres.expression import tokens, words_in
+from indexer.postgres.predicate import Asks, NotUnderstood, Predicates
+from indexer.spec import Index
+from indexer.words import identifier
+
+COLUMNS = """
+    SELECT c.relname AS table_name,
+           a.attname AS name,
+           a.atttypid::pg_catalog.int8 AS type,
+           pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
+           a.attgenerated OPERATOR(pg_catalog.=) 'v' AS is_virtual
+      FROM pg_catalog.pg_attribute AS a
+      JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) a.attrelid
+     WHERE c.relnamespace OPERATOR(pg_catalog.=) %(namespace)s
+       AND c.relname OPERATOR(pg_catalog.=) ANY (%(tables)s::pg_catalog.text[])
+       AND c.relkind OPERATOR(pg_catalog.=) 'r'
+       AND a.attnum OPERATOR(pg_catalog.>) 0
+       AND NOT a.attisdropped
+"""
+
+# The types of columns and what they are made of, with the access methods that have a default operator class for each:
+# one for the type itself, for a type of the same binary form, or for all types of its kind.
+TYPES = """
+      WITH RECURSIVE used (oid) AS (
+           SELECT seed.oid
+             FROM pg_catalog.unnest(%(types)s::pg_catalog.oid[]) AS seed (oid)
+            UNION
+           SELECT part.oid
+             FROM used
+             JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) used.oid
+            CROSS JOIN LATERAL (
+                  SELECT t.typbasetype
+                   UNION ALL
+                  SELECT t.typelem
+                   WHERE t.typcategory OPERATOR(pg_catalog.=) 'A'
+                   UNION ALL
+                  SELECT a.atttypid
+                    FROM pg_catalog.pg_attribute AS a
+                   WHERE a.attrelid OPERATOR(pg_catalog.=) t.typrelid
+                     AND a.attnum OPERATOR(pg_catalog.>) 0
+                     AND NOT a.attisdropped) AS part (oid)
+            WHERE part.oid OPERATOR(pg_catalog.<>) 0)
+    SELECT t.oid::pg_catalog.int8 AS oid,
+           t.typbasetype::pg_catalog.int8 AS base,
+           CASE WHEN t.typcategory OPERATOR(pg_catalog.=) 'A' THEN t.typelem::pg_catalog.int8 END AS element,
+           ARRAY (
+           SELECT a.atttypid::pg_catalog.int8
+             FROM pg_catalog.pg_attribute AS a
+            WHERE a.attrelid OPERATOR(pg_catalog.=) t.typrelid
+              AND a.attnum OPERATOR(pg_catalog.>) 0
+              AND NOT a.attisdropped) AS fields,
+           ARRAY (
+           SELECT DISTINCT m.amname::pg_catalog.text
+             FROM pg_catalog.pg_opclass AS o
+             JOIN pg_catalog.pg_am AS m ON m.oid OPERATOR(pg_catalog.=) o.opcmethod
+            WHERE o.opcdefault
+              AND (o.opcintype OPERATOR(pg_catalog.=) t.oid
+                   OR o.opcintype OPERATOR(pg_catalog.=) ANY (
+                      SELECT k.casttarget
+                        FROM pg_catalog.pg_cast AS k
+                       WHERE k.castsource OPERATOR(pg_catalog.=) t.oid
+                         AND k.castmethod OPERATOR(pg_catalog.=) 'b'
+                         AND k.castcontext OPERATOR(pg_catalog.=) 'i')
+                   OR o.opcintype OPERATOR(pg_catalog.=) CASE
+                      WHEN t.typcategory OPERATOR(pg_catalog.=) 'A' THEN 2277  -- anyarray
+                      WHEN t.typtype OPERATOR(pg_catalog.=) 'e' THEN 3500  -- anyenum
+                      WHEN t.typtype OPERATOR(pg_catalog.=) 'r' THEN 3831  -- anyrange
+                      WHEN t.typtype OPERATOR(pg_catalog.=) 'm' THEN 4537  -- anymultirange
+                      WHEN t.typtype OPERATOR(pg_catalog.=) 'c' THEN 2249  -- record
+                      END)) AS methods
+      FROM used
+      JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) used.oid
+"""
+
+METHODS = """
+    SELECT m.amname AS name,
+           pg_catalog.pg_indexam_has_property(m.oid, 'can_order') AS can_order,
+           pg_catalog.pg_indexam_has_property(m.oid, 'can_unique') AS can_unique,
+           pg_catalog.pg_indexam_has_property(m.oid, 'can_multi_col') AS can_multi_col,
+           pg_catalog.current_setting('max_index_keys')::pg_catalog.int4 AS most_columns
+      FROM pg_catalog.pg_am AS m
+     WHERE m.amname OPERATOR(pg_catalog.=) ANY (%(methods)s::pg_catalog.text[])
+"""
+
+# The database's own tablespace may always be used, and one that does not exist is ignored.
+TABLESPACE = """
+    SELECT t.spcname AS name,
+           CURRENT_USER::pg_catalog.text AS role
+      FROM pg_catalog.pg_tablespace AS t
+     WHERE t.spcname OPERATOR(pg_catalog.=) pg_catalog.current_setting('default_tablespace')
+       AND NOT pg_catalog.has_tablespace_privilege(t.oid, 'CREATE')
+       AND t.oid OPERATOR(pg_catalog.<>) (
+           SELECT d.dattablespace
+             FROM pg_catalog.pg_database AS d
+            WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+"""
+
+# Functions of the predicate that no index can have, whatever their arguments are.
+MUTABLE = """
+    SELECT p.proname AS name
+      FROM pg_catalog.pg_proc AS p
+     WHERE p.proname OPERATOR(pg_catalog.=) ANY (%(words)s::pg_catalog.text[])
+     GROUP BY p.proname
+    HAVING pg_catalog.bool_and(p.provolatile OPERATOR(pg_catalog.<>) 'i')
+"""
+CURRENT = {
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "localtime",
+    "localtimestamp",
+    "current_user",
+    "session_user",
+    "user",
+    "current_role",
+    "current_catalog",
+    "current_schema",
+}
+
+ARRAYS_COMPARE = ("btree", "hash", "gin")
+
+
+def unbuildable(catalog: Asks, predicates: Predicates, indexes: Sequence[Index]) -> list[str]:
+    """Return why the server cannot build these indexes on their tables, one sentence each.
+
+    Columns and tables that are missing are not named again.
+    """
+    if not indexes:
+        return []
+    return list(
+        dict.fromkeys(
+            [
+                *_tablespaces(catalog),
+                *_unsuitable_methods(catalog, indexes),
+                *_unsuitable_columns(catalog, indexes),
+                *_unusable_predicates(catalog, predicates, indexes),
+            ]
+        )
+    )
+
+
+def _tablespaces(catalog: Asks) -> Iterator[str]:
+    for row in catalog.rows(TABLESPACE):
+        space, role = identifier(row["name"]), identifier(row["role"])
+        yield (
+            f"role {row['role']} may not create anything in tablespace {space}, which default_tablespace names: "
+            f"GRANT CREATE ON TABLESPACE {space} TO {role}"
+        )
+
+
+def _unsuitable_methods(catalog: Asks, indexes: Sequence[Index]) -> Iterator[str]:
+    wanted = {index.on_postgresql.using for index in indexes}
+    methods = {row["name"]: row for row in catalog.rows(METHODS, methods=sorted(wanted))}
+    for index in indexes:
+        using, columns = index.on_postgresql.using, len(index.key)
+        method = methods.get(using)
+        if method is None:
+            yield f"{index.name} needs access method {using}, which this server does not have"
+            continue
+        if columns > method["most_columns"]:
+            yield f"{index.name} has {columns} columns, and an index can have {method['most_columns']}"
+        if columns > 1 and not method["can_multi_col"]:
+            yield f"{index.name} has {columns} columns, and access method {using} takes one"
+        if index.unique and not method["can_unique"]:
+            yield f"{index.name} is unique, and access method {using} cannot be"
+        if any(column.descending for column in index.key) and not method["can_order"]:
+            yield f"{index.name} has a descending column, and access method {using} keeps no order"
+
+
+def _unsuitable_columns(catalog: Asks, indexes: Sequence[Index]) -> Iterator[str]:
+    columns = _columns(catalog, indexes)
+    used = [(index, columns.get((index.table, column.name))) for index in indexes for column in index.key]
+    types = {row["oid"]: row for row in catalog.rows(TYPES, types=sorted({each["type"] for _, each in used if each}))}
+    for index, column in used:
+        if column is None:
+            continue
+        name, method = _qualified(catalog, index.table, column["name"]), index.on_postgresql.using
+        if column["is_virtual"]:
+            yield f"{name} is a virtual generated column, which PostgreSQL cannot index: make it STORED"
+        elif not _has_class(column["type"], method, types):
+            yield (
+                f"{name} has type {column['type_name']}, and {method} has no operator class for it: "
+                "change the column's type"
+            )
+
+
+def _has_class(oid: int, method: str, types: dict[int, dict[str, Any]]) -> bool:
+    """Return whether an access method can index a type; arrays and rows are compared by what they are made of."""
+    found = types[oid]
+    if found["base"]:
+        return _has_class(found["base"], method, types)
+    if method not in found["methods"]:
+        return False
+    if found["element"] and method in ARRAYS_COMPARE:
+        return _has_class(found["element"], "hash" if method == "hash" else "btree", types)
+    return all(_has_class(field, method, types) for field in found["fields"])
+
+
+def _unusable_predicates(catalog: Asks, predicates: Predicates, indexes: Sequence[Index]) -> Iterator[str]:
+    partial = [index for index in indexes if index.on_postgresql.where]
+    columns = _columns(catalog, partial) if partial else {}
+    tables = {table for table, _ in columns}
+    for index in partial:
+        if index.table not in tables:
+            continue
+        try:
+            resolved = predicates.resolved(index) or ""
+        except NotUnderstood as reason:
+            yield f"the predicate of {index.name} does not work on {_qualified(catalog, index.table)}: {reason}"
+            continue
+        words = words_in(list(tokens(resolved)))
+        for name in words:
+            if columns.get((index.table, name), {}).get("is_virtual"):
+                yield f"the predicate of {index.name} uses {name}, a virtual generated column: make it STORED"
+        for name in _mutable(catalog, resolved, columns, index.table):
+            yield f"the predicate of {index.name} uses {name}, whose result can change: take it out of the predicate"
+
+
+def _mutable(catalog: Asks, resolved: str, columns: Iterable[tuple[str, str]], table: str) -> list[str]:
+    read = [token for token in tokens(resolved) if token.kind != "space"]
+    called = [token.lowered for token, following in pairwise(read) if following.text == "("]
+    current = [token.lowered for token in read if token.kind == "word" and token.lowered in CURRENT]
+    keywords = [name for name in current if (table, name) not in columns]
+    return [*keywords, *(row["name"] for row in catalog.rows(MUTABLE, words=called))]
+
+
+def _columns(catalog: Asks, indexes: Iterable[Index]) -> dict[tuple[str, str], dict[str, Any]]:
+    rows = catalog.rows(COLUMNS, tables=sorted({index.table for index in indexes}))
+    return {(row["table_name"], row["name"]): row for row in rows}
+
+
+def _qualified(catalog: Asks, *names: str) -> str:
+    return ".".join(map(identifier, filter(None, (catalog.schema, *names))))
