@@ -26,6 +26,7 @@ from indexer.postgres.schedule import Schedule
 from indexer.postgres.session import PINNED, OnlineDatabase
 from indexer.postgres.watch import Sessions
 from indexer.spec import Definition, Index, Variant
+from indexer.tables import placed
 from indexer.words import few
 
 # The path first: before that, a stranger's operator could come before PostgreSQL's own in the predicate of an index.

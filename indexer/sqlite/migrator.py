@@ -12,7 +12,7 @@ from peewee import DatabaseError, OperationalError, PeeweeException, SqliteDatab
 from playhouse.migrate import SqliteMigrator
 
 from indexer.catalog import Found, Place, Table
-from indexer.errors import Locked, StatementFailed
+from indexer.errors import Held, IndexerError, StatementFailed
 from indexer.events import LockWaited, Progress
 from indexer.migrator import CatalogMigrator, Part
 from indexer.plan import Standing
