@@ -6,6 +6,13 @@ may be given as the path of a file that holds the URL: DATABASE_URL_FILE.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # first of all: what is imported below takes long enough for a Ctrl-C
+    import os
+    import signal
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, _: os._exit(128 + number))
+
 import functools
 import os
 import shlex
@@ -75,10 +82,7 @@ class Manner(NamedTuple):
 
 def ask(options: Options, question: Callable[[Runner], Answer], manner: Manner = Manner()) -> None:  # noqa: B008
     """Put a question to the database, or to each of several schemas, say the answer, and exit as it says."""
-    if manner.read_only:
-        code = Inquiry(options, question, manner, Stop()).put()
-    else:
-        code = interruptible(lambda stop: Inquiry(options, question, manner, stop).put())
+    code = interruptible(lambda stop: Inquiry(options, question, manner, stop).put(), reading=manner.read_only)
     raise click.exceptions.Exit(code)
 
 
@@ -585,7 +589,7 @@ def wait(options: Options, timeout: float) -> None:
         with _connected(options, Manner(wait_db=timeout), report, stop) as migrator:
             return migrator.place
 
-    console.say(console.of_wait(interruptible(work)), options.as_json)
+    console.say(console.of_wait(interruptible(work, reading=True)), options.as_json)
 
 
 if __name__ == "__main__":

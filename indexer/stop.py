@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from select import select
 from threading import Event, Thread, Timer
 from typing import TypeVar
 
@@ -28,11 +29,13 @@ class Stop:
     Attributes:
         signal: the one that asked.
         leaves: what stays behind if the process ends now, and how to remove it; it is told when that happens.
+        at_once: nothing has been changed yet, so the process ends without waiting for the database's answer.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self.leaves = ""
+        self.at_once = False
         self._asked = Event()
         self._reader, self._writer = os.pipe()
         self._on_ask: list[Callable[[], None]] = []
@@ -72,19 +75,32 @@ class Stop:
         """The error that a stopped run ends with."""
         return Interrupted(self.signal or signal.SIGINT)
 
+    @contextmanager
+    def ending_at_once(self) -> Iterator[None]:
+        """End the process at the first signal meanwhile, because there is nothing to clean up."""
+        before, self.at_once = self.at_once, True
+        try:
+            yield
+        finally:
+            self.at_once = before
+
     def close(self) -> None:
         """Give the pipe back."""
         os.close(self._reader)
         os.close(self._writer)
 
 
-def interruptible(work: Callable[[Stop], T]) -> T:
+def interruptible(work: Callable[[Stop], T], reading: bool = False) -> T:
     """Do the work in a thread of its own, so that a signal is heard whatever a database driver is doing.
 
     psycopg2 and sqlite3 let no signal handler run while a statement does (psycopg/psycopg2#333); the main thread,
-    which only waits here, always can.
+    which only waits here, always can, as long as the driver gives the interpreter's lock back while it waits.
+
+    Args:
+        reading: the work changes nothing, and is left where it is when a signal comes.
     """
     stop = Stop()
+    stop.at_once = reading
     results: list[T] = []
     errors: list[BaseException] = []
 
@@ -96,11 +112,16 @@ def interruptible(work: Callable[[Stop], T]) -> T:
         finally:
             os.write(telling, ENDED)
 
-    with _hearing() as (heard, telling):
+    heard, telling = os.pipe()
+    with _hearing(telling):
         thread = Thread(target=do, name="run", daemon=True)
         thread.start()
-        _supervise(stop, heard)
-        thread.join()
+        is_done = _supervise(stop, heard)
+    if not is_done:
+        raise stop.interruption()  # the pipe stays open: the thread may still write to it
+    thread.join()
+    for each in (heard, telling):
+        os.close(each)
     stop.close()
     if errors:
         raise errors[0]
@@ -108,32 +129,34 @@ def interruptible(work: Callable[[Stop], T]) -> T:
 
 
 @contextmanager
-def _hearing() -> Iterator[tuple[int, int]]:
-    """The two ends of a pipe from which the number of each signal that comes is read.
+def _hearing(telling: int) -> Iterator[None]:
+    """Write the number of each signal that comes to this end of a pipe.
 
     A handler in Python would run in the main thread, which the kernel does not wake when it gives the signal to
     another (Python manual, signal.set_wakeup_fd): of two at once both were lost, and rarely one alone.
     """
-    heard, telling = os.pipe()
     os.set_blocking(telling, False)
     previous = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
     previous_telling = signal.set_wakeup_fd(telling)
     try:
-        yield heard, telling
+        yield
     finally:
         signal.set_wakeup_fd(previous_telling)
         for number, handler in previous.items():
             signal.signal(number, handler)
-        os.close(heard)
-        os.close(telling)
 
 
-def _supervise(stop: Stop, heard: int) -> None:
-    """Wait for the end; hand a first signal on, and end the process at a second or when cleaning up takes too long."""
+def _supervise(stop: Stop, heard: int) -> bool:
+    """Wait for the end; hand a first signal on, and end the process at a second or when cleaning up takes too long.
+
+    Returns whether the work has ended; else it is to be left where it is.
+    """
     first = os.read(heard, 1)
     if first == ENDED:
-        return
+        return True
     stop.ask(ord(first))
+    if stop.at_once:
+        return False
     timer = Timer(GRACE, lambda: _end_at_once(ord(first), f"{TOO_LONG} {stop.leaves or LOOK}"))
     timer.daemon = True
     timer.start()
@@ -141,6 +164,7 @@ def _supervise(stop: Stop, heard: int) -> None:
     timer.cancel()
     if second != ENDED:
         _end_at_once(ord(second), stop.leaves)
+    return True
 
 
 def _another(heard: int, first: bytes) -> bytes:
@@ -153,7 +177,8 @@ def _another(heard: int, first: bytes) -> bytes:
 
 def _end_at_once(number: int, told: str) -> None:
     """End the process without any cleaning up."""
-    if told:
-        with suppress(OSError):
-            os.write(sys.stderr.fileno(), f"Error: {told}\n".encode(errors="replace"))
+    with suppress(OSError, AttributeError):  # there may be no stderr
+        descriptor = sys.stderr.fileno()
+        if told and select([], [descriptor], [], 0)[1]:  # a pipe that nobody reads would hold us up for ever
+            os.write(descriptor, f"Error: {told}\n".encode(errors="replace"))
     os._exit(128 + number)

@@ -7,11 +7,13 @@ import random
 import re
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 
 import pytest
-from command import HEAD, TEN_NAMES, broken, execute, file_of, ours, prepare, revisions, specified, succeed
+from command import CLI, HEAD, TEN_NAMES, broken, execute, file_of, ours, prepare, revisions, specified, succeed
 from scenes import (
     Run,
     Server,
@@ -246,6 +248,22 @@ def test_a_signal_is_heard_while_waiting_for_another_run(url, number):
         result = follower.end()
     assert result.exit_code == EXIT_CODES[number]
     assert "took too long" not in result.stderr
+
+
+@pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
+def test_a_signal_while_modules_are_imported_ends_a_command_without_a_traceback(tmp_path, number):
+    (tmp_path / "click.py").write_text("print('importing', flush=True)\nimport time\ntime.sleep(60)\n")
+    with subprocess.Popen(
+        [sys.executable, CLI, "status"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as starting:
+        starting.stdout.readline()
+        starting.send_signal(number)
+        _, errors = starting.communicate()
+    assert (starting.returncode, errors) == (EXIT_CODES[number], "")
 
 
 # SQLite -------------------------------------------------------------------------------------------------------------
