@@ -31,6 +31,7 @@ from indexer.errors import Interrupted, UsageError
 from indexer.patience import Patience
 from indexer.stop import Stop, interruptible
 from indexer.urls import DEFAULT, OPTION, database_url
+from indexer.words import reason
 
 if TYPE_CHECKING:
     from peewee import Model
@@ -266,7 +267,9 @@ def _again(options: Options) -> str:
 def _unexpected(error: BaseException) -> IndexerError:
     if isinstance(error, KeyboardInterrupt):
         return Interrupted(SIGINT)
-    return IndexerError(f"{type(error).__name__}: {error}", "Add --verbose to see where this happened.")
+    return IndexerError(
+        f"An error that this tool does not expect: {reason(error)}.", "Add --verbose to see where it happened."
+    )
 
 
 class Jobs(click.ParamType["int | None"]):

@@ -314,7 +314,15 @@ class CatalogMigrator(SchemaMigrator):
 
     def in_words(self, error: PeeweeException) -> IndexerError:
         """What a failure means that came while nothing was being built."""
-        return StatementFailed(f"{self.place}: {reason(error)}.", "Mend this, and run the same command again.")
+        return StatementFailed(f"{self.place}: {self.said(error)}", self.remedy(error))
+
+    def said(self, error: PeeweeException) -> str:
+        """Return what the database says about a failure, in sentences."""
+        return f"{reason(error)}."
+
+    def remedy(self, error: PeeweeException) -> str:
+        """Return what to do about a failure, as a sentence that ends with running the same command again."""
+        return "Remove the cause, then run the same command again."
 
     def elsewhere(self, table: str) -> str | None:
         """Another schema in which such a table stands, unless the user has named ours."""

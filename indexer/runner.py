@@ -21,7 +21,7 @@ from indexer.patience import Patience
 from indexer.plan import Action
 from indexer.reader import Reader, ends
 from indexer.stop import Stop
-from indexer.words import are, reason
+from indexer.words import are
 
 BASE_DESCRIPTION = "base schema"
 PATIENT = Patience()
@@ -155,8 +155,8 @@ class Runner(Reader):
             raise Interrupted(interruption.number, self._standing()) from None
         except PeeweeException as error:
             raise StatementFailed(
-                f"The run ended in the middle: {reason(error)}.",
-                f"Run the same command again, it goes on from here: {plan.command}",
+                f"The run ended in the middle. {self.migrator.said(error)}",
+                f"{self.migrator.remedy(error)} It is: {plan.command}",
             ) from error
         return Outcome(direction, plan.start, plan.end, plan.steps, plan.base_tables, seconds(), plan.warnings)
 

@@ -26,9 +26,9 @@ def identifier(name: str) -> str:
     return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"{}"'.format(name.replace('"', '""'))
 
 
-def reason(error: Exception) -> str:
-    """What an error says, in its first line and without the full stop; its kind if it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+def reason(error: BaseException) -> str:
+    """What an error says, in its first line and without the full stop."""
+    return next(iter(str(error).strip().splitlines()), "no reason was given").rstrip(".")
 
 
 def are(things: Sequence[object]) -> str:

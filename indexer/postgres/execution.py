@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import psycopg2
 from peewee import PeeweeException
-from psycopg2 import errorcodes
 
 from indexer.errors import Blocked, IndexerError, StatementFailed
 from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, Waiting
@@ -16,17 +15,13 @@ from indexer.migrator import Work
 from indexer.patience import Patience
 from indexer.plan import CREATIONS, Action, Step
 from indexer.postgres.lock import RunLock
+from indexer.postgres.remedy import AGAIN, remedy, said
 from indexer.postgres.session import Builder, OnlineDatabase
 from indexer.postgres.tuning import RENAMING, server_memory, settings_for
 from indexer.postgres.watch import INTERVAL, WAITING_FOR_A_LOCK, Sessions, Watch, clock
 from indexer.spec import Index
 from indexer.stop import Stop
 
-NEXT_STEP = {
-    errorcodes.DISK_FULL: "Free or add disk space; the same command then goes on where it stopped.",
-    errorcodes.INSUFFICIENT_PRIVILEGE: "Connect as the owner of the tables.",
-}
-AGAIN = "Run the same command again: it goes on where this run stopped."
 BEFORE_THE_START = "waiting before the start"
 CLEAN_UP = 1.5  # seconds; a drop that takes longer waits for somebody, and the next run will do it
 DOING = {Action.DROP: "Dropping", Action.RENAME: "Renaming", Action.GIVE_BACK: "Renaming", Action.REPLACE: "Replacing"}
@@ -230,11 +225,8 @@ def _as_ours(step: Step, failure: Exception, remains: bool) -> IndexerError:
         who = "".join(f"\n  - {blocker}\n    end it: {blocker.ending}" for blocker in failure.blockers)
         return Blocked(f"Gave up on {name}, {failure} for:{who}", left + AGAIN)
     doing = DOING.get(step.action, "Building")
-    hint = NEXT_STEP.get(getattr(failure, "pgcode", None) or "", AGAIN)
-    return StatementFailed(f"{doing} {name} failed: {_reason(failure)}.", left + hint)
+    return StatementFailed(f"{doing} {name} failed: {said(failure)}", left + remedy(failure))
 
 
 def _reason(failure: Exception) -> str:
-    if isinstance(failure, psycopg2.Error):
-        return (failure.diag.message_primary or str(failure).strip().splitlines()[0]).rstrip(".")
-    return f"{failure} took too long"
+    return f"{failure} took too long" if isinstance(failure, GaveUp) else said(failure).rstrip(".")

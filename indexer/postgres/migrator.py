@@ -18,6 +18,7 @@ from indexer.events import Blocker
 from indexer.migrator import CatalogMigrator, IndexOperation, Part
 from indexer.plan import Action, Standing, Step
 from indexer.postgres import citus
+from indexer.postgres import remedy as remedies
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.execution import BEGIN, COMMIT, Execution, Run
 from indexer.postgres.lock import RunLock
@@ -111,6 +112,14 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         who = f"by:{holders}" if holders else "by another session."
         message = f"A table of {self.place} is locked whole {who}"
         return StatementFailed(message, "Wait for that to end, then run the same command again.")
+
+    def said(self, error: PeeweeException) -> str:
+        """Return the server's message, its DETAIL and its HINT."""
+        return remedies.said(error)
+
+    def remedy(self, error: PeeweeException) -> str:
+        """Return what to do about an error of its kind."""
+        return remedies.remedy(error)
 
     @contextmanager
     def migration_context(self, atomic: bool = True) -> Iterator[None]:

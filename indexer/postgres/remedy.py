@@ -1,0 +1,70 @@
+"""What the server says about an error, and what to do about it, by its SQLSTATE (manual, appendix A)."""
+
+from __future__ import annotations
+
+import psycopg2
+
+from indexer.words import reason, visible
+
+AGAIN = "Run the same command again: it goes on where this run stopped."
+CORRECT = "Correct the index in the migration file, then run the same command again."
+LOST = f"Look into the server's log if it happens again. {AGAIN}"
+
+# A code of five characters wins over its class of two. "Run the same command again" stands where that alone can heal.
+REMEDIES = {
+    "08": AGAIN,  # the connection was lost
+    "0A": CORRECT,  # the server cannot do this
+    "22": CORRECT,  # a value that its type cannot hold, as in a predicate
+    "23505": "Remove the duplicate that the server names, then run the same command again.",
+    "25006": "The session may only read: connect to the primary, or switch off default_transaction_read_only.",
+    "28": "Check the user and the password in the database URL.",
+    "40": AGAIN,  # a deadlock, or a transaction that another one got in the way of
+    "42501": "Connect as the owner of the tables.",
+    "42": CORRECT,  # something that the migration file names is not there, or is not what it says
+    "53100": "Free or add disk space; the same command then goes on where it stopped.",
+    "53200": "Lower maintenance_work_mem of the server, then run the same command again.",
+    "53300": "Wait for connections to become free, or raise the limit; then run the same command again.",
+    "53400": "Raise the limit that the server names, such as temp_file_limit; then run the same command again.",
+    "54": "Shorten the value that is too long or change the index, then run the same command again.",
+    "55P03": "Wait for the session that holds the table, then run the same command again.",
+    "55": "Wait for what the server names, then run the same command again.",
+    "57014": "Somebody cancelled the statement, or a timeout of the server did. " + AGAIN,
+    "57P04": "The database was dropped: check the name at the end of the database URL.",
+    "57P": LOST,  # the server ended the session: a restart, or pg_terminate_backend
+    "58": "The server could not read or write a file. Look into its log, then run the same command again.",
+    "XX001": "A page of the table is damaged. Look into the server's log, and restore the table before you go on.",
+    "XX002": "An index is damaged. Look into the server's log, and REINDEX the index that it names.",
+    "XX": LOST,  # an error inside the server
+}
+UNKNOWN = "Remove the cause that the server names, then run the same command again."
+
+
+def original(error: BaseException) -> BaseException:
+    """Return psycopg2's error in one of peewee's, or else the error itself."""
+    inner = error.args[0] if error.args else None
+    return inner if isinstance(inner, psycopg2.Error) else error
+
+
+def sqlstate(error: BaseException) -> str:
+    """Return the error's SQLSTATE; that of a lost connection where the session ended without one; "" without any."""
+    known = original(error)
+    code = getattr(known, "pgcode", None)
+    if code is None and isinstance(known, psycopg2.OperationalError | psycopg2.InterfaceError):
+        return "08006"
+    return code or ""
+
+
+def said(error: BaseException) -> str:
+    """Return what the server says, in sentences: its message, its DETAIL and its HINT."""
+    known = original(error)
+    diagnosis = getattr(known, "diag", None)
+    message = getattr(diagnosis, "message_primary", None) or reason(Exception(str(known)))
+    detail, hint = (getattr(diagnosis, f"message_{part}", None) for part in ("detail", "hint"))
+    sentences = (message, detail, f"The server's hint: {hint}" if hint else None)
+    return " ".join(f"{visible(each).rstrip('.')}." for each in sentences if each)
+
+
+def remedy(error: BaseException) -> str:
+    """Return what to do about an error, as a sentence."""
+    code = sqlstate(error)
+    return next((REMEDIES[code[:length]] for length in (5, 3, 2) if code[:length] in REMEDIES), UNKNOWN)

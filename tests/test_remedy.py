@@ -1,0 +1,102 @@
+"""What the server says about an error, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+
+import psycopg2
+import pytest
+from command import connect, execute, prepare, run
+from psycopg2 import errorcodes
+
+from indexer.postgres.remedy import REMEDIES, UNKNOWN, remedy, said, sqlstate
+
+ALL_CODES = {code for name, code in vars(errorcodes).items() if re.fullmatch(r"[A-Z_]+", name) and len(code) == 5}
+
+# What only the user can do, so that the same command alone would fail in the same way for ever.
+CANNOT_HEAL = (
+    *("0A000", "22P02", "23505", "25006", "28P01", "42501", "42704", "42P01", "53100", "53200", "53400", "54000"),
+    *("57P04", "XX001", "XX002"),
+)
+CAN_HEAL = ("08006", "40001", "40P01", "57014", "57P01", "57P02", "57P03")
+
+
+class Failure(psycopg2.Error):
+    """An error with a code of the server's."""
+
+    def __init__(self, pgcode: str) -> None:
+        super().__init__("what it says")
+        self.code = pgcode
+
+    @property
+    def pgcode(self) -> str:
+        """The SQLSTATE."""
+        return self.code
+
+
+def failure_of(url: str, statement: str) -> psycopg2.Error:
+    """Return the error with which the server refuses a statement."""
+    with closing(connect(url)) as connection, connection.cursor() as cursor:
+        with pytest.raises(psycopg2.Error) as caught:
+            cursor.execute(statement)
+        return caught.value
+
+
+@pytest.mark.parametrize("code", CANNOT_HEAL)
+def test_what_the_same_command_cannot_heal_says_what_to_do_first(code):
+    assert not remedy(Failure(code)).startswith("Run the same command again")
+
+
+@pytest.mark.parametrize("code", CAN_HEAL)
+def test_what_the_same_command_heals_says_to_run_it_again(code):
+    assert "run the same command again" in remedy(Failure(code)).lower()
+
+
+@pytest.mark.parametrize("code", sorted(ALL_CODES))
+def test_every_code_of_the_server_has_a_remedy_in_sentences(code):
+    assert re.fullmatch(r"[A-Z].*\.", remedy(Failure(code)))
+
+
+def test_an_unknown_code_names_no_remedy_that_may_be_wrong():
+    assert remedy(Failure("ZZ999")) == UNKNOWN
+    assert all(re.fullmatch(r"[0-9A-Z]{2,5}", code) for code in REMEDIES)
+
+
+def test_the_detail_and_the_hint_of_the_server_are_shown(postgres_url):
+    failure = failure_of(postgres_url, "SELECT format('%s')")
+    assert said(failure) == "too few arguments for format()."
+    failure = failure_of(postgres_url, "SELECT nothing_of_the_kind(1)")
+    assert said(failure).startswith("function nothing_of_the_kind(integer) does not exist. The server's hint: ")
+    prepare(postgres_url, to="base")
+    failure = failure_of(postgres_url, "INSERT INTO conversation (contact_id) VALUES (17)")
+    assert said(failure).endswith('Key (contact_id)=(17) is not present in table "contact".')
+
+
+def test_a_control_character_in_what_the_server_says_is_visible(postgres_url):
+    failure = failure_of(
+        postgres_url, "DO $$ BEGIN RAISE EXCEPTION E'red \\x1b[31m' USING DETAIL = E'two\\nlines'; END $$"
+    )
+    assert said(failure) == r"red \x1b[31m. two\nlines."
+
+
+def test_a_session_that_was_ended_has_the_code_of_a_lost_connection(postgres_url):
+    with closing(connect(postgres_url)) as connection, connection.cursor() as cursor:
+        execute(postgres_url, f"SELECT pg_terminate_backend({connection.info.backend_pid})")
+        with pytest.raises(psycopg2.Error) as caught:
+            cursor.execute("SELECT 1")
+    assert sqlstate(caught.value) in ("57P01", "08006")
+
+
+def test_a_value_too_long_for_the_index_is_said_with_the_servers_detail_and_hint(postgres_url):
+    prepare(postgres_url, to="base")
+    execute(
+        postgres_url,
+        "ALTER TABLE activity ALTER COLUMN openphone_id TYPE text",
+        "INSERT INTO activity (openphone_id) SELECT string_agg(md5(i::text), '') FROM generate_series(1, 180) AS i",
+    )
+    result = run("up", url=postgres_url)
+    assert result.exit_code == 1
+    assert "ix_activity_openphone_id failed: index row size" in result.stderr
+    assert "Values larger than 1/3 of a buffer page cannot be indexed." in result.stderr
+    assert "Shorten the value that is too long" in result.stderr
