@@ -64,24 +64,23 @@ def make_roles(server: str) -> None:
 
 
 @contextmanager
-def new_database(server: str, prefix: str = "test") -> Iterator[str]:
+def new_database(server: str) -> Iterator[str]:
     """Make an empty database of the owner's, and yield its URL for the superuser; drop it, whoever is connected."""
-    name = f"{prefix}_{uuid.uuid4().hex[:12]}"
-    with closing(psycopg2.connect(server)) as admin, admin.cursor() as cursor:
-        admin.autocommit = True
-        cursor.execute(f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0")
-        url = with_database(server, name)
-        give_rights(url)
-        yield url
-        # DROP DATABASE ... WITH (FORCE) came with PostgreSQL 13.
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-        cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    url = with_database(server, name)
+    execute(server, f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0")
+    execute(url, *RIGHTS)
+    yield url
+    # DROP DATABASE ... WITH (FORCE) came with PostgreSQL 13.
+    sessions = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+    execute(server, sessions, f"DROP DATABASE IF EXISTS {name}")
 
 
-def give_rights(url: str) -> None:
-    """Give the owner the schema public of a database, and the application its rights."""
-    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-        for statement in RIGHTS:
+def execute(url: str, *statements: str) -> None:
+    """Execute statements one by one, in autocommit."""
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        for statement in statements:
             cursor.execute(statement)
 
 
@@ -89,13 +88,9 @@ def give_rights(url: str) -> None:
 def another_role(superuser_url: str, *rights: str) -> Iterator[str]:
     """Make a role for one test, with rights in which {role} stands for its name; drop it with all that it owns."""
     name = "test_" + uuid.uuid4().hex[:12]
-    with closing(psycopg2.connect(superuser_url)) as admin, admin.cursor() as cursor:
-        admin.autocommit = True
-        cursor.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
-        try:
-            for right in rights:
-                cursor.execute(right.format(role=name))
-            yield name
-        finally:
-            cursor.execute(f"DROP OWNED BY {name} CASCADE")
-            cursor.execute(f"DROP ROLE {name}")
+    execute(superuser_url, f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
+    try:
+        execute(superuser_url, *(right.format(role=name) for right in rights))
+        yield name
+    finally:
+        execute(superuser_url, f"DROP OWNED BY {name} CASCADE", f"DROP ROLE {name}")
