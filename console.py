@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from indexer.catalog import Place
     from indexer.errors import IndexerError
     from indexer.history import Record
+    from indexer.inheritance import Uncovered
     from indexer.journal import Entry
     from indexer.moves import Check, Move, Outcome, Plan, Stamp, Status
     from indexer.plan import Step
@@ -202,6 +203,8 @@ def _verdict(status: Status) -> str:
     from indexer.moves import way_out  # here, because --help need not wait for peewee
 
     names = ", ".join(step.index.name for step in status.drifted)
+    if not names and status.unindexed:
+        return _on_children(status)
     if not names and not status.pending:
         return ""
     pending = f"{counted(len(status.pending), 'revision')} pending"
@@ -209,6 +212,14 @@ def _verdict(status: Status) -> str:
     if not status.refused:
         return f"{wrong}. {'Mend' if names else 'Build'} it: python cli.py up"
     return f"{wrong}{'' if names else ', but something else stands under a name of ours'}. {way_out(status.refused)}"
+
+
+def _on_children(status: Status) -> str:
+    tables = list(dict.fromkeys(each.table for each in status.unindexed))
+    return (
+        f"Not indexed like the table that they inherit from: {', '.join(few(tables))}."
+        " Build what is missing there: python cli.py check shows the statements"
+    )
 
 
 def _position(status: Status) -> str:
@@ -270,11 +281,22 @@ def _shown_check(check: Check) -> Iterator[str]:
         ("index", "table", "finding", "origin", "part", "declared", "found"),
         [row for move in status.moves for step in move.steps for row in _check_rows(move, step)],
     )
+    if status.unindexed:
+        yield "\nIndexes are not inherited. These are missing on tables with rows; build them:"
+        yield from (f"  {line}" for each in status.unindexed for line in _to_type(each))
     if check.advice:
         yield "\nAdvice, which fails no check:"
     for advice in check.advice:
         yield f"  {advice.text}"
     yield from _end(_verdict(status) or "All is as it should be.", status.warnings)
+
+
+def _to_type(missing: Uncovered) -> list[str]:
+    """The statements, and whose they are if not ours."""
+    if not missing.statements:
+        return [f"-- {missing.target.name} is being built on {missing.table} right now"]
+    owner = [] if missing.child.owned else [f"-- as {missing.child.owner}, who owns {missing.table}:"]
+    return [*owner, *(f"{statement};" for statement in missing.statements)]
 
 
 def _check_rows(move: Move, step: Step) -> list[tuple[Any, ...]]:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from indexer.catalog import Found
+from indexer.inheritance import Uncovered
 from indexer.plan import Step
 from indexer.spec import Definition
 
 TWIN, SAME_KEY, SUPERFLUOUS = "twin", "serves the same key", "superfluous"
-LEFTOVER, CHANGED_FILE = "leftover", "changed file"
+LEFTOVER, CHANGED_FILE, EMPTY_CHILD = "leftover", "changed file", "empty child"
 OF_REINDEX = re.compile(r"_cc(new|old)\d*$")  # REINDEX CONCURRENTLY names them so (manual, REINDEX)
 ORDERED = "btree"
 
@@ -56,6 +57,21 @@ def advise(
             Advice(LEFTOVER, found.name, _owner(found, {**ours, **temporary}), _of_leftover(found, temporary, dropping))
             for found in leftovers
         ),
+    ]
+
+
+def on_empty_children(uncovered: Iterable[Uncovered]) -> list[Advice]:
+    """Advice to index tables that inherit from an indexed one before there are rows in them."""
+    return [
+        Advice(
+            EMPTY_CHILD,
+            None,
+            each.target.name,
+            f"{each.table} inherits from {each.child.parent}, has no rows yet, and lacks {each.target.name}:"
+            f" {' '.join(f'{statement};' for statement in each.statements)}",
+        )
+        for each in uncovered
+        if each.statements and not each.child.has_rows
     ]
 
 

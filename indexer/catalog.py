@@ -54,7 +54,7 @@ class Table(NamedTuple):
     """A table that an index is to stand on.
 
     ``owned``, ``readable`` and ``updatable`` say what our own ``role`` may do with it; ``rows`` is an estimate, None
-    when the database has none.
+    when the database has none. ``has_children`` says that others may inherit from it.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Table(NamedTuple):
     role: str = ""
     rows: int | None = None
     bytes: int | None = None
+    has_children: bool = False
 
 
 class Place(NamedTuple):

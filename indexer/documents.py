@@ -30,6 +30,7 @@ def of_status(status: Status) -> Document:
             *(_move(move) for move in status.moves),
         ],
         "indexes": [_standing(move, step) for move in status.moves for step in move.steps],
+        "uncovered": _uncovered(status),
         "warnings": list(status.warnings),
     }
 
@@ -44,11 +45,25 @@ def of_check(check: Check) -> Document:
             for move in status.moves
             for step in move.steps
         ],
+        "uncovered": _uncovered(status),
         "warnings": list(status.warnings),
         "advice": [
             {"kind": each.kind, "index": each.other, "about": each.about, "text": each.text} for each in check.advice
         ],
     }
+
+
+def _uncovered(status: Status) -> list[Document]:
+    """The indexes that are missing on tables that inherit from theirs."""
+    return [
+        {
+            "table": each.table,
+            "index": each.target.name,
+            "has_rows": each.child.has_rows,
+            "statements": list(each.statements),
+        }
+        for each in status.uncovered
+    ]
 
 
 def _position(status: Status) -> Document:

@@ -15,6 +15,7 @@ from indexer.catalog import ORDINARY, Catalog, Found, Place, Table
 from indexer.consent import CAUTIOUS
 from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.events import Blocker, IndexFinished, Report, StatementStarted, silent
+from indexer.inheritance import Child, Uncovered
 from indexer.patience import Patience
 from indexer.plan import CREATIONS, UNKNOWN, Action, Standing, Step, can_be_replaced, compare, decide, decide_drop
 from indexer.spec import PLAIN, Column, Definition, Index, Variant
@@ -327,6 +328,14 @@ class CatalogMigrator(SchemaMigrator):
     def elsewhere(self, table: str) -> str | None:
         """Another schema in which such a table stands, unless the user has named ours."""
         return None
+
+    def children(self, tables: Mapping[str, Table]) -> list[Child]:
+        """Return the tables that inherit from these."""
+        return []
+
+    def uncovered(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[Uncovered]:
+        """Return which of these indexes are missing on tables that inherit from theirs."""
+        return []
 
     def unseen(self, tables: Sequence[str]) -> list[str]:
         """Return what a look at these tables cannot see on this database, one sentence each."""

@@ -13,6 +13,7 @@ from indexer.consent import CAUTIOUS, Consent
 from indexer.errors import Different, IndexerError, PreflightFailed
 from indexer.events import Blocker
 from indexer.history import APPLIED, APPLYING, REVERTED, Record
+from indexer.inheritance import Uncovered
 from indexer.plan import ADOPTED, CREATED, RENAMED, UNKNOWN, Action, Past, Step
 from indexer.spec import Difference
 
@@ -219,7 +220,8 @@ class Stamp(NamedTuple):
 class Status(NamedTuple):
     """Where the database stands: the chain, its records, and every index of every revision.
 
-    ``current`` is None on an empty database.
+    ``current`` is None on an empty database. ``uncovered`` are the indexes of applied revisions that are missing on
+    tables that inherit from theirs.
     """
 
     place: Place
@@ -228,6 +230,7 @@ class Status(NamedTuple):
     base: Record | None
     moves: tuple[Move, ...]
     warnings: tuple[str, ...] = ()
+    uncovered: tuple[Uncovered, ...] = ()
 
     @property
     def pending(self) -> tuple[Revision, ...]:
@@ -245,9 +248,14 @@ class Status(NamedTuple):
         return tuple(step for move in self.moves if move.is_applied for step in move.steps if not step.stands)
 
     @property
+    def unindexed(self) -> tuple[Uncovered, ...]:
+        """The uncovered ones where there are rows to be found."""
+        return tuple(each for each in self.uncovered if each.child.has_rows)
+
+    @property
     def exit_code(self) -> int:
         """4 when an index of an applied revision does not stand, else 3 when a revision is pending, else 0."""
-        return Different.exit_code if self.drifted else PENDING if self.pending else 0
+        return Different.exit_code if self.drifted or self.unindexed else PENDING if self.pending else 0
 
 
 class Check(NamedTuple):

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from peewee import Model
 
-from indexer.advice import CHANGED_FILE, Advice, advise
+from indexer import inheritance
+from indexer.advice import CHANGED_FILE, Advice, advise, on_empty_children
 from indexer.alembic import VERSION_TABLE, AlembicVersion, Versions
 from indexer.catalog import META_TABLE, META_TABLES, Place, Table
 from indexer.chain import Chain, Revision
@@ -83,7 +84,9 @@ class Reader:
             *self._unfit(state),
             *self.migrator.unseen(self.indexed_tables),
         )
-        return Status(self.place, self._current(moves, state), self.chain, base, moves, warnings)
+        applied = [index for move in moves if move.is_applied for index in self.indexes[move.revision.id]]
+        uncovered = tuple(self.migrator.uncovered(applied, state.tables))
+        return Status(self.place, self._current(moves, state), self.chain, base, moves, warnings, uncovered)
 
     def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False) -> Plan:
         """What ``up`` or ``down`` would do now, with table sizes if wanted; changes nothing and takes no lock."""
@@ -110,7 +113,7 @@ class Reader:
             for move in status.moves
             if move.record and move.record.checksum != checksum(self.indexes[move.revision.id])
         ]
-        return Check(status, (*advice, *changed))
+        return Check(status, (*advice, *on_empty_children(status.uncovered), *changed))
 
     def _read(self, sizes: bool = False) -> State:
         tables = self.migrator.catalog.tables([*self.indexed_tables, *META_TABLES, VERSION_TABLE], sizes)
@@ -129,7 +132,9 @@ class Reader:
         due = tuple(move for move in moves if move.is_due)
         plan = self._planned("up", self._current(moves, state), target, due, base_tables, state)._replace(to=to)
         left_alone = self._left_alone(state, wanted)
-        return self._warned(plan, state, left_alone, CAN_BE_RENAMED)
+        indexes = [index for revision in wanted for index in self.indexes[revision.id]]
+        inheriting = inheritance.warnings(self.migrator.uncovered(indexes, state.tables))
+        return self._warned(plan, state, [*left_alone, *inheriting], CAN_BE_RENAMED)
 
     def _plan_down(self, to: str | None, state: State, sizes: bool) -> Plan:
         moves = tuple(self._move_down(revision, state, sizes) for revision in self.chain)

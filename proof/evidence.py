@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any, NamedTuple
 
-from indexer.catalog import Found
+from indexer.catalog import Table
 from indexer.spec import Definition, Index
 from proof.planner import Plan, Planner, Query, Scan
 from proof.probes import Arguments, Probe
@@ -29,6 +29,8 @@ class Evidence(NamedTuple):
         generic: can it serve the query for any arguments? None if it cannot serve at all.
         as_parameter: the same of a query that makes a parameter of what the index's predicate speaks of.
         preferred: the index of the same table in the plan that the database would follow now.
+        whole: the children of the table that are read from end to end whatever is forced.
+        empty: the children without rows, for whose sake ``plan`` has to sort.
         others: other indexes that serve the query.
     """
 
@@ -41,6 +43,8 @@ class Evidence(NamedTuple):
     generic: bool | None
     as_parameter: bool | None
     preferred: str | None
+    whole: frozenset[str]
+    empty: frozenset[str]
     others: frozenset[str]
 
 
@@ -52,13 +56,26 @@ class _Case(NamedTuple):
     now: Plan
 
 
-class Inquiry:
-    """The questions to the planner of one database, whose ``indexes`` are all those of the tables asked about."""
+class _Search(NamedTuple):
+    """The first plan in which an index serves, and the others that serve in the plans up to that.
 
-    def __init__(self, database: Any, planner: Planner, indexes: Mapping[str, Found]) -> None:
+    If there is none: has one of them another index of the table in its place, and which children do all read whole?
+    """
+
+    plan: Plan | None
+    others: frozenset[str]
+    outdone: bool
+    whole: frozenset[str]
+
+
+class Inquiry:
+    """The questions to the planner of one database about these tables; all their indexes are read at once."""
+
+    def __init__(self, database: Any, planner: Planner, tables: Mapping[str, Table]) -> None:
         self.database = database
         self.planner = planner
-        self.indexes = indexes
+        self.heirs = planner.children(tables)
+        self.indexes = planner.indexes(tables)
 
     def look_into(self, probe: Probe, index: Index, stands: bool) -> Evidence:
         """Gather the evidence about a query; the models are bound, and the planner is ready to be asked.
@@ -67,16 +84,16 @@ class Inquiry:
         ``stands`` as the revision says is only more expensive, and not unfit.
         """
         (arguments, query, now), passed_over = self._as_it_occurs(probe, index)
-        plan, others, outdone = self._first_using(index, chain([now], self.planner.forced(query, index)))
+        plan, others, outdone, whole = self._first_using(index, chain([now], self.planner.forced(query, index)))
         generic = self._serving_any(query, index, stands)
         # A partial index may hold the rows of these arguments and of no others.
         whole_ones = generic
         if query.constants:
             whole_ones |= self._serving_any(query, index, stands, query.constants)
         others = frozenset(name for name in others if name in whole_ones or not self._predicate(name))
-        whole = index.name in whole_ones or not self._predicate(index.name)
-        plan = plan if whole else None
-        usable = plan is not None or (whole and stands and outdone)
+        for_any = index.name in whole_ones or not self._predicate(index.name)
+        plan = plan if for_any else None
+        usable = plan is not None or (for_any and stands and outdone)
         return Evidence(
             query=query,
             arguments=arguments,
@@ -87,7 +104,9 @@ class Inquiry:
             generic=index.name in generic if usable else None,
             as_parameter=self._as_parameter(probe, arguments, index) if usable else None,
             preferred=self._used_on(index.table, now),
-            others=others | self._of_same_key(index),
+            whole=whole,
+            empty=self.empty(index.table) if plan and plan.sorts else frozenset(),
+            others=others if whole else others | self._of_same_key(index),
         )
 
     def serving(self, plan: Plan, index: Index) -> frozenset[str]:
@@ -95,11 +114,32 @@ class Inquiry:
 
         Such an index begins with a column that the query compares for equality, and no condition on a declared
         column needs a look into the table: each is searched for, implied by the predicate, or on a column that the
-        index has as it is declared. Where the declared index is to deliver an order, nothing is sorted.
+        index has as it is declared. Where the declared index is to deliver an order, nothing is sorted. None serves
+        while the table, or one that is read with it, is read whole. Where one has no rows yet and no index, the planner
+        cannot be kept from sorting its nothing, so that a sort tells nothing there.
         """
-        if plan.sorts and any(column.descending for column in index.key):
+        if plan.sorts and any(column.descending for column in index.key) and not self.empty(index.table):
             return frozenset()
-        return frozenset(scan.name for scan in plan.scans if self._does_the_job(scan, index))
+        if index.table in plan.whole or self.read_whole(plan, index):
+            return frozenset()
+        heirs = self.children(index.table) | self.empty(index.table)
+        doing = (scan.name for scan in plan.scans if self._does_the_job(scan, index))
+        return frozenset(name for name in doing if self._table(name) not in heirs)
+
+    def children(self, table: str) -> frozenset[str]:
+        """The tables with rows that inherit from a table."""
+        return frozenset(heir.name for heir in self.heirs if heir.parent == table and heir.has_rows)
+
+    def empty(self, table: str) -> frozenset[str]:
+        """The tables without rows that inherit from a table."""
+        return frozenset(heir.name for heir in self.heirs if heir.parent == table and not heir.has_rows)
+
+    def read_whole(self, plan: Plan, index: Index) -> frozenset[str]:
+        """The children of the index's table that a plan reads whole, or by an index that is made for something else."""
+        children = self.children(index.table)
+        scanned = {self._table(scan.name) for scan in plan.scans}
+        served = {self._table(scan.name) for scan in plan.scans if self._does_the_job(scan, index)}
+        return children & (plan.whole | (scanned - served))
 
     def _does_the_job(self, scan: Scan, index: Index) -> bool:
         definition = self._definition(scan.name)
@@ -138,26 +178,27 @@ class Inquiry:
                 return cases[-1], tuple(case.arguments for case in cases[:-1])
         return cases[0], ()
 
-    def _first_using(self, index: Index, plans: Iterable[Plan]) -> tuple[Plan | None, frozenset[str], bool]:
-        """The first plan in which the index serves, the others that serve in the plans up to that, and if none does:
-        has one of them another index of the table in its place?
-        """
+    def _first_using(self, index: Index, plans: Iterable[Plan]) -> _Search:
+        """Look for a plan in which the index serves."""
         others: frozenset[str] = frozenset()
         instead: set[str | None] = set()
+        whole = self.children(index.table)
         for plan in plans:
             serving = self.serving(plan, index)
             others |= serving - {index.name}
             if index.name in serving:
-                return plan, others, False
-            instead.add(self._used_on(index.table, plan))
-        return None, others, bool(instead - {None, index.name})
+                return _Search(plan, others, False, frozenset())
+            unserved = self.read_whole(plan, index)
+            whole &= unserved
+            instead.add(None if unserved else self._used_on(index.table, plan))
+        return _Search(None, others, bool(instead - {None, index.name}), whole)
 
     def _serving_any(
         self, query: Query, index: Index, stands: bool = False, keeping: Collection[int] = ()
     ) -> frozenset[str]:
         """The indexes that serve the query with a plan for any arguments, and any parameters but those kept."""
         with self.planner.prepared(query, keeping) as execution:
-            plan, others, outdone = self._first_using(index, self.planner.forced(execution, index))
+            plan, others, outdone, _ = self._first_using(index, self.planner.forced(execution, index))
             return others | {index.name} if plan or (stands and outdone) else others
 
     def _as_parameter(self, probe: Probe, arguments: Arguments, index: Index) -> bool | None:
@@ -184,6 +225,10 @@ class Inquiry:
         """The first index of a table that a plan uses."""
         definitions = ((scan.name, self._definition(scan.name)) for scan in plan.scans)
         return next((name for name, definition in definitions if definition and definition.table == table), None)
+
+    def _table(self, name: str) -> str | None:
+        definition = self._definition(name)
+        return definition.table if definition else None
 
     def _predicate(self, name: str) -> str | None:
         definition = self._definition(name)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from indexer.catalog import Table
-from indexer.words import counted
+from indexer.words import counted, few
 from proof.evidence import Evidence
 from proof.probes import Arguments, Probe
 
@@ -32,7 +32,9 @@ def notes(evidence: Evidence, probe: Probe, step: Step, table: Table) -> Iterato
     yield from _on_standing(evidence, probe, step)
     if evidence.usable and found and found.method == "hash":
         yield f"{probe.index} serves equality alone: no LIKE, no range and no ORDER BY on {found.key[0]} can use a hash"
-    if evidence.plan and any(column.descending for column in step.index.key):
+    if evidence.empty and any(column.descending for column in step.index.key):
+        yield f"{probe.query} has to be sorted while {', '.join(few(sorted(evidence.empty)))} has no {probe.index}"
+    elif evidence.plan and any(column.descending for column in step.index.key):
         now = evidence.plan is evidence.now
         how = f"comes in order from {probe.index}: nothing is" if now else f"can come in order from {probe.index}, not"
         yield f"{probe.query} {how} sorted"
@@ -50,6 +52,12 @@ def _on_standing(evidence: Evidence, probe: Probe, step: Step) -> Iterator[str]:
         yield f"{other} serves {probe.query}: {probe.index} is redundant here"
     elif other:
         yield f"{other} serves {probe.query}: {probe.index} is {step.state}, but would be redundant here"
+    elif evidence.whole and step.state == "valid":
+        tables = ", ".join(few(sorted(evidence.whole)))
+        yield (
+            f"{probe.query} reads {tables} whole: {probe.index} is not inherited. See what to build there:"
+            " python cli.py check"
+        )
     elif not evidence.usable:
         kind = "replaceable" if step.can_be_replaced else "different"
         reason = REASONS[kind if different else step.state]

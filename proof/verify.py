@@ -71,7 +71,7 @@ class _Hearing:
         self.tables = migrator.catalog.tables(TABLES)
         _check_readable(self.tables, migrator.qualified)
         self.steps = {step.index.name: step for step in migrator.steps_up(INDEXES)}
-        self.inquiry = Inquiry(migrator.database, self.planner, self.planner.indexes(self.tables))
+        self.inquiry = Inquiry(migrator.database, self.planner, self.tables)
 
     def verdict(self, probe: Probe, analyze: bool) -> Verdict:
         """The verdict about one query."""

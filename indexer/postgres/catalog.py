@@ -185,6 +185,7 @@ TABLES = """
            pg_catalog.has_table_privilege(c.oid, 'UPDATE') AS updatable,
            CURRENT_USER::pg_catalog.text AS role,
            NULLIF(c.reltuples, -1)::bigint AS rows,
+           c.relhassubclass AND c.relkind = 'r' AS has_children,
            CASE WHEN %(sizes)s THEN pg_catalog.pg_table_size(c.oid) END AS bytes,
            ARRAY (
            SELECT a.attname::pg_catalog.text

@@ -15,9 +15,10 @@ from playhouse.migrate import PostgresqlMigrator
 from indexer.catalog import Found, Place, Table
 from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.events import Blocker
+from indexer.inheritance import Child, Uncovered
 from indexer.migrator import CatalogMigrator, IndexOperation, Part
 from indexer.plan import Action, Standing, Step
-from indexer.postgres import citus
+from indexer.postgres import citus, inheritance
 from indexer.postgres import remedy as remedies
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.execution import BEGIN, COMMIT, Execution, Run
@@ -89,9 +90,25 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             )
         return [OnlineMigrator(self.database, self._address, name, self._connect) for name in found]
 
+    def beside(self, schema: str, namespace: int) -> OnlineMigrator:
+        """Return a migrator for another schema, on the same session."""
+        other = OnlineMigrator(self.database, self._address, schema, self._connect)
+        other.catalog.namespace = namespace
+        return other
+
     def elsewhere(self, table: str) -> str | None:
         """The first of the other schemas."""
         return None if self.was_asked else next(iter(self.catalog.other_schemas([table])), None)
+
+    def children(self, tables: Mapping[str, Table]) -> list[Child]:
+        """Return the tables that inherit from these."""
+        parents = [table.name for table in tables.values() if table.has_children]
+        return inheritance.children(self.catalog, parents) if parents else []
+
+    def uncovered(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[Uncovered]:
+        """Return which of these indexes are missing on tables that inherit from theirs."""
+        found = self.children({index.table: tables[index.table] for index in indexes if index.table in tables})
+        return inheritance.uncovered(self, indexes, found)
 
     def unseen(self, tables: Sequence[str]) -> list[str]:
         """Return what of distributed tables is not looked at."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from indexer.catalog import Found
+from indexer.catalog import Found, Table
 from indexer.spec import Index
 
 if TYPE_CHECKING:
@@ -35,12 +35,24 @@ class Scan(NamedTuple):
     columns: frozenset[str]
 
 
+class Heir(NamedTuple):
+    """A table that inherits from another one, by its name in plans."""
+
+    parent: str
+    name: str
+    has_rows: bool
+
+
 class Plan(NamedTuple):
-    """The parts of a plan that a verdict depends on; ``cost`` is None where the database tells none."""
+    """The parts of a plan that a verdict depends on; ``cost`` is None where the database tells none.
+
+    ``whole`` are the tables that are read from their first row to their last.
+    """
 
     scans: tuple[Scan, ...]
     sorts: bool
     cost: float | None = None
+    whole: frozenset[str] = frozenset()
 
 
 class Refused(Exception):
@@ -59,8 +71,11 @@ class Planner(Protocol):
     def preamble(self) -> str:
         """What has to be said in the database's own shell before the queries that are written out."""
 
-    def indexes(self, tables: Collection[str]) -> dict[str, Found]:
-        """The indexes of these tables by name, those of constraints included."""
+    def children(self, tables: Mapping[str, Table]) -> list[Heir]:
+        """Return the tables that are read whenever one of these is."""
+
+    def indexes(self, tables: Mapping[str, Table]) -> dict[str, Found]:
+        """The indexes of these tables and their children by name, those of constraints included."""
 
     def read(self, question: Callable[[], T]) -> T:
         """What a question of the caller's own answers, inside ``asking``."""

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from peewee import DataError, OperationalError, ProgrammingError
 from psycopg2.errors import QueryCanceled
 
 import models
-from indexer.catalog import Found
+from indexer.catalog import Found, Table
 from indexer.errors import IndexerError
+from indexer.inheritance import Child
 from indexer.postgres.session import PINNED, QUICK, QUOTED, sendable
 from indexer.spec import Index
 from indexer.tables import placed
 from indexer.words import identifier
-from proof.planner import LONGEST_RUN, Plan, Query, Refused, Scan
+from proof.planner import LONGEST_RUN, Heir, Plan, Query, Refused, Scan
 
 T = TypeVar("T")
 
@@ -90,6 +91,7 @@ class PostgresPlanner:
     """The planner of one session. Every question first undoes what the one before has set, or broken."""
 
     def __init__(self, migrator: Any) -> None:
+        self.migrator = migrator
         self.database = migrator.database
         self.catalog = migrator.catalog
 
@@ -116,11 +118,31 @@ class PostgresPlanner:
         """Return the statement after which the operators are those that the planner was asked about."""
         return f"SET search_path TO {SEARCH_PATH};"
 
-    def indexes(self, tables: Collection[str]) -> dict[str, Found]:
-        """The indexes of these tables in the schema."""
+    def children(self, tables: Mapping[str, Table]) -> list[Heir]:
+        """The tables that inherit from these, in any schema."""
+        found = self.migrator.children(tables)
+        return [Heir(child.parent, self._named(child.schema, child.name), child.has_rows) for child in found]
+
+    def indexes(self, tables: Mapping[str, Table]) -> dict[str, Found]:
+        """The indexes of these tables in the schema, and those of their children in any."""
         names = [row["name"] for row in self.catalog.rows(INDEXES, tables=list(tables))]
         found: dict[str, Found] = self.catalog.find(names)
+        for child in self.migrator.children(tables):
+            found.update(self._indexes_of(child))
         return found
+
+    def _indexes_of(self, child: Child) -> dict[str, Found]:
+        """The indexes of a child; they and it have their schema in their names if that is not ours."""
+        table = self._named(child.schema, child.name)
+        catalog = self.migrator.beside(child.schema, child.namespace).catalog
+        return {
+            self._named(child.schema, each.name): each._replace(definition=each.definition._replace(table=table))
+            for each in catalog.indexes_on([child.name])
+            if each.definition
+        }
+
+    def _named(self, schema: str, name: str) -> str:
+        return name if schema == self.catalog.schema else f"{schema}.{name}"
 
     def read(self, question: Callable[[], T]) -> T:
         """Ask with the session's own settings."""
@@ -178,16 +200,24 @@ class PostgresPlanner:
         return str(self.database.cursor().mogrify(sendable(query.text), query.parameters).decode())
 
     def _explain(self, query: Query, settings: Sequence[str] = ()) -> Plan:
-        explain = Query(f"EXPLAIN (FORMAT JSON) {query.text}", query.parameters)
+        explain = Query(f"EXPLAIN (VERBOSE, FORMAT JSON) {query.text}", query.parameters)
         (document,) = self._ask(explain, settings).fetchone()
         root = document[0]["Plan"]
         nodes = tuple(_nodes(root))
         cost = float(root["Total Cost"])
         return Plan(
-            scans=tuple(_scan(node) for node in nodes if "Index Name" in node),
-            sorts=any("Sort" in node["Node Type"] for node in nodes),
+            scans=tuple(self._scan(node, of) for node, of in nodes if "Index Name" in node),
+            sorts=any("Sort" in node["Node Type"] for node, _ in nodes),
             cost=cost if cost < DISABLED else None,
+            whole=frozenset(self._named(of.schema, of.table) for node, of in nodes if node["Node Type"] == "Seq Scan"),
         )
+
+    def _scan(self, node: dict[str, Any], of: _Relation) -> Scan:
+        """The use of an index; columns of other tables stand in its condition with another prefix."""
+        condition = re.sub(r"'(?:[^']|'')*'", "", node.get("Index Cond", ""))
+        own = re.sub(rf"(?<![\w.\"]){re.escape(of.prefix)}\.", "", condition)
+        columns = re.findall(r"(?<![\w.])[a-z_]\w*(?![\w.])", own)
+        return Scan(self._named(of.schema, node["Index Name"]), frozenset(columns))
 
     def _ask(self, query: Query, settings: Sequence[str] = ()) -> Any:
         """One round trip."""
@@ -205,13 +235,21 @@ def _refusing() -> Iterator[None]:
         raise Refused(str(error).splitlines()[0]) from error
 
 
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
+class _Relation(NamedTuple):
+    """The table that a part of a plan reads, and the prefix that its columns have there."""
+
+    schema: str = ""
+    table: str = ""
+    prefix: str = ""
+
+
+NONE = _Relation()
+
+
+def _nodes(node: dict[str, Any], above: _Relation = NONE) -> Iterator[tuple[dict[str, Any], _Relation]]:
+    """Each part of a plan with its table; a bitmap's is named in the part above it alone."""
+    if "Relation Name" in node:
+        above = _Relation(node["Schema"], node["Relation Name"], identifier(node["Alias"]))
+    yield node, above
     for child in node.get("Plans", ()):
-        yield from _nodes(child)
-
-
-def _scan(node: dict[str, Any]) -> Scan:
-    """The use of an index; columns of other tables stand in its condition with a prefix."""
-    condition = re.sub(r"'(?:[^']|'')*'", "", node.get("Index Cond", ""))
-    return Scan(node["Index Name"], frozenset(re.findall(r"(?<![\w.])[a-z_]\w*(?![\w.])", condition)))
+        yield from _nodes(child, above)

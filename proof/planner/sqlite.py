@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from peewee import OperationalError
 
-from indexer.catalog import Found
+from indexer.catalog import Found, Table
 from indexer.errors import UsageError
 from indexer.spec import Index
-from proof.planner import Plan, Query, Refused, Scan
+from proof.planner import Heir, Plan, Query, Refused, Scan
 
 T = TypeVar("T")
 
@@ -46,7 +46,11 @@ class SqlitePlanner:
         """A file has no schemas."""
         return ""
 
-    def indexes(self, tables: Collection[str]) -> dict[str, Found]:
+    def children(self, tables: Mapping[str, Table]) -> list[Heir]:
+        """No table inherits from another."""
+        return []
+
+    def indexes(self, tables: Mapping[str, Table]) -> dict[str, Found]:
         """The indexes of these tables in the file."""
         names = [name for (name,) in self.catalog.rows(INDEXES, json.dumps(sorted(tables)))]
         found: dict[str, Found] = self.catalog.find(names)
