@@ -114,11 +114,8 @@ class Inquiry(NamedTuple):
 
     def _put_to_each(self, migrator: CatalogMigrator) -> int:
         """Put it to each schema, going on after a failure; returns the highest exit code."""
-        from indexer.reader import indexes_of, tables_of
-
         options, as_script = self.options, self.manner.as_script
-        tables = tables_of(indexes_of(migrator, _chain()))
-        schemas = migrator.in_schemas(options.schemas, options.pattern, tables)
+        schemas = migrator.in_schemas(options.schemas, options.pattern, _chain().tables)
         answers: dict[str, Answer] = {}
         for one in schemas:
             schema = one.schema or ""

@@ -313,7 +313,8 @@ def _of_index(event: Any) -> str:
         case IndexFinished() if event.action in (Action.KEEP, Action.LEAVE, Action.ABSENT):
             return f"{name} {DONE[event.action]}"
         case IndexFinished(action=Action.GIVE_BACK):
-            return f"{name} renamed back to {event.other_name} in {duration(event.seconds)}"
+            former = f"renamed back to {event.other_name}" if event.other_name else "put back as it was before up"
+            return f"{name} {former} in {duration(event.seconds)}"
         case IndexFinished():
             size = f", {in_bytes(event.bytes)}" if event.bytes is not None else ""
             former = f" from {event.other_name}" if event.action is Action.RENAME else ""

@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import glob
-import importlib.util
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any, NamedTuple
 
 from indexer.errors import ChainBroken, UsageError
+from indexer.revision import Revision, read
+from indexer.spec import Index
 
+__all__ = ["Chain", "Revision", "line_up", "load"]
 PATTERN = "migrate_*.py"
-HEADER = ("revision", "down_revision", "upgrade", "downgrade")
-
-
-class Revision(NamedTuple):
-    """One migration file: who it is, what it comes after, and its two moves.
-
-    ``in_alembic`` says that Alembic's chain has the same revision, so that its version table is to be kept in step.
-    """
-
-    id: str
-    down_revision: str
-    date: str
-    description: str
-    file: str
-    upgrade: Callable[[Any], None]
-    downgrade: Callable[[Any], None]
-    in_alembic: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +34,11 @@ class Chain:
     def ids(self) -> tuple[str, ...]:
         """All revisions by id, the base first."""
         return (self.base, *(revision.id for revision in self.revisions))
+
+    @property
+    def tables(self) -> list[str]:
+        """The tables that the revisions index."""
+        return sorted({index.table for revision in self.revisions for index in revision.indexes})
 
     def resolve(self, wanted: str) -> str:
         """The full id of a revision, given by its id, an unambiguous start of it, ``base`` or ``head``.
@@ -76,9 +64,10 @@ def load(directory: str | os.PathLike[str]) -> Chain:
     """Read every migrate_*.py of a directory and put them in line.
 
     Raises:
-        ChainBroken: no file, a header that is not complete, a duplicate, a fork, a gap or a cycle.
+        ChainBroken: no file, a header that is not complete, a duplicate, a fork, a gap, a cycle, or an index name that
+            is declared twice.
     """
-    return line_up([_read(path) for path in sorted(glob.glob(os.path.join(directory, PATTERN)))], directory)
+    return line_up([read(path) for path in sorted(glob.glob(os.path.join(directory, PATTERN)))], directory)
 
 
 def line_up(revisions: Iterable[Revision], directory: str | os.PathLike[str]) -> Chain:
@@ -99,6 +88,7 @@ def line_up(revisions: Iterable[Revision], directory: str | os.PathLike[str]) ->
     if len(ordered) < len(by_id):
         circle = ", ".join(revision.file for revision in by_id.values() if revision not in ordered)
         raise ChainBroken(f"These files come after each other in a circle: {circle}.", "Correct one down_revision.")
+    _refuse_shared_names(ordered)
     return Chain(ordered[0].down_revision, tuple(ordered))
 
 
@@ -113,32 +103,24 @@ def _unique(revisions: Iterable[Revision], key: Callable[[Revision], str], fault
     return found
 
 
-def _read(path: str) -> Revision:
-    file = os.path.basename(path)
-    module = _import(path, file)
-    missing = [name for name in HEADER if not hasattr(module, name)]
-    if missing:
-        raise ChainBroken(f"{file} has no {' and no '.join(missing)}.", "Complete the header of the file.")
-    return Revision(
-        id=module.revision,
-        down_revision=module.down_revision,
-        date=getattr(module, "date", ""),
-        description=(module.__doc__ or file).strip().splitlines()[0].rstrip("."),
-        file=file,
-        upgrade=module.upgrade,
-        downgrade=module.downgrade,
-        in_alembic=getattr(module, "in_alembic", False),
-    )
+def _refuse_shared_names(revisions: Iterable[Revision]) -> None:
+    """Refuse two indexes that would use one name: they would undo each other for ever.
+
+    The names that an index has while it is replaced count, too. SQLite does not tell the cases of letters apart.
+    """
+    owners: dict[str, tuple[str, Index]] = {}
+    for file, index in ((revision.file, index) for revision in revisions for index in revision.indexes):
+        for name in index.names:
+            if name.lower() in owners:
+                other_file, other = owners[name.lower()]
+                files = file if other_file == file else f"{other_file} and {file}"
+                raise ChainBroken(f"{files}: {_shared(other, index, name)}.", "Give one of the indexes another name.")
+            owners[name.lower()] = file, index
 
 
-def _import(path: str, file: str) -> ModuleType:
-    """The module of a file, loaded by its path: two directories may hold files of the same name."""
-    spec = importlib.util.spec_from_file_location(file.removesuffix(".py"), path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ChainBroken(f"{file} cannot be loaded: {error!r}.", "Correct the file.") from error
-    return module
+def _shared(other: Index, index: Index, name: str) -> str:
+    if other.name == index.name:
+        return f"the index {index.name} is declared twice"
+    if other.name.lower() == index.name.lower():
+        return f"the indexes {other.name} and {index.name} have the same name on SQLite"
+    return f"the indexes {other.name} and {index.name} would share the name {name} while one of them is replaced"

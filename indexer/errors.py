@@ -29,6 +29,10 @@ class ChainBroken(IndexerError):
     """The migrate_*.py files do not form one line of revisions."""
 
 
+class RevisionRefused(IndexerError):
+    """A function of a migration file does something else than build or drop the indexes it declares."""
+
+
 class PreflightFailed(IndexerError):
     """Something is missing that the run needs: a table, a column, a right. Nothing was changed."""
 

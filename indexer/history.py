@@ -75,6 +75,11 @@ class History(OwnTable):
         """The statements that put this record in place of the one of the same revision, as peewee nodes."""
         return [*self.making(), self.removal(record.revision), self.model.insert(**_row(record)).returning()]
 
+    def noting(self, revision: str, existed_before: Mapping[str, str]) -> Any:
+        """Return the statement that changes what is recorded as having existed before a revision."""
+        change = self.model.update(existed_before=_stored(existed_before))
+        return change.where(self.model.revision == revision)
+
     def removal(self, revision: str) -> Any:
         """The statement that forgets a revision."""
         return self.model.delete().where(self.model.revision == revision)
@@ -111,7 +116,7 @@ def completed(record: Record, seconds: float) -> Record:
 def reverting(record: Record, left: Collection[str]) -> Record:
     """The same record while its revision is being taken back, and these indexes are left."""
     before = {**{name: name for name in left}, **record.existed_before}
-    return record._replace(state=REVERTING, existed_before=before)
+    return record._replace(state=REVERTING, started_at=now(), existed_before=before)
 
 
 def reverted(record: Record, left: Collection[str]) -> Record:
@@ -139,7 +144,11 @@ def checksum(indexes: Sequence[Index]) -> str:
 
 
 def _row(record: Record) -> dict[str, Any]:
-    return {**record._asdict(), "existed_before": json.dumps(dict(record.existed_before), sort_keys=True)}
+    return {**record._asdict(), "existed_before": _stored(record.existed_before)}
+
+
+def _stored(existed_before: Mapping[str, str]) -> str:
+    return json.dumps(dict(existed_before), sort_keys=True)
 
 
 def _record(row: dict[str, Any]) -> Record:

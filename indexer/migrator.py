@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from itertools import groupby
 from typing import Any, NamedTuple
 
 from peewee import SQL, EnclosedNodeList, Entity, NodeList, PeeweeException
@@ -18,6 +17,7 @@ from indexer.events import Blocker, IndexFinished, Report, StatementStarted, sil
 from indexer.inheritance import Child, Uncovered
 from indexer.patience import Patience
 from indexer.plan import CREATIONS, UNKNOWN, Action, Standing, Step, can_be_replaced, compare, decide, decide_drop
+from indexer.provenance import Provenance, unrecorded
 from indexer.spec import PLAIN, Column, Definition, Index, Variant
 from indexer.stop import Stop
 from indexer.words import identifier, reason
@@ -26,6 +26,7 @@ BUILDING = CREATIONS | {Action.RENAME}  # SQLite builds an index again to rename
 
 Decide = Callable[[Index, Standing], Step]
 Work = Generator[Any, None, None]
+Doing = Generator[Any, None, Step]
 
 
 class IndexOperation(Operation):
@@ -46,19 +47,6 @@ class Part(NamedTuple):
 
     statements: Sequence[str]
     atomic: bool = True
-
-
-class _Deaf:
-    """A database that executes nothing, for playhouse's own operations while a revision is only being read."""
-
-    def __init__(self, database: Any) -> None:
-        self._database = database
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database, name)
-
-    def execute(self, query: Any) -> None:
-        """Do not."""
 
 
 class CatalogMigrator(SchemaMigrator):
@@ -87,9 +75,8 @@ class CatalogMigrator(SchemaMigrator):
         self.past = UNKNOWN
         self.set_aside: Collection[str] = ()
         self.declared_names: Collection[str] = ()
-        self._declared: list[Index] | None = None
 
-    # What a revision file calls ------------------------------------------------------------------------------------
+    # Operations ----------------------------------------------------------------------------------------------------
 
     def add_index(self, index: Index) -> IndexOperation:
         """Make this index stand: build it, rebuild it, keep it, or wait for the session that is building it."""
@@ -99,32 +86,18 @@ class CatalogMigrator(SchemaMigrator):
         """Take this index off, unless it stood there before ``up``."""
         return IndexOperation(self, self.step_down, index)
 
-    def migrate(self, *operations: Operation) -> None:
-        """Carry out operations in order; neighbouring ones on indexes may go side by side."""
-        for on_indexes, group in groupby(operations, lambda operation: isinstance(operation, IndexOperation)):
-            if on_indexes:
-                self.carry_out(list(group))
-            else:
-                for operation in group:
-                    operation.run()
+    def carry_out(self, operations: Sequence[IndexOperation], provenance: Provenance | None = None) -> tuple[Step, ...]:
+        """Carry out operations, side by side where that is safe; return the steps that were taken in the end."""
+        noting = provenance or unrecorded()
+        taken: dict[IndexOperation, Step] = {}
 
-    def carry_out(self, operations: Sequence[IndexOperation]) -> None:
-        """Carry out operations on indexes, or note them down while a revision is only being read."""
-        if self._declared is not None:
-            self._declared += [operation.index for operation in operations]
-        else:
-            self._schedule(operations)
+        def work(operation: IndexOperation) -> Work:
+            taken[operation] = yield from self._work(operation, noting)
 
-    # Reading a revision --------------------------------------------------------------------------------------------
+        self._schedule(operations, work)
+        return tuple(taken[operation] for operation in operations)
 
-    def indexes_of(self, move: Callable[[Any], None]) -> tuple[Index, ...]:
-        """The indexes that ``upgrade`` or ``downgrade`` of a revision names, in its order; nothing is executed."""
-        database, self.database, self._declared = self.database, _Deaf(self.database), []
-        try:
-            move(self)
-            return tuple(self._declared)
-        finally:
-            self.database, self._declared = database, None
+    # Decisions -----------------------------------------------------------------------------------------------------
 
     def steps_up(self, indexes: Sequence[Index], sizes: bool = False) -> tuple[Step, ...]:
         """What ``up`` would do about each of these indexes now; with their sizes, if those are wanted."""
@@ -213,9 +186,10 @@ class CatalogMigrator(SchemaMigrator):
                 statements = [self.drop_statement(each.name) for each in dropped if each]
             case Action.LEAVE if standing.replacing:
                 statements = [self.drop_statement(standing.replacing.name)]
-            case Action.GIVE_BACK:
-                assert former
+            case Action.GIVE_BACK if found and former:
                 statements = self.rename_statements(index, index.name, former)
+            case Action.GIVE_BACK:
+                statements, former = self.restore_statements(index, standing), None
             case Action.ABSENT:
                 former = standing.twin.name if standing.twin else None
         other_name = former if former != index.name else None
@@ -228,24 +202,27 @@ class CatalogMigrator(SchemaMigrator):
 
     # Carrying out --------------------------------------------------------------------------------------------------
 
-    def _schedule(self, operations: Sequence[IndexOperation]) -> None:
+    def _schedule(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
         for operation in operations:
-            for _ in self._work(operation):
+            for _ in work(operation):
                 pass
 
-    def _work(self, operation: IndexOperation) -> Work:
-        """One operation from the first look to the last; yields whenever it has to wait."""
+    def _work(self, operation: IndexOperation, provenance: Provenance) -> Doing:
+        """One operation from the first look to the last; yields whenever it has to wait, returns the step taken."""
         started = time.monotonic()
-        step = yield from self._act(operation)
+        step = yield from self._act(operation, provenance)
         after = self._look(operation.index, size=True).found if step.changes else step.found
         self._confirm(step, after)
+        provenance.finish(step)
         seconds, size = time.monotonic() - started, after.bytes if after else None
         self.report(IndexFinished(operation.index, step.action, seconds, size, step.other_name))
+        return step
 
-    def _act(self, operation: IndexOperation) -> Generator[Any, None, Step]:
+    def _act(self, operation: IndexOperation, provenance: Provenance) -> Doing:
         """Decide and execute; returns the step that was taken in the end."""
         step = self._decide(operation)
         for statement in step.statements:
+            provenance.begin(step, statement)
             self.report(StatementStarted(operation.index, statement))
             self.execute_ddl(operation.index, statement)
         return step
@@ -264,7 +241,11 @@ class CatalogMigrator(SchemaMigrator):
                 f"Index {name} turned into something else while the run went on.",
                 "See what stands there: python cli.py check",
             )
-        if step.action in (Action.DROP, Action.GIVE_BACK) and after is not None:
+        if step.restores and not (after and after.usable):
+            raise StatementFailed(
+                f"The earlier {name} is not valid after it was given its name back.", "Run the same command again."
+            )
+        if step.action in (Action.DROP, Action.GIVE_BACK) and not step.restores and after is not None:
             raise StatementFailed(f"Index {name} still stands after it was dropped.", "Run the same command again.")
         if step.action in (*CREATIONS, Action.RENAME) and not (after and after.usable):
             raise StatementFailed(
@@ -295,6 +276,13 @@ class CatalogMigrator(SchemaMigrator):
 
         ``differs`` is false when its place has been taken already, and the other one is only to be dropped.
         """
+
+    def restore_statements(self, index: Index, standing: Standing) -> list[str]:
+        """The statements that give the index that a killed replacement has put aside its name back.
+
+        None where a run is one transaction: there a replacement is done, or it never was.
+        """
+        return []
 
     @abstractmethod
     def execute_ddl(self, index: Index, statement: str) -> None:

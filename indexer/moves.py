@@ -70,23 +70,28 @@ class Move(NamedTuple):
         return [step.index.name for step in self.steps if step.action is Action.LEAVE]
 
     def existed_before(self) -> dict[str, str]:
-        """The indexes of ours that stood there before ``up``: the names they had then, by the names they get.
+        """Return what ``up`` must not take for its own before it begins: former names by present names.
 
-        What is on record is not forgotten by a second try. One whose place is taken gets a name of its own.
+        That is every name about which no run of ours has begun, whether an index has it now or will have it when the
+        run comes to it. What is on record stays on record.
         """
         recorded = self.record.existed_before if self.record else {}
         before = {}
         for step in self.steps:
             name, replaced = step.index.name, step.index.replaced
-            if step.action is Action.RENAME and step.other_name:
-                before[name] = step.other_name
-            elif step.action is Action.REPLACE and step.differences:
-                before[replaced] = name
-            elif step.stays and (name in recorded or self._stood_before(step)):
+            if name in recorded or not self._may_be_ours(step):
                 before[name] = recorded.get(name, name)
             if replaced in recorded:
                 before[replaced] = name
         return before
+
+    def _may_be_ours(self, step: Step) -> bool:
+        """Has a run of ours, or Alembic's of the same revision, made the index, or begun to?"""
+        if self.record and self.record.state == APPLYING:
+            return True  # a killed run has begun it, or its name would be on record
+        if step.stays:
+            return not self._stood_before(step)
+        return self.record is not None and step.found is not None and not step.differences
 
     def _stood_before(self, step: Step) -> bool:
         """Did somebody else make an index that stands: neither we nor Alembic when the revision was applied?"""

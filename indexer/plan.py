@@ -140,6 +140,11 @@ class Step:
         )
 
     @property
+    def restores(self) -> bool:
+        """Does it give an index its name back that a killed replacement has put aside?"""
+        return self.action is Action.GIVE_BACK and self.other_name is None
+
+    @property
     def changes(self) -> bool:
         """Does this step change the database?"""
         return self.action in CHANGES
@@ -183,14 +188,30 @@ def decide_drop(
 ) -> Action:
     """What `down` does about an index: drop, leave or give its name back if it stood there before, join, or refuse."""
     found, before = standing.found, past.existed_before
+    earlier = _earlier(standing, name, past, consent)
     if found is None:
-        return Action.DROP if past.alembic_has_run and standing.alembics else Action.ABSENT
+        dropped = Action.DROP if past.alembic_has_run and standing.alembics else Action.ABSENT
+        return Action.GIVE_BACK if earlier else dropped
     differs = bool(compare(declared, found))
     if name in before and not consent.include_adopted:
         return Action.LEAVE if before[name] == name or differs else Action.GIVE_BACK
     if differs:
-        return Action.LEAVE if past.unfinished else Action.REFUSE
-    return Action.JOIN if found.worker and not found.usable else Action.DROP
+        return Action.LEAVE if past.unfinished or _has_its_name_back(name, past) else Action.REFUSE
+    if found.worker and not found.usable:
+        return Action.JOIN
+    return Action.GIVE_BACK if earlier else Action.DROP
+
+
+def _earlier(standing: Standing, name: str, past: Past, consent: Consent) -> bool:
+    """Is the index still there whose place a killed replacement has taken?"""
+    replaced = standing.replaced
+    on_record = replaced is not None and past.existed_before.get(replaced.name) == name
+    return on_record and not consent.include_adopted
+
+
+def _has_its_name_back(name: str, past: Past) -> bool:
+    """Is a replacement on record, so that a different index of the name is the earlier one?"""
+    return any(former == name for replaced, former in past.existed_before.items() if replaced != name)
 
 
 def compare(declared: Definition, found: Found) -> tuple[Difference, ...]:

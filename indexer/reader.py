@@ -19,7 +19,6 @@ from indexer.journal import Entry, Journal
 from indexer.migrator import CatalogMigrator
 from indexer.moves import Check, Move, Plan, Status, past_of
 from indexer.plan import Action, Step
-from indexer.spec import Index
 
 CAN_BE_RENAMED = (
     "{name} stands already under the name {twin}: up --adopt-renamed renames that instead of building another."
@@ -63,9 +62,9 @@ class Reader:
         self.history = History(migrator)
         self.journal = Journal(migrator)
         self.alembic = AlembicVersion(migrator, chain)
-        self.indexes = indexes_of(migrator, chain)
+        self.indexes = {revision.id: revision.indexes for revision in chain}
         migrator.declared_names = {index.name for indexes in self.indexes.values() for index in indexes}
-        self.indexed_tables = tables_of(self.indexes)
+        self.indexed_tables = chain.tables
         migrator.settle(self.indexed_tables)
 
     @property
@@ -176,7 +175,7 @@ class Reader:
 
     def _move_down(self, revision: Revision, state: State, sizes: bool) -> Move:
         self.migrator.past = past_of(state.records.get(revision.id), state.alembic.place(revision))
-        steps = self.migrator.steps_down(self.migrator.indexes_of(revision.downgrade), sizes)
+        steps = self.migrator.steps_down(revision.indexes[::-1], sizes)
         return self._move(revision, steps, state)
 
     def _move(self, revision: Revision, steps: tuple[Step, ...], state: State) -> Move:
@@ -241,16 +240,6 @@ class Reader:
             return []
         indexes = [index for each in self.indexes.values() for index in each]
         return [f"{complaint}." for complaint in self.migrator.unfit(indexes, state.tables)]
-
-
-def indexes_of(migrator: CatalogMigrator, chain: Chain) -> dict[str, tuple[Index, ...]]:
-    """The indexes of every revision of a chain, by revision."""
-    return {revision.id: migrator.indexes_of(revision.upgrade) for revision in chain}
-
-
-def tables_of(indexes: dict[str, tuple[Index, ...]]) -> list[str]:
-    """The tables on which these indexes of revisions stand."""
-    return sorted({index.table for each in indexes.values() for index in each})
 
 
 def ends(revision: Revision, direction: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,11 +15,14 @@ from indexer.errors import Interrupted, PreflightFailed, StatementFailed
 from indexer.events import BaseCreated, BlockersFound, Report, RevisionFinished, RevisionStarted, Warned, silent
 from indexer.history import APPLIED, REVERTED, Record, begun, completed, reverted, reverting
 from indexer.journal import entry_of
-from indexer.migrator import CatalogMigrator, Part
+from indexer.migrator import CatalogMigrator, IndexOperation, Part
 from indexer.moves import Move, Outcome, Plan, Stamp, past_of, refuse_different
+from indexer.operations import collect
 from indexer.patience import Patience
-from indexer.plan import Action
+from indexer.plan import Action, Step
+from indexer.provenance import Provenance
 from indexer.reader import Reader, ends
+from indexer.spec import Index
 from indexer.stop import Stop
 from indexer.words import are
 
@@ -124,8 +127,7 @@ class Runner(Reader):
             made = self.migrator.table_statements(self.models())
             parts.append(Part([*made, *self._written_out(self._recording_base(0))]))
         for move in plan.moves:
-            record = self._begun(move, plan.direction)
-            statements = [statement for step in move.steps for statement in step.statements]
+            record, statements = self._as_planned(move, plan.direction)
             parts += [
                 Part(self._written_out(self.history.writing(record))),
                 Part(statements, atomic=False),
@@ -145,11 +147,12 @@ class Runner(Reader):
             self._warn(plan)
             end = plan.start or plan.end
             return Outcome(direction, end, end, (), (), seconds(), plan.warnings)
+        asked = self._asked(plan)  # what a migration file must not do is found before a lock or a file is taken
         self.migrator.name_run(f"{direction} {plan.moves[0].revision.id if plan.moves else plan.end}")
         try:
             with self.migrator.migration_context():
                 plan = self.plan(direction, to)  # again, now that nobody else is at it
-                self._carry_out(plan)
+                steps = self._carry_out(plan, {**self._asked(plan, asked), **asked})
             self._tell_committed()
         except Interrupted as interruption:
             raise Interrupted(interruption.number, self._standing()) from None
@@ -158,17 +161,23 @@ class Runner(Reader):
                 f"The run ended in the middle. {self.migrator.said(error)}",
                 f"{self.migrator.remedy(error)} It is: {plan.command}",
             ) from error
-        return Outcome(direction, plan.start, plan.end, plan.steps, plan.base_tables, seconds(), plan.warnings)
+        return Outcome(direction, plan.start, plan.end, steps, plan.base_tables, seconds(), plan.warnings)
 
-    def _carry_out(self, plan: Plan) -> None:
+    def _asked(self, plan: Plan, known: Collection[str] = ()) -> dict[str, tuple[Index, ...]]:
+        """Run the functions of a plan's revisions, each once in a run; return the indexes they ask for."""
+        revisions = [move.revision for move in plan.moves if move.revision.id not in known]
+        return {revision.id: collect(revision, plan.direction) for revision in revisions}
+
+    def _carry_out(self, plan: Plan, asked: Mapping[str, Sequence[Index]]) -> tuple[Step, ...]:
+        """Carry out a plan and return the steps that were taken; the catalog may have changed since it was made."""
         plan.check()
         self._warn(plan)
         if plan.blockers:
             self.report(BlockersFound(plan.blockers))
         if plan.base_tables:
             self._create_base(plan.base_tables)
-        for move in plan.moves:
-            self._apply(move) if plan.direction == "up" else self._revert(move)
+        carry_out = self._apply if plan.direction == "up" else self._revert
+        return tuple(step for move in plan.moves for step in carry_out(move, asked[move.revision.id]).steps)
 
     def _standing(self) -> str:
         """What an interrupted run leaves, for people; silent when the database cannot be asked any more."""
@@ -187,28 +196,56 @@ class Runner(Reader):
         self._write(self._recording_base(seconds()))
         self.report(BaseCreated(self.chain.base, tables, seconds()))
 
-    def _apply(self, move: Move) -> None:
+    def _apply(self, move: Move, indexes: Sequence[Index]) -> Move:
+        """Apply a revision and return the move as it was made."""
         revision = move.revision
         self.report(RevisionStarted(revision.id, revision.description, "up", len(move.steps)))
         seconds = _stopwatch()
         record = self._begun(move, "up")
         self._write(self.history.writing(record))
-        self.migrator.set_aside = {*self.migrator.set_aside, *record.existed_before}
-        revision.upgrade(self.migrator)
+        operations = [self.migrator.add_index(index) for index in indexes]
+        made, record = self._made(move, record, operations)
         self._confirm(revision)
-        self._write(self._recording(move, "up", record, seconds()))
+        self._write(self._recording(made, "up", record, seconds()))
         self._finished(RevisionFinished(revision.id, "up", seconds()))
+        return made
 
-    def _revert(self, move: Move) -> None:
+    def _revert(self, move: Move, indexes: Sequence[Index]) -> Move:
+        """Revert a revision and return the move as it was made."""
         revision = move.revision
         self.report(RevisionStarted(revision.id, revision.description, "down", len(move.steps)))
         seconds = _stopwatch()
         record = self._begun(move, "down")
         self._write(self.history.writing(record))
         self.migrator.past = past_of(move.record, move.alembic)
-        revision.downgrade(self.migrator)
-        self._write(self._recording(move, "down", record, seconds()))
+        operations = [self.migrator.drop_index(index) for index in indexes]
+        made, record = self._made(move, record, operations)
+        self._write(self._recording(made, "down", record, seconds()))
         self._finished(RevisionFinished(revision.id, "down", seconds()))
+        return made
+
+    def _made(self, move: Move, record: Record, operations: Sequence[IndexOperation]) -> tuple[Move, Record]:
+        """Carry out operations; return the move with the steps that were taken, and the record with what they made."""
+        provenance = Provenance(record.existed_before, lambda before: self._save(record.revision, before))
+        steps = self.migrator.carry_out(operations, provenance)
+        order = [step.index for step in move.steps]
+        taken = tuple(sorted(steps, key=lambda step: order.index(step.index)))
+        return move._replace(steps=taken), record._replace(existed_before=provenance.existed_before)
+
+    def _save(self, revision: str, existed_before: Mapping[str, str]) -> None:
+        """Record whose the indexes are at this moment of a run, unless all of the run is one transaction."""
+        self.migrator.set_aside = {*self.migrator.set_aside, *existed_before}
+        if not self.migrator.transactional_ddl:
+            self.migrator.database.execute(self.history.noting(revision, existed_before))
+
+    def _as_planned(self, move: Move, direction: str) -> tuple[Record, list[str]]:
+        """Return the record that a script begins with, as if all of its statements were executed, and those."""
+        record = self._begun(move, direction)
+        planned = Provenance(record.existed_before, lambda existed_before: None)
+        statements = [(step, statement) for step in move.steps for statement in step.statements]
+        for step, statement in statements:
+            planned.begin(step, statement)
+        return record._replace(existed_before=planned.existed_before), [statement for _, statement in statements]
 
     def _write(self, statements: Sequence[Any]) -> None:
         """Record something, all of it or nothing."""
@@ -264,8 +301,9 @@ class Runner(Reader):
 
     def _begun(self, move: Move, direction: str) -> Record:
         """The record of a move that begins or is resumed."""
-        revision, indexes = move.revision, self.indexes[move.revision.id]
-        new = begun(revision.id, revision.down_revision, revision.description, indexes, move.existed_before())
+        revision = move.revision
+        before = move.existed_before() if direction == "up" else {}
+        new = begun(revision.id, revision.down_revision, revision.description, revision.indexes, before)
         return new if direction == "up" else reverting(move.record or new, move.left)
 
     def _confirm(self, revision: Revision) -> None:

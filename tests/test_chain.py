@@ -7,7 +7,7 @@ import pytest
 from indexer.chain import Chain, load
 from indexer.errors import ChainBroken, IndexerError, UsageError
 
-MOVES = "def upgrade(migrator): ...\ndef downgrade(migrator): ...\n"
+MOVES = "INDEXES = ()\ndef upgrade(migrator): ...\ndef downgrade(migrator): ...\n"
 
 
 def write(directory: Path, name: str, revision: str, after: str) -> None:
@@ -98,11 +98,12 @@ def test_a_cycle_names_its_files_and_no_other(tmp_path, links, guilty):
     assert f"in a circle: {guilty}." in failure(tmp_path).message
 
 
-@pytest.mark.parametrize("missing", ["revision", "down_revision", "upgrade", "downgrade"])
+@pytest.mark.parametrize("missing", ["revision", "down_revision", "INDEXES", "upgrade", "downgrade"])
 def test_a_header_without_one_of_its_parts_names_the_file_and_the_part(tmp_path, missing):
     parts = {
         "revision": 'revision = "abc"',
         "down_revision": 'down_revision = "start"',
+        "INDEXES": "INDEXES = ()",
         "upgrade": "def upgrade(migrator): ...",
         "downgrade": "def downgrade(migrator): ...",
     }

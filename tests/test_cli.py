@@ -300,7 +300,8 @@ def test_a_table_of_another_tool_under_the_name_of_ours_is_refused_and_left_alon
 
 def test_a_chain_that_is_broken_is_an_error_with_the_names_of_the_files(tmp_path):
     program = project(
-        tmp_path, f'revision = "{HEAD}"\ndown_revision = "x"\ndef upgrade(m): ...\ndef downgrade(m): ...\n'
+        tmp_path,
+        f'revision = "{HEAD}"\ndown_revision = "x"\nINDEXES = ()\ndef upgrade(m): ...\ndef downgrade(m): ...\n',
     )
     result = run_project(program, "up")
     assert (result.exit_code, result.stdout) == (1, "")
@@ -308,11 +309,16 @@ def test_a_chain_that_is_broken_is_an_error_with_the_names_of_the_files(tmp_path
     assert not (tmp_path / "crm.db").exists()
 
 
-SURPRISE = f'revision = "next"\ndown_revision = "{HEAD}"\ndef upgrade(m): m.surprise\ndef downgrade(m): ...\n'
+def surprised(directory: Path) -> Path:
+    """A copy of the program whose models fail as nobody foresaw; the path of its cli.py."""
+    program = project(directory, "")
+    (directory / "migrate_next.py").unlink()
+    (directory / "models.py").write_text("raise AttributeError('surprise')")
+    return program
 
 
 def test_an_error_nobody_foresaw_shows_no_traceback_and_says_how_to_see_it(tmp_path):
-    result = run_project(project(tmp_path, SURPRISE), "up")
+    result = run_project(surprised(tmp_path), "up")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: AttributeError: ")
     assert "--verbose" in result.stderr
@@ -320,14 +326,14 @@ def test_an_error_nobody_foresaw_shows_no_traceback_and_says_how_to_see_it(tmp_p
 
 
 def test_an_error_nobody_foresaw_is_a_document_too(tmp_path):
-    content = failure(run_project(project(tmp_path, SURPRISE), "up", "--json"))
+    content = failure(run_project(surprised(tmp_path), "up", "--json"))
     assert content["error"].startswith("AttributeError: ")
 
 
 def test_verbose_shows_the_traceback_and_the_error_all_the_same(tmp_path):
-    result = run_project(project(tmp_path, SURPRISE), "up", "--verbose")
+    result = run_project(surprised(tmp_path), "up", "--verbose")
     assert "Traceback" in result.stderr
-    assert "migrate_next.py" in result.stderr
+    assert "models.py" in result.stderr
     assert re.search(r"^Error: AttributeError: ", result.stderr, re.MULTILINE)
 
 

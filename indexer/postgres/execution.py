@@ -19,6 +19,7 @@ from indexer.postgres.remedy import AGAIN, remedy, said
 from indexer.postgres.session import Builder, OnlineDatabase
 from indexer.postgres.tuning import RENAMING, server_memory, settings_for
 from indexer.postgres.watch import INTERVAL, WAITING_FOR_A_LOCK, Sessions, Watch, clock
+from indexer.provenance import Provenance
 from indexer.spec import Index
 from indexer.stop import Stop
 
@@ -60,7 +61,7 @@ class Execution:
         self.builders = run.database.builders
         self.memory = server_memory(run.sessions.catalog)
 
-    def act(self, decide: Decision) -> Generator[object, None, Step]:
+    def act(self, decide: Decision, provenance: Provenance) -> Generator[object, None, Step]:
         """Decide, execute, and try again what can heal, deciding anew each time.
 
         Raises:
@@ -73,7 +74,7 @@ class Execution:
             step = yield from self._join(decide)
             try:
                 for statements in on_one_session(step.statements):
-                    yield from self._execute(step, statements)
+                    yield from self._execute(step, statements, provenance)
                 return step
             except (GaveUp, psycopg2.Error) as failure:
                 remains = self._clean(step, decide)
@@ -97,7 +98,7 @@ class Execution:
             step = decide()
         return step
 
-    def _execute(self, step: Step, statements: Sequence[str]) -> Work:
+    def _execute(self, step: Step, statements: Sequence[str], provenance: Provenance) -> Work:
         """Send these one after another, each as a message of its own; a session in a transaction is not kept."""
         first = statements[0]
         index, dropping, renaming = step.index, first.startswith(DROP), first.startswith(RENAME)
@@ -105,6 +106,7 @@ class Execution:
             yield from self._let_pass(index, dropping)
         self.run.stop.check()
         self.run.lock.confirm()
+        provenance.begin(step, first)
         settings = RENAMING if renaming else settings_for(index, self.run.patience, self.memory)
         builder = self.builders.take(settings, self.run.sessions.ours)
         try:

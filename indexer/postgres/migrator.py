@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -16,7 +16,7 @@ from indexer.catalog import Found, Place, Table
 from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.events import Blocker
 from indexer.inheritance import Child, Uncovered
-from indexer.migrator import CatalogMigrator, IndexOperation, Part
+from indexer.migrator import CatalogMigrator, Doing, IndexOperation, Part, Work
 from indexer.plan import Action, Standing, Step
 from indexer.postgres import citus, inheritance
 from indexer.postgres import remedy as remedies
@@ -27,6 +27,7 @@ from indexer.postgres.pooler import refuse_transaction_pooling
 from indexer.postgres.schedule import Schedule
 from indexer.postgres.session import PINNED, OnlineDatabase
 from indexer.postgres.watch import Sessions
+from indexer.provenance import Provenance
 from indexer.spec import Definition, Index, Variant
 from indexer.tables import placed
 from indexer.words import few
@@ -218,25 +219,46 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             clear.append(self.drop_statement(index.replacing))
         online = not self.patience.offline
         build = self.create_index(index, self._variant(index), online, index.replacing)
-        swap = [
-            BEGIN,
-            self.rename_index_statement(index.name, index.replaced),
-            self.rename_index_statement(index.replacing, index.name),
-            COMMIT,
-        ]
+        swap = self._swap_statements(index.name, index.replaced, index.replacing)
         return [*clear, *([] if replacing and replacing.usable else [build]), *swap, drop_replaced]
+
+    def restore_statements(self, index: Index, standing: Standing) -> list[str]:
+        """Change names back in one transaction, then drop the declared one; begins where a killed run stopped.
+
+        A drop that was cut off has made the earlier index invalid, and only REINDEX makes it valid again.
+        """
+        replaced, replacing = standing.replaced, standing.replacing
+        assert replaced
+        drop_replacing = [self.drop_statement(index.replacing)]
+        repair = [] if replaced.usable else [self.reindex_statement(replaced.name)]
+        if standing.found is None:
+            rename = self.rename_index_statement(replaced.name, index.name)
+            return [*repair, rename, *(drop_replacing if replacing else [])]
+        swap = self._swap_statements(index.name, index.replacing, index.replaced)
+        return [*(drop_replacing if replacing else []), *repair, *swap, *drop_replacing]
+
+    def _swap_statements(self, name: str, aside: str, following: str) -> list[str]:
+        """The statements that put the index of this name aside and give its name to another, at once."""
+        renames = (self.rename_index_statement(name, aside), self.rename_index_statement(following, name))
+        return [BEGIN, *renames, COMMIT]
+
+    def reindex_statement(self, name: str) -> str:
+        """REINDEX INDEX CONCURRENTLY: it makes an invalid index valid."""
+        context = self.make_context().literal("REINDEX INDEX ")
+        context.literal("" if self.patience.offline else "CONCURRENTLY ")
+        return str(context.sql(self._table(name)).query()[0])
 
     # Carrying out --------------------------------------------------------------------------------------------------
 
-    def _schedule(self, operations: Sequence[IndexOperation]) -> None:
+    def _schedule(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
         tables = self.catalog.tables({operation.index.table for operation in operations})
         sizes = {name: table.bytes or 0 for name, table in tables.items()}
         largest_first = sorted(operations, key=lambda operation: -sizes.get(operation.index.table, 0))
         schedule = Schedule(self.patience, self.database.server_version, self.sessions.others_active, self.stop)
-        schedule.run(largest_first, self._work)
+        schedule.run(largest_first, work)
 
-    def _act(self, operation: IndexOperation) -> Generator[Any, None, Step]:
-        return (yield from self._execution.act(lambda: self._decide(operation)))
+    def _act(self, operation: IndexOperation, provenance: Provenance) -> Doing:
+        return (yield from self._execution.act(lambda: self._decide(operation), provenance))
 
     # Tables and scripts --------------------------------------------------------------------------------------------
 

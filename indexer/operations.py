@@ -1,0 +1,148 @@
+"""What a revision's functions may do: build or drop the indexes of its INDEXES, each once, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playhouse.migrate import Operation
+
+from indexer.errors import IndexerError, RevisionRefused
+from indexer.revision import Revision, line_of_error, what_failed
+from indexer.spec import Index
+
+FUNCTIONS = {"up": "upgrade", "down": "downgrade"}
+OPERATIONS = {"up": "add_index", "down": "drop_index"}
+DECLARE = "Declare it in INDEXES of {file}, or take it out."
+ELSEWHERE = "Change tables and rows with the application's own migrations, and take this out of {file}."
+
+
+def collect(revision: Revision, direction: str) -> tuple[Index, ...]:
+    """Run ``upgrade`` or ``downgrade`` of a revision and return its indexes in the order in which it names them.
+
+    The function is given a stand-in for a migrator, which notes what it asks for and executes nothing. So all of it is
+    checked before the first statement is sent, however many calls it makes.
+
+    Raises:
+        RevisionRefused: it asks for anything else, leaves an index out, or fails.
+    """
+    function = revision.function(direction)
+    path = getattr(getattr(function, "__code__", None), "co_filename", revision.file)
+    migrator = RevisionMigrator(revision, direction)
+    try:
+        function(migrator)
+        migrator.finish()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() among them, which would end the command without a word
+        line = line_of_error(error, path)
+        place = f"{revision.file}, line {line}: " if line else f"{revision.file}: "
+        if isinstance(error, RevisionRefused):
+            raise RevisionRefused(f"{place}{error.message} Nothing was changed.", error.hint) from error
+        if isinstance(error, IndexerError):
+            raise
+        named = f"{FUNCTIONS[direction]}() of revision {revision.id}"
+        raise RevisionRefused(
+            f"{place}{named} failed: {what_failed(error, path)}. Nothing was changed.", f"Correct {revision.file}."
+        ) from error
+    return tuple(migrator.asked)
+
+
+class IndexRequest(Operation):
+    """The playhouse operation that a revision's function is given for one index; noted when it is run."""
+
+    def __init__(self, migrator: RevisionMigrator, index: Index) -> None:
+        super().__init__(migrator, None)
+        self.index = index
+
+    def run(self) -> None:
+        """Note it; ``playhouse.migrate.migrate`` calls this."""
+        self.migrator.migrate(self)
+
+
+class RevisionMigrator:
+    """The migrator that a revision's functions see.
+
+    Attributes:
+        asked: the indexes that the function has named, in its order.
+    """
+
+    def __init__(self, revision: Revision, direction: str) -> None:
+        self.asked: list[Index] = []
+        self._revision = revision
+        self._allowed = OPERATIONS[direction]
+        self._name = f"{FUNCTIONS[direction]}() of revision {revision.id}"
+        self._refusal: RevisionRefused | None = None
+
+    def add_index(self, *arguments: Any, **named: Any) -> IndexRequest:
+        """Return the operation that builds this index."""
+        return self._request("add_index", arguments, named)
+
+    def drop_index(self, *arguments: Any, **named: Any) -> IndexRequest:
+        """Return the operation that drops this index, unless it existed before ``up``."""
+        return self._request("drop_index", arguments, named)
+
+    def migrate(self, *operations: Any) -> None:
+        """Note these operations."""
+        for operation in operations:
+            if not isinstance(operation, IndexRequest) or operation.migrator is not self:
+                name = getattr(getattr(operation, "fn", None), "__name__", None)
+                raise self._refuse(f"passes {name or type(operation).__name__} to migrate()", ELSEWHERE)
+        for operation in operations:
+            if operation.index in self.asked:
+                raise self._refuse(f"names {operation.index.name} twice", "Take one of the two out of {file}.")
+            self.asked.append(operation.index)
+
+    @property
+    def database(self) -> Any:
+        """Return an object that refuses all work: a statement would go around the migrator."""
+        return _Refusing(self, "database")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise self._refuse(f"uses {name}", ELSEWHERE)
+
+    def finish(self) -> None:
+        """Check, once the function has returned, that it named every index and was refused nothing."""
+        if self._refusal:  # the function has caught it
+            raise self._refusal
+        missing = [index.name for index in self._revision.indexes if index not in self.asked]
+        if missing:
+            call = f"migrator.migrate(*(migrator.{self._allowed}(index) for index in INDEXES))"
+            raise self._refuse(f"leaves out {', '.join(missing)}", f"Name every index of INDEXES in {{file}}: {call}")
+
+    def _request(self, operation: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> IndexRequest:
+        given = arguments[0] if len(arguments) == 1 and not named else None
+        if operation != self._allowed:
+            raise self._refuse(f"calls {operation}", f"Call {self._allowed} there in {{file}}.")
+        if not isinstance(given, Index):
+            raise self._refuse(f"calls {operation} with something else than an Index", DECLARE)
+        declared = next((index for index in self._revision.indexes if index.name == given.name), None)
+        if declared is None or _parts(declared) != _parts(given):
+            other = "another definition than INDEXES" if declared else "no place in INDEXES"
+            raise self._refuse(f"calls {operation} with {given.name}, which has {other}", DECLARE)
+        return IndexRequest(self, declared)
+
+    def _refuse(self, deed: str, hint: str) -> RevisionRefused:
+        allowed = f"it may only call {self._allowed} for each index of its INDEXES"
+        refusal = RevisionRefused(f"{self._name} {deed}; {allowed}.", hint.format(file=self._revision.file))
+        self._refusal = self._refusal or refusal
+        return refusal
+
+
+class _Refusing:
+    """Stands for a database and refuses whatever is asked of it."""
+
+    def __init__(self, migrator: RevisionMigrator, name: str) -> None:
+        self._migrator = migrator
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise self._migrator._refuse(f"uses {self._name}.{name}", ELSEWHERE)
+
+
+def _parts(index: Index) -> tuple[object, ...]:
+    """Return all that an index is, for a comparison by value."""
+    return (index.table, index.key, index.unique, index.on_postgresql, index.alembic_name_on_sqlite)
