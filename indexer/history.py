@@ -71,14 +71,18 @@ class History(OwnTable):
         rows = self.model.select().dicts() if self.stands(tables) else []
         return {row["revision"]: _record(row) for row in rows}
 
-    def writing(self, record: Record) -> list[Any]:
-        """The statements that put this record in place of the one of the same revision, as peewee nodes."""
-        return [*self.making(), self.removal(record.revision), self.model.insert(**_row(record)).returning()]
+    def writing(self, record: Record, **expressions: Any) -> list[Any]:
+        """The statements that put this record in place of the one of the same revision, as peewee nodes.
 
-    def noting(self, revision: str, existed_before: Mapping[str, str]) -> Any:
-        """Return the statement that changes what is recorded as having existed before a revision."""
-        change = self.model.update(existed_before=_stored(existed_before))
-        return change.where(self.model.revision == revision)
+        ``expressions`` take the place of values: in a script the server is to say the time and the role.
+        """
+        row = {**_row(record), **expressions}
+        return [*self.making(), self.removal(record.revision), self.model.insert(**row).returning()]
+
+    def changing(self, revision: str, existed_before: Mapping[str, str], **changes: Any) -> Any:
+        """Return the statement that changes what is recorded of a revision."""
+        changed = self.model.update(existed_before=_stored(existed_before), **changes)
+        return changed.where(self.model.revision == revision)
 
     def removal(self, revision: str) -> Any:
         """The statement that forgets a revision."""

@@ -63,9 +63,9 @@ class Journal(OwnTable):
         rows = self.model.select(*columns).order_by(self.model.id.desc())
         return [Entry(*row)._replace(indexes=json.loads(row[-1])) for row in rows.tuples()]
 
-    def statements(self, entry: Entry) -> list[Any]:
-        """What adds an entry and forgets the oldest, as peewee nodes."""
-        row = {**entry._asdict(), "indexes": json.dumps(entry.indexes)}
+    def statements(self, entry: Entry, **expressions: Any) -> list[Any]:
+        """What adds an entry and forgets the oldest, as peewee nodes; ``expressions`` take the place of values."""
+        row = {**entry._asdict(), "indexes": json.dumps(entry.indexes), **expressions}
         oldest = self.model.select(fn.MAX(self.model.id) - KEPT)
         return [
             *self.making(),

@@ -29,6 +29,19 @@ Work = Generator[Any, None, None]
 Doing = Generator[Any, None, Step]
 
 
+class ScriptValues(NamedTuple):
+    """What a script records of itself, as SQL that is evaluated when it runs. Times are UTC.
+
+    ``start`` is the time to the millisecond, ``whole`` a start without them; ``elapsed`` the milliseconds since it.
+    """
+
+    now: str
+    start: str
+    whole: str
+    elapsed: str
+    role: str
+
+
 class IndexOperation(Operation):
     """A playhouse operation on one index: lazy when made; carried out, it looks, decides, acts and looks again."""
 
@@ -63,6 +76,7 @@ class CatalogMigrator(SchemaMigrator):
         declared_names: the names of all indexes of the chain; none of these is another one's twin.
     """
 
+    script_values: ScriptValues
     database: Any
     catalog: Catalog
     patience = Patience()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from peewee import Model, PeeweeException, ValueLiterals
+from peewee import Model, PeeweeException
 
 from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, Consent
@@ -15,18 +15,18 @@ from indexer.errors import Interrupted, PreflightFailed, StatementFailed
 from indexer.events import BaseCreated, BlockersFound, Report, RevisionFinished, RevisionStarted, Warned, silent
 from indexer.history import APPLIED, REVERTED, Record, begun, completed, reverted, reverting
 from indexer.journal import entry_of
-from indexer.migrator import CatalogMigrator, IndexOperation, Part
+from indexer.migrator import CatalogMigrator, IndexOperation
 from indexer.moves import Move, Outcome, Plan, Stamp, past_of, refuse_different
 from indexer.operations import collect
 from indexer.patience import Patience
 from indexer.plan import Action, Step
 from indexer.provenance import Provenance
 from indexer.reader import Reader, ends
+from indexer.script import BASE_DESCRIPTION, script_of
 from indexer.spec import Index
 from indexer.stop import Stop
 from indexer.words import are
 
-BASE_DESCRIPTION = "base schema"
 PATIENT = Patience()
 
 
@@ -106,11 +106,11 @@ class Runner(Reader):
         for move in forward:
             record = move.record if move.record and move.record.state == APPLIED else None
             if not record or (move.follows and state.alembic.is_at(move.revision.down_revision)):
-                statements += self._standing_at(move, "up", record or self._begun(move, "up"), 0)
+                statements += self._standing_at(move, "up", record or self.begun(move, "up"), 0)
         for move in back:
             recorded = move.record is not None and move.record.state != REVERTED
             if recorded or (move.follows and state.alembic.is_at(move.revision.id)):
-                statements += self._standing_at(move, "down", self._begun(move, "down"), 0)
+                statements += self._standing_at(move, "down", self.begun(move, "down"), 0)
         if statements:
             steps = [step for move in forward for step in move.steps]
             statements += self.journal.statements(entry_of(target, "stamp", steps, 0))
@@ -121,23 +121,8 @@ class Runner(Reader):
         return statements, [*self._unknown(state), *left]
 
     def script(self, plan: Plan) -> str:
-        """The plan as a script for the database's own shell; it records the revisions as a run would, and when."""
-        parts = []
-        if plan.base_tables:
-            made = self.migrator.table_statements(self.models())
-            parts.append(Part([*made, *self._written_out(self._recording_base(0))]))
-        for move in plan.moves:
-            record, statements = self._as_planned(move, plan.direction)
-            parts += [
-                Part(self._written_out(self.history.writing(record))),
-                Part(statements, atomic=False),
-                Part(self._written_out(self._recording(move, plan.direction, record, 0))),
-            ]
-        return self.migrator.script(parts)
-
-    def _written_out(self, nodes: Sequence[Any]) -> list[str]:
-        """The statements as text, their values in place."""
-        return [str(self.migrator.make_context().sql(ValueLiterals(node)).query()[0]) for node in nodes]
+        """The plan as a script for the database's own shell; it records the revisions as a run would."""
+        return script_of(plan, self)
 
     def _run(self, direction: str, to: str | None) -> Outcome:
         seconds = _stopwatch()
@@ -201,7 +186,7 @@ class Runner(Reader):
         revision = move.revision
         self.report(RevisionStarted(revision.id, revision.description, "up", len(move.steps)))
         seconds = _stopwatch()
-        record = self._begun(move, "up")
+        record = self.begun(move, "up")
         self._write(self.history.writing(record))
         operations = [self.migrator.add_index(index) for index in indexes]
         made, record = self._made(move, record, operations)
@@ -215,7 +200,7 @@ class Runner(Reader):
         revision = move.revision
         self.report(RevisionStarted(revision.id, revision.description, "down", len(move.steps)))
         seconds = _stopwatch()
-        record = self._begun(move, "down")
+        record = self.begun(move, "down")
         self._write(self.history.writing(record))
         self.migrator.past = past_of(move.record, move.alembic)
         operations = [self.migrator.drop_index(index) for index in indexes]
@@ -236,16 +221,7 @@ class Runner(Reader):
         """Record whose the indexes are at this moment of a run, unless all of the run is one transaction."""
         self.migrator.set_aside = {*self.migrator.set_aside, *existed_before}
         if not self.migrator.transactional_ddl:
-            self.migrator.database.execute(self.history.noting(revision, existed_before))
-
-    def _as_planned(self, move: Move, direction: str) -> tuple[Record, list[str]]:
-        """Return the record that a script begins with, as if all of its statements were executed, and those."""
-        record = self._begun(move, direction)
-        planned = Provenance(record.existed_before, lambda existed_before: None)
-        statements = [(step, statement) for step in move.steps for statement in step.statements]
-        for step, statement in statements:
-            planned.begin(step, statement)
-        return record._replace(existed_before=planned.existed_before), [statement for _, statement in statements]
+            self.migrator.database.execute(self.history.changing(revision, existed_before))
 
     def _write(self, statements: Sequence[Any]) -> None:
         """Record something, all of it or nothing."""
@@ -261,15 +237,19 @@ class Runner(Reader):
     def _standing_at(self, move: Move, direction: str, record: Record, seconds: float) -> list[Any]:
         """The statements that record where a move has ended: in our table and in Alembic's."""
         revision = move.revision
-        theirs = [self.alembic.move(*ends(revision, direction))] if move.follows else []
+        theirs = self.following(move, direction)
         if direction == "up":
             done = record if record.state == APPLIED else completed(record, seconds)
-            return [*theirs, *self.history.writing(self._without_what_was_replaced(move, done))]
+            return [*theirs, *self.history.writing(self.without_what_was_replaced(move, done))]
         if move.stays_with_alembic:
             return self.history.writing(reverted(record, move.left))
         return [*theirs, self.history.removal(revision.id)]
 
-    def _without_what_was_replaced(self, move: Move, record: Record) -> Record:
+    def following(self, move: Move, direction: str) -> list[Any]:
+        """Return what moves Alembic along with a move, if it is to be moved."""
+        return [self.alembic.move(*ends(move.revision, direction))] if move.follows else []
+
+    def without_what_was_replaced(self, move: Move, record: Record) -> Record:
         """The record without the indexes whose places were taken: a run that replaces has dropped all of them."""
         if not self.consent.replace:
             return record
@@ -299,7 +279,7 @@ class Runner(Reader):
             self.report(event)
         self._uncommitted.clear()
 
-    def _begun(self, move: Move, direction: str) -> Record:
+    def begun(self, move: Move, direction: str) -> Record:
         """The record of a move that begins or is resumed."""
         revision = move.revision
         before = move.existed_before() if direction == "up" else {}

@@ -120,6 +120,101 @@ def test_a_file_that_cannot_be_loaded_is_named(tmp_path, text):
     assert "migrate_x.py cannot be loaded" in failure(tmp_path).message
 
 
+HEADER = {
+    "revision": "'abc'",
+    "down_revision": "'start'",
+    "INDEXES": "()",
+    "upgrade": "print",
+    "downgrade": "print",
+}
+FAULTS = {
+    "a number as revision": ({"revision": "123"}, 2, "revision must be a string of 1 to 32 printable"),
+    "a number as down_revision": ({"down_revision": "456"}, 3, "down_revision must be a string"),
+    "no down_revision": ({"down_revision": "None"}, 3, "down_revision must be a string"),
+    "an empty revision": ({"revision": "''"}, 2, "revision must be a string of 1 to 32"),
+    "a revision longer than its column": ({"revision": "'a' * 33"}, 2, "revision must be a string of 1 to 32"),
+    "a revision with a blank": ({"revision": "'a b'"}, 2, "revision must be a string"),
+    "a revision with an escape sequence": ({"revision": "'a\\x1b[2J'"}, 2, "revision must be a string"),
+    "INDEXES is an index": ({"INDEXES": "Index('ix', 'note', ('text',))"}, 4, "INDEXES must be a tuple of Index"),
+    "INDEXES holds a name": ({"INDEXES": "('ix_note',)"}, 4, "INDEXES must be a tuple of Index"),
+    "INDEXES is None": ({"INDEXES": "None"}, 4, "INDEXES must be a tuple of Index"),
+    "upgrade is no function": ({"upgrade": "None"}, 5, "upgrade must be a function"),
+    "a date that is no text": ({"date": "20250821"}, 7, "date must be a string"),
+    "in_alembic that is no truth": ({"in_alembic": "'yes'"}, 7, "in_alembic must be True or False"),
+    "a blank docstring": ({"__doc__": "'  '"}, 1, "the docstring must be one line"),
+}
+
+
+@pytest.mark.parametrize(("fault", "line", "said"), FAULTS.values(), ids=FAULTS)
+def test_a_header_that_is_not_what_it_has_to_be_names_the_file_and_the_line(tmp_path, fault, line, said):
+    parts = "".join(f"{name} = {value}\n" for name, value in {**HEADER, **fault}.items())
+    (tmp_path / "migrate_x.py").write_text(f"from indexer import Index\n{parts}")
+    error = failure(tmp_path)
+    assert error.message.startswith(f"migrate_x.py, line {line}: {said}")
+    assert error.hint
+
+
+FAILURES = {
+    "sys.exit": ("import sys\nsys.exit(0)", 2, "it ends the program (sys.exit)"),
+    "exit": ("raise SystemExit", 1, "it ends the program (sys.exit)"),
+    "an exception of no kind": ("raise BaseException('no')", 1, "no"),
+    "an exception without a word": ("\nassert 1 > 2", 2, "assert 1 > 2"),
+    "a syntax error": ("a = 1\ndef f(", 2, "'(' was never closed"),
+    "a missing module": ("import nowhere_to_be_found", 1, "No module named 'nowhere_to_be_found'"),
+    "a key error": ("{}['INDEXES']", 1, "no 'INDEXES'"),
+    "an index without columns": ("from indexer import Index\nIndex('ix', 'note', ())", 2, "ix needs its columns"),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "said"), FAILURES.values(), ids=FAILURES)
+def test_a_file_that_fails_while_it_is_loaded_is_named_with_the_line_and_no_name_of_pythons(tmp_path, text, line, said):
+    (tmp_path / "migrate_x.py").write_text(text)
+    error = failure(tmp_path)
+    assert error.message.startswith(f"migrate_x.py cannot be loaded, line {line}: {said}")
+    assert "Error" not in error.message
+
+
+def indexing(directory: Path, name: str, after: str, *indexes: str) -> None:
+    """A migration file that declares indexes of these names."""
+    declared = "".join(f"Index({index!r}, 'note', ('text',))," for index in indexes)
+    header = f"revision = {name!r}\ndown_revision = {after!r}\nINDEXES = ({declared})\n"
+    functions = "def upgrade(m): ...\ndef downgrade(m): ...\n"
+    (directory / f"migrate_{name}.py").write_text(f"from indexer import Index\n{header}{functions}")
+
+
+LONG = "ix_" + "a" * 55
+SHARED = {
+    "the same": ("ix_a", "ix_a", "the index ix_a is declared twice"),
+    "the same on SQLite": ("ix_a", "IX_A", "ix_a and IX_A have the same name on SQLite"),
+    "that of its replacement": ("ix_a", "ix_a_replacing", "would share the name ix_a_replacing"),
+    "that of one put aside": ("ix_a_replaced", "ix_a", "would share the name ix_a_replaced"),
+    "names cut to the same": (f"{LONG}1", f"{LONG}2", "would share the name"),
+}
+
+
+@pytest.mark.parametrize(("one", "other", "said"), SHARED.values(), ids=SHARED)
+def test_two_revisions_that_declare_one_name_are_refused_with_both_files(tmp_path, one, other, said):
+    indexing(tmp_path, "r1", "start", one)
+    indexing(tmp_path, "r2", "r1", "ix_other", other)
+    error = failure(tmp_path)
+    assert error.message.startswith("migrate_r1.py and migrate_r2.py: ")
+    assert said in error.message
+    assert error.hint
+
+
+@pytest.mark.parametrize(("one", "other", "said"), SHARED.values(), ids=SHARED)
+def test_a_file_that_declares_one_name_twice_is_refused(tmp_path, one, other, said):
+    indexing(tmp_path, "r1", "start", one, other)
+    assert failure(tmp_path).message.startswith("migrate_r1.py: ")
+
+
+def test_the_indexes_of_a_file_are_read_as_data(tmp_path):
+    indexing(tmp_path, "r1", "start", "ix_a", "ix_b")
+    (revision,) = load(tmp_path)
+    assert [index.name for index in revision.indexes] == ["ix_a", "ix_b"]
+    assert load(tmp_path).tables == ["note"]
+
+
 def test_a_directory_without_migrations_is_an_error_that_names_it(tmp_path):
     assert str(tmp_path) in failure(tmp_path).message
 

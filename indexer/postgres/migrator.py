@@ -16,7 +16,7 @@ from indexer.catalog import Found, Place, Table
 from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.events import Blocker
 from indexer.inheritance import Child, Uncovered
-from indexer.migrator import CatalogMigrator, Doing, IndexOperation, Part, Work
+from indexer.migrator import CatalogMigrator, Doing, IndexOperation, Part, ScriptValues, Work
 from indexer.plan import Action, Standing, Step
 from indexer.postgres import citus, inheritance
 from indexer.postgres import remedy as remedies
@@ -39,6 +39,16 @@ OF_A_SCRIPT = {
     "statement_timeout": "0",
     "lock_timeout": "0",
 }
+CLOCK = "pg_catalog.timezone('UTC', pg_catalog.clock_timestamp())"
+SCRIPT_VALUES = ScriptValues(
+    now=f"pg_catalog.date_trunc('second', {CLOCK})",
+    start=f"pg_catalog.date_trunc('milliseconds', {CLOCK})",
+    whole="pg_catalog.date_trunc('second', started_at)",
+    elapsed=f"pg_catalog.int4(pg_catalog.date_part('epoch', {CLOCK} OPERATOR(pg_catalog.-) started_at)"
+    " OPERATOR(pg_catalog.*) 1000)",
+    role="pg_catalog.concat(SESSION_USER, '@',"
+    " COALESCE(pg_catalog.host(pg_catalog.inet_client_addr()), 'local'), ' (script)')",
+)
 NOTICEABLE = 1.0  # seconds; a transaction that is younger ends before anybody has read its name
 
 
@@ -46,6 +56,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     """Builds and drops indexes while the application goes on working."""
 
     transactional_ddl = False
+    script_values = SCRIPT_VALUES
     catalog: PostgresCatalog
     schema: str | None
 

@@ -14,13 +14,20 @@ from playhouse.migrate import SqliteMigrator
 from indexer.catalog import Found, Place, Table
 from indexer.errors import Held, IndexerError, StatementFailed
 from indexer.events import LockWaited, Progress
-from indexer.migrator import CatalogMigrator, Part
+from indexer.migrator import CatalogMigrator, Part, ScriptValues
 from indexer.plan import Standing
 from indexer.spec import Definition, Index
 from indexer.sqlite.catalog import SqliteCatalog
 
 LOCK_POLL = 0.1  # seconds between two tries for the write lock
 SETTINGS = {"threads": 2, "busy_timeout": 0}  # more threads gained nothing, a larger cache made large builds slower
+SCRIPT_VALUES = ScriptValues(
+    now="strftime('%Y-%m-%d %H:%M:%S', 'now')",
+    start="strftime('%Y-%m-%d %H:%M:%f', 'now')",
+    whole="strftime('%Y-%m-%d %H:%M:%S', started_at)",
+    elapsed="max(0, CAST(round((julianday('now') - julianday(started_at)) * 86400000) AS integer))",
+    role="'sqlite3 script'",
+)
 STEPS_BETWEEN = 500_000  # virtual machine steps between two reports
 NO_COLLATION = "no such collation sequence"
 STEPS_PER_ROW = {1: 9, 2: 10, 3: 11}
@@ -28,6 +35,8 @@ STEPS_PER_ROW = {1: 9, 2: 10, 3: 11}
 
 class PlainMigrator(CatalogMigrator, SqliteMigrator):
     """Builds every index as a whole B-tree, all of a run inside one BEGIN IMMEDIATE."""
+
+    script_values = SCRIPT_VALUES
 
     def __init__(self, database: SqliteDatabase, path: str, address: str) -> None:
         super().__init__(database)
