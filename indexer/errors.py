@@ -51,6 +51,10 @@ class StatementFailed(IndexerError):
     """The database refused a statement."""
 
 
+class IndexFailed(StatementFailed):
+    """One index cannot be built; the others can."""
+
+
 class UsageError(IndexerError):
     """An option, a revision or a URL that cannot be understood."""
 

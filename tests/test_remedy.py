@@ -99,4 +99,4 @@ def test_a_value_too_long_for_the_index_is_said_with_the_servers_detail_and_hint
     assert result.exit_code == 1
     assert "ix_activity_openphone_id failed: index row size" in result.stderr
     assert "Values larger than 1/3 of a buffer page cannot be indexed." in result.stderr
-    assert "Shorten the value that is too long" in result.stderr
+    assert "Shorten the values that are too long" in result.stderr

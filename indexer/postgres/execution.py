@@ -9,13 +9,13 @@ from typing import NamedTuple
 import psycopg2
 from peewee import PeeweeException
 
-from indexer.errors import Blocked, IndexerError, StatementFailed
+from indexer.errors import Blocked, IndexerError, IndexFailed, StatementFailed
 from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, Waiting
 from indexer.migrator import Work
 from indexer.patience import Patience
 from indexer.plan import CREATIONS, Action, Step
 from indexer.postgres.lock import RunLock
-from indexer.postgres.remedy import AGAIN, remedy, said
+from indexer.postgres.remedy import AGAIN, concerns_one_index, remedy, said
 from indexer.postgres.session import Builder, OnlineDatabase
 from indexer.postgres.tuning import RENAMING, server_memory, settings_for
 from indexer.postgres.watch import INTERVAL, WAITING_FOR_A_LOCK, Sessions, Watch, clock
@@ -227,7 +227,8 @@ def _as_ours(step: Step, failure: Exception, remains: bool) -> IndexerError:
         who = "".join(f"\n  - {blocker}\n    end it: {blocker.ending}" for blocker in failure.blockers)
         return Blocked(f"Gave up on {name}, {failure} for:{who}", left + AGAIN)
     doing = DOING.get(step.action, "Building")
-    return StatementFailed(f"{doing} {name} failed: {said(failure)}", left + remedy(failure))
+    kind = IndexFailed if concerns_one_index(failure) else StatementFailed
+    return kind(f"{doing} {name} failed: {said(failure)}", left + remedy(failure))
 
 
 def _reason(failure: Exception) -> str:

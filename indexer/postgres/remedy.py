@@ -7,35 +7,37 @@ import psycopg2
 from indexer.words import reason, visible
 
 AGAIN = "Run the same command again: it goes on where this run stopped."
-CORRECT = "Correct the index in the migration file, then run the same command again."
+DECLARED = "Change the column's type or the index in the migration file, then run the same command again."
 LOST = f"Look into the server's log if it happens again. {AGAIN}"
 
 # A code of five characters wins over its class of two. "Run the same command again" stands where that alone can heal.
 REMEDIES = {
     "08": AGAIN,  # the connection was lost
-    "0A": CORRECT,  # the server cannot do this
-    "22": CORRECT,  # a value that its type cannot hold, as in a predicate
-    "23505": "Remove the duplicate that the server names, then run the same command again.",
+    "0A": DECLARED,
+    "22": "Correct the rows that the index cannot hold, then run the same command again.",
+    "23505": "Remove the rows that repeat a key, then run the same command again.",
     "25006": "The session may only read: connect to the primary, or switch off default_transaction_read_only.",
     "28": "Check the user and the password in the database URL.",
     "40": AGAIN,  # a deadlock, or a transaction that another one got in the way of
     "42501": "Connect as the owner of the tables.",
-    "42": CORRECT,  # something that the migration file names is not there, or is not what it says
+    "42": DECLARED,
     "53100": "Free or add disk space; the same command then goes on where it stopped.",
     "53200": "Lower maintenance_work_mem of the server, then run the same command again.",
     "53300": "Wait for connections to become free, or raise the limit; then run the same command again.",
     "53400": "Raise the limit that the server names, such as temp_file_limit; then run the same command again.",
-    "54": "Shorten the value that is too long or change the index, then run the same command again.",
+    "54": "Shorten the values that are too long for an index, then run the same command again.",
     "55P03": "Wait for the session that holds the table, then run the same command again.",
     "55": "Wait for what the server names, then run the same command again.",
     "57014": "Somebody cancelled the statement, or a timeout of the server did. " + AGAIN,
     "57P04": "The database was dropped: check the name at the end of the database URL.",
     "57P": LOST,  # the server ended the session: a restart, or pg_terminate_backend
     "58": "The server could not read or write a file. Look into its log, then run the same command again.",
-    "XX001": "A page of the table is damaged. Look into the server's log, and restore the table before you go on.",
+    "XX001": "The table is damaged: read the server's log, restore the table, then run the same command again.",
     "XX002": "An index is damaged. Look into the server's log, and REINDEX the index that it names.",
     "XX": LOST,  # an error inside the server
 }
+# No other index is held up by these, and without a change no run gets past them.
+OF_ONE_INDEX = ("0A000", "22", "23505", "42703", "42804", "42809", "42883", "42P17", "54000", "XX001")
 UNKNOWN = "Remove the cause that the server names, then run the same command again."
 
 
@@ -68,3 +70,8 @@ def remedy(error: BaseException) -> str:
     """Return what to do about an error, as a sentence."""
     code = sqlstate(error)
     return next((REMEDIES[code[:length]] for length in (5, 3, 2) if code[:length] in REMEDIES), UNKNOWN)
+
+
+def concerns_one_index(error: BaseException) -> bool:
+    """Return whether an error concerns the one index alone that was being built."""
+    return sqlstate(error).startswith(OF_ONE_INDEX)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from select import select
 from typing import Any
 
+from indexer.errors import IndexFailed
 from indexer.migrator import IndexOperation, Work
 from indexer.patience import Patience
 from indexer.stop import Stop
@@ -33,10 +34,12 @@ class Schedule:
     def run(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
         """Carry them all out, those on the largest tables first: their builds, one after another, take longest.
 
-        After a failure nothing new begins; what runs is finished, then the failure is raised.
+        An index that cannot be built does not keep the others from it. After any other failure nothing new begins; what
+        runs is finished, then the failure is raised.
         """
         waiting = sorted(operations, key=_is_partial)
         failure: BaseException | None = None
+        unbuilt: list[IndexFailed] = []
         while (waiting and not failure) or self._running:
             while not failure and (following := self._following(waiting)):
                 waiting.remove(following)
@@ -44,11 +47,14 @@ class Schedule:
             begun = list(self._running)
             for operation in begun:
                 error = self._advance(operation)
-                failure = failure or error
+                if isinstance(error, IndexFailed):
+                    unbuilt.append(error)
+                else:
+                    failure = failure or error
             if len(self._running) == len(begun):
                 self._wait()  # else a slot is free, and the next one can begin
-        if failure:
-            raise failure
+        if failure or unbuilt:
+            raise failure or _together(unbuilt)
 
     def _following(self, waiting: Sequence[IndexOperation]) -> IndexOperation | None:
         """The next operation that may begin now, if any."""
@@ -89,6 +95,15 @@ class Schedule:
         sockets = [each for each in self._waits_on.values() if each is not None]
         stop = [] if self.stop.asked else [self.stop]
         select([*sockets, *stop], [], [], TICK)
+
+
+def _together(failures: Sequence[IndexFailed]) -> IndexFailed:
+    """Return one failure that says what all of them say."""
+    first, *others = failures
+    if not others:
+        return first
+    hints = dict.fromkeys(failure.hint for failure in failures)
+    return IndexFailed("\n".join(failure.message for failure in failures), "\n".join(hints))
 
 
 def _is_partial(operation: IndexOperation) -> bool:
