@@ -327,6 +327,7 @@ def patient(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+NO_ALEMBIC = "--no-alembic"
 CONSENTS = {
     "adopt_renamed": click.option(
         "--adopt-renamed", is_flag=True, help="Rename an identical index of another name instead of building ours."
@@ -338,7 +339,7 @@ CONSENTS = {
         "--include-adopted", is_flag=True, help="Drop also the indexes that stood there before up."
     ),
     "below_later": click.option("--yes", "below_later", is_flag=True, help="Go below a later revision of Alembic's."),
-    "no_alembic": click.option("--no-alembic", is_flag=True, help="Leave the table alembic_version as it is."),
+    "no_alembic": click.option(NO_ALEMBIC, is_flag=True, help="Leave the table alembic_version as it is."),
 }
 
 
@@ -372,7 +373,7 @@ class Commands(click.Group):
         except click.UsageError as error:
             if as_json:
                 help_of = (error.ctx or ctx).command_path
-                ours = UsageError(error.format_message(), f"See what can be given: python {help_of} --help")
+                ours = UsageError(error.format_message(), f"See what can be given: {help_of} --help")
                 console.say(console.of_failure(ours), as_json)
             raise
 
@@ -441,6 +442,10 @@ def plan(options: Options, direction: str, to: str | None, as_sql: bool, consent
     """
     if as_sql and options.as_json:
         raise UsageError("A plan is a script or a document, not both.", "Leave out --sql or --json.")
+    if foreign := [option for option in consent.options("down" if direction == "up" else "up") if option != NO_ALEMBIC]:
+        raise UsageError(
+            f"{' and '.join(foreign)}: not for a plan of {direction}.", "Leave out what is for the other way."
+        )
 
     def question(runner: Runner) -> Answer:
         found = runner.plan(direction, to, sizes=True)
@@ -593,4 +598,4 @@ def wait(options: Options, timeout: float) -> None:
 
 
 if __name__ == "__main__":
-    cli(prog_name="cli.py")
+    cli(prog_name="python cli.py")

@@ -210,7 +210,7 @@ def _verdict(status: Status) -> str:
     pending = f"{counted(len(status.pending), 'revision')} pending"
     wrong = f"Not what the revision says: {names}" if names else pending
     if not status.refused:
-        return f"{wrong}. {'Mend' if names else 'Build'} it: python cli.py up"
+        return f"{wrong}. {'Repair' if names else 'Build'} it: python cli.py up"
     return f"{wrong}{'' if names else ', but something else stands under a name of ours'}. {way_out(status.refused)}"
 
 
@@ -364,7 +364,7 @@ def of_verify(report: Report, as_sql: bool) -> Answer:
     answer = Answer(document(report), lambda: show(report), line, report.exit_code)
     if not as_sql:
         return answer
-    unproven = NotServed(report.conclusion(f" on {report.place}")) if report.unserved else None
+    unproven = NotServed(report.conclusion(f" on {report.place}"), "See why: python cli.py verify") if report.unserved else None
     return answer._replace(script=queries(report), error=unproven)
 
 

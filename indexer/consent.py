@@ -22,17 +22,16 @@ class Consent(NamedTuple):
     below_later: bool = False
     alembic: bool = True
 
-    @property
-    def options(self) -> str:
-        """The options of the command line that say this, to be typed after a command."""
+    def options(self, direction: str) -> tuple[str, ...]:
+        """Return the options that say this to ``up`` or to ``down``; what only the other one takes is left out."""
         said = {
-            "--adopt-renamed": self.adopt_renamed,
-            "--replace": self.replace,
-            "--include-adopted": self.include_adopted,
-            "--yes": self.below_later,
+            "--adopt-renamed": self.adopt_renamed and direction == "up",
+            "--replace": self.replace and direction == "up",
+            "--include-adopted": self.include_adopted and direction == "down",
+            "--yes": self.below_later and direction == "down",
             "--no-alembic": not self.alembic,
         }
-        return "".join(f" {option}" for option, given in said.items() if given)
+        return tuple(option for option, given in said.items() if given)
 
 
 CAUTIOUS = Consent()

@@ -181,7 +181,7 @@ class Plan(NamedTuple):
     def refusal(self) -> IndexerError | None:
         """Why the run must not start, if it must not."""
         if self.complaints or self.later:
-            then = "Mend this, then" if self.complaints else "To go below it all the same"
+            then = "Correct this, then" if self.complaints else "To go below it all the same"
             return PreflightFailed((*self.complaints, *self.later), f"{then}: {self.command}")
         if not self.refused:
             return None
@@ -249,7 +249,7 @@ class Status(NamedTuple):
 
     @property
     def drifted(self) -> tuple[Step, ...]:
-        """The indexes of applied revisions that ``up`` would have to mend."""
+        """The indexes of applied revisions that ``up`` would have to repair."""
         return tuple(step for move in self.moves if move.is_applied for step in move.steps if not step.stands)
 
     @property
@@ -287,7 +287,7 @@ def way_out(refused: Sequence[Step], direction: str = "up", consent: Consent = C
 
 
 def _command(direction: str, consent: Consent, to: str | None) -> str:
-    return f"python cli.py {direction}{f' --to {to}' if to else ''}{consent.options}"
+    return " ".join(("python cli.py", direction, *(("--to", to) if to else ()), *consent.options(direction)))
 
 
 def _names(steps: Sequence[Step]) -> str:
@@ -306,16 +306,31 @@ def refuse_different(target: str, missing_tables: Sequence[str], forward: Sequen
     Raises:
         Different: with everything that is not so.
     """
-    wrong: dict[str, tuple[Difference, ...]] = {
-        f"table {name}": (Difference("state", "standing", "missing"),) for name in missing_tables
+    missing: dict[str, tuple[Difference, ...]] = {
+        f"table {name}": (Difference("state", "there", "missing"),) for name in missing_tables
     }
     for step in (step for move in forward for step in move.steps if not step.stands):
-        wrong[step.index.name] = step.differences or (Difference("state", "valid", step.state),)
-    for step in (step for move in back for step in move.steps if step.found):
-        wrong[step.index.name] = (Difference("state", "absent", step.state),)
-    if wrong:
+        missing[step.index.name] = step.differences or (Difference("state", "valid", step.state),)
+    ahead = [move for move in back if any(step.found for step in move.steps)]
+    beyond = {
+        step.index.name: (Difference("state", "absent", step.state),)
+        for move in ahead
+        for step in move.steps
+        if step.found
+    }
+    if missing or beyond:
         raise Different(
             f"Nothing was recorded, because the database is not what revision {target} says:",
-            "Make it so with up or down; see all of it: python cli.py check",
-            wrong,
+            _way_to(target, ahead),
+            {**missing, **beyond},
         )
+
+
+def _way_to(target: str, ahead: Sequence[Move]) -> str:
+    """Return what brings the database to a revision, where these moves beyond it have left indexes."""
+    if not ahead:
+        return f"Build what is missing: python cli.py up --to {target}"
+    if all(move.is_undoable for move in ahead):
+        return f"Drop what is beyond it: python cli.py down --to {target}"
+    names = ", ".join(step.index.name for move in ahead for step in move.steps if step.found)
+    return f"Drop what is beyond it if nobody needs it ({names}), then: python cli.py stamp {target}"

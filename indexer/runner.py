@@ -60,7 +60,7 @@ class Runner(Reader):
         self._uncommitted: list[RevisionFinished] = []
 
     def up(self, to: str | None = None) -> Outcome:
-        """Apply what is pending up to a revision (the head), and mend what is broken of what was applied.
+        """Apply what is pending up to a revision (the head), and repair what is broken of what was applied.
 
         Raises:
             UsageError: there is no such revision.
@@ -95,7 +95,7 @@ class Runner(Reader):
         """What records this revision, and what to tell; raises Different where it does not stand."""
         state = self._read()
         if complaints := self.migrator.catalog.complaints():
-            raise PreflightFailed(complaints, f"Mend this, then: python cli.py stamp {target}")
+            raise PreflightFailed(complaints, f"Correct this, then: python cli.py stamp {target}")
         moves = [self._move_up(revision, state) for revision in self.chain]
         position = self.chain.position(target)
         forward, back = moves[:position], moves[position:][::-1]

@@ -63,7 +63,7 @@ def _measured(url: str, crms: list[Crm], tell: Tell, stop: Stop) -> Result:
     chain = load(PROJECT)
     with scratch(url, stop) as migrator:
         if complaints := migrator.catalog.complaints():  # up would have them only after all rows are made
-            raise PreflightFailed(complaints, "Mend this, then: python cli.py bench")
+            raise PreflightFailed(complaints, "Correct this, then: python cli.py bench")
         store = store_of(migrator)
         product, settings = store.product, store.settings()
     measured_at = utc(datetime.now(timezone.utc))

@@ -160,7 +160,7 @@ def test_the_command_to_type_next_is_one_of_ours(postgres_url: str):
     execute(postgres_url, "ALTER SCHEMA public RENAME TO elsewhere", "CREATE SCHEMA public")
     refused = run("seed", url=postgres_url)
     assert refused.exit_code == 1
-    assert refused.stderr.endswith("Mend this, then: python cli.py seed\n")
+    assert refused.stderr.endswith("Correct this, then: python cli.py seed\n")
 
 
 @pytest.mark.parametrize("table", ROWS)

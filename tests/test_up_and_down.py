@@ -261,7 +261,7 @@ def test_a_lost_index_is_shown_by_status_and_mended_by_up(database_url):
 
     assert status.exit_code == 4
     assert re.search(r"^ix_activity_type .* missing", status.stdout, re.MULTILINE)
-    assert status.lines[-1] == "Not what the revision says: ix_activity_type. Mend it: python cli.py up"
+    assert status.lines[-1] == "Not what the revision says: ix_activity_type. Repair it: python cli.py up"
     assert len(mended.announced()) == 1
     assert ours(database_url) == specified(database_url)
     assert standing(database_url)["exit_code"] == 0

@@ -49,6 +49,7 @@ SCRIPT_VALUES = ScriptValues(
     role="pg_catalog.concat(SESSION_USER, '@',"
     " COALESCE(pg_catalog.host(pg_catalog.inet_client_addr()), 'local'), ' (script)')",
 )
+MOST_SCHEMAS = 10  # that are named
 NOTICEABLE = 1.0  # seconds; a transaction that is younger ends before anybody has read its name
 
 
@@ -97,9 +98,11 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             shell_pattern = pattern.replace("%", "*")  # as in LIKE; no shell pattern means anything by it
             found = [name for name in self.catalog.schemas_holding(tables) if fnmatchcase(name, shell_pattern)]
         if not found:
-            raise UsageError(
-                f"No schema with a name like {pattern!r} holds the tables.", "Look at the names: psql -c '\\dn'"
+            holding = self.catalog.schemas_holding(tables)
+            hint = (
+                f"These do: {', '.join(few(holding, MOST_SCHEMAS))}." if holding else "No schema of this database does."
             )
+            raise UsageError(f"No schema with a name like {pattern!r} holds the tables.", hint)
         return [OnlineMigrator(self.database, self._address, name, self._connect) for name in found]
 
     def beside(self, schema: str, namespace: int) -> OnlineMigrator:

@@ -19,6 +19,9 @@ from indexer.plan import Standing
 from indexer.spec import Definition, Index
 from indexer.sqlite.catalog import SqliteCatalog
 
+WRITABLE = (
+    "Check that the file and its folder can be written and the disk is not full, then run the same command again."
+)
 LOCK_POLL = 0.1  # seconds between two tries for the write lock
 SETTINGS = {"threads": 2, "busy_timeout": 0}  # more threads gained nothing, a larger cache made large builds slower
 SCRIPT_VALUES = ScriptValues(
@@ -129,7 +132,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         except OperationalError as error:
             if "locked" in str(error):
                 return False
-            raise StatementFailed(f"Cannot write to {self.place}: {error}.") from error
+            raise StatementFailed(f"Cannot write to {self.place}: {error}.", WRITABLE) from error
 
     def unbuildable(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:
         """Return why SQLite would refuse these indexes, by letting it compile the statements."""
@@ -185,7 +188,8 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         except DatabaseError as error:
             self.stop.check()
             raise StatementFailed(
-                f"SQLite refused {statement}: {error}.", "All of this run was rolled back; nothing was changed."
+                f"SQLite refused {statement}: {error}.",
+                "All of this run was rolled back. Correct the table or the index, then run the same command again.",
             ) from error
 
     @contextmanager

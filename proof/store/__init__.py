@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from indexer.migrator import CatalogMigrator
 
-AGAIN = "Mend this, and run the same command again."
+AGAIN = "Remove the cause, then run the same command again."
 
 
 class Store(Protocol):
