@@ -20,6 +20,7 @@ import psycopg2
 from processes import CLI as CLI
 from processes import start
 
+PATIENCE = 120  # seconds for a command, on a machine that has other work
 BASE, HEAD = "2792ed2d7978", "10992629d68e"
 SEVEN_TABLES = {
     "contact",
@@ -101,7 +102,7 @@ def run(*arguments: str, url: str) -> Result:
     ):
         process = start(arguments, folder, {**environment, "DATABASE_URL": url}, stdout.fileno(), stderr.fileno())
         try:
-            process.wait(60)
+            process.wait(PATIENCE)
         finally:
             process.kill()
             process.wait()

@@ -702,6 +702,7 @@ def test_a_folder_that_cannot_be_written_is_found_out_before_the_measuring(
     assert "activities on" not in result.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("as_json", [False, True], ids=["table", "json"])
 def test_what_was_measured_is_told_although_it_cannot_be_written(sqlite_url: str, as_json: bool):
     """Everybody may write into /proc, and nobody can."""

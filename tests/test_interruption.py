@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
 
 import pytest
 from command import CLI, HEAD, TEN_NAMES, broken, execute, file_of, ours, prepare, revisions, specified, succeed
@@ -270,18 +272,26 @@ def test_a_signal_while_modules_are_imported_ends_a_command_without_a_traceback(
 
 
 @pytest.fixture
-def large_sqlite(sqlite_url: str) -> str:
+def large_sqlite(filled_once: Path, sqlite_url: str) -> str:
     """A SQLite file in which an index takes a moment."""
-    prepare(sqlite_url, to="base")
+    shutil.copyfile(filled_once, file_of(sqlite_url))
+    return sqlite_url
+
+
+@pytest.fixture(scope="module")
+def filled_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of which each test gets a copy."""
+    file = tmp_path_factory.mktemp("large") / "crm.db"
+    prepare(f"sqlite:///{file}", to="base")
     execute(
-        sqlite_url,
+        f"sqlite:///{file}",
         """
         WITH RECURSIVE counter (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM counter WHERE i < 300000)
         INSERT INTO activity (openphone_id, activity_type, created_at)
         SELECT hex(randomblob(16)), 'call', '2025-01-01' FROM counter
         """,
     )
-    return sqlite_url
+    return file
 
 
 @contextmanager
@@ -333,6 +343,7 @@ def test_a_second_signal_ends_a_run_at_once_on_sqlite(large_sqlite):
 # Anything at any moment ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_anything_at_any_moment_can_be_repaired(url, capsys):
     with capsys.disabled():
         print(f"\nTEST_SEED={SEED} TEST_ROUNDS={ROUNDS} repeats this")

@@ -494,6 +494,7 @@ def test_a_schema_that_is_not_there_is_told_and_the_others_are_migrated(tenants)
 # Many ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_hundreds_of_schemas_are_migrated_and_back(postgres_url, capsys):
     schemas = [f"tenant_{number:04}" for number in range(MANY)]
     make(postgres_url, schemas)
