@@ -15,9 +15,10 @@ if __name__ == "__main__":  # first of all: what is imported below takes long en
 
 import functools
 import os
-import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from signal import SIGINT
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,7 +32,7 @@ from indexer.errors import Interrupted, UsageError
 from indexer.patience import Patience
 from indexer.stop import Stop, interruptible
 from indexer.urls import DEFAULT, OPTION, database_url
-from indexer.words import reason
+from indexer.words import reason, shell, shown, visible
 
 if TYPE_CHECKING:
     from peewee import Model
@@ -158,7 +159,7 @@ def _connected(options: Options, manner: Manner, report: Any, stop: Stop) -> Ite
 
     url, schema = options.database_url, options.schema
     if not options.source:
-        click.echo(f"No database URL is given: using the file {os.path.abspath(DEFAULT_FILE)}.", err=True)
+        click.echo(f"No database URL is given: using the file {visible(os.path.abspath(DEFAULT_FILE))}.", err=True)
     patience = None if manner.read_only else manner.patience
     migrator = connect_patiently(url, schema, manner.wait_db, report, stop, manner.read_only, patience)
     try:
@@ -194,7 +195,7 @@ class Failure(click.ClickException):
     def show(self, file: Any = None) -> None:
         """Say it."""
         click.echo(reporters.styled("Error: ", fg="red"), nl=False, err=True)
-        click.echo("\n".join(filter(None, (self.message, self.hint))), err=True)
+        click.echo(shown("\n".join(filter(None, (self.message, self.hint)))), err=True)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -256,9 +257,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 def _again(options: Options) -> str:
     """The options that were typed, for the commands to type next; a URL that may hold a password is not repeated."""
-    url = shlex.quote(options.database_url) if options.database_url.startswith("sqlite:") else "URL"
+    url = shell(options.database_url) if options.database_url.startswith("sqlite:") else "URL"
     database = f" --database-url {url}" if options.source == OPTION else ""
-    return database + (f" --schema {shlex.quote(options.schema)}" if options.schema else "")
+    return database + (f" --schema {shell(options.schema)}" if options.schema else "")
 
 
 def _unexpected(error: BaseException) -> IndexerError:
@@ -368,6 +369,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Carry out the command."""
         as_json = "--json" in ctx.args
+        if isinstance(sys.stdout, TextIOWrapper):  # a name may hold what the terminal's encoding does not
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except click.UsageError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,8 +16,8 @@ import tabular
 from indexer import documents
 from indexer.errors import NotServed
 from indexer.plan import CREATIONS, Action
-from indexer.words import counted, few, in_bytes
-from reporters import DONE, duration, listed, styled, tell
+from indexer.words import counted, few, in_bytes, shell, shown, visible
+from reporters import DONE, duration, listed, styled, tell, tell_script
 
 if TYPE_CHECKING:
     from indexer.catalog import Place
@@ -63,20 +62,20 @@ def say(answer: Answer, as_json: bool, again: str = "") -> None:
     if as_json:
         tell(json.dumps(repeating(again, answer.document)))
     else:
-        tell(repeating(again, answer.show()) if answer.script is None else answer.script)
+        tell(repeating(again, answer.show())) if answer.script is None else tell_script(answer.script)
 
 
 def say_line(schema: str, answer: Answer, again: str = "") -> None:
     """Say it in one line, as one of several schemas."""
-    tell(f"{schema}: {repeating(again + _of(schema), answer.line)}")
+    tell(visible(f"{schema}: {repeating(again + _of(schema), answer.line)}"))
 
 
 def say_script(schema: str, answer: Answer, again: str = "") -> None:
     """Say it as a part of a script for several schemas: what is no SQL goes to stderr, or into a comment."""
     if answer.script is not None:
-        tell(f"-- schema {' '.join(schema.splitlines())}\n{answer.script}")
+        tell_script(f"-- schema {visible(schema)}\n{answer.script}")
     if answer.error:
-        click.echo(f"{schema}: {repeating(again + _of(schema), of_failure(answer.error).line)}", err=True)
+        click.echo(visible(f"{schema}: {repeating(again + _of(schema), of_failure(answer.error).line)}"), err=True)
 
 
 def say_total(
@@ -100,7 +99,7 @@ def say_total(
         for code, names in sorted(by_code.items())
     )
     some = f"{len(answers)} of " if len(answers) < schemas else ""
-    total = f"{some}{counted(schemas, 'schema')}: {done} with exit code 0{failed}."
+    total = visible(f"{some}{counted(schemas, 'schema')}: {done} with exit code 0{failed}.")
     click.echo(total, err=True) if as_script else tell(total)
 
 
@@ -116,7 +115,7 @@ def repeating(again: str, said: Any) -> Any:
 
 
 def _of(schema: str) -> str:
-    return f" --schema {shlex.quote(schema)}"
+    return f" --schema {shell(schema)}"
 
 
 def of_failure(error: IndexerError) -> Answer:
@@ -175,9 +174,9 @@ def of_status(status: Status) -> Answer:
 
 def _shown_status(status: Status) -> Iterator[str]:
     yield f"{status.place} {_position(status)}\n"
-    yield f"  {status.chain.base}  base schema{_when(status.base)}"
+    yield f"  {status.chain.base}  base schema{visible(_when(status.base))}"
     for move in status.moves:
-        yield f"  {move.revision.id}  {move.revision.description} ({move.revision.date}){_by(move)}"
+        yield f"  {move.revision.id}  {visible(f'{move.revision.description} ({move.revision.date}){_by(move)}')}"
     yield ""
     yield _table(
         ("index", "table", "method", "state", "origin", "size", "for"),
@@ -195,7 +194,7 @@ def _end(verdict: str, warnings: Iterable[str]) -> Iterator[str]:
 
 
 def _notes(warnings: Iterable[str]) -> Iterator[str]:
-    return (f"Note: {warning}" for warning in warnings)
+    return (f"Note: {visible(warning)}" for warning in warnings)
 
 
 def _verdict(status: Status) -> str:
@@ -287,7 +286,7 @@ def _shown_check(check: Check) -> Iterator[str]:
     if check.advice:
         yield "\nAdvice, which fails no check:"
     for advice in check.advice:
-        yield f"  {advice.text}"
+        yield f"  {visible(advice.text)}"
     yield from _end(_verdict(status) or "All is as it should be.", status.warnings)
 
 
@@ -427,9 +426,9 @@ def _shown_steps(plan: Plan) -> Iterator[str]:
         yield f"  {styled(step.action.value, bold=True)} {step.index.name}{where}"
         yield f"    {step.index.purpose}"
         if step.action is Action.REPLACE:
-            yield from (f"    {part.part}: {part.found}, to be {part.declared}" for part in step.differences)
+            yield from (f"    {part.part}: {visible(part.found)}, to be {part.declared}" for part in step.differences)
         for statement in step.statements:
-            yield f"    {statement};"
+            yield f"    {visible(statement)};"
         yield ""
 
 
@@ -475,4 +474,4 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def traceback_of(error: BaseException) -> str:
     """The traceback for --verbose."""
-    return "".join(traceback.format_exception(error))
+    return shown("".join(traceback.format_exception(error)))

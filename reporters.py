@@ -32,7 +32,7 @@ from indexer.events import (
     Warned,
 )
 from indexer.plan import Action
-from indexer.words import counted, in_bytes
+from indexer.words import counted, in_bytes, shown, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Tasks
@@ -260,10 +260,19 @@ def styled(text: str, **style: Any) -> str:
     return text if plain else click.style(text, **style)
 
 
-def tell(line: str) -> None:
-    """Print a line of a run. A reader who has gone away, such as head, does not stop what the run is doing."""
+def tell(text: str) -> None:
+    """Print lines of a run. A reader who has gone away, such as head, does not stop what the run is doing."""
+    _print(shown(text, styled=True))
+
+
+def tell_script(script: str) -> None:
+    """Print a script byte for byte, in UTF-8 whatever the terminal's encoding."""
+    _print(script.encode(errors="surrogateescape"))
+
+
+def _print(text: str | bytes) -> None:
     try:
-        click.echo(line)
+        click.echo(text)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -281,7 +290,12 @@ def reporter_of_schema(schema: str, as_json: bool) -> Reporter:
 
 
 def in_a_line(event: Event) -> str:
-    """An event in one line, or a line for each blocker."""
+    """Return an event in one line, or a line for each blocker."""
+    is_list = isinstance(event, BlockersFound | Waiting)
+    return (shown if is_list else visible)(_in_words(event))
+
+
+def _in_words(event: Event) -> str:
     match event:
         case BaseCreated():
             created = f"created {counted(len(event.tables), 'table')} in {duration(event.seconds)}"
@@ -344,7 +358,7 @@ def _rate(event: Progress) -> str:
 
 def listed(blockers: Iterable[Blocker]) -> str:
     """A line for each blocker, and one for the statement that ends it."""
-    return "".join(f"\n    {blocker}\n      end it: {blocker.ending}" for blocker in blockers)
+    return "".join(f"\n    {blocker}\n      end it: {visible(blocker.ending)}" for blocker in blockers)
 
 
 def _name(blocker: Blocker) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
+from indexer.words import visible
+
 GAP = 2  # columns of a terminal between two columns of a table
 FOLDED = 24  # columns that a text needs before it may break between words
 WIDE = 500  # columns in a log
@@ -53,7 +55,7 @@ def drawn(
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDE
-    texts = [[cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows]
+    texts = [[_text(cell) for cell in row] for row in rows]
     cells = (list(column) for column in zip(map(Text, titles), *texts, strict=True))
     columns = [_Column(str(each[0]), each, str(each[0]) in folding) for each in cells if any(map(str, each[1:]))]
     shown = _that_fit(columns, console.width, less_needed)
@@ -82,3 +84,10 @@ def _that_fit(columns: list[_Column], width: int, less_needed: Sequence[str]) ->
 
 def _width(columns: Sequence[_Column]) -> int:
     return sum(column.least + GAP for column in columns) - GAP
+
+
+def _text(cell: Any) -> Any:
+    """Return a cell as rich's text, without a character that a terminal would obey."""
+    from rich.text import Text
+
+    return Text(visible(cell.plain), cell.style) if isinstance(cell, Text) else Text(visible(str(cell)))

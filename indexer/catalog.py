@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from indexer.spec import Definition
+from indexer.words import visible
 
 
 class Found(NamedTuple):
@@ -77,7 +78,7 @@ class Place(NamedTuple):
     schema: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.database} (schema {self.schema})" if self.schema else self.database
+        return visible(f"{self.database} (schema {self.schema})" if self.schema else self.database)
 
 
 class Catalog(Protocol):

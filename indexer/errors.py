@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from signal import Signals
 
 from indexer.spec import Difference
-from indexer.words import few
+from indexer.words import few, shown, visible
 
 
 class IndexerError(Exception):
     """A failure that ends the command: one sentence, the next step, and an exit code."""
 
     exit_code: int = 1
+    _as_text: Callable[[str], str] = staticmethod(shown)
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = self._as_text(message)
+        self.hint = shown(hint)
 
     @property
     def summary(self) -> str:
@@ -28,6 +29,8 @@ class IndexerError(Exception):
 class ChainBroken(IndexerError):
     """The migrate_*.py files do not form one line of revisions."""
 
+    _as_text = staticmethod(visible)
+
 
 class RevisionRefused(IndexerError):
     """A function of a migration file does something else than build or drop the indexes it declares."""
@@ -37,7 +40,7 @@ class PreflightFailed(IndexerError):
     """Something is missing that the run needs: a table, a column, a right. Nothing was changed."""
 
     def __init__(self, complaints: Sequence[str], hint: str) -> None:
-        listed = "".join(f"\n  - {complaint}" for complaint in complaints)
+        listed = "".join(f"\n  - {visible(complaint)}" for complaint in complaints)
         super().__init__(f"Nothing was changed, because:{listed}", hint)
         self.complaints = tuple(complaints)
 
@@ -59,6 +62,7 @@ class UsageError(IndexerError):
     """An option, a revision or a URL that cannot be understood."""
 
     exit_code = 2
+    _as_text = staticmethod(visible)
 
 
 class Different(IndexerError):
@@ -87,6 +91,7 @@ class Locked(IndexerError):
     """Another run holds the lock, and waiting was refused or timed out."""
 
     exit_code = 5
+    _as_text = staticmethod(visible)
 
 
 class Unreachable(IndexerError):
@@ -96,6 +101,7 @@ class Unreachable(IndexerError):
     """
 
     exit_code = 7
+    _as_text = staticmethod(visible)
 
     def __init__(self, message: str, hint: str, can_heal: bool = False) -> None:
         super().__init__(message, hint)
@@ -131,6 +137,6 @@ class Interrupted(IndexerError):
 def _side_by_side(name: str, parts: Sequence[Difference]) -> str:
     declared_width = max(len("declared"), *(len(part.declared) for part in parts))
     part_width = max(len(part.part) for part in parts)
-    rows = [("", "declared", "found"), *((part.part, part.declared, part.found) for part in parts)]
+    rows = [("", "declared", "found"), *(tuple(map(visible, part)) for part in parts)]
     lines = (f"    {part:<{part_width}}  {declared:<{declared_width}}  {found}" for part, declared, found in rows)
-    return f"\n  {name}\n" + "\n".join(lines)
+    return f"\n  {visible(name)}\n" + "\n".join(lines)

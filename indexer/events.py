@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from indexer.plan import Action
 from indexer.spec import Index
+from indexer.words import visible
 
 
 class Blocker(NamedTuple):
@@ -35,7 +36,7 @@ class Blocker(NamedTuple):
         who = ", ".join(filter(None, (self.role, self.application, self.client)))
         name = f"pid {self.pid} ({who})" if self.pid else self.role
         age = "" if self.seconds is None else f", for {self.seconds:.0f} s"
-        return f"{name}{age}: {self.reason}" + (f": {self.query}" if self.query else "")
+        return visible(f"{name}{age}: {self.reason}" + (f": {self.query}" if self.query else ""))
 
 
 class Warned(NamedTuple):

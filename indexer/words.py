@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
 FEW = 3
+
+# What a terminal obeys or hides: control characters, line and paragraph separators, marks that turn the direction of
+# writing or have no width, and the halves of characters that stand for bytes which could not be decoded.
+OBEYED = re.compile(
+    "[\0-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+STYLE = re.compile("(\x1b\\[[0-9;]*m)")
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
@@ -22,13 +31,33 @@ def in_bytes(count: int) -> str:
 
 
 def identifier(name: str) -> str:
-    """A name as a statement needs it: quoted where it has to be."""
-    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"{}"'.format(name.replace('"', '""'))
+    """Return a name as a statement needs it: quoted where it has to be, and without a raw control character."""
+    if re.fullmatch(r"[a-z_][a-z0-9_]*", name):
+        return name
+    quoted = name.replace('"', '""')
+    if not OBEYED.search(name):
+        return f'"{quoted}"'
+    return 'U&"{}"'.format(OBEYED.sub(lambda found: f"\\+{ord(found[0]):06X}", quoted.replace("\\", "\\\\")))
+
+
+def literal(text: str) -> str:
+    """Return a text as a string constant of PostgreSQL, without a raw control character."""
+    quoted = text.replace("'", "''")
+    if not OBEYED.search(text):
+        return f"'{quoted}'"
+    return "E'{}'".format(visible(quoted.replace("\\", "\\\\")))
+
+
+def shell(text: str) -> str:
+    """Return a text as one word for a shell, without a raw control character."""
+    if not OBEYED.search(text):
+        return shlex.quote(text)
+    return "$'{}'".format(visible(text.replace("\\", "\\\\").replace("'", "\\'")))
 
 
 def reason(error: BaseException) -> str:
     """What an error says, in its first line and without the full stop."""
-    return next(iter(str(error).strip().splitlines()), "no reason was given").rstrip(".")
+    return visible(next(iter(str(error).strip().splitlines()), "no reason was given").rstrip("."))
 
 
 def are(things: Sequence[object]) -> str:
@@ -40,15 +69,6 @@ def few(sentences: Sequence[str], most: int = FEW) -> list[str]:
     """The first of them, and how many more there are."""
     more = len(sentences) - most
     return [*sentences[:most], *([f"… and {more} more"] if more > 0 else [])]
-
-
-# What a terminal obeys or hides: control characters, line and paragraph separators, marks that turn the direction of
-# writing or have no width, and the halves of characters that stand for bytes which could not be decoded.
-OBEYED = re.compile(
-    "[\0-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
-)
-STYLE = re.compile("(\x1b\\[[0-9;]*m)")
 
 
 def visible(text: str) -> str:

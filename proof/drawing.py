@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TextIO
 
+from indexer.words import visible
 from proof import units
 from proof.events import Filled, Filling, Measuring, NoPicture, RoundStarted, Told, Written
 
@@ -49,7 +50,7 @@ class Lines:
         """Nothing stays open."""
 
     def _print(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        print(visible(line), file=self._stream, flush=True)
 
 
 class Bars(Lines):
@@ -62,7 +63,11 @@ class Bars(Lines):
         super().__init__(report, stream)
         columns = (
             *(TextColumn("  {task.description:<23}"), BarColumn(bar_width=16)),
-            *(TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), TextColumn("{task.fields[subject]}")),
+            *(
+                TextColumn("{task.percentage:>3.0f}%"),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[subject]}"),
+            ),
         )
         self._progress = Progress(*columns, console=Console(file=stream, highlight=False), transient=True)
         self._task: Any = None

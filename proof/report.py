@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shlex
 from collections.abc import Callable
 from contextlib import suppress
 
 from indexer.errors import IndexerError, UsageError
+from indexer.words import shell
 from proof.events import NoPicture, Tell, Written
 from proof.result import Result, document
 
@@ -72,7 +72,7 @@ def write(result: Result, folder: str, tell: Tell) -> None:
         reason = f"{folder} cannot be written: {error.strerror}."
         raise IndexerError(reason, "Name another folder: --out FOLDER") from error
     if not can_draw():
-        names = shlex.quote(os.path.join(folder, "bench")), shlex.quote(os.path.join(folder, "bench.json"))
+        names = shell(os.path.join(folder, "bench")), shell(os.path.join(folder, "bench.json"))
         tell(NoPicture(f"{REMEDY} && python -m proof.picture {' '.join(names)}"))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from peewee import Entity, PeeweeException
 from indexer.connect import connect
 from indexer.errors import StatementFailed, Unreachable
 from indexer.stop import Stop
-from indexer.words import reason
+from indexer.words import reason, shell, visible
 from proof.store import AGAIN
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def _file(stop: Stop) -> Iterator[CatalogMigrator]:
     _remove_stale_folders()
     with (
         tempfile.TemporaryDirectory(prefix=PREFIX) as folder,
-        _leaving(stop, f"{folder} is left: rm -r {shlex.quote(folder)}"),
+        _leaving(stop, f"{visible(folder)} is left: rm -r {shell(folder)}"),
         ExitStack() as stack,
     ):
         with suppress(OSError):  # a file system without such locks, on which nobody else gets one either

@@ -8,6 +8,7 @@ from typing import Any
 import tabular
 from indexer.catalog import Place
 from indexer.errors import NotServed
+from indexer.words import visible
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def queries(report: Report) -> str:
 
 def show(report: Report) -> str:
     """The report for people: a table, what there is to say about its rows, and the sum of it."""
-    notes = dict.fromkeys(f"- {note}" for verdict in report.verdicts for note in verdict.notes)
+    notes = dict.fromkeys(f"- {visible(note)}" for verdict in report.verdicts for note in verdict.notes)
     table = tabular.drawn(TITLES, list(map(_row, report.verdicts)), right=NUMBERS, less_needed=LESS_NEEDED)
     return "\n\n".join(filter(None, (table, "\n".join(notes), report.conclusion(f" on {report.place}"))))
 

@@ -492,7 +492,7 @@ def test_a_table_that_is_locked_whole_is_told_with_whoever_has_locked_it(postgre
         said = run(command, url=postgres)
         assert said.exit_code == 1
         assert f"  - pid {locker.pid} (" in said.stderr
-        assert f"end it: SELECT pg_terminate_backend({locker.pid})" in said.stderr
+        assert f"end it: SELECT pg_catalog.pg_terminate_backend({locker.pid})" in said.stderr
         assert run("history", url=postgres).exit_code == 0
 
 

@@ -68,7 +68,7 @@ class Blocking:
 
 def session(pid: int, reason: str, query: str) -> Blocking:
     """Somebody who has a process."""
-    return Blocking(pid, reason, query, f"SELECT pg_terminate_backend({pid});")
+    return Blocking(pid, reason, query, f"SELECT pg_catalog.pg_terminate_backend({pid});")
 
 
 @contextmanager
@@ -231,7 +231,7 @@ def test_a_drop_that_waits_too_long_ends_in_6_and_can_be_repeated(url):
     with open_reader(url, role=OWNER) as reader:
         result = run("down", "--max-wait", "0.2", "--retries", "0", url=url)
         assert result.exit_code == 6
-        assert f"SELECT pg_terminate_backend({reader.pid});" in result.stderr
+        assert f"SELECT pg_catalog.pg_terminate_backend({reader.pid});" in result.stderr
     succeed("down", url=url)
     assert_none_stands(url)
 
@@ -247,7 +247,7 @@ def test_somebody_who_comes_in_the_middle_of_a_build_ends_it_without_a_leftover(
         result = up.end()
         assert result.exit_code == 6
         assert "waiting for old snapshots" in result.stderr
-        assert f"SELECT pg_terminate_backend({reader.pid});" in result.stderr
+        assert f"SELECT pg_catalog.pg_terminate_backend({reader.pid});" in result.stderr
         assert broken(url) == set()
     succeed("up", url=url)
     assert_all_stand(url)

@@ -228,7 +228,7 @@ SERVER = """
            pg_catalog.has_schema_privilege(%(namespace)s::pg_catalog.oid, 'CREATE') AS may_create,
            COALESCE(
            (
-           SELECT bool_and(
+           SELECT pg_catalog.bool_and(
                       pg_catalog.has_table_privilege(c.oid, 'SELECT')
                       AND pg_catalog.has_table_privilege(c.oid, 'INSERT')
                       AND pg_catalog.has_table_privilege(c.oid, 'UPDATE')

@@ -14,6 +14,7 @@ from psycopg2.extensions import parse_dsn
 from indexer.errors import Unreachable, UsageError
 from indexer.postgres.migrator import OnlineMigrator
 from indexer.postgres.session import UNNAMED, OnlineDatabase
+from indexer.words import visible
 
 # What a URL leaves out. Keepalives: a lost client must not hold the run lock for the kernel's two hours.
 DEFAULTS = {
@@ -148,7 +149,7 @@ def _one_sentence(text: str) -> str:
     """libpq's message without its line breaks, advice and repeated addresses."""
     lines = [line for line in text.strip().splitlines() if line.strip() and not line.startswith("\t")]
     reasons = [re.sub(r"^(connection to server .*? failed: )?((FATAL|ERROR):\s+)?", "", line) for line in lines]
-    return "; ".join(dict.fromkeys(reasons)).rstrip(".")
+    return visible("; ".join(dict.fromkeys(reasons)).rstrip("."))
 
 
 def _without_secrets(text: str, parameters: dict[str, str]) -> str:

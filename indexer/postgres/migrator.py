@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,7 +29,7 @@ from indexer.postgres.watch import Sessions
 from indexer.provenance import Provenance
 from indexer.spec import Definition, Index, Variant
 from indexer.tables import placed
-from indexer.words import few
+from indexer.words import few, shell
 
 # The path first: before that, a stranger's operator could come before PostgreSQL's own in the predicate of an index.
 OF_A_SCRIPT = {
@@ -174,7 +173,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         found = super().complaints(steps, creating_tables)
         if (creating_tables and not self.was_asked) or any(" is missing" in complaint for complaint in found):
             elsewhere = self.catalog.other_schemas(self.indexed_tables)
-            found += few([f"the tables stand in schema {each}: add --schema {shlex.quote(each)}" for each in elsewhere])
+            found += few([f"the tables stand in schema {each}: add --schema {shell(each)}" for each in elsewhere])
         return found
 
     def unbuildable(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:

@@ -12,6 +12,7 @@ from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.progress import Counters, counted, fraction
 from indexer.postgres.session import Question
 from indexer.spec import Index
+from indexer.words import literal
 
 WAITING_FOR_A_LOCK = "waiting for a lock"
 INTERVAL = 0.5  # seconds between two looks at a running statement
@@ -191,7 +192,7 @@ class Sessions:
                 seconds=row["seconds"],
                 reason=f"prepared transaction {row['gid']} {reasons[row['virtualtransaction']]}",
                 query="",
-                ending="ROLLBACK PREPARED '{}';".format(row["gid"].replace("'", "''")),
+                ending=f"ROLLBACK PREPARED {literal(row['gid'])};",
             )
             for row in rows
             if row["virtualtransaction"] in reasons
@@ -213,7 +214,7 @@ def _lock(row: dict[str, Any], dropping: bool) -> str:
 
 def _session(row: dict[str, Any], why: str) -> Blocker:
     reason = "; ".join(filter(None, (why, row["reason"])))
-    return Blocker(**{**row, "reason": reason}, ending=f"SELECT pg_terminate_backend({row['pid']});")
+    return Blocker(**{**row, "reason": reason}, ending=f"SELECT pg_catalog.pg_terminate_backend({row['pid']});")
 
 
 @dataclass(eq=False)
