@@ -1,0 +1,166 @@
+"""Shadows: a stranger's functions, operators, types and views with the names of PostgreSQL's own that our SQL uses.
+
+The names are taken from SQL: what the commands sent, and what the source holds for situations that a test does not
+bring about. With public and lure before pg_catalog on the search path, each name that is not qualified leads to the
+stranger. The views are in a schema of their own, because with them public would not be empty.
+Which of the stranger's functions ran is counted by the server (track_functions), and a rollback takes nothing back.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg2
+from command import ask, execute
+from scenes import until
+
+ROOT = Path(__file__).resolve().parent.parent
+NOT_SQL = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*")
+IMPLIED = {"=", "<>", "<", ">", "<=", ">=", "~~", "!~~"}  # by IN, LIKE, NULLIF, CASE, BETWEEN and IS DISTINCT FROM
+
+# The path is PostgreSQL's own while they are made: nothing that is made here may run before the commands do.
+PLANT = """
+    CREATE FUNCTION public.stranger_heard() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+
+    DO $plant$
+    DECLARE
+        each record;
+        statement text;
+    BEGIN
+        FOR each IN
+            SELECT format('CREATE FUNCTION public.%%I(%%s) RETURNS %%s LANGUAGE plpgsql AS %%L',
+                          p.proname,
+                          replace(pg_get_function_identity_arguments(p.oid), '"any"', 'anyelement'),
+                          pg_get_function_result(p.oid),
+                          CASE WHEN p.proretset OR p.prorettype = 'void'::regtype THEN 'BEGIN RETURN; END'
+                               ELSE 'BEGIN RETURN NULL; END' END) AS made
+              FROM pg_proc AS p
+             WHERE p.pronamespace = 'pg_catalog'::regnamespace
+               AND p.proname = ANY (%(words)s)
+            UNION ALL
+            SELECT format('CREATE FUNCTION public.%%I(%%s) RETURNS text LANGUAGE plpgsql AS %%L',
+                          p.proname, a.types, 'BEGIN RETURN NULL; END')
+              FROM (SELECT DISTINCT proname
+                      FROM pg_proc
+                     WHERE pronamespace = 'pg_catalog'::regnamespace
+                       AND proname = ANY (%(words)s)) AS p
+             CROSS JOIN unnest(%(arguments)s) AS a (types)
+            UNION ALL
+            SELECT format('CREATE FUNCTION public.stranger_%%s_%%s_%%s(%%s) RETURNS %%s LANGUAGE plpgsql AS %%L',
+                          o.oprleft::oid, o.oprright::oid, o.oprresult::oid,
+                          concat_ws(', ', nullif(format_type(o.oprleft, NULL), '-'), format_type(o.oprright, NULL)),
+                          format_type(o.oprresult, NULL),
+                          'BEGIN RETURN NULL; END')
+              FROM pg_operator AS o
+             WHERE o.oprname = ANY (%(operators)s)
+               AND o.oprright <> 0
+            UNION ALL
+            SELECT format('CREATE OPERATOR public.%%s (FUNCTION = public.stranger_%%s_%%s_%%s, RIGHTARG = %%s%%s)',
+                          o.oprname, o.oprleft::oid, o.oprright::oid, o.oprresult::oid,
+                          format_type(o.oprright, NULL), ', LEFTARG = ' || nullif(format_type(o.oprleft, NULL), '-'))
+              FROM pg_operator AS o
+             WHERE o.oprname = ANY (%(operators)s)
+               AND o.oprright <> 0
+            UNION ALL
+            SELECT format('CREATE FUNCTION public.stranger_%%s_%%s(%%s, %%s) RETURNS boolean LANGUAGE plpgsql AS %%L',
+                          l.name::regtype::oid, r.name::regtype::oid, l.name, r.name, 'BEGIN RETURN true; END')
+              FROM unnest(%(types)s) AS l (name)
+             CROSS JOIN unnest(%(types)s) AS r (name)
+            UNION ALL
+            SELECT format('CREATE OPERATOR public.%%s (FUNCTION = public.stranger_%%s_%%s, LEFTARG = %%s, '
+                          'RIGHTARG = %%s)', o.name, l.name::regtype::oid, r.name::regtype::oid, l.name, r.name)
+              FROM unnest(%(operators)s) AS o (name)
+             CROSS JOIN unnest(%(types)s) AS l (name)
+             CROSS JOIN unnest(%(types)s) AS r (name)
+             WHERE o.name IN ('=', '<>')
+            UNION ALL
+            SELECT format('CREATE VIEW lure.%%I AS SELECT * FROM pg_catalog.%%I WHERE public.stranger_heard()',
+                          c.relname, c.relname)
+              FROM pg_class AS c
+             WHERE c.relnamespace = 'pg_catalog'::regnamespace
+               AND c.relkind IN ('r', 'v')
+               AND c.relname = ANY (%(words)s)
+            UNION ALL
+            SELECT format('CREATE DOMAIN public.%%I AS pg_catalog.%%I CHECK (public.stranger_heard())',
+                          t.typname, t.typname)
+              FROM pg_type AS t
+             WHERE t.typnamespace = 'pg_catalog'::regnamespace
+               AND t.typtype = 'b'
+               AND t.typname = ANY (%(words)s)
+        LOOP
+            BEGIN
+                EXECUTE each.made;
+            EXCEPTION WHEN others THEN  -- such as a type that only PostgreSQL's own functions may take
+            END;
+        END LOOP;
+    END
+    $plant$
+"""
+ARGUMENTS = ["text", "varchar", "name", "oid", "integer", "anyelement", "name[]", "text[]", "text, text", "text, name"]
+TYPES = ["text", "varchar", "name", "bpchar", '"char"', "oid", "integer", "bigint", "regclass", "text[]", "name[]"]
+
+CALLED = """
+    SELECT f.funcname
+      FROM pg_stat_user_functions AS f
+     WHERE f.schemaname = 'public'
+       AND f.calls > 0
+"""
+PLANTED = """
+    SELECT (SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace),
+           (SELECT count(*) FROM pg_operator WHERE oprnamespace = 'public'::regnamespace),
+           (SELECT count(*) FROM pg_class WHERE relnamespace = 'lure'::regnamespace AND relkind = 'v'),
+           (SELECT count(*) FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype = 'd')
+"""
+
+
+class Planted(NamedTuple):
+    """How many shadows there are."""
+
+    functions: int
+    operators: int
+    views: int
+    types: int
+
+
+def constants() -> Iterator[tuple[str, str]]:
+    """Yield each text in the source that is SQL for PostgreSQL, with the name of its file."""
+    for path in sorted((*ROOT.glob("indexer/**/*.py"), *ROOT.glob("proof/**/*.py"))):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and "pg_catalog." in node.value:
+                yield path.name, node.value
+
+
+def plant(url: str, statements: Iterable[str]) -> Planted:
+    """Plant a shadow for each name in these statements, as the role of the URL."""
+    texts = [NOT_SQL.sub(" ", statement) for statement in statements]
+    parameters = {
+        "words": sorted({word.lower() for text in texts for word in re.findall(r"[A-Za-z_]\w*", text)}),
+        "operators": sorted({found for text in texts for found in re.findall(r"[-+*/<>=~!@#^&|?]+", text)} | IMPLIED),
+        "arguments": ARGUMENTS,
+        "types": TYPES,
+    }
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SET search_path TO pg_catalog")
+        cursor.execute(PLANT, parameters)
+    return Planted(*ask(url, PLANTED)[0])
+
+
+def count_calls(url: str) -> None:
+    """Let the server count the calls of functions in all new sessions of the database; for a superuser."""
+    (name,) = ask(url, "SELECT current_database()")[0]
+    execute(url, f"ALTER DATABASE \"{name}\" SET track_functions = 'all'")
+
+
+def called(url: str) -> set[str]:
+    """Return which of the stranger's functions ran, once the server knows of all that ran before.
+
+    Sessions report when they end, and the server is told of this session's own call after that.
+    """
+    ask(url, "SELECT public.stranger_heard()")
+    found = until(lambda: {name for (name,) in ask(url, CALLED)}, "the count of our own call")
+    return found - {"stranger_heard"}

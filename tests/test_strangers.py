@@ -1,0 +1,120 @@
+"""No function, operator, type or table of a stranger is reached, although public comes first on the search path.
+
+The commands run as a superuser, on purpose: whatever of the stranger's ran would run with a superuser's rights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+import shadows
+from click.testing import CliRunner
+from command import ask, execute, run_script
+from roles import another_role, as_role, new_database
+from scenes import transaction
+
+import cli
+from proof import inserts, measure
+
+Command = Callable[..., str]
+
+
+@contextmanager
+def commands(url: str) -> Iterator[tuple[Command, list[str]]]:
+    """Run commands in this process, and list every statement that they send."""
+    sent: list[str] = []
+
+    class Recording(psycopg2.extensions.cursor):
+        def execute(self, query: Any, vars: Any = None) -> None:
+            sent.append(query if isinstance(query, str) else query.as_string(self))
+            super().execute(query, vars)
+
+    connect = psycopg2.connect
+
+    def recorded(*arguments: Any, **parameters: Any) -> Any:
+        return connect(*arguments, **{**parameters, "cursor_factory": Recording})
+
+    def command(*arguments: str, exit_code: int = 0) -> str:
+        result = CliRunner().invoke(cli.cli, arguments, env={"DATABASE_URL": url})
+        assert result.exit_code == exit_code, (arguments, result.output)
+        return result.stdout
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(psycopg2, "connect", recorded)
+        patch.setattr(measure, "MOST", 1)
+        patch.setattr(inserts, "TURNS", 1)
+        yield command, sent
+
+
+def every_command(command: Command, url: str, out: Path) -> None:
+    """Run every command, on an empty database first and on a filled one then."""
+    command("wait")
+    command("status", exit_code=3)
+    command("plan")
+    run_script(command("plan", "--sql"), url)
+    command("status")
+    command("down")
+    command("plan", "--sql", "--all-schemas", "pub*")
+    command("up", "--offline", "--jobs", "2")
+    run_script(command("plan", "down", "--sql"), url)
+    command("seed", "--rows", "200")
+    execute(url, "CREATE INDEX ix_activity_type ON public.activity (status)")
+    command("check", exit_code=3)
+    command("up", exit_code=4)
+    command("up", "--replace", "--adopt-renamed")
+    command("verify", "--analyze")
+    command("verify", "--sql")
+    command("check", "--schema", "public")
+    with transaction(url, "INSERT INTO public.activity (openphone_id) VALUES ('written')"):
+        command("plan", "down")
+        command("down", "--max-wait", "0.1", "--retries", "0", exit_code=6)
+    command("down", "--all-schemas", "*")
+    command("stamp", "base")
+    command("up", "--json", "--schema", "public")
+    command("stamp", "head")
+    command("history")
+    command("bench", "--rows", "100", "--out", str(out))
+
+
+def test_nothing_of_a_strangers_runs_in_any_command(postgres_server, tmp_path):
+    with new_database(postgres_server) as friendly, commands(friendly) as (command, sent):
+        every_command(command, friendly, tmp_path / "friendly")
+    statements = [*sent, *(text for _, text in shadows.constants())]
+    with (
+        new_database(postgres_server) as url,
+        another_role(
+            url, "GRANT CREATE ON SCHEMA public TO {role}", "CREATE SCHEMA lure AUTHORIZATION {role}"
+        ) as stranger,
+    ):
+        planted = shadows.plant(as_role(url, stranger), statements)
+        assert planted.functions > 500, planted
+        assert planted.operators > 500, planted
+        assert planted.views > 15, planted
+        assert planted.types > 5, planted
+        shadows.count_calls(url)
+        (name,) = ask(url, "SELECT current_database()")[0]
+        execute(url, f"ALTER DATABASE {name} SET search_path = public, lure, pg_catalog")
+        with commands(url) as (command, _):
+            every_command(command, url, tmp_path / "hostile")
+
+        assert shadows.called(url) == set()
+        execute(url, "SELECT 'a'::varchar = 'b'")
+        assert shadows.called(url), "what is not qualified leads to the stranger"
+
+
+def test_every_function_and_cast_in_our_sql_is_qualified(superuser_url):
+    functions = {name for (name,) in ask(superuser_url, "SELECT DISTINCT proname FROM pg_proc")}
+    of_the_grammar = {"coalesce", "nullif", "extract", "exists", "any", "all", "in", "values", "as", "array", "row"}
+    keywords = {"bigint", "integer", "boolean", "float", "interval", "smallint"}
+    for file, text in shadows.constants():
+        plain = shadows.NOT_SQL.sub(" ", text)
+        called = {name for before, name in re.findall(r"([\w.)]?)\b([a-z_]\w*)\(", plain) if before != "."}
+        assert not called & functions - of_the_grammar, (file, text)
+        casts = set(re.findall(r"::([a-z_]\w*)(?![\w.])", plain))
+        assert casts <= keywords, (file, text)
