@@ -827,6 +827,27 @@ def test_a_folder_that_may_not_be_written_is_refused(sqlite_crm):
     assert status.exit_code == 3
 
 
+def test_behind_a_symbolic_link_the_real_folder_counts(sqlite_crm, tmp_path):
+    folder = tmp_path / "links"
+    folder.mkdir()
+    (folder / "crm.db").symlink_to(file_of(sqlite_crm))
+    url = f"sqlite:///{folder / 'crm.db'}"
+    real = file_of(sqlite_crm).parent
+    real.chmod(0o555)
+    refused = run_as_anybody("up", url=url)
+    real.chmod(0o755)
+
+    assert refused.exit_code == 1
+    assert f"the folder {real} cannot be written" in refused.stderr
+
+    folder.chmod(0o555)
+    done = run_as_anybody("up", url=url)
+    folder.chmod(0o755)
+
+    assert done.exit_code == 0, done.stderr
+    assert ours(sqlite_crm) == specified(sqlite_crm)
+
+
 def test_no_file_is_made_in_a_folder_that_may_not_be_written(sqlite_url):
     folder = file_of(sqlite_url).parent
     folder.chmod(0o555)

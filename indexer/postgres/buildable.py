@@ -135,12 +135,15 @@ def unbuildable(catalog: Asks, predicates: Predicates, indexes: Sequence[Index])
     """
     if not indexes:
         return []
+    wanted = sorted({index.on_postgresql.using for index in indexes})
+    methods = {row["name"]: row for row in catalog.rows(METHODS, methods=wanted)}
+    known = [index for index in indexes if index.on_postgresql.using in methods]
     return list(
         dict.fromkeys(
             [
                 *_tablespaces(catalog),
-                *_unsuitable_methods(catalog, indexes),
-                *_unsuitable_columns(catalog, indexes),
+                *_unsuitable_methods(methods, indexes),
+                *_unsuitable_columns(catalog, known),
                 *_unusable_predicates(catalog, predicates, indexes),
             ]
         )
@@ -156,9 +159,7 @@ def _tablespaces(catalog: Asks) -> Iterator[str]:
         )
 
 
-def _unsuitable_methods(catalog: Asks, indexes: Sequence[Index]) -> Iterator[str]:
-    wanted = {index.on_postgresql.using for index in indexes}
-    methods = {row["name"]: row for row in catalog.rows(METHODS, methods=sorted(wanted))}
+def _unsuitable_methods(methods: dict[str, dict[str, Any]], indexes: Sequence[Index]) -> Iterator[str]:
     for index in indexes:
         using, columns = index.on_postgresql.using, len(index.key)
         method = methods.get(using)
@@ -212,7 +213,7 @@ def _unusable_predicates(catalog: Asks, predicates: Predicates, indexes: Sequenc
         if index.table not in tables:
             continue
         try:
-            resolved = predicates.resolved(index) or ""
+            resolved = predicates.checked(index)
         except NotUnderstood as reason:
             yield f"the predicate of {index.name} does not work on {_qualified(catalog, index.table)}: {reason}"
             continue

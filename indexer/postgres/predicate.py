@@ -25,6 +25,7 @@ EXPLAIN = """
     EXPLAIN (VERBOSE, FORMAT JSON, COSTS OFF)
      SELECT {outputs}
        FROM pg_catalog.json_populate_recordset(NULL::{table}, '[]') AS {alias}
+      WHERE {condition}
 """
 
 # The planner runs an immutable function that has only constants, with the rights of the role that asks.
@@ -72,6 +73,7 @@ TYPES = """
            n.nspname AS schema,
            n.oid::pg_catalog.int8 AS namespace,
            pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS may_use,
+           CURRENT_USER::pg_catalog.text AS role,
            EXISTS (
            SELECT 1
              FROM pg_catalog.pg_depend AS d
@@ -206,6 +208,16 @@ class Predicates:
             f"it cannot be written without relying on a search path: write it with OPERATOR({scope.schemas[0]}.…)"
         )
 
+    def checked(self, index: Index) -> str:
+        """Return the predicate as ``resolved``, once the server has accepted it as a condition.
+
+        Raises:
+            NotUnderstood: with the reason.
+        """
+        resolved = self.resolved(index) or "true"
+        self._plan(index.table, "1", condition=resolved)
+        return resolved
+
     def settled(self, index: Index) -> str | None:
         """Return the predicate as ``resolved``, or as it is declared where it cannot be resolved."""
         try:
@@ -237,17 +249,25 @@ class Predicates:
         Raises:
             NotUnderstood: the server refuses one of them.
         """
-        outputs = ", ".join(f"(\n{expression}\n)" for expression in expressions)
-        row_type, alias = self._quoted(self.catalog.schema, table), self._quoted(table)
-        query = EXPLAIN.format(path=path, outputs=outputs, table=row_type, alias=alias).replace("%", "%%")
-        try:
-            (document,) = self.catalog.database.execute_sql(query).fetchone()
-        except REFUSALS as error:
-            raise NotUnderstood(_primary_message(error)) from error
-        plan = document[0]["Plan"]
+        plan = self._plan(table, *expressions, path=path)
         if plan["Node Type"] != "Function Scan" or "Plans" in plan or len(plan["Output"]) != len(expressions):
             raise NotUnderstood("it uses a subquery, an aggregate or a function that returns a set")
         return list(map(str, plan["Output"]))
+
+    def _plan(self, table: str, *expressions: str, condition: str = "true", path: str = PINNED) -> dict[str, Any]:
+        query = EXPLAIN.format(
+            path=path,
+            outputs=", ".join(f"(\n{expression}\n)" for expression in expressions),
+            table=self._quoted(self.catalog.schema, table),
+            alias=self._quoted(table),
+            condition=f"(\n{condition}\n)",
+        )
+        try:
+            (document,) = self.catalog.database.execute_sql(query.replace("%", "%%")).fetchone()
+        except REFUSALS as error:
+            raise NotUnderstood(_primary_message(error)) from error
+        plan: dict[str, Any] = document[0]["Plan"]
+        return plan
 
     def _means(self, table: str, text: str, meant: str, scope: Scope) -> bool:
         """Return whether a text means, with pg_catalog alone, what was meant with the schemas of the scope."""
@@ -275,7 +295,9 @@ class Predicates:
             return None
         closed = next((row for row in used if not row["may_use"]), None)
         if closed:
-            raise NotUnderstood(f"it uses {closed['name']}, and this role may not use its schema {closed['schema']}")
+            schema, role = identifier(closed["schema"]), identifier(closed["role"])
+            grant = f"GRANT USAGE ON SCHEMA {schema} TO {role}"
+            raise NotUnderstood(f"role {role} may not use the schema of type {closed['name']}: {grant}")
         candidates = self.catalog.rows(
             CANDIDATES,
             table=table,

@@ -1,0 +1,291 @@
+"""A predicate means what it means to the application, whatever the column's type is, and nobody else's code runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from command import ask, broken, execute, indexes, nothing_changes, prepare, run, run_script, succeed
+from roles import another_role, as_role
+
+from indexer import Index, Variant
+from indexer.connect import connect
+from indexer.postgres.expression import operators_in, tokens, words_in
+from indexer.postgres.predicate import NotUnderstood
+
+NAME = "ix_contact_flag_opted_out"
+BY_HAND = f"CREATE INDEX {NAME} ON contact_flag (flag_type, contact_id) WHERE flag_type = 'opted_out'"
+AS_TEXT = f"CREATE INDEX {NAME} ON contact_flag (flag_type, contact_id) WHERE flag_type::text = 'opted_out'::text"
+IGNORES_CASE = "COLLATION ignores_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+
+
+def extend(superuser_url: str, schema: str = "public") -> None:
+    """Make the extension citext, which only a superuser may in version 12."""
+    available = ask(superuser_url, "SELECT 1 FROM pg_available_extensions WHERE name = 'citext'")
+    if not available:
+        pytest.skip("no citext")
+    execute(superuser_url, f"CREATE EXTENSION citext SCHEMA {schema}")
+
+
+def give_type(url: str, column_type: str, *before: str) -> None:
+    """Make the base tables, and give contact_flag.flag_type another type."""
+    prepare(url, to="base")
+    execute(url, *before, f"ALTER TABLE contact_flag ALTER flag_type TYPE {column_type} USING flag_type::{column_type}")
+
+
+@pytest.fixture
+def citext_crm(superuser_url: str, postgres_url: str) -> str:
+    """URL of a database whose flag_type is citext, for the owner; a superuser made the extension."""
+    extend(superuser_url)
+    give_type(postgres_url, "citext")
+    return postgres_url
+
+
+def uses_the_index(url: str) -> bool:
+    """Return whether the application's own query, on its own search path, uses the index."""
+    query = "EXPLAIN SELECT 1 FROM contact_flag WHERE flag_type = 'opted_out' AND contact_id = 7"
+    plan = execute(url, "SET enable_seqscan = off", query)
+    return any(NAME in line for (line,) in plan)
+
+
+# What is built, and what is accepted ---------------------------------------------------------------------------------
+
+TYPES = {
+    "text": ("text",),
+    "char": ("char(30)",),
+    "name": ("name",),
+    "citext": ("citext",),
+    "domain": ("flag", "CREATE DOMAIN flag AS text CHECK (VALUE <> '')"),
+    "domain of a domain of citext": ("flag", "CREATE DOMAIN inner_flag AS citext", "CREATE DOMAIN flag AS inner_flag"),
+    "enum": ("flag", "CREATE TYPE flag AS ENUM ('opted_out', 'vip')"),
+    "collation": ("varchar(20) COLLATE ignores_case", f"CREATE {IGNORES_CASE}"),
+}
+
+
+@pytest.mark.parametrize("types", TYPES.values(), ids=TYPES)
+def test_script_run_and_application_make_the_same_index_and_each_is_accepted(superuser_url, postgres_url, types):
+    column_type, *before = types
+    if "citext" in "".join(types):
+        extend(superuser_url)
+    if "COLLATE" in column_type and not ask(superuser_url, "SELECT 1 FROM pg_collation WHERE collprovider = 'i'"):
+        pytest.skip("a server without ICU")
+    give_type(postgres_url, column_type, *before)
+
+    execute(postgres_url, BY_HAND)
+    by_hand = indexes(postgres_url)[NAME]
+    assert uses_the_index(postgres_url)
+    assert "kept" in succeed("up", url=postgres_url).stdout
+    execute(postgres_url, f"DROP INDEX {NAME}")
+    succeed("up", url=postgres_url)
+    assert indexes(postgres_url)[NAME] == by_hand
+    succeed("down", url=postgres_url)
+    run_script(succeed("plan", "--sql", url=postgres_url).stdout, postgres_url)
+    assert indexes(postgres_url)[NAME] == by_hand
+    succeed("check", url=postgres_url)
+
+
+def test_an_index_that_the_application_cannot_use_is_found_different_and_replaced(citext_crm):
+    prepare(citext_crm)
+    execute(citext_crm, f"DROP INDEX {NAME}", AS_TEXT)
+    assert not uses_the_index(citext_crm)
+    refused = run("up", url=citext_crm)
+
+    assert refused.exit_code == 4
+    assert "(flag_type)::text = 'opted_out'::text" in refused.stderr
+    assert "OPERATOR(public.=) 'opted_out'::public.citext" in refused.stderr
+    assert run("check", url=citext_crm).exit_code == 4
+    succeed("up", "--replace", url=citext_crm)
+    assert uses_the_index(citext_crm)
+    assert broken(citext_crm) == set()
+    succeed("check", url=citext_crm)
+
+
+def test_verify_says_that_the_query_on_a_citext_column_is_served(citext_crm):
+    prepare(citext_crm)
+    succeed("verify", url=citext_crm)
+
+
+def test_the_extension_is_found_in_a_schema_that_is_on_no_search_path(superuser_url, postgres_url):
+    execute(superuser_url, "CREATE SCHEMA extensions", "GRANT USAGE ON SCHEMA extensions TO PUBLIC")
+    extend(superuser_url, "extensions")
+    give_type(postgres_url, "extensions.citext")
+    succeed("up", url=postgres_url)
+
+    assert "(flag_type OPERATOR(extensions.=) 'opted_out'::extensions.citext)" in indexes(postgres_url)[NAME]
+    succeed("check", url=postgres_url)
+    succeed("verify", url=postgres_url)
+
+
+def test_a_schema_of_the_extension_that_may_not_be_used_is_named_before_anything_changes(superuser_url, postgres_url):
+    execute(superuser_url, "CREATE SCHEMA extensions", "GRANT USAGE ON SCHEMA extensions TO PUBLIC")
+    extend(superuser_url, "extensions")
+    give_type(postgres_url, "extensions.citext")
+    execute(superuser_url, "REVOKE USAGE ON SCHEMA extensions FROM PUBLIC")
+    with nothing_changes(postgres_url):
+        refused = run("up", url=postgres_url)
+
+    assert refused.exit_code == 1
+    assert "GRANT USAGE ON SCHEMA extensions TO crm_owner" in refused.stderr
+    execute(superuser_url, "GRANT USAGE ON SCHEMA extensions TO crm_owner")
+    succeed("up", url=postgres_url)
+
+
+def test_a_role_without_any_right_on_the_table_can_compare(citext_crm, superuser_url):
+    """Only a superuser can make another role."""
+    prepare(citext_crm)
+    execute(citext_crm, "GRANT SELECT ON schema_revision, schema_revision_log TO PUBLIC")
+    with another_role(superuser_url) as role:
+        succeed("check", url=as_role(citext_crm, role))
+
+
+def test_row_security_and_dropped_columns_change_no_comparison(postgres_url):
+    prepare(postgres_url)
+    execute(
+        postgres_url,
+        "ALTER TABLE contact_flag DROP COLUMN flag_reason",
+        "ALTER TABLE contact_flag ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+        "CREATE POLICY none ON contact_flag USING (false)",
+    )
+    succeed("check", url=postgres_url)
+
+
+# Strangers -----------------------------------------------------------------------------------------------------------
+
+FUNCTION = """
+    CREATE FUNCTION public.stranger(a {left}, b {right}) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'the code of a stranger'; END $$
+"""
+OPERATOR = "CREATE OPERATOR public.= (FUNCTION = public.stranger, LEFTARG = {left}, RIGHTARG = {right})"
+
+
+def plant(url: str, left: str, right: str) -> None:
+    """Make an operator in public, whose code fails."""
+    execute(url, FUNCTION.format(left=left, right=right), OPERATOR.format(left=left, right=right))
+
+
+@pytest.fixture
+def stranger(superuser_url: str) -> Iterator[str]:
+    """Name of a role that may create in public; only a superuser makes roles."""
+    with another_role(superuser_url, "GRANT CREATE ON SCHEMA public TO {role}") as role:
+        yield role
+
+
+@pytest.mark.parametrize("types", [("citext", "text"), ("text", "citext"), ("anyelement", "anyelement")])
+def test_an_operator_of_a_stranger_that_could_win_is_named_before_anything_changes(citext_crm, stranger, types):
+    plant(as_role(citext_crm, stranger), *types)
+    with nothing_changes(citext_crm):
+        refused = run("up", url=citext_crm)
+
+    assert refused.exit_code == 1
+    assert f"operator public.= of role {stranger}" in refused.stderr
+    assert "the code of a stranger" not in refused.stderr
+
+
+def test_an_operator_of_a_stranger_for_other_types_is_not_used(citext_crm, superuser_url, stranger):
+    plant(as_role(citext_crm, stranger), "varchar", "varchar")
+    succeed("up", url=superuser_url)
+
+    assert "OPERATOR(public.=) 'opted_out'::public.citext" in indexes(citext_crm)[NAME]
+    succeed("check", url=superuser_url)
+
+
+def test_an_operator_that_the_owner_of_the_extension_has_added_to_it_is_not_trusted(citext_crm, superuser_url):
+    """Only a superuser can add to this extension; in later versions its owner need not be one."""
+    plant(citext_crm, "citext", "text")
+    execute(superuser_url, "ALTER EXTENSION citext ADD OPERATOR public.= (citext, text)")
+    refused = run("up", url=superuser_url)
+
+    assert refused.exit_code == 1
+    assert "operator public.= of role crm_owner" in refused.stderr
+
+
+def test_a_function_in_a_predicate_that_stands_there_does_not_run_as_who_checks(superuser_url, postgres_url):
+    """The planner runs an immutable function of constants, with the rights of who asks: here a superuser."""
+    prepare(postgres_url)
+    execute(
+        postgres_url,
+        "CREATE SEQUENCE runs",
+        "CREATE FUNCTION runs() RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT nextval('public.runs')::text $$",
+        f"DROP INDEX {NAME}",
+        f"CREATE INDEX {NAME} ON contact_flag (flag_type, contact_id) WHERE flag_type = runs()",
+    )
+    before = ask(postgres_url, "SELECT last_value FROM public.runs")
+    result = run("check", url=superuser_url)
+
+    assert result.exit_code == 4
+    assert "runs()" in result.stdout
+    assert ask(postgres_url, "SELECT last_value FROM public.runs") == before
+
+
+# Other predicates ----------------------------------------------------------------------------------------------------
+
+RESOLVED = {
+    "a = 'x'": "(a OPERATOR(public.=) 'x'::public.citext)",
+    "'x' = a": "('x'::public.citext OPERATOR(public.=) a)",
+    "NOT a = 'x'": "(a OPERATOR(public.<>) 'x'::public.citext)",
+    "a IN ('x', 'y')": "(a OPERATOR(public.=) ANY ('{x,y}'::public.citext[]))",
+    "a NOT LIKE 'x%'": "(a OPERATOR(public.!~~) 'x%'::public.citext)",
+    "a BETWEEN 'x' AND 'y'": (
+        "((a OPERATOR(public.>=) 'x'::public.citext) AND (a OPERATOR(public.<=) 'y'::public.citext))"
+    ),
+    "a = 'x' AND t = 'y'": "((a OPERATOR(public.=) 'x'::public.citext) AND (t = 'y'::text))",
+    "COALESCE(a, '') = 'x'": "(COALESCE(a, ''::public.citext) OPERATOR(public.=) 'x'::public.citext)",
+    "a = 'it''s = \"so\"' -- or not": "(a OPERATOR(public.=) 'it''s = \"so\"'::public.citext)",
+    "a = 'x'::citext": "(a OPERATOR(public.=) 'x'::public.citext)",
+    "a::text = 'x'": "a::text = 'x'",
+    "lower(a) = 'x'": "lower(a) = 'x'",
+    "a OPERATOR(public.=) 'x'": "a OPERATOR(public.=) 'x'",
+    "a IS NOT NULL": "a IS NOT NULL",
+    "e = 'x'::mood": "(e = 'x'::public.mood)",
+    "t = 'x'": "t = 'x'",
+}
+REFUSED = {
+    "a IS DISTINCT FROM 'x'": "without relying on a search path",
+    "e = 'unknown'": 'invalid input value for enum public.mood: "unknown"',
+    "missing = 1": 'column "missing" does not exist',
+    "t = 1": "operator does not exist",
+    "(SELECT true)": "a subquery, an aggregate",
+    "count(*) > 1": "a subquery, an aggregate",
+    "generate_series(1, 2) > 1": "a subquery, an aggregate",
+}
+
+
+def test_each_kind_of_predicate_is_resolved_or_refused_with_the_reason(superuser_url, postgres_url):
+    extend(superuser_url)
+    execute(
+        postgres_url,
+        "CREATE TYPE mood AS ENUM ('x')",
+        "CREATE TABLE flags (a citext, t text, e mood)",
+    )
+    migrator = connect(postgres_url)
+    with closing(migrator.database):
+        migrator.settle(["flags"])
+        predicates = migrator.catalog.predicates
+
+        def resolved(where: str) -> str | None:
+            return predicates.resolved(Index("ix", "flags", ("a",), on_postgresql=Variant(where=where)))
+
+        assert {where: resolved(where) for where in RESOLVED} == RESOLVED
+        for where, reason in REFUSED.items():
+            with pytest.raises(NotUnderstood, match=reason.replace("(", r"\(")):
+                resolved(where)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'a=\'b\'--c\n AND "odd ""name"" "=E\'it\\\'s\' /* = */ OR x<>-1.5e+3',
+        "$tag$ 'a' = $ $tag$ || U&'d' @> '{}'::citext[] AND a!=b",
+    ],
+)
+def test_tokens_joined_are_the_expression_again(expression):
+    assert "".join(token.text for token in tokens(expression)) == expression
+
+
+def test_operators_are_found_outside_of_strings_and_comments_and_behind_keywords():
+    read = list(tokens("a='<'--!~\n AND \"x > y\"<>-1 AND b NOT LIKE 'c' AND d!=E'\\'@>'"))
+
+    assert {"=", "<>", "-", "~~", "!~~"} <= set(operators_in(read))
+    assert not {"@>", "=-", "<>-"} & set(operators_in(read))
+    assert {"a", "x > y", "b", "d"} <= set(words_in(read))

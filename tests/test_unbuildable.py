@@ -1,0 +1,289 @@
+"""What a database would refuse to index is known before the first change, all of it at once."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import psycopg2
+import pytest
+from command import (
+    ask,
+    broken,
+    execute,
+    file_of,
+    nothing_changes,
+    ours,
+    prepare,
+    run,
+    specified,
+    succeed,
+)
+from roles import OWNER
+
+from indexer import Index, Variant, desc
+from indexer.connect import connect
+
+# Types ---------------------------------------------------------------------------------------------------------------
+
+
+def give_types(url: str, *columns: tuple[str, str, str]) -> None:
+    """Give columns other types: table, column, type."""
+    for table, column, column_type in columns:
+        default = f"ALTER TABLE {table} ALTER {column} DROP DEFAULT, ALTER {column} DROP NOT NULL"
+        execute(url, default, f"ALTER TABLE {table} ALTER {column} TYPE {column_type} USING NULL")
+
+
+def test_every_column_of_a_type_that_cannot_be_indexed_is_named_before_anything_changes(postgres_url):
+    prepare(postgres_url, to="base")
+    execute(
+        postgres_url,
+        "CREATE DOMAIN document AS json",
+        "CREATE TYPE pair AS (key text, value json)",
+        "CREATE TYPE flag AS ENUM ('vip')",
+    )
+    give_types(
+        postgres_url,
+        ("contact", "phone", "json"),
+        ("activity", "openphone_id", "json[]"),
+        ("activity", "activity_type", "document"),
+        ("webhook_event", "event_type", "point"),
+        ("webhook_event", "processed", "pair"),
+        ("campaign_membership", "status", "xml"),
+        ("contact_flag", "flag_type", "flag"),
+    )
+    with nothing_changes(postgres_url):
+        plan, refused = run("plan", url=postgres_url), run("up", url=postgres_url)
+
+    assert (plan.exit_code, refused.exit_code) == (1, 1)
+    for column, type_name, method in (
+        ("contact.phone", "json", "hash"),
+        ("activity.openphone_id", "json[]", "btree"),
+        ("activity.activity_type", "public.document", "btree"),
+        ("webhook_event.event_type", "point", "btree"),
+        ("webhook_event.processed", "public.pair", "btree"),
+        ("campaign_membership.status", "xml", "btree"),
+    ):
+        assert f"public.{column} has type {type_name}, and {method} has no operator class for it" in refused.stderr
+    assert 'invalid input value for enum public.flag: "opted_out"' in refused.stderr
+    assert refused.stderr.count("\n  - ") == 7
+
+
+def test_columns_of_every_type_that_can_be_indexed_are(superuser_url, postgres_url):
+    prepare(postgres_url, to="base")
+    execute(
+        postgres_url,
+        "CREATE DOMAIN number AS varchar(20) CHECK (VALUE <> '')",
+        "CREATE DOMAIN numbers AS number",
+        "CREATE TYPE pair AS (key text, value integer[])",
+        "CREATE TYPE flag AS ENUM ('opted_out')",
+    )
+    give_types(
+        postgres_url,
+        ("contact", "phone", "numbers"),
+        ("activity", "openphone_id", "flag[]"),
+        ("activity", "activity_type", "int4range"),
+        ("webhook_event", "event_type", "inet"),
+        ("webhook_event", "processed", "pair"),
+        ("campaign_membership", "status", "jsonb"),
+        ("contact_flag", "flag_type", "flag"),
+    )
+    succeed("up", url=postgres_url)
+
+    assert len(ours(postgres_url)) == 10
+    assert broken(postgres_url) == set()
+
+
+@pytest.fixture
+def problems(postgres_url: str) -> Iterator[Callable[[Index], list[str]]]:
+    """Return what the server would have against an index on the base tables."""
+    prepare(postgres_url, to="base")
+    migrator = connect(postgres_url)
+    migrator.settle(["contact", "activity"])
+    with closing(migrator.database):
+        yield lambda index: migrator.unbuildable([index], {})
+
+
+METHODS = {
+    "two columns": (Index("ix", "contact", ("phone", "email"), on_postgresql=Variant("hash")), "hash takes one"),
+    "descending": (Index("ix", "contact", (desc("phone"),), on_postgresql=Variant("hash")), "hash keeps no order"),
+    "unique": (Index("ix", "contact", ("phone",), unique=True, on_postgresql=Variant("hash")), "hash cannot be"),
+    "no such method": (Index("ix", "contact", ("phone",), on_postgresql=Variant("bitmap")), "does not have"),
+    "no class": (Index("ix", "contact", ("phone",), on_postgresql=Variant("gin")), "gin has no operator class"),
+    "too many": (Index("ix", "contact", ("phone",) * 33), "an index can have 32"),
+}
+PREDICATES = {
+    "now()": ("created_at > now() - interval '90 days'", "uses now, whose result can change"),
+    "CURRENT_DATE": ("created_at > CURRENT_DATE", "uses current_date, whose result can change"),
+    "random()": ("random() > 0.5", "uses random"),
+    "missing column": ("deleted_at IS NULL", 'column "deleted_at" does not exist'),
+    "other type": ("created_at = 7", "operator does not exist"),
+    "subquery": ("id = (SELECT 1)", "a subquery, an aggregate"),
+    "aggregate": ("count(*) > 1", "a subquery, an aggregate"),
+    "not a condition": ("id", "must be type boolean, not type integer"),
+}
+
+
+@pytest.mark.parametrize(("index", "said"), METHODS.values(), ids=METHODS)
+def test_what_an_access_method_cannot_do_is_a_problem(problems, index, said):
+    (problem,) = problems(index)
+    assert said in problem
+
+
+@pytest.mark.parametrize(("where", "said"), PREDICATES.values(), ids=PREDICATES)
+def test_what_no_predicate_can_be_is_a_problem(problems, where, said):
+    index = Index("ix", "activity", ("id",), on_postgresql=Variant(where=where))
+    (problem,) = problems(index)
+
+    assert problem.startswith("the predicate of ix ")
+    assert said in problem
+
+
+def test_a_virtual_generated_column_is_named(postgres_url):
+    prepare(postgres_url, to="base")
+    with suppress(psycopg2.Error):  # before version 18 there are none
+        execute(
+            postgres_url,
+            "ALTER TABLE contact DROP COLUMN phone",
+            "ALTER TABLE contact ADD COLUMN phone text GENERATED ALWAYS AS ('+' || last_name) VIRTUAL",
+        )
+    result = run("up", url=postgres_url)
+
+    assert result.exit_code == 1
+    named = "public.contact.phone is a virtual generated column", "table public.contact has no column phone"
+    assert any(name in result.stderr for name in named)
+
+
+def test_a_stored_generated_column_is_indexed(postgres_url):
+    prepare(postgres_url, to="base")
+    execute(
+        postgres_url,
+        "ALTER TABLE contact DROP COLUMN phone",
+        "ALTER TABLE contact ADD COLUMN phone text GENERATED ALWAYS AS ('+' || last_name) STORED",
+    )
+    succeed("up", url=postgres_url)
+
+
+def test_a_default_tablespace_that_may_not_be_used_is_named_with_the_grant(superuser_url, postgres_url):
+    """Only a superuser makes tablespaces."""
+    prepare(postgres_url, to="base")
+    name = postgres_url.rpartition("/")[2]
+    try:
+        execute(superuser_url, "SET allow_in_place_tablespaces = on", f"CREATE TABLESPACE {name} LOCATION ''")
+    except psycopg2.Error as error:
+        pytest.skip(f"no tablespace without a directory of its own: {error}")
+    execute(superuser_url, f"ALTER DATABASE {name} SET default_tablespace = {name}")
+    try:
+        with nothing_changes(postgres_url):
+            refused = run("up", url=postgres_url)
+        assert refused.exit_code == 1
+        grant = f"GRANT CREATE ON TABLESPACE {name} TO {OWNER}"
+        assert grant in refused.stderr
+        execute(superuser_url, grant)
+        succeed("up", url=postgres_url)
+        succeed("down", url=postgres_url)
+    finally:
+        execute(superuser_url, f"ALTER DATABASE {name} RESET default_tablespace")
+        for table in ask(superuser_url, "SELECT oid::regclass::text FROM pg_class WHERE reltablespace <> 0"):
+            with suppress(psycopg2.Error):
+                execute(superuser_url, f"DROP TABLE {table[0]}")
+        execute(superuser_url, f"DROP TABLESPACE {name}")
+
+
+# What cannot be known before -----------------------------------------------------------------------------------------
+
+LONG = "SELECT string_agg(md5(i::text), '') FROM generate_series(1, 400) AS i"
+
+
+def test_one_index_that_cannot_be_built_keeps_no_other_from_it(postgres_url):
+    prepare(postgres_url, to="base")
+    execute(
+        postgres_url,
+        "ALTER TABLE activity ALTER openphone_id TYPE text, ALTER activity_type TYPE text",
+        f"INSERT INTO activity (openphone_id, activity_type) SELECT long, long FROM ({LONG}) AS made (long)",
+    )
+    failed = run("up", url=postgres_url)
+
+    assert failed.exit_code == 1
+    assert len(ours(postgres_url)) == 8
+    assert broken(postgres_url) == set()
+    for name in ("ix_activity_openphone_id", "ix_activity_type"):
+        assert f"Building {name} failed: index row" in failed.stderr
+    assert "Shorten the values that are too long" in failed.stderr
+    assert run("status", url=postgres_url).exit_code == 3
+    execute(postgres_url, "UPDATE activity SET openphone_id = '', activity_type = ''")
+    succeed("up", url=postgres_url)
+    assert len(ours(postgres_url)) == 10
+
+
+def test_the_detail_and_the_hint_of_the_server_are_shown(postgres_url):
+    """A row that fits into a page, and not three times, brings both."""
+    prepare(postgres_url, to="base")
+    execute(
+        postgres_url,
+        "ALTER TABLE activity ALTER openphone_id TYPE text",
+        "ALTER TABLE activity ALTER openphone_id SET STORAGE EXTERNAL",
+        f"INSERT INTO activity (openphone_id) SELECT left(long, 3000) FROM ({LONG}) AS made (long)",
+    )
+    failed = run("up", url=postgres_url)
+
+    assert failed.exit_code == 1
+    assert "  DETAIL:  Index row references tuple" in failed.stderr
+    assert "  HINT:  Values larger than 1/3 of a buffer page cannot be indexed." in failed.stderr
+
+
+# SQLite --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_collation_that_only_the_application_knows_is_named_before_anything_changes(sqlite_url):
+    prepare(sqlite_url, to="base")
+    with closing(sqlite3.connect(file_of(sqlite_url))) as application:
+        application.create_collation("german", lambda one, other: (one > other) - (one < other))
+        application.execute("ALTER TABLE contact ADD COLUMN other TEXT COLLATE german")
+        application.execute("ALTER TABLE contact RENAME COLUMN phone TO former_phone")
+        application.execute("ALTER TABLE contact RENAME COLUMN other TO phone")
+        application.commit()
+    with nothing_changes(sqlite_url):
+        plan, refused = run("plan", url=sqlite_url), run("up", url=sqlite_url)
+
+    assert (plan.exit_code, refused.exit_code) == (1, 1)
+    assert "ix_contact_phone_hash cannot be built on contact: no such collation sequence: german" in refused.stderr
+
+
+def test_a_virtual_table_is_named_before_anything_changes(sqlite_url):
+    prepare(sqlite_url, to="base")
+    execute(
+        sqlite_url,
+        "ALTER TABLE webhook_event RENAME TO former",
+        "CREATE VIRTUAL TABLE webhook_event USING fts5(processed, event_type)",
+    )
+    with nothing_changes(sqlite_url):
+        refused = run("up", url=sqlite_url)
+
+    assert refused.exit_code == 1
+    assert "ix_webhook_event_processed cannot be built on webhook_event: virtual tables may not be" in refused.stderr
+
+
+def test_generated_columns_and_tables_without_rowids_are_indexed(sqlite_url):
+    prepare(sqlite_url, to="base")
+    execute(
+        sqlite_url,
+        "ALTER TABLE contact RENAME COLUMN phone TO former_phone",
+        "ALTER TABLE contact ADD COLUMN phone TEXT GENERATED ALWAYS AS (trim(former_phone)) VIRTUAL",
+        "DROP TABLE webhook_event",
+        "CREATE TABLE webhook_event (id INTEGER PRIMARY KEY, processed, event_type) WITHOUT ROWID",
+    )
+    succeed("up", url=sqlite_url)
+
+    assert ours(sqlite_url) == specified(sqlite_url)
+
+
+def test_what_is_no_regular_file_is_no_database(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        refused = run("status", url=f"sqlite:///{path}")
+        assert refused.exit_code == 7
+        assert f"{path} is not a regular file" in refused.stderr
