@@ -219,22 +219,6 @@ def test_one_index_that_cannot_be_built_keeps_no_other_from_it(postgres_url):
     assert len(ours(postgres_url)) == 10
 
 
-def test_the_detail_and_the_hint_of_the_server_are_shown(postgres_url):
-    """A row that fits into a page, and not three times, brings both."""
-    prepare(postgres_url, to="base")
-    execute(
-        postgres_url,
-        "ALTER TABLE activity ALTER openphone_id TYPE text",
-        "ALTER TABLE activity ALTER openphone_id SET STORAGE EXTERNAL",
-        f"INSERT INTO activity (openphone_id) SELECT left(long, 3000) FROM ({LONG}) AS made (long)",
-    )
-    failed = run("up", url=postgres_url)
-
-    assert failed.exit_code == 1
-    assert "  DETAIL:  Index row references tuple" in failed.stderr
-    assert "  HINT:  Values larger than 1/3 of a buffer page cannot be indexed." in failed.stderr
-
-
 # SQLite --------------------------------------------------------------------------------------------------------------
 
 

@@ -59,9 +59,10 @@ TYPES = """
              FROM pg_catalog.pg_attribute AS a
              JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) a.attrelid
             WHERE c.relnamespace OPERATOR(pg_catalog.=) %(namespace)s
-              AND c.relname OPERATOR(pg_catalog.=) %(table)s
+              AND c.relname OPERATOR(pg_catalog.=) ANY (%(tables)s::pg_catalog.text[])
               AND a.attnum OPERATOR(pg_catalog.>) 0
-              AND a.attname OPERATOR(pg_catalog.=) ANY (%(words)s::pg_catalog.text[])
+              AND (%(words)s::pg_catalog.text[] IS NULL
+                   OR a.attname OPERATOR(pg_catalog.=) ANY (%(words)s::pg_catalog.text[]))
             UNION
            SELECT part.oid
              FROM used
@@ -89,6 +90,7 @@ TYPES = """
 
 # The operators and functions of these schemas that have a name which the predicate uses. One is to be trusted if an
 # extension made it, and if its code was written by a superuser or by our own role; an extension's owner can add others.
+# Without names these are all operators, and the functions that have the name of one in pg_catalog.
 CANDIDATES = """
       WITH named AS (
            SELECT 'operator' AS kind,
@@ -99,7 +101,8 @@ CANDIDATES = """
                   'pg_catalog.pg_operator'::pg_catalog.regclass AS class,
                   ARRAY[o.oprleft, o.oprright] AS types
              FROM pg_catalog.pg_operator AS o
-            WHERE o.oprname OPERATOR(pg_catalog.=) ANY (%(operators)s::pg_catalog.text[])
+            WHERE %(operators)s::pg_catalog.text[] IS NULL
+               OR o.oprname OPERATOR(pg_catalog.=) ANY (%(operators)s::pg_catalog.text[])
             UNION ALL
            SELECT 'function',
                   p.proname,
@@ -109,7 +112,14 @@ CANDIDATES = """
                   'pg_catalog.pg_proc'::pg_catalog.regclass,
                   NULL
              FROM pg_catalog.pg_proc AS p
-            WHERE p.proname OPERATOR(pg_catalog.=) ANY (%(words)s::pg_catalog.text[]))
+            WHERE CASE
+                  WHEN %(words)s::pg_catalog.text[] IS NULL THEN EXISTS (
+                       SELECT 1
+                         FROM pg_catalog.pg_proc AS known
+                        WHERE known.proname OPERATOR(pg_catalog.=) p.proname
+                          AND known.pronamespace OPERATOR(pg_catalog.=)
+                              'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid)
+                  ELSE p.proname OPERATOR(pg_catalog.=) ANY (%(words)s::pg_catalog.text[]) END)
     SELECT DISTINCT
            named.kind,
            named.name,
@@ -137,8 +147,9 @@ CANDIDATES = """
                        FROM pg_catalog.pg_attribute AS a
                        JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) a.attrelid
                       WHERE c.relnamespace OPERATOR(pg_catalog.=) %(namespace)s
-                        AND c.relname OPERATOR(pg_catalog.=) %(table)s
-                        AND a.attname OPERATOR(pg_catalog.=) ANY (%(words)s::pg_catalog.text[]))
+                        AND c.relname OPERATOR(pg_catalog.=) ANY (%(tables)s::pg_catalog.text[])
+                        AND (%(words)s::pg_catalog.text[] IS NULL
+                             OR a.attname OPERATOR(pg_catalog.=) ANY (%(words)s::pg_catalog.text[])))
                   OR t.oid OPERATOR(pg_catalog.=) ANY (%(types)s::pg_catalog.oid[])) AS can_win
       FROM named
       JOIN pg_catalog.pg_namespace AS s ON s.oid OPERATOR(pg_catalog.=) named.namespace
@@ -149,7 +160,6 @@ CANDIDATES = """
 """
 
 REFUSALS = (ProgrammingError, DataError, NotSupportedError, InternalError)
-PINNED = "pg_catalog"
 MOST_GUESSES = 256
 
 
@@ -199,7 +209,7 @@ class Predicates:
         if scope is None:
             self._explained(index.table, declared)
             return declared
-        path = ", ".join((PINNED, *map(self._quoted, scope.schemas)))
+        path = self._path(scope.schemas)
         (meant,) = self._explained(index.table, declared, path=path)
         for text in (declared, *_guesses(meant, scope)):
             if self._means(index.table, text, meant, scope):
@@ -217,6 +227,17 @@ class Predicates:
         resolved = self.resolved(index) or "true"
         self._plan(index.table, "1", condition=resolved)
         return resolved
+
+    def path(self, tables: Sequence[str]) -> str:
+        """Return the search path on which a query of these tables means what it means to the application.
+
+        Raises:
+            NotUnderstood: on that path an operator or a function of another role could be taken for the one meant.
+        """
+        types = [row for row in self.catalog.rows(TYPES, tables=list(tables), words=None) if row["of_extension"]]
+        if types:
+            _refuse_strangers(self._candidates(tables, None, None, types, types))
+        return self._path(tuple(dict.fromkeys(row["schema"] for row in types)))
 
     def settled(self, index: Index) -> str | None:
         """Return the predicate as ``resolved``, or as it is declared where it cannot be resolved."""
@@ -243,7 +264,7 @@ class Predicates:
 
     # What the server understands -----------------------------------------------------------------------------------
 
-    def _explained(self, table: str, *expressions: str, path: str = PINNED) -> list[str]:
+    def _explained(self, table: str, *expressions: str, path: str | None = None) -> list[str]:
         """Return what the planner makes of expressions over a table's columns.
 
         Raises:
@@ -254,9 +275,9 @@ class Predicates:
             raise NotUnderstood("it uses a subquery, an aggregate or a function that returns a set")
         return list(map(str, plan["Output"]))
 
-    def _plan(self, table: str, *expressions: str, condition: str = "true", path: str = PINNED) -> dict[str, Any]:
+    def _plan(self, table: str, *expressions: str, condition: str = "true", path: str | None = None) -> dict[str, Any]:
         query = EXPLAIN.format(
-            path=path,
+            path=path or self._path(),
             outputs=", ".join(f"(\n{expression}\n)" for expression in expressions),
             table=self._quoted(self.catalog.schema, table),
             alias=self._quoted(table),
@@ -289,7 +310,7 @@ class Predicates:
         """
         read = list(tokens(predicate))
         words = words_in(read)
-        types = self.catalog.rows(TYPES, table=table, words=words)
+        types = self.catalog.rows(TYPES, tables=[table], words=words)
         used = [row for row in types if row["of_extension"] or row["name"] in words]
         if not used:
             return None
@@ -298,21 +319,36 @@ class Predicates:
             schema, role = identifier(closed["schema"]), identifier(closed["role"])
             grant = f"GRANT USAGE ON SCHEMA {schema} TO {role}"
             raise NotUnderstood(f"role {role} may not use the schema of type {closed['name']}: {grant}")
-        candidates = self.catalog.rows(
-            CANDIDATES,
-            table=table,
-            words=words,
-            operators=operators_in(read),
-            types=[row["oid"] for row in types],
-            namespaces=sorted({row["namespace"] for row in used}),
-            cast=any(is_type(read, place) or token.lowered == "cast" for place, token in enumerate(read)),
-        )
+        casts = any(is_type(read, place) or token.lowered == "cast" for place, token in enumerate(read))
+        candidates = self._candidates([table], words, operators_in(read), types, used, casts)
         _refuse_strangers(candidates)
         names: dict[str, list[str]] = {}
         for row in candidates:
             if row["trusted"]:
                 names.setdefault(row["name"], []).append(row["schema"])
         return Scope(tuple(dict.fromkeys(row["schema"] for row in used)), _schema_by_name(types), names)
+
+    def _candidates(
+        self,
+        tables: Sequence[str],
+        words: Sequence[str] | None,
+        operators: Sequence[str] | None,
+        types: Sequence[dict[str, Any]],
+        used: Sequence[dict[str, Any]],
+        casts: bool = False,
+    ) -> list[dict[str, Any]]:
+        return self.catalog.rows(
+            CANDIDATES,
+            tables=list(tables),
+            words=words,
+            operators=operators,
+            types=[row["oid"] for row in types],
+            namespaces=sorted({row["namespace"] for row in used}),
+            cast=casts,
+        )
+
+    def _path(self, schemas: Sequence[str] = ()) -> str:
+        return ", ".join(("pg_catalog", *map(self._quoted, schemas), "pg_temp"))
 
     def _quoted(self, *names: str | None) -> str:
         entity = Entity(*filter(None, names))

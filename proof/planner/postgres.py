@@ -15,7 +15,8 @@ import models
 from indexer.catalog import Found, Table
 from indexer.errors import IndexerError
 from indexer.inheritance import Child
-from indexer.postgres.session import PINNED, QUICK, QUOTED, sendable
+from indexer.postgres.predicate import NotUnderstood
+from indexer.postgres.session import QUICK, QUOTED, sendable
 from indexer.spec import Index
 from indexer.tables import placed
 from indexer.words import identifier
@@ -38,11 +39,8 @@ INDEXES = """
        AND t.relname = ANY (%(tables)s::pg_catalog.text[])
 """
 
-SEARCH_PATH = PINNED["search_path"]
-
 BEGIN = (
     "SET TRANSACTION READ ONLY",
-    f"SET LOCAL search_path TO {SEARCH_PATH}",
     *(
         f"SET LOCAL {name} TO DEFAULT" for name in (*QUICK, "row_security")
     ),  # an application's session has none of these
@@ -109,14 +107,21 @@ class PostgresPlanner:
         with self.database.manual_commit(), placed(models.TABLES, self.catalog.schema):
             self.database.begin()
             try:
-                self.database.execute_sql("; ".join((*BEGIN, "SAVEPOINT verify")))
+                path = sendable(f"SET LOCAL search_path TO {self._path()}")
+                self.database.execute_sql("; ".join((*BEGIN, path, "SAVEPOINT verify")))
                 yield
             finally:
                 self.database.rollback()
 
     def preamble(self) -> str:
         """Return the statement after which the operators are those that the planner was asked about."""
-        return f"SET search_path TO {SEARCH_PATH};"
+        return f"SET search_path TO {self._path()};"
+
+    def _path(self) -> str:
+        try:
+            return str(self.catalog.predicates.path([table._meta.table_name for table in models.TABLES]))
+        except NotUnderstood as reason:
+            raise IndexerError(f"The queries cannot be asked about: {reason}.", "Then run verify again.") from None
 
     def children(self, tables: Mapping[str, Table]) -> list[Heir]:
         """The tables that inherit from these, in any schema."""
