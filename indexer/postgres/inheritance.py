@@ -103,5 +103,5 @@ def _statements(
         return ()
     names = [name_on(index, child.name, number) for number in range(1, NAMES + 1)]
     name = broken.name if broken else next((name for name in names if name not in taken), names[-1])
-    create = migrator.create_index(_on(index, child), index.on_postgresql, concurrently=True, name=name)
+    create = migrator.create_statement_on(_on(index, child), name)
     return (migrator.drop_index_statement(broken.name, concurrently=True), create) if broken else (create,)

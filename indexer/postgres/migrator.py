@@ -205,6 +205,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """CREATE INDEX CONCURRENTLY, never IF NOT EXISTS: that accepts an invalid index and any definition."""
         return self.create_index(index, self._variant(index), concurrently=not self.patience.offline)
 
+    def create_statement_on(self, index: Index, name: str) -> str:
+        """CREATE INDEX CONCURRENTLY under another name, for people to type."""
+        return self.create_index(index, self._variant(index), concurrently=True, name=name)
+
     def _variant(self, index: Index) -> Variant:
         """Return the index's PostgreSQL variant, its predicate resolved with the types of the table's columns."""
         variant = index.on_postgresql
