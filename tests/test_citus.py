@@ -1,0 +1,240 @@
+"""Citus: up and down come to their end on distributed, reference and local tables, and a worker is left alone.
+
+What needs a cluster runs where TEST_CITUS_URL names a database on its coordinator, for a superuser or for a role that
+may make a schema there; the workers are reached by the names under which the coordinator knows them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from command import TEN_NAMES, Result, ask, execute, run, run_script
+from roles import as_owner, make_roles
+from scenes import Run, Session, running, until
+
+from indexer.postgres.citus import concerns
+from indexer.postgres.execution import on_one_session
+
+# Decisions -----------------------------------------------------------------------------------------------------------
+
+OURS = 'CREATE INDEX CONCURRENTLY "ix_activity_type" ON "crm"."activity" ("activity_type")'
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        OURS,
+        "create unique index concurrently ix_activity_type on activity (activity_type)",
+        "CREATE  INDEX CONCURRENTLY  ix_activity_type_102010 ON  crm.activity_102010 USING btree (activity_type )",
+        "DROP INDEX CONCURRENTLY IF EXISTS crm.ix_activity_type_102010 RESTRICT",
+        'REINDEX INDEX CONCURRENTLY "crm"."ix_activity_type"',
+    ],
+)
+def test_a_statement_on_the_index_or_on_one_of_its_shards_is_recognised(statement: str) -> None:
+    assert concerns(statement, "ix_activity_type", "crm")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        OURS.replace("crm", "another"),
+        OURS.replace("ix_activity_type", "ix_activity_type_replacing"),
+        OURS.replace("ix_activity_type", "IX_activity_type"),
+        "SELECT 'CREATE INDEX CONCURRENTLY ix_activity_type ON crm.activity (activity_type)'",
+        "VACUUM crm.activity",
+    ],
+)
+def test_a_statement_on_anything_else_is_not(statement: str) -> None:
+    assert not concerns(statement, "ix_activity_type", "crm")
+
+
+def test_a_transaction_goes_to_one_session_and_each_other_statement_by_itself() -> None:
+    statements = ["CREATE a", "BEGIN", "ALTER b", "ALTER c", "COMMIT", "DROP d"]
+    assert list(on_one_session(statements)) == [["CREATE a"], ["BEGIN", "ALTER b", "ALTER c", "COMMIT"], ["DROP d"]]
+
+
+# A cluster -----------------------------------------------------------------------------------------------------------
+
+TABLES = """
+    CREATE TABLE contact (id bigint PRIMARY KEY, phone varchar(20));
+    CREATE TABLE conversation (id bigint, contact_id bigint);
+    CREATE TABLE activity (
+        id bigint, openphone_id varchar(100), conversation_id bigint, contact_id bigint,
+        activity_type varchar(20), created_at timestamp
+    );
+    CREATE TABLE campaign_membership (id bigint, contact_id bigint, campaign_id bigint, status varchar(50));
+    CREATE TABLE contact_flag (id bigint, contact_id bigint, flag_type varchar(50) NOT NULL);
+    CREATE TABLE webhook_event (id bigint, event_type varchar(50), processed boolean);
+    SET citus.shard_count = 4;
+    SELECT create_distributed_table('contact', 'id');
+    SELECT create_distributed_table('conversation', 'contact_id');
+    SELECT create_distributed_table('activity', 'contact_id');
+    SELECT create_distributed_table('contact_flag', 'contact_id');
+    SELECT create_reference_table('campaign_membership');
+    INSERT INTO contact SELECT n, '+1202' || n FROM generate_series(1, 500) AS n;
+    INSERT INTO activity (id, contact_id) SELECT n, n % 500 + 1 FROM generate_series(1, 5000) AS n;
+    INSERT INTO contact_flag SELECT n, n, 'opted_out' FROM generate_series(1, 500) AS n;
+    INSERT INTO webhook_event SELECT n, 'message.received', false FROM generate_series(1, 500) AS n
+"""
+
+SHARDS = """
+    SELECT result
+      FROM run_command_on_placements('{schema}.activity', $$
+           SELECT count(*)
+             FROM pg_index
+            WHERE indrelid = '%s'::regclass AND indisvalid AND indisready AND indislive $$)
+"""
+
+
+class Cluster(NamedTuple):
+    """The CRM's tables in a schema of their own, for their plain owner: one local, one copied, the rest distributed."""
+
+    url: str
+    schema: str
+    worker_url: str
+
+    def run(self, *arguments: str, url: str | None = None) -> Result:
+        """Run a command on them."""
+        return run(*arguments, "--schema", self.schema, url=url or self.url)
+
+    def succeed(self, *arguments: str) -> Result:
+        """Run a command that has to exit with 0."""
+        result = self.run(*arguments)
+        assert result.exit_code == 0, result
+        return result
+
+    def in_background(self, *arguments: str) -> Run:
+        """Begin a command."""
+        return running(*arguments, "--schema", self.schema, url=self.url)
+
+    def standing(self) -> set[str]:
+        """Those of the ten that are valid on the coordinator."""
+        rows = ask(
+            self.url,
+            f"""SELECT c.relname
+                  FROM pg_index AS i
+                  JOIN pg_class AS c ON c.oid = i.indexrelid
+                 WHERE c.relnamespace = '{self.schema}'::regnamespace AND i.indisvalid AND i.indisready AND i.indislive
+            """,
+        )
+        return TEN_NAMES & {name for (name,) in rows}
+
+    def indexes_of_shards(self) -> set[int]:
+        """How many valid indexes the shards of activity have."""
+        return {int(count) for (count,) in execute(self.url, SHARDS.format(schema=self.schema))}
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    given = os.environ.get("TEST_CITUS_URL")
+    if not given:
+        pytest.skip("needs a Citus cluster: TEST_CITUS_URL is not set")
+    schema, url = f"test_{uuid.uuid4().hex[:12]}", given
+    if execute(given, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") == [(True,)]:
+        make_roles(given)
+        url = as_owner(given)
+        execute(given, f"CREATE SCHEMA {schema} AUTHORIZATION {execute(url, 'SELECT current_user')[0][0]}")
+    else:
+        execute(given, f"CREATE SCHEMA {schema}")
+    try:
+        execute(url, f"SET search_path TO {schema}", TABLES)
+        workers = "SELECT nodename, nodeport FROM pg_dist_node WHERE groupid > 0 AND noderole = 'primary'"
+        ((host, port), *_) = execute(url, workers)
+        yield Cluster(url, schema, re.sub(r"(//[^/?]*@)[^/?]*", rf"\g<1>{host}:{port}", url))
+    finally:
+        execute(given, f"DROP SCHEMA {schema} CASCADE")
+
+
+def differing(cluster: Cluster) -> None:
+    """Put other indexes under three of our names: on a distributed, a copied and a local table."""
+    execute(
+        cluster.url,
+        f"SET search_path TO {cluster.schema}",
+        "CREATE INDEX ix_activity_type ON activity (activity_type, id)",
+        "CREATE INDEX ix_campaign_membership_contact_id ON campaign_membership (contact_id, id)",
+        "CREATE INDEX ix_webhook_event_event_type ON webhook_event (event_type, id)",
+    )
+
+
+def test_up_check_and_down_end_with_0_and_a_second_up_finds_nothing_to_do(cluster: Cluster) -> None:
+    up = cluster.succeed("up")
+    assert "Citus: only the coordinator is looked at." in up.stdout
+    assert cluster.standing() == TEN_NAMES
+    assert cluster.indexes_of_shards() == {3}
+    assert "Nothing to do" in cluster.succeed("up").stdout
+    cluster.succeed("check")
+    cluster.succeed("plan", "down")
+    cluster.succeed("down")
+    assert (cluster.standing(), cluster.indexes_of_shards()) == (set(), {0})
+    cluster.succeed("up", "--offline")
+    cluster.succeed("down", "--offline")
+    assert (cluster.standing(), cluster.indexes_of_shards()) == (set(), {0})
+
+
+def test_the_script_does_in_psql_what_up_does(cluster: Cluster) -> None:
+    differing(cluster)
+    run_script(cluster.succeed("plan", "--replace", "--sql").stdout, cluster.url)
+    cluster.succeed("check")
+    run_script(cluster.succeed("plan", "down", "--sql").stdout, cluster.url)
+    assert (cluster.standing(), cluster.indexes_of_shards()) == (set(), {0})
+
+
+def test_an_index_is_replaced_and_taken_off_again(cluster: Cluster) -> None:
+    differing(cluster)
+    assert cluster.run("up").exit_code == 4
+    cluster.succeed("up", "--replace")
+    cluster.succeed("check")
+    assert cluster.indexes_of_shards() == {3}
+    cluster.succeed("down")
+    assert (cluster.standing(), cluster.indexes_of_shards()) == (set(), {0})
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_after_a_kill_the_next_run_waits_for_what_the_cluster_goes_on_with(cluster: Cluster, command: str) -> None:
+    if command == "down":
+        cluster.succeed("up")
+    # Through a worker, so that the coordinator has nothing to wait for and its part is over at once.
+    holder = Session(cluster.worker_url, f"INSERT INTO {cluster.schema}.activity (id, contact_id) VALUES (0, 1)")
+    try:
+        with cluster.in_background(command) as killed:
+            name = until(lambda: waiting_shard(cluster), "a shard that waits")
+            killed.kill()
+        with cluster.in_background(command, "--json") as second:
+            second.event("Joined", index=name)
+            holder.end()
+            second.succeed()
+    finally:
+        holder.end()
+    expected = (TEN_NAMES, {3}) if command == "up" else (set(), {0})
+    assert (cluster.standing(), cluster.indexes_of_shards()) == expected
+
+
+def waiting_shard(cluster: Cluster) -> str | None:
+    """The index one of whose shards alone is still being built or dropped."""
+    rows = execute(
+        cluster.url,
+        f"""SELECT query
+              FROM citus_stat_activity
+             WHERE is_worker_query
+               AND state = 'active'
+               AND wait_event_type = 'Lock'
+               AND query LIKE '%INDEX CONCURRENTLY%{cluster.schema}.%'
+        """,
+    )
+    found = [re.search(r"(ix_\w+?)_\d+\b", query) for (query,) in rows]
+    return next((match[1] for match in found if match), None)
+
+
+def test_a_worker_is_refused_before_anything_is_made_there(cluster: Cluster) -> None:
+    relations = f"SELECT relname FROM pg_class WHERE relnamespace = '{cluster.schema}'::regnamespace ORDER BY 1"
+    before = ask(cluster.worker_url, relations)
+    refused = cluster.run("up", url=cluster.worker_url)
+    assert refused.exit_code == 1
+    assert "the server is a Citus worker: connect to the coordinator" in refused.stderr
+    assert "Citus worker" in cluster.run("status", url=cluster.worker_url).stdout
+    assert ask(cluster.worker_url, relations) == before
