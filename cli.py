@@ -100,7 +100,7 @@ class Inquiry(NamedTuple):
         """Put it, say the answer, and return the exit code."""
         options, manner = self.options, self.manner
         _chain()  # a chain that is broken is a reason not to connect at all
-        report = reporters.Lines() if manner.read_only else reporters.reporter(options.as_json)
+        report = reporters.Lines(err=True) if manner.read_only else reporters.reporter(options.as_json)
         try:
             with _connected(options, manner, report, self.stop) as migrator:
                 if options.are_many:

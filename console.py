@@ -363,7 +363,11 @@ def of_verify(report: Report, as_sql: bool) -> Answer:
     answer = Answer(document(report), lambda: show(report), line, report.exit_code)
     if not as_sql:
         return answer
-    unproven = NotServed(report.conclusion(f" on {report.place}"), "See why: python cli.py verify") if report.unserved else None
+    unproven = (
+        NotServed(report.conclusion(f" on {report.place}"), "See why: python cli.py verify")
+        if report.unserved
+        else None
+    )
     return answer._replace(script=queries(report), error=unproven)
 
 

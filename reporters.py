@@ -15,6 +15,7 @@ import click
 
 from indexer import documents
 from indexer.events import (
+    AnswerAwaited,
     BaseCreated,
     Blocker,
     BlockersFound,
@@ -53,7 +54,7 @@ DONE = {
     Action.ABSENT: "gone already",
     Action.JOIN: "built by another session",
 }
-NOTEWORTHY = (Warned, Waiting, Retrying, Joined, LockWaited, BlockersFound, ServerAwaited)
+NOTEWORTHY = (Warned, Waiting, Retrying, Joined, LockWaited, BlockersFound, ServerAwaited, AnswerAwaited)
 LOG_INTERVAL = 10.0  # seconds between two lines that say the same
 
 
@@ -89,13 +90,14 @@ class Pace:
 class Lines:
     """A run told in lines: each statement before it is sent, what came of it, and every ten seconds how far it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, err: bool = False) -> None:
         self.pace = Pace(at_once=False)
+        self._err = err
 
     def __call__(self, event: Event) -> None:
         """Tell one event, if it is not the same again too soon."""
         if self.pace.lets_pass(event):
-            tell(in_a_line(event))
+            tell(in_a_line(event), self._err)
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -260,9 +262,9 @@ def styled(text: str, **style: Any) -> str:
     return text if plain else click.style(text, **style)
 
 
-def tell(text: str) -> None:
-    """Print lines of a run. A reader who has gone away, such as head, does not stop what the run is doing."""
-    _print(shown(text, styled=True))
+def tell(text: str, err: bool = False) -> None:
+    """Print lines of a run, on stderr beside an answer. A reader who is gone, such as head, does not stop the run."""
+    _print(shown(text, styled=True), err)
 
 
 def tell_script(script: str) -> None:
@@ -270,9 +272,9 @@ def tell_script(script: str) -> None:
     _print(script.encode(errors="surrogateescape"))
 
 
-def _print(text: str | bytes) -> None:
+def _print(text: str | bytes, err: bool = False) -> None:
     try:
-        click.echo(text)
+        click.echo(text, err=err)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -309,6 +311,8 @@ def _in_words(event: Event) -> str:
             return f"Note: {event.text}"
         case ServerAwaited():
             return f"{event.reason} Trying again."
+        case AnswerAwaited():
+            return f"No answer from the server for {duration(event.seconds)}: {event.reason}"
         case BlockersFound():
             sessions = counted(len(event.blockers), "session")
             return f"  {sessions} that builds may have to wait for:{listed(event.blockers)}"

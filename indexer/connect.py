@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from indexer.errors import Held, Unreachable, UsageError
-from indexer.events import Report, ServerAwaited
+from indexer.events import Report, ServerAwaited, silent
 from indexer.migrator import CatalogMigrator
 from indexer.patience import Patience
 from indexer.stop import Stop
@@ -23,13 +23,21 @@ DRIVERS = ("", "pool", "psycopg", "psycopg2", "psycopg2cffi", "pysqlite")
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries to connect
 
 
-def connect(url: str, schema: str | None = None, read_only: bool = False) -> CatalogMigrator:
+def connect(
+    url: str,
+    schema: str | None = None,
+    read_only: bool = False,
+    report: Report = silent,
+    stop: Stop | None = None,
+) -> CatalogMigrator:
     """Open the database of a URL and return its migrator, connected.
 
     Args:
         url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``postgresql://user:password@host/name``.
         schema: the PostgreSQL schema of the tables; None looks for them on the search path.
         read_only: the session can change nothing, and a SQLite file that is not there is not made.
+        report: called when the server gives no answer.
+        stop: ends a statement that gets no answer.
 
     Raises:
         UsageError: the URL cannot be read, or its scheme is not supported.
@@ -42,7 +50,7 @@ def connect(url: str, schema: str | None = None, read_only: bool = False) -> Cat
         return open_sqlite(f"sqlite://{rest}", schema, read_only)
     from indexer.postgres.connect import open_postgres
 
-    return open_postgres(rest, schema, read_only, pooled)
+    return open_postgres(rest, schema, read_only, pooled, report, stop)
 
 
 def _taken_apart(url: str) -> tuple[str, bool, str]:
@@ -86,7 +94,8 @@ def connect_patiently(
     pause, told = SHORTEST_PAUSE, ""
     while True:
         try:
-            return connect(url, schema, read_only)
+            with stop.ending_at_once():
+                return connect(url, schema, read_only, report, stop)
         except Unreachable as error:
             waited = time.monotonic() - started
             if isinstance(error, Held) and patience:

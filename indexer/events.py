@@ -145,6 +145,13 @@ class ServerAwaited(NamedTuple):
     reason: str
 
 
+class AnswerAwaited(NamedTuple):
+    """A statement has had no answer for so many seconds; the reason is what another session could see of it."""
+
+    reason: str
+    seconds: float
+
+
 Event = (
     Warned
     | BaseCreated
@@ -159,6 +166,7 @@ Event = (
     | Joined
     | LockWaited
     | ServerAwaited
+    | AnswerAwaited
 )
 Report = Callable[[Event], None]
 

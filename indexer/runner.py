@@ -11,7 +11,7 @@ from peewee import Model, PeeweeException
 
 from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, Consent
-from indexer.errors import Interrupted, PreflightFailed, StatementFailed
+from indexer.errors import IndexerError, Interrupted, PreflightFailed, StatementFailed
 from indexer.events import BaseCreated, BlockersFound, Report, RevisionFinished, RevisionStarted, Warned, silent
 from indexer.history import APPLIED, REVERTED, Record, begun, completed, reverted, reverting
 from indexer.journal import entry_of
@@ -126,7 +126,8 @@ class Runner(Reader):
 
     def _run(self, direction: str, to: str | None) -> Outcome:
         seconds = _stopwatch()
-        plan = self.plan(direction, to)
+        with self.stop.ending_at_once():  # nothing has been changed yet
+            plan = self.plan(direction, to)
         plan.check()
         if plan.is_empty:
             self._warn(plan)
@@ -141,7 +142,11 @@ class Runner(Reader):
             self._tell_committed()
         except Interrupted as interruption:
             raise Interrupted(interruption.number, self._standing()) from None
-        except PeeweeException as error:
+        except (IndexerError, PeeweeException) as error:
+            if self.stop.asked:  # what was cancelled, or cut off, has failed because of the signal
+                raise Interrupted(self.stop.interruption().number, self._standing()) from error
+            if isinstance(error, IndexerError):
+                raise
             raise StatementFailed(
                 f"The run ended in the middle. {self.migrator.said(error)}",
                 f"{self.migrator.remedy(error)} It is: {plan.command}",

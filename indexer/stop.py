@@ -37,6 +37,7 @@ class Stop:
         self.leaves = ""
         self.at_once = False
         self._asked = Event()
+        self._asked_at = 0.0
         self._reader, self._writer = os.pipe()
         self._on_ask: list[Callable[[], None]] = []
 
@@ -47,6 +48,7 @@ class Stop:
     def ask(self, number: int) -> None:
         """Ask the run to stop, because this signal came."""
         self.signal = signal.Signals(number)
+        self._asked_at = time.monotonic()
         self._asked.set()
         os.write(self._writer, b"!")
         for call in self._on_ask:
@@ -60,6 +62,10 @@ class Stop:
     def asked(self) -> bool:
         """Has somebody asked?"""
         return self._asked.is_set()
+
+    def asked_for(self) -> float:
+        """For how many seconds the request has been there, once there is one."""
+        return time.monotonic() - self._asked_at
 
     def check(self) -> None:
         """Raises Interrupted when somebody has asked."""
@@ -123,6 +129,8 @@ def interruptible(work: Callable[[Stop], T], reading: bool = False) -> T:
     for each in (heard, telling):
         os.close(each)
     stop.close()
+    if errors and stop.asked and not isinstance(errors[0], Interrupted):
+        raise stop.interruption() from errors[0]  # what was cancelled, or cut off, has failed because of the signal
     if errors:
         raise errors[0]
     return results[0]

@@ -9,20 +9,23 @@ from urllib.parse import parse_qsl, quote, unquote
 
 import psycopg2
 from peewee import DatabaseError
-from psycopg2.extensions import parse_dsn
+from psycopg2.extensions import libpq_version, parse_dsn
 
 from indexer.errors import Unreachable, UsageError
+from indexer.events import Report, silent
 from indexer.postgres.migrator import OnlineMigrator
 from indexer.postgres.session import UNNAMED, OnlineDatabase
+from indexer.stop import Stop
 from indexer.words import visible
 
-# What a URL leaves out. Keepalives: a lost client must not hold the run lock for the kernel's two hours.
+# What a URL leaves out. Keepalives: a server that is gone without a word is known to be gone after half a minute.
 DEFAULTS = {
     "connect_timeout": "10",
     "application_name": UNNAMED,
-    "keepalives_idle": "30",
-    "keepalives_interval": "10",
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
     "keepalives_count": "3",
+    **({"tcp_user_timeout": "30000"} if libpq_version() >= 120000 else {}),
 }
 
 # What libpq says, what to do about it, and whether waiting may help.
@@ -42,6 +45,7 @@ REASONS = (
     ("remaining connection slots", "Wait for connections to become free, or raise max_connections.", True),
     ("the database system is", "Wait a moment and run the same command again.", True),
     ("server closed the connection", "Wait a moment and run the same command again.", True),
+    ("did not answer", "Is the server overloaded, or does a pooler have too few sessions? Wait with --wait-db.", True),
     ("SSL", "Check sslmode in the database URL.", False),
     ("unsupported startup parameter", "Connect to the server directly, not through a pooler.", False),
 )
@@ -56,7 +60,14 @@ UNKNOWN = (
 OF_PEEWEE = ("max_connections", "stale_timeout", "timeout", "autorollback", "register_hstore", "server_side_cursors")
 
 
-def open_postgres(rest: str, schema: str | None, read_only: bool, pooled: bool = False) -> OnlineMigrator:
+def open_postgres(
+    rest: str,
+    schema: str | None,
+    read_only: bool,
+    pooled: bool = False,
+    report: Report = silent,
+    stop: Stop | None = None,
+) -> OnlineMigrator:
     """Open a session for what comes after ``postgresql://``, which may hold any libpq parameter in its query.
 
     Args:
@@ -64,6 +75,8 @@ def open_postgres(rest: str, schema: str | None, read_only: bool, pooled: bool =
         schema: the schema of the tables; None looks for them on the search path.
         read_only: the session can change nothing.
         pooled: the URL is for peewee's pool, and may hold parameters of peewee's own.
+        report: called when the server gives no answer.
+        stop: ends a statement that gets no answer.
     """
     parameters = _parameters(_without(rest, OF_PEEWEE) if pooled else rest)
     address = _address(parameters)
@@ -74,10 +87,13 @@ def open_postgres(rest: str, schema: str | None, read_only: bool, pooled: bool =
         **{**DEFAULTS, "dbname": None, **parameters},
     )
 
+    database.watchdog.report, database.watchdog.stop = report, stop
+
     def connect() -> None:
         try:
             database.connect()
         except DatabaseError as error:
+            database.close()
             reason = _without_secrets(_one_sentence(str(error)), parameters)
             _, hint, can_heal = next((known for known in REASONS if known[0] in reason), UNKNOWN)
             raise Unreachable(f"Cannot connect to {address}: {reason}.", hint, can_heal) from error

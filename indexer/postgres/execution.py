@@ -121,20 +121,18 @@ class Execution:
     def _mind(self, builder: Builder, watch: Watch) -> Work:
         """Until the statement is done: look at it, and cancel it when asked to stop or when it waited too long."""
         limit = self.run.patience.max_wait
-        given_up = None
-        cancelled = False
+        given_up, cancelled = None, 0.0
         try:
             while not builder.poll():
                 yield builder
-                if cancelled:
-                    continue
-                if watch.is_due():
+                if given_up is None and watch.is_due() and not self.run.stop.asked:
                     watch.look()
-                if limit is not None and watch.waited() >= limit:
+                if given_up is None and limit is not None and watch.waited() >= limit:
                     given_up = GaveUp(watch.sight.phase or WAITING_FOR_A_LOCK, watch.sight.blockers)
-                if given_up or self.run.stop.asked:
-                    builder.cancel()
-                    cancelled = True
+                # Not only once: a commit inside a build takes the request for its own, and the build goes on.
+                if (given_up or self.run.stop.asked) and clock() - cancelled >= INTERVAL:
+                    self.run.database.cancel(builder.pid)
+                    cancelled = clock()
         except psycopg2.errors.QueryCanceled:
             if given_up:
                 raise given_up from None

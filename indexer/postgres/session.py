@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import psycopg2
 from peewee import PostgresqlDatabase
 from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE, TRANSACTION_STATUS_IDLE
+
+from indexer.postgres.watchdog import CANCEL, PATIENCE, TICK, Watchdog, server_address
 
 # What a default of the role or the database could change in the meaning of our statements and of the answers. Where the
 # user's will is meant it is kept: role, default_tablespace, default_table_access_method, synchronous_commit, TimeZone.
@@ -43,6 +47,12 @@ UNHURRIED = {
     "idle_session_timeout": "0",
     "transaction_timeout": "0",
     "default_transaction_read_only": "off",
+    # A client that is gone without a word must not hold the run lock for the kernel's two hours: it is known to be gone
+    # after 30 seconds. No client_connection_check_interval: a build whose client is gone goes on, and becomes valid.
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30s",
 }
 BUILDING = UNHURRIED
 # Our questions are short: to plan one anew takes as long as to answer it twice, and to compile it longer still.
@@ -52,6 +62,8 @@ LOOKING = {**UNHURRIED, **QUICK, "lock_timeout": "5s"}
 READING = {**LOOKING, "default_transaction_read_only": "on"}
 
 SINCE = {"idle_session_timeout": 140000, "transaction_timeout": 170000}  # asking pg_settings takes milliseconds
+
+ANSWERED = 30.0  # seconds; a short statement has been answered by then, or never will be
 
 UNNAMED = "indexer"
 
@@ -99,25 +111,33 @@ class OnlineDatabase(PostgresqlDatabase):
             session that may not be ours, except for the length of one statement.
         path: the schemas of the search path that the session began with, those of the system left out.
         builders: the sessions that build, kept from one run to the next.
+        watchdog: notices when the server gives no answer.
+        pid: the server process behind the session; 0 as long as that is not known.
+        place: where the session's server is, for further sessions: the same of several, and no name to look up.
     """
 
     pooled = False
     path: tuple[str, ...] = ()
+    pid = 0
+    place: Mapping[str, Any] = {}
 
     def __init__(self, database: str, read_only: bool = False, **parameters: Any) -> None:
         self._settings = READING if read_only else LOOKING
         self._asked: set[str] = set()
         self._prepared: set[str] = set()
         self.builders = Builders(self)
+        self.watchdog = Watchdog(self.elsewhere)
         super().__init__(database, **parameters)
 
     def _initialize_connection(self, conn: Any) -> None:
         self._prepared.clear()
+        self.pid, self.place = 0, _place(conn)
         calls, parameters = _calls(self._settings, conn.server_version)
-        with conn.cursor() as cursor:
+        self.watchdog.start()
+        with self.watchdog.watching(conn, self.pid, self.connect_timeout), conn.cursor() as cursor:
             cursor.execute(GREETING.format(pid="%s", settings=calls), [conn.info.backend_pid, *parameters])
-            pid, path, _ = cursor.fetchone()
-        self.pooled = pid != conn.info.backend_pid
+            self.pid, path, _ = cursor.fetchone()
+        self.pooled = self.pid != conn.info.backend_pid
         self.path = tuple(name for name in path if not name.startswith("pg_") and name != "information_schema")
 
     def execute(self, query: Any, **context_options: Any) -> Any:
@@ -129,6 +149,37 @@ class OnlineDatabase(PostgresqlDatabase):
         """Execute a statement; on a session that may be shared, with the pinned settings in the same message."""
         alone = self.pooled and self.connection().info.transaction_status == TRANSACTION_STATUS_IDLE
         return super().execute_sql(FOR_ONE_STATEMENT + sql if alone else sql, params)
+
+    def cursor(self, named_cursor: str | None = None) -> Any:
+        """Return a cursor whose statements are watched over."""
+        return self.connection().cursor(cursor_factory=partial(WatchedCursor, self))
+
+    @property
+    def connect_timeout(self) -> float | None:
+        """How many seconds a session may take to open; None for as long as it likes, as libpq has it."""
+        seconds = int(self.connect_params.get("connect_timeout") or 0)
+        return max(seconds, 2) if seconds > 0 else None
+
+    def elsewhere(self, statement: str, parameters: tuple[Any, ...], seconds: float) -> Any:
+        """Execute a short statement on a session opened for it, within so many seconds; returns its first row.
+
+        Raises:
+            psycopg2.Error: the server did not let it in, or did not answer.
+        """
+        other = Builder(self)
+        try:
+            deadline = time.monotonic() + seconds
+            other.connect(seconds)
+            return other.execute(statement, parameters, deadline - time.monotonic())
+        finally:
+            other.close()
+
+    def cancel(self, pid: int) -> None:
+        """Ask the server to end the statement of one of our sessions; it then fails with query_canceled.
+
+        psycopg2's own cancel opens a connection, without a limit and without giving the interpreter's lock back.
+        """
+        self.execute_sql(CANCEL, (pid,))
 
     def settle(self) -> None:
         """Apply our settings to a session behind a pooler that has proved to be ours alone."""
@@ -153,19 +204,35 @@ class OnlineDatabase(PostgresqlDatabase):
 
     def _close(self, conn: Any) -> None:
         self.builders.close()
-        if not self.pooled:
-            with contextlib.suppress(psycopg2.Error), conn.cursor() as cursor:
+        if not self.pooled and not conn.closed:
+            watched = self.watchdog.watching(conn, self.pid, PATIENCE)
+            with contextlib.suppress(psycopg2.Error), watched, conn.cursor() as cursor:
                 for name in self._prepared:  # names of our own; a pooler may give the session to somebody else
                     cursor.execute(f"DEALLOCATE {name}")
                 cursor.execute("RESET ALL")  # last: what follows would be looked for on the session's first path
+        self.watchdog.close()
         conn.close()
+
+
+class WatchedCursor(psycopg2.extensions.cursor):
+    """A cursor whose statements the watchdog of the database watches over."""
+
+    def __init__(self, database: OnlineDatabase, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._database = database
+
+    def execute(self, query: Any, vars: Any = None) -> None:
+        """Execute a statement; raises psycopg2.OperationalError when it gets no answer."""
+        with self._database.watchdog.watching(self.connection, self._database.pid):
+            super().execute(query, vars)
 
 
 class Builder:
     """A session that sends one statement at a time and does not block while the server works on it."""
 
-    def __init__(self, database: PostgresqlDatabase) -> None:
-        self._connection = psycopg2.connect(**database.connect_params, async_=True)
+    def __init__(self, database: OnlineDatabase) -> None:
+        self._database = database
+        self._connection = psycopg2.connect(**{**database.connect_params, **database.place}, async_=True)
         self._cursor: Any = None
         self._settings: dict[str, str] = {}
         self.pid = 0
@@ -174,11 +241,11 @@ class Builder:
         """The socket, for select."""
         return int(self._connection.fileno())
 
-    def connect(self) -> None:
-        """Finish connecting; blocks."""
-        self._wait()
+    def connect(self, seconds: float | None = None) -> None:
+        """Finish connecting; blocks, for so many seconds at most, by default as many as the first session."""
+        self._wait(seconds or self._database.connect_timeout)
         self._cursor = self._connection.cursor()
-        (self.pid,) = self.execute("SELECT pg_catalog.pg_backend_pid()")
+        (self.pid,) = self.execute("SELECT pg_catalog.pg_backend_pid()", seconds=seconds or ANSWERED)
 
     def configure(self, settings: dict[str, str]) -> None:
         """Set these on the session, beside what every building session is given; blocks for a moment."""
@@ -187,10 +254,10 @@ class Builder:
             self.execute(*_applying(wanted, self._connection.server_version))
             self._settings = wanted
 
-    def execute(self, statement: str, parameters: Sequence[Any] | None = None) -> Any:
+    def execute(self, statement: str, parameters: Sequence[Any] | None = None, seconds: float = ANSWERED) -> Any:
         """Execute a short statement and return its first row, if it has rows; blocks."""
         self._cursor.execute(statement, parameters)
-        self._wait()
+        self._wait(seconds)
         return self._cursor.fetchone() if self._cursor.description else None
 
     def send(self, statement: str) -> None:
@@ -200,11 +267,6 @@ class Builder:
     def poll(self) -> bool:
         """Is the statement done? Raises psycopg2.Error when it failed."""
         return bool(self._connection.poll() == POLL_OK)
-
-    def cancel(self) -> None:
-        """Ask the server to end the statement; it then fails with query_canceled."""
-        with contextlib.suppress(psycopg2.Error):
-            self._connection.cancel()
 
     def close(self) -> None:
         """End the session."""
@@ -226,11 +288,22 @@ class Builder:
         """Did the server or the network end the session?"""
         return bool(self._connection.closed)
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float | None) -> None:
+        """Wait for the answer, so many seconds at most, and after a request to stop not as long.
+
+        Raises:
+            psycopg2.OperationalError: it did not come.
+        """
         from select import select
 
+        begun, stop = time.monotonic(), self._database.watchdog.stop
         while (state := self._connection.poll()) != POLL_OK:
-            select([self] if state == POLL_READ else [], [self] if state == POLL_WRITE else [], [])
+            waited = time.monotonic() - begun
+            hurried = stop is not None and stop.asked and min(waited, stop.asked_for()) >= PATIENCE
+            if hurried or (seconds is not None and waited >= seconds):
+                self.close()
+                raise psycopg2.OperationalError(f"the server did not answer in {waited:.0f} seconds")
+            select([self] if state == POLL_READ else [], [self] if state == POLL_WRITE else [], [], TICK)
 
 
 class Builders:
@@ -252,7 +325,9 @@ class Builders:
     def give_back(self, builder: Builder) -> None:
         """Keep the session, if it is still of use."""
         if builder.closed or builder.is_busy or builder.is_in_transaction:
-            builder.cancel()  # busy only when our own session was lost: nobody is left to watch the statement
+            if builder.is_busy and not builder.closed:  # our own session was lost: nobody watches the statement
+                with contextlib.suppress(psycopg2.Error):
+                    self.database.elsewhere(CANCEL, (builder.pid,), PATIENCE)
             builder.close()
         else:
             self._idle.append(builder)
@@ -261,6 +336,12 @@ class Builders:
         """End all that are kept."""
         while self._idle:
             self._idle.pop().close()
+
+
+def _place(connection: Any) -> dict[str, Any]:
+    address = server_address(connection)
+    named = {"host": connection.info.host, "port": connection.info.port}
+    return {**named, "hostaddr": address} if address else named
 
 
 def sendable(sql: str) -> str:
