@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import SQL, ValueLiterals
 
-from indexer.history import APPLIED, REVERTED, Record, begun
+from indexer.history import APPLIED, REVERTED, REVERTING, Record, begun
 from indexer.journal import entry_of
 from indexer.migrator import Part
 from indexer.moves import Move, Plan
@@ -45,7 +45,7 @@ class _Script:
         for move in self.plan.moves:
             record, statements = self._as_planned(move)
             parts += [
-                Part(self._written_out(self._beginning(record))),
+                Part(self._written_out(self._beginning(record, move.record is not None))),
                 Part(statements, atomic=False),
                 Part(self._written_out(self._ending(move, record))),
             ]
@@ -71,9 +71,12 @@ class _Script:
             planned.begin(step, statement)
         return record._replace(existed_before=planned.existed_before), [statement for _, statement in statements]
 
-    def _beginning(self, record: Record) -> list[Any]:
-        applying = record.applied_at is None
-        return self.history.writing(record, started_at=self.start, **({"applied_by": self.role} if applying else {}))
+    def _beginning(self, record: Record, recorded: bool = False) -> list[Any]:
+        """Return what records the start of a move; what is recorded of the way up stays until the way back ends."""
+        if record.state == REVERTING and recorded:
+            before = record.existed_before
+            return [self.history.changing(record.revision, before, state=REVERTING, started_at=self.start)]
+        return self.history.writing(record, started_at=self.start, applied_by=self.role)
 
     def _ending(self, move: Move, record: Record) -> list[Any]:
         """Return what records a move at its end; the entry comes first, because it needs the time of the start."""

@@ -1,0 +1,357 @@
+"""What is recorded and said is what was done: when others make indexes meanwhile, after kills, by scripts."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import (
+    BASE,
+    HEAD,
+    TEN_NAMES,
+    execute,
+    indexes,
+    is_postgres,
+    ours,
+    prepare,
+    run,
+    specified,
+    statements_of,
+    succeed,
+)
+from roles import OWNER
+from scenes import (
+    ByHand,
+    old_snapshot,
+    open_reader,
+    open_writer,
+    running,
+    until,
+    until_dropping,
+    until_idle,
+    until_phase,
+)
+
+from indexer.chain import load
+from indexer.connect import connect
+from indexer.consent import CAUTIOUS, Consent
+from indexer.events import IndexFinished, StatementStarted
+from indexer.runner import Runner
+
+NAME = "ix_webhook_event_event_type"  # the last of the ten, so that a run comes to it late and down drops it first
+MADE_BY_HAND = f"CREATE INDEX {NAME} ON webhook_event (event_type)"
+FIRST = "ix_activity_openphone_id"
+FIRST_BY_HAND = f"CREATE INDEX {FIRST} ON activity (openphone_id)"
+SERVER_PROCESSES = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'indexer%'
+"""
+
+
+def origins(url: str) -> dict[str, str | None]:
+    """Where each index comes from, as status says."""
+    return {each["name"]: each["origin"] for each in run("status", "--json", url=url).json()["indexes"]}
+
+
+def last_entry(url: str) -> dict[str, Any]:
+    """What history says about the last move."""
+    return succeed("history", "--json", url=url).json()["history"][0]
+
+
+def down_leaves(url: str, *names: str) -> None:
+    """Take the revision back; these of the ten must be left, and no other."""
+    succeed("down", url=url)
+    assert ours(url).keys() == set(names)
+
+
+# Somebody else is faster ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def at_base(postgres_url: str) -> str:
+    """A database with the tables and none of the ten."""
+    prepare(postgres_url, "base")
+    return postgres_url
+
+
+@contextmanager
+def waiting_up(url: str) -> Iterator[Any]:
+    """A run whose first build waits for the application's writer; somebody makes the index of a later one meanwhile."""
+    with open_writer(url) as writer, running("up", "--json", "--jobs", "1", url=url) as up:
+        until_phase(url, "waiting for writers before build")
+        execute(url, MADE_BY_HAND)
+        up.writer = writer
+        yield up
+
+
+def test_an_index_that_somebody_makes_while_a_run_waits_is_said_recorded_and_left_as_theirs(at_base):
+    with waiting_up(at_base) as up:
+        up.writer.end()
+        outcome = up.succeed().json()
+        said = up.find("IndexFinished", index=NAME)
+
+    assert said["action"] == "keep"
+    assert outcome["indexes"] == {name: "keep" if name == NAME else "create" for name in TEN_NAMES}
+    assert origins(at_base) == {name: "adopted" if name == NAME else "created" for name in TEN_NAMES}
+    assert last_entry(at_base)["indexes"] == outcome["indexes"]
+    down_leaves(at_base, NAME)
+
+
+def killed(up: Any, url: str) -> None:
+    """Kill a run and its sessions on the server."""
+    up.kill()
+    execute(url, SERVER_PROCESSES)
+    until_idle(url)
+
+
+def test_an_index_that_somebody_made_before_a_killed_run_came_to_it_is_left_by_down(at_base):
+    with waiting_up(at_base) as up:
+        killed(up, at_base)
+    assert origins(at_base)[NAME] == "adopted"
+
+    down_leaves(at_base, NAME)
+
+
+def test_an_index_that_somebody_made_before_a_killed_run_came_to_it_is_adopted_by_the_next(at_base):
+    with waiting_up(at_base) as up:
+        killed(up, at_base)
+    outcome = succeed("up", "--json", url=at_base).json()
+
+    assert outcome["indexes"][NAME] == "keep"
+    assert origins(at_base) == {name: "adopted" if name == NAME else "created" for name in TEN_NAMES}
+    down_leaves(at_base, NAME)
+
+
+def test_an_index_made_between_the_decision_and_the_statement_of_a_killed_run_is_left(at_base):
+    with old_snapshot(at_base, OWNER), running("up", "--json", "--jobs", "1", "--max-wait", "60", url=at_base) as up:
+        name = up.event("Waiting", phase="waiting before the start")["index"]
+        execute(at_base, specified(at_base)[name])
+        killed(up, at_base)
+
+    down_leaves(at_base, name)
+
+
+def test_what_a_killed_run_has_begun_itself_is_its_own(at_base):
+    with waiting_up(at_base) as up:
+        until(lambda: FIRST in indexes(at_base))
+        killed(up, at_base)
+    succeed("up", url=at_base)
+
+    assert origins(at_base)[FIRST] == "created"
+    down_leaves(at_base, NAME)
+
+
+def test_a_build_by_hand_that_a_run_waits_for_is_recorded_as_theirs(at_base):
+    by_hand = FIRST_BY_HAND.replace("INDEX", "INDEX CONCURRENTLY")
+    with open_writer(at_base) as writer:
+        other = ByHand(at_base, by_hand)
+        until_phase(at_base, "waiting for writers before build")
+        with running("up", "--json", "--jobs", "1", url=at_base) as up:
+            up.event("Joined", index=FIRST)
+            writer.end()
+            up.succeed()
+        other.end()
+
+    assert origins(at_base)[FIRST] == "adopted"
+    down_leaves(at_base, FIRST)
+
+
+@contextmanager
+def waiting_down(url: str) -> Iterator[Any]:
+    """A way back that waits for a reader, when it has dropped an index that somebody makes again meanwhile."""
+    with open_reader(url) as reader, running("down", "--json", "--jobs", "1", url=url) as down:
+        until(lambda: NAME not in indexes(url))
+        until_dropping(url)
+        execute(url, MADE_BY_HAND)
+        down.reader = reader
+        yield down
+
+
+def test_an_index_that_somebody_makes_again_after_down_has_dropped_it_is_left(postgres_url):
+    prepare(postgres_url)
+    with waiting_down(postgres_url) as down:
+        down.reader.end()
+        assert down.succeed().json()["indexes"] == dict.fromkeys(TEN_NAMES, "drop")
+
+    assert ours(postgres_url).keys() == {NAME}
+
+
+@pytest.mark.parametrize("then", ["down", "up"])
+def test_an_index_that_somebody_makes_again_before_down_is_killed_is_left_by_the_next_run(postgres_url, then):
+    prepare(postgres_url)
+    with waiting_down(postgres_url) as down:
+        killed(down, postgres_url)
+    if then == "up":
+        succeed("up", url=postgres_url)
+        assert origins(postgres_url) == {name: "adopted" if name == NAME else "created" for name in TEN_NAMES}
+
+    down_leaves(postgres_url, NAME)
+
+
+# Killed at any statement ---------------------------------------------------------------------------------------------
+
+ONE_INDEX = '''"""Index the notes."""
+from indexer import Index
+
+revision = "aaaa"
+down_revision = "base0"
+INDEXES = (Index("ix_note_text", table="note", columns=("text",)),)
+
+
+def upgrade(migrator):
+    migrator.migrate(*map(migrator.add_index, INDEXES))
+
+
+def downgrade(migrator):
+    migrator.migrate(*map(migrator.drop_index, INDEXES))
+'''
+EARLIER, DECLARED = "note USING btree (kind)", "note USING btree (text)"
+REPLACE = Consent(replace=True)
+STATEMENTS = ("CREATE INDEX", "BEGIN", "ALTER INDEX", "ALTER INDEX", "COMMIT", "DROP INDEX")
+MOMENTS = range(1, len(STATEMENTS) + 2)  # before each statement, and after the last one, before it is recorded
+
+
+@pytest.fixture
+def notes(postgres_url: str, tmp_path: Path) -> str:
+    """A database with one table and an index of our name and another definition."""
+    (tmp_path / "migrate_aaaa.py").write_text(ONE_INDEX)
+    execute(postgres_url, "CREATE TABLE note (text varchar(20), kind varchar(20))")
+    execute(postgres_url, "CREATE INDEX ix_note_text ON note (kind)")
+    return postgres_url
+
+
+def act(url: str, folder: Path, action: Callable[[Runner], Any], consent: Consent = CAUTIOUS, **how: Any) -> Any:
+    """Do something with the revision of this folder."""
+    migrator = connect(url)
+    with closing(migrator.database):
+        return action(Runner(migrator, load(folder), consent=consent, **how))
+
+
+def kill_at(moment: int, url: str, folder: Path, action: Callable[[Runner], Any], consent: Consent = CAUTIOUS) -> str:
+    """Carry it out in a process that is killed when it says that it sends this statement; what it said last."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        numbers = count(1)
+
+        def report(event: Any) -> None:
+            if isinstance(event, StatementStarted | IndexFinished) and next(numbers) == moment:
+                os.write(writing, getattr(event, "statement", "end").encode())
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        with suppress(BaseException):
+            act(url, folder, action, consent, report=report)
+        os._exit(1)
+    os.close(writing)
+    _, status = os.waitpid(child, 0)
+    with open(reading, "rb") as said:
+        last = said.read().decode()
+    assert os.WIFSIGNALED(status), "it ended before that"
+    until_idle(url)
+    return last
+
+
+def on_note(url: str) -> dict[str, str]:
+    """The indexes of the table, by name."""
+    return {name: definition.partition("public.")[2] for name, definition in indexes(url).items() if "note" in name}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_down_after_a_replacement_killed_at_any_statement_gives_the_earlier_name_back(notes, tmp_path, moment):
+    last = kill_at(moment, notes, tmp_path, Runner.up, REPLACE)
+    assert last.startswith((*STATEMENTS, "end")[moment - 1])
+    dropped = moment == MOMENTS[-1]
+    act(notes, tmp_path, Runner.down)
+
+    assert on_note(notes) == ({} if dropped else {"ix_note_text": EARLIER})
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_up_after_a_replacement_killed_at_any_statement_ends_it_and_down_drops_it(notes, tmp_path, moment):
+    kill_at(moment, notes, tmp_path, Runner.up, REPLACE)
+    act(notes, tmp_path, Runner.up, REPLACE)
+    assert on_note(notes) == {"ix_note_text": DECLARED}
+    act(notes, tmp_path, Runner.down)
+
+    assert on_note(notes) == {}
+
+
+def test_an_up_that_replaces_nothing_leaves_the_earlier_index_for_down_to_give_back(notes, tmp_path):
+    kill_at(len(STATEMENTS), notes, tmp_path, Runner.up, REPLACE)
+    act(notes, tmp_path, Runner.up)
+    assert on_note(notes) == {"ix_note_text": DECLARED, "ix_note_text_replaced": EARLIER}
+    act(notes, tmp_path, Runner.down)
+
+    assert on_note(notes) == {"ix_note_text": EARLIER}
+
+
+GIVING_BACK = ("BEGIN", "ALTER INDEX", "ALTER INDEX", "COMMIT", "DROP INDEX", "end")
+
+
+@pytest.mark.parametrize("moment", range(1, len(GIVING_BACK) + 1))
+@pytest.mark.parametrize("then", ["down", "up"])
+def test_a_way_back_killed_at_any_statement_is_ended_by_the_next_run(notes, tmp_path, moment, then):
+    kill_at(len(STATEMENTS), notes, tmp_path, Runner.up, REPLACE)
+    assert kill_at(moment, notes, tmp_path, Runner.down).startswith(GIVING_BACK[moment - 1])
+    if then == "up":
+        act(notes, tmp_path, Runner.up, REPLACE)
+        assert on_note(notes) == {"ix_note_text": DECLARED}
+    act(notes, tmp_path, Runner.down)
+
+    assert on_note(notes) == ({"ix_note_text": EARLIER} if then == "down" else {})
+
+
+def test_the_earlier_index_is_dropped_where_that_is_asked_for(notes, tmp_path):
+    kill_at(len(STATEMENTS), notes, tmp_path, Runner.up, REPLACE)
+    act(notes, tmp_path, Runner.down, Consent(include_adopted=True))
+
+    assert on_note(notes) == {}
+
+
+# By script -----------------------------------------------------------------------------------------------------------
+
+SEVEN_SECONDS_AGO = {
+    True: "UPDATE public.schema_revision SET started_at = started_at - interval '7 seconds'",
+    False: "UPDATE schema_revision SET started_at = strftime('%Y-%m-%d %H:%M:%f', started_at, '-7 seconds')",
+}
+
+
+def execute_slowly(url: str, script: str) -> None:
+    """Execute a script as if its indexes took seven seconds."""
+    statements = statements_of(script)
+    first = next(i for i, statement in enumerate(statements) if re.match("(CREATE|DROP) INDEX", statement))
+    execute(url, *statements[:first], SEVEN_SECONDS_AGO[is_postgres(url)], *statements[first:])
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_a_script_records_when_and_as_whom_it_runs_and_not_who_has_printed_it(database_url, direction):
+    if direction == "down":
+        prepare(database_url)
+    script = succeed("plan", direction, "--sql", url=database_url).stdout
+    execute_slowly(database_url, script)
+    entry = last_entry(database_url)
+
+    assert socket.gethostname() not in script
+    assert not re.search(r"'\d{4}-\d\d-\d\d", script)
+    assert (entry["revision"], entry["direction"]) == (HEAD, direction)
+    assert 7000 <= entry["duration_ms"] < 60_000
+    assert re.fullmatch(r"crm_owner@\S+ \(script\)" if is_postgres(database_url) else "sqlite3 script", entry["by"])
+
+
+def test_the_records_of_a_script_are_as_sensible_as_those_of_a_run(database_url):
+    execute_slowly(database_url, succeed("plan", "--sql", url=database_url).stdout)
+    records = {each["revision"]: each for each in succeed("status", "--json", url=database_url).json()["revisions"]}
+    by_script = records[HEAD]
+
+    assert by_script["applied_by"] == last_entry(database_url)["by"]
+    assert 7000 <= by_script["duration_ms"] < 60_000
+    assert by_script["started_at"] < by_script["applied_at"]
+    assert records[BASE]["started_at"] <= records[BASE]["applied_at"] <= by_script["applied_at"]
