@@ -492,7 +492,7 @@ def verify(options: Options, analyze: bool, as_sql: bool) -> None:
     def question(runner: Runner) -> Answer:
         from proof.verify import verify as verified
 
-        return console.of_verify(verified(runner.migrator, analyze), as_sql)
+        return console.of_verify(verified(runner.migrator, analyze, runner.declared), as_sql)
 
     ask(options, question, Manner(as_script=as_sql))
 

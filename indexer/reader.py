@@ -19,6 +19,7 @@ from indexer.journal import Entry, Journal
 from indexer.migrator import CatalogMigrator
 from indexer.moves import Check, Move, Plan, Status, past_of
 from indexer.plan import Action, Step
+from indexer.spec import Index
 
 CAN_BE_RENAMED = (
     "{name} stands already under the name {twin}: up --adopt-renamed renames that instead of building another."
@@ -63,9 +64,14 @@ class Reader:
         self.journal = Journal(migrator)
         self.alembic = AlembicVersion(migrator, chain)
         self.indexes = {revision.id: revision.indexes for revision in chain}
-        migrator.declared_names = {index.name for indexes in self.indexes.values() for index in indexes}
+        migrator.declared_names = {index.name for index in self.declared}
         self.indexed_tables = chain.tables
         migrator.settle(self.indexed_tables)
+
+    @property
+    def declared(self) -> list[Index]:
+        """The indexes of all revisions, in the order of the chain."""
+        return [index for indexes in self.indexes.values() for index in indexes]
 
     @property
     def place(self) -> Place:
@@ -238,8 +244,7 @@ class Reader:
         ours = [name for name in self.indexed_tables if name in state.tables]
         if not ours and self.migrator.catalog.is_empty():
             return []
-        indexes = [index for each in self.indexes.values() for index in each]
-        return [f"{complaint}." for complaint in self.migrator.unfit(indexes, state.tables)]
+        return [f"{complaint}." for complaint in self.migrator.unfit(self.declared, state.tables)]
 
 
 def ends(revision: Revision, direction: str) -> tuple[str, str]:

@@ -57,12 +57,14 @@ class Verdict:
 class Report:
     """The verdicts about one database, in the order of the migration.
 
-    ``preamble`` is what has to be said in the database's own shell before the queries.
+    ``preamble`` is what has to be said in the database's own shell before the queries. About the indexes
+    ``without_query`` nothing is proved, because no query is declared for them.
     """
 
     place: Place
     verdicts: tuple[Verdict, ...]
     preamble: str = ""
+    without_query: tuple[str, ...] = ()
 
     @property
     def unserved(self) -> tuple[str, ...]:
@@ -84,7 +86,10 @@ class Report:
             said.append(f"Not served{where}: {', '.join(unserved)}. See what stands there: python cli.py check")
         if unfit:
             said.append(f"The tables{where} are not those that {', '.join(unfit)} would read.")
-        return "\n".join(said) or f"All {len(self.verdicts)} queries are served{where}."
+        said = said or [f"All {len(self.verdicts)} queries are served{where}."]
+        if self.without_query:
+            said.append(f"Not proved: {', '.join(self.without_query)}, as proof/probes.py declares no query.")
+        return "\n".join(said)
 
 
 def document(report: Report) -> dict[str, Any]:
@@ -93,6 +98,7 @@ def document(report: Report) -> dict[str, Any]:
         **report.place._asdict(),
         "exit_code": report.exit_code,
         "not_served": list(report.unserved),
+        "without_query": list(report.without_query),
         "queries": [{**asdict(verdict), "served": verdict.served} for verdict in report.verdicts],
     }
 

@@ -10,7 +10,7 @@ What cli.py does, in four lines:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from peewee import PeeweeException
@@ -18,6 +18,7 @@ from peewee import PeeweeException
 import models
 from indexer.catalog import Table
 from indexer.errors import IndexerError, StatementFailed
+from indexer.spec import Index
 from indexer.words import identifier
 from migrate_10992629d68e import INDEXES
 from proof.evidence import Inquiry
@@ -36,12 +37,13 @@ UNSTEADY = "Run the same command again, and not through a pooler by statement."
 TABLES = tuple(model._meta.table_name for model in models.TABLES)
 
 
-def verify(migrator: CatalogMigrator, analyze: bool = False) -> Report:
+def verify(migrator: CatalogMigrator, analyze: bool = False, declared: Iterable[Index] = INDEXES) -> Report:
     """Ask the planner about each query; changes nothing, and takes no lock that a writer would wait for.
 
     Args:
         migrator: connected, best read-only.
         analyze: also run each query, read-only, and tell how long it took. PostgreSQL only.
+        declared: the indexes of all revisions; the report names those for which no query is declared.
 
     Raises:
         IndexerError: our role may not read a table.
@@ -53,7 +55,9 @@ def verify(migrator: CatalogMigrator, analyze: bool = False) -> Report:
         hearing = _Hearing(migrator)
         with hearing.planner.asking(), migrator.database.bind_ctx(models.TABLES):
             verdicts = tuple(hearing.verdict(probe, analyze) for probe in PROBES)
-            return Report(migrator.place, verdicts, hearing.planner.preamble())
+            asked = {probe.index for probe in PROBES}
+            without_query = tuple(index.name for index in declared if index.name not in asked)
+            return Report(migrator.place, verdicts, hearing.planner.preamble(), without_query)
     except PeeweeException as error:
         ours = migrator.in_words(error)
         if isinstance(ours, StatementFailed) and "lock timeout" not in str(error):

@@ -17,7 +17,7 @@ from peewee import PostgresqlDatabase
 from roles import another_role, as_owner, as_role, new_database
 
 import models
-from indexer import IndexerError
+from indexer import Index, IndexerError
 from indexer.connect import connect
 from indexer.errors import Held, StatementFailed, UsageError
 from indexer.migrator import CatalogMigrator
@@ -532,9 +532,19 @@ def test_a_whole_index_serves_prepared_statements_with_the_flag_as_a_parameter(p
 
 def test_the_document_is_json_with_all_that_the_table_shows(filled):
     told = json.loads(json.dumps(document(verified(filled))))
-    assert list(told) == ["database", "exit_code", "not_served", "queries"]
+    assert list(told) == ["database", "schema", "exit_code", "not_served", "without_query", "queries"]
     assert {query["query"]: query["index"] for query in told["queries"]} == QUESTIONS
     assert all(query["served"] and query["usable"] for query in told["queries"])
+
+
+def test_an_index_of_a_later_revision_has_no_query_and_is_named(sqlite_url):
+    prepare(sqlite_url)
+    later = Index("ix_conversation_last_activity", table="conversation", columns=("last_activity_at",))
+    with migrating(sqlite_url) as migrator:
+        report = verify(migrator, declared=(*INDEXES, later))
+    assert (report.exit_code, report.without_query) == (0, (later.name,))
+    assert f"Not proved: {later.name}, as proof/probes.py declares no query." in show(report)
+    assert document(report)["without_query"] == [later.name]
 
 
 def test_the_table_has_a_row_for_each_query_and_no_empty_column(standing):
