@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import click
 from command import erase, run
@@ -12,9 +13,14 @@ from command import erase, run
 import cli
 import migrate_10992629d68e as migration
 from indexer import Index, IndexerError, __version__
+from indexer.catalog import Found
 from indexer.errors import Interrupted
+from indexer.events import Blocker, Event
+from indexer.history import APPLIED, APPLYING, REVERTED, REVERTING
 from indexer.moves import PENDING
+from indexer.plan import ADOPTED, CREATED, RENAMED, Action
 from indexer.scaffold import Written
+from indexer.spec import Difference
 from indexer.stop import SIGNALS
 from indexer.urls import DEFAULT, VARIABLES
 
@@ -40,8 +46,13 @@ def section(title: str) -> str:
 
 def rows(text: str) -> list[list[str]]:
     """The cells of all tables in a text, without the marks of code."""
+    return [[cell.replace("`", "") for cell in row] for row in cells(text)]
+
+
+def cells(text: str) -> list[list[str]]:
+    """The cells of all tables in a text."""
     lines = re.findall(r"^\|(?!---).*", text, re.MULTILINE)
-    return [[cell.strip().replace("`", "") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
 def session() -> list[tuple[str, str]]:
@@ -133,7 +144,7 @@ def test_every_exit_code_is_in_the_table_of_exit_codes():
 
 
 def test_the_keys_of_each_document_are_listed(sqlite_url, tmp_path):
-    listed = dict(rows(section("JSON"))[1:])
+    listed = {row[0]: row[1] for row in rows(section("JSON")) if len(row) == 2}
     for command in ("up", "status", "check", "plan", "stamp head", "history", "wait", "down"):
         who = "up, down" if command in ("up", "down") else command.split()[0]
         assert ", ".join(run(*command.split(), "--json", url=sqlite_url).json()) == listed[who]
@@ -143,6 +154,25 @@ def test_the_keys_of_each_document_are_listed(sqlite_url, tmp_path):
         assert ", ".join(run(*command.split(), "--json", url=sqlite_url).json()) == listed[command.split()[0]]
     failure = run("up", "--json", "--to", "nowhere", url=sqlite_url)
     assert listed["an error"].startswith(", ".join(failure.json()) + ";")
+
+
+def test_every_event_is_in_the_table_of_events_with_its_keys():
+    listed = {row[0]: row[2] for row in rows(section("JSON")) if len(row) == 3}
+    for event in get_args(Event):
+        keys = ["index" if name == "target" else name for name in event._fields]
+        assert listed[event.__name__] == ", ".join(keys), event.__name__
+    (blocker,) = re.findall(r"A blocker has (.*?)\. Times", section("JSON"), re.DOTALL)
+    assert re.findall(r"`(\w+)`", blocker) == list(Blocker._fields)
+
+
+def test_the_table_of_words_has_every_value_that_the_code_has():
+    values = {row[0]: set(re.findall(r"`([^`]+)`", row[2])) for row in cells(section("JSON")) if len(row) == 3}
+    assert values["`action`"] == {action.value for action in Action}
+    assert values["`origin`"] == {CREATED, ADOPTED, RENAMED}
+    assert values["`state` of a revision"] == {APPLYING, APPLIED, REVERTING, REVERTED}
+    assert values["`differences`"] == set(Difference._fields)
+    flaws = {Found("ix", "index", valid=valid, worker=worker).flaw for valid in (True, False) for worker in (None, 1)}
+    assert flaws <= values["`finding`"]
 
 
 def test_the_layout_names_every_file_at_the_top_and_no_other():
