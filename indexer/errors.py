@@ -58,6 +58,10 @@ class IndexFailed(StatementFailed):
     """One index cannot be built; the others can."""
 
 
+class NoSession(IndexerError):
+    """The server gave this run no further session."""
+
+
 class UsageError(IndexerError):
     """An option, a revision or a URL that cannot be understood."""
 

@@ -32,6 +32,11 @@ class Blocker(NamedTuple):
     ending: str
     hidden_from: str | None = None
 
+    @property
+    def identity(self) -> tuple[int | None, str]:
+        """The same for the same transaction of the same session."""
+        return self.pid, self.transaction
+
     def __str__(self) -> str:
         who = ", ".join(filter(None, (self.role, self.application, self.client)))
         name = f"pid {self.pid} ({who})" if self.pid else self.role
@@ -173,3 +178,22 @@ Report = Callable[[Event], None]
 
 def silent(event: Event) -> None:
     """Report to nobody."""
+
+
+class Unfailing:
+    """Pass events on to a report, whose failure must not end the run that it only describes.
+
+    Attributes:
+        failure: the first one.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.failure: Exception | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Pass one event on."""
+        try:
+            self.report(event)
+        except Exception as error:
+            self.failure = self.failure or error

@@ -350,6 +350,13 @@ class CatalogMigrator(SchemaMigrator):
         """The sessions that these steps would have to wait for if they began now."""
         return ()
 
+    def hidden(self, blockers: Sequence[Blocker]) -> list[str]:
+        """What would let us see more of these sessions, if we do not see all."""
+        return []
+
+    def reserve(self, steps: Sequence[Step]) -> None:
+        """Have ready what these steps need of the server; raises NoSession."""
+
     def name_run(self, name: str) -> None:
         """Tell the server what our sessions are about to do."""
 

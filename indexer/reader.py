@@ -153,7 +153,7 @@ class Reader:
         return self._warned(plan, state, left_alone, STAYS)
 
     def _warned(self, plan: Plan, state: State, left_alone: Sequence[str], of_twin: str) -> Plan:
-        unseen = self.migrator.unseen(self.indexed_tables)
+        unseen = [*self.migrator.unseen(self.indexed_tables), *self.migrator.hidden(plan.blockers)]
         return plan._replace(warnings=(*self._unknown(state), *left_alone, *_twins(plan.steps, of_twin), *unseen))
 
     def _planned(

@@ -12,7 +12,16 @@ from peewee import Model, PeeweeException
 from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, Consent
 from indexer.errors import IndexerError, Interrupted, PreflightFailed, StatementFailed
-from indexer.events import BaseCreated, BlockersFound, Report, RevisionFinished, RevisionStarted, Warned, silent
+from indexer.events import (
+    BaseCreated,
+    BlockersFound,
+    Report,
+    RevisionFinished,
+    RevisionStarted,
+    Unfailing,
+    Warned,
+    silent,
+)
 from indexer.history import APPLIED, REVERTED, Record, begun, completed, reverted, reverting
 from indexer.journal import entry_of
 from indexer.migrator import CatalogMigrator, IndexOperation
@@ -25,7 +34,7 @@ from indexer.reader import Reader, ends
 from indexer.script import BASE_DESCRIPTION, script_of
 from indexer.spec import Index
 from indexer.stop import Stop
-from indexer.words import are
+from indexer.words import are, reason
 
 PATIENT = Patience()
 
@@ -54,7 +63,9 @@ class Runner(Reader):
         consent: Consent = CAUTIOUS,
     ) -> None:
         super().__init__(migrator, chain, models, consent)
-        self.report = migrator.report = report
+        self._unfailing = Unfailing(report)
+        self.report: Report = self._unfailing
+        migrator.report = self._unfailing
         migrator.patience = patience
         migrator.stop = self.stop = stop or migrator.stop
         self._uncommitted: list[RevisionFinished] = []
@@ -151,7 +162,13 @@ class Runner(Reader):
                 f"The run ended in the middle. {self.migrator.said(error)}",
                 f"{self.migrator.remedy(error)} It is: {plan.command}",
             ) from error
-        return Outcome(direction, plan.start, plan.end, steps, plan.base_tables, seconds(), plan.warnings)
+        warnings = (*plan.warnings, *self._untold())
+        return Outcome(direction, plan.start, plan.end, steps, plan.base_tables, seconds(), warnings)
+
+    def _untold(self) -> list[str]:
+        """What to say in the end if the run could not be reported while it went on."""
+        failure = self._unfailing.failure
+        return [f"The progress of the run could not be reported: {reason(failure)}."] if failure else []
 
     def _asked(self, plan: Plan, known: Collection[str] = ()) -> dict[str, tuple[Index, ...]]:
         """Run the functions of a plan's revisions, each once in a run; return the indexes they ask for."""
@@ -161,6 +178,7 @@ class Runner(Reader):
     def _carry_out(self, plan: Plan, asked: Mapping[str, Sequence[Index]]) -> tuple[Step, ...]:
         """Carry out a plan and return the steps that were taken; the catalog may have changed since it was made."""
         plan.check()
+        self.migrator.reserve(plan.steps)
         self._warn(plan)
         if plan.blockers:
             self.report(BlockersFound(plan.blockers))

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from select import select
-from threading import Event, Thread, Timer
+from threading import Event, Lock, Thread, Timer
 from typing import TypeVar
 
 from indexer.errors import Interrupted
@@ -38,19 +38,27 @@ class Stop:
         self.at_once = False
         self._asked = Event()
         self._asked_at = 0.0
-        self._reader, self._writer = os.pipe()
+        self._pipe: tuple[int, int] | None = None
+        self._pipe_lock = Lock()  # one thread asks, another one waits and closes
         self._on_ask: list[Callable[[], None]] = []
 
     def fileno(self) -> int:
-        """Readable as soon as somebody asks to stop."""
-        return self._reader
+        """Readable as soon as somebody asks to stop; the pipe behind it is made at the first call."""
+        with self._pipe_lock:
+            if self._pipe is None:
+                self._pipe = os.pipe()
+                if self.asked:
+                    os.write(self._pipe[1], b"!")
+            return self._pipe[0]
 
     def ask(self, number: int) -> None:
         """Ask the run to stop, because this signal came."""
         self.signal = signal.Signals(number)
         self._asked_at = time.monotonic()
         self._asked.set()
-        os.write(self._writer, b"!")
+        with self._pipe_lock:
+            if self._pipe is not None:
+                os.write(self._pipe[1], b"!")
         for call in self._on_ask:
             call()
 
@@ -91,9 +99,14 @@ class Stop:
             self.at_once = before
 
     def close(self) -> None:
-        """Give the pipe back."""
-        os.close(self._reader)
-        os.close(self._writer)
+        """Close the pipe, if there is one; ``fileno`` makes another when it is needed again."""
+        with self._pipe_lock:
+            pipe, self._pipe = self._pipe, None
+            for end in pipe or ():
+                os.close(end)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def interruptible(work: Callable[[Stop], T], reading: bool = False) -> T:

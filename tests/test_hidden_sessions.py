@@ -1,86 +1,205 @@
 """A plain owner beside roles whose sessions it may not look at: all that is hidden is unknown, and never absent."""
 
-import uuid
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import closing
+from threading import Event, Thread
 
 import psycopg2
 import pytest
-from command import execute, prepare, run, succeed
-from postgres_server import with_database
-from scenes import assert_all_stand, assert_none_stands, build_all, open_reader, open_writer, running
+from command import broken, execute, prepare, run, succeed
+from roles import another_role, as_application, as_role
+from scenes import (
+    WRITE,
+    Server,
+    assert_all_stand,
+    assert_none_stands,
+    build_all,
+    lock_holder,
+    old_snapshot,
+    open_reader,
+    open_writer,
+    own_server,
+    prepared_transaction,
+    running,
+    transaction,
+    until,
+)
 
+from indexer.connect import connect
 
-@pytest.fixture
-def superuser_url(postgres_server: str) -> Iterator[str]:
-    name = "test_" + uuid.uuid4().hex[:12]
-    with closing(psycopg2.connect(postgres_server)) as admin, admin.cursor() as cursor:
-        admin.autocommit = True
-        for role in ("crm_owner", "crm_app"):
-            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
-            if not cursor.fetchone():
-                cursor.execute(f"CREATE ROLE {role} LOGIN")
-        cursor.execute(f"CREATE DATABASE {name} OWNER crm_owner TEMPLATE template0")
-        url = with_database(postgres_server, name)
-        execute(url, "ALTER SCHEMA public OWNER TO crm_owner")
-        execute(
-            url,
-            "ALTER DEFAULT PRIVILEGES FOR ROLE crm_owner GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO crm_app",
-            "ALTER DEFAULT PRIVILEGES FOR ROLE crm_owner GRANT USAGE ON SEQUENCES TO crm_app",
-        )
-        yield url
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-        cursor.execute(f"DROP DATABASE IF EXISTS {name}")
-
-
-@pytest.fixture
-def postgres_url(superuser_url: str) -> str:
-    return superuser_url.replace("postgres@", "crm_owner@")
-
-
-@pytest.fixture
-def app_url(superuser_url: str) -> str:
-    return superuser_url.replace("postgres@", "crm_app@")
+GRANT = "GRANT pg_read_all_stats TO crm_owner;"
+IMPATIENT = ["--max-wait", "0.3", "--retries", "0"]
+MEMBER, SEEING = "GRANT crm_owner TO {role}", "GRANT pg_read_all_stats TO {role}"
 
 
 @pytest.fixture
 def owner_url(postgres_url: str) -> str:
-    """The CRM's tables, owned by crm_owner."""
+    """URL of the CRM's tables for their plain owner; the scenes are another role's."""
     prepare(postgres_url, to="base")
     return postgres_url
 
 
-def test_a_plan_names_the_writer_of_a_hidden_session(owner_url: str, app_url: str) -> None:
-    with open_writer(app_url) as writer:
+def test_a_plan_names_a_hidden_writer_and_says_once_what_lets_it_see_more(owner_url):
+    with open_writer(owner_url) as writer, open_writer(owner_url, "DELETE FROM contact_flag") as other:
         plan = run("plan", "--json", url=owner_url).json()
-        (blocker,) = plan["blockers"]
-        assert (blocker["pid"], blocker["role"], blocker["seconds"]) == (writer.pid, "crm_app", None)
-        assert f"pid {writer.pid} (crm_app, somebody else)" in run("plan", url=owner_url).stdout
+        text = run("plan", url=owner_url).stdout
         succeed("plan", "--sql", url=owner_url)
+    assert {(each["pid"], each["role"], each["seconds"]) for each in plan["blockers"]} == {
+        (writer.pid, "crm_app", None),
+        (other.pid, "crm_app", None),
+    }
+    assert f"pid {writer.pid} (crm_app, somebody else): holds a write lock on activity" in text
+    assert "state not visible to crm_owner" in text
+    assert text.count(GRANT) == 1
+    assert [GRANT in warning for warning in plan["warnings"]] == [True]
 
 
-def test_up_waits_for_a_hidden_writer(owner_url: str, app_url: str) -> None:
-    with open_writer(app_url) as writer, running("up", "--json", url=owner_url) as up:
+def test_a_plan_names_a_transaction_whose_snapshot_may_be_old(owner_url):
+    with old_snapshot(owner_url) as reader:
+        (blocker,) = run("plan", "--json", url=owner_url).json()["blockers"]
+    assert blocker["pid"] == reader.pid
+    assert "may hold an old snapshot" in blocker["reason"]
+
+
+def test_with_the_right_to_see_all_is_shown_and_nothing_is_advised(owner_url, superuser_url):
+    # A superuser makes the member of the owner's role that may see more; the owner itself belongs to all tests.
+    with another_role(superuser_url, MEMBER, SEEING) as member, open_writer(owner_url) as writer:
+        plan = until(lambda: _with_blockers(run("plan", "--json", url=as_role(owner_url, member)).json()))
+    (blocker,) = plan["blockers"]
+    assert (blocker["pid"], blocker["query"]) == (writer.pid, WRITE)
+    assert blocker["seconds"] >= 1
+    assert not any("pg_read_all_stats" in warning for warning in plan["warnings"])
+
+
+def _with_blockers(plan):
+    return plan if plan["blockers"] else None
+
+
+def test_what_ends_a_session_says_who_may_end_it(owner_url, superuser_url):
+    with open_writer(owner_url):
+        (blocker,) = run("plan", "--json", url=owner_url).json()["blockers"]
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            execute(owner_url, blocker["ending"])
+        assert blocker["ending"].endswith("-- as that role, or as a member of pg_signal_backend")
+        # A superuser makes such a member.
+        with another_role(superuser_url, "GRANT pg_signal_backend TO {role}") as member:
+            assert execute(as_role(owner_url, member), blocker["ending"]) == [(True,)]
+    with open_writer(owner_url, role="crm_owner"):
+        (blocker,) = until(lambda: run("plan", "--json", url=owner_url).json()["blockers"])
+        assert execute(owner_url, blocker["ending"]) == [(True,)]
+
+
+def test_up_waits_for_a_hidden_writer_and_says_once_what_lets_it_see_more(owner_url):
+    with open_writer(owner_url) as writer, running("up", "--json", url=owner_url) as up:
         waiting = up.event("Waiting")
         assert [blocker["pid"] for blocker in waiting["blockers"]] == [writer.pid]
         writer.end()
         up.succeed()
+    assert [GRANT in event["text"] for event in up.events if event["event"] == "Warned"] == [True]
     assert_all_stand(owner_url)
 
 
 @pytest.mark.parametrize("options", [[], ["--offline"]])
-def test_up_gives_up_on_a_hidden_writer(owner_url: str, app_url: str, options: list[str]) -> None:
-    with open_writer(app_url) as writer:
-        gave_up = run("up", *options, "--max-wait", "0.2", "--retries", "0", url=owner_url)
-        assert gave_up.exit_code == 6, gave_up
-        assert f"pid {writer.pid} (crm_app" in gave_up.stderr
+def test_up_gives_up_on_a_hidden_writer(owner_url, options):
+    with open_writer(owner_url) as writer:
+        gave_up = run("up", *options, *IMPATIENT, url=owner_url)
+    assert gave_up.exit_code == 6, gave_up
+    assert f"pid {writer.pid} (crm_app, somebody else)" in gave_up.stderr
+    assert broken(owner_url) == set()
 
 
-def test_down_waits_for_a_hidden_reader(owner_url: str, app_url: str) -> None:
+def test_up_gives_up_on_a_hidden_old_snapshot_by_the_phase_of_its_own_build(owner_url):
+    with old_snapshot(owner_url) as reader:
+        gave_up = run("up", *IMPATIENT, url=owner_url)
+    assert gave_up.exit_code == 6, gave_up
+    assert "waiting for old snapshots" in gave_up.stderr
+    assert f"pid {reader.pid} (crm_app, somebody else)" in gave_up.stderr
+    assert broken(owner_url) == set()
+    succeed("up", *IMPATIENT, url=owner_url)
+    assert_all_stand(owner_url)
+
+
+def test_up_and_down_with_limited_patience_get_through_hidden_short_transactions(owner_url):
+    done = Event()
+
+    def write() -> None:
+        while not done.is_set():
+            with transaction(as_application(owner_url), WRITE, "SELECT pg_sleep(0.02)"):
+                pass
+
+    writers = [Thread(target=write) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    try:
+        succeed("up", "--max-wait", "5", url=owner_url)
+        assert_all_stand(owner_url)
+        succeed("down", "--max-wait", "5", url=owner_url)
+    finally:
+        done.set()
+        for writer in writers:
+            writer.join()
+    assert_none_stands(owner_url)
+
+
+def test_down_waits_for_a_hidden_reader(owner_url):
     build_all(owner_url)
-    with open_reader(app_url) as reader, running("down", "--json", url=owner_url) as down:
+    with open_reader(owner_url) as reader, running("down", "--json", url=owner_url) as down:
         waiting = down.event("Waiting")
         assert [blocker["pid"] for blocker in waiting["blockers"]] == [reader.pid]
         reader.end()
         down.succeed()
     assert_none_stands(owner_url)
+
+
+def test_a_member_of_the_owners_role_follows_the_run_of_another_one(owner_url, superuser_url):
+    # A superuser makes two members of the owner's role: neither may look at the sessions of the other.
+    with another_role(superuser_url, MEMBER) as first, another_role(superuser_url, MEMBER) as second:
+        with open_writer(owner_url), running("up", url=as_role(owner_url, first)):
+            until(lambda: lock_holder(owner_url))
+            refused = run("up", "--no-wait", url=as_role(owner_url, second))
+            assert refused.exit_code == 5, refused
+            assert f"({first}, indexer up 10992629d68e" in refused.stderr
+            with running("up", "--json", url=as_role(owner_url, second)) as follower:
+                assert first in follower.event("LockWaited")["holder"]
+                assert f"GRANT pg_read_all_stats TO {second};" in follower.event("Warned")["text"]
+        until(lambda: not lock_holder(owner_url))
+        succeed("up", url=as_role(owner_url, second))
+        assert_all_stand(owner_url)
+        succeed("down", url=as_role(owner_url, first))
+
+
+# On a server of their own, on which nobody else is at work ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A server of the test's own."""
+    with own_server(max_prepared_transactions="2") as server:
+        yield server
+
+
+@pytest.fixture
+def quiet_url(server: Server) -> Iterator[str]:
+    """URL of the CRM's tables on that server."""
+    with server.new_database() as url:
+        yield url
+
+
+def test_an_idle_session_counts_as_active_where_its_state_is_hidden(server, quiet_url):
+    # A superuser makes the member of the owner's role that sees that nobody is at work.
+    with another_role(server.url, SEEING) as member, closing(psycopg2.connect(as_application(quiet_url))):
+        for url, is_active in ((quiet_url, True), (as_role(quiet_url, member), False)):
+            migrator = connect(url)
+            try:
+                until(lambda others=migrator.sessions.others_active, expected=is_active: others() is expected)
+            finally:
+                migrator.database.close()
+
+
+def test_a_prepared_transaction_of_another_role_is_named(quiet_url):
+    with prepared_transaction(quiet_url) as name:
+        gave_up = run("up", *IMPATIENT, url=quiet_url)
+    assert gave_up.exit_code == 6, gave_up
+    assert f"ROLLBACK PREPARED '{name}';  -- as that role, or as a superuser" in gave_up.stderr

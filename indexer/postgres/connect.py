@@ -35,6 +35,16 @@ REASONS = (
     ("no password supplied", "Put the password into the database URL or into PGPASSWORD.", False),
     ("authentication failed", "Check the user in the database URL, and the server's pg_hba.conf.", False),
     ("pg_hba.conf", "The server's pg_hba.conf does not let this host and user in.", False),
+    (
+        "too many connections for role",
+        "Wait for a connection to become free, or ALTER ROLE ... CONNECTION LIMIT.",
+        True,
+    ),
+    (
+        "too many connections for d",
+        "Wait for a connection to become free, or ALTER DATABASE ... CONNECTION LIMIT.",
+        True,
+    ),
     ('database "', "Create the database, or correct the name at the end of the database URL.", False),
     ('role "', "Create the role, or correct the user in the database URL.", False),
     ("onnection refused", "Is the server running, and are host and port right?", True),

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import psycopg2
 from peewee import PeeweeException
 
-from indexer.errors import Blocked, IndexerError, IndexFailed, StatementFailed
-from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, Waiting
+from indexer.errors import Blocked, IndexerError, IndexFailed, NoSession, StatementFailed
+from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, Waiting, Warned
 from indexer.migrator import Work
 from indexer.patience import Patience
 from indexer.plan import CREATIONS, Action, Step
@@ -30,6 +30,12 @@ UNFINISHED = (Action.REBUILD, Action.REPLACE)
 BEGIN, COMMIT = "BEGIN", "COMMIT"
 DROP, RENAME = "DROP ", ("ALTER ", BEGIN)  # how our own statements begin
 LONGEST_PAUSE = 30.0  # seconds between two tries
+# Somebody else made, renamed or dropped the index first: what the server then says, and of its internal errors, which
+# it does not translate, how those begin.
+RACES = ("42P07", "42710", "42P01", "42704")  # duplicate table or object, undefined table or object
+NAME_IS_TAKEN = "pg_class_relname_nsp_index"  # of two plain builds in open transactions, the second breaks this
+INTERNAL_RACES = ("tuple concurrently", "could not open relation", "could not find tuple", "cache lookup failed")
+MOST_RACES, AFTER_A_RACE = 10, 0.2  # seconds
 
 Decision = Callable[[], Step]
 
@@ -60,6 +66,7 @@ class Execution:
         self.run = run
         self.builders = run.database.builders
         self.memory = server_memory(run.sessions.catalog)
+        self.is_told = False
 
     def act(self, decide: Decision, provenance: Provenance) -> Generator[object, None, Step]:
         """Decide, execute, and try again what can heal, deciding anew each time.
@@ -67,22 +74,44 @@ class Execution:
         Raises:
             Blocked: other sessions held it up for too long, too often.
             StatementFailed: the server refused, or the connection was lost.
+            NoSession: the server gives us none to build with.
             Interrupted: somebody asked to stop.
         """
-        retries = self.run.patience.retries
-        for attempt in range(1, retries + 2):
+        attempts = races = 0
+        while True:
             step = yield from self._join(decide)
             try:
                 for statements in on_one_session(step.statements):
                     yield from self._execute(step, statements, provenance)
                 return step
+            except NoSession as failure:
+                yield from self._until_a_session_is_free(failure)
             except (GaveUp, psycopg2.Error) as failure:
-                remains = self._clean(step, decide)
-                self.run.stop.check()
-                if attempt > retries or not isinstance(failure, GaveUp | psycopg2.errors.DeadlockDetected):
-                    raise _as_ours(step, failure, remains) from failure
-                yield from self._pause(step.index, failure, attempt)
-        raise AssertionError("the last attempt returns or raises")
+                if _is_race(failure) and races < MOST_RACES:
+                    races += 1
+                    yield from self._rest(AFTER_A_RACE)
+                else:
+                    attempts += 1
+                    yield from self._recover(step, decide, failure, attempts)
+
+    def _recover(self, step: Step, decide: Decision, failure: Exception, attempts: int) -> Work:
+        """Clean up after a failure, and wait for the next attempt; raises what the run ends with if there is none."""
+        remains = self._clean(step, decide)
+        self.run.stop.check()
+        if attempts > self.run.patience.retries or not isinstance(failure, GaveUp | psycopg2.errors.DeadlockDetected):
+            raise _as_ours(step, failure, remains) from failure
+        yield from self._pause(step.index, failure, attempts)
+
+    def _until_a_session_is_free(self, failure: NoSession) -> Work:
+        """Wait for one of those that build: two at once are faster, and not needed. Raises the failure without one."""
+        if not self.builders.busy:
+            raise failure
+        if not self.is_told:
+            self.is_told = True
+            self.run.report(Warned(f"{failure.message} Fewer indexes are built at once."))
+        while self.builders.are_all_busy:
+            self.run.stop.check()
+            yield None
 
     def _join(self, decide: Decision) -> Generator[object, None, Step]:
         """Wait while another session works on this index, then look again: its finished index is kept."""
@@ -106,10 +135,10 @@ class Execution:
             yield from self._let_pass(index, dropping)
         self.run.stop.check()
         self.run.lock.confirm()
-        provenance.begin(step, first)
         settings = RENAMING if renaming else settings_for(index, self.run.patience, self.memory)
-        builder = self.builders.take(settings, self.run.sessions.ours)
+        builder = self._take(settings)
         try:
+            provenance.begin(step, first)
             for statement in statements:
                 self.run.report(StatementStarted(index, statement))
                 watch = Watch(self.run.sessions, index, builder.pid, self.run.report, dropping)
@@ -117,6 +146,9 @@ class Execution:
                 yield from self._mind(builder, watch)
         finally:
             self.builders.give_back(builder)
+
+    def _take(self, settings: dict[str, str]) -> Builder:
+        return self.builders.take(settings, self.run.sessions.ours)
 
     def _mind(self, builder: Builder, watch: Watch) -> Work:
         """Until the statement is done: look at it, and cancel it when asked to stop or when it waited too long."""
@@ -148,10 +180,12 @@ class Execution:
         """
         started, told, limit = clock(), 0.0, self.run.patience.max_wait
         remaining = self._in_the_way(index, dropping)
-        first = set(map(_transaction, remaining))  # whoever comes later does not hold up what begins after them
+        # Whoever comes later does not hold up what begins after them.
+        first = {blocker.identity for blocker in remaining}
         while remaining:
             waited = clock() - started
             if clock() - told >= INTERVAL:
+                self.run.sessions.tell_hidden((blocker.hidden_from for blocker in remaining), self.run.report)
                 self.run.report(Waiting(index, BEFORE_THE_START, remaining, waited))
                 told = clock()
             if limit is not None and waited >= limit:
@@ -159,20 +193,26 @@ class Execution:
             self.run.stop.check()
             yield None
             now = self._in_the_way(index, dropping)
-            remaining = tuple(blocker for blocker in now if _transaction(blocker) in first)
+            remaining = tuple(blocker for blocker in now if blocker.identity in first)
 
     def _in_the_way(self, index: Index, dropping: bool) -> tuple[Blocker, ...]:
         if self.run.patience.offline:
             return ()
-        builds = self.run.sessions.building_on(index.table)
-        if self.run.patience.max_wait is None:
-            return builds
-        return (*builds, *self.run.sessions.expected([index.table], dropping))
+        builds: tuple[Blocker, ...] = ()
+        holders: tuple[Blocker, ...] = ()
+        with self.run.sessions.overlooking(self.run.report):
+            builds = self.run.sessions.building_on(index.table)
+            if self.run.patience.max_wait is not None:
+                holders = self.run.sessions.expected([index.table], dropping)
+        return (*builds, *holders)
 
     def _pause(self, index: Index, failure: Exception, attempt: int) -> Work:
         pause = min(0.5 * 2**attempt, LONGEST_PAUSE)
         self.run.report(Retrying(index, _reason(failure), attempt, self.run.patience.retries, pause))
-        until = clock() + pause
+        yield from self._rest(pause)
+
+    def _rest(self, seconds: float) -> Work:
+        until = clock() + seconds
         while clock() < until:
             self.run.stop.check()
             yield None
@@ -181,10 +221,10 @@ class Execution:
         """Drop what a failed build left behind, if that does not mean waiting for somebody; does anything remain?"""
         if step.action not in CREATIONS:
             return False
-        with suppress(PeeweeException, psycopg2.Error):
+        with suppress(PeeweeException, psycopg2.Error, NoSession):
             leftover = self._let_go(decide)
             if leftover.action in UNFINISHED and leftover.statements[0].startswith(DROP):
-                cleaner = self.builders.take({"statement_timeout": f"{CLEAN_UP:g}s"}, self.run.sessions.ours)
+                cleaner = self._take({"statement_timeout": f"{CLEAN_UP:g}s"})
                 try:
                     cleaner.execute(leftover.statements[0])
                 finally:
@@ -214,8 +254,15 @@ def on_one_session(statements: Sequence[str]) -> Iterator[list[str]]:
             together = []
 
 
-def _transaction(blocker: Blocker) -> tuple[int | None, str]:
-    return blocker.pid, blocker.transaction
+def _is_race(failure: Exception) -> bool:
+    """Did another session make, rename or drop the index first, so that a new look finds something else?"""
+    if not isinstance(failure, psycopg2.Error):
+        return False
+    if isinstance(failure, psycopg2.errors.UniqueViolation):
+        return failure.diag.constraint_name == NAME_IS_TAKEN
+    if isinstance(failure, psycopg2.errors.InternalError_):
+        return (failure.diag.message_primary or "").startswith(INTERNAL_RACES)
+    return failure.pgcode in RACES
 
 
 def _as_ours(step: Step, failure: Exception, remains: bool) -> IndexerError:

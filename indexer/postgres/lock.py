@@ -14,6 +14,7 @@ from indexer.events import LockWaited, Report
 from indexer.patience import Patience
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.session import Question
+from indexer.postgres.watch import Sessions
 from indexer.stop import Stop
 
 FAMILY = 0x5343_5256  # the upper half of the key, the same for every run of this tool; the lower half is the schema
@@ -32,7 +33,8 @@ HOLDING = """
            a.usename AS role,
            a.application_name AS application,
            CASE WHEN a.backend_type IS NOT NULL THEN COALESCE(pg_catalog.host(a.client_addr), 'local') END AS client,
-           a.backend_start AS since
+           a.backend_start AS since,
+           CASE WHEN a.pid IS NOT NULL AND a.backend_type IS NULL THEN CURRENT_USER::pg_catalog.text END AS hidden_from
       FROM pg_catalog.pg_locks AS l
       LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
      WHERE l.locktype = 'advisory'
@@ -45,15 +47,30 @@ HOLDING = """
 
 HOLDER = Question("indexer_holder", {"family": "integer", "namespace": "bigint"}, HOLDING)
 
+# Of a hidden build everybody sees that there is one, on which table it holds its lock, and whether it waits.
 BUILDING = """
     SELECT i.relname AS index,
-           p.phase,
+           CASE WHEN p.relid IS NOT NULL THEN p.phase
+                ELSE 'progress not visible to ' || pg_catalog.quote_ident(CURRENT_USER) END AS phase,
            p.blocks_done,
            p.blocks_total,
-           p.tuples_done
+           p.tuples_done,
+           p.relid IS NULL AND pg_catalog.cardinality(pg_catalog.pg_blocking_pids(p.pid)) = 0 AS works_unseen
       FROM pg_catalog.pg_stat_progress_create_index AS p
-      JOIN pg_catalog.pg_class AS t ON t.oid = p.relid AND t.relnamespace = %(namespace)s
       LEFT JOIN pg_catalog.pg_class AS i ON i.oid = p.index_relid
+     WHERE p.datname = pg_catalog.current_database()
+       AND EXISTS (
+           SELECT 1
+             FROM pg_catalog.pg_class AS t
+            WHERE t.relnamespace = %(namespace)s
+              AND (t.oid = p.relid
+                   OR p.relid IS NULL AND t.oid IN (
+                      SELECT l.relation
+                        FROM pg_catalog.pg_locks AS l
+                       WHERE l.pid = p.pid
+                         AND l.locktype = 'relation'
+                         AND l.database = p.datid
+                         AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock'))))
      ORDER BY p.pid
 """
 
@@ -75,8 +92,9 @@ class RunLock:
     poll = 0.5  # seconds, give or take half
     retell = 10.0  # seconds
 
-    def __init__(self, catalog: PostgresCatalog) -> None:
+    def __init__(self, catalog: PostgresCatalog, sessions: Sessions) -> None:
         self.catalog = catalog
+        self.sessions = sessions
 
     @contextmanager
     def held(self, report: Report, patience: Patience, stop: Stop) -> Iterator[None]:
@@ -97,12 +115,13 @@ class RunLock:
         seen, moved, told = self._progress(), time.monotonic(), 0.0
         while not self._try():
             now = time.monotonic()
-            progress = self._progress()
-            if progress != seen:
-                seen, moved = progress, now
-            if not told or now - told >= self.retell:
-                report(LockWaited(self.holder()))
-                told = now
+            with self.sessions.overlooking(report):
+                progress = self._progress()
+                if progress != seen:
+                    seen, moved = progress, now
+                if not told or now - told >= self.retell:
+                    self._tell(report)
+                    told = now
             if patience.wait_lock is not None and now - moved >= patience.wait_lock:
                 raise Locked(
                     f"Another run holds the lock: {self.holder()}.",
@@ -115,8 +134,18 @@ class RunLock:
         return bool(self.catalog.rows(TRY, family=FAMILY)[0]["taken"])
 
     def _progress(self) -> object:
-        """Something that is different as soon as the holder has got further."""
-        return self.catalog.rows(BUILDING), self.catalog.rows(STANDING)
+        """Something that is different as soon as the holder has got further.
+
+        A build whose progress is hidden counts as getting further as long as it waits for nobody.
+        """
+        building = self.catalog.rows(BUILDING)
+        unseen = time.monotonic() if any(row["works_unseen"] for row in building) else 0
+        return building, self.catalog.rows(STANDING), unseen
+
+    def _tell(self, report: Report) -> None:
+        holders = self.catalog.ask(HOLDER, family=FAMILY)
+        self.sessions.tell_hidden((row["hidden_from"] for row in holders), report)
+        report(LockWaited(self.holder()))
 
     def holder(self) -> str:
         """Who holds the lock, since when, and how far that run is, for people."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 from peewee import PeeweeException
@@ -25,7 +26,7 @@ from indexer.postgres.lock import RunLock
 from indexer.postgres.pooler import refuse_transaction_pooling
 from indexer.postgres.schedule import Schedule
 from indexer.postgres.session import PINNED, OnlineDatabase
-from indexer.postgres.watch import Sessions
+from indexer.postgres.watch import Sessions, sees_more
 from indexer.provenance import Provenance
 from indexer.spec import Definition, Index, Variant
 from indexer.tables import placed
@@ -50,6 +51,7 @@ SCRIPT_VALUES = ScriptValues(
 )
 MOST_SCHEMAS = 10  # that are named
 NOTICEABLE = 1.0  # seconds; a transaction that is younger ends before anybody has read its name
+ANOTHER_LOOK = 0.1  # seconds
 
 
 class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
@@ -63,12 +65,13 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     def __init__(self, database: OnlineDatabase, address: str, schema: str | None, connect: Callable[[], None]) -> None:
         super().__init__(database, schema)
         self.catalog = PostgresCatalog(database, schema)
-        self.lock = RunLock(self.catalog)
         self.sessions = Sessions(self.catalog)
+        self.lock = RunLock(self.catalog, self.sessions)
         self.indexed_tables: Sequence[str] = ()
         self.was_asked = schema is not None
         self._address = address
         self._connect = connect
+        self._advice: list[str] = []
         self._execution: Execution
 
     @property
@@ -130,7 +133,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def reconnect(self) -> None:
         """Open a session that was lost again."""
-        if self.database.is_closed() or self.database.connection().closed:
+        if self.database.is_lost:
             self.database.close()
             self._connect()
 
@@ -162,6 +165,12 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             self._execution = Execution(run)
             yield
 
+    def reserve(self, steps: Sequence[Step]) -> None:
+        """Have the session ready that builds, before anything is changed; raises NoSession."""
+        self.sessions.told.update(self._advice)  # with the warnings of the plan
+        if any(step.changes for step in steps):
+            self.database.builders.reserve()
+
     def name_run(self, name: str) -> None:
         """Make our sessions recognisable in pg_stat_activity, unless the URL names them itself."""
         self.database.name_sessions(f"indexer {name}")
@@ -181,11 +190,29 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         return self.catalog.unbuildable(indexes)
 
     def expected_blockers(self, steps: Sequence[Step]) -> tuple[Blocker, ...]:
-        """The sessions that these steps would have to wait for if they began now."""
+        """The sessions that these steps would have to wait for if they began now.
+
+        How old a transaction of another role is may be hidden; then it is looked at again until it is old enough.
+        """
         tables = sorted({step.index.table for step in steps if step.changes})
         dropping = all(step.action is Action.DROP for step in steps if step.changes)
-        found = self.sessions.expected(tables, dropping) if tables else ()
-        return tuple(blocker for blocker in found if blocker.seconds is None or blocker.seconds >= NOTICEABLE)
+        with self.sessions.overlooking(self.report):
+            return self._lasting(partial(self.sessions.expected, tables, dropping, suspecting=True)) if tables else ()
+        return ()
+
+    def _lasting(self, look: Callable[[], tuple[Blocker, ...]]) -> tuple[Blocker, ...]:
+        found, age = look(), self.sessions.age
+        young = {each.identity for each in found if each.seconds is None and age(each) < NOTICEABLE}
+        while young:
+            self.stop.sleep(ANOTHER_LOOK)
+            found = look()
+            young &= {each.identity for each in found if age(each) < NOTICEABLE}
+        return tuple(each for each in found if age(each) >= NOTICEABLE)
+
+    def hidden(self, blockers: Sequence[Blocker]) -> list[str]:
+        """What lets the role see more of these sessions, if it does not see all."""
+        self._advice = [sees_more(role) for role in sorted({each.hidden_from for each in blockers if each.hidden_from})]
+        return self._advice
 
     def definition(self, index: Index, found: Found | None) -> Definition:
         """The index with its PostgreSQL variant; the predicate as the server prints it, if there is one to compare."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import psycopg2
 
 from indexer.errors import PreflightFailed
-from indexer.postgres.session import Builder, OnlineDatabase
+from indexer.postgres.session import Builder, OnlineDatabase, opened
+from indexer.postgres.slots import refusal
 
 PID = "SELECT pg_catalog.pg_backend_pid()"
 LOOKS = 12  # beside busy clients it is chance which session we get: one look may be lucky
@@ -20,25 +21,27 @@ def refuse_transaction_pooling(database: OnlineDatabase) -> None:
 
     Raises:
         PreflightFailed: it does.
+        NoSession: there is no second client to be had.
     """
     try:
-        shared = _is_shared(database)
+        other = opened(database)
+    except psycopg2.Error as error:
+        raise refusal(database, error) from error
+    try:
+        shared = _is_shared(database, other)
     except psycopg2.Error:  # statement pooling refuses BEGIN
         shared = True
+    finally:
+        other.close()
     if shared:
         complaint = "a pooler stands before the server and hands its sessions out by transaction, or by statement"
         raise PreflightFailed([complaint], HINT)
     database.settle()
 
 
-def _is_shared(database: OnlineDatabase) -> bool:
+def _is_shared(database: OnlineDatabase, other: Builder) -> bool:
     ours = _pid(database)
-    other = Builder(database)
-    try:
-        other.connect()
-        return any(_meets(database, other, ours) for _ in range(LOOKS))
-    finally:
-        other.close()
+    return any(_meets(database, other, ours) for _ in range(LOOKS))
 
 
 def _meets(database: OnlineDatabase, other: Builder, ours: int) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import selectors
 from collections.abc import Callable, Sequence
-from select import select
 from typing import Any
 
 from indexer.errors import IndexFailed
@@ -37,7 +37,12 @@ class Schedule:
         An index that cannot be built does not keep the others from it. After any other failure nothing new begins; what
         runs is finished, then the failure is raised.
         """
-        waiting = sorted(operations, key=_is_partial)
+        try:
+            self._run(sorted(operations, key=_is_partial), work)
+        finally:
+            self.stop.close()
+
+    def _run(self, waiting: list[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
         failure: BaseException | None = None
         unbuilt: list[IndexFailed] = []
         while (waiting and not failure) or self._running:
@@ -94,7 +99,10 @@ class Schedule:
         """Until a session has news, somebody asks to stop, or a tick has passed."""
         sockets = [each for each in self._waits_on.values() if each is not None]
         stop = [] if self.stop.asked else [self.stop]
-        select([*sockets, *stop], [], [], TICK)
+        with selectors.DefaultSelector() as selector:  # select() takes no descriptor above 1,023
+            for each in (*sockets, *stop):
+                selector.register(each, selectors.EVENT_READ)
+            selector.select(TICK)
 
 
 def _together(failures: Sequence[IndexFailed]) -> IndexFailed:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import selectors
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,8 +15,10 @@ from typing import Any, NamedTuple
 
 import psycopg2
 from peewee import PostgresqlDatabase
-from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE, TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import POLL_OK, POLL_WRITE, TRANSACTION_STATUS_IDLE
 
+from indexer.errors import NoSession
+from indexer.postgres.slots import refusal
 from indexer.postgres.watchdog import CANCEL, PATIENCE, TICK, Watchdog, server_address
 
 # What a default of the role or the database could change in the meaning of our statements and of the answers. Where the
@@ -63,6 +66,7 @@ READING = {**LOOKING, "default_transaction_read_only": "on"}
 
 SINCE = {"idle_session_timeout": 140000, "transaction_timeout": 170000}  # asking pg_settings takes milliseconds
 
+FREED_IN, POLL = 1.0, 0.1  # seconds; a session that has just ended counts for a moment more
 ANSWERED = 30.0  # seconds; a short statement has been answered by then, or never will be
 
 UNNAMED = "indexer"
@@ -139,6 +143,11 @@ class OnlineDatabase(PostgresqlDatabase):
             self.pid, path, _ = cursor.fetchone()
         self.pooled = self.pid != conn.info.backend_pid
         self.path = tuple(name for name in path if not name.startswith("pg_") and name != "information_schema")
+
+    @property
+    def is_lost(self) -> bool:
+        """Did the server or the network end the session?"""
+        return self.is_closed() or bool(self.connection().closed)
 
     def execute(self, query: Any, **context_options: Any) -> Any:
         """Execute a query of peewee's; a percent sign in a quoted name is not the start of a parameter."""
@@ -294,8 +303,6 @@ class Builder:
         Raises:
             psycopg2.OperationalError: it did not come.
         """
-        from select import select
-
         begun, stop = time.monotonic(), self._database.watchdog.stop
         while (state := self._connection.poll()) != POLL_OK:
             waited = time.monotonic() - begun
@@ -303,27 +310,76 @@ class Builder:
             if hurried or (seconds is not None and waited >= seconds):
                 self.close()
                 raise psycopg2.OperationalError(f"the server did not answer in {waited:.0f} seconds")
-            select([self] if state == POLL_READ else [], [self] if state == POLL_WRITE else [], [], TICK)
+            with selectors.DefaultSelector() as selector:  # select() takes no descriptor above 1,023
+                selector.register(self, selectors.EVENT_WRITE if state == POLL_WRITE else selectors.EVENT_READ)
+                selector.select(TICK)
 
 
 class Builders:
-    """Sessions that build, kept for the next statement when one is done."""
+    """Sessions that build, kept for the next statement when one is done.
+
+    Attributes:
+        busy: how many are in use now.
+        most: how many the server lets us have, once it has refused one.
+    """
 
     def __init__(self, database: OnlineDatabase) -> None:
         self.database = database
         self._idle: list[Builder] = []
+        self.busy = 0
+        self.most: int | None = None
+
+    @property
+    def are_all_busy(self) -> bool:
+        """Will none be free before a statement is done?"""
+        return self.busy > 0 and not self._idle
 
     def take(self, settings: dict[str, str], ours: set[int]) -> Builder:
-        """A session with these settings; its process id is put among ours."""
-        builder = self._idle.pop() if self._idle else Builder(self.database)
-        if not builder.pid:
-            builder.connect()
-        ours.add(builder.pid)
-        builder.configure(settings)
-        return builder
+        """Return a session with these settings, and put its process id among ours.
+
+        Raises:
+            NoSession: there is none, and the server gives us no other.
+        """
+        while True:
+            is_new = not self._idle
+            self.reserve()
+            builder = self._idle.pop()
+            try:
+                builder.configure(settings)
+            except psycopg2.Error:
+                builder.close()
+                if is_new:  # else the server has ended it while it was idle
+                    raise
+            else:
+                ours.add(builder.pid)
+                self.busy += 1
+                return builder
+
+    def reserve(self) -> None:
+        """Have one session ready; raises NoSession."""
+        if not self._idle:
+            if self.most is not None and self.busy >= self.most:
+                raise NoSession(f"The server allows this run {self.most + 1} connections.")
+            self._idle.append(self._open())
+
+    def _open(self) -> Builder:
+        """Open one; the first is worth waiting for a moment, a further one only makes a run faster."""
+        until = time.monotonic() + FREED_IN
+        while True:
+            try:
+                builder = opened(self.database)
+                builder.configure({})  # it may be idle for longer than the role's defaults allow
+                return builder
+            except psycopg2.Error as error:
+                if self.busy:
+                    self.most = self.busy
+                if self.busy or time.monotonic() >= until:
+                    raise refusal(self.database, error) from error
+            time.sleep(POLL)
 
     def give_back(self, builder: Builder) -> None:
         """Keep the session, if it is still of use."""
+        self.busy -= 1
         if builder.closed or builder.is_busy or builder.is_in_transaction:
             if builder.is_busy and not builder.closed:  # our own session was lost: nobody watches the statement
                 with contextlib.suppress(psycopg2.Error):
@@ -334,8 +390,20 @@ class Builders:
 
     def close(self) -> None:
         """End all that are kept."""
+        self.most = None
         while self._idle:
             self._idle.pop().close()
+
+
+def opened(database: OnlineDatabase) -> Builder:
+    """Return a further session on the same server; raises psycopg2.Error."""
+    builder = Builder(database)
+    try:
+        builder.connect()
+    except psycopg2.Error:
+        builder.close()
+        raise
+    return builder
 
 
 def _place(connection: Any) -> dict[str, Any]:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from indexer.events import Blocker, Progress, Report, Waiting
+from indexer.errors import IndexerError
+from indexer.events import Blocker, Progress, Report, Waiting, Warned
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.progress import Counters, counted, fraction
 from indexer.postgres.session import Question
 from indexer.spec import Index
-from indexer.words import literal
+from indexer.words import identifier, literal, reason
 
 WAITING_FOR_A_LOCK = "waiting for a lock"
 INTERVAL = 0.5  # seconds between two looks at a running statement
 
 SEEN = """
-    SELECT COALESCE(p.phase, '') AS phase,
+    SELECT CASE WHEN p.relid IS NOT NULL OR p.pid IS NULL THEN COALESCE(p.phase, '')
+                ELSE 'progress not visible to ' || pg_catalog.quote_ident(CURRENT_USER) END AS phase,
            COALESCE(p.blocks_total, 0) AS blocks_total,
            COALESCE(p.blocks_done, 0) AS blocks_done,
            COALESCE(p.tuples_total, 0) AS tuples_total,
@@ -46,8 +49,15 @@ SESSIONS = """
                 ELSE COALESCE(a.state, a.backend_type) END AS reason,
            CASE WHEN a.backend_type IS NULL THEN ''
                 ELSE pg_catalog.left(pg_catalog.regexp_replace(a.query, '\\s+', ' ', 'g'), 80) END AS query,
-           CASE WHEN a.backend_type IS NULL THEN CURRENT_USER::pg_catalog.text END AS hidden_from
+           CASE WHEN a.backend_type IS NULL THEN CURRENT_USER::pg_catalog.text END AS hidden_from,
+           CASE WHEN m.rolsuper THEN ''
+                WHEN COALESCE(r.rolsuper, true) THEN '  -- as a superuser'
+                WHEN pg_catalog.pg_has_role(r.oid, 'USAGE')
+                     OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE') THEN ''
+                ELSE '  -- as that role, or as a member of pg_signal_backend' END AS ending_as
       FROM pg_catalog.pg_stat_activity AS a
+      JOIN pg_catalog.pg_roles AS m ON m.rolname = CURRENT_USER
+      LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid
       LEFT JOIN pg_catalog.pg_locks AS v
         ON v.locktype = 'virtualxid'
        AND v.mode = 'ExclusiveLock'
@@ -84,13 +94,29 @@ SNAPSHOT_HOLDERS = """
        AND a.pid <> pg_catalog.pg_backend_pid()
 """
 
+# What a plan adds, because a snapshot of another role may be hidden. A run does not wait for these before the start.
+HIDDEN_TRANSACTIONS = """
+    SELECT a.pid
+      FROM pg_catalog.pg_stat_activity AS a
+      JOIN pg_catalog.pg_locks AS v
+        ON v.locktype = 'virtualxid'
+       AND v.mode = 'ExclusiveLock'
+       AND v.pid = a.pid
+     WHERE a.datname = pg_catalog.current_database()
+       AND a.backend_type IS NULL
+       AND a.usesysid IS NOT NULL
+"""
+
 PREPARED = """
     SELECT p.gid,
            COALESCE(p.owner, 'a role that was dropped') AS role,
            p.prepared::pg_catalog.text AS transaction,
            EXTRACT(epoch FROM pg_catalog.clock_timestamp() - p.prepared)::float AS seconds,
+           CASE WHEN m.rolsuper OR p.owner = CURRENT_USER THEN ''
+                ELSE '  -- as that role, or as a superuser' END AS ending_as,
            l.virtualtransaction
       FROM pg_catalog.pg_prepared_xacts AS p
+      JOIN pg_catalog.pg_roles AS m ON m.rolname = CURRENT_USER
       JOIN pg_catalog.pg_locks AS l
         ON l.locktype = 'transactionid'
        AND l.transactionid = p.transaction
@@ -151,25 +177,67 @@ class Sessions:
 
     Attributes:
         ours: the process ids of the sessions with which this run builds.
+        told: whether the user knows what lets the role see more, or that a look failed.
     """
 
     def __init__(self, catalog: PostgresCatalog) -> None:
         self.catalog = catalog
         self.ours: set[int] = set()
+        self.told: set[str] = set()
+        self._seen_since: dict[object, float] = {}
+
+    @contextmanager
+    def overlooking(self, report: Report) -> Iterator[None]:
+        """Leave a look out that fails: none may end a run, unless the session that looks is lost."""
+        try:
+            yield
+        except IndexerError:
+            raise
+        except Exception as error:
+            if self.catalog.database.is_lost:
+                raise
+            self._tell_once(report, f"The other sessions could not be looked at: {reason(error)}. The run goes on.")
+
+    def tell_hidden(self, hidden_from: Iterable[str | None], report: Report) -> None:
+        """Say once what lets the role see more."""
+        for role in set(hidden_from) - {None}:
+            self._tell_once(report, sees_more(str(role)))
+
+    def _tell_once(self, report: Report, text: str) -> None:
+        if text not in self.told:
+            self.told.add(text)
+            report(Warned(text))
+
+    def age(self, blocker: Blocker) -> float:
+        """Return the seconds for which this transaction has lasted; if that is hidden, since it was first seen."""
+        if blocker.seconds is not None:
+            return blocker.seconds
+        return clock() - self._seen_since.setdefault(blocker.identity, clock())
 
     def named(self, pids: Collection[int], why: str = "") -> tuple[Blocker, ...]:
         """Who these sessions are."""
         found = self.catalog.rows(SESSIONS, pids=list(pids)) if pids else []
         return tuple(_session(row, why) for row in found)
 
-    def expected(self, tables: Sequence[str], dropping: bool = False) -> tuple[Blocker, ...]:
-        """Whom a build (or a drop) of an index of these tables would wait for if it began now."""
+    def expected(self, tables: Sequence[str], dropping: bool = False, suspecting: bool = False) -> tuple[Blocker, ...]:
+        """Return whom a build (or a drop) of an index of these tables would wait for if it began now.
+
+        Args:
+            tables: where the indexes are.
+            dropping: they are to be dropped.
+            suspecting: with the transactions whose snapshots are hidden, and may or may not be old.
+        """
         modes = [*WRITING, *BESIDES, *(READING if dropping else ())]
         holders = self.catalog.ask(LOCKS, tables=list(tables), modes=modes)
         locked = {row["pid"]: _lock(row, dropping) for row in holders if row["pid"]}
         prepared = {row["virtualtransaction"]: _lock(row, dropping) for row in holders if not row["pid"]}
         snapshots = [] if dropping else [row["pid"] for row in self.catalog.ask(SNAPSHOTS)]
-        reasons = {**dict.fromkeys(snapshots, "holds an old snapshot"), **locked}
+        suspects = [row["pid"] for row in self.catalog.rows(HIDDEN_TRANSACTIONS)] if suspecting and not dropping else []
+        reasons = {
+            **dict.fromkeys(suspects, "is in a transaction, and may hold an old snapshot"),
+            **dict.fromkeys(snapshots, "holds an old snapshot"),
+            **locked,
+        }
         reasons = {pid: reason for pid, reason in reasons.items() if pid not in self.ours}
         sessions = self.catalog.rows(SESSIONS, pids=list(reasons)) if reasons else []
         return (*(_session(row, reasons[row["pid"]]) for row in sessions), *self.prepared(prepared))
@@ -192,7 +260,7 @@ class Sessions:
                 seconds=row["seconds"],
                 reason=f"prepared transaction {row['gid']} {reasons[row['virtualtransaction']]}",
                 query="",
-                ending=f"ROLLBACK PREPARED {literal(row['gid'])};",
+                ending=f"ROLLBACK PREPARED {literal(row['gid'])};" + row["ending_as"],
             )
             for row in rows
             if row["virtualtransaction"] in reasons
@@ -212,9 +280,17 @@ def _lock(row: dict[str, Any], dropping: bool) -> str:
     return f"{kind} {row['table_name']}"
 
 
+def sees_more(role: str) -> str:
+    """Return what to tell a role that cannot see what sessions of other roles do."""
+    return (
+        f"What the sessions of other roles do, and since when, is not visible to {identifier(role)}. "
+        f"GRANT pg_read_all_stats TO {identifier(role)}; lets it see more."
+    )
+
+
 def _session(row: dict[str, Any], why: str) -> Blocker:
-    reason = "; ".join(filter(None, (why, row["reason"])))
-    return Blocker(**{**row, "reason": reason}, ending=f"SELECT pg_catalog.pg_terminate_backend({row['pid']});")
+    ending = f"SELECT pg_catalog.pg_terminate_backend({row['pid']});" + row.pop("ending_as")
+    return Blocker(**{**row, "reason": "; ".join(filter(None, (why, row["reason"])))}, ending=ending)
 
 
 @dataclass(eq=False)
@@ -245,19 +321,22 @@ class Watch:
         return clock() - self.looked >= INTERVAL
 
     def look(self) -> None:
-        """Look once, and report the progress or the wait."""
+        """Look once, and report the progress or the wait; a look that fails is left out."""
         self.looked = clock()
-        for row in self.sessions.catalog.rows(SEEN, pid=self.pid):
-            blocking = row.pop("blocking")
-            counters = Counters(**row)
-            if blocking:
-                self._waits(counters.phase, blocking)
-            elif counters.phase:
-                self._gets_on(counters)
+        with self.sessions.overlooking(self.report):
+            for row in self.sessions.catalog.rows(SEEN, pid=self.pid):
+                blocking = row.pop("blocking")
+                counters = Counters(**row)
+                if blocking:
+                    self._waits(counters.phase, blocking)
+                elif counters.phase:
+                    self._gets_on(counters)
 
     def _gets_on(self, counters: Counters) -> None:
         done, unit = counted(counters)
-        before, self.sight = self.sight, Sight(counters.phase, done, self.looked)
+        # Of many that a phase waits for, one may have ended and the next one not yet be waited for.
+        since = self.sight.waiting_since if self.sight.phase == counters.phase else None
+        before, self.sight = self.sight, Sight(counters.phase, done, self.looked, since)
         moved = done - before.done if before.phase == counters.phase else 0
         rate = moved / (self.looked - before.at) if moved > 0 else None
         seconds = self.looked - self.started
@@ -271,6 +350,7 @@ class Watch:
             expected = self.sessions.expected([self.index.table], self.dropping)
             blockers += tuple(blocker for blocker in expected if blocker.pid is None)
         self.sight = Sight(phase, waiting_since=since, blockers=blockers)
+        self.sessions.tell_hidden((blocker.hidden_from for blocker in blockers), self.report)
         self.report(Waiting(self.index, phase or WAITING_FOR_A_LOCK, blockers, self.looked - since))
 
     def waited(self) -> float:

@@ -1,0 +1,60 @@
+"""The connections of a run: two are enough, and of a server that refuses the second one we say which limit it met."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import psycopg2
+
+from indexer.errors import NoSession
+from indexer.words import identifier, reason, visible
+
+if TYPE_CHECKING:
+    from indexer.postgres.session import OnlineDatabase
+
+# The limit of a role counts all sessions that have logged in as it; in what is hidden, role and database are not.
+LIMITS = """
+    SELECT r.rolname AS role,
+           r.rolconnlimit AS role_limit,
+           (
+           SELECT pg_catalog.count(*)
+             FROM pg_catalog.pg_stat_activity AS a
+            WHERE a.usesysid = r.oid) AS of_role,
+           d.datname AS database,
+           d.datconnlimit AS database_limit,
+           (
+           SELECT pg_catalog.count(*)
+             FROM pg_catalog.pg_stat_activity AS a
+            WHERE a.datid = d.oid) AS in_database,
+           pg_catalog.current_setting('max_connections')::pg_catalog.int4
+           - pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int4
+           - COALESCE(pg_catalog.current_setting('reserved_connections', true)::pg_catalog.int4, 0) AS server_limit,
+           (
+           SELECT pg_catalog.count(*)
+             FROM pg_catalog.pg_stat_activity AS a
+            WHERE a.datid IS NOT NULL) AS on_server
+      FROM pg_catalog.pg_roles AS r
+     CROSS JOIN pg_catalog.pg_database AS d
+     WHERE r.rolname = SESSION_USER
+       AND d.datname = pg_catalog.current_database()
+"""
+
+LIMIT = "A superuser can raise the limit: ALTER {kind} {name} CONNECTION LIMIT {limit};"
+ON_SERVER = "End another session, or raise max_connections; then run the same command again."
+OTHERWISE = (
+    "The first was accepted: look into the server's log, and at the pooler or firewall in between, if there is one."
+)
+
+
+def refusal(database: OnlineDatabase, error: psycopg2.Error) -> NoSession:
+    """Return the error of a run that got no second session: what the server said, and which limit to raise."""
+    said = visible(re.sub(r"^(connection to server .*? failed: )?([A-Z]+:\s+)?", "", reason(error)))
+    message = f"A run needs two connections, and the second was refused: {said}."
+    cursor = database.execute_sql(LIMITS)
+    role, role_limit, of_role, name, database_limit, in_database, server_limit, on_server = cursor.fetchone()
+    if 0 <= role_limit <= max(of_role, 1):
+        return NoSession(message, LIMIT.format(kind="ROLE", name=identifier(role), limit=of_role + 1))
+    if 0 <= database_limit <= max(in_database, 1):
+        return NoSession(message, LIMIT.format(kind="DATABASE", name=identifier(name), limit=in_database + 1))
+    return NoSession(message, ON_SERVER if on_server >= server_limit else OTHERWISE)
