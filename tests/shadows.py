@@ -27,6 +27,8 @@ IMPLIED = {"=", "<>", "<", ">", "<=", ">=", "~~", "!~~"}  # by IN, LIKE, NULLIF,
 PLANT = """
     CREATE FUNCTION public.stranger_heard() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
 
+    CREATE FUNCTION public.stranger_s_own() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+
     DO $plant$
     DECLARE
         each record;
@@ -104,8 +106,10 @@ PLANT = """
 ARGUMENTS = ["text", "varchar", "name", "oid", "integer", "anyelement", "name[]", "text[]", "text, text", "text, name"]
 TYPES = ["text", "varchar", "name", "bpchar", '"char"', "oid", "integer", "bigint", "regclass", "text[]", "name[]"]
 
+OURS = "stranger_s_own"  # called by nothing but the test
 CALLED = """
-    SELECT f.funcname
+    SELECT f.funcname,
+           f.calls
       FROM pg_stat_user_functions AS f
      WHERE f.schemaname = 'public'
        AND f.calls > 0
@@ -159,8 +163,13 @@ def count_calls(url: str) -> None:
 def called(url: str) -> set[str]:
     """Return which of the stranger's functions ran, once the server knows of all that ran before.
 
-    Sessions report when they end, and the server is told of this session's own call after that.
+    Sessions report when they end. This one ends after them, so the server has heard of theirs when it counts its call.
     """
-    ask(url, "SELECT public.stranger_heard()")
-    found = until(lambda: {name for (name,) in ask(url, CALLED)}, "the count of our own call")
-    return found - {"stranger_heard"}
+    before = _calls(url).get(OURS, 0)
+    ask(url, f"SELECT public.{OURS}()")
+    calls = until(lambda: counted if (counted := _calls(url)).get(OURS, 0) > before else None, "the count of a call")
+    return set(calls) - {OURS}
+
+
+def _calls(url: str) -> dict[str, int]:
+    return dict(ask(url, CALLED))

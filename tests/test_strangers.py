@@ -6,6 +6,7 @@ The commands run as a superuser, on purpose: whatever of the stranger's ran woul
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,7 @@ def commands(url: str) -> Iterator[tuple[Command, list[str]]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(psycopg2, "connect", recorded)
+        patch.setitem(sys.modules, "matplotlib", None)  # a picture takes longer than all the rest
         patch.setattr(measure, "MOST", 1)
         patch.setattr(inserts, "TURNS", 1)
         yield command, sent
