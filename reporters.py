@@ -205,7 +205,8 @@ class Bars:
     def _wait(self, event: Waiting) -> None:
         """Draw a wait; who is in the way is printed whole, once, because a line has no room for it."""
         names = tuple(map(_name, event.blockers))
-        self._bars.update(self._task(event.target), phase=f"waits for {', '.join(names)} ({event.phase})")
+        phase = f"waits for {', '.join(names)} ({event.phase})" if names else event.phase
+        self._bars.update(self._task(event.target), phase=phase)
         if names and (event.target.name, *names) not in self._told:
             self._told.add((event.target.name, *names))
             self._print(event)
@@ -342,7 +343,7 @@ def _of_index(event: Any) -> str:
             return f"{name}{counted}: {event.phase}, {duration(event.seconds)} so far{_rate(event)}"
         case Waiting():
             so_far = f", {duration(event.seconds)} so far" if event.seconds >= 1 else ""
-            return f"{name} {event.phase}{so_far}:{listed(event.blockers)}"
+            return f"{name} {event.phase}{so_far}" + (f":{listed(event.blockers)}" if event.blockers else "")
         case Retrying():
             tries = f"try {event.attempt} of {event.retries + 1}"
             return f"{name} {event.reason}: {tries} given up, next one in {duration(event.pause)}"

@@ -154,7 +154,9 @@ class Reader:
 
     def _warned(self, plan: Plan, state: State, left_alone: Sequence[str], of_twin: str) -> Plan:
         unseen = [*self.migrator.unseen(self.indexed_tables), *self.migrator.hidden(plan.blockers)]
-        return plan._replace(warnings=(*self._unknown(state), *left_alone, *_twins(plan.steps, of_twin), *unseen))
+        delays = [] if plan.is_empty else self.migrator.delays()
+        warnings = (*self._unknown(state), *left_alone, *_twins(plan.steps, of_twin), *unseen, *delays)
+        return plan._replace(warnings=warnings)
 
     def _planned(
         self,

@@ -6,6 +6,7 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
@@ -19,19 +20,17 @@ class Link:
 
     def __init__(self, client: socket.socket, server: socket.socket | None, swallowed: frozenset[str]) -> None:
         self.client, self.server, self.swallowed = client, server, swallowed
-        self.requests = b""  # all that the client has sent
 
     def swallow(self, *directions: str) -> None:
         """Pass nothing on any more, in these directions or in both; the connection stays open."""
         self.swallowed = frozenset(directions or BOTH)
 
-    def cut(self) -> None:
-        """Reset both ends."""
+    def reset(self) -> None:
+        """Close both ends as a crash would."""
         for end in filter(None, (self.client, self.server)):
             with suppress(OSError):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                end.shutdown(socket.SHUT_RD)  # wakes the selector; closing with data unread or lingering resets
-                end.close()
+            end.close()
 
 
 class Proxy:
@@ -40,16 +39,18 @@ class Proxy:
     Attributes:
         links: the connections so far, in the order in which they came.
         silent: new connections are accepted and get no answer.
+        is_triggered: the request for which ``fall_silent_at`` waits has come.
     """
 
     def __init__(self, server: tuple[str, int]) -> None:
         self.links: list[Link] = []
-        self.silent = False
+        self.silent = self.is_triggered = False
+        self._trigger: tuple[bytes, bool] | None = None
         self._server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
-        self._ended = False
+        self._ended = self._is_cutting = False
         self._thread = threading.Thread(target=self._forward, daemon=True)
         self._thread.start()
 
@@ -66,10 +67,15 @@ class Proxy:
         for link in list(self.links):
             link.swallow()
 
+    def fall_silent_at(self, request: str, passing_it_on: bool = False) -> None:
+        """Fall silent as soon as a client sends this, before or after the server gets it."""
+        self._trigger = request.encode(), passing_it_on
+
     def cut(self) -> None:
         """Reset all connections; new ones go through."""
-        for link in list(self.links):
-            link.cut()
+        self.silent, self._is_cutting = False, True
+        while self._is_cutting and self._thread.is_alive():
+            time.sleep(0.01)
 
     def close(self) -> None:
         """End."""
@@ -77,15 +83,24 @@ class Proxy:
         self._thread.join()
         self._listener.close()
         self._selector.close()
-        self.cut()
+        self._cut()
 
     def _forward(self) -> None:
         while not self._ended:
+            if self._is_cutting:
+                self._cut()
+                self._is_cutting = False
             for key, _ in self._selector.select(0.05):
                 if key.data is None:
                     self._accept()
                 else:
                     self._pass_on(*key.data)
+
+    def _cut(self) -> None:
+        for link in self.links:
+            self._forget(link)
+            link.reset()
+        self.links.clear()
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
@@ -105,19 +120,27 @@ class Proxy:
         if not data:
             self._end(link)
             return
-        if direction == REQUESTS:
-            link.requests += data
+        if direction == REQUESTS and self._trigger and self._trigger[0] in data:
+            self.is_triggered = True
+            if self._trigger[1] and target:
+                target.sendall(data)
+            self._trigger = None
+            self.fall_silent()
         if direction not in link.swallowed and target:
             with suppress(OSError):
                 target.sendall(data)
 
     def _end(self, link: Link) -> None:
         """One end has closed: close the other, unless the network is silent about it."""
-        for end in filter(None, (link.client, link.server)):
-            with suppress(KeyError, ValueError):
-                self._selector.unregister(end)
-            if not link.swallowed:
+        self._forget(link)
+        if not link.swallowed:
+            for end in filter(None, (link.client, link.server)):
                 end.close()
+
+    def _forget(self, link: Link) -> None:
+        for end in filter(None, (link.client, link.server)):
+            with suppress(KeyError, ValueError, RuntimeError):
+                self._selector.unregister(end)
 
 
 @contextmanager

@@ -270,7 +270,7 @@ def _as_ours(step: Step, failure: Exception, remains: bool) -> IndexerError:
     left = f"An unfinished {name} may remain; the next run finishes it. " if remains else ""
     if isinstance(failure, GaveUp):
         who = "".join(f"\n  - {blocker}\n    end it: {blocker.ending}" for blocker in failure.blockers)
-        return Blocked(f"Gave up on {name}, {failure} for:{who}", left + AGAIN)
+        return Blocked(f"Gave up on {name}, {failure}{f' for:{who}' if who else '.'}", left + AGAIN)
     doing = DOING.get(step.action, "Building")
     kind = IndexFailed if concerns_one_index(failure) else StatementFailed
     return kind(f"{doing} {name} failed: {said(failure)}", left + remedy(failure))

@@ -18,7 +18,7 @@ from indexer.events import Blocker
 from indexer.inheritance import Child, Uncovered
 from indexer.migrator import CatalogMigrator, Doing, IndexOperation, Part, ScriptValues, Work
 from indexer.plan import Action, Standing, Step
-from indexer.postgres import citus, inheritance
+from indexer.postgres import citus, inheritance, standby
 from indexer.postgres import remedy as remedies
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.execution import BEGIN, COMMIT, Execution, Run
@@ -126,6 +126,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """Return which of these indexes are missing on tables that inherit from theirs."""
         found = self.children({index.table: tables[index.table] for index in indexes if index.table in tables})
         return inheritance.uncovered(self, indexes, found)
+
+    def delays(self) -> list[str]:
+        """Return what makes every commit wait."""
+        return standby.delays(self.catalog)
 
     def unseen(self, tables: Sequence[str]) -> list[str]:
         """Return what of distributed tables is not looked at."""

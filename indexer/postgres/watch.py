@@ -17,10 +17,12 @@ from indexer.spec import Index
 from indexer.words import identifier, literal, reason
 
 WAITING_FOR_A_LOCK = "waiting for a lock"
+WAITING_FOR_A_STANDBY = "waiting for a synchronous standby"
 INTERVAL = 0.5  # seconds between two looks at a running statement
 
 SEEN = """
-    SELECT CASE WHEN p.relid IS NOT NULL OR p.pid IS NULL THEN COALESCE(p.phase, '')
+    SELECT CASE WHEN a.wait_event = 'SyncRep' THEN 'waiting for a synchronous standby'
+                WHEN p.relid IS NOT NULL OR p.pid IS NULL THEN COALESCE(p.phase, '')
                 ELSE 'progress not visible to ' || pg_catalog.quote_ident(CURRENT_USER) END AS phase,
            COALESCE(p.blocks_total, 0) AS blocks_total,
            COALESCE(p.blocks_done, 0) AS blocks_done,
@@ -327,7 +329,7 @@ class Watch:
             for row in self.sessions.catalog.rows(SEEN, pid=self.pid):
                 blocking = row.pop("blocking")
                 counters = Counters(**row)
-                if blocking:
+                if blocking or counters.phase == WAITING_FOR_A_STANDBY:
                     self._waits(counters.phase, blocking)
                 elif counters.phase:
                     self._gets_on(counters)

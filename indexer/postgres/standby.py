@@ -1,0 +1,27 @@
+"""Commits that wait for a synchronous standby which is not connected."""
+
+from __future__ import annotations
+
+from indexer.postgres.catalog import PostgresCatalog
+from indexer.words import visible
+
+# A role without pg_read_all_stats sees that there are standbys, and NULL for what they are: then nothing is known.
+LACKING = """
+    SELECT pg_catalog.current_setting('synchronous_standby_names') AS names
+     WHERE pg_catalog.current_setting('synchronous_standby_names') <> ''
+       AND pg_catalog.current_setting('synchronous_commit') NOT IN ('off', 'local')
+       AND NOT pg_catalog.pg_is_in_recovery()
+       AND NOT EXISTS (
+           SELECT 1
+             FROM pg_catalog.pg_stat_replication AS r
+            WHERE r.sync_state IS NULL OR r.sync_state IN ('sync', 'quorum'))
+"""
+
+
+def delays(catalog: PostgresCatalog) -> list[str]:
+    """Return a warning where every commit waits, because no synchronous standby is connected."""
+    return [
+        "No synchronous standby is connected, and every commit waits for one "
+        f"(synchronous_standby_names = '{visible(row['names'])}')."
+        for row in catalog.rows(LACKING)
+    ]

@@ -1,0 +1,280 @@
+"""A network or a server that falls silent: signals are obeyed, what is waited for is named, the next run is right."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+from command import execute, prepare, run, succeed
+from proxy import ANSWERS, Proxy, proxied
+from scenes import (
+    Run,
+    Server,
+    assert_all_stand,
+    assert_none_stands,
+    lock_holder,
+    old_snapshot,
+    open_writer,
+    own_server,
+    running,
+    until,
+    until_idle,
+    until_phase,
+)
+
+from indexer.connect import connect
+from indexer.postgres import watchdog
+from indexer.postgres.session import Builder
+
+EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+DIFFERENT = "CREATE INDEX ix_activity_type ON activity (activity_type, id)"
+
+
+@pytest.fixture
+def url(postgres_url: str) -> str:
+    """A database at the base revision."""
+    prepare(postgres_url, to="base")
+    return postgres_url
+
+
+@pytest.fixture
+def proxy(url: str) -> Iterator[Proxy]:
+    """A proxy in front of its server."""
+    with proxied(url) as proxy:
+        yield proxy
+
+
+def assert_ends_in_order(stopped: Run, number: int) -> None:
+    """A signal ends the run with its exit code, in order and not by the clock."""
+    stopped.send(number)
+    result = stopped.end()
+    assert result.exit_code == EXIT_CODES[number], result
+    assert f"Interrupted by {signal.Signals(number).name}" in result.stderr
+    assert "took too long" not in result.stderr
+
+
+def assert_repairable(proxy: Proxy, url: str) -> None:
+    """The next up ends in ten, the next down in none."""
+    proxy.cut()  # the server learns that the client is gone
+    until(lambda: lock_holder(url) is None)
+    until_idle(url)
+    succeed("up", url=url)
+    assert_all_stand(url)
+    succeed("down", url=url)
+    assert_none_stands(url)
+
+
+# Signals ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [("status", signal.SIGINT), ("wait", signal.SIGTERM), ("plan", signal.SIGTERM), ("up", signal.SIGINT)],
+    ids=lambda value: str(value),
+)
+def test_a_signal_is_obeyed_while_connecting_gets_no_answer(proxy, url, command, number):
+    proxy.silent = True
+    with running(command, url=proxy.through(url)) as stopped:
+        until(lambda: proxy.links)
+        assert_ends_in_order(stopped, number)
+
+
+@pytest.mark.parametrize(
+    ("request_", "is_passed_on", "number"),
+    [
+        ("pg_try_advisory_lock", True, signal.SIGTERM),
+        ("INSERT INTO", False, signal.SIGINT),
+        ("COMMIT", True, signal.SIGTERM),
+        ("CREATE INDEX", True, signal.SIGINT),
+        ("RENAME TO", True, signal.SIGTERM),
+        ("DROP INDEX", False, signal.SIGINT),
+    ],
+    ids=lambda value: str(value),
+)
+def test_a_signal_is_obeyed_after_a_request_that_gets_no_answer(proxy, url, request_, is_passed_on, number):
+    execute(url, DIFFERENT)
+    proxy.fall_silent_at(request_, is_passed_on)
+    with running("up", "--replace", url=proxy.through(url)) as stopped:
+        until(lambda: proxy.is_triggered)
+        assert_ends_in_order(stopped, number)
+    assert_repairable_after_replace(proxy, url)
+
+
+def assert_repairable_after_replace(proxy: Proxy, url: str) -> None:
+    """The same command again ends in ten."""
+    proxy.cut()
+    until(lambda: lock_holder(url) is None)
+    until_idle(url)
+    succeed("up", "--replace", url=url)
+    assert_all_stand(url)
+
+
+def test_a_signal_is_obeyed_in_the_middle_of_a_build_when_all_falls_silent(proxy, url):
+    with open_writer(url), running("up", url=proxy.through(url)) as stopped:
+        until_phase(url, "waiting for writers before build")
+        proxy.fall_silent()
+        assert_ends_in_order(stopped, signal.SIGTERM)
+    assert_repairable(proxy, url)
+
+
+def test_a_second_signal_ends_a_run_at_once_when_all_is_silent(proxy, url):
+    with open_writer(url), running("up", url=proxy.through(url)) as stopped:
+        until_phase(url, "waiting for writers before build")
+        proxy.fall_silent()
+        stopped.send(signal.SIGTERM)
+        stopped.send(signal.SIGINT)
+        result = stopped.end()
+    assert result.exit_code in (130, 143)
+    assert "Interrupted by" not in result.stderr
+    assert_repairable(proxy, url)
+
+
+def test_a_build_is_cancelled_and_cleaned_away_when_only_new_connections_get_no_answer(proxy, url):
+    with old_snapshot(url), running("up", url=proxy.through(url)) as stopped:
+        until_phase(url, "waiting for old snapshots")
+        proxy.silent = True
+        stopped.send(signal.SIGTERM)
+        result = stopped.end()
+    assert result.exit_code == 143
+    assert "0 of 10 indexes stand, none is unfinished" in result.stderr
+    assert_repairable(proxy, url)
+
+
+# Without a signal ---------------------------------------------------------------------------------------------------
+
+
+def test_the_next_run_is_right_after_a_connection_was_cut(proxy, url):
+    with open_writer(url), running("up", url=proxy.through(url)) as up:
+        until_phase(url, "waiting for writers before build")
+        proxy.cut()
+        result = up.end()
+    assert result.exit_code == 1
+    assert "un the same command again" in result.stderr
+    assert_repairable(proxy, url)
+
+
+@pytest.mark.parametrize("command", ["status", "up"])
+def test_a_server_that_lets_in_and_does_not_answer_is_unreachable(proxy, url, command):
+    proxy.fall_silent_at("pg_backend_pid")  # as a pooler with every session taken does
+    result = run(command, url=proxy.through(url) + "?connect_timeout=2")
+    assert result.exit_code == 7
+    assert "the server did not answer in 2 seconds" in result.stderr
+    assert "--wait-db" in result.stderr
+
+
+def test_a_builder_that_gets_no_answer_is_not_waited_for_without_end(proxy, url):
+    migrator = connect(proxy.through(url) + "?connect_timeout=2")
+    with closing(migrator.database):
+        proxy.silent = True
+        with pytest.raises(watchdog.psycopg2.OperationalError, match="did not answer in 2 seconds"):
+            Builder(migrator.database).connect()
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is told of waiting, by a watchdog that is in a hurry."""
+    for name, seconds in {"NOTICEABLE": 0.2, "REPEATED": 0.1, "GIVEN_UP": 0.5, "PATIENCE": 0.5, "TICK": 0.05}.items():
+        monkeypatch.setattr(watchdog, name, seconds)
+    return []
+
+
+def test_a_session_whose_answer_was_lost_ends(proxy, url, told):
+    migrator = connect(proxy.through(url), report=lambda event: told.append(event.reason))
+    with closing(migrator.database) as database:
+        proxy.links[0].swallow(ANSWERS)
+        with pytest.raises(Exception, match="its answer is lost"):
+            database.execute_sql("SELECT 1")
+    assert set(told) <= {watchdog.LOST, "it is at work"}
+
+
+def test_a_session_ends_when_the_server_has_been_silent_for_long(proxy, url, told):
+    migrator = connect(proxy.through(url), report=lambda event: told.append(event.reason))
+    with closing(migrator.database) as database:
+        proxy.fall_silent()
+        with pytest.raises(Exception, match="the server has not answered for"):
+            database.execute_sql("SELECT 1")
+    assert "did not answer" in told[0]
+
+
+def test_what_a_statement_waits_for_is_told(url, told):
+    migrator = connect(url, report=lambda event: told.append(event.reason))
+    with closing(migrator.database) as database, open_writer(url), pytest.raises(Exception, match="lock timeout"):
+        database.execute_sql("SET lock_timeout = '1s'; ALTER TABLE public.activity ADD COLUMN note text")
+    assert "it waits for Lock: relation" in told
+
+
+# Keepalives ---------------------------------------------------------------------------------------------------------
+
+OF_THE_SERVER = {
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+
+def test_both_ends_of_every_session_notice_that_the_other_is_gone(url):
+    migrator = connect(url)
+    with closing(migrator.database) as database:
+        assert {name: database.execute_sql(f"SHOW {name}").fetchone()[0] for name in OF_THE_SERVER} == OF_THE_SERVER
+        builder = database.builders.take({}, set())
+        assert {name: builder.execute(f"SHOW {name}")[0] for name in OF_THE_SERVER} == OF_THE_SERVER
+        for session in (database.connection(), builder):
+            with socket.socket(fileno=socket.dup(session.fileno())) as ours:
+                assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
+                assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+        builder.close()
+
+
+# A standby that is gone ---------------------------------------------------------------------------------------------
+
+COMMITS_THAT_WAIT = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = current_database()"
+
+
+@pytest.fixture(scope="module")
+def lonely_server() -> Iterator[Server]:
+    """A server whose commits can wait for a standby that never comes."""
+    with own_server(synchronous_commit="on") as server:
+        yield server
+
+
+@contextmanager
+def lonely(server: Server) -> Iterator[None]:
+    """Let every commit wait for a standby, meanwhile."""
+    execute(server.url, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
+    try:
+        until(lambda: execute(server.url, "SHOW synchronous_standby_names") == [("nobody",)])
+        yield
+    finally:
+        execute(server.url, "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+
+
+def test_a_commit_that_waits_for_a_standby_is_named_and_obeys_a_signal(lonely_server):
+    with lonely_server.new_database() as url:
+        with lonely(lonely_server):
+            assert "No synchronous standby is connected" in run("plan", url=url).stdout
+            with running("up", url=url) as up:
+                up.line("the commit waits for a synchronous standby")
+                assert_ends_in_order(up, signal.SIGTERM)
+            with running("up", "--json", url=url) as up:
+                until(lambda: execute(url, COMMITS_THAT_WAIT))
+                assert_ends_in_order(up, signal.SIGINT)
+        until(lambda: lock_holder(url) is None)
+        succeed("up", url=url)
+        assert_all_stand(url)
+
+
+def test_a_build_that_waits_for_a_standby_is_named_and_bounded(lonely_server):
+    with lonely_server.new_database() as url:
+        with old_snapshot(url) as snapshot, running("up", "--json", "--jobs", "1", url=url) as up:
+            until_phase(url, "waiting for old snapshots")
+            with lonely(lonely_server):
+                snapshot.end()
+                assert up.event("Waiting", phase="waiting for a synchronous standby")["blockers"] == []
+                assert_ends_in_order(up, signal.SIGTERM)
+        succeed("up", url=url)
+        assert_all_stand(url)
