@@ -135,6 +135,10 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
     for number, descriptor in enumerate(streams[:3]):
         os.dup2(descriptor, number)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    # Opened anew, because a stream remembers what it knows of the file that it was opened for, such as that it can seek.
+    sys.stdin = open(0, closefd=False)
+    sys.stdout = open(1, "w", closefd=False)
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
