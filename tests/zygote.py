@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import gc
 import importlib
+import io
 import json
 import os
 import selectors
@@ -135,10 +136,12 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
     for number, descriptor in enumerate(streams[:3]):
         os.dup2(descriptor, number)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    # Opened anew, because a stream remembers what it knows of the file that it was opened for, such as that it can seek.
-    sys.stdin = open(0, closefd=False)
-    sys.stdout = open(1, "w", closefd=False)
-    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    # Opened anew: a stream remembers what it knew of the file it was opened for, such as that it can seek.
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)))
+    sys.stderr = io.TextIOWrapper(
+        io.BufferedWriter(io.FileIO(2, "w", closefd=False)), errors="backslashreplace", line_buffering=True
+    )
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
