@@ -85,7 +85,9 @@ def shown(text: str, styled: bool = False) -> str:
 
 
 def _code(found: re.Match[str]) -> str:
-    character = found[0]
-    if "\udc80" <= character <= "\udcff":  # a byte that is no character of the encoding
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
+    number = ord(found[0])
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no character of the encoding
+        return f"\\x{number - 0xDC00:02x}"
+    if 0x80 <= number <= 0xFF:  # of two bytes: where this is typed again, \\x would be one
+        return f"\\u{number:04x}"
+    return found[0].encode("unicode_escape").decode()
