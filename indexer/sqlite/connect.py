@@ -10,6 +10,7 @@ from peewee import DatabaseError, SqliteDatabase
 
 from indexer.errors import Held, Unreachable, UsageError
 from indexer.sqlite.migrator import PlainMigrator
+from indexer.words import shell
 
 EMPTY = ":memory:"
 BUSY_TIMEOUT = 1.0  # seconds; waiting longer is our own loop's work, where signals are heard
@@ -81,4 +82,4 @@ def _check(path: str, url: str) -> None:
     if os.path.exists(path) and not os.path.isfile(path):
         raise Unreachable(f"Cannot open {url}: {path} is not a regular file.", "Name a database file.")
     if not os.path.isdir(folder):
-        raise Unreachable(f"Cannot open {url}: there is no directory {folder}.", f"Make it: mkdir -p {folder}")
+        raise Unreachable(f"Cannot open {url}: there is no directory {folder}.", f"Make it: mkdir -p {shell(folder)}")
