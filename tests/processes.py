@@ -26,7 +26,12 @@ def start(
     arguments: Sequence[str], cwd: str, environment: dict[str, str], stdout: int, stderr: int, really: bool = False
 ) -> Process:
     """Start the command line with these descriptors for its output; its input is empty."""
-    if really or _is_new(arguments) or _settings_of_python(environment) != _settings_of_python(dict(os.environ)):
+    if (
+        really
+        or CLI != zygote.CLI
+        or _is_new(arguments)
+        or _settings_of_python(environment) != _settings_of_python(dict(os.environ))
+    ):
         command = [sys.executable, CLI, *arguments]
         return subprocess.Popen(
             command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr

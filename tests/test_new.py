@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import alembic_app
-import command
+import processes
 import pytest
 from command import BASE, CLI, HEAD, TEN_NAMES, catalog, execute, indexes, revisions, run, succeed
 
@@ -41,7 +41,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for file in CLI.parent.glob("*.py"):
         shutil.copy2(file, copy)
     shutil.copytree(CLI.parent / "indexer", copy / "indexer")
-    monkeypatch.setattr(command, "CLI", copy / "cli.py")
+    monkeypatch.setattr(processes, "CLI", copy / "cli.py")
     return copy
 
 
