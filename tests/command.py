@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +92,7 @@ class Result:
         return sorted(re.findall(r"^  ((?:CREATE|DROP) .*)", self.stdout + self.stderr, re.MULTILINE))
 
 
-def run(*arguments: str, url: str) -> Result:
+def run(*arguments: str, url: str, before: Callable[[], None] | None = None) -> Result:
     """Run ``python cli.py ...`` in an empty directory; it must leave that empty and show no traceback."""
     environment = {name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON}
     with (
@@ -100,7 +100,8 @@ def run(*arguments: str, url: str) -> Result:
         tempfile.TemporaryFile("w+") as stdout,
         tempfile.TemporaryFile("w+") as stderr,
     ):
-        process = start(arguments, folder, {**environment, "DATABASE_URL": url}, stdout.fileno(), stderr.fileno())
+        descriptors = stdout.fileno(), stderr.fileno()
+        process = start(arguments, folder, {**environment, "DATABASE_URL": url}, *descriptors, before=before)
         try:
             process.wait(PATIENCE)
         finally:

@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from select import select
 from signal import SIGKILL
@@ -23,18 +23,34 @@ READ_AT_THE_START = ("PYTHON", "LC_", "LANG", "MALLOC_")
 
 
 def start(
-    arguments: Sequence[str], cwd: str, environment: dict[str, str], stdout: int, stderr: int, really: bool = False
+    arguments: Sequence[str],
+    cwd: str,
+    environment: dict[str, str],
+    stdout: int,
+    stderr: int,
+    really: bool = False,
+    before: Callable[[], None] | None = None,
 ) -> Process:
-    """Start the command line with these descriptors for its output; its input is empty."""
+    """Start the command line with these descriptors for its output; its input is empty.
+
+    ``before`` is called in the new process before the program is.
+    """
     if (
         really
+        or before
         or CLI != zygote.CLI
         or _is_new(arguments)
         or _settings_of_python(environment) != _settings_of_python(dict(os.environ))
     ):
         command = [sys.executable, CLI, *arguments]
         return subprocess.Popen(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            preexec_fn=before,
         )
     with open(os.devnull, "rb") as empty:
         return Fork(_zygote(), arguments, cwd, environment, [empty.fileno(), stdout, stderr])

@@ -800,7 +800,7 @@ def as_anybody() -> None:
 
 def run_as_anybody(*arguments: str, url: str) -> Result:
     """Run a command for which the permissions of a file mean something, even if the tests are run by root."""
-    return run(*arguments, url=url, preexec_fn=as_anybody if os.geteuid() == 0 and sys.platform == "linux" else None)
+    return run(*arguments, url=url, before=as_anybody if os.geteuid() == 0 and sys.platform == "linux" else None)
 
 
 def test_a_file_that_may_not_be_written_is_refused(sqlite_crm):
