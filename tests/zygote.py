@@ -135,6 +135,13 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, descriptor in enumerate(streams[:3]):
         os.dup2(descriptor, number)
+    # Made anew: a stream remembers whether one can seek in what it was opened on.
+    sys.stdout, sys.stderr = (
+        open(  # noqa: SIM115
+            stream.fileno(), "w", encoding=stream.encoding, errors=stream.errors, buffering=1, closefd=False
+        )
+        for stream in (sys.stdout, sys.stderr)
+    )
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     # Opened anew: a stream remembers what it knew of the file it was opened for, such as that it can seek.
     sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))

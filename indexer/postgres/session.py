@@ -305,14 +305,14 @@ class Builder:
         """
         begun, stop = time.monotonic(), self._database.watchdog.stop
         while (state := self._connection.poll()) != POLL_OK:
-            waited = time.monotonic() - begun
-            hurried = stop is not None and stop.asked and min(waited, stop.asked_for()) >= PATIENCE
-            if hurried or (seconds is not None and waited >= seconds):
-                self.close()
-                raise psycopg2.OperationalError(f"the server did not answer in {waited:.0f} seconds")
             with selectors.DefaultSelector() as selector:  # select() takes no descriptor above 1,023
                 selector.register(self, selectors.EVENT_WRITE if state == POLL_WRITE else selectors.EVENT_READ)
-                selector.select(TICK)
+                while not selector.select(TICK):  # to poll before the socket is ready is an error while it connects
+                    waited = time.monotonic() - begun
+                    hurried = stop is not None and stop.asked and min(waited, stop.asked_for()) >= PATIENCE
+                    if hurried or (seconds is not None and waited >= seconds):
+                        self.close()
+                        raise psycopg2.OperationalError(f"the server did not answer in {waited:.0f} seconds")
 
 
 class Builders:
