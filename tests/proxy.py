@@ -104,7 +104,11 @@ class Proxy:
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
-        server = None if self.silent else socket.create_connection(self._server)
+        try:
+            server = None if self.silent else socket.create_connection(self._server)
+        except OSError:  # the server is down
+            client.close()
+            return
         link = Link(client, server, BOTH if self.silent else frozenset())
         self.links.append(link)
         self._selector.register(client, selectors.EVENT_READ, (link, REQUESTS))

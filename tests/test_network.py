@@ -120,6 +120,14 @@ def test_a_signal_is_obeyed_in_the_middle_of_a_build_when_all_falls_silent(proxy
     assert_repairable(proxy, url)
 
 
+def test_a_signal_is_obeyed_when_only_the_session_that_builds_gets_no_answer(proxy, url):
+    with open_writer(url), running("up", "--jobs", "1", url=proxy.through(url)) as stopped:
+        until_phase(url, "waiting for writers before build")
+        proxy.links[1].swallow(ANSWERS)
+        assert_ends_in_order(stopped, signal.SIGTERM)
+    assert_repairable(proxy, url)
+
+
 def test_a_second_signal_ends_a_run_at_once_when_all_is_silent(proxy, url):
     with open_writer(url), running("up", url=proxy.through(url)) as stopped:
         until_phase(url, "waiting for writers before build")

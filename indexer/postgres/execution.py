@@ -24,6 +24,7 @@ from indexer.spec import Index
 from indexer.stop import Stop
 
 BEFORE_THE_START = "waiting before the start"
+UNANSWERED = 3.0  # seconds after a signal; a cancelled statement has ended by then, or its answer does not come
 CLEAN_UP = 1.5  # seconds; a drop that takes longer waits for somebody, and the next run will do it
 DOING = {Action.DROP: "Dropping", Action.RENAME: "Renaming", Action.GIVE_BACK: "Renaming", Action.REPLACE: "Replacing"}
 UNFINISHED = (Action.REBUILD, Action.REPLACE)
@@ -165,6 +166,8 @@ class Execution:
                 if (given_up or self.run.stop.asked) and clock() - cancelled >= INTERVAL:
                     self.run.database.cancel(builder.pid)
                     cancelled = clock()
+                if self.run.stop.asked and self.run.stop.asked_for() >= UNANSWERED:
+                    self.run.stop.check()
         except psycopg2.errors.QueryCanceled:
             if given_up:
                 raise given_up from None

@@ -19,7 +19,7 @@ from psycopg2.extensions import POLL_OK, POLL_WRITE, TRANSACTION_STATUS_IDLE
 
 from indexer.errors import NoSession
 from indexer.postgres.slots import refusal
-from indexer.postgres.watchdog import CANCEL, PATIENCE, TICK, Watchdog, server_address
+from indexer.postgres.watchdog import CANCEL, PATIENCE, TICK, Watchdog, is_silence, server_address
 
 # What a default of the role or the database could change in the meaning of our statements and of the answers. Where the
 # user's will is meant it is kept: role, default_tablespace, default_table_access_method, synchronous_commit, TimeZone.
@@ -67,6 +67,7 @@ READING = {**LOOKING, "default_transaction_read_only": "on"}
 SINCE = {"idle_session_timeout": 140000, "transaction_timeout": 170000}  # asking pg_settings takes milliseconds
 
 FREED_IN, POLL = 1.0, 0.1  # seconds; a session that has just ended counts for a moment more
+REMEMBERED = 5.0  # seconds for which a server that did not answer is not asked by another session again
 ANSWERED = 30.0  # seconds; a short statement has been answered by then, or never will be
 
 UNNAMED = "indexer"
@@ -131,6 +132,7 @@ class OnlineDatabase(PostgresqlDatabase):
         self._prepared: set[str] = set()
         self.builders = Builders(self)
         self.watchdog = Watchdog(self.elsewhere)
+        self._unanswered = float("-inf")
         super().__init__(database, **parameters)
 
     def _initialize_connection(self, conn: Any) -> None:
@@ -175,11 +177,17 @@ class OnlineDatabase(PostgresqlDatabase):
         Raises:
             psycopg2.Error: the server did not let it in, or did not answer.
         """
+        begun = time.monotonic()
+        if begun - self._unanswered < REMEMBERED:
+            raise psycopg2.OperationalError("the server did not answer a moment ago")
         other = Builder(self)
         try:
-            deadline = time.monotonic() + seconds
             other.connect(seconds)
-            return other.execute(statement, parameters, deadline - time.monotonic())
+            return other.execute(statement, parameters, seconds - (time.monotonic() - begun))
+        except psycopg2.Error as error:
+            if is_silence(error):
+                self._unanswered = time.monotonic()
+            raise
         finally:
             other.close()
 
