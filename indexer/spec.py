@@ -74,12 +74,12 @@ class Index:
     @property
     def replacing(self) -> str:
         """The name under which this index is built while another one still has its own."""
-        return _with_suffix(self.name, REPLACING)
+        return with_suffix(self.name, REPLACING)
 
     @property
     def replaced(self) -> str:
         """The name that the other one has from then on, until it is dropped."""
-        return _with_suffix(self.name, REPLACED)
+        return with_suffix(self.name, REPLACED)
 
     @property
     def names(self) -> tuple[str, str, str]:
@@ -87,7 +87,7 @@ class Index:
         return self.name, self.replacing, self.replaced
 
 
-def _with_suffix(name: str, suffix: str) -> str:
+def with_suffix(name: str, suffix: str) -> str:
     """The name with a suffix, cut so that PostgreSQL need not."""
     return name.encode()[: LONGEST_NAME - len(suffix)].decode(errors="ignore") + suffix
 

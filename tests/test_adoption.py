@@ -40,6 +40,7 @@ from scenes import (
     open_writer,
     running,
     transaction,
+    until,
     until_dropping,
     until_idle,
     until_phase,
@@ -813,6 +814,23 @@ def test_a_replacement_killed_in_any_step_is_undone_by_down(wrong, step):
     assert "(status)" in serving(wrong)
     assert not [name for name in names(wrong) if "_replac" in name]
     assert revisions(wrong) == {BASE: "applied"}
+
+
+def test_a_way_back_killed_while_it_makes_the_earlier_index_valid_again_is_ended_by_the_next(wrong):
+    for_good = f"{WORKERS} AND pid <> pg_backend_pid() AND application_name LIKE 'indexer%'"
+    with dropping_the_old_one(wrong) as killed:
+        killed.kill()
+        execute(wrong, for_good)
+    until_idle(wrong)
+    with open_writer(wrong), running("down", "--json", url=wrong) as killed:
+        until(lambda: f"{NAME}_replaced_ccnew" in names(wrong))
+        killed.kill()
+        execute(wrong, for_good)
+    succeed("down", url=wrong)
+
+    assert ours(wrong).keys() == {NAME}
+    assert "(status)" in serving(wrong)
+    assert not [name for name in names(wrong) if "_replac" in name]
 
 
 @pytest.mark.parametrize("done", range(4))

@@ -28,7 +28,7 @@ from indexer.postgres.schedule import Schedule
 from indexer.postgres.session import PINNED, OnlineDatabase
 from indexer.postgres.watch import Sessions, sees_more
 from indexer.provenance import Provenance
-from indexer.spec import Definition, Index, Variant
+from indexer.spec import Definition, Index, Variant, with_suffix
 from indexer.tables import placed
 from indexer.words import few, shell
 
@@ -278,7 +278,8 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         replaced, replacing = standing.replaced, standing.replacing
         assert replaced
         drop_replacing = [self.drop_statement(index.replacing)]
-        repair = [] if replaced.usable else [self.reindex_statement(replaced.name)]
+        repair = self._leftovers_of_reindex(replaced.name)
+        repair += [] if replaced.usable else [self.reindex_statement(replaced.name)]
         if standing.found is None:
             rename = self.rename_index_statement(replaced.name, index.name)
             return [*repair, rename, *(drop_replacing if replacing else [])]
@@ -289,6 +290,11 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """The statements that put the index of this name aside and give its name to another, at once."""
         renames = (self.rename_index_statement(name, aside), self.rename_index_statement(following, name))
         return [BEGIN, *renames, COMMIT]
+
+    def _leftovers_of_reindex(self, name: str) -> list[str]:
+        """The statements that drop what a REINDEX CONCURRENTLY that was cut off has left (manual, REINDEX)."""
+        found = self.catalog.find([with_suffix(name, suffix) for suffix in ("_ccnew", "_ccold")])
+        return [self.drop_statement(each.name) for each in found.values() if each.definition and not each.usable]
 
     def reindex_statement(self, name: str) -> str:
         """REINDEX INDEX CONCURRENTLY: it makes an invalid index valid."""
