@@ -45,6 +45,15 @@ class Provenance:
                 noted.pop(name, None)
         self._note(noted)
 
+    def disclaim(self, step: Step) -> None:
+        """Note that a statement has made no index: one that has the name from now on is somebody else's.
+
+        Where a killed run has begun the same index already, it may still be that one.
+        """
+        name = step.index.name
+        if name in self._at_first or step.action is Action.REBUILD:
+            self._note({**self.existed_before, name: self._at_first.get(name, name)})
+
     def finish(self, step: Step) -> None:
         """Note what a step has come to."""
         name, replaced = step.index.name, step.index.replaced

@@ -60,6 +60,10 @@ class GaveUp(Exception):
         self.blockers = blockers
 
 
+class Changed(Exception):
+    """Another session has changed what a statement is about while that waited to be sent."""
+
+
 class Execution:
     """Carries out steps, each on a session of its own."""
 
@@ -83,17 +87,30 @@ class Execution:
             step = yield from self._join(decide)
             try:
                 for statements in on_one_session(step.statements):
-                    yield from self._execute(step, statements, provenance)
+                    yield from self._execute(step, statements, provenance, decide)
                 return step
+            except Changed:
+                continue
             except NoSession as failure:
                 yield from self._until_a_session_is_free(failure)
             except (GaveUp, psycopg2.Error) as failure:
+                self._disclaim(step, decide, failure, provenance)
                 if _is_race(failure) and races < MOST_RACES:
                     races += 1
                     yield from self._rest(AFTER_A_RACE)
                 else:
                     attempts += 1
                     yield from self._recover(step, decide, failure, attempts)
+
+    def _disclaim(self, step: Step, decide: Decision, failure: Exception, provenance: Provenance) -> None:
+        """Take back the note that an index is being made, where the server says that the statement has made none.
+
+        Without an answer of the server's it may still be building.
+        """
+        if step.action in (Action.CREATE, Action.REBUILD) and (isinstance(failure, GaveUp) or _code(failure)):
+            with suppress(PeeweeException):
+                if _is_race(failure) or decide().found is None:
+                    provenance.disclaim(step)
 
     def _recover(self, step: Step, decide: Decision, failure: Exception, attempts: int) -> Work:
         """Clean up after a failure, and wait for the next attempt; raises what the run ends with if there is none."""
@@ -128,12 +145,18 @@ class Execution:
             step = decide()
         return step
 
-    def _execute(self, step: Step, statements: Sequence[str], provenance: Provenance) -> Work:
-        """Send these one after another, each as a message of its own; a session in a transaction is not kept."""
+    def _execute(self, step: Step, statements: Sequence[str], provenance: Provenance, decide: Decision) -> Work:
+        """Send these one after another, each as a message of its own; a session in a transaction is not kept.
+
+        Raises:
+            Changed: what the step was decided on is no longer so, after a wait.
+        """
         first = statements[0]
         index, dropping, renaming = step.index, first.startswith(DROP), first.startswith(RENAME)
         if not renaming:
-            yield from self._let_pass(index, dropping)
+            waited = yield from self._let_pass(index, dropping)
+            if waited and first == step.statements[0] and decide().statements != step.statements:
+                raise Changed
         self.run.stop.check()
         self.run.lock.confirm()
         settings = RENAMING if renaming else settings_for(index, self.run.patience, self.memory)
@@ -175,8 +198,10 @@ class Execution:
         except psycopg2.errors.LockNotAvailable:
             raise GaveUp(WAITING_FOR_A_LOCK, watch.sight.blockers) from None
 
-    def _let_pass(self, index: Index, dropping: bool) -> Work:
+    def _let_pass(self, index: Index, dropping: bool) -> Generator[object, None, bool]:
         """Before a statement is sent: wait for another build on its table, and for whoever would hold it up.
+
+        Returns whether there was anything to wait for.
 
         Two concurrent builds on one table deadlock. And a build that is given up while a writer is open leaves an
         invalid index that cannot be dropped before that writer ends, so with limited patience it does not begin.
@@ -197,6 +222,7 @@ class Execution:
             yield None
             now = self._in_the_way(index, dropping)
             remaining = tuple(blocker for blocker in now if blocker.identity in first)
+        return bool(first)
 
     def _in_the_way(self, index: Index, dropping: bool) -> tuple[Blocker, ...]:
         if self.run.patience.offline:
@@ -255,6 +281,11 @@ def on_one_session(statements: Sequence[str]) -> Iterator[list[str]]:
         if together[0] != BEGIN or statement == COMMIT:
             yield together
             together = []
+
+
+def _code(failure: Exception) -> str | None:
+    """Return the SQLSTATE of an error, if the server has answered at all."""
+    return getattr(failure, "pgcode", None)
 
 
 def _is_race(failure: Exception) -> bool:
