@@ -17,6 +17,7 @@ from command import (
     BASE,
     HEAD,
     TEN_NAMES,
+    ask,
     execute,
     indexes,
     is_postgres,
@@ -34,6 +35,7 @@ from scenes import (
     open_reader,
     open_writer,
     running,
+    transaction,
     until,
     until_dropping,
     until_idle,
@@ -137,6 +139,49 @@ def test_an_index_made_between_the_decision_and_the_statement_of_a_killed_run_is
         killed(up, at_base)
 
     down_leaves(at_base, name)
+
+
+def test_a_run_that_has_waited_decides_anew_before_its_statement(at_base):
+    with old_snapshot(at_base, OWNER) as old, running("up", "--json", "--max-wait", "60", url=at_base) as up:
+        name = up.event("Waiting", phase="waiting before the start")["index"]
+        execute(at_base, specified(at_base)[name])
+        old.end()
+        assert up.succeed().json()["indexes"][name] == "keep"
+        assert not up.find("StatementStarted", index=name)
+
+    assert origins(at_base)[name] == "adopted"
+    down_leaves(at_base, name)
+
+
+def until_waiting_for_a_lock(url: str) -> None:
+    """Wait until a build of ours waits for a lock on its table."""
+    query = """
+        SELECT pid FROM pg_stat_activity
+         WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'
+    """
+    until(lambda: ask(url, query), "a build that waits for a lock")
+
+
+def test_an_index_of_a_transaction_that_is_committed_while_a_run_waits_is_kept_as_theirs(at_base):
+    with transaction(at_base, FIRST_BY_HAND) as session, running("up", "--json", "--jobs", "1", url=at_base) as up:
+        until_waiting_for_a_lock(at_base)
+        session.execute("COMMIT")
+        assert up.succeed().json()["indexes"][FIRST] == "keep"
+
+    assert origins(at_base)[FIRST] == "adopted"
+    down_leaves(at_base, FIRST)
+
+
+@pytest.mark.real_start
+def test_an_index_of_a_transaction_that_is_committed_after_a_run_was_stopped_is_left(at_base):
+    """The server has said that the statement was cancelled, so whatever stands there later is not its index."""
+    with transaction(at_base, FIRST_BY_HAND) as session, running("up", "--jobs", "1", url=at_base) as up:
+        until_waiting_for_a_lock(at_base)
+        up.send(signal.SIGTERM)
+        assert up.end().exit_code == 143
+        session.execute("COMMIT")
+
+    down_leaves(at_base, FIRST)
 
 
 def test_what_a_killed_run_has_begun_itself_is_its_own(at_base):
