@@ -397,10 +397,13 @@ class CatalogMigrator(SchemaMigrator):
             ]
         return [str(context.query()[0]) for context in contexts]
 
-    def complaints(self, steps: Sequence[Step], creating_tables: bool = False) -> list[str]:
-        """Everything that would stop these steps, one sentence each; nothing is changed."""
-        if creating_tables:
-            return self.catalog.complaints()
+    def complaints(self, steps: Sequence[Step], new: Mapping[str, Table] | None = None) -> list[str]:
+        """Return everything that would stop these steps, one sentence each; nothing is changed.
+
+        ``new`` are the tables that an empty database is given first.
+        """
+        if new:
+            return [*self.catalog.complaints(), *self.unfit([step.index for step in steps], new)]
         tables = self.catalog.tables({step.index.table for step in steps})
         return [
             *self.catalog.complaints(),

@@ -11,7 +11,7 @@ from peewee import Model
 from indexer import inheritance
 from indexer.advice import CHANGED_FILE, Advice, advise, on_empty_children
 from indexer.alembic import VERSION_TABLE, AlembicVersion, Versions
-from indexer.catalog import META_TABLE, META_TABLES, Place, Table
+from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Place, Table
 from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, Consent
 from indexer.history import History, Record, checksum
@@ -133,7 +133,7 @@ class Reader:
         creating = not ours and self.migrator.catalog.is_empty()
         wanted = self.chain.revisions[: self.chain.position(target)]
         moves = tuple(self._move_up(revision, state) for revision in wanted)
-        base_tables = tuple(model._meta.table_name for model in self.models()) if creating else ()
+        base_tables = _tables_of(self.models()) if creating else {}
         due = tuple(move for move in moves if move.is_due)
         plan = self._planned("up", self._current(moves, state), target, due, base_tables, state)._replace(to=to)
         left_alone = self._left_alone(state, wanted)
@@ -148,7 +148,7 @@ class Reader:
         target = parent if to is None else self.chain.resolve(to)
         undone = [move for move in undoable if self.chain.position(move.revision.id) > self.chain.position(target)]
         due = tuple(reversed(undone))
-        plan = self._planned("down", self._current(moves, state), target, due, (), state)._replace(to=to)
+        plan = self._planned("down", self._current(moves, state), target, due, {}, state)._replace(to=to)
         left_alone = self._left_alone(state, [move.revision for move in due], "down")
         return self._warned(plan, state, left_alone, STAYS)
 
@@ -164,15 +164,15 @@ class Reader:
         start: str | None,
         end: str,
         moves: tuple[Move, ...],
-        base_tables: tuple[str, ...],
+        base_tables: dict[str, Table],
         state: State,
     ) -> Plan:
         steps = [step for move in moves for step in move.steps if direction == "up" or step.changes]
-        plan = Plan(direction, start, end, moves, base_tables, state.tables, self.consent)
+        plan = Plan(direction, start, end, moves, tuple(base_tables), state.tables, self.consent)
         if plan.is_empty:
             return plan
         later = self._later_ones(direction, moves, state)
-        complaints = tuple(self.migrator.complaints(steps, bool(base_tables)))
+        complaints = tuple(self.migrator.complaints(steps, base_tables))
         blockers = () if base_tables else self.migrator.expected_blockers(steps)
         needed = plan.consent._replace(below_later=plan.consent.below_later or bool(later))
         return plan._replace(complaints=complaints, later=tuple(later), blockers=blockers, consent=needed)
@@ -247,6 +247,12 @@ class Reader:
         if not ours and self.migrator.catalog.is_empty():
             return []
         return [f"{complaint}." for complaint in self.migrator.unfit(self.declared, state.tables)]
+
+
+def _tables_of(models: Sequence[type[Model]]) -> dict[str, Table]:
+    """Return the tables that these models make, by name."""
+    described = (model._meta for model in models)
+    return {each.table_name: Table(each.table_name, ORDINARY, frozenset(each.columns)) for each in described}
 
 
 def ends(revision: Revision, direction: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import alembic_app
 import processes
 import pytest
-from command import BASE, CLI, HEAD, TEN_NAMES, catalog, execute, indexes, revisions, run, succeed
+from command import BASE, CLI, HEAD, TEN_NAMES, catalog, execute, indexes, is_postgres, revisions, run, succeed
 
 UNREACHABLE = "postgresql://clerk@127.0.0.1:1/crm"
 MESSAGES = (
@@ -94,6 +94,25 @@ def test_the_file_satisfies_the_linter_as_it_is(project):
             text=True,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("declared", "instead", "missing"),
+    [
+        ('table="conversation"', 'table="deal"', "table {schema}deal is missing"),
+        ('desc("last_activity_at")', 'desc("closed_at")', "table {schema}conversation has no column closed_at"),
+    ],
+)
+def test_what_the_models_do_not_make_is_missed_before_an_empty_database_is_touched(
+    project, database_url, declared, instead, missing
+):
+    file = project / Path(new("Index number eleven")["file"]).name
+    file.write_text(file.read_text().replace(declared, instead))
+    before = catalog(database_url) if is_postgres(database_url) else []
+    refused = run("up", "--json", url=database_url)
+    schema = "public." if is_postgres(database_url) else ""
+    assert (refused.exit_code, refused.json()["problems"]) == (1, [missing.format(schema=schema)])
+    assert catalog(database_url) == before
 
 
 def test_the_file_runs_unchanged_forward_and_back(project, database_url):
