@@ -21,6 +21,7 @@ from roles import another_role, as_role, new_database
 from scenes import transaction
 
 import cli
+from indexer.postgres import session
 from proof import inserts, measure
 
 Command = Callable[..., str]
@@ -31,15 +32,18 @@ def commands(url: str) -> Iterator[tuple[Command, list[str]]]:
     """Run commands in this process, and list every statement that they send."""
     sent: list[str] = []
 
-    class Recording(psycopg2.extensions.cursor):
-        def execute(self, query: Any, vars: Any = None) -> None:
-            sent.append(query if isinstance(query, str) else query.as_string(self))
-            super().execute(query, vars)
+    def recording(cursor: type) -> type:
+        class Recording(cursor):
+            def execute(self, query: Any, vars: Any = None) -> None:
+                sent.append(self.mogrify(query).decode(errors="replace"))
+                super().execute(query, vars)
+
+        return Recording
 
     connect = psycopg2.connect
 
     def recorded(*arguments: Any, **parameters: Any) -> Any:
-        return connect(*arguments, **{**parameters, "cursor_factory": Recording})
+        return connect(*arguments, **{**parameters, "cursor_factory": recording(psycopg2.extensions.cursor)})
 
     def command(*arguments: str, exit_code: int = 0) -> str:
         result = CliRunner().invoke(cli.cli, arguments, env={"DATABASE_URL": url})
@@ -48,6 +52,7 @@ def commands(url: str) -> Iterator[tuple[Command, list[str]]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(psycopg2, "connect", recorded)
+        patch.setattr(session, "WatchedCursor", recording(session.WatchedCursor))
         patch.setitem(sys.modules, "matplotlib", None)  # a picture takes longer than all the rest
         patch.setattr(measure, "MOST", 1)
         patch.setattr(inserts, "TURNS", 1)
@@ -87,6 +92,7 @@ def every_command(command: Command, url: str, out: Path) -> None:
 def test_nothing_of_a_strangers_runs_in_any_command(postgres_server, tmp_path):
     with new_database(postgres_server) as friendly, commands(friendly) as (command, sent):
         every_command(command, friendly, tmp_path / "friendly")
+    assert any("schema_revision" in statement for statement in sent), "what peewee writes is among them"
     statements = [*sent, *(text for _, text in shadows.constants())]
     with (
         new_database(postgres_server) as url,

@@ -260,9 +260,8 @@ class PostgresCatalog:
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of one SELECT as dictionaries; parameters are named, as in ``%(namespace)s``."""
         ours = {"schema": self.schema, "namespace": self.namespace, "meta_tables": list(META_TABLES)}
-        cursor = self.database.execute_sql(query, {**ours, **parameters})
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        names, rows = self.database.fetched(query, {**ours, **parameters})
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def ask(self, question: Question, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a question that is asked again and again."""

@@ -94,7 +94,7 @@ def open_postgres(
     database = OnlineDatabase(
         parameters.get("dbname") or "postgresql",
         read_only=read_only,
-        **{**DEFAULTS, "dbname": None, **parameters},
+        **{**DEFAULTS, "dbname": None, **parameters, "client_encoding": "UTF8"},
     )
 
     database.watchdog.report, database.watchdog.stop = report, stop

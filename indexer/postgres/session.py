@@ -18,6 +18,7 @@ from peewee import PostgresqlDatabase
 from psycopg2.extensions import POLL_OK, POLL_WRITE, TRANSACTION_STATUS_IDLE
 
 from indexer.errors import NoSession
+from indexer.postgres.encoding import UNCONVERTED, decode_leniently
 from indexer.postgres.slots import refusal
 from indexer.postgres.watchdog import CANCEL, PATIENCE, TICK, Watchdog, is_silence, server_address
 
@@ -79,7 +80,7 @@ QUOTED = re.compile(r'"(?:[^"]|"")*"')
 # the one that greeted us: behind a pooler the session may be somebody else's next.
 GREETING = """
     SELECT pg_catalog.pg_backend_pid(),
-           pg_catalog.current_schemas(false),
+           {path},
            CASE WHEN pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) {pid} THEN ARRAY [{settings}] END
 """
 
@@ -141,9 +142,13 @@ class OnlineDatabase(PostgresqlDatabase):
         calls, parameters = _calls(self._settings, conn.server_version)
         self.watchdog.start()
         with self.watchdog.watching(conn, self.pid, self.connect_timeout), conn.cursor() as cursor:
-            cursor.execute(GREETING.format(pid="%s", settings=calls), [conn.info.backend_pid, *parameters])
+            greeting = GREETING.format(path="pg_catalog.current_schemas(false)", pid="%s", settings=calls)
+            cursor.execute(greeting, [conn.info.backend_pid, *parameters])
             self.pid, path, _ = cursor.fetchone()
-        self.pooled = self.pid != conn.info.backend_pid
+            self.pooled = self.pid != conn.info.backend_pid
+            if not self.pooled and conn.info.parameter_status("server_encoding") == UNCONVERTED:
+                decode_leniently(conn)
+                self.place = {**self.place, "client_encoding": UNCONVERTED}
         self.path = tuple(name for name in path if not name.startswith("pg_") and name != "information_schema")
 
     @property
@@ -197,6 +202,21 @@ class OnlineDatabase(PostgresqlDatabase):
         psycopg2's own cancel opens a connection, without a limit and without giving the interpreter's lock back.
         """
         self.execute_sql(CANCEL, (pid,))
+
+    def fetched(self, query: str, parameters: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Return the names of a SELECT's columns and its rows, also where a text is not in the database's encoding."""
+        try:
+            cursor = self.execute_sql(query, parameters)
+            rows = cursor.fetchall()
+        except UnicodeDecodeError:
+            connection = self.connection()
+            if self.pooled or connection.info.parameter_status("server_encoding") != "UTF8":
+                raise
+            with self.watchdog.watching(connection, self.pid):
+                decode_leniently(connection)
+            cursor = self.execute_sql(query, parameters)
+            rows = cursor.fetchall()
+        return [column[0] for column in cursor.description], rows
 
     def settle(self) -> None:
         """Apply our settings to a session behind a pooler that has proved to be ours alone."""
@@ -262,7 +282,12 @@ class Builder:
         """Finish connecting; blocks, for so many seconds at most, by default as many as the first session."""
         self._wait(seconds or self._database.connect_timeout)
         self._cursor = self._connection.cursor()
-        (self.pid,) = self.execute("SELECT pg_catalog.pg_backend_pid()", seconds=seconds or ANSWERED)
+        calls, parameters = _calls(BUILDING, self._connection.server_version)
+        greeted_by = self._connection.info.backend_pid
+        greeting = GREETING.format(path="NULL", pid="%s", settings=calls)
+        self.pid, *_ = self.execute(greeting, [greeted_by, *parameters], seconds or ANSWERED)
+        if self.pid == greeted_by:
+            self._settings = BUILDING
 
     def configure(self, settings: dict[str, str]) -> None:
         """Set these on the session, beside what every building session is given; blocks for a moment."""
@@ -279,7 +304,7 @@ class Builder:
 
     def send(self, statement: str) -> None:
         """Send one statement; ``poll`` tells when it is done."""
-        self._cursor.execute(statement)
+        self._cursor.execute(statement.encode(errors="surrogateescape"))
 
     def poll(self) -> bool:
         """Is the statement done? Raises psycopg2.Error when it failed."""

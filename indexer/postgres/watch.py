@@ -16,6 +16,7 @@ from indexer.postgres.session import Question
 from indexer.spec import Index
 from indexer.words import identifier, literal, reason
 
+SHOWN = 80  # characters of a query
 WAITING_FOR_A_LOCK = "waiting for a lock"
 WAITING_FOR_A_STANDBY = "waiting for a synchronous standby"
 INTERVAL = 0.5  # seconds between two looks at a running statement
@@ -50,7 +51,7 @@ SESSIONS = """
                 WHEN a.backend_type IS NULL THEN 'state not visible to ' || pg_catalog.quote_ident(CURRENT_USER)
                 ELSE COALESCE(a.state, a.backend_type) END AS reason,
            CASE WHEN a.backend_type IS NULL THEN ''
-                ELSE pg_catalog.left(pg_catalog.regexp_replace(a.query, '\\s+', ' ', 'g'), 80) END AS query,
+                ELSE a.query END AS query,
            CASE WHEN a.backend_type IS NULL THEN CURRENT_USER::pg_catalog.text END AS hidden_from,
            CASE WHEN m.rolsuper THEN ''
                 WHEN COALESCE(r.rolsuper, true) THEN '  -- as a superuser'
@@ -292,7 +293,10 @@ def sees_more(role: str) -> str:
 
 def _session(row: dict[str, Any], why: str) -> Blocker:
     ending = f"SELECT pg_catalog.pg_terminate_backend({row['pid']});" + row.pop("ending_as")
-    return Blocker(**{**row, "reason": "; ".join(filter(None, (why, row["reason"])))}, ending=ending)
+    reason = "; ".join(filter(None, (why, row["reason"])))
+    # Not shortened by the server: that reads a query of another database as if it were in the encoding of this one.
+    query = " ".join((row["query"] or "").split())[:SHOWN]
+    return Blocker(**{**row, "reason": reason, "query": query}, ending=ending)
 
 
 @dataclass(eq=False)

@@ -1,0 +1,38 @@
+"""Text that is not in its encoding: a SQL_ASCII database holds any bytes, and so do the queries of other databases."""
+
+from __future__ import annotations
+
+import codecs
+from typing import Any
+
+from psycopg2.extensions import encodings
+
+LENIENT = "indexer_utf8"
+UNCONVERTED = "SQL_ASCII"
+
+
+def decode_leniently(connection: Any) -> None:
+    """Let a session take the server's bytes as they are, and give them back so: each that is no UTF-8 by itself.
+
+    For a server whose encoding is UTF8 or SQL_ASCII, from whose text nothing is converted then.
+    """
+    name = UNCONVERTED.replace("_", "")
+    usual = encodings[name]
+    codecs.register(_codec)
+    try:
+        encodings[name] = LENIENT  # psycopg2 looks it up once, when the encoding is set
+        connection.set_client_encoding(UNCONVERTED)
+    finally:
+        encodings[name] = usual
+
+
+def _codec(name: str) -> codecs.CodecInfo | None:
+    return codecs.CodecInfo(_encode, _decode, name=LENIENT) if name == LENIENT else None
+
+
+def _encode(text: str, errors: str = "") -> tuple[bytes, int]:
+    return codecs.utf_8_encode(text, "surrogateescape")
+
+
+def _decode(raw: Any, errors: str = "") -> tuple[str, int]:
+    return codecs.utf_8_decode(raw, "surrogateescape", True)
