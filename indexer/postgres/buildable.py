@@ -16,8 +16,18 @@ COLUMNS = """
            a.attname AS name,
            a.atttypid::pg_catalog.int8 AS type,
            pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
-           a.attgenerated OPERATOR(pg_catalog.=) 'v' AS is_virtual
+           a.attgenerated OPERATOR(pg_catalog.=) 'v' AS is_virtual,
+           t.typname AS bare_type,
+           t.typtype::pg_catalog.text AS kind,
+           t.typcategory::pg_catalog.text AS category,
+           (
+           SELECT pg_catalog.quote_literal(e.enumlabel)
+             FROM pg_catalog.pg_enum AS e
+            WHERE e.enumtypid OPERATOR(pg_catalog.=) t.oid
+            ORDER BY e.enumsortorder
+            LIMIT 1) AS label
       FROM pg_catalog.pg_attribute AS a
+      JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) a.atttypid
       JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) a.attrelid
      WHERE c.relnamespace OPERATOR(pg_catalog.=) %(namespace)s
        AND c.relname OPERATOR(pg_catalog.=) ANY (%(tables)s::pg_catalog.text[])
@@ -125,6 +135,24 @@ CURRENT = {
     "current_schema",
 }
 
+# A constant of some types, by name, and of the types of a category.
+SAMPLES = {
+    "uuid": "'00000000-0000-0000-0000-000000000000'",
+    "json": "'{}'",
+    "jsonb": "'{}'",
+    "time": "'12:00'",
+    "timetz": "'12:00'",
+    "N": "'1'",
+    "B": "'true'",
+    "D": "'2000-01-01'",
+    "T": "'1 day'",
+    "A": "'{}'",
+    "R": "'empty'",
+    "I": "'127.0.0.1'",
+    "S": "'1'",
+}
+PLAIN_KINDS = ("b", "e", "r")  # the planner leaves a domain's checks to be made
+
 ARRAYS_COMPARE = ("btree", "hash", "gin")
 
 
@@ -141,7 +169,7 @@ def unbuildable(catalog: Asks, predicates: Predicates, indexes: Sequence[Index])
     return list(
         dict.fromkeys(
             [
-                *_tablespaces(catalog),
+                *tablespaces(catalog),
                 *_unsuitable_methods(methods, indexes),
                 *_unsuitable_columns(catalog, known),
                 *_unusable_predicates(catalog, predicates, indexes),
@@ -150,7 +178,8 @@ def unbuildable(catalog: Asks, predicates: Predicates, indexes: Sequence[Index])
     )
 
 
-def _tablespaces(catalog: Asks) -> Iterator[str]:
+def tablespaces(catalog: Asks) -> Iterator[str]:
+    """Yield why nothing can be created where the session's defaults put it."""
     for row in catalog.rows(TABLESPACE):
         space, role = identifier(row["name"]), identifier(row["role"])
         yield (
@@ -193,16 +222,17 @@ def _unsuitable_columns(catalog: Asks, indexes: Sequence[Index]) -> Iterator[str
             )
 
 
-def _has_class(oid: int, method: str, types: dict[int, dict[str, Any]]) -> bool:
+def _has_class(oid: int, method: str, types: dict[int, dict[str, Any]], above: tuple[int, ...] = ()) -> bool:
     """Return whether an access method can index a type; arrays and rows are compared by what they are made of."""
-    found = types[oid]
+    found, above = types[oid], (*above, oid)
     if found["base"]:
-        return _has_class(found["base"], method, types)
+        return _has_class(found["base"], method, types, above)
     if method not in found["methods"]:
         return False
     if found["element"] and method in ARRAYS_COMPARE:
-        return _has_class(found["element"], "hash" if method == "hash" else "btree", types)
-    return all(_has_class(field, method, types) for field in found["fields"])
+        method = "hash" if method == "hash" else "btree"
+    parts = [*found["fields"], *([found["element"]] if found["element"] and method in ARRAYS_COMPARE else [])]
+    return all(_has_class(part, method, types, above) for part in parts if part not in above)
 
 
 def _unusable_predicates(catalog: Asks, predicates: Predicates, indexes: Sequence[Index]) -> Iterator[str]:
@@ -221,8 +251,23 @@ def _unusable_predicates(catalog: Asks, predicates: Predicates, indexes: Sequenc
         for name in words:
             if columns.get((index.table, name), {}).get("is_virtual"):
                 yield f"the predicate of {index.name} uses {name}, a virtual generated column: make it STORED"
-        for name in _mutable(catalog, resolved, columns, index.table):
+        mutable = _mutable(catalog, resolved, columns, index.table)
+        for name in mutable:
             yield f"the predicate of {index.name} uses {name}, whose result can change: take it out of the predicate"
+        used = [column for (table, name), column in columns.items() if table == index.table and name in words]
+        samples = {column["name"]: _sample(column) for column in used}
+        known = {name: sample for name, sample in samples.items() if sample}
+        if not mutable and len(known) == len(samples) and not predicates.is_immutable(index, known):
+            yield (
+                f"the predicate of {index.name} uses a function, a cast or an operator whose result can change, "
+                "with the time zone for example: write it with immutable ones"
+            )
+
+
+def _sample(column: dict[str, Any]) -> str | None:
+    """Return some constant of a column's type, as SQL; None if none is known."""
+    literal = column["label"] or SAMPLES.get(column["bare_type"]) or SAMPLES.get(column["category"])
+    return f"{literal}::{column['type_name']}" if literal and column["kind"] in PLAIN_KINDS else None
 
 
 def _mutable(catalog: Asks, resolved: str, columns: Iterable[tuple[str, str]], table: str) -> list[str]:

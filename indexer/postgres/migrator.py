@@ -20,6 +20,7 @@ from indexer.migrator import CatalogMigrator, Doing, IndexOperation, Part, Scrip
 from indexer.plan import Action, Standing, Step
 from indexer.postgres import citus, inheritance, standby
 from indexer.postgres import remedy as remedies
+from indexer.postgres.buildable import tablespaces
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.execution import BEGIN, COMMIT, Execution, Run
 from indexer.postgres.lock import RunLock
@@ -184,6 +185,8 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     def complaints(self, steps: Sequence[Step], new: Mapping[str, Table] | None = None) -> list[str]:
         """What would stop these steps; when the tables are elsewhere, where that is."""
         found = super().complaints(steps, new)
+        if new:
+            found += tablespaces(self.catalog)
         if (new and not self.was_asked) or any(" is missing" in complaint for complaint in found):
             elsewhere = self.catalog.other_schemas(self.indexed_tables)
             found += few([f"the tables stand in schema {each}: add --schema {shell(each)}" for each in elsewhere])

@@ -8,7 +8,7 @@ from nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product
 from typing import Any, NamedTuple, Protocol
 
@@ -24,9 +24,10 @@ EXPLAIN = """
     SET LOCAL search_path TO {path};
     EXPLAIN (VERBOSE, FORMAT JSON, COSTS OFF)
      SELECT {outputs}
-       FROM pg_catalog.json_populate_recordset(NULL::{table}, '[]') AS {alias}
+       FROM {source} AS {alias}
       WHERE {condition}
 """
+NO_ROWS = "pg_catalog.json_populate_recordset(NULL::{table}, '[]')"
 
 # The planner runs an immutable function that has only constants, with the rights of the role that asks.
 CALLS_STRANGERS = """
@@ -161,6 +162,7 @@ CANDIDATES = """
 
 REFUSALS = (ProgrammingError, DataError, NotSupportedError, InternalError)
 MOST_GUESSES = 256
+CONSTANTS = (["true"], ["false"], ["NULL::boolean"])
 
 
 class Asks(Protocol):
@@ -239,6 +241,20 @@ class Predicates:
             _refuse_strangers(self._candidates(tables, None, None, types, types))
         return self._path(tuple(dict.fromkeys(row["schema"] for row in types)))
 
+    def is_immutable(self, index: Index, samples: Mapping[str, str]) -> bool:
+        """Return whether the planner can compute the predicate for a row of constants, given for each column in it.
+
+        That it does for immutable functions and operators alone, and no index can have any other. True also where it
+        cannot be said, because the predicate does not take these constants.
+        """
+        row = ", ".join(f"{sample} AS {self._quoted(name)}" for name, sample in samples.items())
+        source = f"(SELECT {row})".replace("{", "{{").replace("}", "}}")
+        try:
+            plan = self._plan(index.table, self.resolved(index) or "true", source=source)
+        except NotUnderstood:
+            return True
+        return plan.get("Output") in CONSTANTS
+
     def settled(self, index: Index) -> str | None:
         """Return the predicate as ``resolved``, or as it is declared where it cannot be resolved."""
         try:
@@ -275,11 +291,13 @@ class Predicates:
             raise NotUnderstood("it uses a subquery, an aggregate or a function that returns a set")
         return list(map(str, plan["Output"]))
 
-    def _plan(self, table: str, *expressions: str, condition: str = "true", path: str | None = None) -> dict[str, Any]:
+    def _plan(
+        self, table: str, *expressions: str, condition: str = "true", path: str | None = None, source: str = NO_ROWS
+    ) -> dict[str, Any]:
         query = EXPLAIN.format(
             path=path or self._path(),
             outputs=", ".join(f"(\n{expression}\n)" for expression in expressions),
-            table=self._quoted(self.catalog.schema, table),
+            source=source.format(table=self._quoted(self.catalog.schema, table)),
             alias=self._quoted(table),
             condition=f"(\n{condition}\n)",
         )
