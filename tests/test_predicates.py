@@ -182,6 +182,15 @@ def test_an_operator_of_a_stranger_that_could_win_is_named_before_anything_chang
     assert "the code of a stranger" not in refused.stderr
 
 
+def test_no_index_is_called_right_while_an_operator_of_a_stranger_could_win(citext_crm, stranger):
+    prepare(citext_crm)
+    plant(as_role(citext_crm, stranger), "citext", "text")
+    result = run("check", url=citext_crm)
+
+    assert result.exit_code == 4
+    assert f"operator public.= of role {stranger} could be taken" in " ".join(result.stdout.split())
+
+
 def test_an_operator_of_a_stranger_for_other_types_is_not_used(citext_crm, superuser_url, stranger):
     plant(as_role(citext_crm, stranger), "varchar", "varchar")
     succeed("up", url=superuser_url)

@@ -8,6 +8,7 @@ from typing import Any
 
 from indexer.postgres.expression import tokens, words_in
 from indexer.postgres.predicate import Asks, NotUnderstood, Predicates
+from indexer.postgres.session import Question
 from indexer.spec import Index
 from indexer.words import identifier
 
@@ -90,6 +91,9 @@ TYPES = """
       JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) used.oid
 """
 
+FIND_COLUMNS = Question("indexer_columns", {"namespace": "bigint", "tables": "pg_catalog.text[]"}, COLUMNS)
+FIND_TYPES = Question("indexer_types", {"types": "pg_catalog.oid[]"}, TYPES)
+
 METHODS = """
     SELECT m.amname AS name,
            pg_catalog.pg_indexam_has_property(m.oid, 'can_order') AS can_order,
@@ -156,6 +160,9 @@ PLAIN_KINDS = ("b", "e", "r")  # the planner leaves a domain's checks to be made
 ARRAYS_COMPARE = ("btree", "hash", "gin")
 
 
+Columns = dict[tuple[str, str], dict[str, Any]]  # what is known of each column, by table and name
+
+
 def unbuildable(catalog: Asks, predicates: Predicates, indexes: Sequence[Index]) -> list[str]:
     """Return why the server cannot build these indexes on their tables, one sentence each.
 
@@ -166,13 +173,14 @@ def unbuildable(catalog: Asks, predicates: Predicates, indexes: Sequence[Index])
     wanted = sorted({index.on_postgresql.using for index in indexes})
     methods = {row["name"]: row for row in catalog.rows(METHODS, methods=wanted)}
     known = [index for index in indexes if index.on_postgresql.using in methods]
+    columns = _columns(catalog, indexes)
     return list(
         dict.fromkeys(
             [
                 *tablespaces(catalog),
                 *_unsuitable_methods(methods, indexes),
-                *_unsuitable_columns(catalog, known),
-                *_unusable_predicates(catalog, predicates, indexes),
+                *_unsuitable_columns(catalog, columns, known),
+                *_unusable_predicates(catalog, columns, predicates, indexes),
             ]
         )
     )
@@ -205,10 +213,11 @@ def _unsuitable_methods(methods: dict[str, dict[str, Any]], indexes: Sequence[In
             yield f"{index.name} has a descending column, and access method {using} keeps no order"
 
 
-def _unsuitable_columns(catalog: Asks, indexes: Sequence[Index]) -> Iterator[str]:
-    columns = _columns(catalog, indexes)
+def _unsuitable_columns(catalog: Asks, columns: Columns, indexes: Sequence[Index]) -> Iterator[str]:
     used = [(index, columns.get((index.table, column.name))) for index in indexes for column in index.key]
-    types = {row["oid"]: row for row in catalog.rows(TYPES, types=sorted({each["type"] for _, each in used if each}))}
+    types = {
+        row["oid"]: row for row in catalog.ask(FIND_TYPES, types=sorted({each["type"] for _, each in used if each}))
+    }
     for index, column in used:
         if column is None:
             continue
@@ -235,9 +244,10 @@ def _has_class(oid: int, method: str, types: dict[int, dict[str, Any]], above: t
     return all(_has_class(part, method, types, above) for part in parts if part not in above)
 
 
-def _unusable_predicates(catalog: Asks, predicates: Predicates, indexes: Sequence[Index]) -> Iterator[str]:
+def _unusable_predicates(
+    catalog: Asks, columns: Columns, predicates: Predicates, indexes: Sequence[Index]
+) -> Iterator[str]:
     partial = [index for index in indexes if index.on_postgresql.where]
-    columns = _columns(catalog, partial) if partial else {}
     tables = {table for table, _ in columns}
     for index in partial:
         if index.table not in tables:
@@ -257,7 +267,7 @@ def _unusable_predicates(catalog: Asks, predicates: Predicates, indexes: Sequenc
         used = [column for (table, name), column in columns.items() if table == index.table and name in words]
         samples = {column["name"]: _sample(column) for column in used}
         known = {name: sample for name, sample in samples.items() if sample}
-        if not mutable and len(known) == len(samples) and not predicates.is_immutable(index, known):
+        if not mutable and len(known) == len(samples) and not predicates.is_immutable(index.table, resolved, known):
             yield (
                 f"the predicate of {index.name} uses a function, a cast or an operator whose result can change, "
                 "with the time zone for example: write it with immutable ones"
@@ -278,8 +288,8 @@ def _mutable(catalog: Asks, resolved: str, columns: Iterable[tuple[str, str]], t
     return [*keywords, *(row["name"] for row in catalog.rows(MUTABLE, words=called))]
 
 
-def _columns(catalog: Asks, indexes: Iterable[Index]) -> dict[tuple[str, str], dict[str, Any]]:
-    rows = catalog.rows(COLUMNS, tables=sorted({index.table for index in indexes}))
+def _columns(catalog: Asks, indexes: Iterable[Index]) -> Columns:
+    rows = catalog.ask(FIND_COLUMNS, tables=sorted({index.table for index in indexes}))
     return {(row["table_name"], row["name"]): row for row in rows}
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from peewee import DatabaseError, DataError, Entity, InternalError, NotSupportedError, ProgrammingError
 
 from indexer.postgres.expression import Token, is_type, operators_in, tokens, words_in
+from indexer.postgres.session import Question
 from indexer.spec import Index
 from indexer.words import few, identifier
 
@@ -160,6 +161,12 @@ CANDIDATES = """
      WHERE s.oid OPERATOR(pg_catalog.=) ANY (%(namespaces)s::pg_catalog.oid[])
 """
 
+COLUMN_TYPES = Question(
+    "indexer_column_types",
+    {"namespace": "bigint", "tables": "pg_catalog.text[]", "words": "pg_catalog.text[]"},
+    TYPES,
+)
+
 REFUSALS = (ProgrammingError, DataError, NotSupportedError, InternalError)
 MOST_GUESSES = 256
 CONSTANTS = (["true"], ["false"], ["NULL::boolean"])
@@ -173,6 +180,9 @@ class Asks(Protocol):
 
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """Return the rows of one SELECT as dictionaries."""
+
+    def ask(self, question: Question, **parameters: Any) -> list[dict[str, Any]]:
+        """Return the rows of a question that is asked again and again."""
 
 
 class NotUnderstood(Exception):
@@ -236,13 +246,13 @@ class Predicates:
         Raises:
             NotUnderstood: on that path an operator or a function of another role could be taken for the one meant.
         """
-        types = [row for row in self.catalog.rows(TYPES, tables=list(tables), words=None) if row["of_extension"]]
+        types = [row for row in self.catalog.ask(COLUMN_TYPES, tables=list(tables), words=None) if row["of_extension"]]
         if types:
             _refuse_strangers(self._candidates(tables, None, None, types, types))
         return self._path(tuple(dict.fromkeys(row["schema"] for row in types)))
 
-    def is_immutable(self, index: Index, samples: Mapping[str, str]) -> bool:
-        """Return whether the planner can compute the predicate for a row of constants, given for each column in it.
+    def is_immutable(self, table: str, resolved: str, samples: Mapping[str, str]) -> bool:
+        """Return whether the planner can compute a resolved predicate for a row of these constants, one a column.
 
         That it does for immutable functions and operators alone, and no index can have any other. True also where it
         cannot be said, because the predicate does not take these constants.
@@ -250,7 +260,7 @@ class Predicates:
         row = ", ".join(f"{sample} AS {self._quoted(name)}" for name, sample in samples.items())
         source = f"(SELECT {row})".replace("{", "{{").replace("}", "}}")
         try:
-            plan = self._plan(index.table, self.resolved(index) or "true", source=source)
+            plan = self._plan(table, resolved, source=source)
         except NotUnderstood:
             return True
         return plan.get("Output") in CONSTANTS
@@ -267,9 +277,13 @@ class Predicates:
 
         The server rewrites a predicate when it stores it (``flag_type = 'x'`` comes back with casts), and its planner
         rewrites it once more. What the planner makes of both is compared. A found predicate that calls a function of
-        another role is never the same, and is not shown to the planner, which might call it.
+        another role is never the same, and is not shown to the planner, which might call it. Nor is any found one the
+        same as a declared predicate that cannot be resolved; that comes back with the reason.
         """
-        declared = self.settled(index)
+        try:
+            declared = self.resolved(index)
+        except NotUnderstood as reason:
+            return f"{index.on_postgresql.where} ({reason})"
         if declared is None or self._calls_strangers(name):
             return declared
         try:
@@ -328,7 +342,7 @@ class Predicates:
         """
         read = list(tokens(predicate))
         words = words_in(read)
-        types = self.catalog.rows(TYPES, tables=[table], words=words)
+        types = self.catalog.ask(COLUMN_TYPES, tables=[table], words=words)
         used = [row for row in types if row["of_extension"] or row["name"] in words]
         if not used:
             return None
