@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from typing import NamedTuple
 
 import pytest
-from command import TEN_NAMES, Result, ask, execute, run, run_script
+from command import TEN_NAMES, Result, ask, connect, execute, run, run_script
 from roles import as_owner, make_roles
 from scenes import Run, Session, running, until
 
@@ -59,6 +61,8 @@ def test_a_transaction_goes_to_one_session_and_each_other_statement_by_itself() 
 
 
 # A cluster -----------------------------------------------------------------------------------------------------------
+
+ONE_AT_A_TIME = 7_305_117  # an advisory lock
 
 TABLES = """
     CREATE TABLE contact (id bigint PRIMARY KEY, phone varchar(20));
@@ -130,10 +134,25 @@ class Cluster(NamedTuple):
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def coordinator() -> Iterator[str]:
+    """URL of the cluster, for one test at a time: a build waits for the snapshots of another one's."""
     given = os.environ.get("TEST_CITUS_URL")
     if not given:
         pytest.skip("needs a Citus cluster: TEST_CITUS_URL is not set")
+    with closing(connect(given)) as connection, connection.cursor() as cursor:
+
+        def is_ours() -> bool:
+            cursor.execute("SELECT pg_try_advisory_lock(%s)", (ONE_AT_A_TIME,))
+            return cursor.fetchone() == (True,)
+
+        while not is_ours():
+            time.sleep(0.05)
+        yield given
+
+
+@pytest.fixture
+def cluster(coordinator: str) -> Iterator[Cluster]:
+    given = coordinator
     schema, url = f"test_{uuid.uuid4().hex[:12]}", given
     if execute(given, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") == [(True,)]:
         make_roles(given)
