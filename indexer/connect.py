@@ -29,6 +29,7 @@ def connect(
     read_only: bool = False,
     report: Report = silent,
     stop: Stop | None = None,
+    within: float | None = None,
 ) -> CatalogMigrator:
     """Open the database of a URL and return its migrator, connected.
 
@@ -38,6 +39,7 @@ def connect(
         read_only: the session can change nothing, and a SQLite file that is not there is not made.
         report: called when the server gives no answer.
         stop: ends a statement that gets no answer.
+        within: how many seconds PostgreSQL may take, if that is less than the URL allows; never less than two.
 
     Raises:
         UsageError: the URL cannot be read, or its scheme is not supported.
@@ -50,7 +52,7 @@ def connect(
         return open_sqlite(f"sqlite://{rest}", schema, read_only)
     from indexer.postgres.connect import open_postgres
 
-    return open_postgres(rest, schema, read_only, pooled, report, stop)
+    return open_postgres(rest, schema, read_only, pooled, report, stop, within)
 
 
 def _taken_apart(url: str) -> tuple[str, bool, str]:
@@ -95,7 +97,8 @@ def connect_patiently(
     while True:
         try:
             with stop.ending_at_once():
-                return connect(url, schema, read_only, report, stop)
+                remaining = started + seconds - time.monotonic() if seconds else None
+                return connect(url, schema, read_only, report, stop, remaining)
         except Unreachable as error:
             waited = time.monotonic() - started
             if isinstance(error, Held) and patience:

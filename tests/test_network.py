@@ -170,7 +170,14 @@ def test_a_server_that_lets_in_and_does_not_answer_is_unreachable(proxy, url, co
     result = run(command, url=proxy.through(url) + "?connect_timeout=2")
     assert result.exit_code == 7
     assert "the server did not answer in 2 seconds" in result.stderr
-    assert "--wait-db" in result.stderr
+    assert "the size of the pool" in result.stderr
+
+
+def test_waiting_for_a_server_that_does_not_answer_ends_in_time(proxy, url):
+    proxy.fall_silent_at("pg_backend_pid")
+    result = run("wait", "--timeout", "2", url=proxy.through(url))
+    assert result.exit_code == 7
+    assert "the server did not answer in 2 seconds" in result.stderr  # and not in ten, which the URL allows
 
 
 def test_a_builder_that_gets_no_answer_is_not_waited_for_without_end(proxy, url):

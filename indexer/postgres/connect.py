@@ -55,7 +55,11 @@ REASONS = (
     ("remaining connection slots", "Wait for connections to become free, or raise max_connections.", True),
     ("the database system is", "Wait a moment and run the same command again.", True),
     ("server closed the connection", "Wait a moment and run the same command again.", True),
-    ("did not answer", "Is the server overloaded, or does a pooler have too few sessions? Wait with --wait-db.", True),
+    (
+        "did not answer",
+        "Look at the server's load and at the size of the pool; then run the same command again.",
+        True,
+    ),
     ("SSL", "Check sslmode in the database URL.", False),
     ("unsupported startup parameter", "Connect to the server directly, not through a pooler.", False),
 )
@@ -77,6 +81,7 @@ def open_postgres(
     pooled: bool = False,
     report: Report = silent,
     stop: Stop | None = None,
+    within: float | None = None,
 ) -> OnlineMigrator:
     """Open a session for what comes after ``postgresql://``, which may hold any libpq parameter in its query.
 
@@ -87,6 +92,7 @@ def open_postgres(
         pooled: the URL is for peewee's pool, and may hold parameters of peewee's own.
         report: called when the server gives no answer.
         stop: ends a statement that gets no answer.
+        within: how many seconds the first session may take to open, if that is less than the URL allows.
     """
     parameters = _parameters(_without(rest, OF_PEEWEE) if pooled else rest)
     address = _address(parameters)
@@ -99,16 +105,17 @@ def open_postgres(
 
     database.watchdog.report, database.watchdog.stop = report, stop
 
-    def connect() -> None:
+    def connect(within: float | None = None) -> None:
         try:
-            database.connect()
+            with database.opening_within(within):
+                database.connect()
         except DatabaseError as error:
             database.close()
             reason = _without_secrets(_one_sentence(str(error)), parameters)
             _, hint, can_heal = next((known for known in REASONS if known[0] in reason), UNKNOWN)
             raise Unreachable(f"Cannot connect to {address}: {reason}.", hint, can_heal) from error
 
-    connect()
+    connect(within)
     return OnlineMigrator(database, address, schema, connect)
 
 

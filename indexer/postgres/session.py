@@ -9,7 +9,7 @@ import contextlib
 import re
 import selectors
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from psycopg2.extensions import POLL_OK, POLL_WRITE, TRANSACTION_STATUS_IDLE
 from indexer.errors import NoSession
 from indexer.postgres.encoding import UNCONVERTED, decode_leniently
 from indexer.postgres.slots import refusal
-from indexer.postgres.watchdog import CANCEL, PATIENCE, TICK, Watchdog, is_silence, server_address
+from indexer.postgres.watchdog import CANCEL, PATIENCE, POOLER, TICK, Watchdog, is_silence, server_address
 
 # What a default of the role or the database could change in the meaning of our statements and of the answers. Where the
 # user's will is meant it is kept: role, default_tablespace, default_table_access_method, synchronous_commit, TimeZone.
@@ -173,8 +173,20 @@ class OnlineDatabase(PostgresqlDatabase):
     @property
     def connect_timeout(self) -> float | None:
         """How many seconds a session may take to open; None for as long as it likes, as libpq has it."""
-        seconds = int(self.connect_params.get("connect_timeout") or 0)
+        given = str(self.connect_params.get("connect_timeout") or 0).strip()
+        seconds = int(given) if given.isascii() and given.isdigit() else 0  # what is no number libpq refuses
         return max(seconds, 2) if seconds > 0 else None
+
+    @contextlib.contextmanager
+    def opening_within(self, seconds: float | None) -> Iterator[None]:
+        """Allow a session so many seconds to open meanwhile, or what it is allowed already if that is less."""
+        allowed, given = self.connect_timeout, self.connect_params.get("connect_timeout")
+        if seconds is not None:
+            self.connect_params["connect_timeout"] = str(round(max(min(allowed or seconds, seconds), 2)))
+        try:
+            yield
+        finally:
+            self.connect_params["connect_timeout"] = given
 
     def elsewhere(self, statement: str, parameters: tuple[Any, ...], seconds: float) -> Any:
         """Execute a short statement on a session opened for it, within so many seconds; returns its first row.
@@ -280,12 +292,13 @@ class Builder:
 
     def connect(self, seconds: float | None = None) -> None:
         """Finish connecting; blocks, for so many seconds at most, by default as many as the first session."""
-        self._wait(seconds or self._database.connect_timeout)
+        allowed = seconds or self._database.connect_timeout
+        self._wait(allowed)
         self._cursor = self._connection.cursor()
         calls, parameters = _calls(BUILDING, self._connection.server_version)
         greeted_by = self._connection.info.backend_pid
         greeting = GREETING.format(path="NULL", pid="%s", settings=calls)
-        self.pid, *_ = self.execute(greeting, [greeted_by, *parameters], seconds or ANSWERED)
+        self.pid, *_ = self.execute(greeting, [greeted_by, *parameters], allowed or ANSWERED)
         if self.pid == greeted_by:
             self._settings = BUILDING
 
@@ -345,7 +358,7 @@ class Builder:
                     hurried = stop is not None and stop.asked and min(waited, stop.asked_for()) >= PATIENCE
                     if hurried or (seconds is not None and waited >= seconds):
                         self.close()
-                        raise psycopg2.OperationalError(f"the server did not answer in {waited:.0f} seconds")
+                        raise psycopg2.OperationalError(f"the server did not answer in {waited:.0f} seconds: {POOLER}")
 
 
 class Builders:

@@ -37,7 +37,7 @@ CANCEL = "SELECT pg_catalog.pg_cancel_backend(%s)"
 
 STANDBY = "the commit waits for a synchronous standby (see synchronous_standby_names)"
 LOST = "the server has nothing to do for this session any more, so its answer is lost"
-POOLER = "a pooler whose sessions are all taken lets clients wait"
+POOLER = "it may be overloaded, or a pooler may have no session free"
 
 Elsewhere = Callable[[str, tuple[Any, ...], float], Any]
 
@@ -128,7 +128,7 @@ class Watchdog:
         try:
             reason = self._reason(statement)
         except psycopg2.Error as error:
-            reason = f"another session cannot be opened either: {str(error).strip().splitlines()[0].rstrip('.')}"
+            reason = f"another session cannot be opened either ({str(error).strip().splitlines()[0].rstrip('.')})"
             if waited >= GIVEN_UP and is_silence(error):
                 self._end(statement, f"the server has not answered for {waited:.0f} seconds")
         if self._statement is statement:
