@@ -128,8 +128,7 @@ def what_failed(error: BaseException, path: str) -> str:
     """Return what an error says, without the name that Python has for it; else the line that raised it."""
     if isinstance(error, SystemExit):
         return "it ends the program (sys.exit)"
-    said = error.msg if isinstance(error, SyntaxError) else f"no {error}" if isinstance(error, KeyError) else str(error)
-    first = next(iter(said.strip().splitlines()), "").rstrip(".")
+    first = next(iter(_said(error).strip().splitlines()), "").rstrip(".")
     if first:
         return first
     import linecache
@@ -137,13 +136,22 @@ def what_failed(error: BaseException, path: str) -> str:
     return f"{linecache.getline(path, line_of_error(error, path) or 0).strip() or 'it fails'}"
 
 
+def _said(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return error.msg
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"no {error}" if isinstance(error, KeyError) else str(error)
+
+
 def _line_of(path: str, name: str) -> int | None:
     """Return the line on which a name of the header is given its value, the first one for the docstring."""
     import ast
+    import tokenize
 
     if name == "the docstring":
         return 1
-    with open(path, encoding="utf-8") as file:
+    with tokenize.open(path) as file:
         tree = ast.parse(file.read())
     lines = [node.lineno for node in tree.body if name in _given(node)]
     return lines[-1] if lines else None

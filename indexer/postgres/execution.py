@@ -94,13 +94,13 @@ class Execution:
             except NoSession as failure:
                 yield from self._until_a_session_is_free(failure)
             except (GaveUp, psycopg2.Error) as failure:
-                self._disclaim(step, decide, failure, provenance)
                 if _is_race(failure) and races < MOST_RACES:
                     races += 1
+                    self._disclaim(step, decide, failure, provenance)
                     yield from self._rest(AFTER_A_RACE)
                 else:
                     attempts += 1
-                    yield from self._recover(step, decide, failure, attempts)
+                    yield from self._recover(step, decide, failure, attempts, provenance)
 
     def _disclaim(self, step: Step, decide: Decision, failure: Exception, provenance: Provenance) -> None:
         """Take back the note that an index is being made, where the server says that the statement has made none.
@@ -112,9 +112,10 @@ class Execution:
                 if _is_race(failure) or decide().found is None:
                     provenance.disclaim(step)
 
-    def _recover(self, step: Step, decide: Decision, failure: Exception, attempts: int) -> Work:
+    def _recover(self, step: Step, decide: Decision, failure: Exception, attempts: int, provenance: Provenance) -> Work:
         """Clean up after a failure, and wait for the next attempt; raises what the run ends with if there is none."""
         remains = self._clean(step, decide)
+        self._disclaim(step, decide, failure, provenance)
         self.run.stop.check()
         if attempts > self.run.patience.retries or not isinstance(failure, GaveUp | psycopg2.errors.DeadlockDetected):
             raise _as_ours(step, failure, remains) from failure
