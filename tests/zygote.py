@@ -135,13 +135,7 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, descriptor in enumerate(streams[:3]):
         os.dup2(descriptor, number)
-    # Made anew: a stream remembers whether one can seek in what it was opened on.
-    sys.stdout, sys.stderr = (
-        open(  # noqa: SIM115
-            stream.fileno(), "w", encoding=stream.encoding, errors=stream.errors, buffering=1, closefd=False
-        )
-        for stream in (sys.stdout, sys.stderr)
-    )
+    open_streams()
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     # Opened anew: a stream remembers what it knew of the file it was opened for, such as that it can seek.
     sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
@@ -152,6 +146,21 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
+
+
+def open_streams() -> None:
+    """Open the standard streams as Python does at its start: they remember what they were opened on."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        old = getattr(sys, name)
+        stream = open(  # noqa: SIM115
+            number,
+            "w" if number else "r",
+            buffering=1 if name == "stderr" else -1,  # as a real start does: nothing is flushed line by line on a pipe
+            encoding=old.encoding,
+            errors=old.errors,
+            closefd=False,
+        )
+        setattr(sys, name, stream)
 
 
 def run(code: CodeType, request: dict[str, Any]) -> None:
