@@ -367,7 +367,7 @@ def listed(blockers: Iterable[Blocker]) -> str:
 
 
 def _name(blocker: Blocker) -> str:
-    return f"pid {blocker.pid}" if blocker.pid else blocker.reason
+    return f"pid {blocker.pid}" if blocker.pid else visible(blocker.reason)
 
 
 def duration(seconds: float) -> str:

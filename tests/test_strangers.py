@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 import shadows
 from click.testing import CliRunner
-from command import ask, execute, run_script
+from command import ask, execute, run_script, statements_of
 from roles import another_role, as_role, new_database
 from scenes import transaction
 
@@ -25,6 +25,16 @@ from indexer.postgres import session
 from proof import inserts, measure
 
 Command = Callable[..., str]
+
+# PostgreSQL keeps no record of what depends on its own.
+OPERATORS_OF_INDEXES = """
+    SELECT c.relname,
+           d.refobjid
+      FROM pg_depend AS d
+      JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+     WHERE c.relkind = 'i'
+       AND d.refclassid IN ('pg_operator'::regclass, 'pg_proc'::regclass)
+"""
 
 
 @contextmanager
@@ -64,7 +74,10 @@ def every_command(command: Command, url: str, out: Path) -> None:
     command("wait")
     command("status", exit_code=3)
     command("plan")
-    run_script(command("plan", "--sql"), url)
+    script = command("plan", "--sql")
+    assert statements_of(script)[0] == "SET search_path = pg_catalog, pg_temp"
+    run_script(script, url)
+    assert ask(url, OPERATORS_OF_INDEXES) == []
     command("status")
     command("down")
     command("plan", "--sql", "--all-schemas", "pub*")
@@ -84,6 +97,7 @@ def every_command(command: Command, url: str, out: Path) -> None:
     command("down", "--all-schemas", "*")
     command("stamp", "base")
     command("up", "--json", "--schema", "public")
+    assert ask(url, OPERATORS_OF_INDEXES) == []
     command("stamp", "head")
     command("history")
     command("bench", "--rows", "100", "--out", str(out))
@@ -116,13 +130,16 @@ def test_nothing_of_a_strangers_runs_in_any_command(postgres_server, tmp_path):
         assert shadows.called(url), "what is not qualified leads to the stranger"
 
 
-def test_every_function_and_cast_in_our_sql_is_qualified(superuser_url):
+def test_every_function_table_and_cast_in_our_sql_is_qualified(superuser_url):
     functions = {name for (name,) in ask(superuser_url, "SELECT DISTINCT proname FROM pg_proc")}
+    relations = {name for (name,) in ask(superuser_url, "SELECT relname FROM pg_class")}
     of_the_grammar = {"coalesce", "nullif", "extract", "exists", "any", "all", "in", "values", "as", "array", "row"}
     keywords = {"bigint", "integer", "boolean", "float", "interval", "smallint"}
     for file, text in shadows.constants():
         plain = shadows.NOT_SQL.sub(" ", text)
         called = {name for before, name in re.findall(r"([\w.)]?)\b([a-z_]\w*)\(", plain) if before != "."}
         assert not called & functions - of_the_grammar, (file, text)
+        read = set(re.findall(r"\b(?:FROM|JOIN)\s+([a-z_]\w*)(?![\w.(])", plain))
+        assert not read & relations, (file, text)
         casts = set(re.findall(r"::([a-z_]\w*)(?![\w.])", plain))
         assert casts <= keywords, (file, text)

@@ -15,7 +15,22 @@ from command import HEAD, Result, execute, prepare, run, run_script, succeed, ta
 from roles import another_role
 from scenes import transaction
 
+import reporters
+from indexer.events import (
+    Blocker,
+    BlockersFound,
+    IndexFinished,
+    LockWaited,
+    Retrying,
+    RevisionFinished,
+    RevisionStarted,
+    StatementStarted,
+    Waiting,
+    Warned,
+)
+from indexer.plan import Action
 from indexer.words import identifier, literal, shell, shown, visible
+from migrate_10992629d68e import INDEXES
 from tabular import drawn
 
 # Clear the screen, set the title, ring, break the line, turn the direction, colour (in one byte), separate, mark up.
@@ -165,3 +180,29 @@ def test_a_role_and_a_database_with_hostile_names_are_harmless(superuser_url):
             assert_harmless(run("status", url=url))
         finally:
             execute(superuser_url, f"ALTER ROLE {quoted(role)} RENAME TO {plain}")
+
+
+def test_no_event_is_obeyed_by_a_terminal_that_draws_a_run(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    index = INDEXES[0]
+    gid = Blocker(None, HOSTILE, HOSTILE, HOSTILE, "1", 2.0, f"prepared transaction {HOSTILE}", HOSTILE, HOSTILE)
+    bars = reporters.Bars()
+    for event in (
+        Warned(HOSTILE),
+        LockWaited(HOSTILE),
+        BlockersFound((gid,)),
+        RevisionStarted(HEAD, HOSTILE, "up", 1),
+        StatementStarted(index, f"CREATE INDEX {HOSTILE}"),
+        Waiting(index, HOSTILE, (gid,), 1.0),
+        Retrying(index, HOSTILE, 1, 3, 1.0),
+        IndexFinished(index, Action.RENAME, 1.0, 1, HOSTILE),
+        RevisionFinished(HEAD, "up", 1.0),
+    ):
+        bars(event)
+    bars.close()
+    drawn_by_rich = re.compile(r"\x1b\[(\??[0-9;]*[mhlAK])|\r")
+    said = drawn_by_rich.sub("", capsys.readouterr().out)
+
+    assert not OBEYED.search(said), said
+    assert said.count(SEEN[:20]) > 10
