@@ -282,7 +282,7 @@ def _shown_check(check: Check) -> Iterator[str]:
     )
     if status.unindexed:
         yield "\nIndexes are not inherited. These are missing on tables with rows; build them:"
-        yield from (f"  {line}" for each in status.unindexed for line in _to_type(each))
+        yield from (f"  {visible(line)}" for each in status.unindexed for line in _to_type(each))
     if check.advice:
         yield "\nAdvice, which fails no check:"
     for advice in check.advice:

@@ -257,3 +257,10 @@ def test_a_worker_is_refused_before_anything_is_made_there(cluster: Cluster) -> 
     assert "the server is a Citus worker: connect to the coordinator" in refused.stderr
     assert "Citus worker" in cluster.run("status", url=cluster.worker_url).stdout
     assert ask(cluster.worker_url, relations) == before
+
+
+def test_verify_says_that_it_cannot_read_distributed_plans(cluster: Cluster) -> None:
+    cluster.succeed("up")
+    refused = cluster.run("verify")
+    assert refused.exit_code == 1
+    assert "verify cannot read yet what Citus plans for distributed tables." in refused.stderr
