@@ -27,7 +27,7 @@ import click
 import console
 import reporters
 from indexer import IndexerError, __version__
-from indexer.consent import CAUTIOUS, Consent
+from indexer.consent import CAUTIOUS, VERSION_TABLE, Consent
 from indexer.errors import Interrupted, UsageError
 from indexer.patience import Patience
 from indexer.stop import Stop, interruptible
@@ -340,8 +340,18 @@ CONSENTS = {
         "--include-adopted", is_flag=True, help="Drop also the indexes that stood there before up."
     ),
     "below_later": click.option("--yes", "below_later", is_flag=True, help="Go below a later revision of Alembic's."),
-    "no_alembic": click.option(NO_ALEMBIC, is_flag=True, help="Leave the table alembic_version as it is."),
+    "published": click.option(
+        "--published", is_flag=True, help="Make tables although a publication sends them: subscribers have them."
+    ),
+    "no_alembic": click.option(NO_ALEMBIC, is_flag=True, help="Leave Alembic's version table as it is."),
+    "version_table": click.option(
+        "--version-table",
+        metavar="[SCHEMA.]NAME",
+        default=VERSION_TABLE,
+        help=f"Alembic's version table.  [default: {VERSION_TABLE}]",
+    ),
 }
+OF_ALEMBIC = ("no_alembic", "version_table")
 
 
 def consenting(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -349,11 +359,12 @@ def consenting(*names: str) -> Callable[[Callable[..., None]], Callable[..., Non
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
-        def run(options: Options, no_alembic: bool, **arguments: Any) -> None:
+        def run(options: Options, no_alembic: bool, version_table: str, **arguments: Any) -> None:
             given = {name: arguments.pop(name) for name in names}
-            function(options, consent=Consent(**given, alembic=not no_alembic), **arguments)
+            consent = Consent(**given, alembic=not no_alembic, version_table=version_table)
+            function(options, consent=consent, **arguments)
 
-        for name in (*names, "no_alembic")[::-1]:
+        for name in (*names, *OF_ALEMBIC)[::-1]:
             run = CONSENTS[name](run)
         return run
 
@@ -391,7 +402,7 @@ def cli() -> None:
 
 @command
 @to_revision
-@consenting("adopt_renamed", "replace")
+@consenting("adopt_renamed", "replace", "published")
 @patient
 def up(options: Options, manner: Manner, to: str | None) -> None:
     """Build what is pending: go forward to the last revision.
@@ -404,7 +415,7 @@ def up(options: Options, manner: Manner, to: str | None) -> None:
 
 @command
 @to_revision
-@consenting("include_adopted", "below_later")
+@consenting("include_adopted", "below_later", "published")
 @patient
 def down(options: Options, manner: Manner, to: str | None) -> None:
     """Drop what up built: go back one revision.
@@ -415,29 +426,33 @@ def down(options: Options, manner: Manner, to: str | None) -> None:
 
 
 @command
-def status(options: Options) -> None:
+@CONSENTS["version_table"]
+def status(options: Options, version_table: str) -> None:
     """Show the revisions, where the database stands, and every index. Changes nothing.
 
     Exits with 4 when an index of an applied revision is missing or different, else with 3 when one is pending.
     """
-    ask(options, lambda runner: console.of_status(runner.status()))
+    ask(
+        options, lambda runner: console.of_status(runner.status()), Manner(consent=Consent(version_table=version_table))
+    )
 
 
 @command
-def check(options: Options) -> None:
+@CONSENTS["version_table"]
+def check(options: Options, version_table: str) -> None:
     """Compare what the revisions declare with what stands. Changes nothing.
 
     Exits with 4 when an index of an applied revision is missing, broken or different, else with 3 when one is
     pending. Advice, such as about another index on the same key, fails no check.
     """
-    ask(options, lambda runner: console.of_check(runner.check()))
+    ask(options, lambda runner: console.of_check(runner.check()), Manner(consent=Consent(version_table=version_table)))
 
 
 @command
 @click.argument("direction", type=click.Choice(["up", "down"]), default="up")
 @to_revision
 @click.option("--sql", "as_sql", is_flag=True, help="Print a script for psql or sqlite3 instead.")
-@consenting("adopt_renamed", "replace", "include_adopted", "below_later")
+@consenting("adopt_renamed", "replace", "include_adopted", "below_later", "published")
 def plan(options: Options, direction: str, to: str | None, as_sql: bool, consent: Consent) -> None:
     """Show what up (or down) would do, statement by statement. Changes nothing.
 
@@ -463,7 +478,7 @@ def plan(options: Options, direction: str, to: str | None, as_sql: bool, consent
 
 @command
 @click.argument("revision", metavar="REV")
-@consenting()
+@consenting("published")
 def stamp(options: Options, revision: str, consent: Consent) -> None:
     """Record a revision without building anything.
 
@@ -546,7 +561,8 @@ def bench(options: Options, rows: list[int], out: str) -> None:
     metavar="N",
     help="How many activities; other rows in proportion.  [default: 100000]",
 )
-def seed(options: Options, rows: int) -> None:
+@CONSENTS["published"]
+def seed(options: Options, rows: int, published: bool) -> None:
     """Fill an empty database with made-up rows.
 
     A database without tables is given them first; one that holds any row is refused.
@@ -558,7 +574,7 @@ def seed(options: Options, rows: int) -> None:
         with reporters.measuring(options.as_json, runner.report) as tell:
             return console.of_seed(seeded(runner, rows, tell=tell))
 
-    ask(options, question, Manner(read_only=False))
+    ask(options, question, Manner(consent=Consent(published=published), read_only=False))
 
 
 @command

@@ -51,11 +51,37 @@ class Found(NamedTuple):
         return "not live" if not self.live else "not ready" if not self.ready else "not valid"
 
 
-class Table(NamedTuple):
-    """A table that an index is to stand on.
+class Keeping(NamedTuple):
+    """Whether a table can be trusted with records, and whose it ought to be.
 
-    ``owned``, ``readable`` and ``updatable`` say what our own ``role`` may do with it; ``rows`` is an estimate, None
-    when the database has none. ``has_children`` says that others may inherit from it.
+    Attributes:
+        flaw: why reading or writing it could run other people's code or hide rows, as the end of a sentence.
+        remedy: the statement that ends the flaw, if one does.
+        unhiding: the statement that ends that row-level security may hide rows from our role; empty if it does not.
+        main_owner: the role that owns most of the indexed tables.
+        can_be_given: whether our role may make that role the owner.
+        is_ours: whether our role has the rights of that role.
+        is_shared: whether that role may read and write the table.
+    """
+
+    flaw: str = ""
+    remedy: str = ""
+    unhiding: str = ""
+    main_owner: str = ""
+    can_be_given: bool = False
+    is_ours: bool = True
+    is_shared: bool = True
+
+
+TRUSTED = Keeping()
+
+
+class Table(NamedTuple):
+    """A table that an index is to stand on, or one that revisions are recorded in.
+
+    ``owned``, ``readable``, ``updatable`` and ``writable`` say what our own ``role`` may do with it; ``rows`` is an
+    estimate, None when the database has none. ``has_children`` says that others may inherit from it. ``keeping``
+    matters to a table that revisions are recorded in.
     """
 
     name: str
@@ -69,6 +95,8 @@ class Table(NamedTuple):
     rows: int | None = None
     bytes: int | None = None
     has_children: bool = False
+    writable: bool = True
+    keeping: Keeping = TRUSTED
 
 
 class Place(NamedTuple):

@@ -36,18 +36,49 @@ class RevisionRefused(IndexerError):
     """A function of a migration file does something else than build or drop the indexes it declares."""
 
 
+GRANTED = "A superuser, or the owner, gives the rights that are missing:"
+
+
+class Problem(str):
+    """A sentence about what stops a run, with the statements that end it.
+
+    Attributes:
+        lead: who executes them, and where; problems with the same lead are solved together.
+        statements: SQL, each statement without its semicolon.
+    """
+
+    lead: str
+    statements: tuple[str, ...]
+
+    def __new__(cls, sentence: str, lead: str = "", statements: Sequence[str] = ()) -> Problem:
+        """Return the sentence with its statements."""
+        problem = super().__new__(cls, sentence)
+        problem.lead, problem.statements = lead, tuple(statements)
+        return problem
+
+
 class PreflightFailed(IndexerError):
     """Something is missing that the run needs: a table, a column, a right. Nothing was changed."""
 
     def __init__(self, complaints: Sequence[str], hint: str) -> None:
         listed = "".join(f"\n  - {visible(complaint)}" for complaint in complaints)
-        super().__init__(f"Nothing was changed, because:{listed}", hint)
+        solutions = [*_solutions(complaints), *filter(None, [hint])]
+        super().__init__(f"Nothing was changed, because:{listed}", "\n".join(solutions))
         self.complaints = tuple(complaints)
 
     @property
     def summary(self) -> str:
         """The first few complaints."""
         return f"Nothing was changed, because {'; '.join(few(self.complaints))}."
+
+
+def _solutions(complaints: Sequence[str]) -> list[str]:
+    """Return the lines that solve the problems: under each lead its statements, each once."""
+    found: dict[str, dict[str, None]] = {}
+    for problem in complaints:
+        if isinstance(problem, Problem) and problem.statements:
+            found.setdefault(problem.lead, {}).update(dict.fromkeys(problem.statements))
+    return [line for lead, each in found.items() for line in (lead, *(f"  {statement};" for statement in each))]
 
 
 class StatementFailed(IndexerError):

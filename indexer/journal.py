@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from peewee import AutoField, CharField, DateTimeField, IntegerField, Model, TextField, fn
+from peewee import CharField, DateTimeField, IntegerField, Model, TextField, fn
 
 from indexer import __version__
 from indexer.catalog import LOG_TABLE, Table
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
 
 class Journal(OwnTable):
-    """The entries of one database and schema."""
+    """The entries of one database and schema, numbered under the run lock: no sequence can be behind them."""
 
     name = LOG_TABLE
     columns = Entry._fields
@@ -44,7 +44,7 @@ class Journal(OwnTable):
         """One row a move."""
 
         class SchemaRevisionLog(Model):
-            id = AutoField()
+            id = IntegerField(primary_key=True)
             revision = CharField(32)
             direction = CharField(8)
             finished_at = DateTimeField()
@@ -65,7 +65,9 @@ class Journal(OwnTable):
 
     def statements(self, entry: Entry, **expressions: Any) -> list[Any]:
         """What adds an entry and forgets the oldest, as peewee nodes; ``expressions`` take the place of values."""
-        row = {**entry._asdict(), "indexes": json.dumps(entry.indexes), **expressions}
+        earlier = self.model.alias()
+        following = earlier.select(fn.COALESCE(fn.MAX(earlier.id), 0) + 1)
+        row = {"id": following, **entry._asdict(), "indexes": json.dumps(entry.indexes), **expressions}
         oldest = self.model.select(fn.MAX(self.model.id) - KEPT)
         return [
             *self.making(),

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from peewee import SQL, EnclosedNodeList, Entity, NodeList, PeeweeException
 from playhouse.migrate import Operation, SchemaMigrator
 
-from indexer.catalog import ORDINARY, Catalog, Found, Place, Table
+from indexer.catalog import META_TABLES, ORDINARY, Catalog, Found, Place, Table
 from indexer.consent import CAUTIOUS
-from indexer.errors import IndexerError, StatementFailed, UsageError
+from indexer.errors import IndexerError, Problem, StatementFailed, UsageError
 from indexer.events import Blocker, IndexFinished, Report, StatementStarted, silent
 from indexer.inheritance import Child, Uncovered
 from indexer.patience import Patience
@@ -327,9 +327,13 @@ class CatalogMigrator(SchemaMigrator):
         """Return what to do about a failure, as a sentence that ends with running the same command again."""
         return "Remove the cause, then run the same command again."
 
-    def elsewhere(self, table: str) -> str | None:
-        """Another schema in which such a table stands, unless the user has named ours."""
-        return None
+    def tables_in(self, schema: str | None, names: Sequence[str]) -> dict[str, Table]:
+        """Return the tables of these names in a schema, by name."""
+        return self.catalog.tables(names) if schema == self.schema else {}
+
+    def version_tables(self, schema: str | None, name: str) -> list[tuple[str | None, str]]:
+        """Return schema and name of tables that look like Alembic's version table, besides the one of this name."""
+        return []
 
     def children(self, tables: Mapping[str, Table]) -> list[Child]:
         """Return the tables that inherit from these."""
@@ -402,14 +406,18 @@ class CatalogMigrator(SchemaMigrator):
 
         ``new`` are the tables that an empty database is given first.
         """
+        indexed = {step.index.table for step in steps}
+        tables = self.catalog.tables([*indexed, *META_TABLES])
         if new:
-            return [*self.catalog.complaints(), *self.unfit([step.index for step in steps], new)]
-        tables = self.catalog.tables({step.index.table for step in steps})
+            rights = self.missing_rights(tables, creating=True)
+            return [*self.catalog.complaints(), *rights, *self.unfit([step.index for step in steps], new)]
+        creating = any(step.action in (*CREATIONS, Action.RENAME, Action.GIVE_BACK) for step in steps)
+        changed = dict.fromkeys(step.index.table for step in steps if step.changes)
         return [
             *self.catalog.complaints(),
+            *self.missing_rights(tables, changed, creating),
             *self.unfit([step.index for step in steps], tables),
             *self.unbuildable([step.index for step in steps if step.action in BUILDING], tables),
-            *self._not_owned(steps, tables),
             *self._taken_names(steps),
             *self._needed(steps),
         ]
@@ -435,13 +443,36 @@ class CatalogMigrator(SchemaMigrator):
         What ``unfit`` says about their tables is not said again.
         """
 
-    def _not_owned(self, steps: Sequence[Step], tables: Mapping[str, Table]) -> list[str]:
-        changed = dict.fromkeys(step.index.table for step in steps if step.changes)
-        others = [tables[name] for name in changed if name in tables and not tables[name].owned]
-        return [
-            f"table {self.qualified(table.name)} belongs to role {table.owner}, and only its owner can index it"
-            for table in others
-        ]
+    def missing_rights(
+        self, tables: Mapping[str, Table], indexed: Collection[str] = (), creating: bool = False
+    ) -> list[Problem]:
+        """Return the rights that our role lacks to change the indexes of these tables, and to record that.
+
+        Args:
+            tables: those there are, by name, and those that record revisions.
+            indexed: the names of the tables whose indexes are changed.
+            creating: whether an index is made or renamed, or a table made.
+        """
+        return []
+
+    def hold(self, tables: Collection[tuple[str | None, str]]) -> None:
+        """Keep others from changing what is attached to these tables, by schema and name, until the transaction ends.
+
+        Raises:
+            StatementFailed: one of them cannot be trusted any more.
+        """
+
+    def publications(self) -> list[str]:
+        """Return the publications that would send the rows of a new table in our schema to subscribers."""
+        return []
+
+    def subscriptions(self) -> list[str]:
+        """Return what are most likely the names of the subscriptions to this database."""
+        return []
+
+    def missing_rights_to_read(self, tables: Mapping[str, Table]) -> list[Problem]:
+        """Return the rights that our role lacks to read what is recorded."""
+        return []
 
     def _taken_names(self, steps: Sequence[Step]) -> list[str]:
         """The names that ``down`` is to give back, and that somebody else has taken meanwhile."""

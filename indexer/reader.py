@@ -10,15 +10,17 @@ from peewee import Model
 
 from indexer import inheritance
 from indexer.advice import CHANGED_FILE, Advice, advise, on_empty_children
-from indexer.alembic import VERSION_TABLE, AlembicVersion, Versions
+from indexer.alembic import AlembicVersion, Versions
 from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Place, Table
 from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, Consent
+from indexer.errors import PreflightFailed, Problem
 from indexer.history import History, Record, checksum
 from indexer.journal import Entry, Journal
 from indexer.migrator import CatalogMigrator
 from indexer.moves import Check, Move, Plan, Status, past_of
 from indexer.plan import Action, Step
+from indexer.publishing import NOT_PUBLISHED, Publishing
 from indexer.spec import Index
 
 CAN_BE_RENAMED = (
@@ -62,7 +64,7 @@ class Reader:
         migrator.consent = self.consent = consent
         self.history = History(migrator)
         self.journal = Journal(migrator)
-        self.alembic = AlembicVersion(migrator, chain)
+        self.alembic = AlembicVersion(migrator, chain, consent)
         self.indexes = {revision.id: revision.indexes for revision in chain}
         migrator.declared_names = {index.name for index in self.declared}
         self.indexed_tables = chain.tables
@@ -95,7 +97,7 @@ class Reader:
 
     def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False) -> Plan:
         """What ``up`` or ``down`` would do now, with table sizes if wanted; changes nothing and takes no lock."""
-        state = self._read(sizes)
+        state = self._read(sizes, direction)
         return self._plan_up(to, state) if direction == "up" else self._plan_down(to, state, sizes)
 
     def entries(self) -> list[Entry]:
@@ -120,12 +122,22 @@ class Reader:
         ]
         return Check(status, (*advice, *on_empty_children(status.uncovered), *changed))
 
-    def _read(self, sizes: bool = False) -> State:
-        tables = self.migrator.catalog.tables([*self.indexed_tables, *META_TABLES, VERSION_TABLE], sizes)
+    def _read(self, sizes: bool = False, command: str | None = None) -> State:
+        """Read all that is on record; with a command that is to change something, refuse what keeps that from it."""
+        tables = self.migrator.catalog.tables([*self.indexed_tables, *META_TABLES, *self.alembic.names], sizes)
+        self.history.look(tables)
         self.journal.look(tables)
+        if command and self.history.is_closed:
+            raise PreflightFailed(self._missing_rights(tables, command), f"Correct this, then: python cli.py {command}")
         records = self.history.read(tables)
         self.migrator.set_aside = {name for record in records.values() for name in record.existed_before}
         return State(tables, records, self.alembic.read(tables))
+
+    def _missing_rights(self, tables: dict[str, Table], command: str) -> list[Problem]:
+        """Return every right that a command may need, where what is recorded cannot be read to tell which it does."""
+        indexed = () if command.startswith("stamp") else self.indexed_tables
+        missing = self.migrator.missing_rights(tables, indexed, creating=command.startswith("up"))
+        return [*missing, *self.alembic.missing_rights(tables)]
 
     def _plan_up(self, to: str | None, state: State) -> Plan:
         target = self.chain.resolve("head" if to is None else to)
@@ -154,9 +166,9 @@ class Reader:
 
     def _warned(self, plan: Plan, state: State, left_alone: Sequence[str], of_twin: str) -> Plan:
         unseen = [*self.migrator.unseen(self.indexed_tables), *self.migrator.hidden(plan.blockers)]
-        delays = [] if plan.is_empty else self.migrator.delays()
-        warnings = (*self._unknown(state), *left_alone, *_twins(plan.steps, of_twin), *unseen, *delays)
-        return plan._replace(warnings=warnings)
+        run = [] if plan.is_empty else [*self.migrator.delays(), *self._closed_log()]
+        known = (*plan.warnings, *self._unknown(state), *left_alone)
+        return plan._replace(warnings=(*known, *_twins(plan.steps, of_twin), *unseen, *run))
 
     def _planned(
         self,
@@ -172,10 +184,40 @@ class Reader:
         if plan.is_empty:
             return plan
         later = self._later_ones(direction, moves, state)
-        complaints = tuple(self.migrator.complaints(steps, base_tables))
+        complaints = [*self.migrator.complaints(steps, base_tables)]
+        if any(isinstance(complaint, Problem) for complaint in complaints) and any(move.alembic for move in moves):
+            complaints += self.alembic.missing_rights(state.tables)
+        publishing = self._publishing(state.tables, tuple(base_tables))
+        published = [] if self.consent.published else publishing.problems
         blockers = () if base_tables else self.migrator.expected_blockers(steps)
-        needed = plan.consent._replace(below_later=plan.consent.below_later or bool(later))
-        return plan._replace(complaints=complaints, later=tuple(later), blockers=blockers, consent=needed)
+        needed = plan.consent._replace(
+            below_later=plan.consent.below_later or bool(later), published=plan.consent.published or bool(published)
+        )
+        return plan._replace(
+            complaints=(*complaints, *published),
+            later=tuple(later),
+            blockers=blockers,
+            warnings=tuple(publishing.warnings),
+            consent=needed,
+        )
+
+    def _publishing(self, tables: dict[str, Table], base_tables: Sequence[str] = ()) -> Publishing:
+        """Return the tables that are about to be made and the publications that send them to subscribers at once."""
+        made = [table for table in (self.history, self.journal) if table.name not in tables]
+        names = (*base_tables, *(table.name for table in made))
+        publications = self.migrator.publications() if names else []
+        if not publications:
+            return NOT_PUBLISHED
+        base = self.migrator.table_statements(self.models()) if base_tables else []
+        statements = (*base, *(table.creation for table in made))
+        return Publishing(names, tuple(publications), statements, tuple(self.migrator.subscriptions()))
+
+    def _closed_log(self) -> list[str]:
+        """Return a warning if our role may not write to the log, which stops no run."""
+        if self.journal.is_writable:
+            return []
+        name = self.migrator.qualified(self.journal.name)
+        return [f"{name} is left as it is, because {self.journal.obstacle}."]
 
     def _move_up(self, revision: Revision, state: State, sizes: bool = False) -> Move:
         steps = self.migrator.steps_up(self.indexes[revision.id], sizes)
@@ -215,12 +257,7 @@ class Reader:
             start, end = ends(revision, direction)
             if versions.is_at(start) and versions.can_be_moved:
                 versions = versions._replace(rows=(end,))
-        elsewhere = self.migrator.elsewhere(VERSION_TABLE) if versions.rows is None and not versions.obstacle else None
-        if elsewhere:
-            place = f"the tables are in schema {self.migrator.schema}"
-            return [f"{VERSION_TABLE} of schema {elsewhere} is left as it is, because {place}."]
-        said = versions.left_alone(start, end)
-        return [said] if said else []
+        return [said for said in (self.alembic.elsewhere(versions), versions.left_alone(start, end)) if said]
 
     def _later_ones(self, direction: str, moves: Sequence[Move], state: State) -> list[str]:
         """A complaint for each later revision that ``down`` would pull the ground away from, unless that is allowed."""
@@ -231,10 +268,10 @@ class Reader:
         alembic = state.alembic.later_than(shared[0]) if shared else ()
         found = [("Alembic stands at", later) for later in alembic]
         found += [(f"{META_TABLE} holds", later) for later in state.unknown(self.chain)]
-        unseen = f"{VERSION_TABLE} cannot be read, and may hold a later revision than {last.id}"
+        unseen = f"{state.alembic.name} cannot be read, and may hold a later revision than {last.id}"
         return [
             *(f"{who} {later}, which {self._after(last, later)}" for who, later in found),
-            *([unseen] if shared and self.consent.alembic and state.alembic.cannot_be_read else []),
+            *([unseen] if shared and self.consent.alembic and state.alembic.is_hidden else []),
         ]
 
     def _after(self, last: Revision, later: str) -> str:

@@ -11,7 +11,7 @@ from peewee import Model, PeeweeException
 
 from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, Consent
-from indexer.errors import IndexerError, Interrupted, PreflightFailed, StatementFailed
+from indexer.errors import IndexerError, Interrupted, PreflightFailed, Problem, StatementFailed
 from indexer.events import (
     BaseCreated,
     BlockersFound,
@@ -23,17 +23,18 @@ from indexer.events import (
     silent,
 )
 from indexer.history import APPLIED, REVERTED, Record, begun, completed, reverted, reverting
-from indexer.journal import entry_of
+from indexer.journal import Entry, entry_of
 from indexer.migrator import CatalogMigrator, IndexOperation
 from indexer.moves import Move, Outcome, Plan, Stamp, past_of, refuse_different
 from indexer.operations import collect
 from indexer.patience import Patience
 from indexer.plan import Action, Step
 from indexer.provenance import Provenance
-from indexer.reader import Reader, ends
+from indexer.reader import Reader, State, ends
 from indexer.script import BASE_DESCRIPTION, script_of
 from indexer.spec import Index
 from indexer.stop import Stop
+from indexer.tables import written_by
 from indexer.words import are, reason
 
 PATIENT = Patience()
@@ -69,6 +70,7 @@ class Runner(Reader):
         migrator.patience = patience
         migrator.stop = self.stop = stop or migrator.stop
         self._uncommitted: list[RevisionFinished] = []
+        self._unlogged: list[str] = []
 
     def up(self, to: str | None = None) -> Outcome:
         """Apply what is pending up to a revision (the head), and repair what is broken of what was applied.
@@ -98,15 +100,17 @@ class Runner(Reader):
         self._stamping(target)
         self.migrator.name_run(f"stamp {target}")
         with self.migrator.migration_context():
-            statements, warnings = self._stamping(target)
+            statements, entry, warnings = self._stamping(target)
+            self._share()
             self._write(statements)
-        return Stamp(target, bool(statements), tuple(warnings))
+            if statements:
+                self._log(entry)
+        return Stamp(target, bool(statements), (*warnings, *self._unlogged))
 
-    def _stamping(self, target: str) -> tuple[list[Any], list[str]]:
-        """What records this revision, and what to tell; raises Different where it does not stand."""
-        state = self._read()
-        if complaints := self.migrator.catalog.complaints():
-            raise PreflightFailed(complaints, f"Correct this, then: python cli.py stamp {target}")
+    def _stamping(self, target: str) -> tuple[list[Any], Entry, list[str]]:
+        """What records this revision, its entry in the log, and what to tell; raises Different where it differs."""
+        state = self._read(command=f"stamp {target}")
+        self._refuse_stamp(target, state)
         moves = [self._move_up(revision, state) for revision in self.chain]
         position = self.chain.position(target)
         forward, back = moves[:position], moves[position:][::-1]
@@ -122,14 +126,22 @@ class Runner(Reader):
             recorded = move.record is not None and move.record.state != REVERTED
             if recorded or (move.follows and state.alembic.is_at(move.revision.id)):
                 statements += self._standing_at(move, "down", self.begun(move, "down"), 0)
-        if statements:
-            steps = [step for move in forward for step in move.steps]
-            statements += self.journal.statements(entry_of(target, "stamp", steps, 0))
+        entry = entry_of(target, "stamp", [step for move in forward for step in move.steps], 0)
         left = [
             *self._left_alone(state, [move.revision for move in forward]),
             *self._left_alone(state, [move.revision for move in back], "down"),
         ]
-        return statements, [*self._unknown(state), *left]
+        return statements, entry, [*self._unknown(state), *left, *self._closed_log()]
+
+    def _refuse_stamp(self, target: str, state: State) -> None:
+        problems = [*self.migrator.catalog.complaints(), *self.migrator.missing_rights(state.tables)]
+        if any(isinstance(problem, Problem) for problem in problems):
+            problems += self.alembic.missing_rights(state.tables)
+        published = [] if self.consent.published else self._publishing(state.tables).problems
+        if problems or published:
+            consent = self.consent._replace(published=self.consent.published or bool(published))
+            command = " ".join([f"python cli.py stamp {target}", *consent.options("up")])
+            raise PreflightFailed([*problems, *published], f"Correct this, then: {command}")
 
     def script(self, plan: Plan) -> str:
         """The plan as a script for the database's own shell; it records the revisions as a run would."""
@@ -141,7 +153,7 @@ class Runner(Reader):
             plan = self.plan(direction, to)
         plan.check()
         if plan.is_empty:
-            self._warn(plan)
+            self._warn(plan.warnings)
             end = plan.start or plan.end
             return Outcome(direction, end, end, (), (), seconds(), plan.warnings)
         asked = self._asked(plan)  # what a migration file must not do is found before a lock or a file is taken
@@ -151,6 +163,7 @@ class Runner(Reader):
                 plan = self.plan(direction, to)  # again, now that nobody else is at it
                 steps = self._carry_out(plan, {**self._asked(plan, asked), **asked})
             self._tell_committed()
+            self._warn(self._unlogged)
         except Interrupted as interruption:
             raise Interrupted(interruption.number, self._standing()) from None
         except (IndexerError, PeeweeException) as error:
@@ -162,7 +175,7 @@ class Runner(Reader):
                 f"The run ended in the middle. {self.migrator.said(error)}",
                 f"{self.migrator.remedy(error)} It is: {plan.command}",
             ) from error
-        warnings = (*plan.warnings, *self._untold())
+        warnings = (*plan.warnings, *self._unlogged, *self._untold())
         return Outcome(direction, plan.start, plan.end, steps, plan.base_tables, seconds(), warnings)
 
     def _untold(self) -> list[str]:
@@ -179,7 +192,8 @@ class Runner(Reader):
         """Carry out a plan and return the steps that were taken; the catalog may have changed since it was made."""
         plan.check()
         self.migrator.reserve(plan.steps)
-        self._warn(plan)
+        self._warn(plan.warnings)
+        self._share()
         if plan.blockers:
             self.report(BlockersFound(plan.blockers))
         if plan.base_tables:
@@ -201,7 +215,8 @@ class Runner(Reader):
     def _create_base(self, tables: tuple[str, ...]) -> None:
         seconds = _stopwatch()
         self.migrator.create_tables(self.models())
-        self._write(self._recording_base(seconds()))
+        self._write(self._standing_at_base(seconds()))
+        self._log(self._entry_of_base(seconds()))
         self.report(BaseCreated(self.chain.base, tables, seconds()))
 
     def _apply(self, move: Move, indexes: Sequence[Index]) -> Move:
@@ -214,7 +229,7 @@ class Runner(Reader):
         operations = [self.migrator.add_index(index) for index in indexes]
         made, record = self._made(move, record, operations)
         self._confirm(revision)
-        self._write(self._recording(made, "up", record, seconds()))
+        self._record(made, "up", record, seconds())
         self._finished(RevisionFinished(revision.id, "up", seconds()))
         return made
 
@@ -228,7 +243,7 @@ class Runner(Reader):
         self.migrator.past = past_of(move.record, move.alembic)
         operations = [self.migrator.drop_index(index) for index in indexes]
         made, record = self._made(move, record, operations)
-        self._write(self._recording(made, "down", record, seconds()))
+        self._record(made, "down", record, seconds())
         self._finished(RevisionFinished(revision.id, "down", seconds()))
         return made
 
@@ -244,18 +259,37 @@ class Runner(Reader):
         """Record whose the indexes are at this moment of a run, unless all of the run is one transaction."""
         self.migrator.set_aside = {*self.migrator.set_aside, *existed_before}
         if not self.migrator.transactional_ddl:
-            self.migrator.database.execute(self.history.changing(revision, existed_before))
+            self._write([self.history.changing(revision, existed_before)])
 
     def _write(self, statements: Sequence[Any]) -> None:
         """Record something, all of it or nothing."""
         with self.migrator.database.atomic():
+            self.migrator.hold(written_by(statements))
             for statement in statements:
                 self.migrator.database.execute(statement)
 
-    def _recording(self, move: Move, direction: str, record: Record, seconds: float) -> list[Any]:
-        """The statements that record a move that has ended: in our table, in Alembic's, in the journal."""
-        entry = entry_of(move.revision.id, direction, move.steps, seconds)
-        return [*self._standing_at(move, direction, record, seconds), *self.journal.statements(entry)]
+    def _record(self, move: Move, direction: str, record: Record, seconds: float) -> None:
+        """Record a move that has ended: in our table and in Alembic's, and then in the log."""
+        self._write(self._standing_at(move, direction, record, seconds))
+        self._log(_entry(move, direction, seconds))
+
+    def _log(self, entry: Entry) -> None:
+        """Add an entry to the log, apart from the record: what keeps it out is a warning and fails no run."""
+        if not self.journal.is_writable:
+            return  # which the plan has said
+        try:
+            self._write(self.journal.statements(entry))
+        except (PeeweeException, StatementFailed) as error:
+            self.journal.forget()
+            name = self.migrator.qualified(self.journal.name)
+            self._unlogged.append(f"{name} was not written, and history does not show this: {reason(error)}.")
+
+    def _share(self) -> None:
+        """Let the owner of the tables work with what another role has made; a table that is in use stays as it is."""
+        for table in (self.history, self.journal):
+            if sharing := table.sharing():
+                with suppress(PeeweeException):
+                    self._write(sharing)
 
     def _standing_at(self, move: Move, direction: str, record: Record, seconds: float) -> list[Any]:
         """The statements that record where a move has ended: in our table and in Alembic's."""
@@ -280,15 +314,14 @@ class Runner(Reader):
         before = {name: former for name, former in record.existed_before.items() if name not in replaced}
         return record._replace(existed_before=before)
 
-    def _recording_base(self, seconds: float) -> list[Any]:
-        entry = entry_of(self.chain.base, "up", (), seconds)
-        return [*self._standing_at_base(seconds), *self.journal.statements(entry)]
+    def _entry_of_base(self, seconds: float) -> Entry:
+        return entry_of(self.chain.base, "up", (), seconds)
 
     def _standing_at_base(self, seconds: float) -> list[Any]:
         return self.history.writing(completed(begun(self.chain.base, None, BASE_DESCRIPTION), seconds))
 
-    def _warn(self, plan: Plan) -> None:
-        for warning in plan.warnings:
+    def _warn(self, warnings: Sequence[str]) -> None:
+        for warning in warnings:
             self.report(Warned(warning))
 
     def _finished(self, event: RevisionFinished) -> None:
@@ -316,6 +349,10 @@ class Runner(Reader):
             raise StatementFailed(
                 f"Revision {revision.id} does not stand: {broken}.", "Run the same command again: python cli.py up"
             )
+
+
+def _entry(move: Move, direction: str, seconds: float) -> Entry:
+    return entry_of(move.revision.id, direction, move.steps, seconds)
 
 
 def _stopwatch() -> Callable[[], float]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from peewee import Model
+from peewee import SQL, Entity, Model, NodeList, _ModelWriteQueryHelper
 
-from indexer.catalog import Table
-from indexer.errors import PreflightFailed
+from indexer.catalog import TRUSTED, Keeping, Table
+from indexer.errors import IndexerError, PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
 from indexer.words import identifier
+
+HIDDEN = "Connect as a role that it does not concern, or as the owner run:"
+TRUSTED_AGAIN = "Look at it, then a superuser or its owner can run:"
 
 
 def bound(model: type[Model], name: str, migrator: CatalogMigrator) -> Any:
@@ -44,6 +47,8 @@ class OwnTable:
 
     def __init__(self, migrator: CatalogMigrator) -> None:
         self.migrator = migrator
+        self._table: Table | None = None
+        self._home = TRUSTED
         self._stands = False
 
     @staticmethod
@@ -57,32 +62,109 @@ class OwnTable:
         return bound(self.declared(), self.name, self.migrator)
 
     def look(self, tables: dict[str, Table]) -> None:
-        """Learn from the catalog whether it stands; raises PreflightFailed when another tool's has its name."""
-        table = tables.get(self.name)
-        missing = [column for column in self.columns if table and column not in table.columns]
+        """Learn from the catalog whether the table exists and whose it ought to be.
+
+        Raises:
+            PreflightFailed: another tool's table has the name, or one that cannot be trusted.
+        """
+        self._table = table = tables.get(self.name)
+        self._stands = table is not None
+        self._home = next((each.keeping for each in tables.values() if each.keeping.main_owner), TRUSTED)
+        if table:
+            refuse_untrusted(table, self.migrator.qualified(self.name))
+            self._refuse_another_tools(table)
+
+    def _refuse_another_tools(self, table: Table) -> None:
+        missing = [column for column in self.columns if column not in table.columns]
         if missing:
             name = self.migrator.qualified(self.name)
             raise PreflightFailed(
                 [f"table {name} is not this tool's: it has no column {', '.join(missing)}"],
                 "Rename that table; this tool records its revisions under the name.",
             )
-        self._stands = table is not None
 
     def stands(self, tables: dict[str, Table]) -> bool:
-        """Is it there to be read? Raises PreflightFailed when it is not ours, or when our role may not read it."""
+        """Return whether the table exists and can be read.
+
+        Raises:
+            PreflightFailed: it is not ours or cannot be trusted, or our role may not read it.
+        """
         self.look(tables)
-        if not self._stands:
-            return False
-        table, name = tables[self.name], self.migrator.qualified(self.name)
-        if not table.readable:
-            raise PreflightFailed(
-                [f"table {name}, where the revisions are recorded, belongs to role {table.owner} and cannot be read"],
-                f"GRANT SELECT ON {name} TO {identifier(table.role)}",
-            )
-        return True
+        if self.is_closed:
+            raise PreflightFailed(self.migrator.missing_rights_to_read(tables), "")
+        return self._stands
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the table exists and our role may not read it."""
+        return self._table is not None and not self._table.readable
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether our role may write to the table, or can try to make it."""
+        return self._table is None or self._table.writable
+
+    @property
+    def obstacle(self) -> str:
+        """Why our role may not write to the table, with the statement that changes that."""
+        assert self._table, "only a table that exists refuses to be written"
+        name, role = self.migrator.qualified(self.name), self._table.role
+        return f"role {role} may not write it: GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO {identifier(role)}"
 
     def making(self) -> list[Any]:
-        """What makes it, as peewee nodes, if it does not stand yet."""
-        made = [] if self._stands else [self.model._schema._create_table(safe=False)]
+        """What makes the table if it does not exist yet, as peewee nodes; the owner of the other tables may use it."""
+        if self._stands:
+            return []
         self._stands = True
-        return made
+        return [self.model._schema._create_table(safe=False), *self._opening(self._home)]
+
+    def sharing(self) -> list[Any]:
+        """Return what lets the owner of the other tables work with a table that another role made."""
+        table = self._table
+        if table is None or not table.owned or table.owner == table.keeping.main_owner:
+            return []
+        if table.keeping.is_shared and not table.keeping.can_be_given:
+            return []
+        return [SQL("SET LOCAL lock_timeout TO '500ms'"), *self._opening(table.keeping)]
+
+    @property
+    def creation(self) -> str:
+        """The text of its CREATE TABLE."""
+        return str(self.migrator.make_context().sql(self.model._schema._create_table(safe=False)).query()[0])
+
+    def forget(self) -> None:
+        """Take back that the table has been made: the transaction was rolled back."""
+        self._stands = self._table is not None
+
+    def _opening(self, keeping: Keeping) -> list[Any]:
+        """What gives the table to the owner of the other ones or, without the right to do so, lets that role use it."""
+        if not keeping.main_owner:
+            return []
+        table, owner = Entity(self.migrator.schema, self.name), Entity(keeping.main_owner)
+        if keeping.can_be_given:
+            return [NodeList((SQL("ALTER TABLE"), table, SQL("OWNER TO"), owner))]
+        return [NodeList((SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON"), table, SQL("TO"), owner))]
+
+
+def hidden_rows(tables: Iterable[Table]) -> IndexerError | None:
+    """Return the error about tables whose rows a policy may hide from our role, if there are any."""
+    hiding = [table for table in tables if table.keeping.unhiding]
+    if not hiding:
+        return None
+    names = ", ".join(table.name for table in hiding)
+    lines = [HIDDEN, *(f"  {table.keeping.unhiding};" for table in hiding)]
+    return IndexerError(f"Row-level security may hide rows of {names} from role {hiding[0].role}.", "\n".join(lines))
+
+
+def written_by(statements: Sequence[Any]) -> set[tuple[str | None, str]]:
+    """Return schema and name of each table whose rows these statements write."""
+    metas = [statement.model._meta for statement in statements if isinstance(statement, _ModelWriteQueryHelper)]
+    return {(meta.schema, meta.table_name) for meta in metas}
+
+
+def refuse_untrusted(table: Table, name: str) -> None:
+    """Raise PreflightFailed if reading or writing a table could run other people's code, or hide rows."""
+    if not table.keeping.flaw:
+        return
+    problem = f"{name} {table.keeping.flaw}: revisions are recorded in an ordinary table of a trusted role"
+    raise PreflightFailed([Problem(problem, TRUSTED_AGAIN, [table.keeping.remedy])], "")

@@ -16,6 +16,19 @@ OBEYED = re.compile(
 )
 STYLE = re.compile("(\x1b\\[[0-9;]*m)")
 
+# PostgreSQL's keywords that are no names of tables, schemas or roles unless they are quoted.
+RESERVED = frozenset(
+    """
+    all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
+    column concurrently constraint create cross current_catalog current_date current_role current_schema current_time
+    current_timestamp current_user default deferrable desc distinct do else end except false fetch for foreign freeze
+    from full grant group having ilike in initially inner intersect into is isnull join lateral leading left like limit
+    localtime localtimestamp natural not notnull null offset on only or order outer overlaps placing primary references
+    returning right select session_user similar some symmetric system_user table tablesample then to trailing true
+    union unique user using variadic verbose when where window with
+    """.split()  # noqa: SIM905  a list would be a hundred lines
+)
+
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun: 1 index, 2 indexes."""
@@ -32,7 +45,7 @@ def in_bytes(count: int) -> str:
 
 def identifier(name: str) -> str:
     """Return a name as a statement needs it: quoted where it has to be, and without a raw control character."""
-    if re.fullmatch(r"[a-z_][a-z0-9_]*", name):
+    if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name not in RESERVED:
         return name
     quoted = name.replace('"', '""')
     if not OBEYED.search(name):

@@ -19,6 +19,7 @@ import models
 from indexer.catalog import Table
 from indexer.errors import IndexerError, StatementFailed
 from indexer.spec import Index
+from indexer.tables import hidden_rows
 from indexer.words import identifier
 from migrate_10992629d68e import INDEXES
 from proof.evidence import Inquiry
@@ -120,6 +121,8 @@ class _Hearing:
 
 def _check_readable(tables: dict[str, Table], qualified: Callable[[str], str]) -> None:
     """EXPLAIN needs the right to read, as the query itself does."""
+    if hidden := hidden_rows(tables.values()):
+        raise hidden
     closed = [table for table in tables.values() if not table.readable]
     if closed:
         names, role = ", ".join(qualified(table.name) for table in closed), closed[0].role

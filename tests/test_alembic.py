@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -549,13 +550,10 @@ def test_down_where_eight_are_gone_already_drops_the_other_two(postgres):
 
 
 def refuse_writes(url: str, table: str, when: str = "") -> None:
-    """Let every write to a table fail, as soon as it is tried."""
+    """Let every write to a table fail, as soon as it is tried; a table with a trigger would not even be tried."""
     if is_postgres(url):
-        execute(
-            url,
-            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$",
-            f"CREATE TRIGGER refusal BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW {when} EXECUTE FUNCTION refuse()",
-        )
+        condition = re.sub(r"WHEN|NEW\.", "", when) or "true"
+        execute(url, f"ALTER TABLE {table} ADD CONSTRAINT refusal CHECK (NOT ({condition})) NOT VALID")
     else:
         body = f"FOR EACH ROW {when} BEGIN SELECT RAISE(ABORT, 'not today'); END"
         execute(url, f"CREATE TRIGGER refusal BEFORE UPDATE ON {table} {body}")
@@ -563,20 +561,22 @@ def refuse_writes(url: str, table: str, when: str = "") -> None:
 
 
 def refuse_at_the_end(url: str, table: str) -> None:
-    """Let every write to a table fail, but only when its transaction is committed."""
+    """Let every write to a table fail, but only when its transaction is committed: what it refers to is missing."""
+    key = "version_num" if table == "alembic_version" else "revision"
     execute(
         url,
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$",
-        f"CREATE CONSTRAINT TRIGGER refusal AFTER INSERT OR UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED"
-        " FOR EACH ROW EXECUTE FUNCTION refuse()",
+        "CREATE TABLE IF NOT EXISTS nothing (id varchar(32) PRIMARY KEY)",
+        f"ALTER TABLE {table} ADD CONSTRAINT refusal FOREIGN KEY ({key}) REFERENCES nothing"
+        " DEFERRABLE INITIALLY DEFERRED NOT VALID",
     )
 
 
 def allow_writes(url: str, table: str) -> None:
     """Undo what refuses them."""
-    on_table = f" ON {table}" if is_postgres(url) else ""
-    execute(url, f"DROP TRIGGER refusal{on_table}")
-    execute(url, "DROP FUNCTION refuse()" if is_postgres(url) else "DROP TRIGGER another_refusal")
+    if is_postgres(url):
+        execute(url, f"ALTER TABLE {table} DROP CONSTRAINT refusal")
+    else:
+        execute(url, "DROP TRIGGER refusal", "DROP TRIGGER another_refusal")
 
 
 def fails(url: str, command: str) -> Result:
@@ -792,7 +792,10 @@ def test_alembics_table_in_another_schema_of_the_search_path_is_mentioned(postgr
     )
     (line,) = lines_about_alembic(succeed("up", url=postgres))
 
-    assert line == "Note: alembic_version of schema public is left as it is, because the tables are in schema crm."
+    assert line == (
+        f"Note: public.alembic_version is left as it is, although it holds {BASE}: "
+        "to keep it in step, add --version-table public.alembic_version"
+    )
     assert current(postgres) == (BASE,)
 
 
@@ -808,6 +811,67 @@ def test_alembics_table_in_a_schema_of_any_name_is_moved(postgres_url):
 
     assert current(postgres_url, schema) == (BASE,)
     assert_none_stands(postgres_url)
+
+
+# Another name, another schema ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["other_versions", "tracking.alembic_version", '"with.dot".other_versions'])
+def kept_elsewhere(request: pytest.FixtureRequest, postgres: str) -> str:
+    """The name of Alembic's version table where Alembic was told to keep it somewhere else."""
+    *schema, name = [part.strip('"') for part in re.findall(r'"[^"]*"|[^.]+', request.param)]
+    execute(postgres, *(f'CREATE SCHEMA "{each}"' for each in schema))
+    execute(postgres, *(f'ALTER TABLE alembic_version SET SCHEMA "{each}"' for each in schema))
+    if name != "alembic_version":
+        moved = ".".join(f'"{each}"' for each in (*schema, "alembic_version"))
+        execute(postgres, f"ALTER TABLE {moved} RENAME TO {name}")
+    return request.param
+
+
+def test_a_version_table_of_another_name_or_schema_is_kept_in_step_once_it_is_named(postgres, kept_elsewhere):
+    held = f"SELECT version_num FROM {kept_elsewhere}"
+    (note,) = [line for line in run("status", url=postgres).lines if "--version-table" in line]
+    option = shlex.split(note[note.index("--version-table") :])
+    assert option == ["--version-table", kept_elsewhere]
+    for command, revision in (("up", HEAD), ("down", BASE)):
+        said = succeed(command, *option, url=postgres).stdout
+        assert "--version-table" not in said
+        assert execute(postgres, held) == [(revision,)]
+
+    assert run("check", *option, url=postgres).exit_code == 3
+
+
+def test_a_version_table_that_is_not_named_is_left_as_it_is_and_noted_by_every_run(postgres, kept_elsewhere):
+    for command in ("plan", "up", "down"):
+        assert f"although it holds {BASE}" in succeed(command, url=postgres).stdout
+
+    assert execute(postgres, f"SELECT version_num FROM {kept_elsewhere}") == [(BASE,)]
+
+
+def test_a_version_table_of_another_name_is_found_on_sqlite_too(sqlite):
+    execute(sqlite, "ALTER TABLE alembic_version RENAME TO other_versions")
+    assert "--version-table other_versions" in run("status", url=sqlite).stdout
+    succeed("up", "--version-table", "other_versions", url=sqlite)
+
+    assert execute(sqlite, "SELECT version_num FROM other_versions") == [(HEAD,)]
+
+
+def test_a_version_table_of_a_chain_that_is_not_ours_is_not_mentioned(postgres):
+    execute(
+        postgres,
+        "DROP TABLE alembic_version",
+        "CREATE TABLE other_versions (version_num varchar(32) PRIMARY KEY)",
+        "INSERT INTO other_versions VALUES ('feedfacefeed')",
+    )
+    assert "other_versions" not in succeed("up", url=postgres).stdout
+
+
+@pytest.mark.parametrize("name", ["nowhere", "nowhere.alembic_version", "a.b.c", ""])
+def test_a_version_table_that_does_not_exist_is_wrong_usage(url, name):
+    with nothing_moves(url):
+        refused = run("up", "--version-table", name, url=url)
+
+    assert refused.exit_code == 2
 
 
 # Rights --------------------------------------------------------------------------------------------------------------
@@ -876,7 +940,7 @@ def test_down_asks_for_yes_where_nobody_can_see_whether_alembic_stands_at_a_late
     succeed("up", url=as_role(postgres, role))
     alembic_app.upgrade(superuser_url, LATER)
     execute(postgres, f"REVOKE ALL ON alembic_version FROM {role}")
-    with nothing_moves(postgres):
+    with nothing_moves(superuser_url):
         refused = run("down", url=as_role(postgres, role))
     assert refused.exit_code == 1
     assert "alembic_version cannot be read" in refused.stderr

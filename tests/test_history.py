@@ -181,7 +181,8 @@ def multiply_the_log(url: str, entries: int) -> None:
     )
     columns = ", ".join(name for name in columns_of_the_log(url) if name != "id")
     source = f"schema_revision_log, ({numbers}) AS numbers"
-    execute(url, f"INSERT INTO schema_revision_log ({columns}) SELECT {columns} FROM {source}")
+    number = "1000 + row_number() OVER ()"
+    execute(url, f"INSERT INTO schema_revision_log (id, {columns}) SELECT {number}, {columns} FROM {source}")
 
 
 def columns_of_the_log(url: str) -> list[str]:

@@ -614,7 +614,7 @@ def test_what_is_to_be_granted_is_named_as_sql_writes_it(superuser_url, crm):
     try:
         url = as_role(crm, role)
         (grant,) = re.findall(r"GRANT CREATE .*", run("up", "--schema", schema, url=url).stderr)
-        assert grant == f'GRANT CREATE ON SCHEMA "Te ""nant" TO {as_sql}'
+        assert grant == f'GRANT CREATE ON SCHEMA "Te ""nant" TO {as_sql};'
         execute(crm, grant)
     finally:
         execute(superuser_url, f"DROP OWNED BY {as_sql} CASCADE", f"DROP ROLE {as_sql}")

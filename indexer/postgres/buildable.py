@@ -104,19 +104,6 @@ METHODS = """
      WHERE m.amname OPERATOR(pg_catalog.=) ANY (%(methods)s::pg_catalog.text[])
 """
 
-# The database's own tablespace may always be used, and one that does not exist is ignored.
-TABLESPACE = """
-    SELECT t.spcname AS name,
-           CURRENT_USER::pg_catalog.text AS role
-      FROM pg_catalog.pg_tablespace AS t
-     WHERE t.spcname OPERATOR(pg_catalog.=) pg_catalog.current_setting('default_tablespace')
-       AND NOT pg_catalog.has_tablespace_privilege(t.oid, 'CREATE')
-       AND t.oid OPERATOR(pg_catalog.<>) (
-           SELECT d.dattablespace
-             FROM pg_catalog.pg_database AS d
-            WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
-"""
-
 # Functions of the predicate that no index can have, whatever their arguments are.
 MUTABLE = """
     SELECT p.proname AS name
@@ -177,23 +164,12 @@ def unbuildable(catalog: Asks, predicates: Predicates, indexes: Sequence[Index])
     return list(
         dict.fromkeys(
             [
-                *tablespaces(catalog),
                 *_unsuitable_methods(methods, indexes),
                 *_unsuitable_columns(catalog, columns, known),
                 *_unusable_predicates(catalog, columns, predicates, indexes),
             ]
         )
     )
-
-
-def tablespaces(catalog: Asks) -> Iterator[str]:
-    """Yield why nothing can be created where the session's defaults put it."""
-    for row in catalog.rows(TABLESPACE):
-        space, role = identifier(row["name"]), identifier(row["role"])
-        yield (
-            f"role {row['role']} may not create anything in tablespace {space}, which default_tablespace names: "
-            f"GRANT CREATE ON TABLESPACE {space} TO {role}"
-        )
 
 
 def _unsuitable_methods(methods: dict[str, dict[str, Any]], indexes: Sequence[Index]) -> Iterator[str]:

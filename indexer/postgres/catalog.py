@@ -6,25 +6,14 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Found, Table
+from indexer.catalog import META_TABLES, Found, Table
 from indexer.postgres import citus
 from indexer.postgres.buildable import unbuildable
 from indexer.postgres.predicate import Predicates
+from indexer.postgres.publications import query_for
 from indexer.postgres.session import OnlineDatabase, Question
+from indexer.postgres.trust import FIND_TABLES, KINDS, table_of
 from indexer.spec import Definition, Index
-from indexer.words import identifier
-
-KINDS = {
-    "r": ORDINARY,
-    "p": "partitioned table",
-    "v": "view",
-    "m": "materialized view",
-    "f": "foreign table",
-    "S": "sequence",
-    "c": "composite type",
-    "i": "index",
-    "I": "partitioned index",
-}
 
 SCHEMA_OF_TABLES = """
     SELECT n.nspname AS schema,
@@ -176,33 +165,6 @@ WORKERS = """
                AND COALESCE(b.index_relid, c.oid) = c.oid)
 """
 
-TABLES = """
-    SELECT c.relname AS name,
-           c.relkind::pg_catalog.text AS kind,
-           pg_catalog.pg_get_userbyid(c.relowner) AS owner,
-           pg_catalog.pg_has_role(c.relowner, 'USAGE') AS owned,
-           pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable,
-           pg_catalog.has_table_privilege(c.oid, 'UPDATE') AS updatable,
-           CURRENT_USER::pg_catalog.text AS role,
-           NULLIF(c.reltuples, -1)::bigint AS rows,
-           c.relhassubclass AND c.relkind = 'r' AS has_children,
-           CASE WHEN %(sizes)s THEN pg_catalog.pg_table_size(c.oid) END AS bytes,
-           ARRAY (
-           SELECT a.attname::pg_catalog.text
-             FROM pg_catalog.pg_attribute AS a
-            WHERE a.attrelid = c.oid
-              AND a.attnum > 0
-              AND NOT a.attisdropped) AS columns
-      FROM pg_catalog.pg_class AS c
-     WHERE c.relnamespace = %(namespace)s
-       AND c.relname = ANY (%(names)s::pg_catalog.text[])
-       AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-"""
-
-FIND_TABLES = Question(
-    "indexer_tables", {"namespace": "bigint", "names": "pg_catalog.text[]", "sizes": "boolean"}, TABLES
-)
-
 IS_EMPTY = """
     SELECT NOT EXISTS (
            SELECT 1
@@ -224,25 +186,41 @@ SERVER = """
            pg_catalog.current_setting('server_version') AS version,
            pg_catalog.version() AS product,
            pg_catalog.pg_is_in_recovery() AS in_recovery,
-           CURRENT_USER::pg_catalog.text AS role,
-           pg_catalog.has_schema_privilege(%(namespace)s::pg_catalog.oid, 'CREATE') AS may_create,
-           COALESCE(
-           (
-           SELECT pg_catalog.bool_and(
-                      pg_catalog.has_table_privilege(c.oid, 'SELECT')
-                      AND pg_catalog.has_table_privilege(c.oid, 'INSERT')
-                      AND pg_catalog.has_table_privilege(c.oid, 'UPDATE')
-                      AND pg_catalog.has_table_privilege(c.oid, 'DELETE'))
-             FROM pg_catalog.pg_class AS c
-            WHERE c.relnamespace = %(namespace)s
-              AND c.relname = ANY (%(meta_tables)s::pg_catalog.text[])), true) AS may_record,
            (
            SELECT reset_val = 'on'
              FROM pg_catalog.pg_settings
             WHERE name = 'default_transaction_read_only') AS read_only
 """
 
-ASK_SERVER = Question("indexer_server", {"namespace": "bigint", "meta_tables": "pg_catalog.text[]"}, SERVER)
+ASK_SERVER = Question("indexer_server", {}, SERVER)
+
+# What looks like Alembic's version table and belongs to none of the other schemas with the same tables.
+VERSION_TABLES = """
+    SELECT n.nspname AS schema,
+           c.relname AS name
+      FROM pg_catalog.pg_class AS c
+      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE c.relkind = 'r'
+       AND c.relnatts = 1
+       AND c.relpersistence = 'p'
+       AND (n.nspname <> %(kept_schema)s::pg_catalog.text OR c.relname <> %(kept)s::pg_catalog.text)
+       AND n.nspname !~ '^pg_'
+       AND EXISTS (
+           SELECT 1
+             FROM pg_catalog.pg_attribute AS a
+            WHERE a.attrelid = c.oid
+              AND a.attnum = 1
+              AND a.attname = 'version_num'
+              AND a.atttypid IN ('pg_catalog.varchar'::pg_catalog.regtype, 'pg_catalog.text'::pg_catalog.regtype))
+       AND (c.relnamespace = %(namespace)s
+            OR NOT EXISTS (
+               SELECT 1
+                 FROM pg_catalog.pg_class AS o
+                WHERE o.relnamespace = c.relnamespace
+                  AND o.relname = ANY (%(indexed)s::pg_catalog.text[])))
+     ORDER BY c.relnamespace <> %(namespace)s, n.nspname, c.relname
+     LIMIT 5
+"""
 
 OLDEST_MAJOR = 12
 MISSES_ROWS = range(140000, 140004)
@@ -256,6 +234,7 @@ class PostgresCatalog:
         self.schema = schema
         self.namespace: int | None = None
         self.predicates = Predicates(self)
+        self.indexed: list[str] = []
 
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of one SELECT as dictionaries; parameters are named, as in ``%(namespace)s``."""
@@ -272,8 +251,9 @@ class PostgresCatalog:
 
         Returns whether there is such a schema. The first of the path is taken if none holds any of the tables.
         """
+        self.indexed = list(tables)
         path = list(self.database.path)
-        found = self.rows(SCHEMA if self.schema is not None else SCHEMA_OF_TABLES, tables=list(tables), path=path)
+        found = self.rows(SCHEMA if self.schema is not None else SCHEMA_OF_TABLES, tables=self.indexed, path=path)
         for row in found:
             self.schema, self.namespace = row["schema"], row["namespace"]
         return bool(found)
@@ -322,11 +302,25 @@ class PostgresCatalog:
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """The tables of these names in the schema, with PostgreSQL's own estimate of their rows."""
-        found = self.ask(FIND_TABLES, names=list(names), sizes=sizes)
-        return {
-            row["name"]: Table(**{**row, "kind": KINDS[row["kind"]], "columns": frozenset(row["columns"])})
-            for row in found
-        }
+        return self._tables(self.namespace, names, sizes)
+
+    def tables_in(self, schema: str, names: Iterable[str]) -> dict[str, Table]:
+        """Return the tables of these names in another schema, by name."""
+        spaces = self.rows(SCHEMA, schema=schema)
+        return self._tables(spaces[0]["namespace"], names) if spaces else {}
+
+    def _tables(self, namespace: int | None, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
+        asked = {"namespace": namespace, "names": list(names), "home": self.namespace, "indexed": self.indexed}
+        found = self.ask(FIND_TABLES, sizes=sizes, **asked)
+        return {row["name"]: table_of(row, row["name"] in self.indexed) for row in found}
+
+    def version_tables(self, schema: str, name: str) -> list[dict[str, Any]]:
+        """Return schema and name of the first few tables that look like Alembic's, besides the one of this name."""
+        return self.rows(VERSION_TABLES, kept_schema=schema, kept=name, indexed=self.indexed)
+
+    def publications(self, version: int) -> list[str]:
+        """Return the publications that a new table in the schema is part of, each with what it is for."""
+        return [f"{row['publication']} ({row['kind']})" for row in self.rows(query_for(version))]
 
     def is_empty(self) -> bool:
         """Does the schema hold no table but our own, extensions' tables aside?"""
@@ -343,7 +337,6 @@ class PostgresCatalog:
     def complaints(self) -> list[str]:
         """Why this server, this role or this session cannot build indexes."""
         (server,) = self.ask(ASK_SERVER)
-        role, schema = server["role"], self.schema
         checks = [
             (
                 not server["product"].startswith("PostgreSQL") or "-YB-" in server["product"],
@@ -362,15 +355,6 @@ class PostgresCatalog:
             (
                 server["read_only"] and not server["in_recovery"],
                 "the session is read-only: default_transaction_read_only is on for this role, database or server",
-            ),
-            (
-                not server["may_create"],
-                f"role {role} may not create anything in schema {schema}: "
-                f"GRANT CREATE ON SCHEMA {identifier(schema or '')} TO {identifier(role)}",
-            ),
-            (
-                not server["may_record"],
-                f"role {role} may not write {schema}.{META_TABLE}, where the revisions are recorded",
             ),
         ]
         return [complaint for wrong, complaint in checks if wrong]

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
-from peewee import PeeweeException
+import psycopg2
+from peewee import CommaNodeList, Entity, PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 
 from indexer.catalog import Found, Place, Table
-from indexer.errors import IndexerError, StatementFailed, UsageError
+from indexer.errors import IndexerError, Problem, StatementFailed, UsageError
 from indexer.events import Blocker
 from indexer.inheritance import Child, Uncovered
 from indexer.migrator import CatalogMigrator, Doing, IndexOperation, Part, ScriptValues, Work
 from indexer.plan import Action, Standing, Step
 from indexer.postgres import citus, inheritance, standby
 from indexer.postgres import remedy as remedies
-from indexer.postgres.buildable import tablespaces
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.execution import BEGIN, COMMIT, Execution, Run
 from indexer.postgres.lock import RunLock
 from indexer.postgres.pooler import refuse_transaction_pooling
+from indexer.postgres.publications import SUBSCRIPTIONS
+from indexer.postgres.rights import missing_rights, missing_rights_to_read
 from indexer.postgres.schedule import Schedule
 from indexer.postgres.session import PINNED, OnlineDatabase
 from indexer.postgres.watch import Sessions, sees_more
 from indexer.provenance import Provenance
 from indexer.spec import Definition, Index, Variant, with_suffix
-from indexer.tables import placed
+from indexer.tables import hidden_rows, placed
 from indexer.words import few, shell
 
 # The path first: before that, a stranger's operator could come before PostgreSQL's own in the predicate of an index.
@@ -114,9 +116,13 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         other.catalog.namespace = namespace
         return other
 
-    def elsewhere(self, table: str) -> str | None:
-        """The first of the other schemas."""
-        return None if self.was_asked else next(iter(self.catalog.other_schemas([table])), None)
+    def tables_in(self, schema: str | None, names: Sequence[str]) -> dict[str, Table]:
+        """Return the tables of these names in a schema, by name."""
+        return self.catalog.tables_in(schema or "", names)
+
+    def version_tables(self, schema: str | None, name: str) -> list[tuple[str | None, str]]:
+        """Return the first few, in our schema and in those that hold none of the indexed tables."""
+        return [(row["schema"], row["name"]) for row in self.catalog.version_tables(schema or "", name)]
 
     def children(self, tables: Mapping[str, Table]) -> list[Child]:
         """Return the tables that inherit from these."""
@@ -144,6 +150,9 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def in_words(self, error: PeeweeException) -> IndexerError:
         """A table that is locked whole is not to be read: by whom it is."""
+        cause = getattr(error, "orig", None)
+        if isinstance(cause, psycopg2.Error) and cause.diag.source_function == "check_enable_rls":
+            return self._hidden_rows() or super().in_words(error)
         if "lock timeout" not in str(error):
             return super().in_words(error)
         sessions = self.sessions.excluding(self.indexed_tables)
@@ -159,6 +168,12 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     def remedy(self, error: PeeweeException) -> str:
         """Return what to do about an error of its kind."""
         return remedies.remedy(error)
+
+    def _hidden_rows(self) -> IndexerError | None:
+        """Return which tables would have hidden rows, were it not for row_security = off."""
+        with suppress(PeeweeException):
+            return hidden_rows(self.catalog.tables(self.indexed_tables).values())
+        return None
 
     @contextmanager
     def migration_context(self, atomic: bool = True) -> Iterator[None]:
@@ -185,8 +200,6 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     def complaints(self, steps: Sequence[Step], new: Mapping[str, Table] | None = None) -> list[str]:
         """What would stop these steps; when the tables are elsewhere, where that is."""
         found = super().complaints(steps, new)
-        if new:
-            found += tablespaces(self.catalog)
         if (new and not self.was_asked) or any(" is missing" in complaint for complaint in found):
             elsewhere = self.catalog.other_schemas(self.indexed_tables)
             found += few([f"the tables stand in schema {each}: add --schema {shell(each)}" for each in elsewhere])
@@ -195,6 +208,43 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     def unbuildable(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:
         """Return what the server's catalog says against these indexes."""
         return self.catalog.unbuildable(indexes)
+
+    def missing_rights(
+        self, tables: Mapping[str, Table], indexed: Collection[str] = (), creating: bool = False
+    ) -> list[Problem]:
+        """Return the rights on the schema, on the tables, and on those that record revisions, that our role lacks."""
+        return missing_rights(self.catalog, tables, indexed, creating)
+
+    def missing_rights_to_read(self, tables: Mapping[str, Table]) -> list[Problem]:
+        """Return the rights on the schema and on the tables that record revisions that our role lacks."""
+        return missing_rights_to_read(self.catalog, tables)
+
+    def hold(self, tables: Collection[tuple[str | None, str]]) -> None:
+        """Lock these tables against new triggers and rules, then look at them as before the run."""
+        self._refuse_untrusted(tables)
+        found = [Entity(schema, name) for schema, name in tables if self.tables_in(schema, [name])]
+        if not found:
+            return
+        context = self.make_context().literal("LOCK TABLE ONLY ").sql(CommaNodeList(found))
+        self.execute_text(str(context.literal(" IN ROW EXCLUSIVE MODE").query()[0]))
+        self._refuse_untrusted(tables)
+
+    def _refuse_untrusted(self, tables: Collection[tuple[str | None, str]]) -> None:
+        for schema, name in tables:
+            for table in self.tables_in(schema, [name]).values():
+                if table.keeping.flaw:
+                    raise StatementFailed(
+                        f"Table {schema}.{name} {table.keeping.flaw}, and is not written.",
+                        f"Look at it, then run as a superuser or its owner: {table.keeping.remedy}",
+                    )
+
+    def publications(self) -> list[str]:
+        """Return those FOR ALL TABLES, and those FOR TABLES IN SCHEMA that name ours."""
+        return self.catalog.publications(self.database.server_version)
+
+    def subscriptions(self) -> list[str]:
+        """Return the names of the replication slots, which are those of the subscriptions unless one chose another."""
+        return [row["slot"] for row in self.catalog.rows(SUBSCRIPTIONS)]
 
     def expected_blockers(self, steps: Sequence[Step]) -> tuple[Blocker, ...]:
         """The sessions that these steps would have to wait for if they began now.

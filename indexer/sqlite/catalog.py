@@ -55,6 +55,19 @@ COLUMNS = """
       FROM pragma_table_xinfo(?)
 """
 
+VERSION_TABLES = """
+    SELECT m.name
+      FROM sqlite_master AS m
+      JOIN pragma_table_info(m.name) AS c
+     WHERE m.type = 'table'
+       AND lower(m.name) <> lower(?)
+     GROUP BY m.name
+    HAVING count(*) = 1
+       AND min(c.name) = 'version_num'
+     ORDER BY m.name
+     LIMIT 5
+"""
+
 BYTES = """
     SELECT pgsize
       FROM dbstat
@@ -136,6 +149,10 @@ class SqliteCatalog:
             return int(self.rows(BYTES, name)[0][0])
         except DatabaseError:  # dbstat is a compile-time option of SQLite
             return None
+
+    def version_tables(self, name: str) -> list[str]:
+        """Return the first few tables that look like Alembic's, besides the one of this name."""
+        return [found for (found,) in self.rows(VERSION_TABLES, name)]
 
     def is_empty(self) -> bool:
         """Does the file hold no table but our own?"""

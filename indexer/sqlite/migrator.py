@@ -40,6 +40,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
     """Builds every index as a whole B-tree, all of a run inside one BEGIN IMMEDIATE."""
 
     script_values = SCRIPT_VALUES
+    catalog: SqliteCatalog
 
     def __init__(self, database: SqliteDatabase, path: str, address: str) -> None:
         super().__init__(database)
@@ -158,6 +159,12 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
             key=tuple(str(column._replace(name=column.name.lower())) for column in index.key),
             unique=index.unique,
         )
+
+    def version_tables(self, schema: str | None, name: str) -> list[tuple[str | None, str]]:
+        """Return the first few tables of the file that look like Alembic's, without a schema."""
+        if schema:
+            return []
+        return [(None, found) for found in self.catalog.version_tables(name)]
 
     def alembic_name(self, index: Index) -> str:
         """Some have another name with Alembic on SQLite."""

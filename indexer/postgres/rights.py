@@ -1,0 +1,137 @@
+"""The rights that a run needs and that our role lacks, all of them at once, each with the statement that gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from indexer.catalog import META_TABLES, Table
+from indexer.errors import GRANTED, Problem
+from indexer.postgres.session import Question
+from indexer.words import identifier
+
+if TYPE_CHECKING:
+    from indexer.postgres.catalog import PostgresCatalog
+
+# owners_below: the owners that are members of our role, as every superuser is. They cannot be granted to it.
+RIGHTS = """
+    SELECT CURRENT_USER::pg_catalog.text AS role,
+           pg_catalog.has_schema_privilege(%(namespace)s::pg_catalog.oid, 'USAGE') AS may_use,
+           pg_catalog.has_schema_privilege(%(namespace)s::pg_catalog.oid, 'CREATE') AS may_create,
+           pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS version,
+           (
+           SELECT r.rolinherit
+             FROM pg_catalog.pg_roles AS r
+            WHERE r.rolname = CURRENT_USER) AS inherits,
+           ARRAY (
+           SELECT r.rolname::pg_catalog.text
+             FROM pg_catalog.pg_roles AS r
+            WHERE r.rolname = ANY (%(owners)s::pg_catalog.text[])
+              AND pg_catalog.pg_has_role(r.oid, CURRENT_USER, 'MEMBER')) AS owners_below,
+           (
+           SELECT s.spcname
+             FROM pg_catalog.pg_tablespace AS s
+             JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
+            WHERE s.spcname = pg_catalog.current_setting('default_tablespace')
+              AND s.oid <> d.dattablespace
+              AND NOT pg_catalog.has_tablespace_privilege(s.oid, 'CREATE')) AS tablespace
+"""
+
+ASK_RIGHTS = Question("indexer_rights", {"namespace": "bigint", "owners": "pg_catalog.text[]"}, RIGHTS)
+
+
+def missing_rights(
+    catalog: PostgresCatalog, tables: Mapping[str, Table], indexed: Collection[str], creating: bool
+) -> list[Problem]:
+    """Return the rights that a run lacks.
+
+    Args:
+        catalog: of the schema.
+        tables: the tables there are, by name; those that record revisions are made if they are not among them.
+        indexed: the tables on which it makes, renames or drops indexes.
+        creating: whether it makes or renames any index or makes any other table.
+    """
+    foreign = [tables[name] for name in indexed if name in tables and not tables[name].owned]
+    (row,) = catalog.ask(ASK_RIGHTS, owners=list({table.owner for table in foreign}))
+    making = creating or META_TABLES[0] not in tables
+    return [
+        *_on_schema(catalog.schema or "", row, making),
+        *_on_tablespace(row, making),
+        *_on_records(catalog.schema or "", row["role"], tables),
+        *_on_tables(catalog.schema or "", row, foreign),
+    ]
+
+
+def missing_rights_to_read(catalog: PostgresCatalog, tables: Mapping[str, Table]) -> list[Problem]:
+    """Return the rights that a command lacks that only reads what is recorded."""
+    (row,) = catalog.ask(ASK_RIGHTS, owners=[])
+    closed = [tables[name] for name in META_TABLES if name in tables and not tables[name].readable]
+    names = " and ".join(f"{catalog.schema}.{table.name}" for table in closed)
+    grant = record_grant(catalog.schema or "", closed, "SELECT")
+    problem = f"role {row['role']} may not read {names} of role {closed[0].owner}, where the revisions are recorded"
+    return [*_on_schema(catalog.schema or "", row, making=False), Problem(problem, GRANTED, (grant,))]
+
+
+def _on_schema(schema: str, row: Mapping[str, Any], making: bool) -> Iterable[Problem]:
+    lacking = [
+        right for right, given in (("USAGE", row["may_use"]), ("CREATE", row["may_create"] or not making)) if not given
+    ]
+    if lacking:
+        doing = "create anything in" if "CREATE" in lacking else "use"
+        grant = f"GRANT {', '.join(lacking)} ON SCHEMA {identifier(schema)} TO {identifier(row['role'])}"
+        yield Problem(f"role {row['role']} may not {doing} schema {schema}", GRANTED, (grant,))
+
+
+def _on_tablespace(row: Mapping[str, Any], making: bool) -> Iterable[Problem]:
+    tablespace = row["tablespace"]
+    if making and tablespace:
+        yield Problem(
+            f"role {row['role']} may not create anything in tablespace {tablespace}, which default_tablespace names",
+            GRANTED,
+            (f"GRANT CREATE ON TABLESPACE {identifier(tablespace)} TO {identifier(row['role'])}",),
+        )
+
+
+def _on_records(schema: str, role: str, tables: Mapping[str, Table]) -> Iterable[Problem]:
+    """Yield what keeps us from recording; a log that cannot be written is none by itself, but has its grant too."""
+    closed = [name for name in META_TABLES if name in tables and not tables[name].writable]
+    if META_TABLES[0] in closed:
+        yield Problem(
+            f"role {role} may not write {schema}.{META_TABLES[0]}, where the revisions are recorded",
+            GRANTED,
+            (record_grant(schema, [tables[name] for name in closed]),),
+        )
+
+
+def record_grant(schema: str, closed: Collection[Table], rights: str = "SELECT, INSERT, UPDATE, DELETE") -> str:
+    """Return the statement that opens tables of records to our role, or to the owner of the indexed tables."""
+    names = ", ".join(f"{identifier(schema)}.{identifier(table.name)}" for table in closed)
+    table = next(iter(closed))
+    grantee = table.keeping.main_owner if table.keeping.is_ours else table.role
+    return f"GRANT {rights} ON {names} TO {identifier(grantee)}"
+
+
+def _on_tables(schema: str, row: Mapping[str, Any], foreign: Collection[Table]) -> Iterable[Problem]:
+    owners = {table.owner for table in foreign} - {*row["owners_below"]}
+    for table in foreign:
+        keeping = table.keeping
+        heir = keeping.main_owner if keeping.is_ours or keeping.main_owner in owners else row["role"]
+        heir = row["role"] if heir == table.owner else heir
+        yield Problem(
+            f"table {identifier(schema)}.{identifier(table.name)} belongs to role {table.owner}, "
+            "and only its owner can index it",
+            GRANTED,
+            (_belonging(schema, row, table, heir),),
+        )
+
+
+def _belonging(schema: str, row: Mapping[str, Any], table: Table, heir: str) -> str:
+    """Return the statement that lets our role index a table: membership of its owner, or another owner of it."""
+    role, owner = identifier(row["role"]), identifier(table.owner)
+    if table.owner in row["owners_below"]:
+        return f"ALTER TABLE {identifier(schema)}.{identifier(table.name)} OWNER TO {identifier(heir)}"
+    if row["inherits"]:
+        return f"GRANT {owner} TO {role}"
+    if row["version"] >= 160000:
+        return f"GRANT {owner} TO {role} WITH INHERIT TRUE"
+    return f"GRANT {owner} TO {role}; ALTER ROLE {role} INHERIT"

@@ -1,0 +1,189 @@
+"""Which tables there are, and which may be read and written as records: whose they are, what is attached to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from indexer.catalog import ORDINARY, Keeping, Table
+from indexer.postgres.session import Question
+from indexer.words import identifier
+
+KINDS = {
+    "r": ORDINARY,
+    "p": "partitioned table",
+    "v": "view",
+    "m": "materialized view",
+    "f": "foreign table",
+    "S": "sequence",
+    "c": "composite type",
+    "i": "index",
+    "I": "partitioned index",
+}
+
+# Only an ordinary table is read and written as a record of revisions, and only where nobody but a role that we trust
+# anyway can have made it or attached anything to it. For a superuser every role counts as granted: not so here.
+TABLES = """
+    WITH main AS (
+         SELECT i.relowner AS owner
+           FROM pg_catalog.pg_class AS i
+          WHERE i.relnamespace = %(home)s
+            AND i.relname = ANY (%(indexed)s::pg_catalog.text[])
+            AND i.relkind IN ('r', 'p')
+          GROUP BY i.relowner
+          ORDER BY pg_catalog.count(*) DESC, i.relowner
+          LIMIT 1)
+    SELECT c.relname AS name,
+           c.relkind::pg_catalog.text AS kind,
+           (
+           SELECT n.nspname
+             FROM pg_catalog.pg_namespace AS n
+            WHERE n.oid = c.relnamespace) AS schema,
+           pg_catalog.pg_get_userbyid(c.relowner) AS owner,
+           pg_catalog.pg_has_role(c.relowner, 'USAGE') AS owned,
+           pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE')
+           AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable,
+           pg_catalog.has_table_privilege(c.oid, 'UPDATE') AS updatable,
+           pg_catalog.has_table_privilege(c.oid, 'SELECT')
+           AND pg_catalog.has_table_privilege(c.oid, 'INSERT')
+           AND pg_catalog.has_table_privilege(c.oid, 'UPDATE')
+           AND pg_catalog.has_table_privilege(c.oid, 'DELETE') AS writable,
+           CURRENT_USER::pg_catalog.text AS role,
+           c.relhassubclass AND c.relkind = 'r' AS has_children,
+           NULLIF(c.reltuples, -1)::pg_catalog.int8 AS rows,
+           CASE WHEN %(sizes)s THEN pg_catalog.pg_table_size(c.oid) END AS bytes,
+           ARRAY (
+           SELECT a.attname::pg_catalog.text
+             FROM pg_catalog.pg_attribute AS a
+            WHERE a.attrelid = c.oid
+              AND a.attnum > 0
+              AND NOT a.attisdropped) AS columns,
+           pg_catalog.pg_get_userbyid(main.owner) AS main_owner,
+           pg_catalog.pg_has_role(main.owner, 'USAGE') AS is_ours,
+           pg_catalog.current_setting('is_superuser') = 'on'
+           OR pg_catalog.has_schema_privilege(main.owner, c.relnamespace, 'CREATE')
+              AND pg_catalog.pg_has_role(
+                      main.owner,
+                      CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 160000
+                           THEN 'SET'
+                           ELSE 'MEMBER' END) AS can_be_given,
+           pg_catalog.has_table_privilege(main.owner, c.oid, 'SELECT')
+           AND pg_catalog.has_table_privilege(main.owner, c.oid, 'INSERT')
+           AND pg_catalog.has_table_privilege(main.owner, c.oid, 'UPDATE')
+           AND pg_catalog.has_table_privilege(main.owner, c.oid, 'DELETE') AS is_shared,
+           pg_catalog.pg_get_userbyid(c.relowner) = CURRENT_USER
+           OR COALESCE(pg_catalog.pg_has_role(c.relowner, main.owner, 'USAGE'), false)
+           OR pg_catalog.current_setting('is_superuser') <> 'on'
+              AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
+           OR pg_catalog.pg_has_role(c.relowner, 10, 'USAGE')  -- the role that initdb made: superusers have it
+           OR c.relowner = (
+              SELECT d.datdba
+                FROM pg_catalog.pg_database AS d
+               WHERE d.datname = pg_catalog.current_database()) AS trusted,
+           CASE WHEN c.relhastriggers
+                 AND c.relname <> ALL (%(indexed)s::pg_catalog.text[]) THEN (
+                SELECT pg_catalog.min(t.tgname::pg_catalog.text)
+                  FROM pg_catalog.pg_trigger AS t
+                 WHERE t.tgrelid = c.oid
+                   AND NOT t.tgisinternal
+                   AND t.tgenabled <> 'D') END AS trigger,
+           CASE WHEN c.relhasrules THEN (
+                SELECT pg_catalog.min(w.rulename::pg_catalog.text)
+                  FROM pg_catalog.pg_rewrite AS w
+                 WHERE w.ev_class = c.oid) END AS rule,
+           CASE WHEN c.relhastriggers
+                 AND c.relname <> ALL (%(indexed)s::pg_catalog.text[]) THEN (
+                SELECT pg_catalog.min(ARRAY [n.nspname::pg_catalog.text,
+                                             r.relname::pg_catalog.text,
+                                             k.conname::pg_catalog.text])
+                  FROM pg_catalog.pg_constraint AS k
+                  JOIN pg_catalog.pg_class AS r ON r.oid = k.conrelid
+                  JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace
+                 WHERE k.confrelid = c.oid
+                   AND k.contype = 'f') END AS referrer,
+           CASE WHEN c.relhassubclass THEN (
+                SELECT pg_catalog.min(ARRAY [n.nspname::pg_catalog.text, r.relname::pg_catalog.text])
+                  FROM pg_catalog.pg_inherits AS h
+                  JOIN pg_catalog.pg_class AS r ON r.oid = h.inhrelid
+                  JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace
+                 WHERE h.inhparent = c.oid) END AS child,
+           c.relrowsecurity
+           AND pg_catalog.row_security_active(c.oid) AS secured,
+           c.relforcerowsecurity AS forced
+      FROM pg_catalog.pg_class AS c
+      LEFT JOIN main ON true
+     WHERE c.relnamespace = %(namespace)s
+       AND c.relname = ANY (%(names)s::pg_catalog.text[])
+       AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+
+FIND_TABLES = Question(
+    "indexer_tables",
+    {
+        "namespace": "bigint",
+        "names": "pg_catalog.text[]",
+        "sizes": "boolean",
+        "home": "bigint",
+        "indexed": "pg_catalog.text[]",
+    },
+    TABLES,
+)
+
+
+def table_of(row: dict[str, Any], is_indexed: bool) -> Table:
+    """Return the table of a row of TABLES; only one that is not indexed can be meant as a record."""
+    facts = {name: row[name] for name in Table._fields if name in row}
+    flaw, remedy = ("", "") if is_indexed else _flaw(row)
+    keeping = Keeping(
+        flaw=flaw,
+        remedy=remedy,
+        unhiding=_unhiding(row),
+        main_owner=row["main_owner"] or "",
+        can_be_given=bool(row["can_be_given"]),
+        is_ours=bool(row["is_ours"]),
+        is_shared=row["is_shared"] is not False,
+    )
+    return Table(**{**facts, "kind": KINDS[row["kind"]], "columns": frozenset(row["columns"]), "keeping": keeping})
+
+
+def _flaw(row: dict[str, Any]) -> tuple[str, str]:
+    """Return the first thing that speaks against a table, and what ends it; both empty where there is none."""
+    table, trigger, rule = _qualified(row["schema"], row["name"]), row["trigger"], row["rule"]
+    *referrer, constraint = row["referrer"] or [""]
+    child = row["child"] or []
+    kind, owner = KINDS[row["kind"]], row["owner"]
+    rename = f"ALTER TABLE {table} RENAME TO {identifier(row['name'] + '_of_' + owner)}"
+    if kind != ORDINARY:
+        return f"is a {kind}", rename
+    if not row["trusted"]:
+        return f"belongs to role {owner}, which does not own the tables to be indexed", rename
+    flaws = (
+        (trigger, f"has the trigger {trigger}", f"DROP TRIGGER {identifier(trigger or '')} ON {table}"),
+        (rule, f"has the rule {rule}", f"DROP RULE {identifier(rule or '')} ON {table}"),
+        (
+            constraint,
+            f"is referred to by table {_qualified(*referrer)}",
+            f"ALTER TABLE {_qualified(*referrer)} DROP CONSTRAINT {identifier(constraint)}",
+        ),
+        (
+            child,
+            f"has the child table {_qualified(*child)}",
+            f"ALTER TABLE {_qualified(*child)} NO INHERIT {table}",
+        ),
+        (
+            row["secured"],
+            f"may hide rows from role {row['role']} by row-level security",
+            _unhiding(row),
+        ),
+    )
+    return next(((flaw, remedy) for there, flaw, remedy in flaws if there), ("", ""))
+
+
+def _unhiding(row: dict[str, Any]) -> str:
+    if not row["secured"]:
+        return ""
+    change = "NO FORCE" if row["forced"] and row["owned"] else "DISABLE"
+    return f"ALTER TABLE {_qualified(row['schema'], row['name'])} {change} ROW LEVEL SECURITY"
+
+
+def _qualified(*names: str) -> str:
+    return ".".join(map(identifier, names))

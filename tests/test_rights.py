@@ -1,0 +1,303 @@
+"""Rights and ownership: what is missing is listed at once with the statements that give it, and the tables that
+record revisions belong to the owner of the others."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import foreign_crm
+import pytest
+from command import (
+    HEAD,
+    OWN_TABLES,
+    SEVEN_TABLES,
+    TEN_NAMES,
+    connect,
+    execute,
+    is_postgres,
+    nothing_changes,
+    ours,
+    prepare,
+    revisions,
+    run,
+    succeed,
+)
+from roles import OWNER, another_role, as_role
+
+OF_BEFORE = "schema_revision_log_id_seq"
+
+
+@pytest.fixture
+def crm(postgres_url: str) -> str:
+    """A database whose seven tables belong to crm_owner, without any record of ours."""
+    connection = connect(postgres_url)
+    foreign_crm.create_schema(connection)
+    connection.close()
+    return postgres_url
+
+
+def statements(said: str) -> str:
+    """All statements of an error, as one text to execute."""
+    return "\n".join(re.findall(r"^  ((?:GRANT|ALTER) .*;)$", said, re.MULTILINE))
+
+
+def owners(url: str) -> dict[str, str]:
+    """Who owns which of our tables."""
+    query = "SELECT relname, pg_get_userbyid(relowner) FROM pg_class WHERE relkind = 'r' AND relname ~ '^schema_rev'"
+    return dict(execute(url, query))
+
+
+def belonging_to(role: str) -> dict[str, str]:
+    """What ``owners`` returns where both tables belong to one role."""
+    return dict.fromkeys(OWN_TABLES, role)
+
+
+@contextmanager
+def group(superuser_url: str, crm: str, members: int = 2) -> Iterator[tuple[str, list[str]]]:
+    """A role that owns the tables of the CRM, and logins that are members of it."""
+    name = "team_" + uuid.uuid4().hex[:8]
+    logins = [f"{name}_{number}" for number in range(members)]
+    execute(
+        superuser_url,
+        f"CREATE ROLE {name}",
+        f"GRANT USAGE, CREATE ON SCHEMA public TO {name}",
+        *(f"CREATE ROLE {login} LOGIN PASSWORD 'of the test' IN ROLE {name}" for login in logins),
+        *(f"ALTER TABLE {table} OWNER TO {name}" for table in (*SEVEN_TABLES, "alembic_version")),
+    )
+    try:
+        yield name, logins
+    finally:
+        execute(superuser_url, *(f"DROP OWNED BY {role} CASCADE" for role in (*logins, name)))
+        execute(superuser_url, *(f"DROP ROLE {role}" for role in (*logins, name)))
+
+
+# Whose the tables are ------------------------------------------------------------------------------------------------
+
+
+def test_what_a_superuser_builds_the_owner_takes_off(superuser_url, crm):
+    succeed("up", url=superuser_url)
+    assert owners(crm) == belonging_to(OWNER)
+    succeed("status", url=crm)
+    succeed("down", url=crm)
+
+    assert ours(crm) == {}
+
+
+def test_a_script_that_a_superuser_runs_leaves_its_tables_to_the_owner(superuser_url, crm):
+    prepare(superuser_url)
+    assert owners(crm) == belonging_to(OWNER)
+
+
+def test_every_member_of_the_owning_role_can_run_every_command(superuser_url, crm):
+    with group(superuser_url, crm) as (name, logins):
+        first, second = (as_role(superuser_url, login) for login in logins)
+        succeed("up", url=first)
+        assert owners(crm) == belonging_to(name)
+        for command in ("status", "check", "history", "plan", "up", "stamp head", "down"):
+            succeed(*command.split(), url=second)
+        succeed("up", url=first)
+        assert [each["direction"] for each in succeed("history", "--json", url=second).json()["history"]] == [
+            "up",
+            "down",
+            "up",
+        ]
+
+
+def test_where_the_owning_role_may_not_create_its_members_share_the_tables_by_grant(superuser_url, crm):
+    with group(superuser_url, crm) as (name, logins):
+        execute(
+            superuser_url,
+            f"REVOKE CREATE ON SCHEMA public FROM {name}",
+            *(f"GRANT CREATE ON SCHEMA public TO {login}" for login in logins),
+        )
+        first, second = (as_role(superuser_url, login) for login in logins)
+        succeed("up", url=first)
+        assert owners(crm) == belonging_to(logins[0])
+        succeed("down", url=second)
+        assert ours(crm) == {}
+
+
+def test_tables_that_an_earlier_version_left_to_a_superuser_go_to_the_owner_with_the_next_run(superuser_url, crm):
+    succeed("up", url=crm)
+    execute(superuser_url, *(f"ALTER TABLE {table} OWNER TO postgres" for table in OWN_TABLES))
+    succeed("down", url=superuser_url)
+
+    assert owners(crm) == belonging_to(OWNER)
+
+
+def test_a_table_in_use_keeps_its_owner_and_the_run_goes_on(superuser_url, crm):
+    succeed("up", url=crm)
+    execute(superuser_url, *(f"ALTER TABLE {table} OWNER TO postgres" for table in OWN_TABLES))
+    dump = connect(superuser_url)
+    dump.autocommit = False
+    dump.cursor().execute("SELECT * FROM schema_revision")  # as pg_dump holds it for as long as it takes
+    succeed("down", url=superuser_url)
+    dump.close()
+
+    assert owners(crm)["schema_revision"] == "postgres"
+    assert ours(crm) == {}
+
+
+def test_tenants_of_several_roles_each_get_their_own_tables(superuser_url):
+    with another_role(superuser_url) as one, another_role(superuser_url) as two:
+        for role in (one, two):
+            execute(superuser_url, f"CREATE SCHEMA {role} AUTHORIZATION {role}")
+            execute(superuser_url, f"GRANT CREATE ON DATABASE {superuser_url.rpartition('/')[2]} TO {role}")
+            connection = connect(as_role(superuser_url, role))
+            foreign_crm.create_schema(connection, role)
+            connection.close()
+        succeed("up", "--all-schemas", "test_*", url=superuser_url)
+        query = "SELECT relnamespace::regnamespace::text, relname, pg_get_userbyid(relowner) FROM pg_class"
+        found = execute(superuser_url, f"{query} WHERE relkind = 'r' AND relname ~ '^schema_rev'")
+
+        assert {(schema, owner) for schema, _, owner in found} == {(one, one), (two, two)}
+        succeed("down", "--schema", one, url=as_role(superuser_url, one))
+
+
+# What is missing -----------------------------------------------------------------------------------------------------
+
+
+LACKING = {
+    "everything": ("REVOKE ALL ON SCHEMA public FROM PUBLIC",),
+    "only the schema": ("GRANT crm_owner TO {role}", "REVOKE CREATE ON SCHEMA public FROM PUBLIC, crm_owner"),
+    "the inheritance of rights": ("ALTER ROLE {role} NOINHERIT",),
+}
+
+
+@pytest.mark.parametrize("recorded", [False, True], ids=["unrecorded", "recorded by a superuser"])
+@pytest.mark.parametrize("lacking", LACKING)
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_all_rights_that_are_missing_are_listed_at_once_and_given_by_what_is_printed(
+    superuser_url, crm, lacking, recorded, command
+):
+    """A superuser takes rights away, and gives them as the error says."""
+    if recorded or command == "down":
+        succeed("up", url=superuser_url)
+        log, record = "schema_revision_log", "schema_revision"
+        execute(superuser_url, f"ALTER TABLE {record} OWNER TO postgres", f"ALTER TABLE {log} OWNER TO postgres")
+        execute(superuser_url, f"REVOKE ALL ON {record}, {log} FROM PUBLIC, {OWNER}")
+        if command == "up":
+            execute(superuser_url, "DROP INDEX ix_activity_type")
+    with another_role(superuser_url) as role:
+        execute(superuser_url, *(each.format(role=role) for each in LACKING[lacking]))
+        url = as_role(superuser_url, role)
+        with nothing_changes(superuser_url):
+            refused = run(command, "--schema", "public", url=url)
+        assert refused.exit_code == 1
+        execute(superuser_url, statements(refused.stderr))
+        succeed(command, "--schema", "public", url=url)
+
+        assert ours(crm).keys() == (TEN_NAMES if command == "up" else set())
+        execute(superuser_url, f"REASSIGN OWNED BY {role} TO {OWNER}")
+
+
+def test_a_table_of_a_superuser_is_to_be_given_away_and_its_role_is_not(superuser_url, crm):
+    execute(superuser_url, "ALTER TABLE contact_flag OWNER TO postgres")
+    refused = run("up", url=crm)
+    given = statements(refused.stderr)
+    assert given == "ALTER TABLE public.contact_flag OWNER TO crm_owner;"
+    execute(superuser_url, given)
+
+    succeed("up", url=crm)
+
+
+def test_down_needs_no_right_to_create(superuser_url, crm):
+    succeed("up", url=crm)
+    execute(superuser_url, "ALTER SCHEMA public OWNER TO postgres", "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    succeed("down", url=crm)
+
+    assert ours(crm) == {}
+
+
+def test_a_reader_is_told_what_to_grant_for_all_that_it_may_ask(superuser_url, crm):
+    succeed("up", url=crm)
+    with another_role(superuser_url, "GRANT USAGE ON SCHEMA public TO {role}") as role:
+        url = as_role(superuser_url, role)
+        refused = run("status", url=url)
+        assert refused.exit_code == 1
+        execute(crm, statements(refused.stderr))
+        for command in ("status", "check", "history"):
+            succeed(command, url=url)
+
+
+def test_names_that_are_keywords_are_quoted_in_what_is_to_be_granted(superuser_url, postgres_url):
+    execute(superuser_url, 'CREATE SCHEMA "order"', "CREATE ROLE \"user\" LOGIN PASSWORD 'of the test'")
+    try:
+        execute(superuser_url, 'ALTER SCHEMA "order" OWNER TO crm_owner')
+        connection = connect(postgres_url)
+        foreign_crm.create_schema(connection, "order")
+        connection.close()
+        url = as_role(superuser_url, "user")
+        refused = run("up", "--schema", "order", url=url)
+        execute(superuser_url, statements(refused.stderr))
+        succeed("up", "--schema", "order", url=url)
+    finally:
+        execute(superuser_url, 'DROP SCHEMA "order" CASCADE', 'DROP OWNED BY "user"', 'DROP ROLE "user"')
+
+
+# The log -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    """A database at the base revision."""
+    prepare(database_url, "base")
+    return database_url
+
+
+def refuse_entries(url: str) -> None:
+    """Let every entry of the log be refused."""
+    if is_postgres(url):
+        execute(url, "ALTER TABLE schema_revision_log ADD CONSTRAINT full_up CHECK (false) NOT VALID")
+    else:
+        body = "BEGIN SELECT RAISE(ABORT, 'full up'); END"
+        execute(url, f"CREATE TRIGGER full_up BEFORE INSERT ON schema_revision_log {body}")
+
+
+@pytest.mark.parametrize("command", ["up", "down", "stamp head"])
+def test_a_log_that_cannot_be_written_is_a_warning_and_fails_no_run(url, command):
+    if command != "up":
+        succeed("up", url=url)
+    if command.startswith("stamp"):
+        execute(url, "DELETE FROM schema_revision")
+    refuse_entries(url)
+    result = succeed(*command.split(), url=url)
+
+    assert re.search(r"schema_revision_log was not written, .*full.up", result.stdout + result.stderr, re.DOTALL)
+    assert ours(url).keys() == (set() if command == "down" else TEN_NAMES)
+    assert revisions(url).get(HEAD) == (None if command == "down" else "applied")
+
+
+def test_a_log_that_our_role_may_not_write_is_named_before_the_run_which_goes_on(superuser_url, crm):
+    succeed("up", url=crm)
+    execute(superuser_url, "ALTER TABLE schema_revision_log OWNER TO postgres")
+    execute(superuser_url, f"REVOKE ALL ON schema_revision_log FROM {OWNER}")
+    execute(superuser_url, f"GRANT SELECT ON schema_revision_log TO {OWNER}")
+    said = succeed("down", url=crm).stdout
+
+    (grant,) = re.findall(r"schema_revision_log is left as it is, .*(GRANT .*)\.$", said, re.MULTILINE)
+    execute(superuser_url, grant)
+    succeed("up", url=crm)
+    assert [each["direction"] for each in succeed("history", "--json", url=crm).json()["history"]] == ["up", "up"]
+
+
+def test_a_log_with_a_sequence_behind_its_rows_is_written_all_the_same(superuser_url, crm):
+    """As an earlier version made it; the rows came by replication, and the owner has no right on the sequence."""
+    succeed("up", url=crm)
+    execute(
+        superuser_url,
+        f"CREATE SEQUENCE {OF_BEFORE}",
+        f"ALTER TABLE schema_revision_log ALTER id SET DEFAULT nextval('{OF_BEFORE}')",
+    )
+    succeed("down", url=crm)
+
+    assert execute(crm, "SELECT id, direction FROM schema_revision_log ORDER BY id") == [(1, "up"), (2, "down")]
+
+
+def test_no_sequence_belongs_to_the_log(crm):
+    succeed("up", url=crm)
+
+    assert execute(crm, "SELECT relname FROM pg_class WHERE relkind = 'S' AND relname ~ 'schema_rev'") == []

@@ -1,0 +1,199 @@
+"""Tables that record revisions are read and written only if nobody else's code can run and no row can be hidden."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from command import BASE, TEN_NAMES, execute, nothing_changes, ours, prepare, revisions, run, succeed
+from roles import another_role, as_role
+from scenes import open_writer, running, until_phase
+
+COMMANDS = ("status", "check", "history", "plan", "up", "down", "stamp head")
+COLUMNS = (
+    "revision varchar(32) PRIMARY KEY, down_revision varchar(32), description text, state varchar(16),"
+    " started_at timestamp, applied_at timestamp, duration_ms integer, checksum varchar(64), tool_version varchar(32),"
+    " applied_by varchar(255), existed_before text"
+)
+VERSION_TABLE = (
+    "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)",
+    f"INSERT INTO alembic_version VALUES ('{BASE}')",
+)
+SPY = (
+    "CREATE TABLE {schema}.ran (by_role name)",
+    "GRANT INSERT ON {schema}.ran TO PUBLIC",
+    "CREATE FUNCTION {schema}.spy() RETURNS trigger LANGUAGE plpgsql"
+    " AS $$ BEGIN INSERT INTO {schema}.ran VALUES (current_user); RETURN NEW; END $$",
+)
+
+
+@pytest.fixture
+def crm(postgres_url: str) -> str:
+    """A database at the base revision, with both of our tables."""
+    prepare(postgres_url, "base")
+    return postgres_url
+
+
+@pytest.fixture
+def stranger(superuser_url: str, crm: str) -> Iterator[str]:
+    """A role that may create in public, as everybody may before PostgreSQL 15, and has a spy in a schema of its own."""
+    rights = ("GRANT USAGE, CREATE ON SCHEMA public TO {role}", "CREATE SCHEMA {role} AUTHORIZATION {role}")
+    with another_role(superuser_url, *rights) as role:
+        execute(as_role(superuser_url, role), *(statement.format(schema=role) for statement in SPY))
+        execute(superuser_url, f"GRANT USAGE ON SCHEMA {role} TO PUBLIC")
+        yield role
+
+
+def nothing_ran(url: str, stranger: str) -> bool:
+    """Whether the spy of a stranger was never called."""
+    return execute(url, f"SELECT * FROM {stranger}.ran") == []
+
+
+def remedy(said: str) -> str:
+    """The statement that an error says to execute."""
+    (statement,) = re.findall(r"^  ((?:ALTER|DROP) .*);$", said, re.MULTILINE)
+    return statement
+
+
+FLAWS = {
+    "another role's table": (
+        "belongs to role {role}",
+        ["DROP TABLE schema_revision"],
+        [
+            f"CREATE TABLE public.schema_revision ({COLUMNS})",
+            "CREATE TRIGGER spy BEFORE INSERT OR DELETE ON public.schema_revision EXECUTE FUNCTION {role}.spy()",
+            "GRANT ALL ON public.schema_revision TO PUBLIC",
+        ],
+    ),
+    "another role's view": (
+        "is a view",
+        ["ALTER TABLE schema_revision RENAME TO kept"],
+        [
+            "CREATE VIEW public.schema_revision AS SELECT NULL::varchar AS revision, NULL::varchar AS down_revision",
+            "GRANT ALL ON public.schema_revision TO PUBLIC",
+        ],
+    ),
+    "a trigger by the right to make one": (
+        "has the trigger spy",
+        ["GRANT TRIGGER ON schema_revision TO {role}"],
+        ["CREATE TRIGGER spy BEFORE INSERT OR DELETE ON public.schema_revision EXECUTE FUNCTION {role}.spy()"],
+    ),
+    "a foreign key by the right to refer": (
+        "is referred to by table {role}.referrer",
+        ["GRANT REFERENCES ON schema_revision TO {role}"],
+        [
+            "CREATE TABLE {role}.referrer (revision varchar(32) REFERENCES public.schema_revision ON DELETE CASCADE)",
+        ],
+    ),
+    "a rule": (
+        "has the rule quiet",
+        ["CREATE RULE quiet AS ON DELETE TO schema_revision DO INSTEAD NOTHING"],
+        [],
+    ),
+    "a child table": (
+        "has the child table public.more",
+        ["CREATE TABLE more () INHERITS (schema_revision)"],
+        [],
+    ),
+    "forced row security": (
+        "may hide rows from role crm_owner by row-level security",
+        [
+            "ALTER TABLE schema_revision ENABLE ROW LEVEL SECURITY",
+            "ALTER TABLE schema_revision FORCE ROW LEVEL SECURITY",
+        ],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FLAWS)
+def test_a_record_that_cannot_be_trusted_is_refused_by_every_command_with_what_ends_that(
+    superuser_url, crm, stranger, name
+):
+    sentence, by_owner, by_stranger = FLAWS[name]
+    execute(crm, *(statement.format(role=stranger) for statement in by_owner))
+    execute(as_role(crm, stranger), *(statement.format(role=stranger) for statement in by_stranger))
+    url = crm if "row security" in name else superuser_url  # a superuser is who a trap is set for, and sees all rows
+
+    with nothing_changes(superuser_url):
+        refused = [run(*command.split(), url=url) for command in COMMANDS]
+    assert [result.exit_code for result in refused] == [1] * len(COMMANDS)
+    assert all(f"public.schema_revision {sentence.format(role=stranger)}" in result.stderr for result in refused)
+    execute(superuser_url, remedy(refused[0].stderr))
+    succeed("up", url=url)
+
+    assert nothing_ran(superuser_url, stranger)
+    assert ours(crm).keys() == TEN_NAMES
+
+
+def test_a_trigger_made_while_a_run_is_building_does_not_run(superuser_url, crm, stranger):
+    execute(crm, f"GRANT TRIGGER ON schema_revision TO {stranger}")
+    with open_writer(superuser_url) as writer, running("up", url=superuser_url) as up:
+        until_phase(superuser_url, "waiting for writers")
+        trigger = "CREATE TRIGGER spy BEFORE INSERT OR DELETE ON public.schema_revision"
+        execute(as_role(crm, stranger), f"{trigger} EXECUTE FUNCTION {stranger}.spy()")
+        writer.end()
+        result = up.end()
+
+    assert result.exit_code == 1
+    assert "has the trigger spy" in result.stderr
+    assert nothing_ran(superuser_url, stranger)
+    execute(superuser_url, "DROP TRIGGER spy ON schema_revision")
+    succeed("up", url=crm)
+
+
+@pytest.mark.parametrize("planted", ["table", "trigger"])
+def test_a_version_table_that_cannot_be_trusted_is_neither_read_nor_written(superuser_url, crm, stranger, planted):
+    if planted == "table":
+        execute(
+            as_role(crm, stranger),
+            "CREATE TABLE public.alembic_version (version_num varchar(32) PRIMARY KEY)",
+            f"INSERT INTO public.alembic_version VALUES ('{BASE}')",
+            "GRANT ALL ON public.alembic_version TO PUBLIC",
+        )
+    else:
+        execute(crm, *VERSION_TABLE)
+        execute(crm, f"GRANT TRIGGER ON alembic_version TO {stranger}")
+    trigger = "CREATE TRIGGER spy BEFORE UPDATE ON public.alembic_version"
+    execute(as_role(crm, stranger), f"{trigger} EXECUTE FUNCTION {stranger}.spy()")
+    said = succeed("up", url=superuser_url).stdout
+
+    because = "has the trigger spy" if planted == "trigger" else f"belongs to role {stranger}"
+    assert f"Note: alembic_version is left as it is, because it {because}" in said
+    assert execute(superuser_url, "SELECT version_num FROM alembic_version") == [(BASE,)]
+    assert run("down", url=superuser_url).exit_code == 1  # nobody can tell whether a later revision is recorded there
+    succeed("down", "--yes", url=superuser_url)
+    assert nothing_ran(superuser_url, stranger)
+
+
+@pytest.mark.parametrize("table", ["schema_revision", "alembic_version"])
+def test_row_security_that_does_not_concern_the_owner_changes_nothing(crm, table):
+    execute(crm, *VERSION_TABLE)
+    execute(crm, f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    succeed("up", url=crm)
+    assert revisions(crm)["10992629d68e"] == "applied"
+    succeed("down", url=crm)
+
+    assert execute(crm, "SELECT version_num FROM alembic_version") == [(BASE,)]
+
+
+def test_forced_row_security_on_alembics_table_is_a_note(crm):
+    execute(crm, *VERSION_TABLE)
+    force = "ALTER TABLE alembic_version"
+    execute(crm, f"{force} ENABLE ROW LEVEL SECURITY", f"{force} FORCE ROW LEVEL SECURITY")
+    said = succeed("up", url=crm).stdout
+
+    assert "alembic_version is left as it is, because it may hide rows from role crm_owner" in said
+
+
+def test_forced_row_security_on_a_table_of_the_queries_is_named_with_what_ends_it(crm):
+    succeed("seed", "--rows", "200", url=crm)
+    force = "ALTER TABLE activity"
+    execute(crm, f"{force} ENABLE ROW LEVEL SECURITY", f"{force} FORCE ROW LEVEL SECURITY")
+    refused = run("verify", url=crm)
+    assert refused.exit_code == 1
+    assert "activity" in refused.stderr
+    execute(crm, remedy(refused.stderr))
+
+    assert run("verify", url=crm).exit_code != 1
