@@ -40,6 +40,7 @@ class Probe:
             plausible ones. Reads by primary key alone, so it is cheap on a table of any size.
         as_parameter: the same question from an application that makes a parameter of what stands literally in the
             statement, if something does.
+        also_reads: tables besides that of the index.
     """
 
     index: str
@@ -48,6 +49,7 @@ class Probe:
     ask: Callable[..., Any]
     sample: Callable[[int], list[Arguments]]
     as_parameter: Callable[..., Any] | None = None
+    also_reads: tuple[str, ...] = ()
 
 
 def _rows_of(*columns: Field, otherwise: Arguments) -> Callable[[int], list[Arguments]]:
@@ -183,6 +185,7 @@ PROBES = (
         query="campaigns_of(contact_id)",
         ask=lambda contact_id: list(models.campaigns_of(contact_id)),
         sample=_rows_of(CampaignMembership.contact, otherwise=(1,)),
+        also_reads=("campaign",),
     ),
     Probe(
         "ix_webhook_event_event_type",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import models
-from indexer.catalog import Place
+from indexer.catalog import ORDINARY, Place
 from indexer.errors import IndexerError, PreflightFailed
 from proof.events import Tell, silently
 from proof.fill import ELSEWHERE, TABLES, fill, heard, if_interrupted, refuse_rows
@@ -91,6 +91,14 @@ def _check(migrator: CatalogMigrator, store: Store) -> None:
         table = found.get(model._meta.table_name)
         lacking = sorted(set(model._meta.columns) - table.columns) if table else []
         complaints += [f"table {migrator.qualified(model._meta.table_name)} has no column {name}" for name in lacking]
+    # A view, and the triggers of another role's table, would run that role's code with our rights.
+    complaints += [
+        f"{migrator.qualified(table.name)} is a {table.kind}, not an ordinary table"
+        for table in found.values()
+        if table.kind != ORDINARY
+    ]
+    owners = sorted({str(table.owner) for table in found.values()})
+    complaints += [f"the tables belong to several roles: {', '.join(owners)}"] if len(owners) > 1 else []
     if complaints:
         raise PreflightFailed(complaints, ELSEWHERE)
     refuse_rows(store, TABLES)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["document", "queries", "show", "verify"]
 
+VIEWS = ("view", "materialized view")
 UNSTEADY = "Run the same command again, and not through a pooler by statement."
 TABLES = tuple(model._meta.table_name for model in models.TABLES)
 
@@ -86,7 +87,7 @@ class _Hearing:
     def verdict(self, probe: Probe, analyze: bool) -> Verdict:
         """The verdict about one query."""
         step = self.steps[probe.index]
-        obstacles = self.unfit([step.index], self.tables)
+        obstacles = [*self.unfit([step.index], self.tables), *self._views(probe)]
         if obstacles:
             return Verdict(probe.index, probe.query, fits=False, notes=tuple(obstacles))
         try:
@@ -94,6 +95,11 @@ class _Hearing:
         except Refused as refusal:
             reason = f"{probe.query} cannot be planned: {refusal}"
             return Verdict(probe.index, probe.query, fits=False, notes=(reason,))
+
+    def _views(self, probe: Probe) -> list[str]:
+        """Return which other tables of a query are views: to plan one may run the functions of whoever made it."""
+        others = [self.tables[name] for name in probe.also_reads if name in self.tables]
+        return [f"{table.name} is a {table.kind}, not a table" for table in others if table.kind in VIEWS]
 
     def _verdict(self, probe: Probe, step: Step, analyze: bool) -> Verdict:
         evidence = self.inquiry.look_into(probe, step.index, step.stands)

@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 import shadows
 from click.testing import CliRunner
-from command import ask, execute, run_script, statements_of
+from command import ask, execute, run, run_script, statements_of, succeed
 from roles import another_role, as_role, new_database
 from scenes import transaction
 
@@ -128,6 +128,32 @@ def test_nothing_of_a_strangers_runs_in_any_command(postgres_server, tmp_path):
         assert shadows.called(url) == set()
         execute(url, "SELECT 'a'::varchar = 'b'")
         assert shadows.called(url), "what is not qualified leads to the stranger"
+
+
+def test_a_view_of_a_strangers_in_place_of_a_table_is_not_read(postgres_server):
+    with (
+        new_database(postgres_server) as url,
+        another_role(url, "GRANT CREATE ON SCHEMA public TO {role}", "CREATE SCHEMA lure AUTHORIZATION {role}") as role,
+    ):
+        succeed("up", url=url)
+        execute(url, "ALTER TABLE campaign RENAME TO another", "GRANT SELECT ON another TO PUBLIC")
+        shadows.plant(as_role(url, role), [])
+        execute(
+            as_role(url, role),
+            "CREATE FUNCTION public.heard() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN true; END'",
+            "CREATE VIEW public.campaign AS SELECT * FROM public.another WHERE public.heard()",
+        )
+        shadows.count_calls(url)
+        verified = run("verify", "--analyze", url=url)
+        seeded = run("seed", "--rows", "100", url=url)
+
+        assert "campaign is a view" in verified.stdout
+        assert (verified.exit_code, seeded.exit_code) == (4, 1)
+        assert "public.campaign is a view" in seeded.stderr
+        assert f"the tables belong to several roles: postgres, {role}" in seeded.stderr
+        assert shadows.called(url) == set()
+        execute(url, "SELECT FROM public.campaign")
+        assert shadows.called(url) == {"heard"}
 
 
 def test_every_function_table_and_cast_in_our_sql_is_qualified(superuser_url):
