@@ -281,6 +281,30 @@ def test_each_kind_of_predicate_is_resolved_or_refused_with_the_reason(superuser
                 resolved(where)
 
 
+def test_defaults_of_the_database_change_nothing_in_a_resolved_predicate(superuser_url, postgres_url):
+    """Constants are written so that a session with other settings reads the same; only a superuser extends."""
+    extend(superuser_url)
+    execute(postgres_url, "CREATE TABLE flags (a citext, at timestamp, weight float8)")
+    name = postgres_url.rpartition("/")[2]
+    parallel = ask(
+        postgres_url, "SELECT name FROM pg_settings WHERE name ~ '^(force_parallel_mode|debug_parallel_query)$'"
+    )
+    for setting in ("datestyle = 'German, DMY'", "extra_float_digits = -15", f"{parallel[0][0]} = on"):
+        execute(postgres_url, f"ALTER DATABASE {name} SET {setting}")
+    where = "a = 'x' AND at > '2025-02-01' AND weight > 0.1234567890123456789"
+    migrator = connect(postgres_url)
+    with closing(migrator.database):
+        migrator.settle(["flags"])
+        resolved = migrator.catalog.predicates.resolved(
+            Index("ix", "flags", ("a",), on_postgresql=Variant(where=where))
+        )
+
+    assert resolved == (
+        "((a OPERATOR(public.=) 'x'::public.citext) AND (at > '2025-02-01 00:00:00'::timestamp without time zone)"
+        " AND (weight > '0.12345678901234568'::double precision))"
+    )
+
+
 @pytest.mark.parametrize(
     "expression",
     [

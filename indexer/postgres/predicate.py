@@ -20,9 +20,13 @@ from indexer.spec import Index
 from indexer.words import few, identifier
 
 # What the planner makes of an expression is read from a plan over an empty set of the table's row type: that takes no
-# right on the table, meets no policy and no index, and is planned here also where the rows are on other servers.
+# right on the table, meets no policy and no index, and is planned here also where the rows are on other servers. Its
+# constants are to be read the same by other sessions.
 EXPLAIN = """
     SET LOCAL search_path TO {path};
+    SET LOCAL datestyle TO 'ISO';
+    SET LOCAL extra_float_digits TO 1;
+    SET LOCAL max_parallel_workers_per_gather TO 0;
     EXPLAIN (VERBOSE, FORMAT JSON, COSTS OFF)
      SELECT {outputs}
        FROM {source} AS {alias}
