@@ -142,6 +142,21 @@ def test_the_owner_of_a_child_that_is_not_ours_is_named(base_url: str, superuser
         assert f"-- as {role}, who owns public.activity_2023:" in run("check", url=base_url).stdout
 
 
+def test_a_child_in_a_schema_that_is_closed_to_us_is_looked_at_all_the_same(base_url: str, superuser_url: str) -> None:
+    prepare(base_url)
+    # Only a superuser can let a table of another role inherit from the owner's.
+    execute(
+        superuser_url,
+        "CREATE SCHEMA closed",
+        "CREATE TABLE closed.flags () INHERITS (contact_flag)",
+        "INSERT INTO closed.flags (id, contact_id, flag_type) VALUES (1, 1, 'opted_out')",
+    )
+    assert lacking(run("check", "--json", url=base_url)) == {"closed.flags": ["ix_contact_flag_opted_out"]}
+    execute(superuser_url, *to_type(base_url)[-1:])
+    succeed("check", url=base_url)
+    succeed("verify", url=base_url)
+
+
 def test_a_temporary_child_is_nobodys_to_index(base_url: str) -> None:
     prepare(base_url)
     with closing(connect(base_url)) as connection, connection.cursor() as cursor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -59,49 +58,62 @@ def uncovered(migrator: OnlineMigrator, indexes: Sequence[Index], found: Sequenc
     return [
         each
         for (schema, namespace), group in by_schema
-        for each in _uncovered(migrator.beside(schema, namespace), indexes, list(group))
+        for each in _uncovered(migrator, migrator.beside(schema, namespace), indexes, list(group))
     ]
 
 
-def _uncovered(migrator: OnlineMigrator, indexes: Sequence[Index], found: Sequence[Child]) -> list[Uncovered]:
+def _uncovered(
+    migrator: OnlineMigrator, there: OnlineMigrator, indexes: Sequence[Index], found: Sequence[Child]
+) -> list[Uncovered]:
     """Return the same for children of one schema."""
     standing: dict[str, list[Found]] = {child.name: [] for child in found}
-    for each in migrator.catalog.indexes_on(standing):
+    for each in there.catalog.indexes_on(standing):
         if each.definition:
             standing[each.definition.table].append(each)
     lacking = []
     for child in found:
         for index in (index for index in indexes if index.table == child.parent):
-            alike = [each for each in standing[child.name] if _is_alike(migrator, _on(index, child), each)]
+            alike = [each for each in standing[child.name] if _is_alike(migrator, index, child, each)]
             if not any(each.usable for each in alike):
                 lacking.append((index, child, next(iter(alike), None)))
-    names = [name_on(index, child.name, number) for index, child, _ in lacking for number in range(1, NAMES + 1)]
-    taken = migrator.catalog.find(names) if names else {}
+    names = [name for index, child, _ in lacking for name in _names(index, child)]
+    taken = there.catalog.find(names) if names else {}
     return [
-        Uncovered(index, child, migrator.qualified(child.name), _statements(migrator, index, child, broken, taken))
+        Uncovered(index, child, there.qualified(child.name), _statements(migrator, there, index, child, broken, taken))
         for index, child, broken in lacking
     ]
 
 
-def _on(index: Index, child: Child) -> Index:
-    return replace(index, table=child.name)
+def _names(index: Index, child: Child) -> list[str]:
+    return [name_on(index, child.name, number) for number in range(1, NAMES + 1)]
 
 
-def _is_alike(migrator: OnlineMigrator, index: Index, found: Found) -> bool:
-    """Return whether the found index serves what this one is for, whatever its name and whether or not it is unique."""
+def _is_alike(migrator: OnlineMigrator, index: Index, child: Child, found: Found) -> bool:
+    """Return whether the found index serves what this one is for, whatever its name and whether or not it is unique.
+
+    A child has the columns of its parent, whose schema, other than the child's, we may use.
+    """
     ours, theirs = migrator.definition(index, None), found.definition
     if theirs is None or (theirs.method, theirs.key) != (ours.method, ours.key):
         return False
-    return migrator.definition(index, found).predicate == theirs.predicate
+    if ours.predicate is None or theirs.predicate is None:
+        return theirs.predicate is ours.predicate
+    declared = migrator.catalog.predicates.compared(index, found.name, theirs.predicate, namespace=child.namespace)
+    return declared == theirs.predicate
 
 
 def _statements(
-    migrator: OnlineMigrator, index: Index, child: Child, broken: Found | None, taken: Mapping[str, Found]
+    migrator: OnlineMigrator,
+    there: OnlineMigrator,
+    index: Index,
+    child: Child,
+    broken: Found | None,
+    taken: Mapping[str, Found],
 ) -> tuple[str, ...]:
     """Return what builds the index, after what drops the leftover of an interrupted build."""
     if broken and broken.worker:
         return ()
-    names = [name_on(index, child.name, number) for number in range(1, NAMES + 1)]
+    names = _names(index, child)
     name = broken.name if broken else next((name for name in names if name not in taken), names[-1])
-    create = migrator.create_statement_on(_on(index, child), name)
-    return (migrator.drop_index_statement(broken.name, concurrently=True), create) if broken else (create,)
+    create = migrator.create_statement_on(child, index, name)
+    return (there.drop_index_statement(broken.name, concurrently=True), create) if broken else (create,)

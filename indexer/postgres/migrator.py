@@ -289,9 +289,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """CREATE INDEX CONCURRENTLY, never IF NOT EXISTS: that accepts an invalid index and any definition."""
         return self.create_index(index, self._variant(index), concurrently=not self.patience.offline)
 
-    def create_statement_on(self, index: Index, name: str) -> str:
-        """CREATE INDEX CONCURRENTLY under another name, for people to type."""
-        return self.create_index(index, self._variant(index), concurrently=True, name=name)
+    def create_statement_on(self, child: Child, index: Index, name: str) -> str:
+        """CREATE INDEX CONCURRENTLY on a table that inherits, under another name, for people to type."""
+        there = self.beside(child.schema, child.namespace)
+        return there.create_index(replace(index, table=child.name), self._variant(index), True, name)
 
     def _variant(self, index: Index) -> Variant:
         """Return the index's PostgreSQL variant, its predicate resolved with the types of the table's columns."""

@@ -276,19 +276,20 @@ class Predicates:
         except NotUnderstood:
             return index.on_postgresql.where
 
-    def compared(self, index: Index, name: str, found: str) -> str | None:
+    def compared(self, index: Index, name: str, found: str, **of: int) -> str | None:
         """Return the declared predicate, as ``found``, the text of the index with this name, if the two are the same.
 
         The server rewrites a predicate when it stores it (``flag_type = 'x'`` comes back with casts), and its planner
         rewrites it once more. What the planner makes of both is compared. A found predicate that calls a function of
         another role is never the same, and is not shown to the planner, which might call it. Nor is any found one the
-        same as a declared predicate that cannot be resolved; that comes back with the reason.
+        same as a declared predicate that cannot be resolved; that comes back with the reason. ``namespace`` is given
+        for an index of another schema.
         """
         try:
             declared = self.resolved(index)
         except NotUnderstood as reason:
             return f"{index.on_postgresql.where} ({reason})"
-        if declared is None or self._calls_strangers(name):
+        if declared is None or self._calls_strangers(name, **of):
             return declared
         try:
             ours, theirs = self._explained(index.table, declared, found)
@@ -334,8 +335,8 @@ class Predicates:
             return False
         return _unqualified(understood, scope) == _unqualified(meant, scope)
 
-    def _calls_strangers(self, name: str) -> bool:
-        (row,) = self.catalog.rows(CALLS_STRANGERS, name=name)
+    def _calls_strangers(self, name: str, **of: int) -> bool:
+        (row,) = self.catalog.rows(CALLS_STRANGERS, name=name, **of)
         return bool(row["calls_strangers"])
 
     def _scope(self, table: str, predicate: str) -> Scope | None:
