@@ -164,6 +164,19 @@ def test_the_next_run_is_right_after_a_connection_was_cut(proxy, url):
     assert_repairable(proxy, url)
 
 
+def test_a_run_does_not_wait_for_the_answer_to_a_build_that_the_server_has_ended(proxy, url):
+    with open_writer(url) as writer, running("up", "--jobs", "1", url=proxy.through(url)) as up:
+        until_phase(url, "waiting for writers before build")
+        proxy.links[1].swallow(ANSWERS)
+        writer.end()
+        result = up.end()
+    assert result.exit_code == 1
+    assert (
+        "ix_activity_openphone_id failed: the server has ended the statement, and its answer is lost" in result.stderr
+    )
+    assert_repairable(proxy, url)
+
+
 @pytest.mark.parametrize("command", ["status", "up"])
 def test_a_server_that_lets_in_and_does_not_answer_is_unreachable(proxy, url, command):
     proxy.fall_silent_at("pg_backend_pid")  # as a pooler with every session taken does

@@ -184,6 +184,8 @@ class Execution:
                 yield builder
                 if given_up is None and watch.is_due() and not self.run.stop.asked:
                     watch.look()
+                if watch.is_lost():
+                    raise psycopg2.OperationalError("the server has ended the statement, and its answer is lost")
                 if given_up is None and limit is not None and watch.waited() >= limit:
                     given_up = GaveUp(watch.sight.phase or WAITING_FOR_A_LOCK, watch.sight.blockers)
                 # Not only once: a commit inside a build takes the request for its own, and the build goes on.

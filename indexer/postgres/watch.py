@@ -19,6 +19,7 @@ from indexer.words import identifier, literal, reason
 SHOWN = 80  # characters of a query
 WAITING_FOR_A_LOCK = "waiting for a lock"
 WAITING_FOR_A_STANDBY = "waiting for a synchronous standby"
+LOST = 5.0  # seconds; an answer that has been on its way for longer does not come
 INTERVAL = 0.5  # seconds between two looks at a running statement
 
 SEEN = """
@@ -29,7 +30,8 @@ SEEN = """
            COALESCE(p.blocks_done, 0) AS blocks_done,
            COALESCE(p.tuples_total, 0) AS tuples_total,
            COALESCE(p.tuples_done, 0) AS tuples_done,
-           pg_catalog.pg_blocking_pids(a.pid) AS blocking
+           pg_catalog.pg_blocking_pids(a.pid) AS blocking,
+           a.state
       FROM pg_catalog.pg_stat_activity AS a
       LEFT JOIN pg_catalog.pg_stat_progress_create_index AS p ON p.pid = a.pid
      WHERE a.pid = %(pid)s
@@ -321,6 +323,11 @@ class Watch:
         self.sessions, self.index, self.pid, self.report, self.dropping = sessions, index, pid, report, dropping
         self.started = self.looked = clock()
         self.sight = Sight()
+        self._idle_since: float | None = None
+
+    def is_lost(self) -> bool:
+        """Return whether the server has long ended the statement; then its answer does not come any more."""
+        return self._idle_since is not None and clock() - self._idle_since >= LOST
 
     def is_due(self) -> bool:
         """Is it time for another look?"""
@@ -330,7 +337,10 @@ class Watch:
         """Look once, and report the progress or the wait; a look that fails is left out."""
         self.looked = clock()
         with self.sessions.overlooking(self.report):
-            for row in self.sessions.catalog.rows(SEEN, pid=self.pid):
+            rows = self.sessions.catalog.rows(SEEN, pid=self.pid)
+            is_at_work = any(row.pop("state") != "idle" for row in rows)
+            self._idle_since = None if is_at_work else self._idle_since or self.looked
+            for row in rows:
                 blocking = row.pop("blocking")
                 counters = Counters(**row)
                 if blocking or counters.phase == WAITING_FOR_A_STANDBY:
