@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
+import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -232,6 +234,11 @@ def test_what_a_statement_waits_for_is_told(url, told):
     with closing(migrator.database) as database, open_writer(url), pytest.raises(Exception, match="lock timeout"):
         database.execute_sql("SET lock_timeout = '1s'; ALTER TABLE public.activity ADD COLUMN note text")
     assert "it waits for Lock: relation" in told
+
+
+def test_a_connection_that_nobody_holds_any_more_is_not_kept_by_its_watchdog(url):
+    database = weakref.ref(connect(url).database)
+    until(lambda: gc.collect() >= 0 and database() is None)
 
 
 # Keepalives ---------------------------------------------------------------------------------------------------------

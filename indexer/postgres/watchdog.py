@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
 from typing import Any
+from weakref import ref
 
 import psycopg2
 
@@ -70,7 +71,7 @@ class Watchdog:
     def start(self) -> None:
         """Begin to watch, until ``close``."""
         self._closing = Event()
-        Thread(target=self._watch, args=(self._closing,), name="watchdog", daemon=True).start()
+        Thread(target=_watch, args=(ref(self), self._closing), name="watchdog", daemon=True).start()
 
     def close(self) -> None:
         """Watch no more."""
@@ -96,11 +97,11 @@ class Watchdog:
             with self._lock:
                 self._statement = None
 
-    def _watch(self, closing: Event) -> None:
-        while not closing.wait(TICK):
-            statement = self._statement
-            if statement is not None:
-                self._look(statement)
+    def look(self) -> None:
+        """Look at the statement that is waited for now, if there is one."""
+        statement = self._statement
+        if statement is not None:
+            self._look(statement)
 
     def _look(self, statement: Statement) -> None:
         now = time.monotonic()
@@ -154,6 +155,13 @@ class Watchdog:
                 statement.verdict = verdict
                 with suppress(OSError, psycopg2.Error), _socket(statement.connection) as ours:
                     ours.shutdown(socket.SHUT_RDWR)
+
+
+def _watch(watched: ref[Watchdog], closing: Event) -> None:
+    """Look now and then; ends with the session, or when nobody holds it any more."""
+    while not closing.wait(TICK) and (watchdog := watched()):
+        watchdog.look()
+        del watchdog
 
 
 def is_silence(error: psycopg2.Error) -> bool:
