@@ -43,7 +43,7 @@ LIMITS = """
 LIMIT = "A superuser can raise the limit: ALTER {kind} {name} CONNECTION LIMIT {limit};"
 ON_SERVER = "End another session, or raise max_connections; then run the same command again."
 OTHERWISE = (
-    "The first was accepted: look into the server's log, and at the pooler or firewall in between, if there is one."
+    "The first was accepted: look into the server's log, and at any pooler or firewall in between."
 )
 
 
