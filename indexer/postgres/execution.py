@@ -127,7 +127,7 @@ class Execution:
             raise failure
         if not self.is_told:
             self.is_told = True
-            self.run.report(Warned(f"{failure.message} Fewer indexes are built at once."))
+            self.run.report(Warned(failure.message))
         while self.builders.are_all_busy:
             self.run.stop.check()
             yield None

@@ -42,15 +42,12 @@ LIMITS = """
 
 LIMIT = "A superuser can raise the limit: ALTER {kind} {name} CONNECTION LIMIT {limit};"
 ON_SERVER = "End another session, or raise max_connections; then run the same command again."
-OTHERWISE = (
-    "The first was accepted: look into the server's log, and at any pooler or firewall in between."
-)
+OTHERWISE = "The first was accepted: look into the server's log, and at any pooler or firewall in between."
 
 
 def refusal(database: OnlineDatabase, error: psycopg2.Error) -> NoSession:
     """Return the error of a run that got no second session: what the server said, and which limit to raise."""
-    said = visible(re.sub(r"^(connection to server .*? failed: )?([A-Z]+:\s+)?", "", reason(error)))
-    message = f"A run needs two connections, and the second was refused: {said}."
+    message = f"A run needs two connections, and the second was refused: {_said(error)}."
     cursor = database.execute_sql(LIMITS)
     role, role_limit, of_role, name, database_limit, in_database, server_limit, on_server = cursor.fetchone()
     if 0 <= role_limit <= max(of_role, 1):
@@ -58,3 +55,12 @@ def refusal(database: OnlineDatabase, error: psycopg2.Error) -> NoSession:
     if 0 <= database_limit <= max(in_database, 1):
         return NoSession(message, LIMIT.format(kind="DATABASE", name=identifier(name), limit=in_database + 1))
     return NoSession(message, ON_SERVER if on_server >= server_limit else OTHERWISE)
+
+
+def no_more(error: psycopg2.Error) -> NoSession:
+    """Return the error of a run that has the two sessions it needs, and got no third one."""
+    return NoSession(f"Fewer indexes are built at once, because a further connection was refused: {_said(error)}.")
+
+
+def _said(error: psycopg2.Error) -> str:
+    return visible(re.sub(r"^(connection to server .*? failed: )?([A-Z]+:\s+)?", "", reason(error)))

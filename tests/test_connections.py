@@ -1,0 +1,129 @@
+"""Two connections are enough for every run, and with one only it ends before the first change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+
+import psycopg2
+import pytest
+from command import execute, nothing_changes, prepare, run, succeed
+from roles import another_role, as_role
+from scenes import Server, assert_all_stand, assert_none_stands, own_server, until
+
+MEMBER = "GRANT crm_owner TO {role}"
+LIMITED = "ALTER ROLE {{role}} CONNECTION LIMIT {}"
+SIDE_BY_SIDE = 140000  # from PostgreSQL 14 on two concurrent builds may run at once
+
+
+@pytest.fixture
+def owner_url(postgres_url: str) -> str:
+    """URL of the CRM's tables for their plain owner."""
+    prepare(postgres_url, to="base")
+    return postgres_url
+
+
+@pytest.mark.parametrize("jobs", ["auto", "3"])
+@pytest.mark.parametrize("options", [[], ["--offline"]], ids=["online", "offline"])
+def test_a_role_with_two_connections_builds_one_index_after_the_other(owner_url, superuser_url, jobs, options):
+    # A superuser makes a member of the owner's role that may open two sessions.
+    with another_role(superuser_url, MEMBER, LIMITED.format(2)) as member:
+        url = as_role(owner_url, member)
+        up = succeed("up", "--json", "--jobs", jobs, *options, url=url)
+        assert_all_stand(owner_url)
+        down = succeed("down", "--jobs", jobs, *options, url=url)
+    assert_none_stands(owner_url)
+    told = [event["text"] for event in up.story() if event.get("event") == "Warned"]
+    if jobs == "3" and (options or _version(owner_url) >= SIDE_BY_SIDE):
+        assert [f'too many connections for role "{member}"' in text for text in told] == [True]
+        assert down.stdout.count("too many connections") == 1
+
+
+def _version(url: str) -> int:
+    return int(execute(url, "SHOW server_version_num")[0][0])
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_a_role_with_one_connection_is_told_before_the_first_change_what_to_raise(owner_url, superuser_url, command):
+    if command == "down":
+        prepare(owner_url)
+    # A superuser makes the role, and raises its limit as the hint says.
+    with another_role(superuser_url, MEMBER, LIMITED.format(1)) as member:
+        url = as_role(owner_url, member)
+        with nothing_changes(owner_url):
+            refused = run(command, url=url)
+        assert refused.exit_code == 1, refused
+        assert f'the second was refused: too many connections for role "{member}".' in refused.stderr
+        (statement,) = re.findall(r"ALTER ROLE .*;", refused.stderr)
+        execute(superuser_url, statement)
+        succeed(command, url=url)
+
+
+def test_a_database_with_one_connection_is_told_what_to_raise(owner_url, superuser_url):
+    # A superuser limits the database: on one that limits nobody else, because superusers are not counted out.
+    name = execute(owner_url, "SELECT current_database()")[0][0]
+    execute(superuser_url, f"ALTER DATABASE {name} CONNECTION LIMIT 1")
+    until(lambda: _sessions(superuser_url) == 1)
+    refused = run("up", url=owner_url)
+    assert refused.exit_code == 1, refused
+    assert f'too many connections for database "{name}"' in refused.stderr
+    (statement,) = re.findall(r"ALTER DATABASE .*;", refused.stderr)
+    execute(superuser_url, statement)
+    succeed("up", url=owner_url)
+    assert_all_stand(owner_url)
+
+
+def _sessions(url: str) -> int:
+    return execute(url, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")[0][0]
+
+
+@pytest.mark.parametrize("url", ["role", "database"])
+def test_a_session_that_is_refused_altogether_is_told_which_limit_it_met(owner_url, superuser_url, url):
+    # A superuser makes the limits.
+    with another_role(superuser_url, MEMBER, LIMITED.format(0)) as member:
+        if url == "role":
+            refused = run("status", url=as_role(owner_url, member))
+        else:
+            name = execute(owner_url, "SELECT current_database()")[0][0]
+            execute(superuser_url, f"ALTER DATABASE {name} CONNECTION LIMIT 0")
+            refused = run("status", url=owner_url)
+    assert refused.exit_code == 7
+    assert f"ALTER {url.upper()} ... CONNECTION LIMIT" in refused.stderr
+
+
+# A server of its own, whose connections are counted ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_server() -> Iterator[Server]:
+    """A server with eight connections, of which one is kept for superusers."""
+    settings = {"max_connections": "8", "superuser_reserved_connections": "1", "max_wal_senders": "0"}
+    with own_server(**settings) as server:
+        yield server
+
+
+@pytest.mark.parametrize("free", [1, 2])
+def test_two_free_connections_of_the_server_are_enough(small_server, free):
+    with small_server.new_database() as url, ExitStack() as taken:
+        sessions = []
+        with suppress(psycopg2.OperationalError):
+            while True:  # until the owner is refused
+                sessions.append(taken.enter_context(closing(psycopg2.connect(url))))
+        for session in sessions[:free]:
+            session.close()
+        until(lambda: _on_server(small_server.url) == len(sessions) - free)
+        done = run("up", "--jobs", "2", url=url)
+        if free == 2:
+            assert done.exit_code == 0, done
+            taken.close()
+            until(lambda: _on_server(small_server.url) == 0)
+            assert_all_stand(url)
+        else:
+            assert done.exit_code == 1, done
+            assert "A run needs two connections" in done.stderr
+            assert "End another session, or raise max_connections" in done.stderr
+
+
+def _on_server(url: str) -> int:
+    return execute(url, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'crm_owner'")[0][0]
