@@ -71,7 +71,6 @@ class Execution:
         self.run = run
         self.builders = run.database.builders
         self.memory = server_memory(run.sessions.catalog)
-        self.is_told = False
 
     def act(self, decide: Decision, provenance: Provenance) -> Generator[object, None, Step]:
         """Decide, execute, and try again what can heal, deciding anew each time.
@@ -125,8 +124,8 @@ class Execution:
         """Wait for one of those that build: two at once are faster, and not needed. Raises the failure without one."""
         if not self.builders.busy:
             raise failure
-        if not self.is_told:
-            self.is_told = True
+        if not self.builders.are_told:
+            self.builders.are_told = True
             self.run.report(Warned(failure.message))
         while self.builders.are_all_busy:
             self.run.stop.check()

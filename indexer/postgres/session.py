@@ -367,6 +367,7 @@ class Builders:
     Attributes:
         busy: how many are in use now.
         most: how many the server lets us have, once it has refused one.
+        are_told: whether the user knows that it has.
     """
 
     def __init__(self, database: OnlineDatabase) -> None:
@@ -374,6 +375,7 @@ class Builders:
         self._idle: list[Builder] = []
         self.busy = 0
         self.most: int | None = None
+        self.are_told = False
 
     @property
     def are_all_busy(self) -> bool:
@@ -437,7 +439,7 @@ class Builders:
 
     def close(self) -> None:
         """End all that are kept."""
-        self.most = None
+        self.most, self.are_told = None, False
         while self._idle:
             self._idle.pop().close()
 

@@ -1,0 +1,112 @@
+"""Others make, drop and rename the same indexes at the same moment: a run looks again and decides anew."""
+
+from __future__ import annotations
+
+import pytest
+from command import BASE, HEAD, TEN_NAMES, execute, ours, prepare, revisions, specified, succeed
+from roles import OWNER, as_role
+from scenes import assert_all_stand, assert_none_stands, broken, build_all, running, transaction, until
+
+NAME = "ix_webhook_event_event_type"
+OTHER = "CREATE INDEX {} ON webhook_event (processed)"
+HOW = pytest.mark.parametrize("options", [[], ["--offline"]], ids=["online", "offline"])
+
+
+@pytest.fixture
+def owner_url(postgres_url: str) -> str:
+    """URL of the CRM's tables for their plain owner."""
+    prepare(postgres_url, to="base")
+    return postgres_url
+
+
+def by_hand(url: str, statement: str):
+    """An open transaction of the owner's, in which this was executed, with all the locks that it takes."""
+    return transaction(as_role(url, OWNER), statement)
+
+
+def until_blocked(url: str, pid: int) -> None:
+    """Wait until a session waits for this one."""
+    until(lambda: execute(url, f"SELECT 1 FROM pg_stat_activity WHERE {pid} = ANY (pg_blocking_pids(pid))"))
+
+
+@HOW
+@pytest.mark.parametrize("is_committed", [True, False], ids=["commit", "rollback"])
+def test_an_index_that_somebody_makes_in_an_open_transaction_is_kept_once_it_is_there(owner_url, options, is_committed):
+    with (
+        by_hand(owner_url, specified(owner_url)[NAME]) as other,
+        running("up", "--json", *options, url=owner_url) as up,
+    ):
+        until_blocked(owner_url, other.pid)
+        other.execute("COMMIT" if is_committed else "ROLLBACK")
+        outcome = up.succeed().json()
+    assert outcome["indexes"][NAME] == ("keep" if is_committed else "create")
+    assert_all_stand(owner_url)
+    succeed("down", url=owner_url)
+    assert set(ours(owner_url)) == ({NAME} if is_committed else set())
+
+
+@HOW
+def test_another_index_that_takes_the_name_in_an_open_transaction_ends_the_run_in_a_sentence(owner_url, options):
+    with by_hand(owner_url, OTHER.format(NAME)) as other, running("up", *options, url=owner_url) as up:
+        until_blocked(owner_url, other.pid)
+        other.execute("COMMIT")
+        refused = up.end()
+    assert refused.exit_code in (1, 4), refused
+    assert NAME in refused.stderr
+    assert broken(owner_url) == set()
+
+
+def test_a_whole_alembic_like_run_in_one_transaction_beside_up_ends_with_all_indexes(owner_url):
+    statements = ";".join(specified(owner_url).values())
+    with by_hand(owner_url, statements) as other, running("up", "--json", url=owner_url) as up:
+        until_blocked(owner_url, other.pid)
+        other.execute("COMMIT")
+        outcome = up.succeed().json()
+    assert set(outcome["indexes"].values()) == {"keep"}
+    assert_all_stand(owner_url)
+    assert revisions(owner_url) == {BASE: "applied", HEAD: "applied"}
+
+
+@HOW
+def test_an_index_that_somebody_drops_in_an_open_transaction_is_gone_for_down(owner_url, options):
+    build_all(owner_url)
+    with by_hand(owner_url, f"DROP INDEX {NAME}") as other, running("down", "--json", *options, url=owner_url) as down:
+        until_blocked(owner_url, other.pid)
+        other.execute("COMMIT")
+        outcome = down.succeed().json()
+    assert outcome["indexes"][NAME] in ("absent", "drop")
+    assert_none_stands(owner_url)
+
+
+def test_an_index_that_somebody_renames_while_down_waits_is_left(owner_url):
+    build_all(owner_url)
+    with (
+        by_hand(owner_url, f"ALTER INDEX {NAME} RENAME TO theirs; LOCK TABLE webhook_event") as other,
+        running("down", url=owner_url) as down,
+    ):
+        until_blocked(owner_url, other.pid)
+        other.execute("COMMIT")
+        down.succeed()
+    assert_none_stands(owner_url)
+    assert execute(owner_url, "SELECT 'theirs'::regclass::text") == [("theirs",)]
+
+
+def test_a_replacement_survives_that_somebody_drops_the_index_before_its_place_is_taken(owner_url):
+    execute(owner_url, OTHER.format(NAME))
+    with (
+        by_hand(owner_url, f"LOCK TABLE contact; COMMENT ON INDEX {NAME} IS 'nothing yet'") as other,
+        running("up", "--replace", "--json", url=owner_url) as up,
+    ):
+        until(
+            lambda: execute(owner_url, "SELECT 1 FROM pg_class WHERE relname LIKE 'ix_webhook_event_event_type%new%'")
+        )
+        other.execute(f"DROP INDEX {NAME}")
+        other.execute("COMMIT")
+        up.succeed()
+    assert_all_stand(owner_url)
+    assert _of_webhook_event(owner_url) == {name for name in TEN_NAMES if "webhook_event" in name}
+
+
+def _of_webhook_event(url: str) -> set[str]:
+    found = execute(url, "SELECT indexname FROM pg_indexes WHERE tablename = 'webhook_event' AND indexname LIKE 'ix%'")
+    return {name for (name,) in found}
