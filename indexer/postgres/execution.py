@@ -85,8 +85,9 @@ class Execution:
         while True:
             step = yield from self._join(decide)
             try:
-                for statements in on_one_session(step.statements):
-                    yield from self._execute(step, statements, provenance, decide)
+                yield from self._carry_out(step, decide, provenance)
+                if races:
+                    yield from self._clear(decide, provenance)
                 return step
             except Changed:
                 continue
@@ -100,6 +101,16 @@ class Execution:
                 else:
                     attempts += 1
                     yield from self._recover(step, decide, failure, attempts, provenance)
+
+    def _carry_out(self, step: Step, decide: Decision, provenance: Provenance) -> Work:
+        for statements in on_one_session(step.statements):
+            yield from self._execute(step, statements, provenance, decide)
+
+    def _clear(self, decide: Decision, provenance: Provenance) -> Work:
+        """Drop the replacement that was built before somebody else dropped what it was to replace."""
+        step = decide()
+        if step.action is Action.REPLACE and not step.differences:
+            yield from self._carry_out(step, decide, provenance)
 
     def _disclaim(self, step: Step, decide: Decision, failure: Exception, provenance: Provenance) -> None:
         """Take back the note that an index is being made, where the server says that the statement has made none.
