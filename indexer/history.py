@@ -16,6 +16,7 @@ from indexer import __version__
 from indexer.catalog import META_TABLE, Table
 from indexer.spec import Index
 from indexer.tables import OwnTable
+from indexer.words import visible
 
 APPLYING, APPLIED, REVERTING = "applying", "applied", "reverting"
 REVERTED = "reverted"  # recorded only where Alembic goes on saying that the revision is applied
@@ -69,7 +70,17 @@ class History(OwnTable):
     def read(self, tables: dict[str, Table]) -> dict[str, Record]:
         """All records by revision; none when there is no meta table among the tables."""
         rows = self.model.select().dicts() if self.stands(tables) else []
-        return {row["revision"]: _record(row) for row in rows}
+        return {row["revision"]: self._record(row) for row in rows}
+
+    def _record(self, row: dict[str, Any]) -> Record:
+        """Return a row as a record; raises IndexerError where somebody has put into it what no run has written."""
+        before = _read_back(row["existed_before"])
+        record = Record(**{**row, "existed_before": before})
+        wrong = [name for name, is_right in _checks(record).items() if not is_right]
+        if wrong:
+            then = f" Then record what is there: python cli.py stamp {visible(str(record.revision))}"
+            raise self.garbled(wrong[0], row, "revision", then)
+        return record
 
     def writing(self, record: Record, **expressions: Any) -> list[Any]:
         """The statements that put this record in place of the one of the same revision, as peewee nodes.
@@ -155,9 +166,24 @@ def _stored(existed_before: Mapping[str, str]) -> str:
     return json.dumps(dict(existed_before), sort_keys=True)
 
 
-def _record(row: dict[str, Any]) -> Record:
-    stored = json.loads(row["existed_before"])
-    return Record(**{**row, "existed_before": stored if isinstance(stored, dict) else {name: name for name in stored}})
+def _read_back(stored: str) -> Any:
+    """Return the names that indexes had before; anything but a dictionary where nothing of the kind is stored."""
+    try:
+        names = json.loads(stored)
+    except (ValueError, TypeError):
+        return None
+    return {str(name): str(name) for name in names} if isinstance(names, list) else names
+
+
+def _checks(record: Record) -> dict[str, bool]:
+    """Return for each column that a run reads whether it holds what a run writes; SQLite keeps any value in any."""
+    names = record.existed_before
+    return {
+        "started_at": isinstance(record.started_at, datetime),
+        "applied_at": record.applied_at is None or isinstance(record.applied_at, datetime),
+        "duration_ms": record.duration_ms is None or isinstance(record.duration_ms, int),
+        "existed_before": isinstance(names, dict) and all(isinstance(name, str) for name in names.values()),
+    }
 
 
 def now() -> datetime:

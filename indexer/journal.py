@@ -59,9 +59,22 @@ class Journal(OwnTable):
         """All entries, the last one first."""
         if not self.stands(tables):
             return []
-        columns = [getattr(self.model, name) for name in Entry._fields]
+        columns = [getattr(self.model, name) for name in ("id", *Entry._fields)]
         rows = self.model.select(*columns).order_by(self.model.id.desc())
-        return [Entry(*row)._replace(indexes=json.loads(row[-1])) for row in rows.tuples()]
+        return [self._entry(row) for row in rows.dicts()]
+
+    def _entry(self, row: dict[str, Any]) -> Entry:
+        """Return a row as an entry; raises IndexerError where somebody has put into it what no run has written."""
+        entry = Entry(**{**{name: row[name] for name in Entry._fields}, "indexes": _actions(row["indexes"])})
+        checks = {
+            "finished_at": isinstance(entry.finished_at, datetime),
+            "duration_ms": isinstance(entry.duration_ms, int),
+            "indexes": isinstance(entry.indexes, dict),
+        }
+        wrong = [name for name, is_right in checks.items() if not is_right]
+        if wrong:
+            raise self.garbled(wrong[0], row, "id")
+        return entry
 
     def statements(self, entry: Entry, **expressions: Any) -> list[Any]:
         """What adds an entry and forgets the oldest, as peewee nodes; ``expressions`` take the place of values."""
@@ -74,6 +87,14 @@ class Journal(OwnTable):
             self.model.insert(**row).returning(),
             self.model.delete().where(self.model.id <= oldest),
         ]
+
+
+def _actions(stored: str) -> Any:
+    """Return what was done about each index; None where nothing of the kind is stored."""
+    try:
+        return json.loads(stored)
+    except (ValueError, TypeError):
+        return None
 
 
 def entry_of(revision: str, direction: str, steps: Iterable[Step], seconds: float) -> Entry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ from peewee import SQL, Entity, Model, NodeList, _ModelWriteQueryHelper
 from indexer.catalog import TRUSTED, Keeping, Table
 from indexer.errors import IndexerError, PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
-from indexer.words import identifier
+from indexer.words import identifier, literal, visible
 
 HIDDEN = "Connect as a role that it does not concern, or as the owner run:"
 TRUSTED_AGAIN = "Look at it, then a superuser or its owner can run:"
@@ -126,6 +126,20 @@ class OwnTable:
         if table.keeping.is_shared and not table.keeping.can_be_given:
             return []
         return [SQL("SET LOCAL lock_timeout TO '500ms'"), *self._opening(table.keeping)]
+
+    def garbled(self, column: str, row: Mapping[str, Any], key: str, then: str = "") -> IndexerError:
+        """Return the error about a row that somebody has changed so that it cannot be read any more.
+
+        Args:
+            column: the one that cannot be read.
+            row: all of its values.
+            key: the column by which the row is found.
+            then: what to do once the row is deleted.
+        """
+        name, value = self.migrator.qualified(self.name), row[key]
+        where = f"{key} = {literal(value) if isinstance(value, str) else value}"
+        message = f"The row of {name} with {where} cannot be read: its {column} is {visible(str(row[column]))}."
+        return IndexerError(message, f"Delete the row: DELETE FROM {name} WHERE {where};{then}")  # noqa: S608  to be read
 
     @property
     def creation(self) -> str:

@@ -225,3 +225,45 @@ def test_a_log_that_is_another_tools_is_left_alone(url):
     assert refused.exit_code == 1
     assert "schema_revision_log" in refused.stderr
     assert execute(url, "SELECT version FROM schema_revision_log") == [(7,)]
+
+
+# What nobody but somebody else has written ---------------------------------------------------------------------------
+
+GARBAGE = (
+    ("schema_revision", "existed_before", "not JSON", "status"),
+    ("schema_revision", "existed_before", '{"ix_activity_type": 7}', "up"),
+    ("schema_revision", "existed_before", "null", "check"),
+    ("schema_revision_log", "indexes", "not JSON", "history"),
+    ("schema_revision_log", "indexes", "[]", "history"),
+)
+ON_SQLITE = (
+    ("schema_revision", "applied_at", "yesterday", "status"),
+    ("schema_revision", "duration_ms", "soon", "plan"),
+    ("schema_revision_log", "finished_at", "yesterday", "history"),
+)
+
+
+def assert_garbage_is_named(url: str, table: str, column: str, value: str, command: str) -> None:
+    """Check that a command names the row that cannot be read, and that what it says to do about it works."""
+    prepare(url)
+    execute(url, f"UPDATE {table} SET {column} = '{value}'")
+    stamps = []
+    while (failed := run(command, url=url)).exit_code == 1:
+        sentence, hint = failed.stderr.splitlines()
+        assert re.search(rf"{table} with \w+ = .* cannot be read: its {column} is {re.escape(value)}\.$", sentence)
+        execute(url, re.findall(r"DELETE FROM [^;]+", hint)[0])
+        stamps += re.findall(r"python cli\.py (stamp \w+)", hint)
+    assert len(stamps) == (2 if table == "schema_revision" else 0)
+    for stamp in stamps:
+        run(*stamp.split(), url=url)
+    assert run(command, url=url).exit_code == 0
+
+
+@pytest.mark.parametrize(("table", "column", "value", "command"), GARBAGE)
+def test_what_no_run_has_written_is_named_with_its_row_and_the_way_out(database_url, table, column, value, command):
+    assert_garbage_is_named(database_url, table, column, value, command)
+
+
+@pytest.mark.parametrize(("table", "column", "value", "command"), ON_SQLITE)
+def test_sqlite_keeps_any_value_in_any_column_and_a_wrong_one_is_named(sqlite_url, table, column, value, command):
+    assert_garbage_is_named(sqlite_url, table, column, value, command)
