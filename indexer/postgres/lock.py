@@ -29,7 +29,6 @@ UNLOCK = """
 
 HOLDING = """
     SELECT l.pid,
-           l.pid = pg_catalog.pg_backend_pid() AS is_ours,
            a.usename AS role,
            a.application_name AS application,
            CASE WHEN a.backend_type IS NOT NULL THEN COALESCE(pg_catalog.host(a.client_addr), 'local') END AS client,
@@ -45,6 +44,19 @@ HOLDING = """
        AND l.granted
 """
 
+HELD_BY_US = """
+    SELECT l.pid
+      FROM pg_catalog.pg_locks AS l
+     WHERE l.locktype = 'advisory'
+       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+       AND l.classid = %(family)s
+       AND l.objid = %(namespace)s
+       AND l.objsubid = 1
+       AND l.granted
+       AND l.pid = pg_catalog.pg_backend_pid()
+"""
+
+HELD = Question("indexer_held", {"family": "integer", "namespace": "bigint"}, HELD_BY_US)
 HOLDER = Question("indexer_holder", {"family": "integer", "namespace": "bigint"}, HOLDING)
 
 # Of a hidden build everybody sees that there is one, on which table it holds its lock, and whether it waits.
@@ -112,7 +124,8 @@ class RunLock:
                 self.catalog.rows(UNLOCK, family=FAMILY)
 
     def _follow(self, report: Report, patience: Patience, stop: Stop) -> None:
-        seen, moved, told = self._progress(), time.monotonic(), 0.0
+        seen: object = None
+        moved, told = time.monotonic(), 0.0
         while not self._try():
             now = time.monotonic()
             with self.sessions.overlooking(report):
@@ -124,7 +137,7 @@ class RunLock:
                     told = now
             if patience.wait_lock is not None and now - moved >= patience.wait_lock:
                 raise Locked(
-                    f"Another run holds the lock: {self.holder()}.",
+                    f"Another run holds the lock: {self._visible_holder(report)}.",
                     "Wait for it to end, or see what it does: python cli.py status",
                 )
             stop.sleep(self.poll * random.uniform(0.5, 1.5))
@@ -147,6 +160,11 @@ class RunLock:
         self.sessions.tell_hidden((row["hidden_from"] for row in holders), report)
         report(LockWaited(self.holder()))
 
+    def _visible_holder(self, report: Report) -> str:
+        with self.sessions.overlooking(report):
+            return self.holder()
+        return "its session is not visible"
+
     def holder(self) -> str:
         """Who holds the lock, since when, and how far that run is, for people."""
         builds = ", ".join(_build(row) for row in self.catalog.rows(BUILDING))
@@ -162,7 +180,7 @@ class RunLock:
         Raises:
             StatementFailed: it does not.
         """
-        if not any(row["is_ours"] for row in self.catalog.ask(HOLDER, family=FAMILY)):
+        if not self.catalog.ask(HELD, family=FAMILY):
             raise StatementFailed(
                 "The run lock is not held by this session any more.",
                 "Connect to the server directly, not through a transaction pooler, and run the same command again.",

@@ -362,7 +362,9 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         tables = self.catalog.tables({operation.index.table for operation in operations})
         sizes = {name: table.bytes or 0 for name, table in tables.items()}
         largest_first = sorted(operations, key=lambda operation: -sizes.get(operation.index.table, 0))
-        schedule = Schedule(self.patience, self.database.server_version, self.sessions.others_active, self.stop)
+        schedule = Schedule(
+            self.patience, self.database.server_version, partial(self.sessions.others_active, self.report), self.stop
+        )
         schedule.run(largest_first, work)
 
     def _act(self, operation: IndexOperation, provenance: Provenance) -> Doing:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from peewee import PeeweeException
+
 from indexer.errors import IndexerError
-from indexer.events import Blocker, Progress, Report, Waiting, Warned
+from indexer.events import Blocker, Progress, Report, Waiting, Warned, silent
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.progress import Counters, counted, fraction
 from indexer.postgres.session import Question
@@ -35,6 +37,17 @@ SEEN = """
       FROM pg_catalog.pg_stat_activity AS a
       LEFT JOIN pg_catalog.pg_stat_progress_create_index AS p ON p.pid = a.pid
      WHERE a.pid = %(pid)s
+"""
+
+# What is left to see for a role from which somebody has taken the right to read the statistics.
+BLOCKING = """
+    SELECT '' AS phase,
+           0 AS blocks_total,
+           0 AS blocks_done,
+           0 AS tuples_total,
+           0 AS tuples_done,
+           'hidden' AS state,
+           pg_catalog.pg_blocking_pids(%(pid)s) AS blocking
 """
 
 # Of a session of another role, a role without pg_read_all_stats sees the pid, database, role and application name, and
@@ -221,8 +234,26 @@ class Sessions:
 
     def named(self, pids: Collection[int], why: str = "") -> tuple[Blocker, ...]:
         """Who these sessions are."""
-        found = self.catalog.rows(SESSIONS, pids=list(pids)) if pids else []
-        return tuple(_session(row, why) for row in found)
+        return self._described(dict.fromkeys(pids, why))
+
+    def _described(self, reasons: Mapping[int, str]) -> tuple[Blocker, ...]:
+        """Return these sessions with what each is in the way for; only that where nothing else may be read."""
+        try:
+            found = self.catalog.rows(SESSIONS, pids=list(reasons)) if reasons else []
+        except PeeweeException:
+            if self.catalog.database.is_lost:
+                raise
+            return tuple(_undescribed(pid, reason) for pid, reason in reasons.items())
+        return tuple(_session(row, reasons[row["pid"]]) for row in found)
+
+    def seen(self, pid: int) -> list[dict[str, Any]]:
+        """Return what can be seen of a session's statement, one row as long as there is that session."""
+        try:
+            return self.catalog.rows(SEEN, pid=pid)
+        except PeeweeException:
+            if self.catalog.database.is_lost:
+                raise
+            return self.catalog.rows(BLOCKING, pid=pid)
 
     def expected(self, tables: Sequence[str], dropping: bool = False, suspecting: bool = False) -> tuple[Blocker, ...]:
         """Return whom a build (or a drop) of an index of these tables would wait for if it began now.
@@ -244,8 +275,7 @@ class Sessions:
             **locked,
         }
         reasons = {pid: reason for pid, reason in reasons.items() if pid not in self.ours}
-        sessions = self.catalog.rows(SESSIONS, pids=list(reasons)) if reasons else []
-        return (*(_session(row, reasons[row["pid"]]) for row in sessions), *self.prepared(prepared))
+        return (*self._described(reasons), *self.prepared(prepared))
 
     def excluding(self, tables: Sequence[str]) -> tuple[Blocker, ...]:
         """Who holds one of these tables so that nobody else can even read it."""
@@ -275,9 +305,11 @@ class Sessions:
         """The sessions that are building another index of this table."""
         return self.named([row["pid"] for row in self.catalog.ask(BUILDING_ON, table=table)], "builds on this table")
 
-    def others_active(self) -> bool:
-        """Is any client at work on this server besides our own sessions?"""
-        return bool(self.catalog.ask(OTHERS, ours=list(self.ours))[0]["active"])
+    def others_active(self, report: Report = silent) -> bool:
+        """Return whether any client is at work on this server besides our own sessions, as far as that can be seen."""
+        with self.overlooking(report):
+            return bool(self.catalog.ask(OTHERS, ours=list(self.ours))[0]["active"])
+        return True
 
 
 def _lock(row: dict[str, Any], dropping: bool) -> str:
@@ -291,6 +323,11 @@ def sees_more(role: str) -> str:
         f"What the sessions of other roles do, and since when, is not visible to {identifier(role)}. "
         f"GRANT pg_read_all_stats TO {identifier(role)}; lets it see more."
     )
+
+
+def _undescribed(pid: int, reason: str) -> Blocker:
+    ending = f"SELECT pg_catalog.pg_terminate_backend({pid});"
+    return Blocker(pid, "a role that is not visible", "", "", "", None, reason or "session not visible", "", ending)
 
 
 def _session(row: dict[str, Any], why: str) -> Blocker:
@@ -337,7 +374,7 @@ class Watch:
         """Look once, and report the progress or the wait; a look that fails is left out."""
         self.looked = clock()
         with self.sessions.overlooking(self.report):
-            rows = self.sessions.catalog.rows(SEEN, pid=self.pid)
+            rows = self.sessions.seen(self.pid)
             is_at_work = any(row.pop("state") != "idle" for row in rows)
             self._idle_since = None if is_at_work else self._idle_since or self.looked
             for row in rows:

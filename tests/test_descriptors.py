@@ -1,0 +1,86 @@
+"""File descriptors: none is left by a connection that is closed or dropped, and many schemas need no more than one."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from command import CLI, HEAD, SIX_INDEXED_TABLES, execute, prepare
+from scenes import until
+
+from indexer.chain import load
+from indexer.connect import connect
+from indexer.runner import Runner
+
+OPEN = Path("/dev/fd")
+MIGRATIONS = str(CLI.parent)
+SCHEMAS, DESCRIPTORS = 100, 40
+COPIES = """
+    DO $$
+    BEGIN
+        FOR number IN 1 .. {schemas} LOOP
+            EXECUTE format('CREATE SCHEMA tenant_%s', number);
+            {tables}
+        END LOOP;
+    END
+    $$
+"""
+COPY = "EXECUTE format('CREATE TABLE tenant_%s.{name} (LIKE public.{name})', number);"
+
+
+def descriptors() -> int:
+    """How many this process has open."""
+    return len(os.listdir(OPEN))
+
+
+def test_three_hundred_connections_that_are_closed_leave_no_descriptor(database_url):
+    prepare(database_url)
+    chain = load(MIGRATIONS)
+    before = descriptors()
+    for _ in range(300):
+        migrator = connect(database_url)
+        Runner(migrator, chain)
+        migrator.database.close()
+    assert descriptors() == before
+
+
+def test_connections_that_are_dropped_without_being_closed_leave_no_descriptor(database_url):
+    prepare(database_url)
+    before = descriptors()
+    for _ in range(10):
+        connect(database_url)
+    gc.collect()
+    until(lambda: descriptors() == before)  # its watchdog holds a connection while it looks at it
+
+
+def test_a_run_leaves_no_descriptor(database_url):
+    prepare(database_url, to="base")
+    chain = load(MIGRATIONS)
+    before = descriptors()
+    migrator = connect(database_url)
+    runner = Runner(migrator, chain)
+    runner.up()
+    runner.down()
+    migrator.database.close()
+    del migrator, runner
+    assert descriptors() == before
+
+
+def test_many_schemas_need_few_descriptors(postgres_url):
+    prepare(postgres_url, to="base")
+    tables = "".join(COPY.format(name=name) for name in sorted(SIX_INDEXED_TABLES))
+    execute(postgres_url, COPIES.format(schemas=SCHEMAS, tables=tables))
+    command = [sys.executable, CLI, "plan", "--all-schemas", "tenant_*", "--to", HEAD]
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -n {DESCRIPTORS}; exec {shlex.join(map(str, command))}"],
+        env={**os.environ, "DATABASE_URL": postgres_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == f"{SCHEMAS} schemas: {SCHEMAS} with exit code 0."
