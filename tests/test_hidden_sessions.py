@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 import psycopg2
 import pytest
-from command import broken, execute, prepare, run, succeed
+from command import CLI, broken, execute, prepare, run, succeed
 from roles import another_role, as_application, as_role
 from scenes import (
     WRITE,
@@ -16,6 +16,8 @@ from scenes import (
     assert_all_stand,
     assert_none_stands,
     build_all,
+    fill_activity,
+    frozen,
     lock_holder,
     old_snapshot,
     open_reader,
@@ -25,9 +27,12 @@ from scenes import (
     running,
     transaction,
     until,
+    until_phase,
 )
 
+from indexer.chain import load
 from indexer.connect import connect
+from indexer.runner import Runner
 
 GRANT = "GRANT pg_read_all_stats TO crm_owner;"
 IMPATIENT = ["--max-wait", "0.3", "--retries", "0"]
@@ -203,3 +208,60 @@ def test_a_prepared_transaction_of_another_role_is_named(quiet_url):
         gave_up = run("up", *IMPATIENT, url=quiet_url)
     assert gave_up.exit_code == 6, gave_up
     assert f"ROLLBACK PREPARED '{name}';  -- as that role, or as a superuser" in gave_up.stderr
+
+
+def test_a_hidden_build_counts_as_progress_of_the_run_that_is_followed_only_while_it_waits_for_nobody(server):
+    # A superuser makes two members of the owner's role: neither may look at the sessions of the other.
+    with (
+        another_role(server.url, MEMBER) as first,
+        another_role(server.url, MEMBER) as second,
+        server.new_database() as url,
+    ):
+        fill_activity(url)
+        migrator = connect(as_role(url, second))
+        try:
+            migrator.settle(["activity"])
+            with open_writer(url) as writer, running("up", url=as_role(url, first)):
+                building = until_phase(as_role(url, "postgres"), "waiting for writers before build")
+                assert migrator.lock._progress() == migrator.lock._progress()
+                assert f"progress not visible to {second}" in migrator.lock.holder()
+                writer.end()
+                until_phase(as_role(url, "postgres"), "building index")
+                with frozen(building):
+                    assert migrator.lock._progress() != migrator.lock._progress()
+        finally:
+            migrator.database.close()
+
+
+# Looks and reports that fail ----------------------------------------------------------------------------------------
+
+
+VIEWS = ("pg_stat_activity", "pg_stat_progress_create_index")
+
+
+def test_a_role_that_may_not_read_the_statistics_builds_waits_and_gives_up_all_the_same(owner_url, superuser_url):
+    # A superuser takes a right away that every role has by default.
+    execute(superuser_url, *(f"REVOKE SELECT ON {view} FROM PUBLIC" for view in VIEWS))
+    with open_writer(owner_url) as writer, running("up", "--json", "--jobs", "1", url=owner_url) as up:
+        waiting = up.event("Waiting")
+        assert [blocker["pid"] for blocker in waiting["blockers"]] == [writer.pid]
+        writer.end()
+        up.succeed()
+    assert_all_stand(owner_url)
+    with open_reader(owner_url) as reader:
+        gave_up = run("down", *IMPATIENT, url=owner_url)
+    assert gave_up.exit_code == 6, gave_up
+    assert f"pid {reader.pid}" in gave_up.stderr
+
+
+def test_a_report_that_fails_does_not_end_the_run(owner_url):
+    def fail(event: object) -> None:
+        raise UnicodeEncodeError("latin-1", "…", 0, 1, "not in this encoding")
+
+    migrator = connect(owner_url)
+    try:
+        outcome = Runner(migrator, load(str(CLI.parent)), report=fail).up()
+    finally:
+        migrator.database.close()
+    assert_all_stand(owner_url)
+    assert ["could not be reported" in warning for warning in outcome.warnings] == [True]
