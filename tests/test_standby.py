@@ -10,10 +10,14 @@ import command
 import foreign_crm
 import pytest
 from command import nothing_changes, ours, prepare, run, specified, succeed
-from postgres_server import NoServer, find_binaries
+from postgres_server import NoServer, find_binaries, with_database
+from scenes import assert_all_stand
 from standby_server import Pair, let_the_standby_catch_up, running_pair
 
+from indexer.chain import load
 from indexer.connect import connect
+from indexer.postgres.session import opened
+from indexer.runner import Runner
 from proof.verify import verify
 
 STANDBY = "the server is a standby (in recovery): connect to the primary"
@@ -118,3 +122,27 @@ def test_up_on_a_standby_with_everything_in_place_has_nothing_to_do(applied):
 
 def test_down_on_a_standby_is_refused(applied):
     refuses_a_standby(applied, "down")
+
+
+def test_further_sessions_of_a_run_go_to_the_server_of_the_first_of_several_hosts(servers):
+    with closing(command.connect(servers.primary)) as primary, primary.cursor() as cursor:
+        cursor.execute("CREATE DATABASE balanced")
+    prepare(with_database(servers.primary, "balanced"), to="base")
+    let_the_standby_catch_up(servers.primary)
+    first, second = (re.search(r"@([^/]*)", url)[1] for url in servers)
+    url = f"postgresql://postgres@{first},{second}/balanced?load_balance_hosts=random"
+    while _is_standby(migrator := connect(url)):  # by chance
+        migrator.database.close()
+    try:
+        for _ in range(10):
+            other = opened(migrator.database)
+            assert other.execute("SELECT pg_catalog.pg_is_in_recovery()") == (False,)
+            other.close()
+        Runner(migrator, load(str(command.CLI.parent))).up()
+    finally:
+        migrator.database.close()
+    assert_all_stand(with_database(servers.primary, "balanced"))
+
+
+def _is_standby(migrator) -> bool:
+    return migrator.database.execute_sql("SELECT pg_catalog.pg_is_in_recovery()").fetchone()[0]
