@@ -218,12 +218,18 @@ class Predicates:
         Raises:
             NotUnderstood: the server refuses it, or a name could be another role's.
         """
+        resolved = self._qualified(index)
+        if resolved is not None and resolved == index.on_postgresql.where:
+            self._explained(index.table, resolved)
+        return resolved
+
+    def _qualified(self, index: Index) -> str | None:
+        """Return the predicate as ``resolved``; where it stays as declared, the server need not have accepted it."""
         declared = index.on_postgresql.where
         if declared is None:
             return None
         scope = self._scope(index.table, declared)
         if scope is None:
-            self._explained(index.table, declared)
             return declared
         path = self._path(scope.schemas)
         (meant,) = self._explained(index.table, declared, path=path)
@@ -286,15 +292,15 @@ class Predicates:
         for an index of another schema.
         """
         try:
-            declared = self.resolved(index)
+            declared = self._qualified(index)
         except NotUnderstood as reason:
             return f"{index.on_postgresql.where} ({reason})"
         if declared is None or self._calls_strangers(name, **of):
             return declared
         try:
             ours, theirs = self._explained(index.table, declared, found)
-        except NotUnderstood:
-            return declared
+        except NotUnderstood as reason:
+            return f"{declared} ({reason})"
         return found if ours == theirs else ours
 
     # What the server understands -----------------------------------------------------------------------------------
