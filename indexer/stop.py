@@ -15,6 +15,7 @@ from typing import TypeVar
 from indexer.errors import Interrupted
 
 GRACE = 4.5  # seconds to clean up in; an orchestrator's patience is usually longer, a person's is not
+CANCELLING = 1.0  # seconds in which a question to the server is cancelled, so that it does not work on for nobody
 AT_ONCE = 0.1  # seconds; coreutils' timeout sends a signal to the process and then to its group
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TOO_LONG, LOOK = "Interrupted; cleaning up took too long.", "Next: python cli.py status"
@@ -137,6 +138,7 @@ def interruptible(work: Callable[[Stop], T], reading: bool = False) -> T:
         thread.start()
         is_done = _supervise(stop, heard)
     if not is_done:
+        thread.join(CANCELLING)
         raise stop.interruption()  # the pipe stays open: the thread may still write to it
     thread.join()
     for each in (heard, telling):
@@ -192,7 +194,7 @@ def _another(heard: int, first: bytes) -> bytes:
     """What comes next; the same signal at once is the first one, sent twice."""
     deadline = time.monotonic() + AT_ONCE
     while (following := os.read(heard, 1)) == first and time.monotonic() < deadline:
-        pass
+        thread.join(CANCELLING)
     return following
 
 

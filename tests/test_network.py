@@ -22,6 +22,7 @@ from scenes import (
     open_writer,
     own_server,
     running,
+    transaction,
     until,
     until_idle,
     until_phase,
@@ -112,6 +113,14 @@ def assert_repairable_after_replace(proxy: Proxy, url: str) -> None:
     until_idle(url)
     succeed("up", "--replace", url=url)
     assert_all_stand(url)
+
+
+def test_a_question_is_cancelled_on_the_server_by_a_signal(url):
+    asking = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with transaction(url, "LOCK TABLE activity"), running("verify", url=url) as stopped:
+        until(lambda: execute(url, asking))
+        assert_ends_in_order(stopped, signal.SIGTERM)
+        assert execute(url, asking) == []
 
 
 def test_a_signal_is_obeyed_in_the_middle_of_a_build_when_all_falls_silent(proxy, url):
