@@ -19,7 +19,7 @@ from psycopg2.extensions import POLL_OK, POLL_WRITE, TRANSACTION_STATUS_IDLE
 
 from indexer.errors import NoSession
 from indexer.postgres.encoding import UNCONVERTED, decode_leniently
-from indexer.postgres.slots import no_more, refusal
+from indexer.postgres.slots import FEWER, no_more, refusal
 from indexer.postgres.watchdog import CANCEL, PATIENCE, POOLER, TICK, Watchdog, is_silence, server_address
 
 # What a default of the role or the database could change in the meaning of our statements and of the answers. Where the
@@ -407,7 +407,7 @@ class Builders:
         """Have one session ready; raises NoSession."""
         if not self._idle:
             if self.most is not None and self.busy >= self.most:
-                raise NoSession("All sessions that the server allows this run are in use.")
+                raise NoSession("All sessions that the server allows this run are in use.", FEWER)
             self._idle.append(self._open())
 
     def _open(self) -> Builder:

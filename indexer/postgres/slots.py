@@ -42,6 +42,7 @@ LIMITS = """
 
 LIMIT = "A superuser can raise the limit: ALTER {kind} {name} CONNECTION LIMIT {limit};"
 ON_SERVER = "End another session, or raise max_connections; then run the same command again."
+FEWER = "Build one index at a time: --jobs 1"
 OTHERWISE = "The first was accepted: look into the server's log, and at any pooler or firewall in between."
 
 
@@ -59,7 +60,9 @@ def refusal(database: OnlineDatabase, error: psycopg2.Error) -> NoSession:
 
 def no_more(error: psycopg2.Error) -> NoSession:
     """Return the error of a run that has the two sessions it needs, and got no third one."""
-    return NoSession(f"Fewer indexes are built at once, because a further connection was refused: {_said(error)}.")
+    return NoSession(
+        f"Fewer indexes are built at once, because a further connection was refused: {_said(error)}.", FEWER
+    )
 
 
 def _said(error: psycopg2.Error) -> str:
