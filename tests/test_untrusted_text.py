@@ -82,7 +82,7 @@ def hostile_neighbours(superuser_url: str, url: str) -> Iterator[None]:
     execute(
         url,
         f"CREATE INDEX {name} ON activity (openphone_id)",
-        f"CREATE INDEX ix_activity_type ON activity ((lower({name}.direction)))".replace(f"{name}.", ""),
+        "CREATE INDEX ix_activity_type ON activity (lower(direction))",
         f"CREATE SCHEMA {schema}",
         f"CREATE TABLE {schema}.activity (id integer)",
         "CREATE TABLE alembic_version (version_num varchar(200))",
