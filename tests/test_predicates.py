@@ -86,7 +86,7 @@ def test_script_run_and_application_make_the_same_index_and_each_is_accepted(sup
 
 
 def test_an_index_that_the_application_cannot_use_is_found_different_and_replaced(citext_crm):
-    prepare(citext_crm)
+    succeed("up", url=citext_crm)
     execute(citext_crm, f"DROP INDEX {NAME}", AS_TEXT)
     assert not uses_the_index(citext_crm)
     refused = run("up", url=citext_crm)
@@ -102,7 +102,7 @@ def test_an_index_that_the_application_cannot_use_is_found_different_and_replace
 
 
 def test_verify_says_that_the_query_on_a_citext_column_is_served(citext_crm):
-    prepare(citext_crm)
+    succeed("up", url=citext_crm)
     succeed("verify", url=citext_crm)
 
 
@@ -133,7 +133,7 @@ def test_a_schema_of_the_extension_that_may_not_be_used_is_named_before_anything
 
 def test_a_role_without_any_right_on_the_table_can_compare(citext_crm, superuser_url):
     """Only a superuser can make another role."""
-    prepare(citext_crm)
+    succeed("up", url=citext_crm)
     execute(citext_crm, "GRANT SELECT ON schema_revision, schema_revision_log TO PUBLIC")
     with another_role(superuser_url) as role:
         succeed("check", url=as_role(citext_crm, role))
@@ -183,7 +183,7 @@ def test_an_operator_of_a_stranger_that_could_win_is_named_before_anything_chang
 
 
 def test_no_index_is_called_right_while_an_operator_of_a_stranger_could_win(citext_crm, stranger):
-    prepare(citext_crm)
+    succeed("up", url=citext_crm)
     plant(as_role(citext_crm, stranger), "citext", "text")
     result = run("check", url=citext_crm)
 
