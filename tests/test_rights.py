@@ -110,7 +110,7 @@ def test_where_the_owning_role_may_not_create_its_members_share_the_tables_by_gr
     with group(superuser_url, crm) as (name, logins):
         execute(
             superuser_url,
-            f"REVOKE CREATE ON SCHEMA public FROM {name}",
+            f"REVOKE CREATE ON SCHEMA public FROM PUBLIC, {name}",
             *(f"GRANT CREATE ON SCHEMA public TO {login}" for login in logins),
         )
         first, second = (as_role(superuser_url, login) for login in logins)
@@ -221,6 +221,17 @@ def test_a_reader_is_told_what_to_grant_for_all_that_it_may_ask(superuser_url, c
         execute(crm, statements(refused.stderr))
         for command in ("status", "check", "history"):
             succeed(command, url=url)
+
+
+def test_a_role_that_may_not_even_use_the_schema_is_led_to_the_grant_in_two_steps(superuser_url, crm):
+    execute(superuser_url, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    with another_role(superuser_url) as role:
+        url = as_role(superuser_url, role)
+        refused = run("status", url=url)
+        assert refused.exit_code == 2
+        assert "no schema that exists and that the role may use" in refused.stderr
+        assert run("status", "--schema", "public", url=url).exit_code == 3  # the catalog is everybody's to read
+        assert "GRANT USAGE, CREATE ON SCHEMA public" in run("up", "--schema", "public", url=url).stderr
 
 
 def test_names_that_are_keywords_are_quoted_in_what_is_to_be_granted(superuser_url, postgres_url):

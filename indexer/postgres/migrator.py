@@ -90,9 +90,8 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """
         self.indexed_tables = tables
         if not self.catalog.settle(tables):
-            asked = (
-                f"There is no schema {self.schema}." if self.schema else "The search path names no schema that exists."
-            )
+            usable = "The search path names no schema that exists and that the role may use."
+            asked = f"There is no schema {self.schema}." if self.schema else usable
             raise UsageError(asked, "Name the schema that holds the tables with --schema.")
         self.schema = self.catalog.schema
 

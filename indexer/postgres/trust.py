@@ -155,7 +155,9 @@ def _flaw(row: dict[str, Any]) -> tuple[str, str]:
     if kind != ORDINARY:
         return f"is a {kind}", rename
     if not row["trusted"]:
-        return f"belongs to role {owner}, which does not own the tables to be indexed", rename
+        heir = identifier(row["main_owner"] or row["role"])
+        given = f"if its rows can be trusted: ALTER TABLE {table} OWNER TO {heir}"
+        return f"belongs to role {owner}, which does not own the tables to be indexed ({given})", rename
     flaws = (
         (trigger, f"has the trigger {trigger}", f"DROP TRIGGER {identifier(trigger or '')} ON {table}"),
         (rule, f"has the rule {rule}", f"DROP RULE {identifier(rule or '')} ON {table}"),
