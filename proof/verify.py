@@ -10,7 +10,7 @@ What cli.py does, in four lines:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from peewee import PeeweeException
@@ -19,7 +19,6 @@ import models
 from indexer.catalog import Table
 from indexer.errors import IndexerError, StatementFailed
 from indexer.spec import Index
-from indexer.tables import hidden_rows
 from indexer.words import identifier
 from migrate_10992629d68e import INDEXES
 from proof.evidence import Inquiry
@@ -106,7 +105,8 @@ class _Hearing:
         serves_now = self.inquiry.serving(evidence.now, step.index) & evidence.others
         used = evidence.plan or (evidence.now if serves_now else None)
         milliseconds = self.planner.milliseconds(evidence.query) if analyze else None
-        remarks = [*notes(evidence, probe, step, self.tables[step.index.table])]
+        table = self.tables[step.index.table]
+        remarks = [*notes(evidence, probe, step, table), *_about_policies(table)]
         if analyze and milliseconds is None:
             remarks.append(f"{probe.query} was stopped after {LONGEST_RUN} seconds")
         return Verdict(
@@ -125,10 +125,14 @@ class _Hearing:
         )
 
 
+def _about_policies(table: Table) -> Iterator[str]:
+    """Yield what row-level security means for the proof: the queries are planned as this role's would be."""
+    if table.keeping.unhiding:
+        yield f"row-level security may hide rows of {table.name} from role {table.role}: this is what that role gets"
+
+
 def _check_readable(tables: dict[str, Table], qualified: Callable[[str], str]) -> None:
     """EXPLAIN needs the right to read, as the query itself does."""
-    if hidden := hidden_rows(tables.values()):
-        raise hidden
     closed = [table for table in tables.values() if not table.readable]
     if closed:
         names, role = ", ".join(qualified(table.name) for table in closed), closed[0].role
