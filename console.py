@@ -120,7 +120,7 @@ def _of(schema: str) -> str:
 
 def of_failure(error: IndexerError) -> Answer:
     """What is to be said about a schema on which a command failed."""
-    line = " ".join(filter(None, ("Error:", error.summary, error.hint)))
+    line = " ".join(filter(None, ("Error:", error.summary, *map(str.strip, error.hint.splitlines()))))
     return Answer(documents.of_failure(error), lambda: line, line, error.exit_code, error)
 
 

@@ -204,6 +204,15 @@ def test_a_table_of_a_superuser_is_to_be_given_away_and_its_role_is_not(superuse
     succeed("up", url=crm)
 
 
+def test_the_line_of_a_schema_has_the_grant_in_it(superuser_url, crm):
+    with another_role(superuser_url, "GRANT USAGE, CREATE ON SCHEMA public TO {role}") as role:
+        refused = run("up", "--all-schemas", "public", url=as_role(superuser_url, role))
+    (line,) = [line for line in (refused.stdout + refused.stderr).splitlines() if line.startswith("public: ")]
+
+    assert f" GRANT crm_owner TO {role}; " in line
+    assert "\\n" not in line
+
+
 def test_down_needs_no_right_to_create(superuser_url, crm):
     succeed("up", url=crm)
     execute(superuser_url, "ALTER SCHEMA public OWNER TO postgres", "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
