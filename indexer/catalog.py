@@ -14,7 +14,8 @@ class Found(NamedTuple):
 
     ``definition`` is None when it is not an index at all; ``kind`` says what it is then. ``worker`` is the process
     id of a session that is building or dropping it right now. ``needed_by`` is what cannot do without it: a foreign
-    key, the replica identity. ``bytes`` is None where the size cannot be read.
+    key, the replica identity. ``bytes`` is None where the size cannot be read. ``oid`` tells it from another one of the
+    same name and definition, on PostgreSQL.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Found(NamedTuple):
     worker: int | None = None
     needed_by: str | None = None
     bytes: int | None = None
+    oid: int | None = None
 
     @property
     def usable(self) -> bool:

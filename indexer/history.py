@@ -124,8 +124,9 @@ def begun(
 
 
 def completed(record: Record, seconds: float) -> Record:
-    """The same record once its revision stands."""
-    return record._replace(state=APPLIED, applied_at=now(), duration_ms=round(seconds * 1000))
+    """The same record once its revision stands; what a killed run has noted of its own is done with."""
+    before = {name: former for name, former in record.existed_before.items() if name}
+    return record._replace(state=APPLIED, applied_at=now(), duration_ms=round(seconds * 1000), existed_before=before)
 
 
 def reverting(record: Record, left: Collection[str]) -> Record:

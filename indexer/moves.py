@@ -15,6 +15,7 @@ from indexer.events import Blocker
 from indexer.history import APPLIED, APPLYING, REVERTED, Record
 from indexer.inheritance import Uncovered
 from indexer.plan import ADOPTED, CREATED, RENAMED, UNKNOWN, Action, Past, Step
+from indexer.provenance import MADE, made_by
 from indexer.spec import Difference
 
 PENDING = 3  # exit code
@@ -83,10 +84,17 @@ class Move(NamedTuple):
                 before[name] = recorded.get(name, name)
             if replaced in recorded:
                 before[replaced] = name
-        return before
+        return {**before, MADE: recorded[MADE]} if MADE in recorded else before
+
+    def _is_made_anew(self, step: Step) -> bool:
+        """Is it another index than the one that a killed run has made, or was about to drop?"""
+        oid = step.found.oid if step.found else None
+        return oid is not None and made_by(self.record).get(step.index.name, oid) != oid
 
     def _may_be_ours(self, step: Step) -> bool:
         """Has a run of ours, or Alembic's of the same revision, made the index, or begun to?"""
+        if self._is_made_anew(step):
+            return False
         if self.record and self.record.state == APPLYING:
             return True  # a killed run has begun it, or its name would be on record
         if step.stays:
@@ -107,6 +115,8 @@ class Move(NamedTuple):
             return None
         if self.record and step.index.name in self.record.existed_before:
             return RENAMED if self.renamed_from(step) else ADOPTED
+        if self._is_made_anew(step):
+            return ADOPTED
         return None if self._stood_before(step) else CREATED
 
     def renamed_from(self, step: Step) -> str | None:
@@ -120,7 +130,7 @@ def past_of(record: Record | None, alembic: str | None) -> Past:
     has_run = alembic in (AT, PAST)
     if record is None:
         return UNKNOWN._replace(alembic_has_run=has_run)
-    return Past(record.existed_before, record.state == APPLYING, has_run)
+    return Past(record.existed_before, made_by(record), record.state == APPLYING, has_run)
 
 
 class Plan(NamedTuple):

@@ -57,12 +57,14 @@ NOTHING = Standing()
 class Past(NamedTuple):
     """What is known of a revision's past when it is taken back.
 
-    ``existed_before`` gives the names under which indexes stood there before ``up``, by the names they have now.
+    ``existed_before`` gives the names under which indexes stood there before ``up``, by the names they have now;
+    ``made`` the OIDs of those that a killed run has made or was about to drop, by name.
     ``unfinished`` says that ``up`` was killed on its way, ``alembic_has_run`` that Alembic stands at the revision or
     past it.
     """
 
     existed_before: Mapping[str, str] = {}
+    made: Mapping[str, int] = {}
     unfinished: bool = False
     alembic_has_run: bool = False
 
@@ -188,6 +190,8 @@ def decide_drop(
 ) -> Action:
     """What `down` does about an index: drop, leave or give its name back if it stood there before, join, or refuse."""
     found, before = standing.found, past.existed_before
+    if found is not None and found.oid is not None and past.made.get(name, found.oid) != found.oid:
+        return Action.LEAVE  # somebody has made it anew
     earlier = _earlier(standing, name, past, consent)
     if found is None:
         dropped = Action.DROP if past.alembic_has_run and standing.alembics else Action.ABSENT

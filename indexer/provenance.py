@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from indexer.plan import CREATIONS, Action, Step
 
+if TYPE_CHECKING:
+    from indexer.catalog import Found
+    from indexer.history import Record
+    from indexer.spec import Index
+
+MADE = ""  # no index has this name: its entry holds the OIDs of those that a run has made or is about to drop
 RENAMING = ("ALTER ", "BEGIN")  # how the statements begin that change names
 
 
@@ -15,12 +23,16 @@ class Provenance:
     It lists what is not the tool's own, and until a run sends the first statement about an index, that is whatever
     carries its name: so an index that somebody else makes between the look and the statement is never taken for ours,
     also when the run is killed in between. The name comes off the list right before the statement that makes the index,
-    and goes back on it once ``down`` has dropped it, or once it has turned out that somebody else was faster. That is
-    one small UPDATE an index, which is nothing beside its build. Where a run is one transaction (SQLite) there is
-    nothing to save in between.
+    and goes back on it once ``down`` has dropped it, or once it has turned out that somebody else was faster.
 
-    What cannot be told: a run killed after its note, while another session makes the same index. That one counts as
-    created, because the killed run's server process may have made it as well.
+    The OID of an index that a run makes or is about to drop is noted, too: after a kill, an index of another OID is
+    somebody else's, who has repaired or replaced it. (Only after a kill: REINDEX CONCURRENTLY changes the OID.)
+
+    That is one small UPDATE an index, two for a long build, which is nothing beside the build. Where a run is one
+    transaction (SQLite) there is nothing to save in between.
+
+    What cannot be told: a run is killed between its note and the first look at its build, and somebody makes the same
+    index. That one counts as created, because the killed run's server process may have made it as well.
 
     Attributes:
         existed_before: the names that indexes had before ``up``, by the names they have now.
@@ -37,12 +49,25 @@ class Provenance:
         noted = dict(self.existed_before)
         if step.action in (Action.CREATE, Action.REBUILD):
             noted.pop(name, None)
+            _forget(noted, name)
         elif step.action is Action.RENAME and step.other_name:
             noted[name] = step.other_name
         elif step.action is Action.REPLACE and step.differences:
             noted[replaced] = name
             if statement.startswith(RENAMING):
                 noted.pop(name, None)
+        elif step.action is Action.DROP:
+            _know(noted, step.found)
+        self._note(noted)
+
+    def has_seen(self, index: Index) -> bool:
+        """Is the index of this name noted that a run makes?"""
+        return index.name in json.loads(self.existed_before.get(MADE, "{}"))
+
+    def see(self, found: Found) -> None:
+        """Note which index it is that a run is making."""
+        noted = dict(self.existed_before)
+        _know(noted, found)
         self._note(noted)
 
     def disclaim(self, step: Step) -> None:
@@ -71,8 +96,13 @@ class Provenance:
             noted[name] = name
             noted.pop(replaced, None)
         else:
-            noted.setdefault(name, name)
+            self.existed_before.setdefault(name, name)  # saved with the next note: the OID tells as much until then
+            return
         self._note(noted)
+
+    def at_the_end(self) -> dict[str, str]:
+        """Return what is to be recorded of a run that has ended."""
+        return {name: former for name, former in self.existed_before.items() if name != MADE}
 
     def _note(self, noted: dict[str, str]) -> None:
         if noted != self.existed_before:
@@ -80,6 +110,23 @@ class Provenance:
             self._save(noted)
 
 
+def made_by(record: Record | None) -> dict[str, int]:
+    """Return the OIDs of the indexes that a run has made or was about to drop, by name; none once it has ended."""
+    return dict(json.loads(record.existed_before.get(MADE, "{}"))) if record else {}
+
+
+def _know(noted: dict[str, str], found: Found | None) -> None:
+    if found and found.oid:
+        known = json.loads(noted.get(MADE, "{}"))
+        noted[MADE] = json.dumps({**known, found.name: found.oid}, sort_keys=True)
+
+
 def unrecorded() -> Provenance:
     """Return one that nobody keeps."""
     return Provenance({}, lambda existed_before: None)
+
+
+def _forget(noted: dict[str, str], name: str) -> None:
+    known = json.loads(noted.get(MADE, "{}"))
+    if known.pop(name, None):
+        noted[MADE] = json.dumps(known, sort_keys=True)

@@ -253,7 +253,7 @@ class Runner(Reader):
         steps = self.migrator.carry_out(operations, provenance)
         order = [step.index for step in move.steps]
         taken = tuple(sorted(steps, key=lambda step: order.index(step.index)))
-        return move._replace(steps=taken), record._replace(existed_before=provenance.existed_before)
+        return move._replace(steps=taken), record._replace(existed_before=provenance.at_the_end())
 
     def _save(self, revision: str, existed_before: Mapping[str, str]) -> None:
         """Record whose the indexes are at this moment of a run, unless all of the run is one transaction."""

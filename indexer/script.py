@@ -69,7 +69,7 @@ class _Script:
         statements = [(step, statement) for step in move.steps for statement in step.statements]
         for step, statement in statements:
             planned.begin(step, statement)
-        return record._replace(existed_before=planned.existed_before), [statement for _, statement in statements]
+        return record._replace(existed_before=planned.at_the_end()), [statement for _, statement in statements]
 
     def _beginning(self, record: Record, recorded: bool = False) -> list[Any]:
         """Return what records the start of a move; what is recorded of the way up stays until the way back ends."""

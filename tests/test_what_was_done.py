@@ -209,6 +209,42 @@ def test_a_build_by_hand_that_a_run_waits_for_is_recorded_as_theirs(at_base):
     down_leaves(at_base, FIRST)
 
 
+def until_noted(url: str, name: str) -> None:
+    """Wait until a run has recorded which index of this name it is at work on."""
+    query = f"SELECT 1 FROM public.schema_revision WHERE existed_before ~ '{name}.{{2,4}}[0-9]'"
+    until(lambda: execute(url, query), f"a note about {name}")
+
+
+@pytest.mark.parametrize("then", ["down", "up"])
+def test_what_somebody_makes_in_place_of_a_killed_build_is_left(at_base, then):
+    with open_writer(at_base), running("up", "--json", "--jobs", "1", url=at_base) as up:
+        name = up.event("Waiting", phase="waiting for writers before build")["index"]
+        until_noted(at_base, name)
+        killed(up, at_base)
+    execute(at_base, f"DROP INDEX {name}", specified(at_base)[name])
+    assert origins(at_base)[name] == "adopted"
+    if then == "up":
+        assert succeed("up", "--json", url=at_base).json()["indexes"][name] == "keep"
+        assert origins(at_base)[name] == "adopted"
+
+    down_leaves(at_base, name)
+
+
+@pytest.mark.parametrize("then", ["down", "up"])
+def test_what_somebody_makes_in_place_of_a_killed_drop_is_left(postgres_url, then):
+    prepare(postgres_url)
+    with open_reader(postgres_url), running("down", "--json", "--jobs", "1", url=postgres_url) as down:
+        until_dropping(postgres_url)
+        name = [each for each in down.events if each["event"] == "StatementStarted"][-1]["index"]
+        killed(down, postgres_url)
+    execute(postgres_url, f"DROP INDEX {name}", specified(postgres_url)[name])
+    if then == "up":
+        assert succeed("up", "--json", url=postgres_url).json()["indexes"][name] == "keep"
+        assert origins(postgres_url)[name] == "adopted"
+
+    down_leaves(postgres_url, name)
+
+
 @contextmanager
 def waiting_down(url: str) -> Iterator[Any]:
     """A way back that waits for a reader, when it has dropped an index that somebody makes again meanwhile."""

@@ -63,6 +63,7 @@ OTHER_SCHEMAS = """
 # only for the whole definition, and its text would have to be taken apart again.
 INDEXES = """
     SELECT c.relname AS name,
+           c.oid::pg_catalog.int8 AS oid,
            c.relkind::pg_catalog.text AS kind,
            i.indisvalid AS valid,
            i.indisready AS ready,
@@ -373,5 +374,5 @@ def _found_on_postgres(row: dict[str, Any]) -> Found:
         constraint=row["constraint_name"],
         nulls_distinct=not row["nulls_not_distinct"],
     )
-    flags = {name: row[name] for name in ("valid", "ready", "live", "needed_by", "bytes")}
+    flags = {name: row[name] for name in ("valid", "ready", "live", "needed_by", "bytes", "oid")}
     return Found(row["name"], KINDS[row["kind"]], definition, **flags)

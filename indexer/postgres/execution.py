@@ -178,14 +178,22 @@ class Execution:
                 self.run.report(StatementStarted(index, statement))
                 watch = Watch(self.run.sessions, index, builder.pid, self.run.report, dropping)
                 builder.send(statement)
-                yield from self._mind(builder, watch)
+                yield from self._mind(builder, watch, lambda: self._see(step, decide, builder, provenance))
         finally:
             self.builders.give_back(builder)
 
     def _take(self, settings: dict[str, str]) -> Builder:
         return self.builders.take(settings, self.run.sessions.ours)
 
-    def _mind(self, builder: Builder, watch: Watch) -> Work:
+    def _see(self, step: Step, decide: Decision, builder: Builder, provenance: Provenance) -> None:
+        """Note which index it is that is being built: if it is another one after a kill, somebody has made that."""
+        if step.action in (Action.CREATE, Action.REBUILD) and not provenance.has_seen(step.index):
+            with suppress(PeeweeException):
+                found = decide().found
+                if found and found.worker == builder.pid:
+                    provenance.see(found)
+
+    def _mind(self, builder: Builder, watch: Watch, see: Callable[[], None]) -> Work:
         """Until the statement is done: look at it, and cancel it when asked to stop or when it waited too long."""
         limit = self.run.patience.max_wait
         given_up, cancelled = None, 0.0
@@ -194,6 +202,7 @@ class Execution:
                 yield builder
                 if given_up is None and watch.is_due() and not self.run.stop.asked:
                     watch.look()
+                    see()
                 if watch.is_lost():
                     raise psycopg2.OperationalError("the server has ended the statement, and its answer is lost")
                 if given_up is None and limit is not None and watch.waited() >= limit:
