@@ -7,11 +7,14 @@ may be given as the path of a file that holds the URL: DATABASE_URL_FILE.
 from __future__ import annotations
 
 if __name__ == "__main__":  # first of all: what is imported below takes long enough for a Ctrl-C
-    import os
-    import signal
+    try:
+        import os
+        import signal
 
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda number, _: os._exit(128 + number))
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, lambda number, _: os._exit(128 + number))
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 import functools
 import os
