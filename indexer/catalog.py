@@ -131,7 +131,7 @@ class Catalog(Protocol):
     def is_empty(self) -> bool:
         """Does the schema hold no table but our own?"""
 
-    def complaints(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What about the server or the file would stop a change: one sentence each."""
 
 

@@ -105,7 +105,7 @@ def of_plan(plan: Plan, place: Place) -> Document:
         "from": plan.start,
         "to": plan.end,
         "exit_code": plan.exit_code,
-        "problems": [*plan.complaints, *plan.later],
+        "problems": [*plan.problems, *plan.later],
         "blockers": [blocker._asdict() for blocker in plan.blockers],
         "creates_tables": list(plan.base_tables),
         "steps": [
@@ -156,7 +156,7 @@ def of_failure(error: IndexerError) -> Document:
     """Why a command ended with an error."""
     content: Document = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
     if isinstance(error, PreflightFailed):
-        content["problems"] = list(error.complaints)
+        content["problems"] = list(error.problems)
     if isinstance(error, Different):
         content["differences"] = {name: [part._asdict() for part in parts] for name, parts in error.found.items()}
     return content

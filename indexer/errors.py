@@ -60,22 +60,22 @@ class Problem(str):
 class PreflightFailed(IndexerError):
     """Something is missing that the run needs: a table, a column, a right. Nothing was changed."""
 
-    def __init__(self, complaints: Sequence[str], hint: str) -> None:
-        listed = "".join(f"\n  - {visible(complaint)}" for complaint in complaints)
-        solutions = [*_solutions(complaints), *filter(None, [hint])]
+    def __init__(self, problems: Sequence[str], hint: str) -> None:
+        listed = "".join(f"\n  - {visible(problem)}" for problem in problems)
+        solutions = [*_solutions(problems), *filter(None, [hint])]
         super().__init__(f"Nothing was changed, because:{listed}", "\n".join(solutions))
-        self.complaints = tuple(complaints)
+        self.problems = tuple(problems)
 
     @property
     def summary(self) -> str:
-        """The first few complaints."""
-        return f"Nothing was changed, because {'; '.join(few(self.complaints))}."
+        """The first few problems."""
+        return f"Nothing was changed, because {'; '.join(few(self.problems))}."
 
 
-def _solutions(complaints: Sequence[str]) -> list[str]:
+def _solutions(problems: Sequence[str]) -> list[str]:
     """Return the lines that solve the problems: under each lead its statements, each once."""
     found: dict[str, dict[str, None]] = {}
-    for problem in complaints:
+    for problem in problems:
         if isinstance(problem, Problem) and problem.statements:
             found.setdefault(problem.lead, {}).update(dict.fromkeys(problem.statements))
     return [line for lead, each in found.items() for line in (lead, *(f"  {statement};" for statement in each))]

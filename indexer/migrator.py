@@ -401,7 +401,7 @@ class CatalogMigrator(SchemaMigrator):
             ]
         return [str(context.query()[0]) for context in contexts]
 
-    def complaints(self, steps: Sequence[Step], new: Mapping[str, Table] | None = None) -> list[str]:
+    def problems(self, steps: Sequence[Step], new: Mapping[str, Table] | None = None) -> list[str]:
         """Return everything that would stop these steps, one sentence each; nothing is changed.
 
         ``new`` are the tables that an empty database is given first.
@@ -410,11 +410,11 @@ class CatalogMigrator(SchemaMigrator):
         tables = self.catalog.tables([*indexed, *META_TABLES])
         if new:
             rights = self.missing_rights(tables, creating=True)
-            return [*self.catalog.complaints(), *rights, *self.unfit([step.index for step in steps], new)]
+            return [*self.catalog.problems(), *rights, *self.unfit([step.index for step in steps], new)]
         creating = any(step.action in (*CREATIONS, Action.RENAME, Action.GIVE_BACK) for step in steps)
         changed = dict.fromkeys(step.index.table for step in steps if step.changes)
         return [
-            *self.catalog.complaints(),
+            *self.catalog.problems(),
             *self.missing_rights(tables, changed, creating),
             *self.unfit([step.index for step in steps], tables),
             *self.unbuildable([step.index for step in steps if step.action in BUILDING], tables),

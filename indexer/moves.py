@@ -134,7 +134,7 @@ def past_of(record: Record | None, alembic: str | None) -> Past:
 
 
 class Plan(NamedTuple):
-    """All that a run would do, and all that would stop it: ``complaints``, and ``later`` ones unless that is allowed.
+    """All that a run would do, and all that would stop it: ``problems``, and ``later`` ones unless that is allowed.
 
     ``start`` is None on an empty database. ``base_tables`` are the tables that an empty database is given first,
     ``blockers`` the sessions that the steps would have to wait for if they began now, ``warnings`` sentences about
@@ -149,7 +149,7 @@ class Plan(NamedTuple):
     tables: dict[str, Table]
     consent: Consent = CAUTIOUS
     to: str | None = None
-    complaints: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
     blockers: tuple[Blocker, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -185,14 +185,14 @@ class Plan(NamedTuple):
     def exit_code(self) -> int:
         """What the run itself would exit with."""
         refused = Different.exit_code if self.refused else 0
-        return PreflightFailed.exit_code if self.complaints or self.later else refused
+        return PreflightFailed.exit_code if self.problems or self.later else refused
 
     @property
     def refusal(self) -> IndexerError | None:
         """Why the run must not start, if it must not."""
-        if self.complaints or self.later:
-            then = "Correct this, then" if self.complaints else "To go below it all the same"
-            return PreflightFailed((*self.complaints, *self.later), f"{then}: {self.command}")
+        if self.problems or self.later:
+            then = "Correct this, then" if self.problems else "To go below it all the same"
+            return PreflightFailed((*self.problems, *self.later), f"{then}: {self.command}")
         if not self.refused:
             return None
         return Different(

@@ -184,9 +184,9 @@ class Reader:
         if plan.is_empty:
             return plan
         later = self._later_ones(direction, moves, state)
-        complaints = [*self.migrator.complaints(steps, base_tables)]
-        if any(isinstance(complaint, Problem) for complaint in complaints) and any(move.alembic for move in moves):
-            complaints += self.alembic.missing_rights(state.tables)
+        problems = [*self.migrator.problems(steps, base_tables)]
+        if any(isinstance(problem, Problem) for problem in problems) and any(move.alembic for move in moves):
+            problems += self.alembic.missing_rights(state.tables)
         publishing = self._publishing(state.tables, tuple(base_tables))
         published = [] if self.consent.published else publishing.problems
         blockers = () if base_tables else self.migrator.expected_blockers(steps)
@@ -194,7 +194,7 @@ class Reader:
             below_later=plan.consent.below_later or bool(later), published=plan.consent.published or bool(published)
         )
         return plan._replace(
-            complaints=(*complaints, *published),
+            problems=(*problems, *published),
             later=tuple(later),
             blockers=blockers,
             warnings=tuple(publishing.warnings),
@@ -260,7 +260,7 @@ class Reader:
         return [said for said in (self.alembic.elsewhere(versions), versions.left_alone(start, end)) if said]
 
     def _later_ones(self, direction: str, moves: Sequence[Move], state: State) -> list[str]:
-        """A complaint for each later revision that ``down`` would pull the ground away from, unless that is allowed."""
+        """A problem for each later revision that ``down`` would pull the ground away from, unless that is allowed."""
         if direction == "up" or self.consent.below_later or not moves:
             return []
         last = moves[0].revision
@@ -283,7 +283,7 @@ class Reader:
         ours = [name for name in self.indexed_tables if name in state.tables]
         if not ours and self.migrator.catalog.is_empty():
             return []
-        return [f"{complaint}." for complaint in self.migrator.unfit(self.declared, state.tables)]
+        return [f"{problem}." for problem in self.migrator.unfit(self.declared, state.tables)]
 
 
 def _tables_of(models: Sequence[type[Model]]) -> dict[str, Table]:

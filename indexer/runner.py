@@ -134,7 +134,7 @@ class Runner(Reader):
         return statements, entry, [*self._unknown(state), *left, *self._closed_log()]
 
     def _refuse_stamp(self, target: str, state: State) -> None:
-        problems = [*self.migrator.catalog.complaints(), *self.migrator.missing_rights(state.tables)]
+        problems = [*self.migrator.catalog.problems(), *self.migrator.missing_rights(state.tables)]
         if any(isinstance(problem, Problem) for problem in problems):
             problems += self.alembic.missing_rights(state.tables)
         published = [] if self.consent.published else self._publishing(state.tables).problems

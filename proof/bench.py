@@ -62,12 +62,12 @@ def bench(
 def _measured(url: str, crms: list[Crm], tell: Tell, stop: Stop) -> Result:
     chain = load(PROJECT)
     with scratch(url, stop) as migrator:
-        complaints = [  # up would have them only after all rows are made
-            *migrator.catalog.complaints(),
+        problems = [  # up would have them only after all rows are made
+            *migrator.catalog.problems(),
             *(f"publication {each} would send the measured rows to subscribers" for each in migrator.publications()),
         ]
-        if complaints:
-            raise PreflightFailed(complaints, "Correct this, then: python cli.py bench")
+        if problems:
+            raise PreflightFailed(problems, "Correct this, then: python cli.py bench")
         store = store_of(migrator)
         product, settings = store.product, store.settings()
     measured_at = utc(datetime.now(timezone.utc))

@@ -86,19 +86,19 @@ def _check(migrator: CatalogMigrator, store: Store) -> None:
     found = migrator.catalog.tables(TABLES)
     if not found and migrator.catalog.is_empty():
         return
-    complaints = [f"table {migrator.qualified(table)} is missing" for table in TABLES if table not in found]
+    problems = [f"table {migrator.qualified(table)} is missing" for table in TABLES if table not in found]
     for model in models.TABLES:
         table = found.get(model._meta.table_name)
         lacking = sorted(set(model._meta.columns) - table.columns) if table else []
-        complaints += [f"table {migrator.qualified(model._meta.table_name)} has no column {name}" for name in lacking]
+        problems += [f"table {migrator.qualified(model._meta.table_name)} has no column {name}" for name in lacking]
     # A view, and the triggers of another role's table, would run that role's code with our rights.
-    complaints += [
+    problems += [
         f"{migrator.qualified(table.name)} is a {table.kind}, not an ordinary table"
         for table in found.values()
         if table.kind != ORDINARY
     ]
     owners = sorted({str(table.owner) for table in found.values()})
-    complaints += [f"the tables belong to several roles: {', '.join(owners)}"] if len(owners) > 1 else []
-    if complaints:
-        raise PreflightFailed(complaints, ELSEWHERE)
+    problems += [f"the tables belong to several roles: {', '.join(owners)}"] if len(owners) > 1 else []
+    if problems:
+        raise PreflightFailed(problems, ELSEWHERE)
     refuse_rows(store, TABLES)

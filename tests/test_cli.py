@@ -243,7 +243,7 @@ def test_a_plan_that_would_be_refused_is_a_document_with_the_reasons(database_ur
     execute(database_url, "CREATE TABLE contact (id integer)")
     result = run("plan", "--json", url=database_url)
     assert document(result)["exit_code"] == result.exit_code == 1
-    assert any("activity" in complaint for complaint in document(result)["problems"])
+    assert any("activity" in problem for problem in document(result)["problems"])
 
 
 def test_a_script_and_a_document_are_not_mixed(sqlite_url):
@@ -270,7 +270,7 @@ def test_an_unknown_revision_is_a_document_with_exit_code_2(database_url, comman
     assert failure(run(command, "--json", "--to", "nowhere", url=database_url))["exit_code"] == 2
 
 
-def test_a_refusal_by_preflight_is_a_document_with_all_complaints(database_url):
+def test_a_refusal_by_preflight_is_a_document_with_all_problems(database_url):
     execute(database_url, "CREATE TABLE contact (id integer)")
     content = failure(run("up", "--json", url=database_url))
     assert content["exit_code"] == 1

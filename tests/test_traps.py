@@ -687,7 +687,7 @@ def test_a_role_that_may_not_read_the_table_of_a_partial_index_is_told_so_in_wor
 # Tables that are not what they should be -----------------------------------------------------------------------------
 
 
-def complaints(url: str, *arguments: str) -> list[str]:
+def problems(url: str, *arguments: str) -> list[str]:
     """What a refused run complains about, when nothing changes."""
     return re.findall(r"^  - (.*)", refuses(url, *arguments, exit_code=1).stderr, re.MULTILINE)
 
@@ -700,13 +700,13 @@ def qualified(name: str, url: str) -> str:
 def test_a_missing_table_is_named(any_crm):
     execute(any_crm, "DROP TABLE webhook_event")
 
-    assert complaints(any_crm, "up") == [f"table {qualified('webhook_event', any_crm)} is missing"]
+    assert problems(any_crm, "up") == [f"table {qualified('webhook_event', any_crm)} is missing"]
 
 
 def test_a_missing_column_is_named(any_crm):
     execute(any_crm, "ALTER TABLE webhook_event RENAME COLUMN processed TO done")
 
-    assert complaints(any_crm, "up") == [f"table {qualified('webhook_event', any_crm)} has no column processed"]
+    assert problems(any_crm, "up") == [f"table {qualified('webhook_event', any_crm)} has no column processed"]
 
 
 def test_a_view_in_place_of_a_table_is_refused(any_crm):
@@ -715,12 +715,12 @@ def test_a_view_in_place_of_a_table_is_refused(any_crm):
         "ALTER TABLE webhook_event RENAME TO delivery",
         "CREATE VIEW webhook_event AS SELECT * FROM delivery",
     )
-    (complaint,) = complaints(any_crm, "up")
+    (problem,) = problems(any_crm, "up")
 
-    assert complaint.startswith(f"{qualified('webhook_event', any_crm)} is a view")
+    assert problem.startswith(f"{qualified('webhook_event', any_crm)} is a view")
 
 
-def test_all_complaints_come_at_once(any_crm):
+def test_all_problems_come_at_once(any_crm):
     execute(
         any_crm,
         "DROP TABLE webhook_event",
@@ -730,7 +730,7 @@ def test_all_complaints_come_at_once(any_crm):
     )
     activity = qualified("activity", any_crm)
 
-    assert sorted(complaints(any_crm, "up")) == sorted(
+    assert sorted(problems(any_crm, "up")) == sorted(
         [
             f"table {qualified('webhook_event', any_crm)} is missing",
             f"table {qualified('contact_flag', any_crm)} is missing",
@@ -740,7 +740,7 @@ def test_all_complaints_come_at_once(any_crm):
     )
 
 
-def test_complaints_about_the_role_and_the_tables_come_at_once(superuser_url, crm, role):
+def test_problems_about_the_role_and_the_tables_come_at_once(superuser_url, crm, role):
     hand_over(superuser_url, role, *SIX_INDEXED_TABLES - {"conversation"})
     execute(
         superuser_url,
@@ -751,14 +751,14 @@ def test_complaints_about_the_role_and_the_tables_come_at_once(superuser_url, cr
     said = refuses_role(role, crm, "up")
 
     assert len(re.findall(r"^  - ", said, re.MULTILINE)) == 4
-    for complaint in ("webhook_event is missing", "conversation belongs to", "GRANT CREATE", "read-only"):
-        assert complaint in said
+    for problem in ("webhook_event is missing", "conversation belongs to", "GRANT CREATE", "read-only"):
+        assert problem in said
 
 
 def test_a_database_with_tables_but_none_of_ours_is_refused(database_url):
     execute(database_url, "CREATE TABLE product (id integer)", "CREATE TABLE price (id integer)")
 
-    assert sorted(complaints(database_url, "up")) == sorted(
+    assert sorted(problems(database_url, "up")) == sorted(
         f"table {qualified(name, database_url)} is missing" for name in SIX_INDEXED_TABLES
     )
     assert tables(database_url) == {"product", "price"}
@@ -771,9 +771,9 @@ def test_a_partitioned_table_is_refused(crm):
         "CREATE TABLE webhook_event (LIKE delivery) PARTITION BY RANGE (created_at)",
         "CREATE TABLE webhook_event_2025 PARTITION OF webhook_event FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')",
     )
-    (complaint,) = complaints(crm, "up")
+    (problem,) = problems(crm, "up")
 
-    assert complaint.startswith("public.webhook_event is a partitioned table")
+    assert problem.startswith("public.webhook_event is a partitioned table")
 
 
 def test_a_table_of_revisions_that_is_another_tools_is_left_alone(any_crm):

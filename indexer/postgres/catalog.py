@@ -335,7 +335,7 @@ class PostgresCatalog:
         """Return why the server cannot build these indexes, one sentence each."""
         return unbuildable(self, self.predicates, indexes)
 
-    def complaints(self) -> list[str]:
+    def problems(self) -> list[str]:
         """Why this server, this role or this session cannot build indexes."""
         (server,) = self.ask(ASK_SERVER)
         checks = [
@@ -358,7 +358,7 @@ class PostgresCatalog:
                 "the session is read-only: default_transaction_read_only is on for this role, database or server",
             ),
         ]
-        return [complaint for wrong, complaint in checks if wrong]
+        return [problem for wrong, problem in checks if wrong]
 
 
 def _found_on_postgres(row: dict[str, Any]) -> Found:

@@ -196,10 +196,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     # Before --------------------------------------------------------------------------------------------------------
 
-    def complaints(self, steps: Sequence[Step], new: Mapping[str, Table] | None = None) -> list[str]:
+    def problems(self, steps: Sequence[Step], new: Mapping[str, Table] | None = None) -> list[str]:
         """What would stop these steps; when the tables are elsewhere, where that is."""
-        found = super().complaints(steps, new)
-        if (new and not self.was_asked) or any(" is missing" in complaint for complaint in found):
+        found = super().problems(steps, new)
+        if (new and not self.was_asked) or any(" is missing" in problem for problem in found):
             elsewhere = self.catalog.other_schemas(self.indexed_tables)
             found += few([f"the tables stand in schema {each}: add --schema {shell(each)}" for each in elsewhere])
         return found

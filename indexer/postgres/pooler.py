@@ -34,8 +34,8 @@ def refuse_transaction_pooling(database: OnlineDatabase) -> None:
     finally:
         other.close()
     if shared:
-        complaint = "a pooler stands before the server and hands its sessions out by transaction, or by statement"
-        raise PreflightFailed([complaint], HINT)
+        problem = "a pooler stands before the server and hands its sessions out by transaction, or by statement"
+        raise PreflightFailed([problem], HINT)
     database.settle()
 
 

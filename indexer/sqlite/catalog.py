@@ -158,7 +158,7 @@ class SqliteCatalog:
         """Does the file hold no table but our own?"""
         return bool(self.rows(IS_EMPTY, json.dumps(META_TABLES))[0][0])
 
-    def complaints(self) -> list[str]:
+    def problems(self) -> list[str]:
         """Return why this file cannot be written; behind a symbolic link, the real one and its folder count."""
         path = os.path.realpath(self.path)
         folder = os.path.dirname(path)
@@ -169,7 +169,7 @@ class SqliteCatalog:
                 f"the folder {folder} cannot be written, and SQLite keeps its journal there",
             ),
         ]
-        return [complaint for wrong, complaint in checks if wrong]
+        return [problem for wrong, problem in checks if wrong]
 
 
 def _sqlite_key(column: Sequence[Any], sql: str) -> str:
