@@ -823,7 +823,7 @@ def test_a_way_back_killed_while_it_makes_the_earlier_index_valid_again_is_ended
         execute(wrong, for_good)
     until_idle(wrong)
     with open_writer(wrong), running("down", "--json", url=wrong) as killed:
-        until(lambda: f"{NAME}_replaced_ccnew" in names(wrong))
+        until(lambda: ask(wrong, f"SELECT 1 FROM pg_class WHERE relname = '{NAME}_replaced_ccnew'"))
         killed.kill()
         execute(wrong, for_good)
     succeed("down", url=wrong)

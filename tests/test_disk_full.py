@@ -12,6 +12,7 @@ from pathlib import Path
 import postgres_server
 import pytest
 from command import TEN_NAMES, broken, execute, ours, revisions, run, succeed
+from roles import OWNER
 from scenes import Server, assert_all_stand, fill_activity, own_server
 
 ROOM = "8m"  # for some of the indexes, not for all
@@ -51,17 +52,18 @@ def server() -> Iterator[Server]:
 
 @contextmanager
 def indexes_on(disk: Path, server: Server) -> Iterator[str]:
-    """A database with a large activity, whose new indexes go to this disk."""
+    """A database with a large activity, whose new indexes go to this disk; only a superuser may make a tablespace."""
     with server.new_database() as url:
         fill_activity(url, ROWS)
         name = execute(url, "SELECT current_database()")[0][0]
         execute(
-            url,
+            server.url,
             f"CREATE TABLESPACE small LOCATION '{disk}'",
+            f"GRANT CREATE ON TABLESPACE small TO {OWNER}",
             f"ALTER DATABASE {name} SET default_tablespace = small",
         )
         yield url
-        execute(url, f"ALTER DATABASE {name} RESET default_tablespace")
+        execute(server.url, f"ALTER DATABASE {name} RESET default_tablespace")
 
 
 def test_a_full_disk_is_a_clear_error_without_a_leftover_and_the_next_up_goes_on(small_disk, server):
@@ -85,7 +87,8 @@ def test_a_full_disk_is_a_clear_error_without_a_leftover_and_the_next_up_goes_on
 def test_temporary_files_that_grow_too_large_are_a_clear_error_without_a_leftover(server):
     with server.new_database() as url:
         fill_activity(url, ROWS)
-        execute(url, f"ALTER ROLE CURRENT_USER IN DATABASE {url.rpartition('/')[2]} SET temp_file_limit = '64kB'")
+        limited = f"ALTER ROLE {OWNER} IN DATABASE {url.rpartition('/')[2]} SET temp_file_limit = '64kB'"
+        execute(server.url, limited)  # which only a superuser may set
         result = run("up", url=url)
         if result.exit_code == 0:
             pytest.fail("the build needed no temporary file")

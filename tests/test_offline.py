@@ -109,6 +109,6 @@ def test_a_lock_that_is_never_free_names_whoever_holds_it(url):
     with open_writer(url) as writer:
         result = run("up", "--offline", "--retries", "0", url=url)
         assert result.exit_code == 6
-        assert f"SELECT pg_terminate_backend({writer.pid});" in result.stderr
+        assert f"SELECT pg_catalog.pg_terminate_backend({writer.pid});" in result.stderr
     succeed("up", "--offline", url=url)
     assert_all_stand(url)

@@ -372,7 +372,7 @@ def test_the_scripts_of_several_schemas_are_one_script(postgres_url):
     for direction, wanted in (("up", TEN_NAMES), ("down", set())):
         plan = succeed("plan", direction, "--sql", *of(*schemas), url=postgres_url)
         comments = [line for line in plan.lines if line.startswith("--")]
-        assert comments == ["-- schema one", "-- schema Tenant A", "-- schema two lines"]
+        assert comments == ["-- schema one", "-- schema Tenant A", "-- schema two\\nlines"]
         run_script(plan.stdout, postgres_url)
         assert all(standing(postgres_url, schema) == wanted for schema in schemas)
 
