@@ -73,7 +73,7 @@ class Move(NamedTuple):
     def existed_before(self) -> dict[str, str]:
         """Return what ``up`` must not take for its own before it begins: former names by present names.
 
-        That is every name about which no run of ours has begun, whether an index has it now or will have it when the
+        That is every name about which no run of this tool has begun, whether an index has it now or will have it when the
         run comes to it. What is on record stays on record.
         """
         recorded = self.record.existed_before if self.record else {}
@@ -92,7 +92,7 @@ class Move(NamedTuple):
         return oid is not None and made_by(self.record).get(step.index.name, oid) != oid
 
     def _may_be_ours(self, step: Step) -> bool:
-        """Has a run of ours, or Alembic's of the same revision, made the index, or begun to?"""
+        """Has a run of this tool, or Alembic's of the same revision, made the index, or begun to?"""
         if self._is_made_anew(step):
             return False
         if self.record and self.record.state == APPLYING:

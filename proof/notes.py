@@ -22,7 +22,7 @@ REASONS = {
     " place: python cli.py up --replace",
     "different": "does not serve {query}, because it is not what the revision says ({different}). Drop it or rename"
     " it, then build ours: python cli.py up",
-    "valid": "stands as the revision says, but the planner cannot use it for {query}",
+    "valid": "is as the revision says, but the planner cannot use it for {query}",
 }
 
 

@@ -96,7 +96,7 @@ class _Hearing:
             return Verdict(probe.index, probe.query, fits=False, notes=(reason,))
 
     def _views(self, probe: Probe) -> list[str]:
-        """Return which other tables of a query are views: to plan one may run the functions of whoever made it."""
+        """Return which other tables of a query are views: to plan one may run functions of its author."""
         others = [self.tables[name] for name in probe.also_reads if name in self.tables]
         return [f"{table.name} is a {table.kind}, not a table" for table in others if table.kind in VIEWS]
 

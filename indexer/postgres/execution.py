@@ -230,7 +230,7 @@ class Execution:
         """
         started, told, limit = clock(), 0.0, self.run.patience.max_wait
         remaining = self._in_the_way(index, dropping)
-        # Whoever comes later does not hold up what begins after them.
+        # A session that comes later does not hold up what begins after it.
         first = {blocker.identity for blocker in remaining}
         while remaining:
             waited = clock() - started
