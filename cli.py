@@ -303,7 +303,9 @@ to_revision = click.option("--to", metavar="REV", help="The revision to stop at:
 def patient(function: Callable[..., None]) -> Callable[..., None]:
     """The options about how long a run waits, how often it tries, and how much it does at once."""
 
-    @click.option("--max-wait", type=SECONDS, metavar="SECONDS", help="Give up an attempt that waits longer for others.")
+    @click.option(
+        "--max-wait", type=SECONDS, metavar="SECONDS", help="Give up an attempt that waits longer for others."
+    )
     @click.option(
         "--retries", type=click.IntRange(min=0), default=3, metavar="N", help="Attempts after the first.  [default: 3]"
     )

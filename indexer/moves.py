@@ -73,8 +73,8 @@ class Move(NamedTuple):
     def existed_before(self) -> dict[str, str]:
         """Return what ``up`` must not take for its own before it begins: former names by present names.
 
-        That is every name about which no run of this tool has begun, whether an index has it now or will have it when the
-        run comes to it. What is on record stays on record.
+        That is every name about which no run of this tool has begun, whether an index has it now or will have it when
+        the run comes to it. What is on record stays on record.
         """
         recorded = self.record.existed_before if self.record else {}
         before = {}
