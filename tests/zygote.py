@@ -164,14 +164,25 @@ def open_streams() -> None:
 
 
 def run(code: CodeType, request: dict[str, Any]) -> None:
-    """Run the command line as the program of this process."""
+    """Run the command line as the program of this process, and end as it ends.
+
+    What an exit code leaves to do is done by hand: that Python takes all modules apart in the end is a tenth of a short
+    command's time. Real starts show that nothing goes wrong there.
+    """
     gc.enable()
     sys.argv = [str(CLI), *request["arguments"]]
     program = ModuleType("__main__")
     program.__file__ = str(CLI)
     program.__builtins__ = __builtins__
     sys.modules["__main__"] = program
-    exec(code, program.__dict__)
+    try:
+        exec(code, program.__dict__)
+    except SystemExit as ending:
+        if isinstance(ending.code, int):
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(ending.code)
+        raise
 
 
 if __name__ == "__main__":
