@@ -10,9 +10,15 @@ if __name__ == "__main__":  # first of all: what is imported below takes long en
     try:
         import os
         import signal
+        import sys
 
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, lambda number, _: os._exit(128 + number))
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(each) is not signal.SIG_IGN:  # by nohup, or by a shell for a job in the background
+                signal.signal(each, lambda number, _: os._exit(128 + number))
+        while (nowhere := os.open(os.devnull, os.O_RDWR)) < 3:  # a stream is closed: what is opened next would get
+            pass  # its number, and what is written to it
+        os.close(nowhere)
+        sys.stdout, sys.stderr = sys.stdout or open(1, "w"), sys.stderr or open(2, "w")  # noqa: SIM115
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
@@ -88,6 +94,7 @@ class Manner(NamedTuple):
 def ask(options: Options, question: Callable[[Runner], Answer], manner: Manner = Manner()) -> None:  # noqa: B008
     """Put a question to the database, or to each of several schemas, say the answer, and exit as it says."""
     code = interruptible(lambda stop: Inquiry(options, question, manner, stop).put(), reading=manner.read_only)
+    reporters.check_written(code)
     raise click.exceptions.Exit(code)
 
 
@@ -128,7 +135,7 @@ class Inquiry(NamedTuple):
                 answers[schema] = self._answer(one, reporters.reporter_of_schema(schema, options.as_json))
             except IndexerError as error:
                 if options.verbose:
-                    click.echo(console.traceback_of(error), err=True)
+                    reporters.tell(console.traceback_of(error), err=True)
                 answers[schema] = console.of_failure(error)
             if not options.as_json:
                 (console.say_script if as_script else console.say_line)(schema, answers[schema], options.again)
@@ -162,7 +169,7 @@ def _connected(options: Options, manner: Manner, report: Any, stop: Stop) -> Ite
 
     url, schema = options.database_url, options.schema
     if not options.source:
-        click.echo(f"No database URL is given: using the file {visible(os.path.abspath(DEFAULT_FILE))}.", err=True)
+        reporters.tell(f"No database URL is given: using the file {visible(os.path.abspath(DEFAULT_FILE))}.", err=True)
     patience = None if manner.read_only else manner.patience
     migrator = connect_patiently(url, schema, manner.wait_db, report, stop, manner.read_only, patience)
     try:
@@ -197,8 +204,8 @@ class Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Say it."""
-        click.echo(reporters.styled("Error: ", fg="red"), nl=False, err=True)
-        click.echo(shown("\n".join(filter(None, (self.message, self.hint)))), err=True)
+        said = shown("\n".join(filter(None, (self.message, self.hint))))
+        reporters.tell(reporters.styled("Error: ", fg="red") + said, err=True)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -245,12 +252,13 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             if "" in schemas:
                 raise UsageError("The name of a schema is empty.", "Is a variable of the shell not set?")
             function(options, **arguments)
+            reporters.check_written()
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
         except (Exception, KeyboardInterrupt) as error:
             ours = error if isinstance(error, IndexerError) else _unexpected(error)
             if verbose:
-                click.echo(console.traceback_of(error), err=True)
+                reporters.tell(console.traceback_of(error), err=True)
             if as_json:
                 console.say(console.of_failure(ours), as_json, again)
             raise Failure(ours, again) from error
@@ -381,6 +389,15 @@ def consenting(*names: str) -> Callable[[Callable[..., None]], Callable[..., Non
 
 class Commands(click.Group):
     """The commands: wrong usage that Click finds is a document, too, where one was asked for."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Carry out the command; what Click itself says, such as help, may find no room on the disk."""
+        try:
+            return super().main(*arguments, **options)
+        except OSError as error:
+            reporters.lose(sys.stdout, error)
+            reporters.tell(f"Error: {reporters.unwritten(error).message}", err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Carry out the command."""

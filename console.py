@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
-
 import tabular
 from indexer import documents
 from indexer.errors import NotServed
@@ -75,7 +73,7 @@ def say_script(schema: str, answer: Answer, again: str = "") -> None:
     if answer.script is not None:
         tell_script(f"-- schema {visible(schema)}\n{answer.script}")
     if answer.error:
-        click.echo(visible(f"{schema}: {repeating(again + _of(schema), of_failure(answer.error).line)}"), err=True)
+        tell(visible(f"{schema}: {repeating(again + _of(schema), of_failure(answer.error).line)}"), err=True)
 
 
 def say_total(
@@ -100,7 +98,7 @@ def say_total(
     )
     some = f"{len(answers)} of " if len(answers) < schemas else ""
     total = visible(f"{some}{counted(schemas, 'schema')}: {done} with exit code 0{failed}.")
-    click.echo(total, err=True) if as_script else tell(total)
+    tell(total, err=as_script)
 
 
 def repeating(again: str, said: Any) -> Any:

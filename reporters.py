@@ -8,12 +8,13 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from indexer import documents
+from indexer.errors import IndexerError
 from indexer.events import (
     AnswerAwaited,
     BaseCreated,
@@ -212,8 +213,9 @@ class Bars:
             self._print(event)
 
     def close(self) -> None:
-        """Take the bars off the terminal."""
-        self._live.stop()
+        """Take the bars off the terminal, if that is there still."""
+        with suppress(OSError):
+            self._live.stop()
 
     def _print(self, event: Event) -> None:
         """Print an event above the bars, broken between words."""
@@ -276,8 +278,39 @@ def tell_script(script: str) -> None:
 def _print(text: str | bytes, err: bool = False) -> None:
     try:
         click.echo(text, err=err)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full disk, a terminal that is gone: the run goes on, and says so in the end
+        lose(sys.stderr if err else sys.stdout, error)
+
+
+def lose(stream: TextIO, error: OSError) -> None:
+    """Send what else is written to a stream to nowhere, because it takes nothing any more."""
+    if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+        _lost.append(error)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+_lost: list[OSError] = []
+
+
+def check_written(code: int = 0) -> None:
+    """Raise an error if a part of stdout could not be written, with the exit code of the command unless that is 0.
+
+    A reader who has gone away, such as head, is no error.
+    """
+    if _lost:
+        error = unwritten(_lost.pop())
+        error.exit_code = code or error.exit_code
+        raise error
+
+
+def unwritten(error: OSError) -> IndexerError:
+    """Return the error of output that is lost."""
+    return IndexerError(
+        f"The output cannot be written: {error.strerror}.",
+        "The command itself was carried out. Look at the file or the device that stdout is sent to.",
+    )
 
 
 def reporter(as_json: bool) -> Reporter:

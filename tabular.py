@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from io import StringIO
 from typing import Any, NamedTuple
 
 from indexer.words import visible
@@ -66,10 +67,10 @@ def drawn(
     for row in zip(*(column.cells[1:] for column in shown), strict=True):
         table.add_row(*row)
     console.width = max(console.width, _width(shown))
-    with console.capture() as captured:
-        console.print(table)
+    console.file = drawing = StringIO()  # Console.capture() writes to stdout, too: nothing, and yet it may fail
+    console.print(table)
     left_out = [column.title for column in columns if column not in shown]
-    lines = [line.rstrip() for line in captured.get().splitlines()]
+    lines = [line.rstrip() for line in drawing.getvalue().splitlines()]
     return "\n".join([*lines, *([f"Left out for lack of room: {', '.join(left_out)}."] if left_out else [])])
 
 

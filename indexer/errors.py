@@ -159,7 +159,7 @@ class Blocked(IndexerError):
 
 
 class Interrupted(IndexerError):
-    """A signal asked the run to end: 130 after SIGINT, 143 after SIGTERM."""
+    """A signal asked the run to end: 129 after SIGHUP, 130 after SIGINT, 143 after SIGTERM."""
 
     def __init__(self, number: Signals, standing: str = "") -> None:
         super().__init__(

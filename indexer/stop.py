@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGINT and SIGTERM end a run in good order, a second one ends it at once."""
+"""Being asked to stop: SIGINT, SIGTERM and SIGHUP end a run in good order, a second one ends it at once."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from indexer.errors import Interrupted
 GRACE = 4.5  # seconds to clean up in; an orchestrator's patience is usually longer, a person's is not
 CANCELLING = 1.0  # seconds in which a question to the server is cancelled, so that it does not work on for nobody
 AT_ONCE = 0.1  # seconds; coreutils' timeout sends a signal to the process and then to its group
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one: the terminal is gone
 TOO_LONG, LOOK = "Interrupted; cleaning up took too long.", "Next: python cli.py status"
+HANGUP = bytes([signal.SIGHUP])
 ENDED = b"\0"  # what the run itself writes where the numbers of signals are read
 
 T = TypeVar("T")
@@ -151,6 +152,11 @@ def interruptible(work: Callable[[Stop], T], reading: bool = False) -> T:
     return results[0]
 
 
+def heeded() -> list[signal.Signals]:
+    """Return the signals that end a run: not those that nohup, or a shell for a job in the background, ignores."""
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 @contextmanager
 def _hearing(telling: int) -> Iterator[None]:
     """Write the number of each signal that comes to this end of a pipe.
@@ -159,7 +165,7 @@ def _hearing(telling: int) -> Iterator[None]:
     another (Python manual, signal.set_wakeup_fd): of two at once both were lost, and rarely one alone.
     """
     os.set_blocking(telling, False)
-    previous = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    previous = {number: signal.signal(number, lambda *_: None) for number in heeded()}
     previous_telling = signal.set_wakeup_fd(telling)
     try:
         yield
@@ -191,9 +197,12 @@ def _supervise(stop: Stop, heard: int) -> bool:
 
 
 def _another(heard: int, first: bytes) -> bytes:
-    """What comes next; the same signal at once is the first one, sent twice."""
+    """What comes next; the same signal at once is the first one, sent twice.
+
+    A SIGHUP is never insistence: systemd may send one after SIGTERM, and both kernel and shell when a terminal closes.
+    """
     deadline = time.monotonic() + AT_ONCE
-    while (following := os.read(heard, 1)) == first and time.monotonic() < deadline:
+    while (following := os.read(heard, 1)) == HANGUP or (following == first and time.monotonic() < deadline):
         pass
     return following
 

@@ -105,7 +105,8 @@ def _locked(folder: str, manner: int) -> Iterator[None]:
 def _schema(url: str, stop: Stop) -> Iterator[CatalogMigrator]:
     name = PREFIX + secrets.token_hex(4)
     removal = f"DROP SCHEMA IF EXISTS {name} CASCADE;"
-    migrator = connect(url, name)
+    with stop.ending_at_once():
+        migrator = connect(url, name, stop=stop)
     with closing(migrator.database), _leaving(stop, f"Schema {name} is left: {removal}"):
         try:
             _remove_stale_schemas(migrator.database)
