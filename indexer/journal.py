@@ -11,7 +11,9 @@ from peewee import CharField, DateTimeField, IntegerField, Model, TextField, fn
 
 from indexer import __version__
 from indexer.catalog import LOG_TABLE, Table
+from indexer.errors import PreflightFailed, Problem
 from indexer.history import now, whoever
+from indexer.migrator import CatalogMigrator
 from indexer.plan import Action, Step
 from indexer.tables import OwnTable
 
@@ -54,6 +56,48 @@ class Journal(OwnTable):
             indexes = TextField()
 
         return SchemaRevisionLog
+
+    def __init__(self, migrator: CatalogMigrator) -> None:
+        super().__init__(migrator)
+        self._refusal: PreflightFailed | None = None
+
+    def look(self, tables: dict[str, Table]) -> None:
+        """Learn from the catalog whether the table exists; one that cannot be trusted is no log, and stops no run."""
+        self._refusal = None
+        try:
+            super().look(tables)
+        except PreflightFailed as refusal:
+            self._refusal = refusal
+
+    def stands(self, tables: dict[str, Table]) -> bool:
+        """Return whether the table exists and can be read; raises PreflightFailed if it exists and cannot."""
+        stands = super().stands(tables)
+        if self._refusal:
+            raise self._refusal
+        return stands
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether what has the name is our table, with nothing of other people attached to it."""
+        return self._refusal is None
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the table can be trusted, and our role may write to it or can try to make it."""
+        return self.is_trusted and super().is_writable
+
+    @property
+    def obstacle(self) -> str:
+        """Why the table is not written, with the statement that changes that."""
+        if not self._refusal:
+            return super().obstacle
+        (problem,) = self._refusal.problems
+        statements = problem.statements if isinstance(problem, Problem) else ()
+        return ": ".join(filter(None, (problem.rpartition(": revisions")[0] or str(problem), *statements)))
+
+    def sharing(self) -> list[Any]:
+        """Return what lets the owner of the other tables work with a table that another role made."""
+        return [] if self._refusal else super().sharing()
 
     def read(self, tables: dict[str, Table]) -> list[Entry]:
         """All entries, the last one first."""

@@ -90,6 +90,8 @@ class _Script:
         return [*entry, *alembic, self.history.removal(record.revision)]
 
     def _entry(self, record: Record, direction: str, steps: Sequence[Step]) -> list[Any]:
+        if not self.runner.journal.is_trusted:
+            return []
         model = self.history.model
         elapsed = model.select(self.elapsed).where(model.revision == record.revision)
         entry = entry_of(record.revision, direction, steps, 0)
