@@ -132,7 +132,8 @@ class AlembicVersion:
             return nothing
         flaw = table.keeping.flaw or ("" if table.kind == ORDINARY else f"is a {table.kind}")
         if flaw:
-            return nothing._replace(obstacle=f"it {flaw}", is_hidden=table.kind == ORDINARY)
+            obstacle = ": ".join(filter(None, (f"it {flaw}", table.keeping.unhiding)))
+            return nothing._replace(obstacle=obstacle, is_hidden=table.kind == ORDINARY)
         grants = self._grants(table)
         obstacle = (
             f"role {table.role} may not read and update it: {'; '.join(grants)}; after the run stamp brings it in step"

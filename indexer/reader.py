@@ -265,13 +265,13 @@ class Reader:
             return []
         last = moves[0].revision
         shared = [move.revision for move in moves if move.revision.in_alembic]
-        alembic = state.alembic.later_than(shared[0]) if shared else ()
-        found = [("Alembic stands at", later) for later in alembic]
+        alembic = state.alembic
+        found = [("Alembic stands at", later) for later in (alembic.later_than(shared[0]) if shared else ())]
         found += [(f"{META_TABLE} holds", later) for later in state.unknown(self.chain)]
-        unseen = f"{state.alembic.name} cannot be read, and may hold a later revision than {last.id}"
+        unseen = f"{alembic.name} cannot be read, and may hold a later revision than {last.id}: {alembic.obstacle}"
         return [
             *(f"{who} {later}, which {self._after(last, later)}" for who, later in found),
-            *([unseen] if shared and self.consent.alembic and state.alembic.is_hidden else []),
+            *([unseen] if shared and self.consent.alembic and alembic.is_hidden else []),
         ]
 
     def _after(self, last: Revision, later: str) -> str:
