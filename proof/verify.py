@@ -66,7 +66,7 @@ def verify(migrator: CatalogMigrator, analyze: bool = False, declared: Iterable[
             return Report(migrator.place, verdicts, hearing.planner.preamble(), without_query)
     except PeeweeException as error:
         ours = migrator.in_words(error)
-        if isinstance(ours, StatementFailed) and "lock timeout" not in str(error):
+        if isinstance(ours, StatementFailed) and "lock timeout" not in str(error) and "GRANT" not in ours.hint:
             ours.hint = UNSTEADY
         raise ours from error
 

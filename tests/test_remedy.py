@@ -8,8 +8,10 @@ from contextlib import closing
 import psycopg2
 import pytest
 from command import connect, execute, prepare, run
+from peewee import PeeweeException
 from psycopg2 import errorcodes
 
+from indexer.connect import connect as open_database
 from indexer.postgres.remedy import REMEDIES, UNKNOWN, remedy, said, sqlstate
 
 ALL_CODES = {code for name, code in vars(errorcodes).items() if re.fullmatch(r"[A-Z_]+", name) and len(code) == 5}
@@ -100,3 +102,61 @@ def test_a_value_too_long_for_the_index_is_said_with_the_servers_detail_and_hint
     assert "ix_activity_openphone_id failed: index row size" in result.stderr
     assert "Values larger than 1/3 of a buffer page cannot be indexed." in result.stderr
     assert "Shorten the values that are too long" in result.stderr
+
+
+def test_a_failure_that_peewee_hands_on_keeps_its_code_detail_and_remedy(postgres_url):
+    with closing(open_database(postgres_url).database) as database, pytest.raises(PeeweeException) as caught:
+        database.execute_sql("SELECT 1 / 0")
+    assert sqlstate(caught.value) == "22012"
+    assert remedy(caught.value) == REMEDIES["22"]
+
+
+AUDIT = (
+    "CREATE TABLE public.changes (tag text)",
+    "GRANT ALL ON public.changes TO crm_owner",
+    "CREATE FUNCTION public.audit() RETURNS event_trigger LANGUAGE plpgsql"
+    " AS $$ BEGIN INSERT INTO changes VALUES (tg_tag); END $$",
+    "CREATE EVENT TRIGGER audit ON ddl_command_end EXECUTE FUNCTION public.audit()",
+)
+
+
+def test_a_function_of_an_event_trigger_that_counts_on_a_search_path_is_named_with_what_helps(
+    postgres_url, superuser_url
+):
+    # Only a superuser can make an event trigger, and give its function a search path.
+    prepare(postgres_url, to="base")
+    execute(postgres_url, "DROP TABLE schema_revision_log")
+    execute(superuser_url, *AUDIT)
+    refused = run("up", url=postgres_url)
+    assert refused.exit_code == 1
+    assert "function public.audit()" in refused.stderr
+    assert "ALTER FUNCTION ... SET search_path" in refused.stderr
+
+    execute(superuser_url, "ALTER FUNCTION public.audit() SET search_path TO public")
+    assert run("up", url=postgres_url).exit_code == 0
+
+
+FORCING = (
+    """
+    CREATE FUNCTION public.force() RETURNS event_trigger LANGUAGE plpgsql SET search_path TO pg_catalog AS $$
+    DECLARE made record;
+    BEGIN
+        FOR made IN
+            SELECT object_identity AS name FROM pg_event_trigger_ddl_commands() WHERE object_type = 'table'
+        LOOP
+            EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', made.name);
+        END LOOP;
+    END $$
+    """,
+    "CREATE EVENT TRIGGER force ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.force()",
+)
+
+
+def test_row_security_that_is_forced_on_every_new_table_is_named(postgres_url, superuser_url):
+    # Only a superuser can make an event trigger.
+    execute(superuser_url, *FORCING)
+    refused = run("up", url=postgres_url)
+    assert refused.exit_code == 1
+    assert "forces row-level security on every new table" in refused.stderr
+    execute(superuser_url, "ALTER EVENT TRIGGER force DISABLE")
+    assert run("up", url=postgres_url).exit_code == 0

@@ -26,6 +26,7 @@ from command import (
     succeed,
 )
 from roles import OWNER, another_role, as_role
+from scenes import open_writer, running, until_phase
 
 OF_BEFORE = "schema_revision_log_id_seq"
 
@@ -321,3 +322,110 @@ def test_no_sequence_belongs_to_the_log(crm):
     succeed("up", url=crm)
 
     assert execute(crm, "SELECT relname FROM pg_class WHERE relkind = 'S' AND relname ~ 'schema_rev'") == []
+
+
+LOGS_OF_OTHERS = {
+    "forced row security": (
+        "ALTER TABLE schema_revision_log ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE schema_revision_log FORCE ROW LEVEL SECURITY",
+    ),
+    "a rule": ("CREATE RULE quiet AS ON INSERT TO schema_revision_log DO INSTEAD NOTHING",),
+    "another tool's table": ("DROP TABLE schema_revision_log", "CREATE TABLE schema_revision_log (version int)"),
+}
+
+
+@pytest.mark.parametrize("name", LOGS_OF_OTHERS)
+def test_a_log_that_cannot_be_trusted_is_left_alone_and_fails_no_run(crm, name):
+    succeed("up", url=crm)
+    execute(crm, *LOGS_OF_OTHERS[name])
+    script = succeed("plan", "down", "--sql", url=crm).stdout
+    said = succeed("down", url=crm).stdout
+
+    assert "schema_revision_log" not in script
+    assert "public.schema_revision_log is left as it is, because" in said
+    for command in ("status", "plan", "up", "check"):
+        succeed(command, url=crm) if command != "status" else run(command, url=crm)
+    assert run("history", url=crm).exit_code == 1
+
+
+# What somebody has taken away from everyone --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "withheld",
+    [
+        "SELECT ON pg_catalog.pg_roles, pg_catalog.pg_locks, pg_catalog.pg_settings",
+        "EXECUTE ON FUNCTION pg_catalog.version(), pg_catalog.pg_try_advisory_lock(bigint)",
+        "EXECUTE ON FUNCTION pg_catalog.pg_table_size(regclass), pg_catalog.pg_relation_size(regclass, text)",
+        "USAGE ON TYPE pg_catalog.varchar, pg_catalog.int4",
+    ],
+)
+def test_rights_on_the_catalog_that_are_missing_are_given_by_what_is_printed(superuser_url, crm, withheld):
+    # Only a superuser can take them away from everyone, and give them back.
+    execute(superuser_url, f"REVOKE {withheld} FROM PUBLIC")
+    refused = run("up", url=crm)
+
+    assert refused.exit_code == 1
+    execute(superuser_url, statements(refused.stderr))
+    succeed("up", url=crm)
+    succeed("check", url=crm)
+
+
+def test_a_server_that_does_not_tell_of_its_standbys_is_no_reason_to_stop(superuser_url, crm):
+    # Only a superuser can take the right away from everyone.
+    execute(superuser_url, "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_stat_get_activity(integer) FROM PUBLIC")
+    succeed("plan", url=crm)
+    succeed("up", url=crm)
+
+
+def test_default_privileges_that_take_the_owners_own_rights_are_seen_before_the_first_change(crm):
+    execute(crm, f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} REVOKE ALL ON TABLES FROM {OWNER}")
+    with nothing_changes(crm):
+        refused = run("up", url=crm)
+
+    assert refused.exit_code == 1
+    execute(crm, statements(refused.stderr))
+    succeed("up", url=crm)
+
+
+def test_a_role_that_may_not_connect_is_told_what_gives_it_the_right(superuser_url, crm):
+    ((name,),) = execute(crm, "SELECT current_database()")
+    execute(superuser_url, f"ALTER DATABASE {name} OWNER TO postgres")
+    execute(superuser_url, f"REVOKE ALL ON DATABASE {name} FROM PUBLIC, {OWNER}")
+    refused = run("plan", url=crm)
+
+    assert refused.exit_code == 7
+    (grant,) = re.findall(r"GRANT .*;", refused.stderr)
+    execute(superuser_url, grant)
+    succeed("plan", url=crm)
+
+
+def test_down_says_what_lets_it_read_a_version_table_that_may_hold_a_later_revision(crm):
+    succeed("up", url=crm)
+    execute(crm, "ALTER TABLE alembic_version ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    refused = run("down", url=crm)
+
+    assert refused.exit_code == 1
+    (remedy,) = re.findall(r"ALTER TABLE .* ROW LEVEL SECURITY", refused.stderr)
+    execute(crm, remedy)
+    succeed("down", url=crm)
+
+
+def test_a_role_that_may_not_log_in_is_told_so(superuser_url, crm):
+    # A superuser makes a role of its own: the owner belongs to all tests.
+    with another_role(superuser_url, "ALTER ROLE {role} NOLOGIN") as member:
+        refused = run("plan", url=as_role(crm, member))
+    assert refused.exit_code == 7
+    assert f"ALTER ROLE {member} LOGIN;" in refused.stderr
+
+
+def test_a_record_that_somebody_drops_while_a_run_goes_on_is_named_and_no_file_is_blamed(superuser_url, crm):
+    # A superuser looks on.
+    with open_writer(crm) as writer, running("up", url=crm) as up:
+        until_phase(superuser_url, "waiting for writers")
+        execute(crm, "DROP TABLE schema_revision")
+        writer.end()
+        result = up.end()
+    assert result.exit_code == 1
+    assert "Somebody has dropped or renamed it" in result.stderr
+    succeed("up", url=crm)

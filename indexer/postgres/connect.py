@@ -16,7 +16,7 @@ from indexer.events import Report, silent
 from indexer.postgres.migrator import OnlineMigrator
 from indexer.postgres.session import UNNAMED, OnlineDatabase
 from indexer.stop import Stop
-from indexer.words import visible
+from indexer.words import identifier, visible
 
 # What a URL leaves out. Keepalives: a server that is gone without a word is known to be gone after half a minute.
 DEFAULTS = {
@@ -45,7 +45,18 @@ REASONS = (
         "Wait for a connection to become free, or ALTER DATABASE ... CONNECTION LIMIT.",
         True,
     ),
+    (
+        "permission denied for database",
+        "Its owner gives the right: GRANT CONNECT ON DATABASE {database} TO {role};",
+        False,
+    ),
+    (
+        "permission denied for function set_config",
+        "A superuser gives the right: GRANT EXECUTE ON FUNCTION pg_catalog.set_config(text, text, boolean) TO {role};",
+        False,
+    ),
     ('database "', "Create the database, or correct the name at the end of the database URL.", False),
+    ("not permitted to log in", "Name a role that may log in, or: ALTER ROLE {role} LOGIN;", False),
     ('role "', "Create the role, or correct the user in the database URL.", False),
     ("onnection refused", "Is the server running, and are host and port right?", True),
     ("could not translate host name", "Check the host in the database URL.", True),
@@ -113,6 +124,8 @@ def open_postgres(
             database.close()
             reason = _without_secrets(_one_sentence(str(error)), parameters)
             _, hint, can_heal = next((known for known in REASONS if known[0] in reason), UNKNOWN)
+            info = {"database": parameters.get("dbname", "..."), "role": parameters.get("user", "...")}
+            hint = hint.format(**{name: identifier(value) for name, value in info.items()})
             raise Unreachable(f"Cannot connect to {address}: {reason}.", hint, can_heal) from error
 
     connect(within)

@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
-import psycopg2
 from peewee import CommaNodeList, Entity, PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 
@@ -26,7 +25,7 @@ from indexer.postgres.execution import BEGIN, COMMIT, Execution, Run
 from indexer.postgres.lock import RunLock
 from indexer.postgres.pooler import refuse_transaction_pooling
 from indexer.postgres.publications import SUBSCRIPTIONS
-from indexer.postgres.rights import missing_rights, missing_rights_to_read
+from indexer.postgres.rights import WITHHELD, missing_rights, missing_rights_to_read, withheld
 from indexer.postgres.schedule import Schedule
 from indexer.postgres.session import PINNED, OnlineDatabase
 from indexer.postgres.watch import Sessions, sees_more
@@ -52,6 +51,7 @@ SCRIPT_VALUES = ScriptValues(
     role="pg_catalog.concat(SESSION_USER, '@',"
     " COALESCE(pg_catalog.host(pg_catalog.inet_client_addr()), 'local'), ' (script)')",
 )
+INSUFFICIENT_PRIVILEGE = "42501"
 MOST_SCHEMAS = 10  # that are named
 NOTICEABLE = 1.0  # seconds; a transaction that is younger ends before anybody has read its name
 ANOTHER_LOOK = 0.1  # seconds
@@ -135,7 +135,9 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def delays(self) -> list[str]:
         """Return what makes every commit wait."""
-        return standby.delays(self.catalog)
+        with self.sessions.overlooking(self.report):
+            return standby.delays(self.catalog)
+        return []
 
     def unseen(self, tables: Sequence[str]) -> list[str]:
         """Return what of distributed tables is not looked at."""
@@ -149,8 +151,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def in_words(self, error: PeeweeException) -> IndexerError:
         """A table that is locked whole is not to be read: by whom it is."""
-        cause = getattr(error, "orig", None)
-        if isinstance(cause, psycopg2.Error) and cause.diag.source_function == "check_enable_rls":
+        if remedies.is_secured(error):
             return self._hidden_rows() or super().in_words(error)
         if "lock timeout" not in str(error):
             return super().in_words(error)
@@ -166,6 +167,11 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def remedy(self, error: PeeweeException) -> str:
         """Return what to do about an error of its kind."""
+        if remedies.sqlstate(error) == INSUFFICIENT_PRIVILEGE:
+            with suppress(PeeweeException):  # the rights that are missing may be those to look for them
+                if grants := withheld(self.catalog, remedies.said(error)):
+                    lines = (WITHHELD, *(f"  {grant};" for grant in grants), "Then run the same command again.")
+                    return "\n".join(lines)
         return remedies.remedy(error)
 
     def _hidden_rows(self) -> IndexerError | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg2
 
 from indexer.words import reason, visible
 
 AGAIN = "Run the same command again: it goes on where this run stopped."
 DECLARED = "Change the column's type or the index in the migration file, then run the same command again."
+MISSING = "Somebody has dropped or renamed it: look who did, then run the same command again."
 LOST = f"Look into the server's log if it happens again. {AGAIN}"
 
 # A code of five characters wins over its class of two. "Run the same command again" stands where that alone can heal.
@@ -19,7 +22,9 @@ REMEDIES = {
     "25006": "The session may only read: connect to the primary, or switch off default_transaction_read_only.",
     "28": "Check the user and the password in the database URL.",
     "40": AGAIN,  # a deadlock, or a transaction that another one got in the way of
-    "42501": "Connect as the owner of the tables.",
+    "42501": "Connect as the owner of the tables; plan lists the rights that a role lacks.",
+    "42P01": MISSING,
+    "3F000": MISSING,
     "42": DECLARED,
     "53100": "Free or add disk space; the same command then goes on where it stopped.",
     "53200": "Lower maintenance_work_mem of the server, then run the same command again.",
@@ -39,11 +44,22 @@ REMEDIES = {
 # No other index is held up by these, and without a change no run gets past them.
 OF_ONE_INDEX = ("0A000", "22", "23505", "42703", "42804", "42809", "42883", "42P17", "54000", "XX001")
 UNKNOWN = "Remove the cause that the server names, then run the same command again."
+SECURED = (
+    "Something, such as an event trigger, forces row-level security on every new table. "
+    "Let it leave out those that record revisions, then run the same command again."
+)
+OF_A_FUNCTION = (
+    "The function that the server names belongs to this database, such as that of an event trigger, and runs with "
+    "the search path of this tool. Let it set its own, with ALTER FUNCTION ... SET search_path, "
+    "then run the same command again."
+)
+UNKNOWN_NAMES = ("3F000", "42704", "42883", "42P01")
+CALL = re.compile(r"[\w\"]\([^()]*\)")  # a function with its arguments, in whatever language the server speaks
 
 
 def original(error: BaseException) -> BaseException:
     """Return psycopg2's error in one of peewee's, or else the error itself."""
-    inner = error.args[0] if error.args else None
+    inner = getattr(error, "orig", None)
     return inner if isinstance(inner, psycopg2.Error) else error
 
 
@@ -62,14 +78,35 @@ def said(error: BaseException) -> str:
     diagnosis = getattr(known, "diag", None)
     message = getattr(diagnosis, "message_primary", None) or reason(Exception(str(known)))
     detail, hint = (getattr(diagnosis, f"message_{part}", None) for part in ("detail", "hint"))
-    sentences = (message, detail, f"The server's hint: {hint}" if hint else None)
+    where = _function(known)
+    sentences = (
+        message,
+        detail,
+        f"The server's hint: {hint}" if hint else None,
+        f"It happened in: {where}" if where else None,
+    )
     return " ".join(f"{visible(each).rstrip('.')}." for each in sentences if each)
 
 
 def remedy(error: BaseException) -> str:
     """Return what to do about an error, as a sentence."""
     code = sqlstate(error)
+    if is_secured(error):
+        return SECURED
+    if _function(original(error)):
+        return OF_A_FUNCTION if code in UNKNOWN_NAMES else UNKNOWN
     return next((REMEDIES[code[:length]] for length in (5, 3, 2) if code[:length] in REMEDIES), UNKNOWN)
+
+
+def is_secured(error: BaseException) -> bool:
+    """Return whether an error is that row-level security may hide rows."""
+    return getattr(getattr(original(error), "diag", None), "source_function", None) == "check_enable_rls"
+
+
+def _function(error: BaseException) -> str:
+    """Return where in a function of the database an error came up; empty if it did not come from one."""
+    context = (getattr(getattr(error, "diag", None), "context", None) or "").splitlines()
+    return next((line for line in context if CALL.search(line)), "")
 
 
 def concerns_one_index(error: BaseException) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer.catalog import META_TABLES, Table
@@ -34,8 +36,48 @@ RIGHTS = """
              JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
             WHERE s.spcname = pg_catalog.current_setting('default_tablespace')
               AND s.oid <> d.dattablespace
-              AND NOT pg_catalog.has_tablespace_privilege(s.oid, 'CREATE')) AS tablespace
+              AND NOT pg_catalog.has_tablespace_privilege(s.oid, 'CREATE')) AS tablespace,
+           EXISTS (
+           SELECT 1
+             FROM pg_catalog.pg_default_acl AS d
+             JOIN pg_catalog.pg_roles AS r ON r.oid = d.defaclrole
+            WHERE r.rolname = CURRENT_USER
+              AND d.defaclnamespace = 0
+              AND d.defaclobjtype = 'r'
+              AND (
+                  SELECT pg_catalog.count(*)
+                    FROM pg_catalog.aclexplode(d.defaclacl) AS a
+                   WHERE a.grantee = d.defaclrole
+                     AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE', 'REFERENCES')) < 5) AS deprived
 """
+
+# Everyone may use the system's catalog, until somebody takes that away from PUBLIC. Granted are only the names that our
+# statements use, and the one that the server has just refused.
+CATALOG_RIGHTS = """
+    SELECT pg_catalog.concat('GRANT SELECT ON pg_catalog.', pg_catalog.quote_ident(c.relname)) AS grant
+      FROM pg_catalog.pg_class AS c
+     WHERE c.relnamespace = 'pg_catalog'::pg_catalog.regnamespace
+       AND c.relkind IN ('r', 'v')
+       AND c.relname = ANY (%(names)s::pg_catalog.text[])
+       AND NOT pg_catalog.has_table_privilege(c.oid, 'SELECT')
+     UNION ALL
+    SELECT pg_catalog.concat('GRANT EXECUTE ON FUNCTION pg_catalog.', pg_catalog.quote_ident(p.proname), '(',
+                             pg_catalog.pg_get_function_identity_arguments(p.oid), ')')
+      FROM pg_catalog.pg_proc AS p
+     WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
+       AND p.proname = ANY (%(names)s::pg_catalog.text[])
+       AND NOT pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
+     UNION ALL
+    SELECT pg_catalog.concat('GRANT USAGE ON TYPE pg_catalog.', pg_catalog.quote_ident(t.typname))
+      FROM pg_catalog.pg_type AS t
+     WHERE t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace
+       AND (t.typname = ANY (%(names)s::pg_catalog.text[])
+            OR pg_catalog.strpos(%(said)s::pg_catalog.text, pg_catalog.format_type(t.oid, NULL)) > 0)
+       AND NOT pg_catalog.has_type_privilege(t.oid, 'USAGE')
+     ORDER BY 1
+"""
+WITHHELD = "A superuser gives the rights on the system's catalog that are missing:"
+ADVISED = {"pg_terminate_backend"}  # printed, and not executed
 
 ASK_RIGHTS = Question("indexer_rights", {"namespace": "bigint", "owners": "pg_catalog.text[]"}, RIGHTS)
 
@@ -57,6 +99,7 @@ def missing_rights(
     return [
         *_on_schema(catalog.schema or "", row, making),
         *_on_tablespace(row, making),
+        *_on_new_tables(row, META_TABLES[0] not in tables),
         *_on_records(catalog.schema or "", row["role"], tables),
         *_on_tables(catalog.schema or "", row, foreign),
     ]
@@ -70,6 +113,21 @@ def missing_rights_to_read(catalog: PostgresCatalog, tables: Mapping[str, Table]
     grant = record_grant(catalog.schema or "", closed, "SELECT")
     problem = f"role {row['role']} may not read {names} of role {closed[0].owner}, where the revisions are recorded"
     return [*_on_schema(catalog.schema or "", row, making=False), Problem(problem, GRANTED, (grant,))]
+
+
+def withheld(catalog: PostgresCatalog, said: str) -> list[str]:
+    """Return what gives our role the rights on the system's catalog back that somebody has taken away.
+
+    Args:
+        catalog: of the schema.
+        said: what the server says about the first right that is missing.
+    """
+    sources = (file.read_text() for file in Path(__file__).parent.glob("*.py"))
+    ours = {name for source in sources for name in re.findall(r"pg_catalog\.(\w+)", source)} - ADVISED
+    names = [*ours, *re.findall(r"\w+", said)]
+    (role,) = catalog.rows("SELECT CURRENT_USER::pg_catalog.text AS role")
+    to = identifier(role["role"])
+    return [f"{row['grant']} TO {to}" for row in catalog.rows(CATALOG_RIGHTS, names=names, said=said)]
 
 
 def _on_schema(schema: str, row: Mapping[str, Any], making: bool) -> Iterable[Problem]:
@@ -89,6 +147,16 @@ def _on_tablespace(row: Mapping[str, Any], making: bool) -> Iterable[Problem]:
             f"role {row['role']} may not create anything in tablespace {tablespace}, which default_tablespace names",
             GRANTED,
             (f"GRANT CREATE ON TABLESPACE {identifier(tablespace)} TO {identifier(row['role'])}",),
+        )
+
+
+def _on_new_tables(row: Mapping[str, Any], making_tables: bool) -> Iterable[Problem]:
+    if making_tables and row["deprived"]:
+        role = identifier(row["role"])
+        yield Problem(
+            f"default privileges take the rights on new tables from role {row['role']}, which is to make some",
+            GRANTED,
+            (f"ALTER DEFAULT PRIVILEGES FOR ROLE {role} GRANT ALL ON TABLES TO {role}",),
         )
 
 
