@@ -56,6 +56,7 @@ DONE = {
     Action.JOIN: "built by another session",
 }
 NOTEWORTHY = (Warned, Waiting, Retrying, Joined, LockWaited, BlockersFound, ServerAwaited, AnswerAwaited)
+ENDING = "end it: "
 LOG_INTERVAL = 10.0  # seconds between two lines that say the same
 
 
@@ -220,7 +221,9 @@ class Bars:
     def _print(self, event: Event) -> None:
         """Print an event above the bars, broken between words."""
         for line in in_a_line(event).splitlines():
-            self._live.console.print(_wrapped(line, self._live.console.width), soft_wrap=True, markup=False)
+            is_to_type = line.lstrip().startswith(ENDING)  # copied from two lines it would be two statements
+            text = line if is_to_type else _wrapped(line, self._live.console.width)
+            self._live.console.print(text, soft_wrap=True, markup=False)
 
     def _task(self, index: Index) -> Any:
         if index.name not in self._tasks:
@@ -396,7 +399,7 @@ def _rate(event: Progress) -> str:
 
 def listed(blockers: Iterable[Blocker]) -> str:
     """A line for each blocker, and one for the statement that ends it."""
-    return "".join(f"\n    {blocker}\n      end it: {visible(blocker.ending)}" for blocker in blockers)
+    return "".join(f"\n    {blocker}\n      {ENDING}{visible(blocker.ending)}" for blocker in blockers)
 
 
 def _name(blocker: Blocker) -> str:

@@ -28,7 +28,10 @@ class _Column(NamedTuple):
     @property
     def least(self) -> int:
         """The columns of a terminal without which it cannot be read."""
-        return min(self.longest, FOLDED) if self.folds else self.longest
+        if not self.folds:
+            return self.longest
+        words = (len(word) for cell in self.cells for word in cell.plain.split())
+        return max(min(self.longest, FOLDED), *words, 0)
 
 
 def drawn(

@@ -89,7 +89,7 @@ class Stop:
 
     def interruption(self) -> Interrupted:
         """The error that a stopped run ends with."""
-        return Interrupted(self.signal or signal.SIGINT)
+        return Interrupted(self.signal or signal.SIGINT, at_once=self.at_once)
 
     @contextmanager
     def ending_at_once(self) -> Iterator[None]:
@@ -138,8 +138,9 @@ def interruptible(work: Callable[[Stop], T], reading: bool = False) -> T:
         thread = Thread(target=do, name="run", daemon=True)
         thread.start()
         is_done = _supervise(stop, heard)
+        if not is_done:
+            thread.join(CANCELLING)  # still heeding signals: the same one, sent twice, would end all without a word
     if not is_done:
-        thread.join(CANCELLING)
         raise stop.interruption()  # the pipe stays open: the thread may still write to it
     thread.join()
     for each in (heard, telling):

@@ -45,6 +45,14 @@ def test_on_a_narrow_terminal_the_least_needed_columns_are_left_out_and_named(na
     assert shown[2:] == ["Left out for lack of room: method."]
 
 
+def test_the_longest_word_of_what_may_fold_is_not_broken_but_takes_the_room_of_what_is_less_needed(narrow):
+    name = "(ix_campaign_membership_campaign_status)"
+    table = drawn(("what", "by", "indexes"), [("up", "somebody", f"1 rebuilt {name}")], (), ("indexes",), ("by",))
+
+    assert name in table
+    assert "somebody" not in table
+
+
 def test_nothing_is_left_out_where_there_is_room():
     table = drawn(("index", "method"), [("ix_activity_type", "btree")], less_needed=("method",))
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from command import CLI, Result, run
@@ -283,6 +284,21 @@ def test_a_refused_connection_says_where(server):
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
         refused(f"postgresql://clerk:{SECRET}@127.0.0.1:{port}/crm", 7, f"127.0.0.1:{port}/crm", "refused")
+
+
+def test_a_server_that_is_none_of_postgres_is_told_from_a_wrong_parameter():
+    with socket.create_server(("127.0.0.1", 0)) as web:
+
+        def answer() -> None:
+            client, _ = web.accept()
+            with client:
+                client.recv(1024)
+                client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        Thread(target=answer, daemon=True).start()
+        result = run("status", url=f"postgresql://clerk@127.0.0.1:{web.getsockname()[1]}/crm")
+    assert result.exit_code == 7
+    assert "Check host and port" in result.stderr
 
 
 def test_a_missing_socket_is_one_clear_sentence(tmp_path):

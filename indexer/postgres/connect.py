@@ -28,8 +28,12 @@ DEFAULTS = {
     **({"tcp_user_timeout": "30000"} if libpq_version() >= 120000 else {}),
 }
 
+NO_POSTGRES = "Check host and port in the database URL: what answers there is no PostgreSQL server."
+
 # What libpq says, what to do about it, and whether waiting may help.
 REASONS = (
+    ("response to SSL negotiation", NO_POSTGRES, False),
+    ("expected authentication request", NO_POSTGRES, False),
     ("invalid ", "Check the parameters in the database URL.", False),
     ("password authentication failed", "Check the user and the password in the database URL.", False),
     ("no password supplied", "Put the password into the database URL or into PGPASSWORD.", False),
