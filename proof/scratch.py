@@ -21,7 +21,7 @@ from peewee import Entity, PeeweeException
 from indexer.connect import connect
 from indexer.errors import StatementFailed, Unreachable
 from indexer.stop import Stop
-from indexer.words import reason, shell, visible
+from indexer.words import identifier, reason, shell, visible
 from proof.store import AGAIN
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ STALE = """
        AND nspowner = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER)
 """
 
-MAY_CREATE = "Give a database in which the role may create one: GRANT CREATE ON DATABASE name TO role"
+WHERE_AND_WHO = "SELECT pg_catalog.current_database(), CURRENT_USER"
 
 
 @contextmanager
@@ -113,7 +113,9 @@ def _schema(url: str, stop: Stop) -> Iterator[CatalogMigrator]:
             migrator.database.execute_sql(LOCK, (FAMILY, name))
             _execute(migrator.database, "CREATE SCHEMA ", name)
         except PeeweeException as error:
-            raise StatementFailed(f"A schema to work in cannot be made: {reason(error)}.", _remedy(error)) from error
+            raise StatementFailed(
+                f"A schema to work in cannot be made: {reason(error)}.", _remedy(migrator.database, error)
+            ) from error
         try:
             yield migrator
         finally:
@@ -123,13 +125,16 @@ def _schema(url: str, stop: Stop) -> Iterator[CatalogMigrator]:
                 raise StatementFailed(f"Our schema {name} is still there: {error}", removal) from error
 
 
-def _remedy(error: PeeweeException) -> str:
+def _remedy(database: Database, error: PeeweeException) -> str:
     """What the user can do about a schema that cannot be made."""
     from proof.store.postgres import is_forbidden, is_on_standby
 
     if is_on_standby(error):
         return "The server is a standby (in recovery): connect to the primary."
-    return MAY_CREATE if is_forbidden(error) else AGAIN
+    if not is_forbidden(error):
+        return AGAIN
+    name, role = map(identifier, database.execute_sql(WHERE_AND_WHO).fetchone())
+    return f"Let the owner of the database give the right: GRANT CREATE ON DATABASE {name} TO {role}"
 
 
 @contextmanager

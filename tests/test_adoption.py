@@ -949,6 +949,7 @@ def test_a_way_back_whose_old_name_is_taken_is_refused_before_any_change(url):
 
     assert refused.exit_code == 1
     assert f"{NAME} cannot get its name theirs back, because another index has it by now" in refused.stderr
+    assert "down --include-adopted" in refused.stderr
     succeed("down", "--include-adopted", url=url)
     assert "theirs" in names(url)
 

@@ -33,6 +33,8 @@ def test_a_role_with_two_connections_builds_one_index_after_the_other(owner_url,
         up = succeed("up", "--json", "--jobs", jobs, *options, url=url)
         assert_all_stand(owner_url)
         down = succeed("down", "--jobs", jobs, *options, url=url)
+        assert "connection was refused" not in succeed("up", "--jobs", "1", *options, url=url).stdout
+        succeed("down", "--jobs", "1", *options, url=url)
     assert_none_stands(owner_url)
     told = [event["text"] for event in up.story() if event.get("event") == "Warned"]
     if jobs == "3" and (options or _version(owner_url) >= SIDE_BY_SIDE):
@@ -81,15 +83,15 @@ def _sessions(url: str) -> int:
 @pytest.mark.parametrize("url", ["role", "database"])
 def test_a_session_that_is_refused_altogether_is_told_which_limit_it_met(owner_url, superuser_url, url):
     # A superuser makes the limits.
-    with another_role(superuser_url, MEMBER, LIMITED.format(0)) as member:
-        if url == "role":
-            refused = run("status", url=as_role(owner_url, member))
-        else:
-            name = execute(owner_url, "SELECT current_database()")[0][0]
-            execute(superuser_url, f"ALTER DATABASE {name} CONNECTION LIMIT 0")
-            refused = run("status", url=owner_url)
-    assert refused.exit_code == 7
-    assert f"ALTER {url.upper()} ... CONNECTION LIMIT" in refused.stderr
+    with another_role(superuser_url, MEMBER) as member:
+        name = execute(owner_url, "SELECT current_database()")[0][0]
+        limited, connecting = (member, as_role(owner_url, member)) if url == "role" else (name, owner_url)
+        execute(superuser_url, f"ALTER {url} {limited} CONNECTION LIMIT 0")
+        refused = run("status", url=connecting)
+        assert refused.exit_code == 7
+        (statement,) = re.findall(f"ALTER {url.upper()} ... CONNECTION LIMIT", refused.stderr)
+        execute(superuser_url, statement.replace("...", limited) + " 2")
+        assert run("status", url=connecting).exit_code == 3
 
 
 # A server of its own, whose connections are counted ------------------------------------------------------------------

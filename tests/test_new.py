@@ -85,6 +85,12 @@ def test_its_path_is_printed_for_people(project):
     assert str(project / file) in result.stdout
 
 
+def test_what_is_to_be_typed_after_new_shows_the_plan(project, sqlite_url):
+    written = succeed("new", "Index number eleven", url=UNREACHABLE)
+    assert written.next_command() == ["plan"]
+    assert succeed("plan", url=sqlite_url).stdout
+
+
 def test_the_file_satisfies_the_linter_as_it_is(project):
     file = project / Path(new("Index number eleven")["file"]).name
     for check in (["check"], ["format", "--check"]):
@@ -234,7 +240,10 @@ def test_a_message_is_needed(project):
     before = migrations(project)
 
     assert run("new", url=UNREACHABLE).exit_code == 2
+    refused = run("new", " ", url=UNREACHABLE)
+    assert refused.exit_code == 2
     assert migrations(project) == before
+    succeed(*refused.next_command(), url=UNREACHABLE)
 
 
 def test_a_lost_index_comes_before_a_pending_revision(project, database_url):

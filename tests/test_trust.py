@@ -143,6 +143,18 @@ def test_a_trigger_made_while_a_run_is_building_does_not_run(superuser_url, crm,
     succeed("up", url=crm)
 
 
+def test_the_record_of_another_role_can_be_given_to_the_owner_if_its_rows_can_be_trusted(superuser_url, crm, stranger):
+    execute(crm, "DROP TABLE schema_revision")
+    execute(as_role(crm, stranger), f"CREATE TABLE public.schema_revision ({COLUMNS})")
+    refused = run("up", url=crm)
+    assert refused.exit_code == 1
+    (given,) = re.findall(r"if its rows can be trusted: (.*?)\)", refused.stderr)
+    execute(superuser_url, given)
+    succeed("up", url=crm)
+
+    assert ours(crm).keys() == TEN_NAMES
+
+
 @pytest.mark.parametrize("planted", ["table", "trigger"])
 def test_a_version_table_that_cannot_be_trusted_is_neither_read_nor_written(superuser_url, crm, stranger, planted):
     if planted == "table":

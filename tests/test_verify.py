@@ -275,6 +275,8 @@ def test_an_invalid_index_serves_nothing(postgres_url):
     report = verified(postgres_url)
     assert report.unserved == (PHONE,)
     assert f"{PHONE} is invalid, because its build was cut off. Rebuild it: python cli.py up" in show(report)
+    succeed("up", url=postgres_url)
+    assert verified(postgres_url).exit_code == 0
 
 
 def test_a_table_under_the_name_serves_nothing(standing):
@@ -789,6 +791,8 @@ def test_a_role_that_may_not_read_is_told_what_to_grant(postgres_url, reader):
     with pytest.raises(IndexerError, match=f"Role {role} may not read public.activity") as raised:
         verified(url)
     assert raised.value.hint == f"GRANT SELECT ON public.activity TO {role}"
+    execute(postgres_url, raised.value.hint)
+    assert verified(url).exit_code == 0
 
 
 def test_a_role_that_may_not_use_the_schema_is_told_what_to_grant(postgres_url, reader):
@@ -801,3 +805,5 @@ def test_a_role_that_may_not_use_the_schema_is_told_what_to_grant(postgres_url, 
     with pytest.raises(IndexerError, match=f"Role {role} may not use schema public") as raised:
         verified(url, "public")
     assert raised.value.hint == f"GRANT USAGE ON SCHEMA public TO {role}"
+    execute(postgres_url, raised.value.hint)
+    assert verified(url, "public").exit_code == 0
