@@ -35,6 +35,7 @@ __all__ = ["document", "queries", "show", "verify"]
 
 VIEWS = ("view", "materialized view")
 UNSTEADY = "Run the same command again, and not through a pooler by statement."
+SAID = ("42501", "55P03")  # a right that is missing, a lock that is held: of these the hint says more
 TABLES = tuple(model._meta.table_name for model in models.TABLES)
 
 
@@ -66,7 +67,8 @@ def verify(migrator: CatalogMigrator, analyze: bool = False, declared: Iterable[
             return Report(migrator.place, verdicts, hearing.planner.preamble(), without_query)
     except PeeweeException as error:
         ours = migrator.in_words(error)
-        if isinstance(ours, StatementFailed) and "lock timeout" not in str(error) and "GRANT" not in ours.hint:
+        code = getattr(getattr(error, "orig", None), "pgcode", None)
+        if isinstance(ours, StatementFailed) and code not in SAID:
             ours.hint = UNSTEADY
         raise ours from error
 

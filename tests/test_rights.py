@@ -26,7 +26,7 @@ from command import (
     succeed,
 )
 from roles import OWNER, another_role, as_role
-from scenes import open_writer, running, until_phase
+from scenes import open_writer, running, transaction, until_phase
 
 OF_BEFORE = "schema_revision_log_id_seq"
 
@@ -429,3 +429,29 @@ def test_a_record_that_somebody_drops_while_a_run_goes_on_is_named_and_no_file_i
     assert result.exit_code == 1
     assert "Somebody has dropped or renamed it" in result.stderr
     succeed("up", url=crm)
+
+
+@pytest.mark.parametrize("mode", ["ACCESS EXCLUSIVE", "SHARE"])
+@pytest.mark.parametrize("table", ["schema_revision", "alembic_version"])
+def test_who_holds_a_lock_on_a_record_is_named(crm, table, mode):
+    succeed("up", url=crm)
+    with transaction(crm, f"LOCK TABLE {table} IN {mode} MODE") as holder:
+        refused = run("down", url=crm)
+        assert refused.exit_code == 1
+        assert f"pid {holder.pid} " in refused.stderr
+        assert f"holds a lock on {table}" in refused.stderr
+    succeed("down", url=crm)
+
+
+@pytest.mark.parametrize("option", ["INHERIT FALSE, SET TRUE", "ADMIN TRUE, INHERIT FALSE, SET FALSE"])
+def test_a_member_that_does_not_inherit_is_given_what_makes_it_inherit(superuser_url, crm, option):
+    # Only a superuser makes roles. From 16 on it is the membership that inherits or does not.
+    if int(execute(superuser_url, "SHOW server_version_num")[0][0]) < 160000:
+        option = "ADMIN OPTION"
+    with another_role(superuser_url, "GRANT crm_owner TO {role} WITH " + option) as member:
+        if option == "ADMIN OPTION":
+            execute(superuser_url, f"ALTER ROLE {member} NOINHERIT")
+        url = as_role(crm, member)
+        execute(superuser_url, statements(run("up", url=url).stderr))
+        succeed("up", url=url)
+        succeed("down", url=url)

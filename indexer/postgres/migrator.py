@@ -12,7 +12,8 @@ from typing import Any
 from peewee import CommaNodeList, Entity, PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 
-from indexer.catalog import Found, Place, Table
+from indexer.alembic import parts_of
+from indexer.catalog import META_TABLES, Found, Place, Table
 from indexer.errors import IndexerError, Problem, StatementFailed, UsageError
 from indexer.events import Blocker
 from indexer.inheritance import Child, Uncovered
@@ -51,7 +52,9 @@ SCRIPT_VALUES = ScriptValues(
     role="pg_catalog.concat(SESSION_USER, '@',"
     " COALESCE(pg_catalog.host(pg_catalog.inet_client_addr()), 'local'), ' (script)')",
 )
-INSUFFICIENT_PRIVILEGE = "42501"
+INSUFFICIENT_PRIVILEGE, LOCK_NOT_AVAILABLE = "42501", "55P03"
+EXCLUDING = ("AccessExclusiveLock",)
+KEEPING_WRITERS_OUT = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock")
 MOST_SCHEMAS = 10  # that are named
 NOTICEABLE = 1.0  # seconds; a transaction that is younger ends before anybody has read its name
 ANOTHER_LOOK = 0.1  # seconds
@@ -153,13 +156,20 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """A table that is locked whole is not to be read: by whom it is."""
         if remedies.is_secured(error):
             return self._hidden_rows() or super().in_words(error)
-        if "lock timeout" not in str(error):
+        if remedies.sqlstate(error) != LOCK_NOT_AVAILABLE:
             return super().in_words(error)
-        sessions = self.sessions.excluding(self.indexed_tables)
-        holders = "".join(f"\n  - {each}\n    end it: {each.ending}" for each in sessions)
+        holders = self._holding(EXCLUDING)
         who = f"by:{holders}" if holders else "by another session."
         message = f"A table of {self.place} is locked whole {who}"
         return StatementFailed(message, "Wait for that to end, then run the same command again.")
+
+    def _holding(self, modes: Sequence[str]) -> str:
+        """Return lines about the sessions that hold a lock of these kinds on a table which a run reads or writes."""
+        tables = [*self.indexed_tables, *META_TABLES, parts_of(self.consent.version_table)[1]]
+        with suppress(PeeweeException):
+            sessions = self.sessions.excluding(tables, modes)
+            return "".join(f"\n  - {each}\n    end it: {each.ending}" for each in sessions)
+        return ""
 
     def said(self, error: PeeweeException) -> str:
         """Return the server's message, its DETAIL and its HINT."""
@@ -172,6 +182,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
                 if grants := withheld(self.catalog, remedies.said(error)):
                     lines = (WITHHELD, *(f"  {grant};" for grant in grants), "Then run the same command again.")
                     return "\n".join(lines)
+        elif remedies.sqlstate(error) == LOCK_NOT_AVAILABLE and (
+            holders := self._holding([*EXCLUDING, *KEEPING_WRITERS_OUT])
+        ):
+            return f"The lock is held by:{holders}\nWait for that to end, then run the same command again."
         return remedies.remedy(error)
 
     def _hidden_rows(self) -> IndexerError | None:

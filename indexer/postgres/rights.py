@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from indexer.postgres.catalog import PostgresCatalog
 
 # owners_below: the owners that are members of our role, as every superuser is. They cannot be granted to it.
+# owners_above: those of which our role is a member already. From 16 on each membership says whether it inherits, and a
+# second grant that does not say so changes nothing.
 RIGHTS = """
     SELECT CURRENT_USER::pg_catalog.text AS role,
            pg_catalog.has_schema_privilege(%(namespace)s::pg_catalog.oid, 'USAGE') AS may_use,
@@ -30,6 +32,11 @@ RIGHTS = """
              FROM pg_catalog.pg_roles AS r
             WHERE r.rolname = ANY (%(owners)s::pg_catalog.text[])
               AND pg_catalog.pg_has_role(r.oid, CURRENT_USER, 'MEMBER')) AS owners_below,
+           ARRAY (
+           SELECT r.rolname::pg_catalog.text
+             FROM pg_catalog.pg_roles AS r
+            WHERE r.rolname = ANY (%(owners)s::pg_catalog.text[])
+              AND pg_catalog.pg_has_role(r.oid, 'MEMBER')) AS owners_above,
            (
            SELECT s.spcname
              FROM pg_catalog.pg_tablespace AS s
@@ -198,8 +205,8 @@ def _belonging(schema: str, row: Mapping[str, Any], table: Table, heir: str) -> 
     role, owner = identifier(row["role"]), identifier(table.owner)
     if table.owner in row["owners_below"]:
         return f"ALTER TABLE {identifier(schema)}.{identifier(table.name)} OWNER TO {identifier(heir)}"
+    if row["version"] >= 160000 and (table.owner in row["owners_above"] or not row["inherits"]):
+        return f"GRANT {owner} TO {role} WITH INHERIT TRUE"
     if row["inherits"]:
         return f"GRANT {owner} TO {role}"
-    if row["version"] >= 160000:
-        return f"GRANT {owner} TO {role} WITH INHERIT TRUE"
     return f"GRANT {owner} TO {role}; ALTER ROLE {role} INHERIT"

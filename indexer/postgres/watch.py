@@ -277,10 +277,11 @@ class Sessions:
         reasons = {pid: reason for pid, reason in reasons.items() if pid not in self.ours}
         return (*self._described(reasons), *self.prepared(prepared))
 
-    def excluding(self, tables: Sequence[str]) -> tuple[Blocker, ...]:
-        """Who holds one of these tables so that nobody else can even read it."""
-        holders = self.catalog.ask(LOCKS, tables=list(tables), modes=["AccessExclusiveLock"])
-        return self.named([row["pid"] for row in holders if row["pid"]])
+    def excluding(self, tables: Sequence[str], modes: Sequence[str]) -> tuple[Blocker, ...]:
+        """Return who holds a lock of these modes on one of these tables."""
+        holders = self.catalog.ask(LOCKS, tables=list(tables), modes=list(modes))
+        reasons = {row["pid"]: f"holds a lock on {row['table_name']}" for row in holders if row["pid"]}
+        return self._described(reasons)
 
     def prepared(self, reasons: dict[str, str]) -> tuple[Blocker, ...]:
         """The prepared transactions with these virtual transaction ids."""
