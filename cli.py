@@ -23,6 +23,7 @@ if __name__ == "__main__":  # first of all: what is imported below takes long en
         raise SystemExit(130) from None
 
 import functools
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -288,7 +289,9 @@ class Jobs(click.ParamType["int | None"]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
         """None for auto."""
-        return None if value == "auto" else click.IntRange(min=1).convert(value, param, ctx)
+        if not (value == "auto" or (value.isascii() and value.isdigit() and int(value))):
+            self.fail(f"{value!r} is neither a number from 1 on nor auto.", param, ctx)
+        return None if value == "auto" else int(value)
 
 
 class Numbers(click.ParamType["list[int]"]):
@@ -304,7 +307,18 @@ class Numbers(click.ParamType["list[int]"]):
         return [int(number) for number in each]
 
 
-SECONDS = click.FloatRange(min=0)
+class Seconds(click.FloatRange):
+    """A time; not the number that is none, with which nothing is ever over."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return it as a number."""
+        seconds: float = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
+
+
+SECONDS = Seconds(min=0)
 to_revision = click.option("--to", metavar="REV", help="The revision to stop at: an id, its start, base or head.")
 
 
@@ -482,7 +496,8 @@ def plan(options: Options, direction: str, to: str | None, as_sql: bool, consent
     """
     if as_sql and options.as_json:
         raise UsageError("A plan is a script or a document, not both.", "Leave out --sql or --json.")
-    if foreign := [option for option in consent.options("down" if direction == "up" else "up") if option != NO_ALEMBIC]:
+    own, others = consent.options(direction), consent.options("down" if direction == "up" else "up")
+    if foreign := [option for option in others if option not in own]:
         raise UsageError(
             f"{' and '.join(foreign)}: not for a plan of {direction}.", "Leave out what is for the other way."
         )
@@ -631,11 +646,11 @@ def wait(options: Options, timeout: float) -> None:
     """
     report = reporters.reporter(options.as_json)
 
-    def work(stop: Stop) -> Place:
+    def work(stop: Stop) -> tuple[Place, bool]:
         with _connected(options, Manner(wait_db=timeout), report, stop) as migrator:
-            return migrator.place
+            return migrator.place, migrator.is_there
 
-    console.say(console.of_wait(interruptible(work, reading=True)), options.as_json)
+    console.say(console.of_wait(*interruptible(work, reading=True)), options.as_json)
 
 
 if __name__ == "__main__":

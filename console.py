@@ -155,9 +155,9 @@ def of_new(written: Written) -> Answer:
     return Answer(written._asdict(), lambda: line, line)
 
 
-def of_wait(place: Place) -> Answer:
-    """That a database answers."""
-    line = f"{place} answers."
+def of_wait(place: Place, is_there: bool) -> Answer:
+    """That a database answers, or that it is a file still to be made."""
+    line = f"{place} answers." if is_there else f"{place} is a file that does not exist yet. Make it: python cli.py up"
     return Answer({**place._asdict(), "reachable": True}, lambda: line, line)
 
 

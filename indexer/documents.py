@@ -139,7 +139,8 @@ def of_outcome(outcome: Outcome, place: Place) -> Document:
 
 def of_event(event: Event) -> Document:
     """Something that happened in a run; an index is given by its name."""
-    content = event._asdict()
+    content: Document = event._asdict()
+    content.update((name, round(value, 3)) for name, value in content.items() if isinstance(value, float))
     if "target" in content:
         content = {"index": content.pop("target").name, **content}
     if isinstance(event, Waiting | BlockersFound):

@@ -74,6 +74,7 @@ class CatalogMigrator(SchemaMigrator):
         past: what ``drop_index`` has to know, such as which indexes stood there before ``up``.
         set_aside: the names that runs of ours are on record to have given to indexes while they replaced them.
         declared_names: the names of all indexes of the chain; none of these is another one's twin.
+        is_there: whether the database exists; a SQLite file may be still to be made.
     """
 
     script_values: ScriptValues
@@ -81,6 +82,7 @@ class CatalogMigrator(SchemaMigrator):
     catalog: Catalog
     patience = Patience()
     consent = CAUTIOUS
+    is_there = True
 
     def __init__(self, database: Any, schema: str | None = None) -> None:
         super().__init__(database, schema)

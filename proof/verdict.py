@@ -8,7 +8,7 @@ from typing import Any
 import tabular
 from indexer.catalog import Place
 from indexer.errors import NotServed
-from indexer.words import visible
+from indexer.words import few, visible
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Report:
         if unserved:
             said.append(f"Not served{where}: {', '.join(unserved)}. See what stands there: python cli.py check")
         if unfit:
-            said.append(f"The tables{where} are not those that {', '.join(unfit)} would read.")
+            said.append(f"The tables{where} are not those that {', '.join(few(unfit))} would read.")
         said = said or [f"All {len(self.verdicts)} queries are served{where}."]
         if self.without_query:
             said.append(f"Not proved: {', '.join(self.without_query)}, as proof/probes.py declares no query.")

@@ -834,7 +834,9 @@ def test_a_version_table_of_another_name_or_schema_is_kept_in_step_once_it_is_na
     option = shlex.split(note[note.index("--version-table") :])
     assert option == ["--version-table", kept_elsewhere]
     for command, revision in (("up", HEAD), ("down", BASE)):
-        said = succeed(command, *option, url=postgres).stdout
+        planned = succeed("plan", command, *option, url=postgres)
+        assert planned.next_command() == [command, *option]
+        said = succeed(*planned.next_command(), url=postgres).stdout
         assert "--version-table" not in said
         assert execute(postgres, held) == [(revision,)]
 

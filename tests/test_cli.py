@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import CLI, HEAD, TEN_NAMES, Result, execute, nothing_changes, run, succeed
+from command import CLI, HEAD, TEN_NAMES, Result, execute, nothing_changes, prepare, run, succeed
 
 import cli
 from indexer import __version__
@@ -369,3 +369,10 @@ def test_a_reader_that_went_away_gets_no_traceback(sqlite_url, command):
     finally:
         os.close(writer)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+@pytest.mark.parametrize("option", ["--published", "--no-alembic"])
+def test_an_option_of_both_ways_is_for_a_plan_of_either(sqlite_url, direction, option):
+    prepare(sqlite_url, to="head" if direction == "down" else "base")
+    assert succeed("plan", direction, option, url=sqlite_url).next_command() == [direction, option]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -112,6 +113,7 @@ def test_a_run_that_finds_another_follows_it_and_has_nothing_left_to_do(url):
         until_phase(url, "waiting for old snapshots")
         with running("up", "--json", url=url) as second:
             told = second.event("LockWaited")["holder"]
+            assert re.search(r", since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", told)
             assert f"pid {lock_holder(url)} " in told
             assert f"indexer up {HEAD}" in told
             assert "127.0.0.1" in told

@@ -330,6 +330,8 @@ def test_a_service_of_libpq_names_the_database(server, tmp_path, monkeypatch):
     assert reaches("postgresql://?service=crm")
     monkeypatch.setenv("PGSERVICE", "crm")
     assert reaches("postgresql://")
+    monkeypatch.delenv("PGSERVICE")
+    assert "PGSERVICEFILE" in run("status", url="postgresql://?service=unknown").stderr
 
 
 def test_pgdatabase_names_the_database(server, monkeypatch):

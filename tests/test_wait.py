@@ -110,3 +110,17 @@ def test_a_signal_ends_the_waiting():
 def test_waiting_leaves_no_session_and_nothing_else(postgres_url):
     succeed("wait", url=postgres_url)
     assert execute(postgres_url, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]
+
+
+def test_a_sqlite_file_that_does_not_exist_is_not_said_to_answer(tmp_path):
+    said = succeed("wait", url=f"sqlite:///{tmp_path}/new.db").stdout
+    assert "does not exist yet. Make it: python cli.py up" in said
+    assert "answers" not in said
+
+
+@pytest.mark.parametrize("option", [("wait", "--timeout"), ("up", "--max-wait"), ("up", "--wait-lock")], ids=str)
+@pytest.mark.parametrize("seconds", ["nan", "inf"])
+def test_a_time_that_is_never_over_is_refused(option, seconds, sqlite_url):
+    result = run(*option, seconds, url=sqlite_url)
+    assert result.exit_code == 2
+    assert "is not a number of seconds" in result.stderr

@@ -34,6 +34,11 @@ NO_POSTGRES = "Check host and port in the database URL: what answers there is no
 REASONS = (
     ("response to SSL negotiation", NO_POSTGRES, False),
     ("expected authentication request", NO_POSTGRES, False),
+    (
+        "definition of service",
+        "Check the name of the service, and that PGSERVICEFILE or ~/.pg_service.conf defines it.",
+        False,
+    ),
     ("invalid ", "Check the parameters in the database URL.", False),
     ("password authentication failed", "Check the user and the password in the database URL.", False),
     ("no password supplied", "Put the password into the database URL or into PGPASSWORD.", False),

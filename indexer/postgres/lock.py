@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timezone
 
 from peewee import PeeweeException
 
@@ -170,7 +171,7 @@ class RunLock:
         builds = ", ".join(_build(row) for row in self.catalog.rows(BUILDING))
         for row in self.catalog.ask(HOLDER, family=FAMILY):
             who = ", ".join(filter(None, (row["role"], row["application"], row["client"])))
-            since = f", since {row['since']:%H:%M:%S}" if row["since"] else ""
+            since = f", since {row['since'].astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC" if row["since"] else ""
             return f"pid {row['pid']} ({who}){since}" + (f"; {builds}" if builds else "")
         return "a run that has just ended"
 

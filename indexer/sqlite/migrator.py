@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +47,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         super().__init__(database)
         self.catalog = SqliteCatalog(database, path)
         self.path = path
+        self.is_there = os.path.exists(path)
         self._address = address
 
     @property
