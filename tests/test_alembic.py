@@ -925,6 +925,18 @@ def test_a_role_that_may_write_alembics_table_needs_not_own_it(postgres, role):
     assert_at_base(url)
 
 
+def test_a_version_table_in_a_closed_schema_is_kept_in_step_with_the_rights_that_are_printed(postgres, role):
+    execute(postgres, "CREATE SCHEMA closed", "ALTER TABLE alembic_version SET SCHEMA closed")
+    execute(postgres, f"REVOKE ALL ON closed.alembic_version FROM {role}")
+    option, url = ("--version-table", "closed.alembic_version"), as_role(postgres, role)
+    grants = re.findall(r"GRANT .*? TO \w+", run("status", *option, url=url).stdout)
+    assert [grant.split()[1] for grant in grants] == ["USAGE", "SELECT,"]
+    execute(postgres, *grants)
+    succeed("up", *option, url=url)
+
+    assert execute(postgres, "SELECT version_num FROM closed.alembic_version") == [(HEAD,)]
+
+
 @pytest.mark.parametrize(("command", "exit_code"), [("status", 3), ("check", 3), ("up", 0)])
 def test_a_role_that_may_not_even_read_alembics_table_is_told_so_in_words(postgres, role, command, exit_code):
     execute(postgres, f"REVOKE ALL ON alembic_version FROM {role}")

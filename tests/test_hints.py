@@ -5,18 +5,38 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from signal import SIGINT, SIGTERM
 from typing import NamedTuple
 
 import pytest
-from command import BASE, CLI, HEAD, execute, prepare, run
+from command import BASE, CLI, HEAD, connect, execute, prepare, run, succeed
+from scenes import assert_all_stand, open_writer, running, until, until_phase
 
 import cli
 from indexer import errors
+from indexer.chain import load
+from indexer.connect import connect as connect_to
+from indexer.errors import StatementFailed
+from indexer.events import IndexFinished
+from indexer.patience import Patience
+from indexer.runner import Runner
+from indexer.spec import Index
 
+ROOT = CLI.parent
 NAME, TABLE = "ix_activity_type", "activity"
+FIRST, LAST = "ix_activity_openphone_id", "ix_webhook_event_event_type"  # of the ten, as a run comes to them
 OTHER = f"CREATE INDEX {NAME} ON {TABLE} (openphone_id)"
 TWIN = "CREATE INDEX by_type ON activity (activity_type)"
+
+
+@pytest.fixture
+def base_url(postgres_url: str) -> str:
+    """The CRM's tables, without the ten."""
+    prepare(postgres_url, to="base")
+    return postgres_url
 
 
 class Scene(NamedTuple):
@@ -54,6 +74,11 @@ SCENES = {
     "a column is missing": Scene("base", ("ALTER TABLE activity DROP COLUMN activity_type",), "up", 1, "up", 1),
     "verify without the indexes": Scene("base", (), "verify", 4, "up"),
     "verify of another index": Scene("base", (OTHER,), "verify", 4, "up --replace"),
+    "verify of what is not served": Scene("base", (), "verify", 4, "check", 3),
+    "the queries of what is not served": Scene("base", (), "verify --sql", 4, "verify", 4),
+    "a twin to be renamed": Scene("base", (TWIN,), "check", 3, "up --adopt-renamed"),
+    "another index in the way back": Scene("head", (f"DROP INDEX {NAME}", OTHER), "down", 4, "up --replace"),
+    "wrong usage, as a document": Scene("head", (), "up --frobnicate --json", 2, "up --help"),
 }
 
 
@@ -74,6 +99,9 @@ def test_the_command_of_a_hint_works_as_it_is_printed(database_url, scene):
         ("plan --include-adopted", "plan"),
         ("plan --sql --json", "plan --sql"),
         ("verify --sql --json", "verify --json"),
+        ("verify --analyze", "verify"),
+        ("status --schema public", "status"),
+        ("status --all-schemas public", "status"),
         ("bench --schema public", "bench --help"),
         ("bench --rows 10", "bench --rows 10000 --help"),
         ("seed --rows 200000000", "seed --rows 1000000 --help"),
@@ -108,13 +136,165 @@ def test_a_folder_that_is_missing_can_be_made_as_the_hint_says(tmp_path):
     assert run("up", url=url).exit_code == 0
 
 
-def test_new_says_how_to_give_a_message(sqlite_url):
-    assert 'Type: python cli.py new "message"' in run("new", " ", url=sqlite_url).stderr
+def test_a_schema_is_named_or_sought_and_without_the_pattern_the_command_works(postgres_url):
+    prepare(postgres_url)
+    refused = run("status", "--schema", "public", "--all-schemas", "public", url=postgres_url)
+    assert (refused.exit_code, "Leave out --all-schemas." in refused.stderr) == (2, True)
+    succeed("status", "--schema", "public", url=postgres_url)
+
+
+def test_a_file_that_is_locked_whole_is_waited_for_by_the_command_of_the_hint(sqlite_url):
+    prepare(sqlite_url)
+    with closing(connect(sqlite_url)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        refused = run("status", url=sqlite_url)
+        assert refused.exit_code == 7
+        with running(*refused.next_command(), "--json", url=sqlite_url) as wait:
+            assert "locked" in wait.event("ServerAwaited")["reason"]
+            writer.execute("ROLLBACK")
+            wait.succeed()
+    succeed("status", url=sqlite_url)
+
+
+def test_status_shows_what_the_run_does_that_holds_the_lock(base_url):
+    with open_writer(base_url), running("up", url=base_url):
+        until_phase(base_url, "waiting for writers before build")
+        refused = run("up", "--no-wait", url=base_url)
+        assert refused.exit_code == 5
+        seen = run(*refused.next_command(), url=base_url)
+        assert seen.exit_code == 3
+        assert re.search(rf"{FIRST} .* in progress", seen.stdout)
+
+
+def test_status_shows_who_builds_the_index_that_verify_misses(base_url):
+    with open_writer(base_url), running("up", url=base_url):
+        until_phase(base_url, "waiting for writers before build")
+        note = "is being built or dropped by another session. See: python cli.py status"
+        assert note in run("verify", url=base_url).stdout
+        assert re.search(rf"{FIRST} .* in progress", run("status", url=base_url).stdout)
+
+
+def test_indexes_that_nobody_recorded_are_dropped_and_then_the_base_is_stamped(database_url):
+    prepare(database_url)
+    execute(database_url, "DELETE FROM schema_revision")
+    refused = run("stamp", "base", url=database_url)
+    assert refused.exit_code == 4
+    (names,) = re.findall(r"Drop what is beyond it if nobody needs it \((.*)\), then: ", refused.stderr)
+    execute(database_url, *(f"DROP INDEX {name}" for name in names.split(", ")))
+    succeed(*refused.next_command(), url=database_url)
+
+
+def test_what_verify_says_to_drop_is_dropped_and_then_ours_is_built(database_url):
+    prepare(database_url, to="base")
+    execute(database_url, f"CREATE VIEW {NAME} AS SELECT 1 AS one")
+    said = run("verify", url=database_url)
+    assert "Drop it or rename it, then build ours: python cli.py up" in " ".join(said.stdout.split())
+    execute(database_url, f"DROP VIEW {NAME}")
+    succeed("up", url=database_url)
+
+
+def test_the_columns_of_the_tables_to_be_made_are_in_the_script(database_url):
+    assert "(all columns: --sql)" in succeed("plan", url=database_url).stdout
+    assert "openphone_id" in succeed("plan", "--sql", url=database_url).stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "to", "hint"),
+    [
+        ("plan", "base", "on webhook_event (rows unknown until ANALYZE"),
+        ("verify", "head", "webhook_event has no statistics yet. Gather them: ANALYZE"),
+    ],
+)
+def test_once_statistics_are_gathered_nobody_says_to_gather_them(postgres_url, command, to, hint):
+    prepare(postgres_url, to=to)
+    execute(postgres_url, "INSERT INTO webhook_event (event_type) VALUES ('message')")
+    assert hint in run(command, url=postgres_url).stdout
+    execute(postgres_url, "ANALYZE")
+    assert hint not in run(command, url=postgres_url).stdout
+
+
+def test_an_empty_database_elsewhere_is_filled_where_this_one_holds_rows(sqlite_url, tmp_path):
+    succeed("seed", "--rows", "200", url=sqlite_url)
+    refused = run("seed", url=sqlite_url)
+    assert refused.exit_code == 1
+    typed = [sys.executable, CLI, *refused.next_command(), "--rows", "200"]
+    subprocess.run(typed, cwd=tmp_path, check=True, capture_output=True)
+    assert run("status", url=f"sqlite:///{tmp_path}/demo.db").exit_code == 3
+
+
+@pytest.mark.real_start
+def test_an_interrupted_benchmark_begins_again_by_the_command_of_the_hint(sqlite_url, tmp_path):
+    command = ["bench"]
+    for _ in range(2):
+        with running(*command, "--out", str(tmp_path / "out"), url=sqlite_url, TMPDIR=str(tmp_path)) as bench:
+            until(lambda: [*tmp_path.glob("indexer_bench_*/crm.db")], "the file of the benchmark")
+            bench.send(SIGINT)
+            ended = bench.end()
+        assert ended.exit_code == 130
+        command = ended.next_command()
+    assert command == ["bench"]
+
+
+CLEANING_UP_FOR_LONG = """
+import time
+from indexer import stop
+
+def work(asked):
+    print("begun", flush=True)
+    time.sleep(60)
+
+stop.GRACE = 0.1
+stop.interruptible(work)
+"""
+
+
+def test_after_an_end_without_cleaning_up_status_shows_what_stands(sqlite_url):
+    prepare(sqlite_url, to="base")
+    typed = [sys.executable, "-c", CLEANING_UP_FOR_LONG]
+    with subprocess.Popen(typed, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert errors == "Error: Interrupted; cleaning up took too long. Next: python cli.py status\n"
+    assert run("status", url=sqlite_url).exit_code == 3
+
+
+def failing(url: str, meanwhile: Callable[[Index], str]) -> str:
+    """The hint of a run during which somebody executes a statement, once the first index is built."""
+    statements: list[str] = []
+
+    def report(event: object) -> None:
+        if isinstance(event, IndexFinished) and not statements:
+            statements.append(meanwhile(event.target))
+            execute(url, *statements)
+
+    migrator = connect_to(url)
+    try:
+        with pytest.raises(StatementFailed) as failed:
+            Runner(migrator, load(str(ROOT)), report=report, patience=Patience(jobs=1)).up()
+    finally:
+        migrator.database.close()
+    return failed.value.hint
+
+
+def test_an_index_that_somebody_drops_during_a_run_is_built_by_the_command_of_the_hint(base_url):
+    hint = failing(base_url, lambda index: f"DROP INDEX {index.name}")
+    assert hint.endswith("python cli.py up")
+    succeed("up", url=base_url)
+    assert_all_stand(base_url)
+
+
+def test_what_somebody_makes_under_a_name_of_ours_during_a_run_is_shown_by_the_command_of_the_hint(base_url):
+    hint = failing(base_url, lambda _: f"CREATE INDEX {LAST} ON contact (first_name)")
+    assert hint.endswith("python cli.py check")
+    said = run("check", url=base_url)
+    assert said.exit_code in (3, 4)
+    assert "first_name" in said.stdout
 
 
 # None without an entry -----------------------------------------------------------------------------------------------
 
-ROOT = CLI.parent
 ERRORS = {
     name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, errors.IndexerError)
 }

@@ -27,7 +27,7 @@ from command import (
 )
 from playhouse.db_url import connect as connect_models
 from roles import another_role, as_role
-from scenes import running, transaction, until
+from scenes import ByHand, open_writer, running, transaction, until
 
 import cli
 import models
@@ -290,6 +290,25 @@ def test_a_seeding_interrupted_while_it_makes_the_tables_says_so(postgres_url: s
         result = seeding.end()
     assert result.exit_code == 128 + number
     assert f"Interrupted by {number.name}: no row was written. " in result.stderr.replace("\n", " ")
+
+
+def test_a_seeding_interrupted_in_the_end_says_how_to_bring_statistics_up_to_date(postgres_url: str):
+    prepare(postgres_url, to="base")
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ '^{}'"
+    with open_writer(postgres_url) as writer, running("seed", "--rows", "200", url=postgres_url) as seeding:
+        until(lambda: execute(postgres_url, waiting.format("LOCK TABLE")))
+        # Next in the queue: held once the rows are committed, and before they are counted.
+        other = ByHand(postgres_url, "BEGIN; LOCK TABLE activity IN SHARE UPDATE EXCLUSIVE MODE")
+        until(lambda: execute(postgres_url, waiting.format("BEGIN; LOCK")))
+        writer.end()
+        until(lambda: execute(postgres_url, waiting.format("VACUUM")))
+        seeding.send(signal.SIGINT)
+        result = seeding.end()
+        other.end()
+    assert result.exit_code == 130
+    assert "all rows are written" in result.stderr
+    execute(postgres_url, re.findall("Bring statistics up to date: (ANALYZE)", result.stderr)[0])
+    assert sum(counted(postgres_url).values()) > 200
 
 
 def test_an_interrupted_seeding_uses_up_no_ids(postgres_url: str):

@@ -524,6 +524,23 @@ def test_what_a_partial_index_means_for_prepared_statements_is_said(standing):
     assert ("literal" in row.split()) is is_postgres(standing)
 
 
+def test_a_prepared_statement_uses_the_partial_index_with_the_setting_that_is_printed(postgres_url):
+    prepare(postgres_url)
+    (setting,) = set(re.findall(r"SET plan_cache_mode = \w+", about(OPTED_OUT, verified(postgres_url))))
+    prepared = "opted_out (text) AS SELECT 1 FROM contact_flag WHERE contact_id = 1 AND flag_type = $1"
+    plans = [
+        execute(
+            postgres_url,
+            "SET enable_seqscan = off",
+            f"PREPARE {prepared}",
+            each,
+            "EXPLAIN EXECUTE opted_out('opted_out')",
+        )
+        for each in ("SET plan_cache_mode = force_generic_plan", setting)
+    ]
+    assert [OPTED_OUT in str(plan) for plan in plans] == [False, True]
+
+
 def test_a_whole_index_serves_prepared_statements_with_the_flag_as_a_parameter(postgres_url):
     prepare(postgres_url)
     with instead_of(OPTED_OUT, postgres_url, "contact_flag (flag_type, contact_id)"):
