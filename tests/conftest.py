@@ -1,6 +1,7 @@
 """Databases for the tests. None is mocked, and where there is no PostgreSQL the tests fail and say so."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,6 +12,12 @@ from roles import as_application, as_owner, make_roles, new_database
 from scenes import Run
 
 pytest_plugins = ["workers"]
+
+# A shell lets what it starts in the background ignore SIGINT, and a process hands that on to those that it starts. The
+# commands obey it, so the tests of signals need what a command in the foreground has.
+for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(each) is signal.SIG_IGN:
+        signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
