@@ -131,6 +131,32 @@ def test_a_schema_of_the_extension_that_may_not_be_used_is_named_before_anything
     succeed("up", url=postgres_url)
 
 
+def test_a_schema_of_an_enum_that_may_not_be_used_is_named_before_anything_changes(superuser_url, postgres_url):
+    """Only a superuser can take away the right on a schema that is not the owner's."""
+    execute(superuser_url, "CREATE SCHEMA kinds", "GRANT USAGE ON SCHEMA kinds TO PUBLIC")
+    execute(superuser_url, "CREATE TYPE kinds.flag AS ENUM ('opted_out', 'vip')")
+    give_type(postgres_url, "kinds.flag")
+    execute(superuser_url, "REVOKE USAGE ON SCHEMA kinds FROM PUBLIC")
+    with nothing_changes(postgres_url):
+        refused = run("up", url=postgres_url)
+
+    assert refused.exit_code == 1
+    assert "GRANT USAGE ON SCHEMA kinds TO crm_owner" in refused.stderr
+    execute(superuser_url, "GRANT USAGE ON SCHEMA kinds TO crm_owner")
+    succeed("up", url=postgres_url)
+    succeed("check", url=postgres_url)
+
+
+def test_a_predicate_that_compares_with_another_collation_is_found_different(postgres_url):
+    prepare(postgres_url, to="base")
+    execute(postgres_url, BY_HAND.replace("flag_type =", 'flag_type COLLATE "POSIX" ='))
+    assert not uses_the_index(postgres_url)
+    refused = run("up", url=postgres_url)
+
+    assert refused.exit_code == 4
+    assert 'COLLATE "POSIX"' in refused.stderr
+
+
 def test_a_role_without_any_right_on_the_table_can_compare(citext_crm, superuser_url):
     """Only a superuser can make another role."""
     succeed("up", url=citext_crm)

@@ -57,7 +57,14 @@ TYPES = """
                     FROM pg_catalog.pg_attribute AS a
                    WHERE a.attrelid OPERATOR(pg_catalog.=) t.typrelid
                      AND a.attnum OPERATOR(pg_catalog.>) 0
-                     AND NOT a.attisdropped) AS part (oid)
+                     AND NOT a.attisdropped
+                   UNION ALL
+                  SELECT r.rngsubtype
+                    FROM pg_catalog.pg_range AS r
+                   WHERE t.oid OPERATOR(pg_catalog.=) r.rngtypid
+                      OR t.oid OPERATOR(pg_catalog.=)
+                         (pg_catalog.to_jsonb(r) OPERATOR(pg_catalog.->>) 'rngmultitypid')::pg_catalog.oid
+                  ) AS part (oid)
             WHERE part.oid OPERATOR(pg_catalog.<>) 0)
     SELECT t.oid::pg_catalog.int8 AS oid,
            t.typbasetype::pg_catalog.int8 AS base,
@@ -68,6 +75,12 @@ TYPES = """
             WHERE a.attrelid OPERATOR(pg_catalog.=) t.typrelid
               AND a.attnum OPERATOR(pg_catalog.>) 0
               AND NOT a.attisdropped) AS fields,
+           (
+           SELECT r.rngsubtype::pg_catalog.int8
+             FROM pg_catalog.pg_range AS r
+            WHERE t.oid OPERATOR(pg_catalog.=) r.rngtypid
+               OR t.oid OPERATOR(pg_catalog.=)
+                  (pg_catalog.to_jsonb(r) OPERATOR(pg_catalog.->>) 'rngmultitypid')::pg_catalog.oid) AS bound,
            ARRAY (
            SELECT DISTINCT m.amname::pg_catalog.text
              FROM pg_catalog.pg_opclass AS o
@@ -217,6 +230,8 @@ def _has_class(oid: int, method: str, types: dict[int, dict[str, Any]], above: t
     if found["element"] and method in ARRAYS_COMPARE:
         method = "hash" if method == "hash" else "btree"
     parts = [*found["fields"], *([found["element"]] if found["element"] and method in ARRAYS_COMPARE else [])]
+    # A range has its own operators to compare its bounds, but hashes them as their type does.
+    parts += [found["bound"]] if found["bound"] and method == "hash" else []
     return all(_has_class(part, method, types, above) for part in parts if part not in above)
 
 

@@ -67,6 +67,18 @@ def operators_in(read: Sequence[Token]) -> list[str]:
     return sorted(written.union(*(SPELT_OUT.get(word, ()) for word in words_in(read))))
 
 
+def collations_in(read: Sequence[Token]) -> list[str]:
+    """Return the collations that an expression names, without their schemas."""
+    dense = [token for token in read if token.kind != "space"]
+    found = []
+    for place in (place for place, token in enumerate(dense) if token.kind == "word" and token.lowered == "collate"):
+        name = place + 1
+        while [token.text for token in dense[name + 1 : name + 2]] == ["."]:
+            name += 2
+        found += [token.lowered for token in dense[name : name + 1]]
+    return sorted(found)
+
+
 def is_type(read: Sequence[Token], place: int) -> bool:
     """Return whether the token at this place follows a ``::``."""
     before = [token for token in read[:place] if token.kind != "space"]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from peewee import DatabaseError, DataError, Entity, InternalError, NotSupportedError, ProgrammingError
 
-from indexer.postgres.expression import Token, is_type, operators_in, tokens, words_in
+from indexer.postgres.expression import Token, collations_in, is_type, operators_in, tokens, words_in
 from indexer.postgres.session import Question
 from indexer.spec import Index
 from indexer.words import few, identifier
@@ -297,6 +297,9 @@ class Predicates:
             return f"{index.on_postgresql.where} ({reason})"
         if declared is None or self._calls_strangers(name, **of):
             return declared
+        # The planner's text leaves out which collation an operator compares with.
+        if collations_in(list(tokens(declared))) != collations_in(list(tokens(found))):
+            return declared
         try:
             ours, theirs = self._explained(index.table, declared, found)
         except NotUnderstood as reason:
@@ -354,14 +357,15 @@ class Predicates:
         read = list(tokens(predicate))
         words = words_in(read)
         types = self.catalog.ask(COLUMN_TYPES, tables=[table], words=words)
-        used = [row for row in types if row["of_extension"] or row["name"] in words]
-        if not used:
-            return None
-        closed = next((row for row in used if not row["may_use"]), None)
+        # An enum's constant takes no right on its schema, but the text that the server keeps of it does.
+        closed = next((row for row in types if not row["may_use"]), None)
         if closed:
             schema, role = identifier(closed["schema"]), identifier(closed["role"])
             grant = f"GRANT USAGE ON SCHEMA {schema} TO {role}"
             raise NotUnderstood(f"role {role} may not use the schema of type {closed['name']}: {grant}")
+        used = [row for row in types if row["of_extension"] or row["name"] in words]
+        if not used:
+            return None
         casts = any(is_type(read, place) or token.lowered == "cast" for place, token in enumerate(read))
         candidates = self._candidates([table], words, operators_in(read), types, used, casts)
         _refuse_strangers(candidates)
