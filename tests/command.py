@@ -98,7 +98,7 @@ def run(*arguments: str, url: str, before: Callable[[], None] | None = None) -> 
     environment = {name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON}
     with (
         tempfile.TemporaryDirectory() as folder,
-        tempfile.TemporaryFile("w+") as stdout,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as stdout,
         tempfile.TemporaryFile("w+") as stderr,
     ):
         descriptors = stdout.fileno(), stderr.fileno()
@@ -130,8 +130,9 @@ def run_script(script: str, url: str) -> None:
         execute(url, *statements_of(script))
         return
     target = ["--no-psqlrc", "--quiet", "--dbname", url] if is_postgres(url) else [file_of(url)]
-    done = subprocess.run([shell, *target], input=script, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    sent = script.encode(errors="surrogateescape")
+    done = subprocess.run([shell, *target], input=sent, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b""), done.stderr
 
 
 def statements_of(script: str) -> list[str]:

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import psycopg2
 import pytest
-from command import ask, execute, ours, run, specified, succeed, tables
+from command import ask, execute, ours, run, run_script, specified, succeed, tables
 from postgres_server import with_database
 from roles import OWNER, as_owner, new_database
 
@@ -127,6 +127,9 @@ def test_names_that_are_in_no_encoding_end_no_command_and_are_named_byte_for_byt
     assert r"ix \xff is the same as ix_activity_openphone_id" in checked.stdout
     assert r"\xe9t\xe9" in run("status", "--schema", schema, url=unencoded).stdout
     assert run("check", "--json", "--schema", schema, url=unencoded).json()["schema"] == schema
+    succeed("verify", "--schema", schema, url=unencoded)
+    succeed("down", "--schema", schema, url=unencoded)
+    run_script(succeed("plan", "--sql", "--schema", schema, url=unencoded).stdout, unencoded)
     succeed("down", "--schema", schema, url=unencoded)
     assert run("status", "--all-schemas", "*", url=unencoded).exit_code == 3
 

@@ -22,6 +22,7 @@ from indexer.plan import Action, Standing, Step
 from indexer.postgres import citus, inheritance, standby
 from indexer.postgres import remedy as remedies
 from indexer.postgres.catalog import PostgresCatalog
+from indexer.postgres.encoding import UNCONVERTED
 from indexer.postgres.execution import BEGIN, COMMIT, Execution, Run
 from indexer.postgres.lock import RunLock
 from indexer.postgres.pooler import refuse_transaction_pooling
@@ -402,7 +403,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def script(self, parts: Sequence[Part]) -> str:
         """Return a script for psql: in autocommit, without timeouts, stopped at the first error."""
-        preamble = ["\\set ON_ERROR_STOP on", *(f"SET {name} = {setting};" for name, setting in OF_A_SCRIPT.items())]
+        settings = dict(OF_A_SCRIPT)
+        if self.database.connection().info.parameter_status("server_encoding") == UNCONVERTED:
+            settings["client_encoding"] = UNCONVERTED  # any other would refuse a name that is no UTF-8
+        preamble = ["\\set ON_ERROR_STOP on", *(f"SET {name} = {setting};" for name, setting in settings.items())]
         statements = [
             statement
             for part in parts

@@ -202,7 +202,9 @@ class PostgresPlanner:
 
     def written_out(self, query: Query) -> str:
         """The text that psycopg2 sends."""
-        return str(self.database.cursor().mogrify(sendable(query.text), query.parameters).decode())
+        return str(
+            self.database.cursor().mogrify(sendable(query.text), query.parameters).decode("utf-8", "surrogateescape")
+        )
 
     def _explain(self, query: Query, settings: Sequence[str] = ()) -> Plan:
         explain = Query(f"EXPLAIN (VERBOSE, FORMAT JSON) {query.text}", query.parameters)
