@@ -96,6 +96,24 @@ def test_columns_of_every_type_that_can_be_indexed_are(superuser_url, postgres_u
     assert broken(postgres_url) == set()
 
 
+def test_a_range_is_hashed_only_if_the_type_of_its_bounds_is(postgres_url):
+    prepare(postgres_url, to="base")
+    execute(
+        postgres_url,
+        "CREATE TYPE prices AS RANGE (subtype = money)",
+        "CREATE TYPE weights AS RANGE (subtype = float8)",
+    )
+    give_types(postgres_url, ("contact", "phone", "prices[]"), ("activity", "activity_type", "prices"))
+    with nothing_changes(postgres_url):
+        refused = run("up", url=postgres_url)
+
+    assert refused.exit_code == 1
+    assert "public.contact.phone has type public.prices[], and hash has no operator class for it" in refused.stderr
+    assert refused.stderr.count("\n  - ") == 1
+    give_types(postgres_url, ("contact", "phone", "weights[]"))
+    succeed("up", url=postgres_url)
+
+
 @pytest.fixture
 def problems(postgres_url: str) -> Iterator[Callable[[Index], list[str]]]:
     """Return what the server would have against an index on the base tables."""
@@ -269,10 +287,62 @@ def test_a_virtual_table_is_named_before_anything_changes(sqlite_url):
         "CREATE VIRTUAL TABLE webhook_event USING fts5(processed, event_type)",
     )
     with nothing_changes(sqlite_url):
-        refused = run("up", url=sqlite_url)
+        planned, refused = run("plan", url=sqlite_url), run("up", url=sqlite_url)
+
+    assert (planned.exit_code, refused.exit_code) == (1, 1)
+    assert "webhook_event is a virtual table, not an ordinary table" in planned.stderr
+    assert "webhook_event is a virtual table, not an ordinary table" in refused.stderr
+
+
+def test_a_virtual_table_and_a_broken_view_of_the_application_end_no_command(sqlite_url):
+    prepare(sqlite_url, to="base")
+    with closing(sqlite3.connect(file_of(sqlite_url))) as application:
+        application.execute("PRAGMA writable_schema = on")
+        row = "('table', 'places', 'places', 0, 'CREATE VIRTUAL TABLE places USING its_own(a)')"
+        application.execute(f"INSERT INTO sqlite_master VALUES {row}")
+        application.execute("CREATE VIEW broken AS SELECT lost FROM nowhere")
+        application.commit()
+    for command in ("plan", "up", "check", "status", "verify", "down"):
+        succeed(command, url=sqlite_url)
+
+
+def test_a_view_of_a_table_that_is_gone_is_named_before_anything_changes(sqlite_url):
+    prepare(sqlite_url, to="base")
+    execute(sqlite_url, "DROP TABLE webhook_event", "CREATE VIEW webhook_event AS SELECT lost FROM nowhere")
+    refused = run("up", url=sqlite_url)
 
     assert refused.exit_code == 1
-    assert "ix_webhook_event_processed cannot be built on webhook_event: virtual tables may not be" in refused.stderr
+    assert "webhook_event is a view, not an ordinary table" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("column", "index", "exit_code"),
+    [("BINARY", "binary", 0), ("NOCASE", "nocase", 0), ("NOCASE", "BINARY", 4), ("BINARY", "NOCASE", 4)],
+)
+def test_an_index_with_a_collation_is_the_same_if_it_is_its_column_s(sqlite_url, column, index, exit_code):
+    prepare(sqlite_url, to="base")
+    execute(
+        sqlite_url,
+        "DROP TABLE webhook_event",
+        f"CREATE TABLE webhook_event (id INTEGER PRIMARY KEY, processed, event_type TEXT COLLATE {column})",
+        f"CREATE INDEX ix_webhook_event_event_type ON webhook_event (event_type COLLATE {index})",
+    )
+    assert run("up", url=sqlite_url).exit_code == exit_code
+
+
+def test_text_that_is_no_utf8_ends_no_command(sqlite_url):
+    prepare(sqlite_url)
+    execute(
+        sqlite_url,
+        "UPDATE schema_revision SET applied_by = CAST(x'ff6d65' AS TEXT)",
+        "CREATE INDEX another ON activity (activity_type)",
+        "PRAGMA writable_schema = on",
+        "UPDATE sqlite_master SET name = CAST(x'78ff' AS TEXT), sql = 'CREATE INDEX ' || CAST(x'78ff' AS TEXT)"
+        " || ' ON activity (activity_type)' WHERE name = 'another'",
+    )
+    assert r"by \xffme" in succeed("status", url=sqlite_url).stdout
+    assert r"x\xff is the same as ix_activity_type" in succeed("check", url=sqlite_url).stdout
+    succeed("down", url=sqlite_url)
 
 
 def test_generated_columns_and_tables_without_rowids_are_indexed(sqlite_url):
@@ -295,3 +365,11 @@ def test_what_is_no_regular_file_is_no_database(tmp_path: Path):
         refused = run("status", url=f"sqlite:///{path}")
         assert refused.exit_code == 7
         assert f"{path} is not a regular file" in refused.stderr
+
+
+def test_a_symbolic_link_to_itself_is_no_database(tmp_path: Path):
+    (tmp_path / "crm.db").symlink_to("crm.db")
+    for command in ("status", "up"):
+        refused = run(command, url=f"sqlite:///{tmp_path}/crm.db")
+        assert refused.exit_code == 7
+        assert "leads back to itself" in refused.stderr

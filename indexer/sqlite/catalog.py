@@ -37,6 +37,7 @@ INDEX = """
      ORDER BY x.seqno
 """
 
+# A virtual table is not asked about: its module may be the application's alone, and then SQLite refuses.
 INDEXES_ON = """
     SELECT l.name,
            'index',
@@ -46,6 +47,7 @@ INDEXES_ON = """
            pragma_index_list(t.name) AS l
       LEFT JOIN sqlite_master AS s ON s.name = l.name
      WHERE t.type = 'table'
+       AND t.sql NOT LIKE 'CREATE VIRTUAL%'
        AND lower(t.name) IN (SELECT lower(value) FROM json_each(?))
      ORDER BY l.name
 """
@@ -60,6 +62,7 @@ VERSION_TABLES = """
       FROM sqlite_master AS m
       JOIN pragma_table_info(m.name) AS c
      WHERE m.type = 'table'
+       AND m.sql NOT LIKE 'CREATE VIRTUAL%'
        AND lower(m.name) <> lower(?)
      GROUP BY m.name
     HAVING count(*) = 1
@@ -85,6 +88,10 @@ IS_EMPTY = """
 """
 
 
+VIRTUAL = "CREATE VIRTUAL"  # so SQLite writes it down, whatever was typed
+SORT_KEY = re.compile(r"k\(1,([^)]*)\)")
+
+
 class SqliteCatalog:
     """The catalog of one SQLite file."""
 
@@ -95,8 +102,9 @@ class SqliteCatalog:
         self.path = path
 
     def rows(self, query: str, *parameters: Any) -> list[Any]:
-        """The rows of one SELECT."""
-        return list(self.database.execute_sql(query, parameters).fetchall())
+        """The rows of one SELECT; a name that is no UTF-8 is given back as the bytes it is."""
+        given = [each if not isinstance(each, str) else _bound(each) for each in parameters]
+        return list(self.database.execute_sql(query, given).fetchall())
 
     def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, Found]:
         """What stands under these names in the file; names are compared as SQLite does, without regard to case."""
@@ -117,25 +125,52 @@ class SqliteCatalog:
         definition = Definition(
             table=table.lower(),
             method="btree",
-            key=tuple(_sqlite_key(column, sql or "") for column in columns),
+            key=tuple(self._key(table, column, sql or "") for column in columns),
             unique=bool(unique),
             predicate=_sqlite_predicate(sql) if partial else None,
             constraint=None if origin == "c" else name,
         )
         return Found(name, kind, definition, bytes=self._bytes(name) if sizes else None)
 
+    def _key(self, table: str, column: Sequence[Any], sql: str) -> str:
+        *_, name, descending, collation = column
+        # Without COLLATE in its own text an index takes the column's collation, and so would ours.
+        own = None if name and re.search(r"\bCOLLATE\b", sql, re.IGNORECASE) is None else self._collation(table, name)
+        collated = f" COLLATE {collation}" if own and own.lower() != collation.lower() else ""
+        return f"{(name or '(expression)').lower()}{collated}{' DESC' if descending else ''}"
+
+    def _collation(self, table: str, column: str | None) -> str:
+        """Return the collation of a column, which SQLite tells in the program of a query that sorts by it."""
+        if column is None:
+            return "BINARY"
+        context = self.database.get_sql_context().literal("EXPLAIN SELECT 1 FROM ").sql(Entity(table))
+        query = context.literal(" ORDER BY +").sql(Entity(column)).query()[0]
+        try:
+            keys = [SORT_KEY.match(row[5] or "") for row in self.rows(query) if row[1] == "SorterOpen"]
+        except DatabaseError:  # only the application knows it
+            return "unknown"
+        found = next((key[1] for key in keys if key), "B")
+        return "BINARY" if found == "B" else found
+
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """The tables of these names in the file; the highest rowid stands in for the number of rows."""
         asked = {name.lower(): name for name in names}
         found = self.rows(OBJECTS, json.dumps(list(asked)))
         tables = (row for row in found if row[1] in (ORDINARY, "view"))
-        return {asked[name.lower()]: self._table(name, kind, sizes) for name, kind, *_ in tables}
+        return {asked[name.lower()]: self._table(name, _kind(kind, sql), sizes) for name, kind, _, sql in tables}
 
     def _table(self, name: str, kind: str, sizes: bool) -> Table:
-        columns = frozenset(each for (column,) in self.rows(COLUMNS, name) for each in (column, column.lower()))
+        columns = self._columns(name)
         if kind != ORDINARY:
             return Table(name, kind, columns)
         return Table(name, kind, columns, rows=self._highest_rowid(name), bytes=self._bytes(name) if sizes else None)
+
+    def _columns(self, table: str) -> frozenset[str]:
+        try:
+            found = self.rows(COLUMNS, table)
+        except DatabaseError:  # a view of what is gone, or a virtual table whose module only the application has
+            return frozenset()
+        return frozenset(each for (column,) in found for each in (column, column.lower()))
 
     def _highest_rowid(self, table: str) -> int | None:
         quoted = self.database.get_sql_context().sql(Entity(table)).query()[0]
@@ -146,7 +181,7 @@ class SqliteCatalog:
 
     def _bytes(self, name: str) -> int | None:
         try:
-            return int(self.rows(BYTES, name)[0][0])
+            return next((int(row[0]) for row in self.rows(BYTES, name)), None)
         except DatabaseError:  # dbstat is a compile-time option of SQLite
             return None
 
@@ -172,12 +207,17 @@ class SqliteCatalog:
         return [problem for wrong, problem in checks if wrong]
 
 
-def _sqlite_key(column: Sequence[Any], sql: str) -> str:
-    *_, name, descending, collation = column
-    # Without COLLATE in its own text an index takes the column's collation, and so would ours.
-    explicit = collation != "BINARY" and re.search(r"\bCOLLATE\b", sql, re.IGNORECASE)
-    collated, directed = f" COLLATE {collation}" if explicit else "", " DESC" if descending else ""
-    return f"{(name or '(expression)').lower()}{collated}{directed}"
+def _kind(kind: str, sql: str | None) -> str:
+    return "virtual table" if (sql or "").upper().startswith(VIRTUAL) else kind
+
+
+def _bound(text: str) -> str | bytes:
+    """Return a parameter as sqlite3 takes it."""
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape")
 
 
 def _sqlite_predicate(sql: str | None) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import partial
+from typing import Any
 from urllib.parse import quote
 
 from peewee import DatabaseError, SqliteDatabase
@@ -14,6 +16,22 @@ from indexer.words import shell
 
 EMPTY = ":memory:"
 BUSY_TIMEOUT = 1.0  # seconds; waiting longer is our own loop's work, where signals are heard
+
+
+class File(SqliteDatabase):
+    """A SQLite file, whose text need not be UTF-8: each byte that is not comes as half a character."""
+
+    def _initialize_connection(self, conn: Any) -> None:
+        conn.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        """Execute a statement; what is written down of such a text has a mark in place of each such byte."""
+        given = [_storable(each) if isinstance(each, str) else each for each in params or ()]
+        return super().execute_sql(sql, given)
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def open_sqlite(url: str, schema: str | None, read_only: bool) -> PlainMigrator:
@@ -40,13 +58,13 @@ def _opened(path: str, read_only: bool) -> SqliteDatabase:
     taken back before anything can be read, and that takes the right to write.
     """
     if not os.path.exists(path):
-        return _connected(SqliteDatabase(EMPTY))
+        return _connected(File(EMPTY))
     if read_only:
         with suppress(DatabaseError):
             uri = f"file:{quote(os.path.abspath(path))}?mode=ro"
-            return _connected(SqliteDatabase(uri, timeout=BUSY_TIMEOUT, uri=True))
+            return _connected(File(uri, timeout=BUSY_TIMEOUT, uri=True))
     pragmas = {"query_only": 1} if read_only else None
-    return _connected(SqliteDatabase(path, timeout=BUSY_TIMEOUT, pragmas=pragmas))
+    return _connected(File(path, timeout=BUSY_TIMEOUT, pragmas=pragmas))
 
 
 def _connected(database: SqliteDatabase) -> SqliteDatabase:
@@ -79,6 +97,8 @@ def _check(path: str, url: str) -> None:
     folder = os.path.dirname(os.path.realpath(path))
     if os.path.isdir(path):
         raise Unreachable(f"Cannot open {url}: {path} is a directory.", "Name a file in it.")
+    if os.path.islink(os.path.realpath(path)):
+        raise Unreachable(f"Cannot open {url}: {path} is a symbolic link that leads back to itself.", "Make it anew.")
     if os.path.exists(path) and not os.path.isfile(path):
         raise Unreachable(f"Cannot open {url}: {path} is not a regular file.", "Name a database file.")
     if not os.path.isdir(folder):
