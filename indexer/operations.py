@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 from playhouse.migrate import Operation
@@ -29,7 +31,8 @@ def collect(revision: Revision, direction: str) -> tuple[Index, ...]:
     path = getattr(getattr(function, "__code__", None), "co_filename", revision.file)
     migrator = RevisionMigrator(revision, direction)
     try:
-        function(migrator)
+        with redirect_stdout(sys.stderr):  # what it prints is no part of a JSON document or a script
+            function(migrator)
         migrator.finish()
     except KeyboardInterrupt:
         raise

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -102,7 +104,8 @@ def _load(path: str, file: str) -> ModuleType:
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        with redirect_stdout(sys.stderr):  # what it prints is no part of a JSON document or a script
+            spec.loader.exec_module(module)
     except KeyboardInterrupt:  # a signal, most likely: the command ends with 130
         raise
     except BaseException as error:  # sys.exit() among them, which would end the command without a word

@@ -49,7 +49,7 @@ class Index:
     same revision gives it there, if that is another one.
 
     Raises:
-        ValueError: the name would be cut by PostgreSQL, or there is no column.
+        ValueError: a name is none, or would be cut by PostgreSQL, or there is no column.
     """
 
     name: str
@@ -61,9 +61,14 @@ class Index:
     alembic_name_on_sqlite: str | None = None
 
     def __post_init__(self) -> None:
+        if not _is_name(self.name) or not _is_name(self.table):
+            given = f"{self.name!r} and {self.table!r}"
+            raise ValueError(
+                f"an index needs a name and a table, such as 'ix_contact_phone' and 'contact', not {given}"
+            )
         if len(self.name.encode()) > LONGEST_NAME:
             raise ValueError(f"{self.name} is longer than {LONGEST_NAME} bytes, and PostgreSQL would cut it")
-        if isinstance(self.columns, str) or not self.columns:
+        if isinstance(self.columns, str) or not self.columns or not all(map(_is_column, self.columns)):
             raise ValueError(f"{self.name} needs its columns as a tuple, such as ('phone',)")
 
     @property
@@ -85,6 +90,14 @@ class Index:
     def names(self) -> tuple[str, str, str]:
         """All names that are this index's to use."""
         return self.name, self.replacing, self.replaced
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value
+
+
+def _is_column(value: object) -> bool:
+    return _is_name(value.name if isinstance(value, Column) else value)
 
 
 def with_suffix(name: str, suffix: str) -> str:

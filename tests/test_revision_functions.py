@@ -236,3 +236,25 @@ def test_a_refused_file_leaves_no_sqlite_file_behind(sqlite_url, tmp_path):
 
     assert not Path(sqlite_url.removeprefix("sqlite:///")).exists()
     assert not is_postgres(sqlite_url)
+
+
+def test_what_a_file_prints_does_not_come_into_a_document_or_a_script(notes, tmp_path, capsys):
+    write(tmp_path, upgrade=f"print('upgrading'); {ADD}")
+    file = tmp_path / "migrate_aaaa.py"
+    file.write_text(file.read_text() + "print('loading')\n")
+    with runner(notes, tmp_path) as running:
+        running.up()
+    printed = capsys.readouterr()
+
+    assert printed.out == ""
+    assert printed.err == "loading\nupgrading\n"
+
+
+@pytest.mark.parametrize("broken", ['""', "None", '"a\\0b"', '"note", columns=(1,)', '"note", columns=("",)'])
+def test_an_index_without_a_usable_name_table_or_column_names_its_line(tmp_path, broken):
+    write(tmp_path)
+    file = tmp_path / "migrate_aaaa.py"
+    replaced = f'"ix_note_text", table={broken}' + ("" if "columns" in broken else ', columns=("text",)')
+    file.write_text(file.read_text().replace('"ix_note_text", table="note", columns=("text",)', replaced))
+    with pytest.raises(IndexerError, match=r"migrate_aaaa.py cannot be loaded, line [89]: .*needs"):
+        load(tmp_path)
