@@ -358,6 +358,7 @@ def test_a_log_that_cannot_be_trusted_is_left_alone_and_fails_no_run(crm, name):
         "EXECUTE ON FUNCTION pg_catalog.version(), pg_catalog.pg_try_advisory_lock(bigint)",
         "EXECUTE ON FUNCTION pg_catalog.pg_table_size(regclass), pg_catalog.pg_relation_size(regclass, text)",
         "USAGE ON TYPE pg_catalog.varchar, pg_catalog.int4",
+        "SELECT ON pg_catalog.pg_namespace",
     ],
 )
 def test_rights_on_the_catalog_that_are_missing_are_given_by_what_is_printed(superuser_url, crm, withheld):
@@ -455,3 +456,13 @@ def test_a_member_that_does_not_inherit_is_given_what_makes_it_inherit(superuser
         execute(superuser_url, statements(run("up", url=url).stderr))
         succeed("up", url=url)
         succeed("down", url=url)
+
+
+def test_a_function_of_the_first_statement_that_is_missing_is_given_by_what_is_printed(superuser_url, crm):
+    # Only a superuser can take it away from everyone, and give it back.
+    execute(superuser_url, "REVOKE EXECUTE ON FUNCTION pg_catalog.set_config(text, text, boolean) FROM PUBLIC")
+    refused = run("plan", url=crm)
+
+    (grant,) = re.findall(r"GRANT EXECUTE .*;", refused.stderr)
+    execute(superuser_url, grant)
+    succeed("plan", url=crm)

@@ -60,8 +60,8 @@ REASONS = (
         False,
     ),
     (
-        "permission denied for function set_config",
-        "A superuser gives the right: GRANT EXECUTE ON FUNCTION pg_catalog.set_config(text, text, boolean) TO {role};",
+        "permission denied for function ",  # in the first statement of the session
+        "A superuser gives the right: GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {role};",
         False,
     ),
     ('database "', "Create the database, or correct the name at the end of the database URL.", False),
@@ -133,7 +133,11 @@ def open_postgres(
             database.close()
             reason = _without_secrets(_one_sentence(str(error)), parameters)
             _, hint, can_heal = next((known for known in REASONS if known[0] in reason), UNKNOWN)
-            info = {"database": parameters.get("dbname", "..."), "role": parameters.get("user", "...")}
+            info = {
+                "database": parameters.get("dbname", "..."),
+                "role": parameters.get("user", "..."),
+                "function": reason.rpartition(" ")[2],
+            }
             hint = hint.format(**{name: identifier(value) for name, value in info.items()})
             raise Unreachable(f"Cannot connect to {address}: {reason}.", hint, can_heal) from error
 

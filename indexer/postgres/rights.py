@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peewee import PeeweeException
+
 from indexer.catalog import META_TABLES, Table
 from indexer.errors import GRANTED, Problem
 from indexer.postgres.session import Question
@@ -133,8 +135,11 @@ def withheld(catalog: PostgresCatalog, said: str) -> list[str]:
     ours = {name for source in sources for name in re.findall(r"pg_catalog\.(\w+)", source)} - ADVISED
     names = [*ours, *re.findall(r"\w+", said)]
     (role,) = catalog.rows("SELECT CURRENT_USER::pg_catalog.text AS role")
-    to = identifier(role["role"])
-    return [f"{row['grant']} TO {to}" for row in catalog.rows(CATALOG_RIGHTS, names=names, said=said)]
+    try:
+        grants = [row["grant"] for row in catalog.rows(CATALOG_RIGHTS, names=names, said=said)]
+    except PeeweeException:  # the tables to look into are themselves withheld
+        grants = [f"GRANT SELECT ON pg_catalog.{name}" for name in re.findall(r"\bpg_\w+", said)]
+    return [f"{grant} TO {identifier(role['role'])}" for grant in grants]
 
 
 def _on_schema(schema: str, row: Mapping[str, Any], making: bool) -> Iterable[Problem]:
