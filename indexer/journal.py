@@ -62,11 +62,17 @@ class Journal(OwnTable):
         self._refusal: PreflightFailed | None = None
 
     def look(self, tables: dict[str, Table]) -> None:
-        """Learn from the catalog whether the table exists; one that cannot be trusted is no log, and stops no run."""
+        """Learn from the catalog whether the table exists; one that cannot be trusted is no log, and stops no run.
+
+        Raises:
+            PreflightFailed: another tool's table has the name.
+        """
         self._refusal = None
         try:
             super().look(tables)
         except PreflightFailed as refusal:
+            if self._table is None or not self._table.keeping.flaw:
+                raise
             self._refusal = refusal
 
     def stands(self, tables: dict[str, Table]) -> bool:

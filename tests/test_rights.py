@@ -330,7 +330,6 @@ LOGS_OF_OTHERS = {
         "ALTER TABLE schema_revision_log FORCE ROW LEVEL SECURITY",
     ),
     "a rule": ("CREATE RULE quiet AS ON INSERT TO schema_revision_log DO INSTEAD NOTHING",),
-    "another tool's table": ("DROP TABLE schema_revision_log", "CREATE TABLE schema_revision_log (version int)"),
 }
 
 
