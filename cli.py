@@ -274,6 +274,11 @@ def _again(options: Options) -> str:
     return database + (f" --schema {shell(options.schema)}" if options.schema else "")
 
 
+def _keeping(options: Options, consent: Consent) -> Options:
+    """The options of a command that names Alembic's table: what it says to type next has to keep that in step, too."""
+    return options._replace(again="".join((options.again, *(f" {option}" for option in consent.options("up")))))
+
+
 def _unexpected(error: BaseException) -> IndexerError:
     if isinstance(error, KeyboardInterrupt):
         return Interrupted(SIGINT)
@@ -468,9 +473,8 @@ def status(options: Options, version_table: str) -> None:
 
     Exits with 4 when an index of an applied revision is missing or different, else with 3 when one is pending.
     """
-    ask(
-        options, lambda runner: console.of_status(runner.status()), Manner(consent=Consent(version_table=version_table))
-    )
+    manner = Manner(consent=Consent(version_table=version_table))
+    ask(_keeping(options, manner.consent), lambda runner: console.of_status(runner.status()), manner)
 
 
 @command
@@ -481,7 +485,8 @@ def check(options: Options, version_table: str) -> None:
     Exits with 4 when an index of an applied revision is missing, broken or different, else with 3 when one is
     pending. Advice, such as about another index on the same key, fails no check.
     """
-    ask(options, lambda runner: console.of_check(runner.check()), Manner(consent=Consent(version_table=version_table)))
+    manner = Manner(consent=Consent(version_table=version_table))
+    ask(_keeping(options, manner.consent), lambda runner: console.of_check(runner.check()), manner)
 
 
 @command
@@ -650,7 +655,7 @@ def wait(options: Options, timeout: float) -> None:
         with _connected(options, Manner(wait_db=timeout), report, stop) as migrator:
             return migrator.place, migrator.is_there
 
-    console.say(console.of_wait(*interruptible(work, reading=True)), options.as_json)
+    console.say(console.of_wait(*interruptible(work, reading=True)), options.as_json, options.again)
 
 
 if __name__ == "__main__":

@@ -840,7 +840,9 @@ def test_a_version_table_of_another_name_or_schema_is_kept_in_step_once_it_is_na
         assert "--version-table" not in said
         assert execute(postgres, held) == [(revision,)]
 
-    assert run("check", *option, url=postgres).exit_code == 3
+    check = run("check", *option, url=postgres)
+    assert check.exit_code == 3
+    assert check.next_command() == ["up", *option]
 
 
 def test_a_version_table_that_is_not_named_is_left_as_it_is_and_noted_by_every_run(postgres, kept_elsewhere):

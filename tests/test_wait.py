@@ -113,9 +113,12 @@ def test_waiting_leaves_no_session_and_nothing_else(postgres_url):
 
 
 def test_a_sqlite_file_that_does_not_exist_is_not_said_to_answer(tmp_path):
-    said = succeed("wait", url=f"sqlite:///{tmp_path}/new.db").stdout
-    assert "does not exist yet. Make it: python cli.py up" in said
-    assert "answers" not in said
+    url = f"sqlite:///{tmp_path}/new.db"
+    told = succeed("wait", "--database-url", url, url="sqlite:///other.db")
+    assert "does not exist yet" in told.stdout
+    assert "answers" not in told.stdout
+    assert told.next_command() == ["up", "--database-url", url]
+    succeed(*told.next_command(), url="sqlite:///other.db")
 
 
 @pytest.mark.parametrize("option", [("wait", "--timeout"), ("up", "--max-wait"), ("up", "--wait-lock")], ids=str)
