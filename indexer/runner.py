@@ -172,8 +172,8 @@ class Runner(Reader):
             if isinstance(error, IndexerError):
                 raise
             raise StatementFailed(
-                f"The run ended in the middle. {self.migrator.said(error)}",
-                f"{self.migrator.remedy(error)} It is: {plan.command}",
+                f"The run ended in the middle: {self.migrator.said(error)}",
+                f"{self.migrator.remedy(error)} The command is: {plan.command}",
             ) from error
         warnings = (*plan.warnings, *self._unlogged, *self._untold())
         return Outcome(direction, plan.start, plan.end, steps, plan.base_tables, seconds(), warnings)
