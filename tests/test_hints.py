@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 from command import BASE, CLI, HEAD, connect, execute, prepare, run, succeed
+from hints import HINTS, collected, program
 from scenes import assert_all_stand, open_writer, running, until, until_phase
 
 import cli
@@ -24,6 +25,7 @@ from indexer.events import IndexFinished
 from indexer.patience import Patience
 from indexer.runner import Runner
 from indexer.spec import Index
+from proof.generator import Crm
 
 ROOT = CLI.parent
 NAME, TABLE = "ix_activity_type", "activity"
@@ -103,8 +105,6 @@ def test_the_command_of_a_hint_works_as_it_is_printed(database_url, scene):
         ("status --schema public", "status"),
         ("status --all-schemas public", "status"),
         ("bench --schema public", "bench --help"),
-        ("bench --rows 10", "bench --rows 10000 --help"),
-        ("seed --rows 200000000", "seed --rows 1000000 --help"),
     ],
 )
 def test_without_the_option_that_is_to_be_left_out_the_command_works(sqlite_url, tmp_path, command, left_out):
@@ -112,6 +112,14 @@ def test_without_the_option_that_is_to_be_left_out_the_command_works(sqlite_url,
     refused = run(*command.split(), url=sqlite_url)
     assert (refused.exit_code, refused.stderr.startswith("Error: ")) == (2, True), refused
     assert run(*left_out.format(folder=tmp_path / "out").split(), url=sqlite_url).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["bench --rows 10", "seed --rows 200000000"])
+def test_as_many_rows_as_a_hint_names_can_be_made(sqlite_url, command):
+    refused = run(*command.split(), url=sqlite_url)
+    assert refused.exit_code == 2
+    (activities,) = re.findall(r"Use \w+: --rows (\d+)", refused.stderr)
+    assert all(Crm(int(activities)).counts.values())
 
 
 def test_an_unknown_revision_names_those_that_there_are(sqlite_url):
@@ -303,7 +311,7 @@ WITH_A_HINT_OF_THEIR_OWN = {"Interrupted", "Held"}
 
 def hints() -> Iterator[tuple[str, str]]:
     """Yield the place and the text of every hint that an error is given in the code; a name stands for a constant."""
-    for path in sorted([*ROOT.glob("*.py"), *ROOT.glob("indexer/**/*.py"), *ROOT.glob("proof/**/*.py")]):
+    for path in program():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ERRORS:
                 given = [*node.args[1:2], *(each.value for each in node.keywords if each.arg == "hint")]
@@ -313,7 +321,7 @@ def hints() -> Iterator[tuple[str, str]]:
 def test_every_error_has_a_hint():
     without = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
-        for path in sorted([*ROOT.glob("*.py"), *ROOT.glob("indexer/**/*.py"), *ROOT.glob("proof/**/*.py")])
+        for path in program()
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ERRORS - WITH_A_HINT_OF_THEIR_OWN
         if len(node.args) + len(node.keywords) < 2
@@ -331,3 +339,26 @@ def test_every_command_that_a_hint_names_is_a_command_with_these_options(text):
         name, *options = typed.split()
         known = {name for each in cli.cli.commands[name].params for name in each.opts}
         assert [each for each in options if each.startswith("--") and each not in known] == []
+
+
+def test_every_hint_that_holds_something_to_type_has_one_test_or_reason():
+    entries = {
+        (path, text): [part for part in HINTS.get(path, {}) if part in f"'{text}'"]
+        for path, texts in collected().items()
+        for text in texts
+    }
+    assert {hint: found for hint, found in entries.items() if len(found) != 1} == {}
+    used = {(path, part) for (path, _), found in entries.items() for part in found}
+    assert {(path, part) for path, parts in HINTS.items() for part in parts} - used == set()
+
+
+def test_every_test_of_a_hint_is_there():
+    named = {tuple(entry.split("::")) for parts in HINTS.values() for entry in parts.values() if "::" in entry}
+    folder = ROOT / "tests"
+    there = {
+        (file, node.name)
+        for file, _ in named
+        for node in ast.parse((folder / f"{file}.py").read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert named - there == set()
