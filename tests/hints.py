@@ -71,6 +71,9 @@ HINTS: dict[str, dict[str, str]] = {
     "console.py": {
         r"python cli\.py (?!new": "It finds the commands in a text, and is never printed.",
         " --schema {}": "test_schemas::test_a_command_to_type_next_names_the_schema_as_it_was_named",
+        "{} is a file that does not exist yet": (
+            "test_wait::test_a_sqlite_file_that_does_not_exist_is_not_said_to_answer"
+        ),
         "Wrote {}": "test_new::test_what_is_to_be_typed_after_new_shows_the_plan",
         "{}. {} it: python cli.py up": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
         "Not indexed like the table": (
@@ -133,6 +136,11 @@ HINTS: dict[str, dict[str, str]] = {
         ),
     },
     "indexer/postgres/connect.py": {
+        "GRANT EXECUTE ON FUNCTION": (
+            "test_rights::test_a_role_that_may_not_set_up_its_session_is_told_what_gives_it_the_right"
+        ),
+        "ALTER ROLE {role} LOGIN": "test_rights::test_a_role_that_may_not_log_in_is_told_so",
+        "GRANT CONNECT ON DATABASE": "test_rights::test_a_role_that_may_not_connect_is_told_what_gives_it_the_right",
         "CONNECTION LIMIT": "test_connections::test_a_session_that_is_refused_altogether_is_told_which_limit_it_met",
     },
     "indexer/postgres/lock.py": {
@@ -155,9 +163,15 @@ HINTS: dict[str, dict[str, str]] = {
         ),
     },
     "indexer/postgres/remedy.py": {
+        "ALTER FUNCTION ... SET search_path": (
+            "test_remedy::test_a_function_of_an_event_trigger_that_counts_on_a_search_path_is_named_with_what_helps"
+        ),
         "REINDEX the index that it names": "No test damages an index of the server's catalog (SQLSTATE XX002).",
     },
     "indexer/postgres/rights.py": {
+        "'ALTER DEFAULT PRIVILEGES": (
+            "test_rights::test_default_privileges_that_take_the_owners_own_rights_are_seen_before_the_first_change"
+        ),
         "'GRANT {} ON SCHEMA": (
             "test_rights::test_all_rights_that_are_missing_are_listed_at_once_and_given_by_what_is_printed"
         ),

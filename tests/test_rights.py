@@ -400,6 +400,17 @@ def test_a_role_that_may_not_connect_is_told_what_gives_it_the_right(superuser_u
     succeed("plan", url=crm)
 
 
+def test_a_role_that_may_not_set_up_its_session_is_told_what_gives_it_the_right(superuser_url, crm):
+    # Only a superuser can take the right away from everyone.
+    execute(superuser_url, "REVOKE EXECUTE ON FUNCTION pg_catalog.set_config(text, text, boolean) FROM PUBLIC")
+    refused = run("plan", url=crm)
+
+    assert refused.exit_code == 7
+    (grant,) = re.findall(r"GRANT .*;", refused.stderr)
+    execute(superuser_url, grant)
+    succeed("plan", url=crm)
+
+
 def test_down_says_what_lets_it_read_a_version_table_that_may_hold_a_later_revision(crm):
     succeed("up", url=crm)
     execute(crm, "ALTER TABLE alembic_version ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
@@ -415,8 +426,9 @@ def test_a_role_that_may_not_log_in_is_told_so(superuser_url, crm):
     # A superuser makes a role of its own: the owner belongs to all tests.
     with another_role(superuser_url, "ALTER ROLE {role} NOLOGIN") as member:
         refused = run("plan", url=as_role(crm, member))
-    assert refused.exit_code == 7
-    assert f"ALTER ROLE {member} LOGIN;" in refused.stderr
+        assert refused.exit_code == 7
+        execute(superuser_url, *re.findall(f"ALTER ROLE {member} LOGIN;", refused.stderr))
+        succeed("wait", url=as_role(crm, member))
 
 
 def test_a_record_that_somebody_drops_while_a_run_goes_on_is_named_and_no_file_is_blamed(superuser_url, crm):

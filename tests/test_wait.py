@@ -119,6 +119,7 @@ def test_a_sqlite_file_that_does_not_exist_is_not_said_to_answer(tmp_path):
     assert "answers" not in told.stdout
     assert told.next_command() == ["up", "--database-url", url]
     succeed(*told.next_command(), url="sqlite:///other.db")
+    assert "answers" in succeed("wait", url=url).stdout
 
 
 @pytest.mark.parametrize("option", [("wait", "--timeout"), ("up", "--max-wait"), ("up", "--wait-lock")], ids=str)
