@@ -214,6 +214,10 @@ def test_the_columns_of_the_tables_to_be_made_are_in_the_script(database_url):
     ],
 )
 def test_once_statistics_are_gathered_nobody_says_to_gather_them(postgres_url, command, to, hint):
+    if command == "verify" and int(execute(postgres_url, "SHOW server_version_num")[0][0]) < 140000:
+        pytest.skip(
+            "before PostgreSQL 14 a table without statistics looks like an empty one; only plan asks for its size"
+        )
     prepare(postgres_url, to=to)
     execute(postgres_url, "INSERT INTO webhook_event (event_type) VALUES ('message')")
     assert hint in run(command, url=postgres_url).stdout

@@ -22,6 +22,7 @@ KINDS = {
 
 # Only an ordinary table is read and written as a record of revisions, and only where nobody but a role that we trust
 # anyway can have made it or attached anything to it. For a superuser every role counts as granted: not so here.
+# rows: before PostgreSQL 14 reltuples is 0 of a table that was never counted, too; of an empty one nothing is on disk.
 TABLES = """
     WITH main AS (
          SELECT i.relowner AS owner
@@ -49,7 +50,10 @@ TABLES = """
            AND pg_catalog.has_table_privilege(c.oid, 'DELETE') AS writable,
            CURRENT_USER::pg_catalog.text AS role,
            c.relhassubclass AND c.relkind = 'r' AS has_children,
-           NULLIF(c.reltuples, -1)::pg_catalog.int8 AS rows,
+           CASE
+           WHEN c.reltuples > 0 OR c.relpages > 0 THEN NULLIF(c.reltuples, -1)::pg_catalog.int8
+           WHEN c.reltuples = 0
+           AND CASE WHEN %(sizes)s THEN pg_catalog.pg_relation_size(c.oid) > 0 END IS NOT TRUE THEN 0 END AS rows,
            CASE WHEN %(sizes)s THEN pg_catalog.pg_table_size(c.oid) END AS bytes,
            ARRAY (
            SELECT a.attname::pg_catalog.text
