@@ -181,6 +181,9 @@ HINTS: dict[str, dict[str, str]] = {
         "'SELECT, INSERT, UPDATE, DELETE'": (
             "test_rights::test_all_rights_that_are_missing_are_listed_at_once_and_given_by_what_is_printed"
         ),
+        "'GRANT SELECT ON pg_catalog.": (
+            "test_rights::test_rights_on_the_catalog_that_are_missing_are_given_by_what_is_printed"
+        ),
         "'GRANT {} ON {} TO": "test_rights::test_a_reader_is_told_what_to_grant_for_all_that_it_may_ask",
         "'ALTER TABLE {}.{} OWNER TO {}": (
             "test_rights::test_a_table_of_a_superuser_is_to_be_given_away_and_its_role_is_not"
@@ -231,6 +234,7 @@ HINTS: dict[str, dict[str, str]] = {
         "python cli.py stamp {}": "test_publications::test_other_commands_make_no_published_table_either",
     },
     "indexer/scaffold.py": {"python cli.py new": "test_new::test_a_message_is_needed"},
+    "indexer/sqlite/catalog.py": {"CREATE VIRTUAL": NO_COMMAND},
     "indexer/sqlite/connect.py": {
         "Leave --schema out.": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
         "mkdir -p": "test_hints::test_a_folder_that_is_missing_can_be_made_as_the_hint_says",
