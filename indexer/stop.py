@@ -140,8 +140,9 @@ def interruptible(work: Callable[[Stop], T], reading: bool = False) -> T:
         is_done = _supervise(stop, heard)
         if not is_done:
             thread.join(CANCELLING)  # still heeding signals: the same one, sent twice, would end all without a word
-    if not is_done:
-        raise stop.interruption()  # the pipe stays open: the thread may still write to it
+    if not is_done:  # the pipe stays open: the thread may still write to it
+        said = [error for error in errors if isinstance(error, Interrupted)]
+        raise said[0] if said else Interrupted(stop.signal or signal.SIGINT, at_once=True)
     thread.join()
     for each in (heard, telling):
         os.close(each)

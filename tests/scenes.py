@@ -42,11 +42,11 @@ READ = "SELECT count(*) FROM activity"
 MANY_ROWS = 80_000
 
 
-def until(condition: Callable[[], T], what: str = "the condition") -> T:
+def until(condition: Callable[[], T], what: str = "the condition", seconds: float = PATIENCE) -> T:
     """Wait until a condition is true, and return what it returned."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not come true in {PATIENCE} seconds"
+        assert time.monotonic() < deadline, f"{what} did not come true in {seconds} seconds"
         time.sleep(0.005)
     return found
 
