@@ -121,24 +121,23 @@ def test_every_event_about_an_index_names_it_and_none_comes_after_it_is_finished
 def progress(up: Run, phase: str) -> dict | None:
     """What was told of a phase with a number."""
     told = [each for each in up.events if (each["event"], each.get("phase")) == ("Progress", phase)]
-    return next((each for each in told if each["index"] == FIRST and each["fraction"] is not None), None)
+    return next((each for each in told if each["fraction"] is not None), None)
 
 
 def told_in(phase: str, up: Run, url: str) -> dict:
-    """What is told while the build is stopped in a phase.
+    """What is told while a build is stopped in a phase.
 
-    A process that is stopped while it holds a lock inside the server stops everybody: it is let go on, and stopped
-    again.
+    On a busy machine a build may have left the phase before it is stopped: then the build of the next index is.
     """
     while True:
         with suppress(AssertionError), frozen(until_phase(url, phase, counting=True)):
-            return until(lambda: progress(up, phase), phase, seconds=12)
+            return until(lambda: progress(up, phase), phase, seconds=11)
         assert up.is_running, "the build ended before anything was told of it"
 
 
 def test_a_build_on_postgresql_tells_how_far_it_is():
     with own_server() as server, server.new_database() as url:
-        fill_activity(url)
+        fill_activity(url, 300_000)
         with running("up", "--json", "--jobs", "1", url=url) as up:
             phases = ("building index: scanning table", "building index: loading tuples in tree")
             told = [told_in(phase, up, url) for phase in phases]
