@@ -15,7 +15,7 @@ from peewee import CharField, DateTimeField, IntegerField, Model, TextField
 from indexer import __version__
 from indexer.catalog import META_TABLE, Table
 from indexer.spec import Index
-from indexer.tables import OwnTable
+from indexer.tables import OwnTable, from_json
 from indexer.words import visible
 
 APPLYING, APPLIED, REVERTING = "applying", "applied", "reverting"
@@ -76,10 +76,8 @@ class History(OwnTable):
         """Return a row as a record; raises IndexerError where somebody has put into it what no run has written."""
         before = _read_back(row["existed_before"])
         record = Record(**{**row, "existed_before": before})
-        wrong = [name for name, is_right in _checks(record).items() if not is_right]
-        if wrong:
-            then = f" Then record what is there: python cli.py stamp {visible(str(record.revision))}"
-            raise self.garbled(wrong[0], row, "revision", then)
+        then = f" Then record what is there: python cli.py stamp {visible(str(record.revision))}"
+        self.check(_readable(record), row, "revision", then)
         return record
 
     def writing(self, record: Record, **expressions: Any) -> list[Any]:
@@ -169,14 +167,11 @@ def _stored(existed_before: Mapping[str, str]) -> str:
 
 def _read_back(stored: str) -> Any:
     """Return the names that indexes had before; anything but a dictionary where nothing of the kind is stored."""
-    try:
-        names = json.loads(stored)
-    except (ValueError, TypeError):
-        return None
+    names = from_json(stored)
     return {str(name): str(name) for name in names} if isinstance(names, list) else names
 
 
-def _checks(record: Record) -> dict[str, bool]:
+def _readable(record: Record) -> dict[str, bool]:
     """Return for each column that a run reads whether it holds what a run writes; SQLite keeps any value in any."""
     names = record.existed_before
     return {

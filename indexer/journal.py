@@ -15,7 +15,7 @@ from indexer.errors import PreflightFailed, Problem
 from indexer.history import now, whoever
 from indexer.migrator import CatalogMigrator
 from indexer.plan import Action, Step
-from indexer.tables import OwnTable
+from indexer.tables import OwnTable, from_json
 
 KEPT = 100  # entries
 
@@ -115,15 +115,13 @@ class Journal(OwnTable):
 
     def _entry(self, row: dict[str, Any]) -> Entry:
         """Return a row as an entry; raises IndexerError where somebody has put into it what no run has written."""
-        entry = Entry(**{**{name: row[name] for name in Entry._fields}, "indexes": _actions(row["indexes"])})
-        checks = {
+        entry = Entry(**{**{name: row[name] for name in Entry._fields}, "indexes": from_json(row["indexes"])})
+        readable = {
             "finished_at": isinstance(entry.finished_at, datetime),
             "duration_ms": isinstance(entry.duration_ms, int),
             "indexes": isinstance(entry.indexes, dict),
         }
-        wrong = [name for name, is_right in checks.items() if not is_right]
-        if wrong:
-            raise self.garbled(wrong[0], row, "id")
+        self.check(readable, row, "id")
         return entry
 
     def statements(self, entry: Entry, **expressions: Any) -> list[Any]:
@@ -137,14 +135,6 @@ class Journal(OwnTable):
             self.model.insert(**row).returning(),
             self.model.delete().where(self.model.id <= oldest),
         ]
-
-
-def _actions(stored: str) -> Any:
-    """Return what was done about each index; None where nothing of the kind is stored."""
-    try:
-        return json.loads(stored)
-    except (ValueError, TypeError):
-        return None
 
 
 def entry_of(revision: str, direction: str, steps: Iterable[Step], seconds: float) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -127,19 +128,25 @@ class OwnTable:
             return []
         return [SQL("SET LOCAL lock_timeout TO '500ms'"), *self._opening(table.keeping)]
 
-    def garbled(self, column: str, row: Mapping[str, Any], key: str, then: str = "") -> IndexerError:
-        """Return the error about a row that somebody has changed so that it cannot be read any more.
+    def check(self, readable: Mapping[str, bool], row: Mapping[str, Any], key: str, then: str = "") -> None:
+        """Make sure that a row can be read: somebody may have put into it what no run has written.
 
         Args:
-            column: the one that cannot be read.
-            row: all of its values.
+            readable: for each column that is read, whether it holds what a run writes.
+            row: all values of the row.
             key: the column by which the row is found.
             then: what to do once the row is deleted.
+
+        Raises:
+            IndexerError: it cannot; names the first such column, and the row.
         """
+        wrong = [column for column, is_right in readable.items() if not is_right]
+        if not wrong:
+            return
         name, value = self.migrator.qualified(self.name), row[key]
         where = f"{key} = {literal(value) if isinstance(value, str) else value}"
-        message = f"The row of {name} with {where} cannot be read: its {column} is {visible(str(row[column]))}."
-        return IndexerError(message, f"Delete the row: DELETE FROM {name} WHERE {where};{then}")  # noqa: S608  to be read
+        message = f"The row of {name} with {where} cannot be read: its {wrong[0]} is {visible(str(row[wrong[0]]))}."
+        raise IndexerError(message, f"Delete the row: DELETE FROM {name} WHERE {where};{then}")  # noqa: S608  to be read
 
     @property
     def creation(self) -> str:
@@ -158,6 +165,14 @@ class OwnTable:
         if keeping.can_be_given:
             return [NodeList((SQL("ALTER TABLE"), table, SQL("OWNER TO"), owner))]
         return [NodeList((SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON"), table, SQL("TO"), owner))]
+
+
+def from_json(stored: Any) -> Any:
+    """Return what a column holds as JSON; None where it holds no JSON."""
+    try:
+        return json.loads(stored)
+    except (ValueError, TypeError):
+        return None
 
 
 def hidden_rows(tables: Iterable[Table]) -> IndexerError | None:
