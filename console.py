@@ -33,16 +33,8 @@ if TYPE_CHECKING:
 COUNTED = {**DONE, Action.KEEP: "kept", Action.LEAVE: "left, having stood there before up"}
 MOST_NAMES = 10
 FOLDING = ("for", "declared", "found", "indexes")
-LESS_NEEDED = (
-    "for",
-    "method",
-    "by",
-    "origin",
-    "took",
-    "table",
-    "size",
-    "revision",
-)  # on a narrow terminal, the first one first
+# Left out on a narrow terminal, the first one first.
+LESS_NEEDED = ("for", "method", "by", "origin", "took", "table", "size", "revision")
 COMMAND = re.compile(r"python cli\.py (?!new\b)\w+\b(?! --database-url)")  # that works on the database at hand
 COLOURS = {"valid": "green", "missing": "yellow", "invalid": "red", "different": "red"}
 

@@ -317,23 +317,15 @@ def test_a_run_waits_for_another_writer_of_the_file(sqlite_url):
     assert ours(sqlite_url).keys() == TEN_NAMES
 
 
-@pytest.mark.parametrize("option", [("--no-wait",), ("--wait-lock", "0.3")], ids=" ".join)
-def test_waiting_for_another_writer_of_the_file_can_be_refused(sqlite_url, option):
+@pytest.mark.parametrize(
+    ("option", "exit_code"), [("--no-wait", 5), ("--wait-lock=0.3", 5), ("--max-wait=0.3", 6)], ids=str
+)
+def test_the_wait_for_another_writer_of_the_file_can_be_refused_or_bounded(sqlite_url, option, exit_code):
     prepare(sqlite_url, to="base")
     with closing(connect(sqlite_url)) as writer:
         writer.execute("BEGIN IMMEDIATE")
-        result = run("up", *option, url=sqlite_url)
-    assert result.exit_code == 5
-    assert "nother process writes to the file" in result.stderr
-    assert_none_stands(sqlite_url)
-
-
-def test_max_wait_bounds_the_wait_for_a_writer_of_the_file(sqlite_url):
-    prepare(sqlite_url, to="base")
-    with closing(connect(sqlite_url)) as writer:
-        writer.execute("BEGIN IMMEDIATE")
-        result = run("up", "--max-wait", "0.3", url=sqlite_url)
-    assert result.exit_code == 6
+        result = run("up", option, url=sqlite_url)
+    assert result.exit_code == exit_code
     assert "another process writes to the file" in result.stderr
     assert_none_stands(sqlite_url)
 
