@@ -34,22 +34,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-import console
-import reporters
 from indexer import IndexerError, __version__
 from indexer.consent import CAUTIOUS, VERSION_TABLE, Consent
+from indexer.console import progress as reporters
+from indexer.console import text as console
 from indexer.errors import Interrupted, UsageError
 from indexer.patience import Patience
-from indexer.stop import Stop, interruptible
+from indexer.signals import Stop, interruptible
+from indexer.text import reason, shell, shown, visible
 from indexer.urls import DEFAULT, OPTION, database_url
-from indexer.words import reason, shell, shown, visible
 
 if TYPE_CHECKING:
     from peewee import Model
 
-    from console import Answer
     from indexer.catalog import Place
     from indexer.chain import Chain
+    from indexer.console.text import Answer
     from indexer.migrator import CatalogMigrator
     from indexer.runner import Runner
 

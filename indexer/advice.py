@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from indexer.catalog import Found
+from indexer.decide import Step
 from indexer.inheritance import Uncovered
-from indexer.plan import Step
 from indexer.spec import Definition
 
 TWIN, SAME_KEY, SUPERFLUOUS = "twin", "serves the same key", "superfluous"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from indexer.spec import Definition
-from indexer.words import visible
+from indexer.text import visible
 
 
 class Found(NamedTuple):

@@ -8,7 +8,7 @@ from indexer.errors import Held, Unreachable, UsageError
 from indexer.events import Report, ServerAwaited, silent
 from indexer.migrator import CatalogMigrator
 from indexer.patience import Patience
-from indexer.stop import Stop
+from indexer.signals import Stop
 
 # Schemes of libpq, peewee (playhouse.db_url) and SQLAlchemy; after a plus comes a driver, or peewee's pool.
 FAMILIES = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from signal import Signals
 
 from indexer.spec import Difference
-from indexer.words import few, shown, visible
+from indexer.text import few, shown, visible
 
 
 class IndexerError(Exception):

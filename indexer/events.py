@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from indexer.plan import Action
+from indexer.decide import Action
 from indexer.spec import Index
-from indexer.words import visible
+from indexer.text import visible
 
 
 class Blocker(NamedTuple):

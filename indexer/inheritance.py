@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from indexer.spec import LONGEST_NAME, Index
-from indexer.words import are, counted, few
+from indexer.text import are, counted, few
 
 
 class Child(NamedTuple):

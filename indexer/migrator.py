@@ -12,15 +12,15 @@ from playhouse.migrate import Operation, SchemaMigrator
 
 from indexer.catalog import META_TABLES, ORDINARY, Catalog, Found, Place, Table
 from indexer.consent import CAUTIOUS
+from indexer.decide import CREATIONS, UNKNOWN, Action, Standing, Step, can_be_replaced, compare, decide, decide_drop
 from indexer.errors import IndexerError, Problem, StatementFailed, UsageError
 from indexer.events import Blocker, IndexFinished, Report, StatementStarted, silent
 from indexer.inheritance import Child, Uncovered
 from indexer.patience import Patience
-from indexer.plan import CREATIONS, UNKNOWN, Action, Standing, Step, can_be_replaced, compare, decide, decide_drop
-from indexer.provenance import Provenance, unrecorded
+from indexer.records.provenance import Provenance, unrecorded
+from indexer.signals import Stop
 from indexer.spec import PLAIN, Column, Definition, Index, Variant
-from indexer.stop import Stop
-from indexer.words import identifier, reason
+from indexer.text import identifier, reason
 
 BUILDING = CREATIONS | {Action.RENAME}  # SQLite builds an index again to rename it
 

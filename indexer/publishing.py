@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from indexer.errors import Problem
-from indexer.words import identifier
+from indexer.text import identifier
 
 
 class Publishing(NamedTuple):

@@ -11,6 +11,7 @@ from peewee import Model, PeeweeException
 
 from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, Consent
+from indexer.decide import Action, Step
 from indexer.errors import IndexerError, Interrupted, PreflightFailed, Problem, StatementFailed
 from indexer.events import (
     BaseCreated,
@@ -22,20 +23,19 @@ from indexer.events import (
     Warned,
     silent,
 )
-from indexer.history import APPLIED, REVERTED, Record, begun, completed, reverted, reverting
-from indexer.journal import Entry, entry_of
+from indexer.inspector import Reader, State, ends
 from indexer.migrator import CatalogMigrator, IndexOperation
-from indexer.moves import Move, Outcome, Plan, Stamp, past_of, refuse_different
 from indexer.operations import collect
 from indexer.patience import Patience
-from indexer.plan import Action, Step
-from indexer.provenance import Provenance
-from indexer.reader import Reader, State, ends
+from indexer.plans import Move, Outcome, Plan, Stamp, past_of, refuse_different
+from indexer.records.log import Entry, entry_of
+from indexer.records.provenance import Provenance
+from indexer.records.revisions import APPLIED, REVERTED, Record, begun, completed, reverted, reverting
+from indexer.records.table import written_by
 from indexer.script import BASE_DESCRIPTION, script_of
+from indexer.signals import Stop
 from indexer.spec import Index
-from indexer.stop import Stop
-from indexer.tables import written_by
-from indexer.words import are, reason
+from indexer.text import are, reason
 
 PATIENT = Patience()
 

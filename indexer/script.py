@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import SQL, ValueLiterals
 
-from indexer.history import APPLIED, REVERTED, REVERTING, Record, begun
-from indexer.journal import entry_of
+from indexer.decide import Step
 from indexer.migrator import Part
-from indexer.moves import Move, Plan
-from indexer.plan import Step
-from indexer.provenance import Provenance
+from indexer.plans import Move, Plan
+from indexer.records.log import entry_of
+from indexer.records.provenance import Provenance
+from indexer.records.revisions import APPLIED, REVERTED, REVERTING, Record, begun
 
 if TYPE_CHECKING:
     from indexer.runner import Runner

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 
 from indexer.chain import load
-from indexer.documents import utc
+from indexer.console.documents import utc
 from indexer.errors import PreflightFailed, UsageError
-from indexer.stop import Stop
+from indexer.signals import Stop
 from proof.events import RoundStarted, Tell, silently
 from proof.fill import if_interrupted
 from proof.generator import SEED, Crm

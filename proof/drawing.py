@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TextIO
 
-from indexer.words import visible
+from indexer.text import visible
 from proof import units
 from proof.events import Filled, Filling, Measuring, NoPicture, RoundStarted, Told, Written
 

@@ -11,8 +11,8 @@ from peewee import Database
 
 import models
 from indexer.errors import Interrupted, PreflightFailed, StatementFailed
-from indexer.stop import Stop
-from indexer.words import reason
+from indexer.signals import Stop
+from indexer.text import reason
 from proof.events import Filled, Filling, Tell
 from proof.generator import Columns, Crm
 from proof.production import production

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from peewee import ValueLiterals
 
 import models
-from indexer.stop import Stop
+from indexer.signals import Stop
 from models import Campaign
 from proof.events import Measuring, Tell
 from proof.result import Writes

@@ -16,7 +16,7 @@ import models
 from indexer.chain import Chain
 from indexer.events import IndexFinished
 from indexer.runner import Runner
-from indexer.stop import Stop
+from indexer.signals import Stop
 from migrate_10992629d68e import INDEXES
 from proof.events import Filled, Measuring, Tell, Told
 from proof.fill import TABLES, fill, heard

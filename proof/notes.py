@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from indexer.catalog import Table
-from indexer.words import counted, few
+from indexer.text import counted, few
 from proof.evidence import Evidence
 from proof.probes import Arguments, Probe
 
 if TYPE_CHECKING:
-    from indexer.plan import Step
+    from indexer.decide import Step
 
 REASONS = {
     "missing": "is missing. Build it: python cli.py up",

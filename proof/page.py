@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from string import Template
 
-from indexer.words import in_bytes
+from indexer.text import in_bytes
 from proof import table, units
 from proof.report import REMEDY, can_draw
 from proof.result import Growth, Query, Result

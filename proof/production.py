@@ -16,7 +16,7 @@ from threading import Thread
 from typing import IO
 
 from indexer.errors import IndexerError
-from indexer.stop import SIGNALS, Stop
+from indexer.signals import SIGNALS, Stop
 from proof.generator import Columns, Crm
 
 WORTH_IT = 50_000  # activities; fewer are made in the time in which a process starts

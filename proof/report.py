@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from indexer.errors import IndexerError, UsageError
-from indexer.words import shell
+from indexer.text import shell
 from proof.events import NoPicture, Tell, Written
 from proof.result import Result, document
 

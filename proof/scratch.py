@@ -20,8 +20,8 @@ from peewee import Entity, PeeweeException
 
 from indexer.connect import connect
 from indexer.errors import StatementFailed, Unreachable
-from indexer.stop import Stop
-from indexer.words import identifier, reason, shell, visible
+from indexer.signals import Stop
+from indexer.text import identifier, reason, shell, visible
 from proof.store import AGAIN
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import tabular
-from indexer.words import in_bytes
+from indexer.console import tables as tabular
+from indexer.text import in_bytes
 from proof import units
 from proof.result import Result, Writes
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import tabular
 from indexer.catalog import Place
+from indexer.console import tables as tabular
 from indexer.errors import NotServed
-from indexer.words import few, visible
+from indexer.text import few, visible
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import models
 from indexer.catalog import Table
 from indexer.errors import IndexerError, StatementFailed
 from indexer.spec import Index
-from indexer.words import identifier
+from indexer.text import identifier
 from migrate_10992629d68e import INDEXES
 from proof.evidence import Inquiry
 from proof.notes import notes
@@ -28,8 +28,8 @@ from proof.probes import PROBES, Probe
 from proof.verdict import Report, Verdict, document, queries, show
 
 if TYPE_CHECKING:
+    from indexer.decide import Step
     from indexer.migrator import CatalogMigrator
-    from indexer.plan import Step
 
 __all__ = ["document", "queries", "show", "verify"]
 

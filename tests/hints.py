@@ -68,7 +68,7 @@ HINTS: dict[str, dict[str, str]] = {
         "{} --help": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
         "'python cli.py'": "The program's own name, which usage errors begin with.",
     },
-    "console.py": {
+    "indexer/console/text.py": {
         r"python cli\.py (?!new": "It finds the commands in a text, and is never printed.",
         " --schema {}": "test_schemas::test_a_command_to_type_next_names_the_schema_as_it_was_named",
         "{} is a file that does not exist yet": (
@@ -88,7 +88,7 @@ HINTS: dict[str, dict[str, str]] = {
         "interrupted REINDEX CONCURRENTLY": "test_check::test_a_leftover_of_a_cancelled_reindex_is_advised",
         "up --adopt-renamed renames it.": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
     },
-    "indexer/alembic.py": {
+    "indexer/records/alembic.py": {
         "Name Alembic's version table": (
             "test_alembic::test_a_version_table_of_another_name_or_schema_is_kept_in_step_once_it_is_named"
         ),
@@ -105,7 +105,7 @@ HINTS: dict[str, dict[str, str]] = {
     "indexer/errors.py": {
         "python cli.py wait": ("test_hints::test_a_file_that_is_locked_whole_is_waited_for_by_the_command_of_the_hint"),
     },
-    "indexer/history.py": {
+    "indexer/records/revisions.py": {
         "python cli.py stamp {}": "test_history::test_what_no_run_has_written_is_named_with_its_row_and_the_way_out",
     },
     "indexer/inheritance.py": {
@@ -126,7 +126,7 @@ HINTS: dict[str, dict[str, str]] = {
         "INDEX '": SENT,
         "INDEX CONCURRENTLY '": SENT,
     },
-    "indexer/moves.py": {
+    "indexer/plans.py": {
         "'python cli.py'": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
         "Put ours in its place first": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
         "Build what is missing": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
@@ -221,7 +221,7 @@ HINTS: dict[str, dict[str, str]] = {
     "indexer/publishing.py": {
         "REFRESH PUBLICATION": "test_publications::test_rows_go_on_arriving_after_up_and_down",
     },
-    "indexer/reader.py": {
+    "indexer/inspector.py": {
         "up --adopt-renamed": ("test_adoption::test_a_twin_is_renamed_when_that_is_asked_for_and_named_back_by_down"),
         "Correct this, then": (
             "test_rights::test_all_rights_that_are_missing_are_listed_at_once_and_given_by_what_is_printed"
@@ -239,10 +239,10 @@ HINTS: dict[str, dict[str, str]] = {
         "Leave --schema out.": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
         "mkdir -p": "test_hints::test_a_folder_that_is_missing_can_be_made_as_the_hint_says",
     },
-    "indexer/stop.py": {
+    "indexer/signals.py": {
         "python cli.py status": "test_hints::test_after_an_end_without_cleaning_up_status_shows_what_stands",
     },
-    "indexer/tables.py": {
+    "indexer/records/table.py": {
         "role {} may not write it: GRANT": (
             "test_rights::test_a_log_that_our_role_may_not_write_is_named_before_the_run_which_goes_on"
         ),

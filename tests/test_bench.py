@@ -43,8 +43,8 @@ import models
 from indexer.connect import connect
 from indexer.errors import IndexerError, PreflightFailed, StatementFailed, UsageError
 from indexer.events import BaseCreated, IndexFinished
-from indexer.stop import Stop
-from indexer.words import in_bytes
+from indexer.signals import Stop
+from indexer.text import in_bytes
 from proof import chart, inserts, measure, page, picture, report, table, units
 from proof.bench import bench
 from proof.drawing import Bars, Lines, drawn
@@ -59,7 +59,7 @@ HUNDREDFOLD = "100\N{MULTIPLICATION SIGN}"
 BENCHING = """
 import os, sys
 from indexer.errors import IndexerError
-from indexer.stop import interruptible
+from indexer.signals import interruptible
 from proof import inserts, measure
 from proof.bench import bench
 
@@ -78,7 +78,7 @@ except IndexerError as error:
 
 CLEANING_UP_FOR_LONG = """
 import sys, time
-from indexer import stop
+from indexer import signals as stop
 from proof.scratch import scratch
 
 def work(asked):

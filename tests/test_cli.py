@@ -14,7 +14,7 @@ from command import CLI, HEAD, TEN_NAMES, Result, execute, nothing_changes, prep
 
 import cli
 from indexer import __version__
-from indexer.words import counted
+from indexer.text import counted
 
 COMMANDS = sorted(cli.cli.commands)
 ARGUMENTS = {"stamp": ["base"], "seed": ["--rows", "20"], "bench": ["--rows", "100", "--out"]}

@@ -14,14 +14,14 @@ import cli
 import migrate_10992629d68e as migration
 from indexer import Index, IndexerError, __version__
 from indexer.catalog import Found
+from indexer.decide import ADOPTED, CREATED, RENAMED, Action
 from indexer.errors import Interrupted
 from indexer.events import Blocker, Event
-from indexer.history import APPLIED, APPLYING, REVERTED, REVERTING
-from indexer.moves import PENDING
-from indexer.plan import ADOPTED, CREATED, RENAMED, Action
+from indexer.plans import PENDING
+from indexer.records.revisions import APPLIED, APPLYING, REVERTED, REVERTING
 from indexer.scaffold import Written
+from indexer.signals import SIGNALS
 from indexer.spec import Difference
-from indexer.stop import SIGNALS
 from indexer.urls import DEFAULT, VARIABLES
 
 ROOT = Path(cli.__file__).resolve().parent

@@ -22,14 +22,14 @@ from playhouse.db_url import connect
 import models
 from indexer.connect import connect as open_migrator
 from indexer.errors import IndexerError, Interrupted
-from indexer.stop import Stop
+from indexer.signals import Stop
 from proof import production
 from proof.fill import fill
 from proof.generator import MOST, Crm
 
 SIGNALLING = """
 import os, signal
-from indexer.stop import SIGNALS, Stop
+from indexer.signals import SIGNALS, Stop
 from proof.generator import Crm
 from proof.production import production
 

@@ -249,7 +249,7 @@ def test_an_interrupted_benchmark_begins_again_by_the_command_of_the_hint(sqlite
 
 CLEANING_UP_FOR_LONG = """
 import time
-from indexer import stop
+from indexer import signals as stop
 
 def work(asked):
     print("begun", flush=True)

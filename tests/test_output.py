@@ -14,9 +14,9 @@ import pytest
 from command import CLI, HEAD, ours, prepare, revisions
 from scenes import assert_all_stand, lock_holder, old_snapshot, open_writer, until_phase
 
-import reporters
+from indexer.console import progress as reporters
 from indexer.events import Blocker, BlockersFound
-from indexer.words import visible
+from indexer.text import visible
 
 FULL = "/dev/full"
 needs_full = pytest.mark.skipif(not os.path.exists(FULL), reason="there is no /dev/full here")

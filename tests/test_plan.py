@@ -5,7 +5,7 @@ import pytest
 from indexer import Column, Index, Variant, desc
 from indexer.catalog import Found
 from indexer.consent import CAUTIOUS, Consent
-from indexer.plan import Action, Past, Standing, Step, compare, decide, decide_drop
+from indexer.decide import Action, Past, Standing, Step, compare, decide, decide_drop
 from indexer.spec import Definition, Difference, differences
 
 INDEX = Index("ix_activity_created", "activity", ("conversation_id", desc("created_at")))

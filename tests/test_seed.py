@@ -57,7 +57,7 @@ from indexer.chain import load
 from indexer.connect import connect
 from indexer.errors import IndexerError
 from indexer.runner import Runner
-from indexer.stop import interruptible
+from indexer.signals import interruptible
 from proof.seed import seed
 
 url, root = sys.argv[1:]

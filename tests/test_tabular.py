@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tabular import drawn
+from indexer.console.tables import drawn
 
 LONG = "ix_" + "long_" * 10 + " of several words"
 

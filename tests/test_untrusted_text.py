@@ -15,7 +15,9 @@ from command import HEAD, Result, execute, prepare, run, run_script, succeed, ta
 from roles import another_role
 from scenes import transaction
 
-import reporters
+from indexer.console import progress as reporters
+from indexer.console.tables import drawn
+from indexer.decide import Action
 from indexer.events import (
     Blocker,
     BlockersFound,
@@ -28,10 +30,8 @@ from indexer.events import (
     Waiting,
     Warned,
 )
-from indexer.plan import Action
-from indexer.words import identifier, literal, shell, shown, visible
+from indexer.text import identifier, literal, shell, shown, visible
 from migrate_10992629d68e import INDEXES
-from tabular import drawn
 
 # Clear the screen, set the title, ring, break the line, turn the direction, colour (in one byte), separate, mark up.
 HOSTILE = "x\x1b[2J\x1b]0;owned\x07\r\n\u202e\x9b1m\u2028[red]\u2066é"

@@ -21,7 +21,7 @@ from indexer import Index, IndexerError
 from indexer.connect import connect
 from indexer.errors import Held, StatementFailed, UsageError
 from indexer.migrator import CatalogMigrator
-from indexer.tables import placed
+from indexer.records.table import placed
 from migrate_10992629d68e import INDEXES
 from proof.planner import planner_of
 from proof.probes import AUDIENCE, PROBES

@@ -10,7 +10,7 @@ from indexer.postgres.expression import tokens, words_in
 from indexer.postgres.predicate import Asks, NotUnderstood, Predicates
 from indexer.postgres.session import Question
 from indexer.spec import Index
-from indexer.words import identifier
+from indexer.text import identifier
 
 COLUMNS = """
     SELECT c.relname AS table_name,

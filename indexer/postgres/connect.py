@@ -15,8 +15,8 @@ from indexer.errors import Unreachable, UsageError
 from indexer.events import Report, silent
 from indexer.postgres.migrator import OnlineMigrator
 from indexer.postgres.session import UNNAMED, OnlineDatabase
-from indexer.stop import Stop
-from indexer.words import identifier, visible
+from indexer.signals import Stop
+from indexer.text import identifier, visible
 
 # What a URL leaves out. Keepalives: a server that is gone without a word is known to be gone after half a minute.
 DEFAULTS = {

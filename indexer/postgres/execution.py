@@ -9,19 +9,19 @@ from typing import NamedTuple
 import psycopg2
 from peewee import PeeweeException
 
+from indexer.decide import CREATIONS, Action, Step
 from indexer.errors import Blocked, IndexerError, IndexFailed, NoSession, StatementFailed
 from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, Waiting, Warned
 from indexer.migrator import Work
 from indexer.patience import Patience
-from indexer.plan import CREATIONS, Action, Step
 from indexer.postgres.lock import RunLock
 from indexer.postgres.remedy import AGAIN, concerns_one_index, remedy, said
 from indexer.postgres.session import Builder, OnlineDatabase
 from indexer.postgres.tuning import RENAMING, server_memory, settings_for
 from indexer.postgres.watch import INTERVAL, WAITING_FOR_A_LOCK, Sessions, Watch, clock
-from indexer.provenance import Provenance
+from indexer.records.provenance import Provenance
+from indexer.signals import Stop
 from indexer.spec import Index
-from indexer.stop import Stop
 
 BEFORE_THE_START = "waiting before the start"
 UNANSWERED = 3.0  # seconds after a signal; a cancelled statement has ended by then, or its answer does not come

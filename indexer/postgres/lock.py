@@ -16,7 +16,7 @@ from indexer.patience import Patience
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.session import Question
 from indexer.postgres.watch import Sessions
-from indexer.stop import Stop
+from indexer.signals import Stop
 
 FAMILY = 0x5343_5256  # the upper half of the key, the same for every run of this tool; the lower half is the schema
 

@@ -12,13 +12,12 @@ from typing import Any
 from peewee import CommaNodeList, Entity, PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 
-from indexer.alembic import parts_of
 from indexer.catalog import META_TABLES, Found, Place, Table
+from indexer.decide import Action, Standing, Step
 from indexer.errors import IndexerError, Problem, StatementFailed, UsageError
 from indexer.events import Blocker
 from indexer.inheritance import Child, Uncovered
 from indexer.migrator import CatalogMigrator, Doing, IndexOperation, Part, ScriptValues, Work
-from indexer.plan import Action, Standing, Step
 from indexer.postgres import citus, inheritance, standby
 from indexer.postgres import remedy as remedies
 from indexer.postgres.catalog import PostgresCatalog
@@ -31,10 +30,11 @@ from indexer.postgres.rights import WITHHELD, missing_rights, missing_rights_to_
 from indexer.postgres.schedule import Schedule
 from indexer.postgres.session import PINNED, OnlineDatabase
 from indexer.postgres.watch import Sessions, sees_more
-from indexer.provenance import Provenance
+from indexer.records.alembic import parts_of
+from indexer.records.provenance import Provenance
+from indexer.records.table import hidden_rows, placed
 from indexer.spec import Definition, Index, Variant, with_suffix
-from indexer.tables import hidden_rows, placed
-from indexer.words import few, shell
+from indexer.text import few, shell
 
 # The path first: before that, a stranger's operator could come before PostgreSQL's own in the predicate of an index.
 OF_A_SCRIPT = {

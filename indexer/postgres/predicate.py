@@ -17,7 +17,7 @@ from peewee import DatabaseError, DataError, Entity, InternalError, NotSupported
 from indexer.postgres.expression import Token, collations_in, is_type, operators_in, tokens, words_in
 from indexer.postgres.session import Question
 from indexer.spec import Index
-from indexer.words import few, identifier
+from indexer.text import few, identifier
 
 # What the planner makes of an expression is read from a plan over an empty set of the table's row type: that takes no
 # right on the table, meets no policy and no index, and is planned here also where the rows are on other servers. Its

@@ -6,7 +6,7 @@ import re
 
 import psycopg2
 
-from indexer.words import reason, visible
+from indexer.text import reason, visible
 
 AGAIN = "Run the same command again: it goes on where this run stopped."
 DECLARED = "Change the column's type or the index in the migration file, then run the same command again."

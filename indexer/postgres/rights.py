@@ -12,7 +12,7 @@ from peewee import PeeweeException
 from indexer.catalog import META_TABLES, Table
 from indexer.errors import GRANTED, Problem
 from indexer.postgres.session import Question
-from indexer.words import identifier
+from indexer.text import identifier
 
 if TYPE_CHECKING:
     from indexer.postgres.catalog import PostgresCatalog

@@ -9,7 +9,7 @@ from typing import Any
 from indexer.errors import IndexFailed
 from indexer.migrator import IndexOperation, Work
 from indexer.patience import Patience
-from indexer.stop import Stop
+from indexer.signals import Stop
 
 TICK = 0.1  # seconds between two looks at what has no socket to wait on
 SIDE_BY_SIDE = 2  # more builds at once were slower on every server measured

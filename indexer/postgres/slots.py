@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg2
 
 from indexer.errors import NoSession
-from indexer.words import identifier, reason, visible
+from indexer.text import identifier, reason, visible
 
 if TYPE_CHECKING:
     from indexer.postgres.session import OnlineDatabase

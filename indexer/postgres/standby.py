@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from indexer.postgres.catalog import PostgresCatalog
-from indexer.words import visible
+from indexer.text import visible
 
 # A role without pg_read_all_stats sees that there are standbys, and NULL for what they are: then nothing is known.
 LACKING = """

@@ -6,7 +6,7 @@ from typing import Any
 
 from indexer.catalog import ORDINARY, Keeping, Table
 from indexer.postgres.session import Question
-from indexer.words import identifier
+from indexer.text import identifier
 
 KINDS = {
     "r": ORDINARY,

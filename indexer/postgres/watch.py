@@ -16,7 +16,7 @@ from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.progress import Counters, counted, fraction
 from indexer.postgres.session import Question
 from indexer.spec import Index
-from indexer.words import identifier, literal, reason
+from indexer.text import identifier, literal, reason
 
 SHOWN = 80  # characters of a query
 WAITING_FOR_A_LOCK = "waiting for a lock"

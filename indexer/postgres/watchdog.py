@@ -18,7 +18,7 @@ from weakref import ref
 import psycopg2
 
 from indexer.events import AnswerAwaited, Report, silent
-from indexer.stop import Stop
+from indexer.signals import Stop
 
 TICK = 0.25  # seconds between two looks at the clock
 NOTICEABLE = 5.0  # seconds without an answer after which that is said

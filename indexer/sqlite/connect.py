@@ -12,7 +12,7 @@ from peewee import DatabaseError, SqliteDatabase
 
 from indexer.errors import Held, Unreachable, UsageError
 from indexer.sqlite.migrator import PlainMigrator
-from indexer.words import shell
+from indexer.text import shell
 
 EMPTY = ":memory:"
 BUSY_TIMEOUT = 1.0  # seconds; waiting longer is our own loop's work, where signals are heard

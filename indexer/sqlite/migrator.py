@@ -13,10 +13,10 @@ from peewee import DatabaseError, OperationalError, PeeweeException, SqliteDatab
 from playhouse.migrate import SqliteMigrator
 
 from indexer.catalog import Found, Place, Table
+from indexer.decide import Standing
 from indexer.errors import Held, IndexerError, StatementFailed
 from indexer.events import LockWaited, Progress
 from indexer.migrator import CatalogMigrator, Part, ScriptValues
-from indexer.plan import Standing
 from indexer.spec import Definition, Index
 from indexer.sqlite.catalog import SqliteCatalog
 

@@ -17,9 +17,9 @@ from indexer.errors import IndexerError
 from indexer.inheritance import Child
 from indexer.postgres.predicate import NotUnderstood
 from indexer.postgres.session import QUICK, QUOTED, sendable
+from indexer.records.table import placed
 from indexer.spec import Index
-from indexer.tables import placed
-from indexer.words import identifier
+from indexer.text import identifier
 from proof.planner import LONGEST_RUN, Heir, Plan, Query, Refused, Scan
 
 T = TypeVar("T")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from indexer import documents
+from indexer.console import documents
+from indexer.decide import Action
 from indexer.errors import IndexerError
 from indexer.events import (
     AnswerAwaited,
@@ -33,8 +34,7 @@ from indexer.events import (
     Waiting,
     Warned,
 )
-from indexer.plan import Action
-from indexer.words import counted, in_bytes, shown, visible
+from indexer.text import counted, in_bytes, shown, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Tasks

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from io import StringIO
 from typing import Any, NamedTuple
 
-from indexer.words import visible
+from indexer.text import visible
 
 GAP = 2  # columns of a terminal between two columns of a table
 FOLDED = 24  # columns that a text needs before it may break between words

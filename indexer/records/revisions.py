@@ -14,9 +14,9 @@ from peewee import CharField, DateTimeField, IntegerField, Model, TextField
 
 from indexer import __version__
 from indexer.catalog import META_TABLE, Table
+from indexer.records.table import OwnTable, from_json
 from indexer.spec import Index
-from indexer.tables import OwnTable, from_json
-from indexer.words import visible
+from indexer.text import visible
 
 APPLYING, APPLIED, REVERTING = "applying", "applied", "reverting"
 REVERTED = "reverted"  # recorded only where Alembic goes on saying that the revision is applied

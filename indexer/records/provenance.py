@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from indexer.plan import CREATIONS, Action, Step
+from indexer.decide import CREATIONS, Action, Step
 
 if TYPE_CHECKING:
     from indexer.catalog import Found
-    from indexer.history import Record
+    from indexer.records.revisions import Record
     from indexer.spec import Index
 
 MADE = ""  # no index has this name: its entry holds the OIDs of those that a run has made or is about to drop

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from indexer.advice import Advice
-from indexer.alembic import AT, BELOW, PAST
 from indexer.catalog import Place, Table
 from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, Consent
+from indexer.decide import ADOPTED, CREATED, RENAMED, UNKNOWN, Action, Past, Step
 from indexer.errors import Different, IndexerError, PreflightFailed
 from indexer.events import Blocker
-from indexer.history import APPLIED, APPLYING, REVERTED, Record
 from indexer.inheritance import Uncovered
-from indexer.plan import ADOPTED, CREATED, RENAMED, UNKNOWN, Action, Past, Step
-from indexer.provenance import MADE, made_by
+from indexer.records.alembic import AT, BELOW, PAST
+from indexer.records.provenance import MADE, made_by
+from indexer.records.revisions import APPLIED, APPLYING, REVERTED, Record
 from indexer.spec import Difference
 
 PENDING = 3  # exit code

@@ -14,8 +14,8 @@ from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, VERSION_TABLE, Consent
 from indexer.errors import GRANTED, Problem, UsageError
 from indexer.migrator import CatalogMigrator
-from indexer.tables import bound
-from indexer.words import identifier
+from indexer.records.table import bound
+from indexer.text import identifier
 
 COLUMN = "version_num"
 AT, PAST, BELOW = "at", "past", "below"

@@ -13,7 +13,7 @@ from peewee import SQL, Entity, Model, NodeList, _ModelWriteQueryHelper
 from indexer.catalog import TRUSTED, Keeping, Table
 from indexer.errors import IndexerError, PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
-from indexer.words import identifier, literal, visible
+from indexer.text import identifier, literal, visible
 
 HIDDEN = "Connect as a role that it does not concern, or as the owner run:"
 TRUSTED_AGAIN = "Look at it, then a superuser or its owner can run:"

@@ -11,11 +11,11 @@ from peewee import CharField, DateTimeField, IntegerField, Model, TextField, fn
 
 from indexer import __version__
 from indexer.catalog import LOG_TABLE, Table
+from indexer.decide import Action, Step
 from indexer.errors import PreflightFailed, Problem
-from indexer.history import now, whoever
 from indexer.migrator import CatalogMigrator
-from indexer.plan import Action, Step
-from indexer.tables import OwnTable, from_json
+from indexer.records.revisions import now, whoever
+from indexer.records.table import OwnTable, from_json
 
 KEPT = 100  # entries
 

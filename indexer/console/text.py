@@ -10,21 +10,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import tabular
-from indexer import documents
+from indexer.console import documents
+from indexer.console import tables as tabular
+from indexer.console.progress import DONE, duration, listed, styled, tell, tell_script
+from indexer.decide import CREATIONS, Action
 from indexer.errors import NotServed
-from indexer.plan import CREATIONS, Action
-from indexer.words import counted, few, in_bytes, shell, shown, visible
-from reporters import DONE, duration, listed, styled, tell, tell_script
+from indexer.text import counted, few, in_bytes, shell, shown, visible
 
 if TYPE_CHECKING:
     from indexer.catalog import Place
+    from indexer.decide import Step
     from indexer.errors import IndexerError
-    from indexer.history import Record
     from indexer.inheritance import Uncovered
-    from indexer.journal import Entry
-    from indexer.moves import Check, Move, Outcome, Plan, Stamp, Status
-    from indexer.plan import Step
+    from indexer.plans import Check, Move, Outcome, Plan, Stamp, Status
+    from indexer.records.log import Entry
+    from indexer.records.revisions import Record
     from indexer.scaffold import Written
     from proof.result import Result
     from proof.seed import Seeded
@@ -198,7 +198,7 @@ def _notes(warnings: Iterable[str]) -> Iterator[str]:
 
 def _verdict(status: Status) -> str:
     """What is not as it should be, and what to type."""
-    from indexer.moves import way_out  # here, because --help need not wait for peewee
+    from indexer.plans import way_out  # here, because --help need not wait for peewee
 
     names = ", ".join(step.index.name for step in status.drifted)
     if not names and status.unindexed:

@@ -10,17 +10,17 @@ from peewee import Model
 
 from indexer import inheritance
 from indexer.advice import CHANGED_FILE, Advice, advise, on_empty_children
-from indexer.alembic import AlembicVersion, Versions
 from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Place, Table
 from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, Consent
+from indexer.decide import Action, Step
 from indexer.errors import PreflightFailed, Problem
-from indexer.history import History, Record, checksum
-from indexer.journal import Entry, Journal
 from indexer.migrator import CatalogMigrator
-from indexer.moves import Check, Move, Plan, Status, past_of
-from indexer.plan import Action, Step
+from indexer.plans import Check, Move, Plan, Status, past_of
 from indexer.publishing import NOT_PUBLISHED, Publishing
+from indexer.records.alembic import AlembicVersion, Versions
+from indexer.records.log import Entry, Journal
+from indexer.records.revisions import History, Record, checksum
 from indexer.spec import Index
 
 CAN_BE_RENAMED = (

@@ -6,17 +6,17 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from indexer.decide import ADOPTED, RENAMED
 from indexer.errors import Different, IndexerError, PreflightFailed
 from indexer.events import BlockersFound, Waiting
-from indexer.plan import ADOPTED, RENAMED
 
 if TYPE_CHECKING:
     from indexer.catalog import Place
+    from indexer.decide import Step
     from indexer.events import Event
-    from indexer.history import Record
-    from indexer.journal import Entry
-    from indexer.moves import Check, Move, Outcome, Plan, Stamp, Status
-    from indexer.plan import Step
+    from indexer.plans import Check, Move, Outcome, Plan, Stamp, Status
+    from indexer.records.log import Entry
+    from indexer.records.revisions import Record
 
 Document = dict[str, Any]
 

@@ -1,0 +1,1 @@
+"""What a person or a machine reads: text, tables, progress, and the documents of --json."""
