@@ -9,16 +9,37 @@ from indexer.spec import Difference
 from indexer.text import few, shown, visible
 
 
+class Command(tuple[str, ...]):
+    """A command of this tool with its options, each a word without the quotes of a shell."""
+
+    def __new__(cls, name: str, *options: str) -> Command:
+        """Return the command."""
+        return super().__new__(cls, (name, *options))
+
+
+class Hint:
+    """A next step: sentences, and among them commands of this tool, which the console writes as they are to be typed.
+
+    Hint("Replace it: ", Command("up", "--replace"), ". Or rename it.")
+    """
+
+    def __init__(self, *parts: str | Command) -> None:
+        self.parts = parts
+
+    def __str__(self) -> str:
+        return "".join(part if isinstance(part, str) else " ".join(("python cli.py", *part)) for part in self.parts)
+
+
 class IndexerError(Exception):
     """A failure that ends the command: one sentence, the next step, and an exit code."""
 
     exit_code: int = 1
     _as_text: Callable[[str], str] = staticmethod(shown)
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str | Hint = "") -> None:
         super().__init__(message)
         self.message = self._as_text(message)
-        self.hint = shown(hint)
+        self.hint = shown(str(hint))
 
     @property
     def summary(self) -> str:

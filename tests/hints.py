@@ -55,6 +55,9 @@ NO_COMMAND = "It names a command, and nothing is to be typed."
 # By file: a part of the hint, and the test that types it or, where none can, the reason. A quote stands for its end.
 HINTS: dict[str, dict[str, str]] = {
     "cli.py": {
+        "python cli.py": "It is the name of the program.",
+    },
+    "indexer/cli/commands.py": {
         "Leave out --sql or --json.": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
         "Leave out --schema and --all-schemas.": (
             "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works"

@@ -1,0 +1,25 @@
+"""What the engine is handed: the project whose database it works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+
+class Project(NamedTuple):
+    """The project whose database the commands work on.
+
+    All but the folder are functions, so that a command imports only what it uses.
+
+    Attributes:
+        folder: the path of the folder with the migrate_*.py files.
+        models: returns the peewee models of the base schema, referenced ones first.
+        queries: returns the queries that the indexes exist for.
+        sample: returns the module that makes up rows.
+    """
+
+    folder: str
+    models: Callable[[], Sequence[type[Any]]] = tuple
+    queries: Callable[[], Sequence[Any]] = tuple
+    sample: Callable[[], ModuleType] | None = None
