@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from indexer.catalog import Found
+from indexer.catalog import CatalogEntry
 from indexer.decide import Step
 from indexer.inheritance import Uncovered
 from indexer.spec import Definition
@@ -28,9 +28,9 @@ class Advice(NamedTuple):
 
 def advise(
     steps: Sequence[Step],
-    standing: Sequence[Found],
-    is_twin: Callable[[Step, Found], bool],
-    is_leftover: Callable[[Step, Found], bool],
+    standing: Sequence[CatalogEntry],
+    is_duplicate: Callable[[Step, CatalogEntry], bool],
+    is_leftover: Callable[[Step, CatalogEntry], bool],
     dropping: Callable[[str], str],
 ) -> list[Advice]:
     """All that can be said about these indexes and their neighbours on the same tables.
@@ -38,7 +38,7 @@ def advise(
     Args:
         steps: what is declared, and what stands under those names.
         standing: all indexes of the tables.
-        is_twin: is the found one the declared one under another name?
+        is_duplicate: is the found one the declared one under another name?
         is_leftover: did a replacement of the declared one leave the found one?
         dropping: the statement that drops an index.
     """
@@ -47,10 +47,12 @@ def advise(
     ours = {name: step for step in steps for name in (step.index.name, step.found.name if step.found else "")}
     leftovers = [found for found in standing if found.name in temporary or _is_left_by_reindex(found)]
     others = [found for found in standing if found.name not in ours and found not in leftovers and found.usable]
-    twins = [(step, found) for step in steps for found in others if is_twin(step, found)]
-    same_key = [pair for step in steps for found in others if (pair := (step, found)) not in twins and _serves(*pair)]
+    duplicates = [(step, found) for step in steps for found in others if is_duplicate(step, found)]
+    same_key = [
+        pair for step in steps for found in others if (pair := (step, found)) not in duplicates and _serves(*pair)
+    ]
     return [
-        *(Advice(TWIN, found.name, step.index.name, _of_twin(step, found)) for step, found in twins),
+        *(Advice(TWIN, found.name, step.index.name, _of_twin(step, found)) for step, found in duplicates),
         *(Advice(SAME_KEY, found.name, step.index.name, _of_same_key(step, found)) for step, found in same_key),
         *_superfluous(others, standing, ours),
         *(
@@ -75,17 +77,17 @@ def on_empty_children(uncovered: Iterable[Uncovered]) -> list[Advice]:
     ]
 
 
-def _is_left_by_reindex(found: Found) -> bool:
+def _is_left_by_reindex(found: CatalogEntry) -> bool:
     return bool(OF_REINDEX.search(found.name)) and not found.usable
 
 
-def _owner(found: Found, ours: dict[str, Step]) -> str | None:
+def _owner(found: CatalogEntry, ours: dict[str, Step]) -> str | None:
     """The index of ours that a leftover was made for."""
     name = OF_REINDEX.sub("", found.name)
     return ours[name].index.name if name in ours else None
 
 
-def _of_leftover(found: Found, temporary: dict[str, Step], dropping: Callable[[str], str]) -> str:
+def _of_leftover(found: CatalogEntry, temporary: dict[str, Step], dropping: Callable[[str], str]) -> str:
     if found.worker:
         return f"{found.name} is being built or dropped right now by pid {found.worker}."
     if found.name in temporary:
@@ -93,7 +95,7 @@ def _of_leftover(found: Found, temporary: dict[str, Step], dropping: Callable[[s
     return f"{found.name} is left from an interrupted REINDEX CONCURRENTLY: {dropping(found.name)};"
 
 
-def _of_twin(step: Step, found: Found) -> str:
+def _of_twin(step: Step, found: CatalogEntry) -> str:
     name = step.index.name
     if step.found is None:
         return f"{found.name} is {name} under another name: python cli.py up --adopt-renamed renames it."
@@ -102,7 +104,7 @@ def _of_twin(step: Step, found: Found) -> str:
     return f"{found.name} is the same as {name}: one of the two is superfluous."
 
 
-def _serves(step: Step, found: Found) -> bool:
+def _serves(step: Step, found: CatalogEntry) -> bool:
     theirs = found.definition
     if theirs is None or theirs.table != step.index.table or theirs.method != ORDERED:
         return False
@@ -110,13 +112,15 @@ def _serves(step: Step, found: Found) -> bool:
     return theirs.key[: len(key)] == key and theirs.predicate in (None, step.declared.predicate)
 
 
-def _of_same_key(step: Step, found: Found) -> str:
+def _of_same_key(step: Step, found: CatalogEntry) -> str:
     assert found.definition
     constraint = ", of a constraint," if found.definition.constraint else ""
     return f"{_named(found)}{constraint} serves what {step.index.name} is for: {step.index.purpose}".rstrip()
 
 
-def _superfluous(others: Iterable[Found], standing: Sequence[Found], ours: dict[str, Step]) -> list[Advice]:
+def _superfluous(
+    others: Iterable[CatalogEntry], standing: Sequence[CatalogEntry], ours: dict[str, Step]
+) -> list[Advice]:
     """Each index whose key is the beginning of a wider one's, the wider one being as good for it."""
     return [
         Advice(
@@ -139,5 +143,5 @@ def _makes_superfluous(wide: Definition | None, narrow: Definition | None) -> bo
     return plain and wider and wide.method == narrow.method == ORDERED
 
 
-def _named(found: Found) -> str:
+def _named(found: CatalogEntry) -> str:
     return f"{found.name} ({', '.join(found.definition.key if found.definition else ())})"

@@ -9,7 +9,7 @@ from indexer.spec import Definition
 from indexer.text import visible
 
 
-class Found(NamedTuple):
+class CatalogEntry(NamedTuple):
     """Whatever carries the name of an index of ours.
 
     ``definition`` is None when it is not an index at all; ``kind`` says what it is then. ``worker`` is the process
@@ -53,7 +53,7 @@ class Found(NamedTuple):
         return "not live" if not self.live else "not ready" if not self.ready else "not valid"
 
 
-class Keeping(NamedTuple):
+class TableTrust(NamedTuple):
     """Whether a table can be trusted with records, and whose it ought to be.
 
     Attributes:
@@ -75,14 +75,14 @@ class Keeping(NamedTuple):
     is_shared: bool = True
 
 
-TRUSTED = Keeping()
+TRUSTED = TableTrust()
 
 
 class Table(NamedTuple):
     """A table that an index is to stand on, or one that revisions are recorded in.
 
     ``owned``, ``readable``, ``updatable`` and ``writable`` say what our own ``role`` may do with it; ``rows`` is an
-    estimate, None when the database has none. ``has_children`` says that others may inherit from it. ``keeping``
+    estimate, None when the database has none. ``has_children`` says that others may inherit from it. ``trust``
     matters to a table that revisions are recorded in.
     """
 
@@ -98,7 +98,7 @@ class Table(NamedTuple):
     bytes: int | None = None
     has_children: bool = False
     writable: bool = True
-    keeping: Keeping = TRUSTED
+    trust: TableTrust = TRUSTED
 
 
 class Place(NamedTuple):
@@ -116,7 +116,7 @@ class Catalog(Protocol):
 
     schema: str | None
 
-    def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, Found]:
+    def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, CatalogEntry]:
         """What stands under these names, by name; a name that is free is left out.
 
         ``bytes`` are sure to be there only with ``sizes``: SQLite reads the whole index to tell.
@@ -125,7 +125,7 @@ class Catalog(Protocol):
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """The tables (or what passes for them) of these names, by name; ``sizes`` as for ``find``."""
 
-    def indexes_on(self, tables: Iterable[str]) -> list[Found]:
+    def indexes_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
         """All indexes of these tables, whatever they are called, by name."""
 
     def is_empty(self) -> bool:

@@ -95,10 +95,10 @@ def line_up(revisions: Iterable[Revision], directory: str | os.PathLike[str]) ->
 def _unique(revisions: Iterable[Revision], key: Callable[[Revision], str], fault: str) -> dict[str, Revision]:
     found: dict[str, Revision] = {}
     for revision in revisions:
-        twin = found.setdefault(key(revision), revision)
-        if twin is not revision:
+        duplicate = found.setdefault(key(revision), revision)
+        if duplicate is not revision:
             raise ChainBroken(
-                f"{twin.file} and {revision.file} {fault} {key(revision)}.", "Correct one of the headers."
+                f"{duplicate.file} and {revision.file} {fault} {key(revision)}.", "Correct one of the headers."
             )
     return found
 

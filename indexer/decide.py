@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from indexer.catalog import Found
+from indexer.catalog import CatalogEntry
 from indexer.consent import CAUTIOUS, Consent
 from indexer.spec import Definition, Difference, Index, differences
 
@@ -34,27 +34,27 @@ CHANGES = CREATIONS | {Action.RENAME, Action.DROP, Action.GIVE_BACK, Action.JOIN
 CREATED, ADOPTED, RENAMED = "created", "adopted", "renamed"  # where an index of ours comes from
 
 
-class Standing(NamedTuple):
+class Existing(NamedTuple):
     """All that stands and matters to one index.
 
-    ``found`` carries its name, ``twin`` is the same index under another name, ``alembics`` the same under the name
-    that Alembic's run of the revision gives it. ``replacing`` is being built to take the place of ``found``,
-    ``replaced`` is the one whose place was taken, and ``stranger`` is whatever else carries the name of one of these
+    ``found`` carries its name, ``duplicate`` is the same index under another name, ``alembic_index`` the same under the
+    name that Alembic's run of the revision gives it. ``replacing`` is being built to take the place of ``found``,
+    ``replaced`` is the one whose place was taken, and ``conflict`` is whatever else carries the name of one of these
     two.
     """
 
-    found: Found | None = None
-    twin: Found | None = None
-    alembics: Found | None = None
-    replacing: Found | None = None
-    replaced: Found | None = None
-    stranger: Found | None = None
+    found: CatalogEntry | None = None
+    duplicate: CatalogEntry | None = None
+    alembic_index: CatalogEntry | None = None
+    replacing: CatalogEntry | None = None
+    replaced: CatalogEntry | None = None
+    conflict: CatalogEntry | None = None
 
 
-NOTHING = Standing()
+NOTHING = Existing()
 
 
-class Past(NamedTuple):
+class RevertContext(NamedTuple):
     """What is known of a revision's past when it is taken back.
 
     ``existed_before`` gives the names under which indexes stood there before ``up``, by the names they have now;
@@ -69,7 +69,7 @@ class Past(NamedTuple):
     alembic_has_run: bool = False
 
 
-UNKNOWN = Past()
+UNKNOWN = RevertContext()
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,18 +77,18 @@ class Step:
     """One index, what was decided about it, and the statements that carry the decision out.
 
     ``other_name`` is the name that the index has elsewhere: that of its twin, or the one it is given back on the way
-    down. ``known_to_alembic`` says that Alembic's run of the revision gives it the same name. ``stranger`` has a name
+    down. ``known_to_alembic`` says that Alembic's run of the revision gives it the same name. ``conflict`` has a name
     that a replacement would need.
     """
 
     action: Action
     index: Index
     declared: Definition
-    found: Found | None = None
+    found: CatalogEntry | None = None
     statements: tuple[str, ...] = ()
     other_name: str | None = None
     known_to_alembic: bool = True
-    stranger: Found | None = None
+    conflict: CatalogEntry | None = None
 
     @property
     def differences(self) -> tuple[Difference, ...]:
@@ -130,7 +130,7 @@ class Step:
     @property
     def can_be_replaced(self) -> bool:
         """Could ``up --replace`` put the declared index in the place of the one that stands there?"""
-        return self.found is not None and not self.stranger and can_be_replaced(self.declared, self.found)
+        return self.found is not None and not self.conflict and can_be_replaced(self.declared, self.found)
 
     @property
     def obstacles(self) -> tuple[Difference, ...]:
@@ -138,7 +138,7 @@ class Step:
         needed = self.found.needed_by if self.found else None
         return (
             *((Difference("needed by", "nothing", needed),) if needed else ()),
-            *((Difference("the name", f"{self.stranger.name} is free", "taken"),) if self.stranger else ()),
+            *((Difference("the name", f"{self.conflict.name} is free", "taken"),) if self.conflict else ()),
         )
 
     @property
@@ -152,11 +152,11 @@ class Step:
         return self.action in CHANGES
 
 
-def decide(declared: Definition, standing: Standing, consent: Consent = CAUTIOUS) -> Action:
+def decide(declared: Definition, standing: Existing, consent: Consent = CAUTIOUS) -> Action:
     """What `up` does about an index: create, rename, keep, rebuild, replace, join another session, or refuse."""
     found = standing.found
     if found is None:
-        return Action.RENAME if consent.adopt_renamed and standing.twin else Action.CREATE
+        return Action.RENAME if consent.adopt_renamed and standing.duplicate else Action.CREATE
     if compare(declared, found):
         return _decide_replacement(declared, found, standing) if consent.replace else Action.REFUSE
     if not found.usable:
@@ -164,20 +164,20 @@ def decide(declared: Definition, standing: Standing, consent: Consent = CAUTIOUS
     return Action.REPLACE if consent.replace and _leaves_something(standing) else Action.KEEP
 
 
-def _decide_replacement(declared: Definition, found: Found, standing: Standing) -> Action:
-    if standing.stranger or not can_be_replaced(declared, found):
+def _decide_replacement(declared: Definition, found: CatalogEntry, standing: Existing) -> Action:
+    if standing.conflict or not can_be_replaced(declared, found):
         return Action.REFUSE
     replacing = standing.replacing
     return Action.JOIN if replacing and replacing.worker and not replacing.usable else Action.REPLACE
 
 
-def _leaves_something(standing: Standing) -> bool:
+def _leaves_something(standing: Existing) -> bool:
     """Did a replacement that was interrupted leave something to be dropped?"""
     replacing = standing.replacing
     return standing.replaced is not None or bool(replacing and not replacing.worker)
 
 
-def can_be_replaced(declared: Definition, found: Found) -> bool:
+def can_be_replaced(declared: Definition, found: CatalogEntry) -> bool:
     """On another table it serves somebody else, and what a constraint needs cannot be dropped without it."""
     theirs = found.definition
     if theirs is None or theirs.constraint or found.needed_by:
@@ -186,7 +186,7 @@ def can_be_replaced(declared: Definition, found: Found) -> bool:
 
 
 def decide_drop(
-    declared: Definition, standing: Standing, name: str, past: Past = UNKNOWN, consent: Consent = CAUTIOUS
+    declared: Definition, standing: Existing, name: str, past: RevertContext = UNKNOWN, consent: Consent = CAUTIOUS
 ) -> Action:
     """What `down` does about an index: drop, leave or give its name back if it stood there before, join, or refuse."""
     found, before = standing.found, past.existed_before
@@ -194,7 +194,7 @@ def decide_drop(
         return Action.LEAVE  # somebody has made it anew
     earlier = _earlier(standing, name, past, consent)
     if found is None:
-        dropped = Action.DROP if past.alembic_has_run and standing.alembics else Action.ABSENT
+        dropped = Action.DROP if past.alembic_has_run and standing.alembic_index else Action.ABSENT
         return Action.GIVE_BACK if earlier else dropped
     differs = bool(compare(declared, found))
     if name in before and not consent.include_adopted:
@@ -206,19 +206,19 @@ def decide_drop(
     return Action.GIVE_BACK if earlier else Action.DROP
 
 
-def _earlier(standing: Standing, name: str, past: Past, consent: Consent) -> bool:
+def _earlier(standing: Existing, name: str, past: RevertContext, consent: Consent) -> bool:
     """Is the index still there whose place a killed replacement has taken?"""
     replaced = standing.replaced
     on_record = replaced is not None and past.existed_before.get(replaced.name) == name
     return on_record and not consent.include_adopted
 
 
-def _has_its_name_back(name: str, past: Past) -> bool:
+def _has_its_name_back(name: str, past: RevertContext) -> bool:
     """Is a replacement on record, so that a different index of the name is the earlier one?"""
     return any(former == name for replaced, former in past.existed_before.items() if replaced != name)
 
 
-def compare(declared: Definition, found: Found) -> tuple[Difference, ...]:
+def compare(declared: Definition, found: CatalogEntry) -> tuple[Difference, ...]:
     """The differences between what is declared and what stands; none when they are the same index."""
     if found.definition is None:
         return (Difference("kind", "index", found.kind),)

@@ -180,7 +180,7 @@ def silent(event: Event) -> None:
     """Report to nobody."""
 
 
-class Unfailing:
+class SafeReport:
     """Pass events on to a report, whose failure must not end the run that it only describes.
 
     Attributes:

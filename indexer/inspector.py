@@ -16,7 +16,7 @@ from indexer.consent import CAUTIOUS, Consent
 from indexer.decide import Action, Step
 from indexer.errors import PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
-from indexer.plans import Check, Move, Plan, Status, past_of
+from indexer.plans import Check, Plan, RevisionPlan, Status, revert_context
 from indexer.publishing import NOT_PUBLISHED, Publishing
 from indexer.records.alembic import AlembicVersion, Versions
 from indexer.records.log import Entry, Journal
@@ -24,9 +24,9 @@ from indexer.records.revisions import History, Record, checksum
 from indexer.spec import Index
 
 CAN_BE_RENAMED = (
-    "{name} stands already under the name {twin}: up --adopt-renamed renames that instead of building another."
+    "{name} stands already under the name {duplicate}: up --adopt-renamed renames that instead of building another."
 )
-STAYS = "{twin} is the same as {name} under another name, and stays."
+STAYS = "{duplicate} is the same as {name} under another name, and stays."
 
 
 class State(NamedTuple):
@@ -88,7 +88,7 @@ class Reader:
         warnings = (
             *self._unknown(state),
             *self._left_alone(state, self.chain.revisions),
-            *self._unfit(state),
+            *self._table_problems(state),
             *self.migrator.unseen(self.indexed_tables),
         )
         applied = [index for move in moves if move.is_applied for index in self.indexes[move.revision.id]]
@@ -111,7 +111,7 @@ class Reader:
         advice = advise(
             steps,
             self.migrator.catalog.indexes_on(self.indexed_tables),
-            lambda step, found: self.migrator.is_twin(step.index, found),
+            lambda step, found: self.migrator.is_duplicate(step.index, found),
             lambda step, found: self.migrator.is_leftover(step.index, found),
             self.migrator.drop_statement,
         )
@@ -130,7 +130,7 @@ class Reader:
         if command and self.history.is_closed:
             raise PreflightFailed(self._missing_rights(tables, command), f"Correct this, then: python cli.py {command}")
         records = self.history.read(tables)
-        self.migrator.set_aside = {name for record in records.values() for name in record.existed_before}
+        self.migrator.replaced_names = {name for record in records.values() for name in record.existed_before}
         return State(tables, records, self.alembic.read(tables))
 
     def _missing_rights(self, tables: dict[str, Table], command: str) -> list[Problem]:
@@ -168,14 +168,14 @@ class Reader:
         unseen = [*self.migrator.unseen(self.indexed_tables), *self.migrator.hidden(plan.blockers)]
         run = [] if plan.is_empty else [*self.migrator.delays(), *self._closed_log()]
         known = (*plan.warnings, *self._unknown(state), *left_alone)
-        return plan._replace(warnings=(*known, *_twins(plan.steps, of_twin), *unseen, *run))
+        return plan._replace(warnings=(*known, *_duplicates(plan.steps, of_twin), *unseen, *run))
 
     def _planned(
         self,
         direction: str,
         start: str | None,
         end: str,
-        moves: tuple[Move, ...],
+        moves: tuple[RevisionPlan, ...],
         base_tables: dict[str, Table],
         state: State,
     ) -> Plan:
@@ -219,20 +219,20 @@ class Reader:
         name = self.migrator.qualified(self.journal.name)
         return [f"{name} is left as it is, because {self.journal.obstacle}."]
 
-    def _move_up(self, revision: Revision, state: State, sizes: bool = False) -> Move:
+    def _move_up(self, revision: Revision, state: State, sizes: bool = False) -> RevisionPlan:
         steps = self.migrator.steps_up(self.indexes[revision.id], sizes)
         return self._move(revision, steps, state)
 
-    def _move_down(self, revision: Revision, state: State, sizes: bool) -> Move:
-        self.migrator.past = past_of(state.records.get(revision.id), state.alembic.place(revision))
+    def _move_down(self, revision: Revision, state: State, sizes: bool) -> RevisionPlan:
+        self.migrator.past = revert_context(state.records.get(revision.id), state.alembic.place(revision))
         steps = self.migrator.steps_down(revision.indexes[::-1], sizes)
         return self._move(revision, steps, state)
 
-    def _move(self, revision: Revision, steps: tuple[Step, ...], state: State) -> Move:
+    def _move(self, revision: Revision, steps: tuple[Step, ...], state: State) -> RevisionPlan:
         follows = revision.in_alembic and self.consent.alembic and state.alembic.can_be_moved
-        return Move(revision, steps, state.records.get(revision.id), state.alembic.place(revision), follows)
+        return RevisionPlan(revision, steps, state.records.get(revision.id), state.alembic.place(revision), follows)
 
-    def _current(self, moves: Iterable[Move], state: State) -> str | None:
+    def _current(self, moves: Iterable[RevisionPlan], state: State) -> str | None:
         applied = [move.revision.id for move in takewhile(lambda move: move.is_applied, moves)]
         stands = any(name in state.tables for name in self.indexed_tables) or self.chain.base in state.records
         return applied[-1] if applied else self.chain.base if stands else None
@@ -259,7 +259,7 @@ class Reader:
                 versions = versions._replace(rows=(end,))
         return [said for said in (self.alembic.elsewhere(versions), versions.left_alone(start, end)) if said]
 
-    def _later_ones(self, direction: str, moves: Sequence[Move], state: State) -> list[str]:
+    def _later_ones(self, direction: str, moves: Sequence[RevisionPlan], state: State) -> list[str]:
         """A problem for each later revision that ``down`` would pull the ground away from, unless that is allowed."""
         if direction == "up" or self.consent.below_later or not moves:
             return []
@@ -278,12 +278,12 @@ class Reader:
         known = later in self.chain.ids
         return f"comes after {last.id}" if known else f"this version does not know and takes for later than {last.id}"
 
-    def _unfit(self, state: State) -> list[str]:
+    def _table_problems(self, state: State) -> list[str]:
         """Why the tables cannot have the indexes, where there are tables at all."""
         ours = [name for name in self.indexed_tables if name in state.tables]
         if not ours and self.migrator.catalog.is_empty():
             return []
-        return [f"{problem}." for problem in self.migrator.unfit(self.declared, state.tables)]
+        return [f"{problem}." for problem in self.migrator.table_problems(self.declared, state.tables)]
 
 
 def _tables_of(models: Sequence[type[Model]]) -> dict[str, Table]:
@@ -298,8 +298,8 @@ def ends(revision: Revision, direction: str) -> tuple[str, str]:
     return ends if direction == "up" else ends[::-1]
 
 
-def _twins(steps: Iterable[Step], told: str) -> Iterator[str]:
+def _duplicates(steps: Iterable[Step], told: str) -> Iterator[str]:
     """A sentence about each index that is not there and stands under another name."""
     for step in steps:
         if step.action in (Action.CREATE, Action.ABSENT) and step.other_name:
-            yield told.format(name=step.index.name, twin=step.other_name)
+            yield told.format(name=step.index.name, duplicate=step.other_name)

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from peewee import SQL, EnclosedNodeList, Entity, NodeList, PeeweeException
 from playhouse.migrate import Operation, SchemaMigrator
 
-from indexer.catalog import META_TABLES, ORDINARY, Catalog, Found, Place, Table
+from indexer.catalog import META_TABLES, ORDINARY, Catalog, CatalogEntry, Place, Table
 from indexer.consent import CAUTIOUS
-from indexer.decide import CREATIONS, UNKNOWN, Action, Standing, Step, can_be_replaced, compare, decide, decide_drop
+from indexer.decide import CREATIONS, UNKNOWN, Action, Existing, Step, can_be_replaced, compare, decide, decide_drop
 from indexer.errors import IndexerError, Problem, StatementFailed, UsageError
 from indexer.events import Blocker, IndexFinished, Report, StatementStarted, silent
 from indexer.inheritance import Child, Uncovered
@@ -24,7 +24,7 @@ from indexer.text import identifier, reason
 
 BUILDING = CREATIONS | {Action.RENAME}  # SQLite builds an index again to rename it
 
-Decide = Callable[[Index, Standing], Step]
+Decide = Callable[[Index, Existing], Step]
 Work = Generator[Any, None, None]
 Doing = Generator[Any, None, Step]
 
@@ -72,7 +72,7 @@ class CatalogMigrator(SchemaMigrator):
         consent: what the user allows beyond the usual.
         stop: asks the run to end.
         past: what ``drop_index`` has to know, such as which indexes stood there before ``up``.
-        set_aside: the names that runs of ours are on record to have given to indexes while they replaced them.
+        replaced_names: the names that runs of ours are on record to have given to indexes while they replaced them.
         declared_names: the names of all indexes of the chain; none of these is another one's twin.
         is_there: whether the database exists; a SQLite file may be still to be made.
     """
@@ -89,7 +89,7 @@ class CatalogMigrator(SchemaMigrator):
         self.report: Report = silent
         self.stop = Stop()
         self.past = UNKNOWN
-        self.set_aside: Collection[str] = ()
+        self.replaced_names: Collection[str] = ()
         self.declared_names: Collection[str] = ()
 
     # Operations ----------------------------------------------------------------------------------------------------
@@ -117,46 +117,48 @@ class CatalogMigrator(SchemaMigrator):
 
     def steps_up(self, indexes: Sequence[Index], sizes: bool = False) -> tuple[Step, ...]:
         """What ``up`` would do about each of these indexes now; with their sizes, if those are wanted."""
-        return self._steps(self.step_up, self._standings(indexes, sizes, twins=True))
+        return self._steps(self.step_up, self._standings(indexes, sizes, duplicates=True))
 
     def steps_down(self, indexes: Sequence[Index], sizes: bool = False) -> tuple[Step, ...]:
         """What ``down`` would do about each of these indexes now; with their sizes, if those are wanted."""
-        return self._steps(self.step_down, self._standings(indexes, sizes, twins=True))
+        return self._steps(self.step_down, self._standings(indexes, sizes, duplicates=True))
 
-    def _steps(self, decide: Decide, standings: dict[Index, Standing]) -> tuple[Step, ...]:
+    def _steps(self, decide: Decide, standings: dict[Index, Existing]) -> tuple[Step, ...]:
         return tuple(decide(index, standing) for index, standing in standings.items())
 
-    def _standings(self, indexes: Sequence[Index], sizes: bool = False, twins: bool = False) -> dict[Index, Standing]:
+    def _standings(
+        self, indexes: Sequence[Index], sizes: bool = False, duplicates: bool = False
+    ) -> dict[Index, Existing]:
         """What stands now and matters to these indexes, in two questions at most; the second one is for twins."""
         names = [name for index in indexes for name in (*index.names, self.alembic_name(index))]
         found = self.catalog.find(names, sizes) if indexes else {}
-        missing = [index for index in indexes if twins and index.name not in found]
+        missing = [index for index in indexes if duplicates and index.name not in found]
         others = self.catalog.indexes_on({index.table for index in missing}) if missing else []
         return {
-            index: self._standing(index, found, self._twin(index, others) if index in missing else None)
+            index: self._standing(index, found, self._duplicate(index, others) if index in missing else None)
             for index in indexes
         }
 
-    def _standing(self, index: Index, found: Mapping[str, Found], twin: Found | None) -> Standing:
+    def _standing(self, index: Index, found: Mapping[str, CatalogEntry], duplicate: CatalogEntry | None) -> Existing:
         others = [found.get(index.replacing), found.get(index.replaced)]
         replacing, replaced = (each if each and self.is_leftover(index, each) else None for each in others)
-        stranger = next((each for each in others if each not in (None, replacing, replaced)), None)
-        alembics = found.get(self.alembic_name(index))
-        alembics = alembics if alembics and self.is_twin(index, alembics) else None
-        return Standing(found.get(index.name), twin, alembics, replacing, replaced, stranger)
+        conflict = next((each for each in others if each not in (None, replacing, replaced)), None)
+        alembic_index = found.get(self.alembic_name(index))
+        alembic_index = alembic_index if alembic_index and self.is_duplicate(index, alembic_index) else None
+        return Existing(found.get(index.name), duplicate, alembic_index, replacing, replaced, conflict)
 
-    def is_leftover(self, index: Index, found: Found) -> bool:
+    def is_leftover(self, index: Index, found: CatalogEntry) -> bool:
         """Did a replacement of this index leave it? Else it only happens to carry one of the names."""
         if found.name == index.replacing:
             return not compare(self.definition(index, found), found)
-        aside = found.name == index.replaced and found.name in self.set_aside
+        aside = found.name == index.replaced and found.name in self.replaced_names
         return aside and can_be_replaced(self.definition(index, found), found)
 
-    def _twin(self, index: Index, others: Sequence[Found]) -> Found | None:
+    def _duplicate(self, index: Index, others: Sequence[CatalogEntry]) -> CatalogEntry | None:
         """The first that is the same as this index in all but its name, and is nobody else's."""
-        return next((other for other in others if self.is_twin(index, other)), None)
+        return next((other for other in others if self.is_duplicate(index, other)), None)
 
-    def is_twin(self, index: Index, other: Found) -> bool:
+    def is_duplicate(self, index: Index, other: CatalogEntry) -> bool:
         """Is this the same index under another name?"""
         taken = other.name in index.names or other.name in self.declared_names
         if taken or not other.usable or other.definition is None:
@@ -165,11 +167,11 @@ class CatalogMigrator(SchemaMigrator):
         alike = (other.definition.table, other.definition.key) == (ours.table, ours.key)
         return alike and not compare(self.definition(index, other), other)
 
-    def step_up(self, index: Index, standing: Standing) -> Step:
+    def step_up(self, index: Index, standing: Existing) -> Step:
         """The decision about one index on the way up, with the statements that follow from it."""
         declared = self.definition(index, standing.found)
         action = decide(declared, standing, self.consent)
-        twin = standing.twin.name if standing.twin else None
+        duplicate = standing.duplicate.name if standing.duplicate else None
         found = standing.found
         match action:
             case Action.CREATE:
@@ -177,8 +179,8 @@ class CatalogMigrator(SchemaMigrator):
             case Action.REBUILD:
                 statements = [self.drop_statement(index.name), self.create_statement(index)]
             case Action.RENAME:
-                assert twin
-                statements = self.rename_statements(index, twin, index.name)
+                assert duplicate
+                statements = self.rename_statements(index, duplicate, index.name)
             case Action.REPLACE:
                 statements = self.replace_statements(index, standing, bool(found and compare(declared, found)))
             case Action.JOIN if not (found and found.worker):
@@ -186,9 +188,9 @@ class CatalogMigrator(SchemaMigrator):
             case _:
                 statements = []
         known = self._is_known_to_alembic(index)
-        return Step(action, index, declared, found, tuple(statements), twin, known, standing.stranger)
+        return Step(action, index, declared, found, tuple(statements), duplicate, known, standing.conflict)
 
-    def step_down(self, index: Index, standing: Standing) -> Step:
+    def step_down(self, index: Index, standing: Existing) -> Step:
         """The decision about one index on the way down, with the statements that follow from it."""
         found = standing.found
         declared = self.definition(index, found)
@@ -197,8 +199,8 @@ class CatalogMigrator(SchemaMigrator):
         statements: Sequence[str] = ()
         match action:
             case Action.DROP:
-                alembics = standing.alembics if self.past.alembic_has_run else None
-                dropped = (found, standing.replacing, standing.replaced, alembics)
+                alembic_index = standing.alembic_index if self.past.alembic_has_run else None
+                dropped = (found, standing.replacing, standing.replaced, alembic_index)
                 statements = [self.drop_statement(each.name) for each in dropped if each]
             case Action.LEAVE if standing.replacing:
                 statements = [self.drop_statement(standing.replacing.name)]
@@ -207,7 +209,7 @@ class CatalogMigrator(SchemaMigrator):
             case Action.GIVE_BACK:
                 statements, former = self.restore_statements(index, standing), None
             case Action.ABSENT:
-                former = standing.twin.name if standing.twin else None
+                former = standing.duplicate.name if standing.duplicate else None
         other_name = former if former != index.name else None
         known = self._is_known_to_alembic(index)
         return Step(action, index, declared, found, tuple(statements), other_name, known)
@@ -247,10 +249,10 @@ class CatalogMigrator(SchemaMigrator):
     def _decide(self, operation: IndexOperation) -> Step:
         return operation.decide(operation.index, self._look(operation.index))
 
-    def _look(self, index: Index, size: bool = False) -> Standing:
-        return self._standings([index], size, twins=self.consent.adopt_renamed)[index]
+    def _look(self, index: Index, size: bool = False) -> Existing:
+        return self._standings([index], size, duplicates=self.consent.adopt_renamed)[index]
 
-    def _confirm(self, step: Step, after: Found | None) -> None:
+    def _confirm(self, step: Step, after: CatalogEntry | None) -> None:
         name = step.index.name
         if step.action is Action.REFUSE:
             raise StatementFailed(
@@ -271,7 +273,7 @@ class CatalogMigrator(SchemaMigrator):
     # What a database says in its own words -------------------------------------------------------------------------
 
     @abstractmethod
-    def definition(self, index: Index, found: Found | None) -> Definition:
+    def definition(self, index: Index, found: CatalogEntry | None) -> Definition:
         """What the index is to be on this database, comparable with what is found."""
 
     @abstractmethod
@@ -287,13 +289,13 @@ class CatalogMigrator(SchemaMigrator):
         """The statements that give this index, which stands under the first name, the second one."""
 
     @abstractmethod
-    def replace_statements(self, index: Index, standing: Standing, differs: bool) -> list[str]:
+    def replace_statements(self, index: Index, standing: Existing, differs: bool) -> list[str]:
         """The statements that put the declared index in the place of a different one, from wherever that came to.
 
         ``differs`` is false when its place has been taken already, and the other one is only to be dropped.
         """
 
-    def restore_statements(self, index: Index, standing: Standing) -> list[str]:
+    def restore_statements(self, index: Index, standing: Existing) -> list[str]:
         """The statements that give the index that a killed replacement has put aside its name back.
 
         None where a run is one transaction: there a replacement is done, or it never was.
@@ -317,7 +319,7 @@ class CatalogMigrator(SchemaMigrator):
     def place(self) -> Place:
         """The database and the schema."""
 
-    def in_words(self, error: PeeweeException) -> IndexerError:
+    def translate_error(self, error: PeeweeException) -> IndexerError:
         """What a failure means that came while nothing was being built."""
         return StatementFailed(f"{self.place}: {self.said(error)}", self.remedy(error))
 
@@ -412,19 +414,19 @@ class CatalogMigrator(SchemaMigrator):
         tables = self.catalog.tables([*indexed, *META_TABLES])
         if new:
             rights = self.missing_rights(tables, creating=True)
-            return [*self.catalog.problems(), *rights, *self.unfit([step.index for step in steps], new)]
+            return [*self.catalog.problems(), *rights, *self.table_problems([step.index for step in steps], new)]
         creating = any(step.action in (*CREATIONS, Action.RENAME, Action.GIVE_BACK) for step in steps)
         changed = dict.fromkeys(step.index.table for step in steps if step.changes)
         return [
             *self.catalog.problems(),
             *self.missing_rights(tables, changed, creating),
-            *self.unfit([step.index for step in steps], tables),
+            *self.table_problems([step.index for step in steps], tables),
             *self.unbuildable([step.index for step in steps if step.action in BUILDING], tables),
             *self._taken_names(steps),
             *self._needed(steps),
         ]
 
-    def unfit(self, indexes: Iterable[Index], tables: Mapping[str, Table]) -> list[str]:
+    def table_problems(self, indexes: Iterable[Index], tables: Mapping[str, Table]) -> list[str]:
         """Why these tables cannot have these indexes: missing, not tables, or without a column."""
         found: dict[str, None] = {}  # in order, each once
         for index in indexes:
@@ -442,7 +444,7 @@ class CatalogMigrator(SchemaMigrator):
     def unbuildable(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:
         """Return why the database would refuse to build these indexes, one sentence each.
 
-        What ``unfit`` says about their tables is not said again.
+        What ``table_problems`` says about their tables is not said again.
         """
 
     def missing_rights(

@@ -9,7 +9,7 @@ from indexer.advice import Advice
 from indexer.catalog import Place, Table
 from indexer.chain import Chain, Revision
 from indexer.consent import CAUTIOUS, Consent
-from indexer.decide import ADOPTED, CREATED, RENAMED, UNKNOWN, Action, Past, Step
+from indexer.decide import ADOPTED, CREATED, RENAMED, UNKNOWN, Action, RevertContext, Step
 from indexer.errors import Different, IndexerError, PreflightFailed
 from indexer.events import Blocker
 from indexer.inheritance import Uncovered
@@ -21,7 +21,7 @@ from indexer.spec import Difference
 PENDING = 3  # exit code
 
 
-class Move(NamedTuple):
+class RevisionPlan(NamedTuple):
     """One revision to be applied or reverted, with a step for each of its indexes.
 
     ``alembic`` is where Alembic stands, seen from the revision: at it, past it, below it; None without a word.
@@ -125,12 +125,12 @@ class Move(NamedTuple):
         return former if former != step.index.name else None
 
 
-def past_of(record: Record | None, alembic: str | None) -> Past:
+def revert_context(record: Record | None, alembic: str | None) -> RevertContext:
     """What is to be known when a revision is taken back, from our record and from where Alembic stands."""
     has_run = alembic in (AT, PAST)
     if record is None:
         return UNKNOWN._replace(alembic_has_run=has_run)
-    return Past(record.existed_before, made_by(record), record.state == APPLYING, has_run)
+    return RevertContext(record.existed_before, made_by(record), record.state == APPLYING, has_run)
 
 
 class Plan(NamedTuple):
@@ -144,7 +144,7 @@ class Plan(NamedTuple):
     direction: str
     start: str | None
     end: str
-    moves: tuple[Move, ...]
+    moves: tuple[RevisionPlan, ...]
     base_tables: tuple[str, ...]
     tables: dict[str, Table]
     consent: Consent = CAUTIOUS
@@ -243,7 +243,7 @@ class Status(NamedTuple):
     current: str | None
     chain: Chain
     base: Record | None
-    moves: tuple[Move, ...]
+    moves: tuple[RevisionPlan, ...]
     warnings: tuple[str, ...] = ()
     uncovered: tuple[Uncovered, ...] = ()
 
@@ -301,10 +301,12 @@ def _command(direction: str, consent: Consent, to: str | None) -> str:
 
 
 def _names(steps: Sequence[Step]) -> str:
-    return ", ".join(step.stranger.name if step.stranger else step.index.name for step in steps)
+    return ", ".join(step.conflict.name if step.conflict else step.index.name for step in steps)
 
 
-def refuse_different(target: str, missing_tables: Sequence[str], forward: Sequence[Move], back: Sequence[Move]) -> None:
+def refuse_different(
+    target: str, missing_tables: Sequence[str], forward: Sequence[RevisionPlan], back: Sequence[RevisionPlan]
+) -> None:
     """Refuse to call a database what it is not.
 
     Args:
@@ -336,7 +338,7 @@ def refuse_different(target: str, missing_tables: Sequence[str], forward: Sequen
         )
 
 
-def _way_to(target: str, ahead: Sequence[Move]) -> str:
+def _way_to(target: str, ahead: Sequence[RevisionPlan]) -> str:
     """Return what brings the database to a revision, where these moves beyond it have left indexes."""
     if not ahead:
         return f"Build what is missing: python cli.py up --to {target}"

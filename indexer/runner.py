@@ -19,7 +19,7 @@ from indexer.events import (
     Report,
     RevisionFinished,
     RevisionStarted,
-    Unfailing,
+    SafeReport,
     Warned,
     silent,
 )
@@ -27,7 +27,7 @@ from indexer.inspector import Reader, State, ends
 from indexer.migrator import CatalogMigrator, IndexOperation
 from indexer.operations import collect
 from indexer.patience import Patience
-from indexer.plans import Move, Outcome, Plan, Stamp, past_of, refuse_different
+from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, refuse_different, revert_context
 from indexer.records.log import Entry, entry_of
 from indexer.records.provenance import Provenance
 from indexer.records.revisions import APPLIED, REVERTED, Record, begun, completed, reverted, reverting
@@ -64,9 +64,9 @@ class Runner(Reader):
         consent: Consent = CAUTIOUS,
     ) -> None:
         super().__init__(migrator, chain, models, consent)
-        self._unfailing = Unfailing(report)
-        self.report: Report = self._unfailing
-        migrator.report = self._unfailing
+        self._safe_report = SafeReport(report)
+        self.report: Report = self._safe_report
+        migrator.report = self._safe_report
         migrator.patience = patience
         migrator.stop = self.stop = stop or migrator.stop
         self._uncommitted: list[RevisionFinished] = []
@@ -180,7 +180,7 @@ class Runner(Reader):
 
     def _untold(self) -> list[str]:
         """What to say in the end if the run could not be reported while it went on."""
-        failure = self._unfailing.failure
+        failure = self._safe_report.failure
         return [f"The progress of the run could not be reported: {reason(failure)}."] if failure else []
 
     def _asked(self, plan: Plan, known: Collection[str] = ()) -> dict[str, tuple[Index, ...]]:
@@ -219,7 +219,7 @@ class Runner(Reader):
         self._log(self._entry_of_base(seconds()))
         self.report(BaseCreated(self.chain.base, tables, seconds()))
 
-    def _apply(self, move: Move, indexes: Sequence[Index]) -> Move:
+    def _apply(self, move: RevisionPlan, indexes: Sequence[Index]) -> RevisionPlan:
         """Apply a revision and return the move as it was made."""
         revision = move.revision
         self.report(RevisionStarted(revision.id, revision.description, "up", len(move.steps)))
@@ -233,21 +233,23 @@ class Runner(Reader):
         self._finished(RevisionFinished(revision.id, "up", seconds()))
         return made
 
-    def _revert(self, move: Move, indexes: Sequence[Index]) -> Move:
+    def _revert(self, move: RevisionPlan, indexes: Sequence[Index]) -> RevisionPlan:
         """Revert a revision and return the move as it was made."""
         revision = move.revision
         self.report(RevisionStarted(revision.id, revision.description, "down", len(move.steps)))
         seconds = _stopwatch()
         record = self.begun(move, "down")
         self._write(self.history.writing(record))
-        self.migrator.past = past_of(move.record, move.alembic)
+        self.migrator.past = revert_context(move.record, move.alembic)
         operations = [self.migrator.drop_index(index) for index in indexes]
         made, record = self._made(move, record, operations)
         self._record(made, "down", record, seconds())
         self._finished(RevisionFinished(revision.id, "down", seconds()))
         return made
 
-    def _made(self, move: Move, record: Record, operations: Sequence[IndexOperation]) -> tuple[Move, Record]:
+    def _made(
+        self, move: RevisionPlan, record: Record, operations: Sequence[IndexOperation]
+    ) -> tuple[RevisionPlan, Record]:
         """Carry out operations; return the move with the steps that were taken, and the record with what they made."""
         provenance = Provenance(record.existed_before, lambda before: self._save(record.revision, before))
         steps = self.migrator.carry_out(operations, provenance)
@@ -257,7 +259,7 @@ class Runner(Reader):
 
     def _save(self, revision: str, existed_before: Mapping[str, str]) -> None:
         """Record whose the indexes are at this moment of a run, unless all of the run is one transaction."""
-        self.migrator.set_aside = {*self.migrator.set_aside, *existed_before}
+        self.migrator.replaced_names = {*self.migrator.replaced_names, *existed_before}
         if not self.migrator.transactional_ddl:
             self._write([self.history.changing(revision, existed_before)])
 
@@ -268,7 +270,7 @@ class Runner(Reader):
             for statement in statements:
                 self.migrator.database.execute(statement)
 
-    def _record(self, move: Move, direction: str, record: Record, seconds: float) -> None:
+    def _record(self, move: RevisionPlan, direction: str, record: Record, seconds: float) -> None:
         """Record a move that has ended: in our table and in Alembic's, and then in the log."""
         self._write(self._standing_at(move, direction, record, seconds))
         self._log(_entry(move, direction, seconds))
@@ -291,7 +293,7 @@ class Runner(Reader):
                 with suppress(PeeweeException):
                     self._write(sharing)
 
-    def _standing_at(self, move: Move, direction: str, record: Record, seconds: float) -> list[Any]:
+    def _standing_at(self, move: RevisionPlan, direction: str, record: Record, seconds: float) -> list[Any]:
         """The statements that record where a move has ended: in our table and in Alembic's."""
         revision = move.revision
         theirs = self.following(move, direction)
@@ -302,11 +304,11 @@ class Runner(Reader):
             return self.history.writing(reverted(record, move.left))
         return [*theirs, self.history.removal(revision.id)]
 
-    def following(self, move: Move, direction: str) -> list[Any]:
+    def following(self, move: RevisionPlan, direction: str) -> list[Any]:
         """Return what moves Alembic along with a move, if it is to be moved."""
         return [self.alembic.move(*ends(move.revision, direction))] if move.follows else []
 
-    def without_what_was_replaced(self, move: Move, record: Record) -> Record:
+    def without_what_was_replaced(self, move: RevisionPlan, record: Record) -> Record:
         """The record without the indexes whose places were taken: a run that replaces has dropped all of them."""
         if not self.consent.replace:
             return record
@@ -335,7 +337,7 @@ class Runner(Reader):
             self.report(event)
         self._uncommitted.clear()
 
-    def begun(self, move: Move, direction: str) -> Record:
+    def begun(self, move: RevisionPlan, direction: str) -> Record:
         """The record of a move that begins or is resumed."""
         revision = move.revision
         before = move.existed_before() if direction == "up" else {}
@@ -351,7 +353,7 @@ class Runner(Reader):
             )
 
 
-def _entry(move: Move, direction: str, seconds: float) -> Entry:
+def _entry(move: RevisionPlan, direction: str, seconds: float) -> Entry:
     return entry_of(move.revision.id, direction, move.steps, seconds)
 
 

@@ -9,7 +9,7 @@ from peewee import SQL, ValueLiterals
 
 from indexer.decide import Step
 from indexer.migrator import Part
-from indexer.plans import Move, Plan
+from indexer.plans import Plan, RevisionPlan
 from indexer.records.log import entry_of
 from indexer.records.provenance import Provenance
 from indexer.records.revisions import APPLIED, REVERTED, REVERTING, Record, begun
@@ -62,7 +62,7 @@ class _Script:
         ends = [*self._entry(record, "up", ()), self._applied(record)]
         return Part([*begins, *made, *self._written_out(ends)])
 
-    def _as_planned(self, move: Move) -> tuple[Record, list[str]]:
+    def _as_planned(self, move: RevisionPlan) -> tuple[Record, list[str]]:
         """Return the record that the script begins with, as if it had sent all of its statements, and those."""
         record = self.runner.begun(move, self.plan.direction)
         planned = Provenance(record.existed_before, lambda existed_before: None)
@@ -78,7 +78,7 @@ class _Script:
             return [self.history.changing(record.revision, before, state=REVERTING, started_at=self.start)]
         return self.history.writing(record, started_at=self.start, applied_by=self.role)
 
-    def _ending(self, move: Move, record: Record) -> list[Any]:
+    def _ending(self, move: RevisionPlan, record: Record) -> list[Any]:
         """Return what records a move at its end; the entry comes first, because it needs the time of the start."""
         direction = self.plan.direction
         entry = self._entry(record, direction, move.steps)

@@ -78,14 +78,14 @@ class Report:
 
     def conclusion(self, where: str = "") -> str:
         """The sum of it, and what to do where something is wrong; ``where`` are words about the place."""
-        unfit = [verdict.query for verdict in self.verdicts if not verdict.fits]
+        table_problems = [verdict.query for verdict in self.verdicts if not verdict.fits]
         fitting = {verdict.index for verdict in self.verdicts if verdict.fits}
         unserved = [name for name in self.unserved if name in fitting]
         said = []
         if unserved:
             said.append(f"Not served{where}: {', '.join(unserved)}. See what stands there: python cli.py check")
-        if unfit:
-            said.append(f"The tables{where} are not those that {', '.join(few(unfit))} would read.")
+        if table_problems:
+            said.append(f"The tables{where} are not those that {', '.join(few(table_problems))} would read.")
         said = said or [f"All {len(self.verdicts)} queries are served{where}."]
         if self.without_query:
             said.append(f"Not proved: {', '.join(self.without_query)}, as proof/probes.py declares no query.")

@@ -66,7 +66,7 @@ def verify(migrator: CatalogMigrator, analyze: bool = False, declared: Iterable[
             without_query = tuple(index.name for index in declared if index.name not in asked)
             return Report(migrator.place, verdicts, hearing.planner.preamble(), without_query)
     except PeeweeException as error:
-        ours = migrator.in_words(error)
+        ours = migrator.translate_error(error)
         code = getattr(getattr(error, "orig", None), "pgcode", None)
         if isinstance(ours, StatementFailed) and code not in SAID:
             ours.hint = UNSTEADY
@@ -77,7 +77,7 @@ class _Hearing:
     """What is known of the database before the first query is looked into, and the verdicts that follow."""
 
     def __init__(self, migrator: CatalogMigrator) -> None:
-        self.unfit = migrator.unfit
+        self.table_problems = migrator.table_problems
         self.planner = planner_of(migrator)
         self.planner.check_rights()
         self.tables = migrator.catalog.tables(TABLES)
@@ -88,7 +88,7 @@ class _Hearing:
     def verdict(self, probe: Probe, analyze: bool) -> Verdict:
         """The verdict about one query."""
         step = self.steps[probe.index]
-        obstacles = [*self.unfit([step.index], self.tables), *self._views(probe)]
+        obstacles = [*self.table_problems([step.index], self.tables), *self._views(probe)]
         if obstacles:
             return Verdict(probe.index, probe.query, fits=False, notes=tuple(obstacles))
         try:
@@ -129,7 +129,7 @@ class _Hearing:
 
 def _about_policies(table: Table) -> Iterator[str]:
     """Yield what row-level security means for the proof: the queries are planned as this role's would be."""
-    if table.keeping.unhiding:
+    if table.trust.unhiding:
         yield f"row-level security may hide rows of {table.name} from role {table.role}: this is what that role gets"
 
 

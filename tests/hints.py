@@ -106,6 +106,7 @@ HINTS: dict[str, dict[str, str]] = {
         ),
     },
     "indexer/errors.py": {
+        "'python cli.py'": "It is the name of the program.",
         "python cli.py wait": ("test_hints::test_a_file_that_is_locked_whole_is_waited_for_by_the_command_of_the_hint"),
     },
     "indexer/records/revisions.py": {

@@ -13,7 +13,7 @@ from command import erase, run
 import cli
 import migrate_10992629d68e as migration
 from indexer import Index, IndexerError, __version__
-from indexer.catalog import Found
+from indexer.catalog import CatalogEntry
 from indexer.decide import ADOPTED, CREATED, RENAMED, Action
 from indexer.errors import Interrupted
 from indexer.events import Blocker, Event
@@ -171,7 +171,9 @@ def test_the_table_of_words_has_every_value_that_the_code_has():
     assert values["`origin`"] == {CREATED, ADOPTED, RENAMED}
     assert values["`state` of a revision"] == {APPLYING, APPLIED, REVERTING, REVERTED}
     assert values["`differences`"] == set(Difference._fields)
-    flaws = {Found("ix", "index", valid=valid, worker=worker).flaw for valid in (True, False) for worker in (None, 1)}
+    flaws = {
+        CatalogEntry("ix", "index", valid=valid, worker=worker).flaw for valid in (True, False) for worker in (None, 1)
+    }
     assert flaws <= values["`finding`"]
 
 

@@ -3,19 +3,19 @@
 import pytest
 
 from indexer import Column, Index, Variant, desc
-from indexer.catalog import Found
+from indexer.catalog import CatalogEntry
 from indexer.consent import CAUTIOUS, Consent
-from indexer.decide import Action, Past, Standing, Step, compare, decide, decide_drop
+from indexer.decide import Action, Existing, RevertContext, Step, compare, decide, decide_drop
 from indexer.spec import Definition, Difference, differences
 
 INDEX = Index("ix_activity_created", "activity", ("conversation_id", desc("created_at")))
 DECLARED = Definition("activity", "btree", ("conversation_id", "created_at DESC"))
 WORKER = 4711
 
-SAME = Found("ix_activity_created", "index", DECLARED)
+SAME = CatalogEntry("ix_activity_created", "index", DECLARED)
 BROKEN = SAME._replace(valid=False)
 IN_BUILD = BROKEN._replace(worker=WORKER)
-TABLE = Found("ix_activity_created", "table")
+TABLE = CatalogEntry("ix_activity_created", "table")
 
 OTHER_DEFINITIONS = {
     "table": DECLARED._replace(table="campaign"),
@@ -38,19 +38,21 @@ OTHER = SAME._replace(definition=OTHER_DEFINITIONS["direction"])
 REPLACING = SAME._replace(name=INDEX.replacing)
 
 
-def up(found: Found | None, consent: Consent = CAUTIOUS, **standing: Found) -> Action:
+def up(found: CatalogEntry | None, consent: Consent = CAUTIOUS, **standing: CatalogEntry) -> Action:
     """What `up` decides about the index of these tests."""
-    return decide(DECLARED, Standing(found, **standing), consent)
+    return decide(DECLARED, Existing(found, **standing), consent)
 
 
-def drop(found: Found | None, *existed_before: str) -> Action:
+def drop(found: CatalogEntry | None, *existed_before: str) -> Action:
     """What `down` decides about the index of these tests."""
-    return down(found, Past({name: name for name in existed_before}))
+    return down(found, RevertContext({name: name for name in existed_before}))
 
 
-def down(found: Found | None, past: Past, consent: Consent = CAUTIOUS, **standing: Found) -> Action:
+def down(
+    found: CatalogEntry | None, past: RevertContext, consent: Consent = CAUTIOUS, **standing: CatalogEntry
+) -> Action:
     """The same, with all that may be known of the past."""
-    return decide_drop(DECLARED, Standing(found, **standing), INDEX.name, past, consent)
+    return decide_drop(DECLARED, Existing(found, **standing), INDEX.name, past, consent)
 
 
 @pytest.mark.parametrize(
@@ -138,10 +140,10 @@ def test_looking_keeping_leaving_and_refusing_change_nothing():
 
 
 def test_a_twin_is_renamed_only_when_that_is_allowed():
-    twin = SAME._replace(name="by_hand")
-    assert up(None, twin=twin) is Action.CREATE
-    assert up(None, ADOPT, twin=twin) is Action.RENAME
-    assert up(SAME, ADOPT, twin=twin) is Action.KEEP
+    duplicate = SAME._replace(name="by_hand")
+    assert up(None, duplicate=duplicate) is Action.CREATE
+    assert up(None, ADOPT, duplicate=duplicate) is Action.RENAME
+    assert up(SAME, ADOPT, duplicate=duplicate) is Action.KEEP
 
 
 @pytest.mark.parametrize(
@@ -156,8 +158,8 @@ def test_a_twin_is_renamed_only_when_that_is_allowed():
             Action.JOIN,
             id="being built beside it",
         ),
-        pytest.param(OTHER, {"stranger": OTHER}, Action.REFUSE, id="something else under a name it needs"),
-        pytest.param(SAME, {"stranger": OTHER}, Action.KEEP, id="something else under a name that is not needed"),
+        pytest.param(OTHER, {"conflict": OTHER}, Action.REFUSE, id="something else under a name it needs"),
+        pytest.param(SAME, {"conflict": OTHER}, Action.KEEP, id="something else under a name that is not needed"),
         pytest.param(SAME, {"replaced": OTHER}, Action.REPLACE, id="only the old one to be dropped"),
         pytest.param(SAME, {}, Action.KEEP, id="done"),
         pytest.param(None, {}, Action.CREATE, id="nothing there"),
@@ -175,27 +177,27 @@ def test_a_replacement_goes_on_from_wherever_it_came_to(found, standing, action)
 
 
 def test_an_index_that_had_another_name_gets_it_back():
-    was = Past({INDEX.name: "by_hand"})
+    was = RevertContext({INDEX.name: "by_hand"})
     assert down(SAME, was) is Action.GIVE_BACK
     assert down(OTHER, was) is Action.LEAVE
     assert down(None, was) is Action.ABSENT
 
 
 def test_what_stood_there_before_is_dropped_only_when_that_is_allowed():
-    for was in (Past({INDEX.name: INDEX.name}), Past({INDEX.name: "by_hand"})):
+    for was in (RevertContext({INDEX.name: INDEX.name}), RevertContext({INDEX.name: "by_hand"})):
         assert down(SAME, was, INCLUDE) is Action.DROP
         assert down(OTHER, was, INCLUDE) is Action.REFUSE
 
 
 def test_what_an_unfinished_run_has_not_come_to_is_left():
-    assert down(OTHER, Past(unfinished=True)) is Action.LEAVE
-    assert down(SAME, Past(unfinished=True)) is Action.DROP
+    assert down(OTHER, RevertContext(unfinished=True)) is Action.LEAVE
+    assert down(SAME, RevertContext(unfinished=True)) is Action.DROP
 
 
 def test_what_alembic_has_built_under_another_name_is_dropped_where_it_has_run():
-    assert down(None, Past(alembic_has_run=True), alembics=SAME) is Action.DROP
-    assert down(None, Past(), alembics=SAME) is Action.ABSENT
-    assert down(None, Past(alembic_has_run=True)) is Action.ABSENT
+    assert down(None, RevertContext(alembic_has_run=True), alembic_index=SAME) is Action.DROP
+    assert down(None, RevertContext(), alembic_index=SAME) is Action.ABSENT
+    assert down(None, RevertContext(alembic_has_run=True)) is Action.ABSENT
 
 
 def test_what_something_else_needs_is_never_replaced():

@@ -143,7 +143,7 @@ class Inquiry(NamedTuple):
         except IndexerError:
             raise
         except PeeweeException as error:
-            raise migrator.in_words(error) from error
+            raise migrator.translate_error(error) from error
         except Exception as error:
             raise _unexpected(error) from error
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from indexer.catalog import Place
     from indexer.decide import Step
     from indexer.events import Event
-    from indexer.plans import Check, Move, Outcome, Plan, Stamp, Status
+    from indexer.plans import Check, Outcome, Plan, RevisionPlan, Stamp, Status
     from indexer.records.log import Entry
     from indexer.records.revisions import Record
 
@@ -163,7 +163,7 @@ def of_failure(error: IndexerError) -> Document:
     return content
 
 
-def _move(move: Move) -> Document:
+def _move(move: RevisionPlan) -> Document:
     revision = move.revision
     header = {"revision": revision.id, "down_revision": revision.down_revision, "date": revision.date}
     return {**header, "description": revision.description, **_record(move.record)}
@@ -182,7 +182,7 @@ def _record(record: Record | None) -> Document:
     }
 
 
-def _standing(move: Move, step: Step) -> Document:
+def _standing(move: RevisionPlan, step: Step) -> Document:
     origin = move.origin(step)
     return {
         **_index(step),

@@ -60,7 +60,7 @@ ENDING = "end it: "
 LOG_INTERVAL = 10.0  # seconds between two lines that say the same
 
 
-class Pace:
+class Throttle:
     """Decides which events are told: of those that say the same, one in ten seconds.
 
     Args:
@@ -93,7 +93,7 @@ class Lines:
     """A run told in lines: each statement before it is sent, what came of it, and every ten seconds how far it is."""
 
     def __init__(self, err: bool = False) -> None:
-        self.pace = Pace(at_once=False)
+        self.pace = Throttle(at_once=False)
         self._err = err
 
     def __call__(self, event: Event) -> None:
@@ -105,7 +105,7 @@ class Lines:
         """Nothing stays open."""
 
 
-class Tersely(Lines):
+class SchemaLines(Lines):
     """A run on one of several schemas, told in no more than what needs somebody's attention."""
 
     def __init__(self, schema: str) -> None:
@@ -123,7 +123,7 @@ class JsonLines:
 
     def __init__(self, schema: str | None = None) -> None:
         self.of = {} if schema is None else {"schema": schema}
-        self.pace = Pace(at_once=True)
+        self.pace = Throttle(at_once=True)
 
     def __call__(self, event: Event) -> None:
         """Print the event as one JSON object, if it is not the same again too soon."""
@@ -325,7 +325,7 @@ def reporter(as_json: bool) -> Reporter:
 
 def reporter_of_schema(schema: str, as_json: bool) -> Reporter:
     """Whoever tells about a run on one of several schemas."""
-    return JsonLines(schema) if as_json else Tersely(schema)
+    return JsonLines(schema) if as_json else SchemaLines(schema)
 
 
 def in_a_line(event: Event) -> str:

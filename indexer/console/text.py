@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from indexer.decide import Step
     from indexer.errors import IndexerError
     from indexer.inheritance import Uncovered
-    from indexer.plans import Check, Move, Outcome, Plan, Stamp, Status
+    from indexer.plans import Check, Outcome, Plan, RevisionPlan, Stamp, Status
     from indexer.records.log import Entry
     from indexer.records.revisions import Record
     from indexer.scaffold import Written
@@ -226,7 +226,7 @@ def _position(status: Status) -> str:
     return f"is at {status.current}" + (" (head)" if status.current == status.chain.head else "")
 
 
-def _by(move: Move) -> str:
+def _by(move: RevisionPlan) -> str:
     record = move.record
     if record is None or (move.is_applied and record.state != "applied"):
         return ", applied by Alembic" if move.is_applied else ""
@@ -247,7 +247,7 @@ def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-def _index_row(move: Move, step: Step) -> tuple[Any, ...]:
+def _index_row(move: RevisionPlan, step: Step) -> tuple[Any, ...]:
     definition = step.found.definition if step.found and step.found.definition else step.declared
     return (
         step.index.name,
@@ -260,7 +260,7 @@ def _index_row(move: Move, step: Step) -> tuple[Any, ...]:
     )
 
 
-def _origin(move: Move, step: Step) -> str:
+def _origin(move: RevisionPlan, step: Step) -> str:
     former = move.renamed_from(step)
     return (move.origin(step) or "") + (f" from {former}" if former and step.found else "")
 
@@ -297,7 +297,7 @@ def _to_type(missing: Uncovered) -> list[str]:
     return [*owner, *(f"{statement};" for statement in missing.statements)]
 
 
-def _check_rows(move: Move, step: Step) -> list[tuple[Any, ...]]:
+def _check_rows(move: RevisionPlan, step: Step) -> list[tuple[Any, ...]]:
     """A row for the index, and one for each further part in which it differs."""
     first, *more = step.differences or (None,)
     name = (step.index.name, step.index.table, _coloured(step.finding, step.state), _origin(move, step))

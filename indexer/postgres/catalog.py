@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from indexer.catalog import META_TABLES, Found, Table
+from indexer.catalog import META_TABLES, CatalogEntry, Table
 from indexer.postgres import citus
 from indexer.postgres.buildable import unbuildable
 from indexer.postgres.predicate import Predicates
@@ -272,7 +272,7 @@ class PostgresCatalog:
         """Schemas besides ours that hold all of these tables."""
         return [row["nspname"] for row in self.rows(OTHER_SCHEMAS, tables=list(tables))]
 
-    def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, Found]:
+    def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, CatalogEntry]:
         """What stands under these names in the schema."""
         found = self._find(names, sizes)
         unusable = [name for name, each in found.items() if not each.usable]
@@ -283,7 +283,7 @@ class PostgresCatalog:
         again = self._find([name for name in unusable if name not in workers], sizes)
         return {**found, **again, **{name: found[name]._replace(worker=pid) for name, pid in workers.items()}}
 
-    def _find(self, names: Sequence[str], sizes: bool) -> dict[str, Found]:
+    def _find(self, names: Sequence[str], sizes: bool) -> dict[str, CatalogEntry]:
         rows = self.ask(FIND, names=list(names), sizes=sizes) if names else []
         return {row["name"]: _found_on_postgres(row) for row in rows}
 
@@ -295,7 +295,7 @@ class PostgresCatalog:
         unknown = [name for name in names if name not in workers]
         return {**workers, **citus.at_work(self, unknown)} if unknown and self.is_citus else workers
 
-    def indexes_on(self, tables: Iterable[str]) -> list[Found]:
+    def indexes_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
         """All indexes of these tables, by name."""
         found = [_found_on_postgres(row) for row in self.ask(FIND_ON, tables=list(tables), sizes=False)]
         workers = self._workers([each.name for each in found if not each.usable])
@@ -361,9 +361,9 @@ class PostgresCatalog:
         return [problem for wrong, problem in checks if wrong]
 
 
-def _found_on_postgres(row: dict[str, Any]) -> Found:
+def _found_on_postgres(row: dict[str, Any]) -> CatalogEntry:
     if row["table_name"] is None:
-        return Found(row["name"], KINDS.get(row["kind"], "relation"))
+        return CatalogEntry(row["name"], KINDS.get(row["kind"], "relation"))
     definition = Definition(
         table=row["table_name"],
         method=row["method"],
@@ -375,4 +375,4 @@ def _found_on_postgres(row: dict[str, Any]) -> Found:
         nulls_distinct=not row["nulls_not_distinct"],
     )
     flags = {name: row[name] for name in ("valid", "ready", "live", "needed_by", "bytes", "oid")}
-    return Found(row["name"], KINDS[row["kind"]], definition, **flags)
+    return CatalogEntry(row["name"], KINDS[row["kind"]], definition, **flags)

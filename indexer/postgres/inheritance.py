@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from indexer.catalog import Found
+from indexer.catalog import CatalogEntry
 from indexer.inheritance import Child, Uncovered, name_on
 from indexer.spec import Index
 
@@ -66,7 +66,7 @@ def _uncovered(
     migrator: OnlineMigrator, there: OnlineMigrator, indexes: Sequence[Index], found: Sequence[Child]
 ) -> list[Uncovered]:
     """Return the same for children of one schema."""
-    standing: dict[str, list[Found]] = {child.name: [] for child in found}
+    standing: dict[str, list[CatalogEntry]] = {child.name: [] for child in found}
     for each in there.catalog.indexes_on(standing):
         if each.definition:
             standing[each.definition.table].append(each)
@@ -88,7 +88,7 @@ def _names(index: Index, child: Child) -> list[str]:
     return [name_on(index, child.name, number) for number in range(1, NAMES + 1)]
 
 
-def _is_alike(migrator: OnlineMigrator, index: Index, child: Child, found: Found) -> bool:
+def _is_alike(migrator: OnlineMigrator, index: Index, child: Child, found: CatalogEntry) -> bool:
     """Return whether the found index serves what this one is for, whatever its name and whether or not it is unique.
 
     A child has the columns of its parent, whose schema, other than the child's, we may use.
@@ -107,8 +107,8 @@ def _statements(
     there: OnlineMigrator,
     index: Index,
     child: Child,
-    broken: Found | None,
-    taken: Mapping[str, Found],
+    broken: CatalogEntry | None,
+    taken: Mapping[str, CatalogEntry],
 ) -> tuple[str, ...]:
     """Return what builds the index, after what drops the leftover of an interrupted build."""
     if broken and broken.worker:

@@ -12,8 +12,8 @@ from typing import Any
 from peewee import CommaNodeList, Entity, PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 
-from indexer.catalog import META_TABLES, Found, Place, Table
-from indexer.decide import Action, Standing, Step
+from indexer.catalog import META_TABLES, CatalogEntry, Place, Table
+from indexer.decide import Action, Existing, Step
 from indexer.errors import IndexerError, Problem, StatementFailed, UsageError
 from indexer.events import Blocker
 from indexer.inheritance import Child, Uncovered
@@ -153,12 +153,12 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             self.database.close()
             self._connect()
 
-    def in_words(self, error: PeeweeException) -> IndexerError:
+    def translate_error(self, error: PeeweeException) -> IndexerError:
         """A table that is locked whole is not to be read: by whom it is."""
         if remedies.is_secured(error):
-            return self._hidden_rows() or super().in_words(error)
+            return self._hidden_rows() or super().translate_error(error)
         if remedies.sqlstate(error) != LOCK_NOT_AVAILABLE:
-            return super().in_words(error)
+            return super().translate_error(error)
         holders = self._holding(EXCLUDING)
         who = f"by:{holders}" if holders else "by another session."
         message = f"A table of {self.place} is locked whole {who}"
@@ -252,10 +252,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     def _refuse_untrusted(self, tables: Collection[tuple[str | None, str]]) -> None:
         for schema, name in tables:
             for table in self.tables_in(schema, [name]).values():
-                if table.keeping.flaw:
+                if table.trust.flaw:
                     raise StatementFailed(
-                        f"Table {schema}.{name} {table.keeping.flaw}, and is not written.",
-                        f"Look at it, then run as a superuser or its owner: {table.keeping.remedy}",
+                        f"Table {schema}.{name} {table.trust.flaw}, and is not written.",
+                        f"Look at it, then run as a superuser or its owner: {table.trust.remedy}",
                     )
 
     def publications(self) -> list[str]:
@@ -291,7 +291,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         self._advice = [sees_more(role) for role in sorted({each.hidden_from for each in blockers if each.hidden_from})]
         return self._advice
 
-    def definition(self, index: Index, found: Found | None) -> Definition:
+    def definition(self, index: Index, found: CatalogEntry | None) -> Definition:
         """The index with its PostgreSQL variant; the predicate as the server prints it, if there is one to compare."""
         theirs = found.definition if found else None
         predicate = index.on_postgresql.where
@@ -331,7 +331,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """ALTER INDEX: its lock on the index stops neither reader nor writer (manual, ALTER INDEX)."""
         return [self.rename_index_statement(name, new_name)]
 
-    def replace_statements(self, index: Index, standing: Standing, differs: bool) -> list[str]:
+    def replace_statements(self, index: Index, standing: Existing, differs: bool) -> list[str]:
         """Build beside it, change names in one transaction, drop the old one; begins where a killed run stopped."""
         drop_replaced, replacing = self.drop_statement(index.replaced), standing.replacing
         clear = [drop_replaced] if standing.replaced else []
@@ -344,7 +344,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         swap = self._swap_statements(index.name, index.replaced, index.replacing)
         return [*clear, *([] if replacing and replacing.usable else [build]), *swap, drop_replaced]
 
-    def restore_statements(self, index: Index, standing: Standing) -> list[str]:
+    def restore_statements(self, index: Index, standing: Existing) -> list[str]:
         """Change names back in one transaction, then drop the declared one; begins where a killed run stopped.
 
         A drop that was cut off has made the earlier index invalid, and only REINDEX makes it valid again.

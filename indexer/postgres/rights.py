@@ -187,15 +187,15 @@ def record_grant(schema: str, closed: Collection[Table], rights: str = "SELECT, 
     """Return the statement that opens tables of records to our role, or to the owner of the indexed tables."""
     names = ", ".join(f"{identifier(schema)}.{identifier(table.name)}" for table in closed)
     table = next(iter(closed))
-    grantee = table.keeping.main_owner if table.keeping.is_ours else table.role
+    grantee = table.trust.main_owner if table.trust.is_ours else table.role
     return f"GRANT {rights} ON {names} TO {identifier(grantee)}"
 
 
 def _on_tables(schema: str, row: Mapping[str, Any], foreign: Collection[Table]) -> Iterable[Problem]:
     owners = {table.owner for table in foreign} - {*row["owners_below"]}
     for table in foreign:
-        keeping = table.keeping
-        heir = keeping.main_owner if keeping.is_ours or keeping.main_owner in owners else row["role"]
+        trust = table.trust
+        heir = trust.main_owner if trust.is_ours or trust.main_owner in owners else row["role"]
         heir = row["role"] if heir == table.owner else heir
         yield Problem(
             f"table {identifier(schema)}.{identifier(table.name)} belongs to role {table.owner}, "

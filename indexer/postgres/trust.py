@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from indexer.catalog import ORDINARY, Keeping, Table
+from indexer.catalog import ORDINARY, Table, TableTrust
 from indexer.postgres.session import Question
 from indexer.text import identifier
 
@@ -137,7 +137,7 @@ def table_of(row: dict[str, Any], is_indexed: bool) -> Table:
     """Return the table of a row of TABLES; only one that is not indexed can be meant as a record."""
     facts = {name: row[name] for name in Table._fields if name in row}
     flaw, remedy = ("", "") if is_indexed else _flaw(row)
-    keeping = Keeping(
+    trust = TableTrust(
         flaw=flaw,
         remedy=remedy,
         unhiding=_unhiding(row),
@@ -146,7 +146,7 @@ def table_of(row: dict[str, Any], is_indexed: bool) -> Table:
         is_ours=bool(row["is_ours"]),
         is_shared=row["is_shared"] is not False,
     )
-    return Table(**{**facts, "kind": KINDS[row["kind"]], "columns": frozenset(row["columns"]), "keeping": keeping})
+    return Table(**{**facts, "kind": KINDS[row["kind"]], "columns": frozenset(row["columns"]), "trust": trust})
 
 
 def _flaw(row: dict[str, Any]) -> tuple[str, str]:

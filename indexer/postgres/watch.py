@@ -340,7 +340,7 @@ def _session(row: dict[str, Any], why: str) -> Blocker:
 
 
 @dataclass(eq=False)
-class Sight:
+class Observation:
     """What the last look at a statement showed, and since when it has been waiting there."""
 
     phase: str = ""
@@ -360,7 +360,7 @@ class Watch:
     def __init__(self, sessions: Sessions, index: Index, pid: int, report: Report, dropping: bool = False) -> None:
         self.sessions, self.index, self.pid, self.report, self.dropping = sessions, index, pid, report, dropping
         self.started = self.looked = clock()
-        self.sight = Sight()
+        self.sight = Observation()
         self._idle_since: float | None = None
 
     def is_lost(self) -> bool:
@@ -390,7 +390,7 @@ class Watch:
         done, unit = counted(counters)
         # Of many that a phase waits for, one may have ended and the next one not yet be waited for.
         since = self.sight.waiting_since if self.sight.phase == counters.phase else None
-        before, self.sight = self.sight, Sight(counters.phase, done, self.looked, since)
+        before, self.sight = self.sight, Observation(counters.phase, done, self.looked, since)
         moved = done - before.done if before.phase == counters.phase else 0
         rate = moved / (self.looked - before.at) if moved > 0 else None
         seconds = self.looked - self.started
@@ -403,7 +403,7 @@ class Watch:
         if 0 in blocking:  # a prepared transaction has no process
             expected = self.sessions.expected([self.index.table], self.dropping)
             blockers += tuple(blocker for blocker in expected if blocker.pid is None)
-        self.sight = Sight(phase, waiting_since=since, blockers=blockers)
+        self.sight = Observation(phase, waiting_since=since, blockers=blockers)
         self.sessions.tell_hidden((blocker.hidden_from for blocker in blockers), self.report)
         self.report(Waiting(self.index, phase or WAITING_FOR_A_LOCK, blockers, self.looked - since))
 

@@ -130,9 +130,9 @@ class AlembicVersion:
         table = self._table(tables)
         if table is None:
             return nothing
-        flaw = table.keeping.flaw or ("" if table.kind == ORDINARY else f"is a {table.kind}")
+        flaw = table.trust.flaw or ("" if table.kind == ORDINARY else f"is a {table.kind}")
         if flaw:
-            obstacle = ": ".join(filter(None, (f"it {flaw}", table.keeping.unhiding)))
+            obstacle = ": ".join(filter(None, (f"it {flaw}", table.trust.unhiding)))
             return nothing._replace(obstacle=obstacle, is_hidden=table.kind == ORDINARY)
         grants = self._grants(table)
         obstacle = (
@@ -155,7 +155,7 @@ class AlembicVersion:
     def missing_rights(self, tables: dict[str, Table]) -> list[Problem]:
         """Return the rights that our role lacks to keep the table in step."""
         table = self._table(tables) if self.is_kept else None
-        if table is None or table.keeping.flaw or (table.readable and table.updatable):
+        if table is None or table.trust.flaw or (table.readable and table.updatable):
             return []
         problem = f"role {table.role} may not read and update {self.label}, where Alembic records its revision"
         return [Problem(problem, GRANTED, self._grants(table))]
@@ -166,7 +166,7 @@ class AlembicVersion:
             return None
         for schema, name in self.migrator.version_tables(self.schema, self.name):
             table = self.migrator.tables_in(schema, [name]).get(name)
-            if table is None or table.keeping.flaw or not table.readable:
+            if table is None or table.trust.flaw or not table.readable:
                 continue
             held = [row for row in self._held(self._model_of(schema, name)) if row in self.chain.ids]
             if held:

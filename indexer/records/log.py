@@ -71,7 +71,7 @@ class Journal(OwnTable):
         try:
             super().look(tables)
         except PreflightFailed as refusal:
-            if self._table is None or not self._table.keeping.flaw:
+            if self._table is None or not self._table.trust.flaw:
                 raise
             self._refusal = refusal
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from indexer.decide import CREATIONS, Action, Step
 
 if TYPE_CHECKING:
-    from indexer.catalog import Found
+    from indexer.catalog import CatalogEntry
     from indexer.records.revisions import Record
     from indexer.spec import Index
 
@@ -64,7 +64,7 @@ class Provenance:
         """Is the index of this name noted that a run makes?"""
         return index.name in json.loads(self.existed_before.get(MADE, "{}"))
 
-    def see(self, found: Found) -> None:
+    def see(self, found: CatalogEntry) -> None:
         """Note which index it is that a run is making."""
         noted = dict(self.existed_before)
         _know(noted, found)
@@ -115,7 +115,7 @@ def made_by(record: Record | None) -> dict[str, int]:
     return dict(json.loads(record.existed_before.get(MADE, "{}"))) if record else {}
 
 
-def _know(noted: dict[str, str], found: Found | None) -> None:
+def _know(noted: dict[str, str], found: CatalogEntry | None) -> None:
     if found and found.oid:
         known = json.loads(noted.get(MADE, "{}"))
         noted[MADE] = json.dumps({**known, found.name: found.oid}, sort_keys=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from peewee import SQL, Entity, Model, NodeList, _ModelWriteQueryHelper
 
-from indexer.catalog import TRUSTED, Keeping, Table
+from indexer.catalog import TRUSTED, Table, TableTrust
 from indexer.errors import IndexerError, PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
 from indexer.text import identifier, literal, visible
@@ -70,7 +70,7 @@ class OwnTable:
         """
         self._table = table = tables.get(self.name)
         self._stands = table is not None
-        self._home = next((each.keeping for each in tables.values() if each.keeping.main_owner), TRUSTED)
+        self._home = next((each.trust for each in tables.values() if each.trust.main_owner), TRUSTED)
         if table:
             refuse_untrusted(table, self.migrator.qualified(self.name))
             self._refuse_another_tools(table)
@@ -122,11 +122,11 @@ class OwnTable:
     def sharing(self) -> list[Any]:
         """Return what lets the owner of the other tables work with a table that another role made."""
         table = self._table
-        if table is None or not table.owned or table.owner == table.keeping.main_owner:
+        if table is None or not table.owned or table.owner == table.trust.main_owner:
             return []
-        if table.keeping.is_shared and not table.keeping.can_be_given:
+        if table.trust.is_shared and not table.trust.can_be_given:
             return []
-        return [SQL("SET LOCAL lock_timeout TO '500ms'"), *self._opening(table.keeping)]
+        return [SQL("SET LOCAL lock_timeout TO '500ms'"), *self._opening(table.trust)]
 
     def check(self, readable: Mapping[str, bool], row: Mapping[str, Any], key: str, then: str = "") -> None:
         """Make sure that a row can be read: somebody may have put into it what no run has written.
@@ -157,12 +157,12 @@ class OwnTable:
         """Take back that the table has been made: the transaction was rolled back."""
         self._stands = self._table is not None
 
-    def _opening(self, keeping: Keeping) -> list[Any]:
+    def _opening(self, trust: TableTrust) -> list[Any]:
         """What gives the table to the owner of the other ones or, without the right to do so, lets that role use it."""
-        if not keeping.main_owner:
+        if not trust.main_owner:
             return []
-        table, owner = Entity(self.migrator.schema, self.name), Entity(keeping.main_owner)
-        if keeping.can_be_given:
+        table, owner = Entity(self.migrator.schema, self.name), Entity(trust.main_owner)
+        if trust.can_be_given:
             return [NodeList((SQL("ALTER TABLE"), table, SQL("OWNER TO"), owner))]
         return [NodeList((SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON"), table, SQL("TO"), owner))]
 
@@ -177,11 +177,11 @@ def from_json(stored: Any) -> Any:
 
 def hidden_rows(tables: Iterable[Table]) -> IndexerError | None:
     """Return the error about tables whose rows a policy may hide from our role, if there are any."""
-    hiding = [table for table in tables if table.keeping.unhiding]
+    hiding = [table for table in tables if table.trust.unhiding]
     if not hiding:
         return None
     names = ", ".join(table.name for table in hiding)
-    lines = [HIDDEN, *(f"  {table.keeping.unhiding};" for table in hiding)]
+    lines = [HIDDEN, *(f"  {table.trust.unhiding};" for table in hiding)]
     return IndexerError(f"Row-level security may hide rows of {names} from role {hiding[0].role}.", "\n".join(lines))
 
 
@@ -193,7 +193,7 @@ def written_by(statements: Sequence[Any]) -> set[tuple[str | None, str]]:
 
 def refuse_untrusted(table: Table, name: str) -> None:
     """Raise PreflightFailed if reading or writing a table could run other people's code, or hide rows."""
-    if not table.keeping.flaw:
+    if not table.trust.flaw:
         return
-    problem = f"{name} {table.keeping.flaw}: revisions are recorded in an ordinary table of a trusted role"
-    raise PreflightFailed([Problem(problem, TRUSTED_AGAIN, [table.keeping.remedy])], "")
+    problem = f"{name} {table.trust.flaw}: revisions are recorded in an ordinary table of a trusted role"
+    raise PreflightFailed([Problem(problem, TRUSTED_AGAIN, [table.trust.remedy])], "")

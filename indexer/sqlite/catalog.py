@@ -10,7 +10,7 @@ from typing import Any
 
 from peewee import Database, DatabaseError, Entity
 
-from indexer.catalog import META_TABLES, ORDINARY, Found, Table
+from indexer.catalog import META_TABLES, ORDINARY, CatalogEntry, Table
 from indexer.spec import Definition
 
 OBJECTS = """
@@ -106,20 +106,20 @@ class SqliteCatalog:
         given = [each if not isinstance(each, str) else _bound(each) for each in parameters]
         return list(self.database.execute_sql(query, given).fetchall())
 
-    def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, Found]:
+    def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, CatalogEntry]:
         """What stands under these names in the file; names are compared as SQLite does, without regard to case."""
         asked = {name.lower(): name for name in names}
         found = self.rows(OBJECTS, json.dumps(list(names)))
         return {asked[row[0].lower()]: self._found(row, sizes) for row in found}
 
-    def indexes_on(self, tables: Iterable[str]) -> list[Found]:
+    def indexes_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
         """All indexes of these tables, those of constraints included, by name."""
         return [self._found(row, sizes=False) for row in self.rows(INDEXES_ON, json.dumps(list(tables)))]
 
-    def _found(self, row: tuple[str, str, str, str | None], sizes: bool) -> Found:
+    def _found(self, row: tuple[str, str, str, str | None], sizes: bool) -> CatalogEntry:
         name, kind, table, sql = row
         if kind != "index":
-            return Found(name, kind)
+            return CatalogEntry(name, kind)
         columns = self.rows(INDEX, table, name)
         unique, partial, origin = columns[0][:3]
         definition = Definition(
@@ -130,7 +130,7 @@ class SqliteCatalog:
             predicate=_sqlite_predicate(sql) if partial else None,
             constraint=None if origin == "c" else name,
         )
-        return Found(name, kind, definition, bytes=self._bytes(name) if sizes else None)
+        return CatalogEntry(name, kind, definition, bytes=self._bytes(name) if sizes else None)
 
     def _key(self, table: str, column: Sequence[Any], sql: str) -> str:
         *_, name, descending, collation = column

@@ -12,8 +12,8 @@ from functools import partial
 from peewee import DatabaseError, OperationalError, PeeweeException, SqliteDatabase
 from playhouse.migrate import SqliteMigrator
 
-from indexer.catalog import Found, Place, Table
-from indexer.decide import Standing
+from indexer.catalog import CatalogEntry, Place, Table
+from indexer.decide import Existing
 from indexer.errors import Held, IndexerError, StatementFailed
 from indexer.events import LockWaited, Progress
 from indexer.migrator import CatalogMigrator, Part, ScriptValues
@@ -55,10 +55,10 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         """The URL; a SQLite URL holds no secret."""
         return Place(self._address)
 
-    def in_words(self, error: PeeweeException) -> IndexerError:
+    def translate_error(self, error: PeeweeException) -> IndexerError:
         """A file that another process has locked meanwhile is not to be read: that it is."""
         if "locked" not in str(error):
-            return super().in_words(error)
+            return super().translate_error(error)
         return Held(f"Cannot read {self.place}: {error}.")
 
     @contextmanager
@@ -139,7 +139,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
 
     def unbuildable(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:
         """Return why SQLite would refuse these indexes, by letting it compile the statements."""
-        fit = [index for index in indexes if not self.unfit([index], tables)]
+        fit = [index for index in indexes if not self.table_problems([index], tables)]
         refused = {index: self._refused(self.create_index(index, name=index.replacing)) for index in fit}
         return [f"{index.name} cannot be built on {index.table}: {why}" for index, why in refused.items() if why]
 
@@ -153,7 +153,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
             return None if "already" in said else said
         return None
 
-    def definition(self, index: Index, found: Found | None) -> Definition:
+    def definition(self, index: Index, found: CatalogEntry | None) -> Definition:
         """A whole B-tree: access method and predicate are PostgreSQL's alone. SQLite knows no case in names."""
         return Definition(
             table=index.table.lower(),
@@ -184,7 +184,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         """Dropped and built again under the other name, all in the run's transaction: SQLite renames no index."""
         return [self.drop_statement(name), self.create_index(index, name=new_name)]
 
-    def replace_statements(self, index: Index, standing: Standing, differs: bool) -> list[str]:
+    def replace_statements(self, index: Index, standing: Existing, differs: bool) -> list[str]:
         """Dropped and built again: nobody sees the moment between, which is inside the run's transaction."""
         return [self.drop_statement(index.name), self.create_statement(index)]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from indexer.catalog import Found, Table
+from indexer.catalog import CatalogEntry, Table
 from indexer.spec import Index
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Planner(Protocol):
     def children(self, tables: Mapping[str, Table]) -> list[Heir]:
         """Return the tables that are read whenever one of these is."""
 
-    def indexes(self, tables: Mapping[str, Table]) -> dict[str, Found]:
+    def indexes(self, tables: Mapping[str, Table]) -> dict[str, CatalogEntry]:
         """The indexes of these tables and their children by name, those of constraints included."""
 
     def read(self, question: Callable[[], T]) -> T:

@@ -12,7 +12,7 @@ from peewee import DataError, OperationalError, ProgrammingError
 from psycopg2.errors import QueryCanceled
 
 import models
-from indexer.catalog import Found, Table
+from indexer.catalog import CatalogEntry, Table
 from indexer.errors import IndexerError
 from indexer.inheritance import Child
 from indexer.postgres.predicate import NotUnderstood
@@ -128,15 +128,15 @@ class PostgresPlanner:
         found = self.migrator.children(tables)
         return [Heir(child.parent, self._named(child.schema, child.name), child.has_rows) for child in found]
 
-    def indexes(self, tables: Mapping[str, Table]) -> dict[str, Found]:
+    def indexes(self, tables: Mapping[str, Table]) -> dict[str, CatalogEntry]:
         """The indexes of these tables in the schema, and those of their children in any."""
         names = [row["name"] for row in self.catalog.rows(INDEXES, tables=list(tables))]
-        found: dict[str, Found] = self.catalog.find(names)
+        found: dict[str, CatalogEntry] = self.catalog.find(names)
         for child in self.migrator.children(tables):
             found.update(self._indexes_of(child))
         return found
 
-    def _indexes_of(self, child: Child) -> dict[str, Found]:
+    def _indexes_of(self, child: Child) -> dict[str, CatalogEntry]:
         """The indexes of a child; they and it have their schema in their names if that is not ours."""
         table = self._named(child.schema, child.name)
         catalog = self.migrator.beside(child.schema, child.namespace).catalog

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from peewee import OperationalError
 
-from indexer.catalog import Found, Table
+from indexer.catalog import CatalogEntry, Table
 from indexer.errors import UsageError
 from indexer.spec import Index
 from proof.planner import Heir, Plan, Query, Refused, Scan
@@ -50,10 +50,10 @@ class SqlitePlanner:
         """No table inherits from another."""
         return []
 
-    def indexes(self, tables: Mapping[str, Table]) -> dict[str, Found]:
+    def indexes(self, tables: Mapping[str, Table]) -> dict[str, CatalogEntry]:
         """The indexes of these tables in the file."""
         names = [name for (name,) in self.catalog.rows(INDEXES, json.dumps(sorted(tables)))]
-        found: dict[str, Found] = self.catalog.find(names)
+        found: dict[str, CatalogEntry] = self.catalog.find(names)
         return found
 
     def read(self, question: Callable[[], T]) -> T:
