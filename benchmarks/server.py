@@ -12,9 +12,9 @@ from typing import Any
 import psycopg2
 
 from benchmarks import statements
-from tests import foreign_crm, postgres_server
+from tests.support import foreign_crm, postgres_server
 
-# On top of those in tests/postgres_server.py. Autovacuum would come and go during some runs and not during others.
+# On top of those of the tests. Autovacuum would come and go during some runs and not during others.
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "autovacuum": "off"}
 
 SHOWN = (

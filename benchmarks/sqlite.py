@@ -17,7 +17,7 @@ from benchmarks import options, statements
 from benchmarks.contestants import PROJECT, Commands
 from benchmarks.process import CommandFailed, Run, run
 from benchmarks.results import Aim, Section, megabytes, publish, ratio
-from tests import foreign_crm
+from tests.support import foreign_crm
 
 SHELL = shutil.which("sqlite3")
 NO_SHELL = """\

@@ -20,7 +20,7 @@ from benchmarks.contestants import PROJECT
 from benchmarks.process import Run, run
 from benchmarks.results import Aim, Section, megabytes, milliseconds, publish, ratio
 from benchmarks.server import Server, opened
-from tests import foreign_crm
+from tests.support import foreign_crm
 
 RUNS = 20
 IMPORTS = "import click, peewee, psycopg2"

@@ -69,7 +69,6 @@ HINTS: dict[str, dict[str, str]] = {
         " --schema {}": "test_schemas::test_a_command_to_type_next_names_the_schema_as_it_was_named",
         "Add --verbose": "test_cli::test_verbose_shows_the_traceback_and_the_error_all_the_same",
         "{} --help": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
-        "'python cli.py'": "The program's own name, which usage errors begin with.",
     },
     "indexer/console/text.py": {
         r"python cli\.py (?!new": "It finds the commands in a text, and is never printed.",
@@ -77,7 +76,7 @@ HINTS: dict[str, dict[str, str]] = {
         "{} is a file that does not exist yet": (
             "test_wait::test_a_sqlite_file_that_does_not_exist_is_not_said_to_answer"
         ),
-        "Wrote {}": "test_new::test_what_is_to_be_typed_after_new_shows_the_plan",
+        "Wrote {}": "test_scaffold::test_what_is_to_be_typed_after_new_shows_the_plan",
         "{}. {} it: python cli.py up": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
         "Not indexed like the table": (
             "test_inheritance::test_up_warns_of_a_child_with_rows_and_check_asks_for_its_indexes_until_they_are_there"
@@ -237,7 +236,7 @@ HINTS: dict[str, dict[str, str]] = {
         ),
         "python cli.py stamp {}": "test_publications::test_other_commands_make_no_published_table_either",
     },
-    "indexer/scaffold.py": {"python cli.py new": "test_new::test_a_message_is_needed"},
+    "indexer/scaffold.py": {"python cli.py new": "test_scaffold::test_a_message_is_needed"},
     "indexer/sqlite/catalog.py": {"CREATE VIRTUAL": NO_COMMAND},
     "indexer/sqlite/connect.py": {
         "Leave --schema out.": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",

@@ -19,7 +19,7 @@ import psycopg2
 from command import ask, execute
 from scenes import until
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NOT_SQL = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*")
 IMPLIED = {"=", "<>", "<", ">", "<=", ">=", "~~", "!~~"}  # by IN, LIKE, NULLIF, CASE, BETWEEN and IS DISTINCT FROM
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-CLI = Path(__file__).resolve().parent.parent / "cli.py"
+CLI = Path(__file__).resolve().parents[2] / "cli.py"
 LENGTH = struct.Struct("!I")
 NOT_THE_TOOLS = {"tests", "benchmarks"}
 # numpy, which is imported by matplotlib, starts threads: they would not be there in a fork.

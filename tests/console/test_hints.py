@@ -358,11 +358,10 @@ def test_every_hint_that_holds_something_to_type_has_one_test_or_reason():
 
 def test_every_test_of_a_hint_is_there():
     named = {tuple(entry.split("::")) for parts in HINTS.values() for entry in parts.values() if "::" in entry}
-    folder = ROOT / "tests"
     there = {
-        (file, node.name)
-        for file, _ in named
-        for node in ast.parse((folder / f"{file}.py").read_text()).body
+        (path.stem, node.name)
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.FunctionDef)
     }
     assert named - there == set()
