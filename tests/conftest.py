@@ -7,8 +7,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from command import make_crm
 from postgres_server import running_server
-from roles import as_application, as_owner, make_roles, new_database
+from roles import another_role, as_application, as_owner, make_roles, new_database
 from scenes import Run
 
 pytest_plugins = ["workers"]
@@ -65,3 +66,31 @@ def sqlite_url(tmp_path: Path) -> str:
 def database_url(request: pytest.FixtureRequest) -> str:
     """URL of an empty database: a test that asks for it runs on SQLite and on PostgreSQL."""
     return request.getfixturevalue({"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param])
+
+
+@pytest.fixture
+def crm(postgres_url: str) -> str:
+    """URL of a PostgreSQL database with another tool's tables in it."""
+    make_crm(postgres_url)
+    return postgres_url
+
+
+@pytest.fixture
+def sqlite_crm(sqlite_url: str) -> str:
+    """URL of a SQLite file with another tool's tables in it."""
+    make_crm(sqlite_url)
+    return sqlite_url
+
+
+@pytest.fixture
+def any_crm(database_url: str) -> str:
+    """URL of a database with another tool's tables, on SQLite and on PostgreSQL."""
+    make_crm(database_url)
+    return database_url
+
+
+@pytest.fixture
+def role(superuser_url: str) -> Iterator[str]:
+    """A role that may log in and owns nothing; made by a superuser, gone after the test with all that is its own."""
+    with another_role(superuser_url, "GRANT USAGE, CREATE ON SCHEMA public TO {role}") as name:
+        yield name

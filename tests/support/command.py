@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import foreign_crm
 import psycopg2
 from processes import CLI as CLI
 from processes import start
@@ -123,6 +124,15 @@ def succeed(*arguments: str, url: str) -> Result:
     return result
 
 
+def refuses(url: str, *arguments: str, exit_code: int) -> Result:
+    """A command that has to refuse, and to change nothing at all."""
+    with nothing_changes(url):
+        result = run(*arguments, url=url)
+    assert result.exit_code == exit_code, result
+    assert result.stdout == ""
+    return result
+
+
 def run_script(script: str, url: str) -> None:
     """Run a script in psql or sqlite3, which must accept it without a word; where there is none, by a driver."""
     shell = shutil.which("psql" if is_postgres(url) else "sqlite3")
@@ -182,6 +192,12 @@ def execute(url: str, *statements: str) -> list[tuple[Any, ...]]:
         for statement in statements:
             cursor.execute(statement)
         return list(cursor.fetchall()) if cursor.description else []
+
+
+def make_crm(url: str, schema: str | None = None) -> None:
+    """Create another tool's tables."""
+    with closing(connect(url)) as connection:
+        foreign_crm.create_schema(connection, schema)
 
 
 def erase(url: str) -> None:

@@ -153,7 +153,7 @@ HINTS: dict[str, dict[str, str]] = {
         "Name the schema that holds the tables": (
             "test_rights::test_a_role_that_may_not_even_use_the_schema_is_led_to_the_grant_in_two_steps"
         ),
-        "add --schema {}": "test_traps::test_a_schema_that_is_pointed_at_is_quoted_for_the_shell",
+        "add --schema {}": "test_search_path::test_a_schema_that_is_pointed_at_is_quoted_for_the_shell",
         "REINDEX INDEX ": SENT,
     },
     "indexer/postgres/pooler.py": {

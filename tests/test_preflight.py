@@ -1,0 +1,95 @@
+"""Tables that are missing or not what they should be: all problems at once, and nothing changes."""
+
+from __future__ import annotations
+
+import re
+
+from command import (
+    SIX_INDEXED_TABLES,
+    execute,
+    is_postgres,
+    refuses,
+    tables,
+)
+
+
+def problems(url: str, *arguments: str) -> list[str]:
+    """What a refused run complains about, when nothing changes."""
+    return re.findall(r"^  - (.*)", refuses(url, *arguments, exit_code=1).stderr, re.MULTILINE)
+
+
+def qualified(name: str, url: str) -> str:
+    """A table as messages name it."""
+    return f"public.{name}" if is_postgres(url) else name
+
+
+def test_a_missing_table_is_named(any_crm):
+    execute(any_crm, "DROP TABLE webhook_event")
+
+    assert problems(any_crm, "up") == [f"table {qualified('webhook_event', any_crm)} is missing"]
+
+
+def test_a_missing_column_is_named(any_crm):
+    execute(any_crm, "ALTER TABLE webhook_event RENAME COLUMN processed TO done")
+
+    assert problems(any_crm, "up") == [f"table {qualified('webhook_event', any_crm)} has no column processed"]
+
+
+def test_a_view_in_place_of_a_table_is_refused(any_crm):
+    execute(
+        any_crm,
+        "ALTER TABLE webhook_event RENAME TO delivery",
+        "CREATE VIEW webhook_event AS SELECT * FROM delivery",
+    )
+    (problem,) = problems(any_crm, "up")
+
+    assert problem.startswith(f"{qualified('webhook_event', any_crm)} is a view")
+
+
+def test_all_problems_come_at_once(any_crm):
+    execute(
+        any_crm,
+        "DROP TABLE webhook_event",
+        "DROP TABLE contact_flag",
+        "ALTER TABLE activity RENAME COLUMN openphone_id TO provider_id",
+        "ALTER TABLE activity RENAME COLUMN created_at TO made_at",
+    )
+    activity = qualified("activity", any_crm)
+
+    assert sorted(problems(any_crm, "up")) == sorted(
+        [
+            f"table {qualified('webhook_event', any_crm)} is missing",
+            f"table {qualified('contact_flag', any_crm)} is missing",
+            f"table {activity} has no column openphone_id",
+            f"table {activity} has no column created_at",
+        ]
+    )
+
+
+def test_a_database_with_tables_but_none_of_ours_is_refused(database_url):
+    execute(database_url, "CREATE TABLE product (id integer)", "CREATE TABLE price (id integer)")
+
+    assert sorted(problems(database_url, "up")) == sorted(
+        f"table {qualified(name, database_url)} is missing" for name in SIX_INDEXED_TABLES
+    )
+    assert tables(database_url) == {"product", "price"}
+
+
+def test_a_partitioned_table_is_refused(crm):
+    execute(
+        crm,
+        "ALTER TABLE webhook_event RENAME TO delivery",
+        "CREATE TABLE webhook_event (LIKE delivery) PARTITION BY RANGE (created_at)",
+        "CREATE TABLE webhook_event_2025 PARTITION OF webhook_event FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')",
+    )
+    (problem,) = problems(crm, "up")
+
+    assert problem.startswith("public.webhook_event is a partitioned table")
+
+
+def test_a_table_of_revisions_that_is_another_tools_is_left_alone(any_crm):
+    execute(any_crm, "CREATE TABLE schema_revision (version integer)", "INSERT INTO schema_revision VALUES (7)")
+    refused = refuses(any_crm, "up", exit_code=1)
+
+    assert "schema_revision is not this tool's" in refused.stderr
+    assert execute(any_crm, "SELECT version FROM schema_revision") == [(7,)]
