@@ -6,7 +6,7 @@ WORKDIR /app
 COPY requirements.txt .
 RUN pip install --no-cache-dir --no-compile -r requirements.txt
 
-COPY models.py migrate_*.py cli.py ./
+COPY models.py queries.py migrate_*.py cli.py ./
 COPY indexer indexer
 COPY proof proof
 

@@ -24,7 +24,7 @@ def models() -> Any:
 
 def queries() -> Any:
     """Return the queries that the indexes exist for."""
-    from proof.probes import PROBES
+    from queries import PROBES
 
     return PROBES
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from indexer.catalog import Table
 from indexer.spec import Definition, Index
 from proof.planner import Plan, Planner, Query, Scan
-from proof.probes import Arguments, Probe
+from queries import Arguments, Probe
 
 SAMPLES = 4  # arguments to try before it is said that the index is not chosen
 METHODS = ("btree", "hash")  # those that serve any equality

@@ -22,10 +22,10 @@ from proof.events import Filled, Measuring, Tell, Told
 from proof.fill import TABLES, fill, heard
 from proof.generator import Crm
 from proof.inserts import inserts_a_second
-from proof.probes import PROBES, Arguments, Probe
 from proof.result import Build, Query, Round, Timing, Writes
 from proof.scratch import scratch
 from proof.store import store_of
+from queries import PROBES, Arguments, Probe
 
 if TYPE_CHECKING:
     from peewee import Database

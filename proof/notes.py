@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from indexer.catalog import Table
 from indexer.text import counted, few
 from proof.evidence import Evidence
-from proof.probes import Arguments, Probe
+from queries import Arguments, Probe
 
 if TYPE_CHECKING:
     from indexer.decide import Step

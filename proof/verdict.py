@@ -88,7 +88,7 @@ class Report:
             said.append(f"The tables{where} are not those that {', '.join(few(table_problems))} would read.")
         said = said or [f"All {len(self.verdicts)} queries are served{where}."]
         if self.without_query:
-            said.append(f"Not proved: {', '.join(self.without_query)}, as proof/probes.py declares no query.")
+            said.append(f"Not proved: {', '.join(self.without_query)}, as queries.py declares no query.")
         return "\n".join(said)
 
 

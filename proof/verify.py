@@ -24,8 +24,8 @@ from migrate_10992629d68e import INDEXES
 from proof.evidence import Inquiry
 from proof.notes import notes
 from proof.planner import LONGEST_RUN, Refused, planner_of
-from proof.probes import PROBES, Probe
 from proof.verdict import Report, Verdict, document, queries, show
+from queries import PROBES, Probe
 
 if TYPE_CHECKING:
     from indexer.decide import Step

@@ -49,9 +49,9 @@ from proof import chart, inserts, measure, page, picture, report, table, units
 from proof.bench import bench
 from proof.drawing import Bars, Lines, drawn
 from proof.events import Filled, Filling, Measuring, NoPicture, RoundStarted, Told, Written
-from proof.probes import PROBES
 from proof.result import Build, Query, Result, Round, Timing, Writes, document, exponent, read
 from proof.scratch import PREFIX, scratch
+from queries import PROBES
 
 ROOT = Path(cli.__file__).resolve().parent
 HUNDREDFOLD = "100\N{MULTIPLICATION SIGN}"

@@ -37,8 +37,8 @@ from indexer.errors import PreflightFailed, StatementFailed
 from indexer.runner import Runner
 from proof.events import Filled, Filling, Told
 from proof.generator import Crm
-from proof.probes import PROBES
 from proof.seed import seed
+from queries import PROBES
 
 ROOT = Path(cli.__file__).resolve().parent
 TABLES = [model._meta.table_name for model in models.TABLES]

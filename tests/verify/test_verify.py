@@ -24,9 +24,9 @@ from indexer.migrator import CatalogMigrator
 from indexer.records.table import placed
 from migrate_10992629d68e import INDEXES
 from proof.planner import planner_of
-from proof.probes import AUDIENCE, PROBES
 from proof.verdict import Report, Verdict
 from proof.verify import document, queries, show, verify
+from queries import AUDIENCE, PROBES
 
 QUESTIONS = {probe.query: probe.index for probe in PROBES}
 HISTORY = "ix_activity_conversation_created"
@@ -562,7 +562,7 @@ def test_an_index_of_a_later_revision_has_no_query_and_is_named(sqlite_url):
     with migrating(sqlite_url) as migrator:
         report = verify(migrator, declared=(*INDEXES, later))
     assert (report.exit_code, report.without_query) == (0, (later.name,))
-    assert f"Not proved: {later.name}, as proof/probes.py declares no query." in show(report)
+    assert f"Not proved: {later.name}, as queries.py declares no query." in show(report)
     assert document(report)["without_query"] == [later.name]
 
 
