@@ -24,9 +24,9 @@ def models() -> Any:
 
 def queries() -> Any:
     """Return the queries that the indexes exist for."""
-    from queries import PROBES
+    from queries import QUERIES
 
-    return PROBES
+    return QUERIES
 
 
 def sample() -> Any:

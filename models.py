@@ -1,18 +1,16 @@
-"""The CRM's seven tables at revision 2792ed2d7978, and the queries that revision 10992629d68e makes fast.
+"""The CRM's seven tables at revision 2792ed2d7978.
 
 Bind the models once, then use them like any others:
 
     database.initialize(PostgresqlDatabase("crm"))
-    contact = contact_by_phone("+12025550123")
+    contact = Contact.get_by_id(1)
 
-Peewee names every column it reads or writes, so a production table may have columns besides these.
+Peewee names every column it reads or writes, so a production table may have more columns than these.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 from peewee import (
@@ -31,19 +29,16 @@ from peewee import (
     ForeignKeyField,
     IntegerField,
     Model,
-    ModelSelect,
     PostgresqlDatabase,
     TextField,
     TimeField,
-    ValueLiterals,
-    fn,
 )
 
 database = DatabaseProxy()
 
 
 class JSONField(FieldDatabaseHook, Field):
-    """A column of type JSON. Peewee's own field makes it jsonb on PostgreSQL and asks for SQLite 3.38."""
+    """A column of type JSON. Peewee's own field creates jsonb on PostgreSQL and needs SQLite 3.38."""
 
     def _db_hook(self, database: Database | None) -> None:
         self._driver_decodes = isinstance(database, PostgresqlDatabase)
@@ -55,7 +50,7 @@ class JSONField(FieldDatabaseHook, Field):
         return None if value is None else json.dumps(value)
 
     def python_value(self, value: Any) -> Any:
-        # What the driver has decoded may be a string as well: it must not be decoded twice.
+        # A value that the driver has decoded can be a string: do not decode it again.
         return value if self._driver_decodes or not isinstance(value, str) else json.loads(value)
 
 
@@ -67,8 +62,8 @@ class BaseModel(Model):
         legacy_table_names = False
 
 
-# No model declares an index but the unique ones, and foreign keys say index=False: what Peewee would
-# build for them by itself are twins of the indexes of revision 10992629d68e.
+# The models declare no indexes but the unique ones, and foreign keys say index=False: Peewee would build duplicates of
+# the indexes of revision 10992629d68e.
 
 
 class Contact(BaseModel):
@@ -193,7 +188,7 @@ class CampaignMembership(BaseModel):
 
 
 class ContactFlag(BaseModel):
-    """A mark on a contact, above all that they have opted out."""
+    """A mark on a contact, most often that they have opted out."""
 
     contact = ForeignKeyField(Contact, backref="flags", index=False)
     flag_type = CharField(50)
@@ -205,7 +200,7 @@ class ContactFlag(BaseModel):
 
 
 class WebhookEvent(BaseModel):
-    """A delivery from OpenPhone, kept until it is processed and after."""
+    """A delivery from OpenPhone, kept after it is processed."""
 
     event_id = CharField(100, null=True, unique=True)
     event_type = CharField(50, null=True)
@@ -218,137 +213,3 @@ class WebhookEvent(BaseModel):
 
 
 TABLES = (Contact, Conversation, Activity, Campaign, CampaignMembership, ContactFlag, WebhookEvent)
-
-# In the statement itself and not a parameter: a plan made before the parameters are known can then
-# still use the index that holds opt-outs alone.
-OPTED_OUT = ValueLiterals("opted_out")
-
-
-def contact_by_phone(phone: str) -> Contact | None:
-    """The contact with this number; if several share it, the one entered first.
-
-    Served by ix_contact_phone_hash.
-    """
-    if not phone:  # Peewee would turn None into IS NULL, and a withheld number into somebody's
-        return None
-    # The first is chosen here because ORDER BY id LIMIT 1 can lure the planner into walking the primary key.
-    sharing = Contact.select().where(Contact.phone == phone)
-    return min(sharing, key=lambda contact: contact.id, default=None)
-
-
-def activity_seen(openphone_id: str) -> bool:
-    """Has this call or message been stored already? Served by ix_activity_openphone_id."""
-    return bool(openphone_id) and Activity.select().where(Activity.openphone_id == openphone_id).exists()
-
-
-def unprocessed_events(event_type: str, limit: int = 100) -> ModelSelect[WebhookEvent]:
-    """The events of a type that wait to be processed, oldest first. Served by ix_webhook_event_processed."""
-    return (
-        WebhookEvent.select()
-        .where(
-            WebhookEvent.processed == False,  # noqa: E712 - SQLite finds no index for NOT processed
-            WebhookEvent.event_type == event_type,
-        )
-        .order_by(WebhookEvent.created_at, WebhookEvent.id)
-        .limit(limit)
-    )
-
-
-def event_counts() -> dict[str, int]:
-    """How many events there are of each type; those without a type are left out.
-
-    Served by ix_webhook_event_event_type.
-    """
-    counts = (
-        WebhookEvent.select(WebhookEvent.event_type, fn.COUNT(SQL("*")))
-        .where(WebhookEvent.event_type.is_null(False))
-        .group_by(WebhookEvent.event_type)
-    )
-    return dict(counts.tuples().iterator())
-
-
-def campaign_members(campaign_id: int, status: str) -> ModelSelect[CampaignMembership]:
-    """The memberships of a campaign in one status. Served by ix_campaign_membership_campaign_status."""
-    return CampaignMembership.select().where(
-        CampaignMembership.campaign == campaign_id,
-        CampaignMembership.status == status,
-    )
-
-
-def campaigns_of(contact_id: int) -> ModelSelect[Campaign]:
-    """The campaigns a contact is in, each once. Served by ix_campaign_membership_contact_id."""
-    # Not a join with DISTINCT: PostgreSQL cannot compare values of type json.
-    memberships = CampaignMembership.select(CampaignMembership.campaign)
-    return Campaign.select().where(Campaign.id.in_(memberships.where(CampaignMembership.contact == contact_id)))
-
-
-def has_opted_out(contact_id: int) -> bool:
-    """Must this contact be left alone?
-
-    An opt-out holds until its flag is removed: expires_at is not looked at.
-    Served by ix_contact_flag_opted_out.
-    """
-    return (
-        ContactFlag.select()
-        .where(
-            ContactFlag.flag_type == OPTED_OUT,
-            ContactFlag.contact == contact_id,
-        )
-        .exists()
-    )
-
-
-def opted_out_among(contact_ids: Iterable[int]) -> set[int]:
-    """Those of the contacts that have opted out, asked in one query however many there are.
-
-    An opt-out holds until its flag is removed: expires_at is not looked at.
-    Served by ix_contact_flag_opted_out.
-    """
-    ids = [int(contact_id) for contact_id in contact_ids]
-    if not ids:
-        return set()
-    opted_out = ContactFlag.select(ContactFlag.contact).where(
-        ContactFlag.flag_type == OPTED_OUT,
-        ContactFlag.contact.in_(ValueLiterals(ids)),  # SQLite limits how many parameters a query may have
-    )
-    return set(opted_out.scalars())
-
-
-def conversation_history(conversation_id: int, before: datetime | None = None, limit: int = 50) -> list[Activity]:
-    """A page of a conversation, newest first; the next page is the one before=page[-1].created_at.
-
-    A page has `limit` activities, or more if its last ones happened at the same moment: a moment is never cut
-    in two, so no activity is lost between pages or shown twice. Served by ix_activity_conversation_created.
-    """
-    page = list(history_page(conversation_id, before, limit + 1))
-    if len(page) <= limit or page[-1].created_at != page[-2].created_at:
-        return page[:limit]
-    return list(history_page(conversation_id, before, None).where(Activity.created_at >= page[-1].created_at))
-
-
-def history_page(conversation_id: int, before: datetime | None, limit: int | None) -> ModelSelect[Activity]:
-    """The newest activities of a conversation that happened before a moment.
-
-    Activities without a time are not part of the history. Served by ix_activity_conversation_created without
-    a sort, and therefore in no order within a moment.
-    """
-    page = (
-        Activity.select()
-        .where(
-            Activity.conversation == conversation_id,
-            Activity.created_at.is_null(False),
-        )
-        .order_by(Activity.created_at.desc())
-        .limit(limit)
-    )
-    return page.where(Activity.created_at < before) if before else page
-
-
-def conversations_of(contact_id: int) -> ModelSelect[Conversation]:
-    """The conversations held with a contact. Served by ix_conversation_contact_id."""
-    return Conversation.select().where(Conversation.contact == contact_id)
-
-
-def activities_of_type(activity_type: str) -> ModelSelect[Activity]:
-    """All calls, all messages, all voicemails or all emails. Served by ix_activity_type."""
-    return Activity.select().where(Activity.activity_type == activity_type)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
 from indexer.catalog import Table
 from indexer.spec import Definition, Index
-from proof.planner import Plan, Planner, Query, Scan
-from queries import Arguments, Probe
+from indexer.verify.query import Arguments, Query
+from proof.planner import Plan, Planner, Scan, Statement
 
 SAMPLES = 4  # arguments to try before it is said that the index is not chosen
 METHODS = ("btree", "hash")  # those that serve any equality
@@ -21,7 +20,7 @@ class Evidence(NamedTuple):
     """What was found out about one query.
 
     Attributes:
-        query: the statement, with ``arguments`` for which the index is chosen if there are any.
+        statement: the statement, with ``arguments`` for which the index is chosen if there are any.
         passed_over: arguments for which the index is not chosen although it is for ``arguments``.
         now: the plan that the database would follow now.
         usable: can the index serve the query?
@@ -34,7 +33,7 @@ class Evidence(NamedTuple):
         others: other indexes that serve the query.
     """
 
-    query: Query
+    statement: Statement
     arguments: Arguments
     passed_over: tuple[Arguments, ...]
     now: Plan
@@ -52,7 +51,7 @@ class _Case(NamedTuple):
     """A query with one set of arguments, and the plan for it."""
 
     arguments: Arguments
-    query: Query
+    statement: Statement
     now: Plan
 
 
@@ -77,32 +76,32 @@ class Inquiry:
         self.heirs = planner.children(tables)
         self.indexes = planner.indexes(tables)
 
-    def look_into(self, probe: Probe, index: Index, stands: bool) -> Evidence:
+    def look_into(self, query: Query, index: Index, stands: bool) -> Evidence:
         """Gather the evidence about a query; the models are bound, and the planner is ready to be asked.
 
         A planner shows its favourite alone. Where that is another index of the table whatever is forced, one that
         ``stands`` as the revision says is only more expensive, and not unfit.
         """
-        (arguments, query, now), passed_over = self._as_it_occurs(probe, index)
-        plan, others, outdone, whole = self._first_using(index, chain([now], self.planner.forced(query, index)))
-        generic = self._serving_any(query, index, stands)
+        (arguments, statement, now), passed_over = self._as_it_occurs(query, index)
+        plan, others, outdone, whole = self._first_using(index, chain([now], self.planner.forced(statement, index)))
+        generic = self._serving_any(statement, index, stands)
         # A partial index may hold the rows of these arguments and of no others.
         whole_ones = generic
-        if query.constants:
-            whole_ones |= self._serving_any(query, index, stands, query.constants)
+        if statement.constants:
+            whole_ones |= self._serving_any(statement, index, stands, statement.constants)
         others = frozenset(name for name in others if name in whole_ones or not self._predicate(name))
         for_any = index.name in whole_ones or not self._predicate(index.name)
         plan = plan if for_any else None
         usable = plan is not None or (for_any and stands and outdone)
         return Evidence(
-            query=query,
+            statement=statement,
             arguments=arguments,
             passed_over=passed_over,
             now=now,
             usable=usable,
             plan=plan,
             generic=index.name in generic if usable else None,
-            as_parameter=self._as_parameter(probe, arguments, index) if usable else None,
+            as_parameter=self._as_parameter(query, arguments, index) if usable else None,
             preferred=self._used_on(index.table, now),
             whole=whole,
             empty=self.empty(index.table) if plan and plan.sorts else frozenset(),
@@ -152,28 +151,19 @@ class Inquiry:
         first = definition.key[0].split(" ")[0]
         return first in compared and declared <= scan.columns | implied | plain
 
-    def query(self, ask: Callable[..., Any], arguments: Arguments) -> Query:
-        """The statement that a question sends; it is not executed."""
-        try:
-            with _listening(self.database):
-                ask(*arguments)
-        except _Asked as asked:
-            text, parameters = self.database.get_sql_context().sql(asked.query).query()
-            return Query(text, tuple(parameters))
-        raise AssertionError("the question was answered without a query")
+    def _statement(self, select: Callable[..., Any], arguments: Arguments) -> Statement:
+        """Return the statement of a query, with the parameters that stay the same whatever is asked for."""
+        text, parameters = select(*arguments).sql()
+        _, others = select(*map(_another, arguments)).sql()
+        pairs = enumerate(zip(parameters, others, strict=False))
+        return Statement(text, tuple(parameters), frozenset(place for place, (one, two) in pairs if one == two))
 
-    def _with_constants(self, ask: Callable[..., Any], arguments: Arguments) -> Query:
-        """The statement, and which of its parameters stay as they are when something else is asked for."""
-        query, other = self.query(ask, arguments), self.query(ask, tuple(map(_another, arguments)))
-        pairs = enumerate(zip(query.parameters, other.parameters, strict=False))
-        return query._replace(constants=frozenset(place for place, (one, two) in pairs if one == two))
-
-    def _as_it_occurs(self, probe: Probe, index: Index) -> tuple[_Case, tuple[Arguments, ...]]:
+    def _as_it_occurs(self, query: Query, index: Index) -> tuple[_Case, tuple[Arguments, ...]]:
         """A case in which the index is chosen, and the arguments tried before; if it never is, the first case."""
         cases: list[_Case] = []
-        for arguments in self.planner.read(lambda: probe.sample(SAMPLES)):
-            query = self._with_constants(probe.ask, arguments)
-            cases.append(_Case(arguments, query, self.planner.now(query)))
+        for arguments in self.planner.read(lambda: query.sample(SAMPLES)):
+            statement = self._statement(query.selected, arguments)
+            cases.append(_Case(arguments, statement, self.planner.now(statement)))
             if index.name in self.serving(cases[-1].now, index):
                 return cases[-1], tuple(case.arguments for case in cases[:-1])
         return cases[0], ()
@@ -194,17 +184,17 @@ class Inquiry:
         return _Search(None, others, bool(instead - {None, index.name}), whole)
 
     def _serving_any(
-        self, query: Query, index: Index, stands: bool = False, keeping: Collection[int] = ()
+        self, statement: Statement, index: Index, stands: bool = False, keeping: Collection[int] = ()
     ) -> frozenset[str]:
         """The indexes that serve the query with a plan for any arguments, and any parameters but those kept."""
-        with self.planner.prepared(query, keeping) as execution:
+        with self.planner.prepared(statement, keeping) as execution:
             plan, others, outdone, _ = self._first_using(index, self.planner.forced(execution, index))
             return others | {index.name} if plan or (stands and outdone) else others
 
-    def _as_parameter(self, probe: Probe, arguments: Arguments, index: Index) -> bool | None:
-        if probe.as_parameter is None or self._predicate(index.name) is None:
+    def _as_parameter(self, query: Query, arguments: Arguments, index: Index) -> bool | None:
+        if query.as_parameter is None or self._predicate(index.name) is None:
             return None
-        return index.name in self._serving_any(self.query(probe.as_parameter, arguments), index)
+        return index.name in self._serving_any(self._statement(query.as_parameter, arguments), index)
 
     def _of_same_key(self, index: Index) -> frozenset[str]:
         """Other whole indexes whose key is that of the declared one, or begins with it."""
@@ -244,23 +234,3 @@ def _another(argument: Any) -> Any:
     if isinstance(argument, str):
         return f"{argument}?"
     return argument + 1 if isinstance(argument, int) else argument
-
-
-class _Asked(Exception):
-    def __init__(self, query: Any) -> None:
-        super().__init__()
-        self.query = query
-
-
-@contextmanager
-def _listening(database: Any) -> Iterator[None]:
-    """Let the database hear queries, and raise _Asked instead of executing them."""
-
-    def listen(query: Any, **_: Any) -> None:
-        raise _Asked(query)
-
-    database.execute = listen
-    try:
-        yield
-    finally:
-        del database.execute

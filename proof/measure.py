@@ -17,15 +17,17 @@ from indexer.chain import Chain
 from indexer.events import IndexFinished
 from indexer.runner import Runner
 from indexer.signals import Stop
+from indexer.verify.query import Arguments, Query
 from migrate_10992629d68e import INDEXES
 from proof.events import Filled, Measuring, Tell, Told
 from proof.fill import TABLES, fill, heard
 from proof.generator import Crm
 from proof.inserts import inserts_a_second
-from proof.result import Build, Query, Round, Timing, Writes
+from proof.result import Build, Round, Timing, Writes
+from proof.result import Query as QueryTiming
 from proof.scratch import scratch
 from proof.store import store_of
-from queries import PROBES, Arguments, Probe
+from queries import QUERIES
 
 if TYPE_CHECKING:
     from peewee import Database
@@ -106,7 +108,7 @@ class _Bench:
             up_seconds=up_seconds,
             bytes_before=bytes_before,
             bytes_after=bytes_after,
-            queries=tuple(map(_query, PROBES, before, after)),
+            queries=tuple(map(_query, QUERIES, before, after)),
             builds=tuple(_build(event) for event in self.told if isinstance(event, IndexFinished)),
             writes=self._writes(),
         )
@@ -128,13 +130,13 @@ class _Bench:
         return self.runner.up().seconds
 
     def _timings(self, phase: str) -> list[Timing]:
-        """How long each question takes, in the order of the probes."""
+        """How long each question takes, in the order of the queries."""
         with self._application():
-            self.arguments = self.arguments or [arguments_for(probe) for probe in PROBES]
+            self.arguments = self.arguments or [arguments_for(query) for query in QUERIES]
             timings = []
-            for done, (probe, arguments) in enumerate(zip(PROBES, self.arguments, strict=True)):
-                self.tell(Measuring(phase, probe.query, done, len(PROBES)))
-                timings.append(timing(probe.ask, arguments, self.runner.stop))
+            for done, (query, arguments) in enumerate(zip(QUERIES, self.arguments, strict=True)):
+                self.tell(Measuring(phase, query.call, done, len(QUERIES)))
+                timings.append(timing(query.ask, arguments, self.runner.stop))
             return timings
 
     def _writes(self) -> tuple[Writes, ...]:
@@ -187,16 +189,16 @@ def _ask(
     return taken
 
 
-def arguments_for(probe: Probe) -> list[Arguments]:
+def arguments_for(query: Query) -> list[Arguments]:
     """Arguments in no order: PostgreSQL begins to scan a large table where the scan before has ended (manual,
     synchronize_seqscans), and in the order of the table each question would find its row at once.
     """
-    arguments = RARE.get(probe.query) or probe.sample(ARGUMENTS)
-    return Random(probe.query).sample(arguments, len(arguments))
+    arguments = RARE.get(query.call) or query.sample(ARGUMENTS)
+    return Random(query.call).sample(arguments, len(arguments))
 
 
-def _query(probe: Probe, before: Timing, after: Timing) -> Query:
-    return Query(probe.index, probe.query, probe.claim, before, after)
+def _query(query: Query, before: Timing, after: Timing) -> QueryTiming:
+    return QueryTiming(query.index, query.call, query.claim, before, after)
 
 
 def _build(event: IndexFinished) -> Build:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from indexer.catalog import Table
 from indexer.text import counted, few
+from indexer.verify.query import Arguments, Query
 from proof.evidence import Evidence
-from queries import Arguments, Probe
 
 if TYPE_CHECKING:
     from indexer.decide import Step
@@ -26,61 +26,61 @@ REASONS = {
 }
 
 
-def notes(evidence: Evidence, probe: Probe, step: Step, table: Table) -> Iterator[str]:
+def notes(evidence: Evidence, query: Query, step: Step, table: Table) -> Iterator[str]:
     """What the evidence means, one sentence each: what is wrong, what is limited, and what to do about it."""
     found = step.found.definition if step.found else None
-    yield from _on_standing(evidence, probe, step)
+    yield from _on_standing(evidence, query, step)
     if evidence.usable and found and found.method == "hash":
-        yield f"{probe.index} serves equality alone: no LIKE, no range and no ORDER BY on {found.key[0]} can use a hash"
+        yield f"{query.index} serves equality alone: no LIKE, no range and no ORDER BY on {found.key[0]} can use a hash"
     if evidence.empty and any(column.descending for column in step.index.key):
-        yield f"{probe.query} has to be sorted while {', '.join(few(sorted(evidence.empty)))} has no {probe.index}"
+        yield f"{query.call} has to be sorted while {', '.join(few(sorted(evidence.empty)))} has no {query.index}"
     elif evidence.plan and any(column.descending for column in step.index.key):
         now = evidence.plan is evidence.now
-        how = f"comes in order from {probe.index}: nothing is" if now else f"can come in order from {probe.index}, not"
-        yield f"{probe.query} {how} sorted"
-    yield from _on_choice(evidence, probe, table)
+        how = f"comes in order from {query.index}: nothing is" if now else f"can come in order from {query.index}, not"
+        yield f"{query.call} {how} sorted"
+    yield from _on_choice(evidence, query, table)
     yield from _on_prepared_statements(evidence, step)
 
 
-def _on_standing(evidence: Evidence, probe: Probe, step: Step) -> Iterator[str]:
+def _on_standing(evidence: Evidence, query: Query, step: Step) -> Iterator[str]:
     """Why the index cannot be used, what else serves its query, and how it differs from the revision."""
     other = min(evidence.others, default=None)
     different = ", ".join(f"{part.part} is {part.found}, not {part.declared}" for part in step.differences)
     if evidence.usable and different:
-        yield f"{probe.index} serves {probe.query}, but is not what the revision says ({different})"
+        yield f"{query.index} serves {query.call}, but is not what the revision says ({different})"
     if other and (evidence.usable or step.state == "valid"):
-        yield f"{other} serves {probe.query}: {probe.index} is redundant here"
+        yield f"{other} serves {query.call}: {query.index} is redundant here"
     elif other:
-        yield f"{other} serves {probe.query}: {probe.index} is {step.state}, but would be redundant here"
+        yield f"{other} serves {query.call}: {query.index} is {step.state}, but would be redundant here"
     elif evidence.whole and step.state == "valid":
         tables = ", ".join(few(sorted(evidence.whole)))
         yield (
-            f"{probe.query} reads {tables} whole: {probe.index} is not inherited. See what to build there:"
+            f"{query.call} reads {tables} whole: {query.index} is not inherited. See what to build there:"
             " python cli.py check"
         )
     elif not evidence.usable:
         kind = "replaceable" if step.can_be_replaced else "different"
         reason = REASONS[kind if different else step.state]
-        yield f"{probe.index} {reason.format(query=probe.query, different=different)}"
+        yield f"{query.index} {reason.format(query=query.call, different=different)}"
 
 
-def _on_choice(evidence: Evidence, probe: Probe, table: Table) -> Iterator[str]:
+def _on_choice(evidence: Evidence, query: Query, table: Table) -> Iterator[str]:
     """What the planner prefers to the index, and when."""
     if not evidence.usable:
         return
     if evidence.passed_over:
         others = " and ".join(map(_call, evidence.passed_over))
-        yield f"{probe.query}: for {_call(evidence.arguments)} the planner chooses {probe.index}, for {others} not"
+        yield f"{query.call}: for {_call(evidence.arguments)} the planner chooses {query.index}, for {others} not"
     if evidence.plan is evidence.now:
         return
-    if evidence.preferred == probe.index:
-        yield f"{probe.query}: the planner reads {probe.index} now, but finds it cheaper to sort a few rows"
+    if evidence.preferred == query.index:
+        yield f"{query.call}: the planner reads {query.index} now, but finds it cheaper to sort a few rows"
     elif evidence.preferred:
-        yield f"{probe.query}: the planner prefers {evidence.preferred} now"
+        yield f"{query.call}: the planner prefers {evidence.preferred} now"
     elif table.rows is None:
-        yield f"{probe.query}: a scan is preferred, but {table.name} has no statistics yet. Gather them: ANALYZE"
+        yield f"{query.call}: a scan is preferred, but {table.name} has no statistics yet. Gather them: ANALYZE"
     else:
-        yield f"{probe.query}: a scan of {table.name} (about {counted(table.rows, 'row')}) is cheaper now"
+        yield f"{query.call}: a scan of {table.name} (about {counted(table.rows, 'row')}) is cheaper now"
 
 
 def _call(arguments: Arguments) -> str:
@@ -97,12 +97,12 @@ def _on_prepared_statements(evidence: Evidence, step: Step) -> Iterator[str]:
         )
     if evidence.as_parameter is False and step.declared.predicate is None:
         yield (
-            f"{index.name} serves statements that say {index.on_postgresql.where} literally, as models.py does:"
+            f"{index.name} serves statements that say {index.on_postgresql.where} literally, as queries.py does:"
             " one that makes a parameter of that value cannot use it"
         )
     elif evidence.as_parameter is False:
         yield (
-            f"{index.name} serves statements that say {index.on_postgresql.where} literally, as models.py does."
+            f"{index.name} serves statements that say {index.on_postgresql.where} literally, as queries.py does."
             " A prepared statement with that value as a parameter loses it when its plan becomes generic:"
             " keep the literal, or SET plan_cache_mode = force_custom_plan"
         )

@@ -20,12 +20,13 @@ from indexer.catalog import Table
 from indexer.errors import IndexerError, StatementFailed
 from indexer.spec import Index
 from indexer.text import identifier
+from indexer.verify.query import Query
 from migrate_10992629d68e import INDEXES
 from proof.evidence import Inquiry
 from proof.notes import notes
 from proof.planner import LONGEST_RUN, Refused, planner_of
 from proof.verdict import Report, Verdict, document, queries, show
-from queries import PROBES, Probe
+from queries import QUERIES
 
 if TYPE_CHECKING:
     from indexer.decide import Step
@@ -61,8 +62,8 @@ def verify(migrator: CatalogMigrator, analyze: bool = False, declared: Iterable[
     try:
         hearing = _Hearing(migrator)
         with hearing.planner.asking(), migrator.database.bind_ctx(models.TABLES):
-            verdicts = tuple(hearing.verdict(probe, analyze) for probe in PROBES)
-            asked = {probe.index for probe in PROBES}
+            verdicts = tuple(hearing.verdict(query, analyze) for query in QUERIES)
+            asked = {query.index for query in QUERIES}
             without_query = tuple(index.name for index in declared if index.name not in asked)
             return Report(migrator.place, verdicts, hearing.planner.preamble(), without_query)
     except PeeweeException as error:
@@ -85,45 +86,46 @@ class _Hearing:
         self.steps = {step.index.name: step for step in migrator.steps_up(INDEXES)}
         self.inquiry = Inquiry(migrator.database, self.planner, self.tables)
 
-    def verdict(self, probe: Probe, analyze: bool) -> Verdict:
+    def verdict(self, query: Query, analyze: bool) -> Verdict:
         """The verdict about one query."""
-        step = self.steps[probe.index]
-        obstacles = [*self.table_problems([step.index], self.tables), *self._views(probe)]
+        step = self.steps[query.index]
+        obstacles = [*self.table_problems([step.index], self.tables), *self._views(query)]
         if obstacles:
-            return Verdict(probe.index, probe.query, fits=False, notes=tuple(obstacles))
+            return Verdict(query.index, query.call, fits=False, notes=tuple(obstacles))
         try:
-            return self._verdict(probe, step, analyze)
+            return self._verdict(query, step, analyze)
         except Refused as refusal:
-            reason = f"{probe.query} cannot be planned: {refusal}"
-            return Verdict(probe.index, probe.query, fits=False, notes=(reason,))
+            reason = f"{query.call} cannot be planned: {refusal}"
+            return Verdict(query.index, query.call, fits=False, notes=(reason,))
 
-    def _views(self, probe: Probe) -> list[str]:
+    def _views(self, query: Query) -> list[str]:
         """Return which other tables of a query are views: to plan one may run functions of its author."""
-        others = [self.tables[name] for name in probe.also_reads if name in self.tables]
+        names = [model._meta.table_name for model in query.also_reads]
+        others = [self.tables[name] for name in names if name in self.tables]
         return [f"{table.name} is a {table.kind}, not a table" for table in others if table.kind in VIEWS]
 
-    def _verdict(self, probe: Probe, step: Step, analyze: bool) -> Verdict:
-        evidence = self.inquiry.look_into(probe, step.index, step.stands)
+    def _verdict(self, query: Query, step: Step, analyze: bool) -> Verdict:
+        evidence = self.inquiry.look_into(query, step.index, step.stands)
         serves_now = self.inquiry.serving(evidence.now, step.index) & evidence.others
         used = evidence.plan or (evidence.now if serves_now else None)
-        milliseconds = self.planner.milliseconds(evidence.query) if analyze else None
+        milliseconds = self.planner.milliseconds(evidence.statement) if analyze else None
         table = self.tables[step.index.table]
-        remarks = [*notes(evidence, probe, step, table), *_about_policies(table)]
+        remarks = [*notes(evidence, query, step, table), *_about_policies(table)]
         if analyze and milliseconds is None:
-            remarks.append(f"{probe.query} was stopped after {LONGEST_RUN} seconds")
+            remarks.append(f"{query.call} was stopped after {LONGEST_RUN} seconds")
         return Verdict(
-            probe.index,
-            probe.query,
+            query.index,
+            query.call,
             usable=evidence.usable,
             chosen=evidence.plan is evidence.now,
             generic=evidence.generic,
             generic_as_parameter=evidence.as_parameter,
             served_by=min(evidence.others, default=None),
             cost_with=used.cost if used else None,
-            cost_without=self.planner.cost_of_scanning(evidence.query),
+            cost_without=self.planner.cost_of_scanning(evidence.statement),
             milliseconds=milliseconds,
             notes=tuple(remarks),
-            sql=self.planner.written_out(evidence.query),
+            sql=self.planner.written_out(evidence.statement),
         )
 
 

@@ -15,6 +15,7 @@ from playhouse.db_url import connect
 from roles import as_owner, new_database
 
 import models
+import queries
 
 
 class Moment(NamedTuple):
@@ -89,17 +90,17 @@ def answers(url: str) -> dict[str, Any]:
         phone = models.Contact.get_by_id(17).phone
         openphone_id = models.Activity.get_by_id(4_711).openphone_id
         return {
-            "the contact of a phone number": models.contact_by_phone(phone).id,
-            "an activity seen before": models.activity_seen(openphone_id),
-            "an activity never seen": models.activity_seen("AC-none"),
-            "events that wait": [event.id for event in models.unprocessed_events("message.received", 20)],
-            "events by type": models.event_counts(),
-            "members of a campaign": sorted(each.id for each in models.campaign_members(7, "sent")),
-            "contacts that opted out": models.opted_out_among(range(1, 5_000)),
+            "the contact of a phone number": queries.contact_by_phone(phone).id,
+            "an activity seen before": queries.activity_seen(openphone_id),
+            "an activity never seen": queries.activity_seen("AC-none"),
+            "events that wait": [event.id for event in queries.unprocessed_events("message.received", 20)],
+            "events by type": queries.event_counts(),
+            "members of a campaign": sorted(each.id for each in queries.campaign_members(7, "sent")),
+            "contacts that opted out": queries.opted_out_among(range(1, 5_000)),
             "a long conversation": sorted(
-                each.id for each in models.conversation_history(1, before=datetime(2024, 3, 1), limit=50)
+                each.id for each in queries.conversation_history(1, before=datetime(2024, 3, 1), limit=50)
             ),
-            "voicemails": models.activities_of_type("voicemail").count(),
+            "voicemails": queries.activities_of_type("voicemail").count(),
         }
 
 

@@ -17,6 +17,7 @@ from peewee import Database, IntegrityError, PostgresqlDatabase
 from playhouse.db_url import connect
 
 import models
+import queries
 from models import (
     Activity,
     Campaign,
@@ -91,12 +92,12 @@ def bound_to(url: str) -> Iterator[Database]:
 @contextmanager
 def recorded(db: Database) -> Iterator[list]:
     """The queries that are executed in the block."""
-    queries: list = []
-    db.query_hooks.append(queries.append)
+    sent: list = []
+    db.query_hooks.append(sent.append)
     try:
-        yield queries
+        yield sent
     finally:
-        db.query_hooks.remove(queries.append)
+        db.query_hooks.remove(sent.append)
 
 
 @pytest.fixture
@@ -133,10 +134,10 @@ def everything(pages_read: Iterable[list[Activity]]) -> list[Activity]:
 
 
 def pages(conversation_id: int, limit: int) -> Iterator[list[Activity]]:
-    page = models.conversation_history(conversation_id, limit=limit)
+    page = queries.conversation_history(conversation_id, limit=limit)
     while page:
         yield page
-        page = models.conversation_history(conversation_id, before=page[-1].created_at, limit=limit)
+        page = queries.conversation_history(conversation_id, before=page[-1].created_at, limit=limit)
 
 
 # The tables
@@ -258,32 +259,32 @@ def test_importing_the_models_imports_only_peewee_and_the_standard_library():
 def test_a_contact_is_found_by_phone(db):
     contact(phone="+12025550100")
     ada = contact(phone="+12025550101")
-    assert models.contact_by_phone("+12025550101") == ada
-    assert models.contact_by_phone("+12025550199") is None
+    assert queries.contact_by_phone("+12025550101") == ada
+    assert queries.contact_by_phone("+12025550199") is None
 
 
 def test_of_contacts_sharing_a_phone_the_first_one_is_found(db):
     first, _second = contact(phone="+12025550100"), contact(phone="+12025550100")
     Contact.update(lead_source="radio").where(Contact.id == first.id).execute()  # moves the row on PostgreSQL
-    assert models.contact_by_phone("+12025550100") == first
+    assert queries.contact_by_phone("+12025550100") == first
 
 
 @pytest.mark.parametrize("withheld", [None, ""])
 def test_a_withheld_number_belongs_to_nobody(db, withheld):
     contact(phone=withheld)
-    assert models.contact_by_phone(withheld) is None
+    assert queries.contact_by_phone(withheld) is None
 
 
 def test_an_activity_is_seen_once_it_is_stored(db):
-    assert models.activity_seen("AC1") is False
+    assert queries.activity_seen("AC1") is False
     Activity.create(openphone_id="AC1")
-    assert models.activity_seen("AC1") is True
-    assert models.activity_seen("AC2") is False
+    assert queries.activity_seen("AC1") is True
+    assert queries.activity_seen("AC2") is False
 
 
 def test_an_activity_without_openphone_id_does_not_count_as_seen(db):
     Activity.create(openphone_id=None, activity_type="email")
-    assert models.activity_seen(None) is False
+    assert queries.activity_seen(None) is False
 
 
 def test_unprocessed_events_come_oldest_first(db):
@@ -296,14 +297,14 @@ def test_unprocessed_events_come_oldest_first(db):
     event(0, processed=None)
     event(0, event_type="call.completed")
 
-    assert list(models.unprocessed_events("message.received")) == [early, middle, late]
-    assert list(models.unprocessed_events("message.received", limit=2)) == [early, middle]
+    assert list(queries.unprocessed_events("message.received")) == [early, middle, late]
+    assert list(queries.unprocessed_events("message.received", limit=2)) == [early, middle]
 
 
 def test_events_are_counted_by_type(db):
     for event_type in ["message.received", "call.completed", "message.received", None]:
         WebhookEvent.create(event_type=event_type)
-    assert models.event_counts() == {"message.received": 2, "call.completed": 1}
+    assert queries.event_counts() == {"message.received": 2, "call.completed": 1}
 
 
 def test_members_of_a_campaign_are_found_by_status(db):
@@ -311,7 +312,7 @@ def test_members_of_a_campaign_are_found_by_status(db):
     pending = CampaignMembership.create(campaign=campaign, status="pending")
     CampaignMembership.create(campaign=campaign, status="sent")
     CampaignMembership.create(campaign=other, status="pending")
-    assert list(models.campaign_members(campaign.id, "pending")) == [pending]
+    assert list(queries.campaign_members(campaign.id, "pending")) == [pending]
 
 
 def test_a_contact_is_in_each_campaign_once_however_often_they_joined(db):
@@ -319,7 +320,7 @@ def test_a_contact_is_in_each_campaign_once_however_often_they_joined(db):
     first, second = Campaign.create(ab_config={"split": 50}), Campaign.create()
     for campaign, member in [(first, ada), (first, ada), (second, grace)]:
         CampaignMembership.create(campaign=campaign, contact=member)
-    assert list(models.campaigns_of(ada.id)) == [first]
+    assert list(queries.campaigns_of(ada.id)) == [first]
 
 
 def test_only_an_opt_out_is_an_opt_out(db):
@@ -327,15 +328,15 @@ def test_only_an_opt_out_is_an_opt_out(db):
     ContactFlag.create(contact=out, flag_type="opted_out")
     ContactFlag.create(contact=flagged, flag_type="do_not_contact")
 
-    assert [models.has_opted_out(person.id) for person in (out, flagged, plain)] == [True, False, False]
-    assert models.opted_out_among(ids([out, flagged, plain])) == {out.id}
+    assert [queries.has_opted_out(person.id) for person in (out, flagged, plain)] == [True, False, False]
+    assert queries.opted_out_among(ids([out, flagged, plain])) == {out.id}
 
 
 def test_an_opt_out_holds_after_it_expired(db):
     out = contact()
     ContactFlag.create(contact=out, flag_type="opted_out", expires_at=datetime(2000, 1, 1))
-    assert models.has_opted_out(out.id)
-    assert models.opted_out_among([out.id]) == {out.id}
+    assert queries.has_opted_out(out.id)
+    assert queries.opted_out_among([out.id]) == {out.id}
 
 
 def test_fifty_thousand_contacts_are_checked_in_one_query(db):
@@ -344,34 +345,34 @@ def test_fifty_thousand_contacts_are_checked_in_one_query(db):
     flags = [(contact_id, flag_type) for contact_id in out for flag_type in ("opted_out", "office_number") * 2]
     ContactFlag.insert_many(flags, [ContactFlag.contact, ContactFlag.flag_type]).execute()
 
-    with recorded(db) as queries:
-        assert models.opted_out_among(range(1, 50_001)) == out
-    assert len(queries) == 1
+    with recorded(db) as sent:
+        assert queries.opted_out_among(range(1, 50_001)) == out
+    assert len(sent) == 1
 
 
 def test_nobody_is_checked_without_a_query(db):
-    with recorded(db) as queries:
-        assert models.opted_out_among(iter([])) == set()
-    assert queries == []
+    with recorded(db) as sent:
+        assert queries.opted_out_among(iter([])) == set()
+    assert sent == []
 
 
 def test_only_integers_get_into_the_query_for_opt_outs(db):
     out = contact()
     ContactFlag.create(contact=out, flag_type="opted_out")
-    assert models.opted_out_among([str(out.id), 3_000_000_000]) == {out.id}
-    with recorded(db) as queries, pytest.raises(ValueError, match="invalid literal"):
-        models.opted_out_among([f"{out.id}) OR (1 = 1"])
-    assert queries == []
+    assert queries.opted_out_among([str(out.id), 3_000_000_000]) == {out.id}
+    with recorded(db) as sent, pytest.raises(ValueError, match="invalid literal"):
+        queries.opted_out_among([f"{out.id}) OR (1 = 1"])
+    assert sent == []
 
 
 def test_conversations_are_found_by_contact(db):
     talk, _other = conversation(), conversation()
-    assert list(models.conversations_of(talk.contact_id)) == [talk]
+    assert list(queries.conversations_of(talk.contact_id)) == [talk]
 
 
 def test_activities_are_found_by_type(db):
     call, _message = Activity.create(activity_type="call"), Activity.create(activity_type="message")
-    assert list(models.activities_of_type("call")) == [call]
+    assert list(queries.activities_of_type("call")) == [call]
 
 
 # Conversation history
@@ -384,10 +385,10 @@ def test_history_is_newest_first_and_starts_before_a_moment(db):
     )
     Activity.create(conversation=conversation(), created_at=NOON)
 
-    assert models.conversation_history(talk.id) == [newest, middle, oldest]
-    assert models.conversation_history(talk.id, limit=2) == [newest, middle]
-    assert models.conversation_history(talk.id, before=newest.created_at) == [middle, oldest]
-    assert models.conversation_history(talk.id, before=oldest.created_at) == []
+    assert queries.conversation_history(talk.id) == [newest, middle, oldest]
+    assert queries.conversation_history(talk.id, limit=2) == [newest, middle]
+    assert queries.conversation_history(talk.id, before=newest.created_at) == [middle, oldest]
+    assert queries.conversation_history(talk.id, before=oldest.created_at) == []
 
 
 @pytest.mark.parametrize("limit", range(1, 12))
@@ -414,7 +415,7 @@ def test_an_activity_without_a_time_is_not_part_of_the_history(db):
     talk = conversation()
     timed = Activity.create(conversation=talk, created_at=NOON)
     Activity.create(conversation=talk, created_at=None)
-    assert models.conversation_history(talk.id) == [timed]
+    assert queries.conversation_history(talk.id) == [timed]
 
 
 def test_history_reads_times_as_sqlalchemy_and_sqlite_write_them(sqlite_url):
@@ -442,15 +443,15 @@ def test_a_long_conversation_of_a_foreign_crm_is_read_page_by_page(foreign_db):
 
 
 def test_the_queries_work_on_tables_with_more_columns_than_ours(foreign_db):
-    assert models.contact_by_phone("+12000000037").id == 1
-    assert models.activity_seen("AC100000001")
-    assert all(event.payload["object"]["id"] for event in models.unprocessed_events("message.received"))
-    assert sum(models.event_counts().values()) == 5_000
-    assert {member.status for member in models.campaign_members(1, "sent")} == {"sent"}
-    assert models.campaigns_of(1).count() >= 1
-    assert len(models.opted_out_among(range(2_001))) == 20
-    assert ids(models.conversations_of(2)) == [2, 3]
-    assert models.activities_of_type("call").count() == 2_000
+    assert queries.contact_by_phone("+12000000037").id == 1
+    assert queries.activity_seen("AC100000001")
+    assert all(event.payload["object"]["id"] for event in queries.unprocessed_events("message.received"))
+    assert sum(queries.event_counts().values()) == 5_000
+    assert {member.status for member in queries.campaign_members(1, "sent")} == {"sent"}
+    assert queries.campaigns_of(1).count() >= 1
+    assert len(queries.opted_out_among(range(2_001))) == 20
+    assert ids(queries.conversations_of(2)) == [2, 3]
+    assert queries.activities_of_type("call").count() == 2_000
 
 
 def test_writing_leaves_the_columns_we_do_not_know_to_their_defaults(foreign_db):
@@ -520,55 +521,55 @@ class Served(NamedTuple):
 OPTED_OUT = ("ix_contact_flag_opted_out", "contact_flag", "flag_type, contact_id")
 
 SERVED = [
-    Served("ix_contact_phone_hash", "contact", "phone", lambda: models.contact_by_phone("+1"), "USING hash"),
-    Served("ix_activity_openphone_id", "activity", "openphone_id", lambda: models.activity_seen("AC1")),
+    Served("ix_contact_phone_hash", "contact", "phone", lambda: queries.contact_by_phone("+1"), "USING hash"),
+    Served("ix_activity_openphone_id", "activity", "openphone_id", lambda: queries.activity_seen("AC1")),
     Served(
         "ix_webhook_event_processed",
         "webhook_event",
         "processed, event_type",
-        lambda: list(models.unprocessed_events("message.received")),
+        lambda: list(queries.unprocessed_events("message.received")),
     ),
-    Served("ix_webhook_event_event_type", "webhook_event", "event_type", models.event_counts),
+    Served("ix_webhook_event_event_type", "webhook_event", "event_type", queries.event_counts),
     Served(
         "ix_campaign_membership_campaign_status",
         "campaign_membership",
         "campaign_id, status",
-        lambda: list(models.campaign_members(1, "pending")),
+        lambda: list(queries.campaign_members(1, "pending")),
     ),
     Served(
         "ix_campaign_membership_contact_id",
         "campaign_membership",
         "contact_id",
-        lambda: list(models.campaigns_of(1)),
+        lambda: list(queries.campaigns_of(1)),
     ),
-    Served(*OPTED_OUT, lambda: models.has_opted_out(1), where="WHERE flag_type = 'opted_out'"),
-    Served(*OPTED_OUT, lambda: models.opted_out_among([1, 2]), where="WHERE flag_type = 'opted_out'"),
+    Served(*OPTED_OUT, lambda: queries.has_opted_out(1), where="WHERE flag_type = 'opted_out'"),
+    Served(*OPTED_OUT, lambda: queries.opted_out_among([1, 2]), where="WHERE flag_type = 'opted_out'"),
     Served(
         "ix_activity_conversation_created",
         "activity",
         "conversation_id, created_at DESC",
-        lambda: models.conversation_history(1, before=NOON),
+        lambda: queries.conversation_history(1, before=NOON),
     ),
     Served(
         "ix_conversation_contact_id",
         "conversation",
         "contact_id",
-        lambda: list(models.conversations_of(1)),
+        lambda: list(queries.conversations_of(1)),
     ),
     Served(
         "ix_activity_type",
         "activity",
         "activity_type",
-        lambda: list(models.activities_of_type("call")),
+        lambda: list(queries.activities_of_type("call")),
     ),
 ]
 
 
 def plan_of(db: Database, query: Callable) -> str:
     """How the database executes what the function asks for, sequential scans being the last resort."""
-    with recorded(db) as queries:
+    with recorded(db) as sent:
         query()
-    (event,) = queries
+    (event,) = sent
     explain = "EXPLAIN (COSTS OFF)" if isinstance(db, PostgresqlDatabase) else "EXPLAIN QUERY PLAN"
     return "\n".join(str(row[-1]) for row in db.execute_sql(f"{explain} {event.sql}", event.params))
 
@@ -587,7 +588,7 @@ def test_history_needs_no_sort(db):
         db.execute_sql("SET enable_bitmapscan = off")
     db.execute_sql("CREATE INDEX ix_history ON activity (conversation_id, created_at DESC)")
     for before in (None, NOON):
-        plan = plan_of(db, lambda before=before: models.conversation_history(1, before))
+        plan = plan_of(db, lambda before=before: queries.conversation_history(1, before))
         assert "ix_history" in plan
         assert "Sort" not in plan
         assert "TEMP B-TREE" not in plan

@@ -17,7 +17,7 @@ T = TypeVar("T")
 LONGEST_RUN = 10  # seconds that a query may take when it is run
 
 
-class Query(NamedTuple):
+class Statement(NamedTuple):
     """A statement in the placeholders of its driver, and what goes into them.
 
     ``constants`` are the places of the parameters that are the same whatever is asked for.
@@ -80,22 +80,22 @@ class Planner(Protocol):
     def read(self, question: Callable[[], T]) -> T:
         """What a question of the caller's own answers, inside ``asking``."""
 
-    def now(self, query: Query) -> Plan:
+    def now(self, query: Statement) -> Plan:
         """What the database would do now."""
 
-    def forced(self, query: Query, index: Index) -> Iterator[Plan]:
+    def forced(self, query: Statement, index: Index) -> Iterator[Plan]:
         """What it would do if it had to use an index, in one way after another, until a plan satisfies."""
 
-    def prepared(self, query: Query, keeping: Collection[int] = ()) -> AbstractContextManager[Query]:
+    def prepared(self, query: Statement, keeping: Collection[int] = ()) -> AbstractContextManager[Statement]:
         """The query as a prepared statement, whose forced plans are plans for any parameters but those kept."""
 
-    def cost_of_scanning(self, query: Query) -> float | None:
+    def cost_of_scanning(self, query: Statement) -> float | None:
         """What the query would cost without any index."""
 
-    def milliseconds(self, query: Query) -> float | None:
+    def milliseconds(self, query: Statement) -> float | None:
         """How long the query takes: runs it, read-only. None if that is more than LONGEST_RUN."""
 
-    def written_out(self, query: Query) -> str:
+    def written_out(self, query: Statement) -> str:
         """The query with its parameters in their places, for people to read and to repeat."""
 
 

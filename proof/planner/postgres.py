@@ -20,7 +20,7 @@ from indexer.postgres.session import QUICK, QUOTED, sendable
 from indexer.records.table import placed
 from indexer.spec import Index
 from indexer.text import identifier
-from proof.planner import LONGEST_RUN, Heir, Plan, Query, Refused, Scan
+from proof.planner import LONGEST_RUN, Heir, Plan, Refused, Scan, Statement
 
 T = TypeVar("T")
 
@@ -155,18 +155,18 @@ class PostgresPlanner:
             self.database.execute_sql("ROLLBACK TO SAVEPOINT verify")
             return question()
 
-    def now(self, query: Query) -> Plan:
+    def now(self, query: Statement) -> Plan:
         """EXPLAIN, with the session's own settings."""
         return self._explain(query)
 
-    def forced(self, query: Query, index: Index) -> Iterator[Plan]:
+    def forced(self, query: Statement, index: Index) -> Iterator[Plan]:
         """EXPLAIN without sequential scans, then without sorts, then with the most selective index."""
         for settings in (NO_SCAN, NO_SORT):
             yield self._explain(query, settings)
         yield self._explain(query, SELECTIVE)._replace(cost=None)
 
     @contextmanager
-    def prepared(self, query: Query, keeping: Collection[int] = ()) -> Iterator[Query]:
+    def prepared(self, query: Statement, keeping: Collection[int] = ()) -> Iterator[Statement]:
         """PREPARE is not undone by a rollback, so this ends with a DEALLOCATE whatever happens."""
         number, place = count(1), count()
 
@@ -177,20 +177,20 @@ class PostgresPlanner:
         text = re.sub(f"{QUOTED.pattern}|%s", numbered, query.text)
         kept = tuple(value for place, value in enumerate(query.parameters) if place in keeping)
         given = tuple(value for place, value in enumerate(query.parameters) if place not in keeping)
-        self._ask(Query(f"PREPARE {PREPARED} AS {text}", kept))
+        self._ask(Statement(f"PREPARE {PREPARED} AS {text}", kept))
         try:
             values = f"({', '.join(['%s'] * len(given))})" if given else ""
-            yield Query(f"EXECUTE {PREPARED}{values}", given)
+            yield Statement(f"EXECUTE {PREPARED}{values}", given)
         finally:
-            self._ask(Query(f"DEALLOCATE {PREPARED}"))
+            self._ask(Statement(f"DEALLOCATE {PREPARED}"))
 
-    def cost_of_scanning(self, query: Query) -> float | None:
+    def cost_of_scanning(self, query: Statement) -> float | None:
         """EXPLAIN without indexes."""
         return self._explain(query, NO_INDEX).cost
 
-    def milliseconds(self, query: Query) -> float | None:
+    def milliseconds(self, query: Statement) -> float | None:
         """EXPLAIN ANALYZE."""
-        self._ask(Query(LONGER))  # by itself: in version 12 a timeout holds from the next message on
+        self._ask(Statement(LONGER))  # by itself: in version 12 a timeout holds from the next message on
         try:
             explain = sendable(f"EXPLAIN (ANALYZE, FORMAT JSON) {query.text}")
             (document,) = self.database.execute_sql(explain, query.parameters).fetchone()
@@ -200,14 +200,14 @@ class PostgresPlanner:
                 raise
             return None
 
-    def written_out(self, query: Query) -> str:
+    def written_out(self, query: Statement) -> str:
         """The text that psycopg2 sends."""
         return str(
             self.database.cursor().mogrify(sendable(query.text), query.parameters).decode("utf-8", "surrogateescape")
         )
 
-    def _explain(self, query: Query, settings: Sequence[str] = ()) -> Plan:
-        explain = Query(f"EXPLAIN (VERBOSE, FORMAT JSON) {query.text}", query.parameters)
+    def _explain(self, query: Statement, settings: Sequence[str] = ()) -> Plan:
+        explain = Statement(f"EXPLAIN (VERBOSE, FORMAT JSON) {query.text}", query.parameters)
         (document,) = self._ask(explain, settings).fetchone()
         root = document[0]["Plan"]
         nodes = tuple(_nodes(root))
@@ -226,7 +226,7 @@ class PostgresPlanner:
         columns = re.findall(r"(?<![\w.])[a-z_]\w*(?![\w.])", own)
         return Scan(self._named(of.schema, node["Index Name"]), frozenset(columns))
 
-    def _ask(self, query: Query, settings: Sequence[str] = ()) -> Any:
+    def _ask(self, query: Statement, settings: Sequence[str] = ()) -> Any:
         """One round trip."""
         with _refusing():
             text = "; ".join(("ROLLBACK TO SAVEPOINT verify", *settings, sendable(query.text)))

@@ -13,7 +13,7 @@ from peewee import OperationalError
 from indexer.catalog import CatalogEntry, Table
 from indexer.errors import UsageError
 from indexer.spec import Index
-from proof.planner import Heir, Plan, Query, Refused, Scan
+from proof.planner import Heir, Plan, Refused, Scan, Statement
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class SqlitePlanner:
         with _refusing():
             return question()
 
-    def now(self, query: Query) -> Plan:
+    def now(self, query: Statement) -> Plan:
         """EXPLAIN QUERY PLAN."""
         with _refusing():
             steps = [row[-1] for row in self.database.execute_sql(f"EXPLAIN QUERY PLAN {query.text}", query.parameters)]
@@ -71,38 +71,38 @@ class SqlitePlanner:
             sorts=any("TEMP B-TREE" in step for step in steps),
         )
 
-    def forced(self, query: Query, index: Index) -> Iterator[Plan]:
+    def forced(self, query: Statement, index: Index) -> Iterator[Plan]:
         """The plan that uses the index, if there is one, and the one that is best for these parameters."""
         source = rf'"{index.table}" AS "t\d+"'
         text = re.sub(source, lambda found: f'{found[0]} INDEXED BY "{index.name}"', query.text)
         try:
-            yield self.now(Query(text, query.parameters))
+            yield self.now(Statement(text, query.parameters))
         except Refused as error:
             if not str(error).startswith(NO_SUCH_PLAN):
                 raise
         yield self.now(query)
 
     @contextmanager
-    def prepared(self, query: Query, keeping: Collection[int] = ()) -> Iterator[Query]:
+    def prepared(self, query: Statement, keeping: Collection[int] = ()) -> Iterator[Statement]:
         """SQLite looks at parameters where a partial index is concerned; it learns nothing from NULL.
 
         INDEXED BY is refused before they are known, so what is kept is written into the text.
         """
-        yield Query(self._with_literals(query, keeping), (None,) * (len(query.parameters) - len(keeping)))
+        yield Statement(self._with_literals(query, keeping), (None,) * (len(query.parameters) - len(keeping)))
 
-    def cost_of_scanning(self, query: Query) -> float | None:
+    def cost_of_scanning(self, query: Statement) -> float | None:
         """Not told."""
         return None
 
-    def milliseconds(self, query: Query) -> float | None:
+    def milliseconds(self, query: Statement) -> float | None:
         """Not told either."""
         raise UsageError("SQLite has no EXPLAIN ANALYZE.", "Leave out --analyze; python cli.py bench takes the time.")
 
-    def written_out(self, query: Query) -> str:
+    def written_out(self, query: Statement) -> str:
         """Each parameter as SQLite would quote it."""
         return self._with_literals(query, range(len(query.parameters)))
 
-    def _with_literals(self, query: Query, places: Collection[int]) -> str:
+    def _with_literals(self, query: Statement, places: Collection[int]) -> str:
         """The text with the parameters at these places written into it."""
         numbered = enumerate(query.parameters)
         literals = (self._literal(value) if place in places else "?" for place, value in numbered)

@@ -51,7 +51,7 @@ from proof.drawing import Bars, Lines, drawn
 from proof.events import Filled, Filling, Measuring, NoPicture, RoundStarted, Told, Written
 from proof.result import Build, Query, Result, Round, Timing, Writes, document, exponent, read
 from proof.scratch import PREFIX, scratch
-from queries import PROBES
+from queries import QUERIES, activity_seen
 
 ROOT = Path(cli.__file__).resolve().parent
 HUNDREDFOLD = "100\N{MULTIPLICATION SIGN}"
@@ -128,7 +128,7 @@ def test_every_query_is_measured_at_every_size_before_and_after(database_url: st
     result = bench(database_url, (400, 200, 400), told.append)
     assert [each.activities for each in result.rounds] == [200, 400]
     for each in result.rounds:
-        assert [query.query for query in each.queries] == [probe.query for probe in PROBES]
+        assert [query.query for query in each.queries] == [query.call for query in QUERIES]
         assert all(query.before.median > 0 < query.after.median for query in each.queries)
         assert all(query.before.p95 >= query.before.median for query in each.queries)
         assert all(query.before.asked >= 5 <= query.after.asked for query in each.queries)
@@ -156,9 +156,9 @@ def test_rows_are_asked_for_in_no_order_of_their_table_and_each_time_in_the_same
     """A server that begins each scan where the last one ended would find them at once, with no index at all."""
     succeed("seed", "--rows", "5000", url=sqlite_url)
     with closing(connect(sqlite_url, read_only=True).database) as database, database.bind_ctx(models.TABLES):
-        probe = next(each for each in PROBES if each.ask is models.activity_seen)
-        asked = [identifier for (identifier,) in measure.arguments_for(probe)]
-        again = [identifier for (identifier,) in measure.arguments_for(probe)]
+        query = next(each for each in QUERIES if each.function is activity_seen)
+        asked = [identifier for (identifier,) in measure.arguments_for(query)]
+        again = [identifier for (identifier,) in measure.arguments_for(query)]
         ordered = list(models.Activity.select(models.Activity.openphone_id).order_by(models.Activity.id).tuples())
     places = [ordered.index((identifier,)) for identifier in asked]
     steps = [abs(place - before) for before, place in pairwise(places)]
@@ -363,7 +363,7 @@ def made_up(product: str = "PostgreSQL 15.18", sizes: tuple[int, ...] = (1_000, 
 
     def queries(n: int) -> tuple[Query, ...]:
         before, after = Timing(n * 1e-7, n * 2e-7, 50, 1), Timing(1e-4, 2e-4, 300, 1)
-        return tuple(Query(probe.index, probe.query, probe.claim, before, after) for probe in PROBES)
+        return tuple(Query(query.index, query.call, query.claim, before, after) for query in QUERIES)
 
     rounds = tuple(
         Round(
@@ -411,8 +411,8 @@ def test_the_exponent_is_the_slope_on_logarithmic_axes():
 
 
 def test_growth_stands_beside_the_claim():
-    for growth, probe in zip(made_up().growths, PROBES, strict=True):
-        assert (growth.query, growth.claim) == (probe.query, probe.claim)
+    for growth, query in zip(made_up().growths, QUERIES, strict=True):
+        assert (growth.query, growth.claim) == (query.call, query.claim)
         assert growth.before == pytest.approx(1)
         assert growth.after == pytest.approx(0)
 
@@ -452,7 +452,7 @@ def test_numbers_are_told_in_three_figures(told: str, expected: str):
 
 def test_the_tables_show_every_query_index_and_size():
     text = table.show(made_up())
-    assert all(probe.query in text for probe in PROBES)
+    assert all(query.call in text for query in QUERIES)
     assert all(name in text for name in TEN_NAMES | SIX_INDEXED_TABLES)
     (last,) = re.findall(r"contact_by_phone\(phone\) +1k +100 µs .*\n +10k .*\n +100k +(.*)", text)
     assert last.split() == [*["10.0", "ms", "20.0", "ms", "100", "µs", "200", "µs"], HUNDREDFOLD, "1"]
@@ -510,7 +510,7 @@ def test_before_lies_above_after_in_the_picture():
 def test_the_svg_names_every_query_and_knows_the_dark():
     svg = chart.svg([made_up(), made_up("SQLite 3.40.1")])
     texts = [text for element in ElementTree.fromstring(svg).iter() for text in [element.text] if text]
-    assert {probe.query for probe in PROBES} <= set(texts)
+    assert {query.call for query in QUERIES} <= set(texts)
     assert {"PostgreSQL 15.18", "SQLite 3.40.1", "without the indexes", "with them", "100k"} <= set(texts)
     assert any(f"PostgreSQL {HUNDREDFOLD}, SQLite {HUNDREDFOLD} at 100k" in text for text in texts)
     assert "prefers-color-scheme: dark" in svg
@@ -584,11 +584,11 @@ def test_the_page_needs_nothing_besides_itself():
 
 def test_the_page_shows_the_figures_and_a_chart_for_every_query():
     parsed = Page(shown())
-    assert parsed.tags.count("figure") == parsed.tags.count("svg") == len(PROBES)
-    for probe in PROBES:
-        assert probe.query in parsed.text
-        assert probe.claim in parsed.text
-    assert parsed.text.count(HUNDREDFOLD) >= 2 * len(PROBES)
+    assert parsed.tags.count("figure") == parsed.tags.count("svg") == len(QUERIES)
+    for query in QUERIES:
+        assert query.call in parsed.text
+        assert query.claim in parsed.text
+    assert parsed.text.count(HUNDREDFOLD) >= 2 * len(QUERIES)
     assert "n1.00 → n0.00" in parsed.text
     assert "up built the ten indexes in 100 ms" in parsed.text
     assert set(parsed.cells) >= TEN_NAMES

@@ -38,7 +38,7 @@ from indexer.runner import Runner
 from proof.events import Filled, Filling, Told
 from proof.generator import Crm
 from proof.seed import seed
-from queries import PROBES
+from queries import QUERIES
 
 ROOT = Path(cli.__file__).resolve().parent
 TABLES = [model._meta.table_name for model in models.TABLES]
@@ -245,8 +245,8 @@ def test_every_query_finds_rows_in_it(database_url: str):
     seeded(database_url, 20_000)
     database = connect_models(database_url)
     with database, database.bind_ctx(models.TABLES):
-        for probe in PROBES:
-            assert any(probe.ask(*arguments) for arguments in probe.sample(400)), probe.query
+        for query in QUERIES:
+            assert any(query.ask(*arguments) for arguments in query.sample(400)), query.call
 
 
 def test_the_planner_knows_what_is_in_the_tables(database_url: str):

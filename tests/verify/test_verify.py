@@ -26,9 +26,9 @@ from migrate_10992629d68e import INDEXES
 from proof.planner import planner_of
 from proof.verdict import Report, Verdict
 from proof.verify import document, queries, show, verify
-from queries import AUDIENCE, PROBES
+from queries import AUDIENCE, QUERIES, contact_by_phone, opted_out_among
 
-QUESTIONS = {probe.query: probe.index for probe in PROBES}
+QUESTIONS = {query.call: query.index for query in QUERIES}
 HISTORY = "ix_activity_conversation_created"
 PHONE = "ix_contact_phone_hash"
 OPTED_OUT = "ix_contact_flag_opted_out"
@@ -476,7 +476,7 @@ def test_opt_outs_are_asked_for_ten_thousand_contacts_in_one_round_trip_over_the
     sent: list[Any] = []
     with migrating(filled) as migrator, asked_about(migrator):
         migrator.database.query_hooks.append(sent.append)
-        assert len(models.opted_out_among(range(1, 10_001))) == 20
+        assert len(opted_out_among(range(1, 10_001))) == 20
         (event,) = sent
         explain = "EXPLAIN" if is_postgres(filled) else "EXPLAIN QUERY PLAN"
         plan = str(list(migrator.database.execute_sql(f"{explain} {event.sql}", event.params)))
@@ -515,7 +515,7 @@ def test_a_b_tree_instead_of_the_hash_is_not_called_a_hash(postgres_url):
 
 def test_what_a_partial_index_means_for_prepared_statements_is_said(standing):
     report = verified(standing)
-    note = f"{OPTED_OUT} serves statements that say flag_type = 'opted_out' literally, as models.py does."
+    note = f"{OPTED_OUT} serves statements that say flag_type = 'opted_out' literally, as queries.py does."
     assert show(report).count(note) == is_postgres(standing)
     assert ("SET plan_cache_mode = force_custom_plan" in about(OPTED_OUT, report)) is is_postgres(standing)
     in_json = {each["generic_as_parameter"] for each in document(report)["queries"] if each["index"] == OPTED_OUT}
@@ -646,8 +646,8 @@ def test_samples_are_read_by_primary_key_alone(filled):
     sent: list[Any] = []
     with migrating(filled) as migrator, asked_about(migrator):
         migrator.database.query_hooks.append(sent.append)
-        for probe in PROBES:
-            assert 1 <= len(probe.sample(2)) <= 2
+        for query in QUERIES:
+            assert 1 <= len(query.sample(2)) <= 2
         migrator.database.query_hooks.clear()
         explain = "EXPLAIN" if is_postgres(filled) else "EXPLAIN QUERY PLAN"
         for event in sent:
@@ -655,7 +655,7 @@ def test_samples_are_read_by_primary_key_alone(filled):
             assert "Seq Scan" not in plan, plan
             assert not any(name in plan for name in TEN_NAMES), plan
             assert "SCAN" not in plan, plan
-    assert len(sent) > len(PROBES)
+    assert len(sent) > len(QUERIES)
 
 
 def test_samples_are_of_rows_that_are_there_and_spread(filled):
@@ -665,13 +665,13 @@ def test_samples_are_of_rows_that_are_there_and_spread(filled):
         audiences = samples("opted_out_among(contact_ids)", 3)
         assert sorted(types) == ["call", "email", "message", "voicemail"]
         assert len(set(phones)) == 50
-        assert all(models.contact_by_phone(phone) for (phone,) in phones)
+        assert all(contact_by_phone(phone) for (phone,) in phones)
         assert [len(ids) <= AUDIENCE for (ids,) in audiences] == [True] * 3
 
 
 def samples(question: str, count: int) -> list[tuple[Any, ...]]:
     """So many arguments for a question; the models are bound."""
-    return next(probe for probe in PROBES if probe.query == question).sample(count)
+    return next(query for query in QUERIES if query.call == question).sample(count)
 
 
 def test_it_waits_for_nobody_who_writes(postgres_url):

@@ -1,0 +1,1 @@
+"""Verify that the queries which the indexes exist for are served by them."""
