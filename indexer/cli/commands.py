@@ -529,7 +529,7 @@ def verify(options: Options, analyze: bool, as_sql: bool) -> None:
         raise UsageError("The queries are printed as text or as a document, not both.", "Leave out --sql or --json.")
 
     def question(runner: Runner) -> Answer:
-        from proof.verify import verify as verified
+        from indexer.verify.verify import verify as verified
 
         return console.of_verify(verified(runner.migrator, analyze, runner.declared), as_sql)
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from indexer.records.log import Entry
     from indexer.records.revisions import Record
     from indexer.scaffold import Written
+    from indexer.verify.result import Report
     from proof.result import Result
     from proof.seed import Seeded
-    from proof.verdict import Report
 
 COUNTED = {**DONE, Action.KEEP: "kept", Action.LEAVE: "left, having stood there before up"}
 MOST_NAMES = 10
@@ -356,7 +356,7 @@ def _past_tense(action: str) -> str:
 
 def of_verify(report: Report, as_sql: bool) -> Answer:
     """Whether each query is served; or the queries themselves."""
-    from proof.verify import document, queries, show
+    from indexer.verify.verify import document, queries, show
 
     line = " ".join(report.conclusion().splitlines())
     answer = Answer(document(report), lambda: show(report), line, report.exit_code)

@@ -17,7 +17,7 @@ from scenes import application, assert_all_stand, assert_none_stands, old_snapsh
 
 from indexer.connect import connect
 from indexer.errors import StatementFailed
-from proof.verify import verify
+from indexer.verify.verify import verify
 
 PGBOUNCER = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
 MODES = ("session", "transaction", "statement")

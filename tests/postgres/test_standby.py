@@ -18,7 +18,7 @@ from indexer.chain import load
 from indexer.connect import connect
 from indexer.postgres.session import opened
 from indexer.runner import Runner
-from proof.verify import verify
+from indexer.verify.verify import verify
 
 STANDBY = "the server is a standby (in recovery): connect to the primary"
 

@@ -22,10 +22,10 @@ from indexer.connect import connect
 from indexer.errors import Held, StatementFailed, UsageError
 from indexer.migrator import CatalogMigrator
 from indexer.records.table import placed
+from indexer.verify.planner import planner_of
+from indexer.verify.result import Report, Verdict
+from indexer.verify.verify import document, queries, show, verify
 from migrate_10992629d68e import INDEXES
-from proof.planner import planner_of
-from proof.verdict import Report, Verdict
-from proof.verify import document, queries, show, verify
 from queries import AUDIENCE, QUERIES, contact_by_phone, opted_out_among
 
 QUESTIONS = {query.call: query.index for query in QUERIES}
@@ -716,7 +716,7 @@ def test_a_query_that_takes_too_long_is_stopped(postgres_url, reader, monkeypatc
         "ALTER TABLE contact ENABLE ROW LEVEL SECURITY",
         "CREATE POLICY slow ON contact USING (pg_sleep(0.1) IS NOT NULL)",
     )
-    monkeypatch.setattr("proof.planner.postgres.LONGER", "SET LOCAL statement_timeout = '50ms'")
+    monkeypatch.setattr("indexer.postgres.planner.LONGER", "SET LOCAL statement_timeout = '50ms'")
     report = verified(url, analyze=True)
     assert of(PHONE, report).milliseconds is None
     assert "contact_by_phone(phone) was stopped after 10 seconds" in about(PHONE, report)

@@ -20,12 +20,12 @@ from indexer.catalog import Table
 from indexer.errors import IndexerError, StatementFailed
 from indexer.spec import Index
 from indexer.text import identifier
+from indexer.verify.notes import notes
+from indexer.verify.planner import LONGEST_RUN, Refused, planner_of
 from indexer.verify.query import Query
+from indexer.verify.result import Report, Verdict, document, queries, show
+from indexer.verify.usage import Inquiry
 from migrate_10992629d68e import INDEXES
-from proof.evidence import Inquiry
-from proof.notes import notes
-from proof.planner import LONGEST_RUN, Refused, planner_of
-from proof.verdict import Report, Verdict, document, queries, show
 from queries import QUERIES
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from indexer.catalog import Table
 from indexer.spec import Definition, Index
+from indexer.verify.planner import Plan, Planner, Scan, Statement
 from indexer.verify.query import Arguments, Query
-from proof.planner import Plan, Planner, Scan, Statement
 
 SAMPLES = 4  # arguments to try before it is said that the index is not chosen
 METHODS = ("btree", "hash")  # those that serve any equality

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from indexer.catalog import Table
 from indexer.text import counted, few
 from indexer.verify.query import Arguments, Query
-from proof.evidence import Evidence
+from indexer.verify.usage import Evidence
 
 if TYPE_CHECKING:
     from indexer.decide import Step

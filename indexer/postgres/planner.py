@@ -20,7 +20,7 @@ from indexer.postgres.session import QUICK, QUOTED, sendable
 from indexer.records.table import placed
 from indexer.spec import Index
 from indexer.text import identifier
-from proof.planner import LONGEST_RUN, Heir, Plan, Refused, Scan, Statement
+from indexer.verify.planner import LONGEST_RUN, Heir, Plan, Refused, Scan, Statement
 
 T = TypeVar("T")
 

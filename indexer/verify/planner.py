@@ -104,9 +104,9 @@ def planner_of(migrator: CatalogMigrator) -> Planner:
     from peewee import PostgresqlDatabase
 
     if isinstance(migrator.database, PostgresqlDatabase):
-        from proof.planner.postgres import PostgresPlanner
+        from indexer.postgres.planner import PostgresPlanner
 
         return PostgresPlanner(migrator)
-    from proof.planner.sqlite import SqlitePlanner
+    from indexer.sqlite.planner import SqlitePlanner
 
     return SqlitePlanner(migrator)

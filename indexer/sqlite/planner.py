@@ -13,7 +13,7 @@ from peewee import OperationalError
 from indexer.catalog import CatalogEntry, Table
 from indexer.errors import UsageError
 from indexer.spec import Index
-from proof.planner import Heir, Plan, Refused, Scan, Statement
+from indexer.verify.planner import Heir, Plan, Refused, Scan, Statement
 
 T = TypeVar("T")
 
