@@ -1,13 +1,17 @@
-"""Which indexes the server cannot build, and why: everything that it would refuse only once it is asked to."""
+"""Which indexes the server would refuse to build, and why."""
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
+from indexer.postgres.explain import NotUnderstood
 from indexer.postgres.expression import tokens, words_in
-from indexer.postgres.predicate import Asks, NotUnderstood, Predicates
+from indexer.postgres.predicate import Predicates
+from indexer.postgres.reader import CatalogReader
 from indexer.postgres.session import Question
 from indexer.spec import Index
 from indexer.text import identifier
@@ -37,50 +41,38 @@ COLUMNS = """
        AND NOT a.attisdropped
 """
 
-# The types of columns and what they are made of, with the access methods that have a default operator class for each:
-# one for the type itself, for a type of the same binary form, or for all types of its kind.
+# The types of columns, and each type that another one (whole) is made of, with the access methods that have a default
+# operator class for it: one for the type itself, for a type of the same binary form, or for all types of its kind.
 TYPES = """
-      WITH RECURSIVE used (oid) AS (
-           SELECT seed.oid
+      WITH RECURSIVE used (whole, part, oid) AS (
+           SELECT 0::pg_catalog.oid, 'column', seed.oid
              FROM pg_catalog.unnest(%(types)s::pg_catalog.oid[]) AS seed (oid)
             UNION
-           SELECT part.oid
+           SELECT t.oid, part.kind, part.oid
              FROM used
              JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) used.oid
             CROSS JOIN LATERAL (
-                  SELECT t.typbasetype
+                  SELECT 'base', t.typbasetype
                    UNION ALL
-                  SELECT t.typelem
+                  SELECT 'element', t.typelem
                    WHERE t.typcategory OPERATOR(pg_catalog.=) 'A'
                    UNION ALL
-                  SELECT a.atttypid
+                  SELECT 'field', a.atttypid
                     FROM pg_catalog.pg_attribute AS a
                    WHERE a.attrelid OPERATOR(pg_catalog.=) t.typrelid
                      AND a.attnum OPERATOR(pg_catalog.>) 0
                      AND NOT a.attisdropped
                    UNION ALL
-                  SELECT r.rngsubtype
+                  SELECT 'bound', r.rngsubtype
                     FROM pg_catalog.pg_range AS r
                    WHERE t.oid OPERATOR(pg_catalog.=) r.rngtypid
                       OR t.oid OPERATOR(pg_catalog.=)
                          (pg_catalog.to_jsonb(r) OPERATOR(pg_catalog.->>) 'rngmultitypid')::pg_catalog.oid
-                  ) AS part (oid)
+                  ) AS part (kind, oid)
             WHERE part.oid OPERATOR(pg_catalog.<>) 0)
-    SELECT t.oid::pg_catalog.int8 AS oid,
-           t.typbasetype::pg_catalog.int8 AS base,
-           CASE WHEN t.typcategory OPERATOR(pg_catalog.=) 'A' THEN t.typelem::pg_catalog.int8 END AS element,
-           ARRAY (
-           SELECT a.atttypid::pg_catalog.int8
-             FROM pg_catalog.pg_attribute AS a
-            WHERE a.attrelid OPERATOR(pg_catalog.=) t.typrelid
-              AND a.attnum OPERATOR(pg_catalog.>) 0
-              AND NOT a.attisdropped) AS fields,
-           (
-           SELECT r.rngsubtype::pg_catalog.int8
-             FROM pg_catalog.pg_range AS r
-            WHERE t.oid OPERATOR(pg_catalog.=) r.rngtypid
-               OR t.oid OPERATOR(pg_catalog.=)
-                  (pg_catalog.to_jsonb(r) OPERATOR(pg_catalog.->>) 'rngmultitypid')::pg_catalog.oid) AS bound,
+    SELECT used.whole::pg_catalog.int8 AS whole,
+           used.part,
+           t.oid::pg_catalog.int8 AS oid,
            ARRAY (
            SELECT DISTINCT m.amname::pg_catalog.text
              FROM pg_catalog.pg_opclass AS o
@@ -117,7 +109,7 @@ METHODS = """
      WHERE m.amname OPERATOR(pg_catalog.=) ANY (%(methods)s::pg_catalog.text[])
 """
 
-# Functions of the predicate that no index can have, whatever their arguments are.
+# The functions of these names that no index can use, whatever their arguments are.
 MUTABLE = """
     SELECT p.proname AS name
       FROM pg_catalog.pg_proc AS p
@@ -125,19 +117,9 @@ MUTABLE = """
      GROUP BY p.proname
     HAVING pg_catalog.bool_and(p.provolatile OPERATOR(pg_catalog.<>) 'i')
 """
-CURRENT = {
-    "current_date",
-    "current_time",
-    "current_timestamp",
-    "localtime",
-    "localtimestamp",
-    "current_user",
-    "session_user",
-    "user",
-    "current_role",
-    "current_catalog",
-    "current_schema",
-}
+MUTABLE_KEYWORD = re.compile(
+    "current_(date|time|timestamp|user|role|catalog|schema)|localtime(stamp)?|(session_)?user"
+)
 
 # A constant of some types, by name, and of the types of a category.
 SAMPLES = {
@@ -155,37 +137,37 @@ SAMPLES = {
     "I": "'127.0.0.1'",
     "S": "'1'",
 }
-PLAIN_KINDS = ("b", "e", "r")  # the planner leaves a domain's checks to be made
+PLAIN_KINDS = ("b", "e", "r")  # the planner does not compute a domain's checks in advance
 
 ARRAYS_COMPARE = ("btree", "hash", "gin")
 
+Columns = dict[str, dict[str, dict[str, Any]]]  # the rows of COLUMNS by table and name
 
-Columns = dict[tuple[str, str], dict[str, Any]]  # what is known of each column, by table and name
 
-
-def unbuildable(catalog: Asks, predicates: Predicates, indexes: Sequence[Index]) -> list[str]:
+def unbuildable(catalog: CatalogReader, predicates: Predicates, indexes: Sequence[Index]) -> list[str]:
     """Return why the server cannot build these indexes on their tables, one sentence each.
 
-    Columns and tables that are missing are not named again.
+    Missing columns and tables are left out.
     """
     if not indexes:
         return []
     wanted = sorted({index.on_postgresql.using for index in indexes})
     methods = {row["name"]: row for row in catalog.rows(METHODS, methods=wanted)}
     known = [index for index in indexes if index.on_postgresql.using in methods]
-    columns = _columns(catalog, indexes)
-    return list(
-        dict.fromkeys(
-            [
-                *_unsuitable_methods(methods, indexes),
-                *_unsuitable_columns(catalog, columns, known),
-                *_unusable_predicates(catalog, columns, predicates, indexes),
-            ]
-        )
-    )
+    columns: Columns = defaultdict(dict)
+    for row in catalog.ask(FIND_COLUMNS, tables=sorted({index.table for index in indexes})):
+        columns[row["table_name"]][row["name"]] = row
+    problems = [
+        *_unsuitable_methods(methods, indexes),
+        *_unsuitable_columns(catalog, columns, known),
+    ]
+    for index in indexes:
+        if index.on_postgresql.where and index.table in columns:
+            problems += _unusable_predicate(catalog, predicates, index, columns[index.table])
+    return list(dict.fromkeys(problems))
 
 
-def _unsuitable_methods(methods: dict[str, dict[str, Any]], indexes: Sequence[Index]) -> Iterator[str]:
+def _unsuitable_methods(methods: dict[str, dict[str, Any]], indexes: Iterable[Index]) -> Iterator[str]:
     for index in indexes:
         using, columns = index.on_postgresql.using, len(index.key)
         method = methods.get(using)
@@ -202,87 +184,97 @@ def _unsuitable_methods(methods: dict[str, dict[str, Any]], indexes: Sequence[In
             yield f"{index.name} has a descending column, and access method {using} keeps no order"
 
 
-def _unsuitable_columns(catalog: Asks, columns: Columns, indexes: Sequence[Index]) -> Iterator[str]:
-    used = [(index, columns.get((index.table, column.name))) for index in indexes for column in index.key]
-    types = {
-        row["oid"]: row for row in catalog.ask(FIND_TYPES, types=sorted({each["type"] for _, each in used if each}))
-    }
+def _unsuitable_columns(catalog: CatalogReader, columns: Columns, indexes: Iterable[Index]) -> Iterator[str]:
+    used = [(index, columns[index.table].get(column.name)) for index in indexes for column in index.key]
+    types = Types(catalog.ask(FIND_TYPES, types=sorted({column["type"] for _, column in used if column})))
     for index, column in used:
         if column is None:
             continue
         name, method = _qualified(catalog, index.table, column["name"]), index.on_postgresql.using
         if column["is_virtual"]:
             yield f"{name} is a virtual generated column, which PostgreSQL cannot index: make it STORED"
-        elif not _has_class(column["type"], method, types):
+        elif not types.have_class(column["type"], method):
             yield (
                 f"{name} has type {column['type_name']}, and {method} has no operator class for it: "
                 "change the column's type"
             )
 
 
-def _has_class(oid: int, method: str, types: dict[int, dict[str, Any]], above: tuple[int, ...] = ()) -> bool:
-    """Return whether an access method can index a type; arrays and rows are compared by what they are made of."""
-    found, above = types[oid], (*above, oid)
-    if found["base"]:
-        return _has_class(found["base"], method, types, above)
-    if method not in found["methods"]:
-        return False
-    if found["element"] and method in ARRAYS_COMPARE:
-        method = "hash" if method == "hash" else "btree"
-    parts = [*found["fields"], *([found["element"]] if found["element"] and method in ARRAYS_COMPARE else [])]
-    # A range has its own operators to compare its bounds, but hashes them as their type does.
-    parts += [found["bound"]] if found["bound"] and method == "hash" else []
-    return all(_has_class(part, method, types, above) for part in parts if part not in above)
+class Types:
+    """Types by OID, with what they are made of, from the rows of TYPES."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
+        self.methods: dict[int, list[str]] = {}
+        self.parts: dict[tuple[int, str], list[int]] = defaultdict(list)
+        for row in rows:
+            self.methods[row["oid"]] = row["methods"]
+            self.parts[row["whole"], row["part"]].append(row["oid"])
+
+    def have_class(self, oid: int, method: str, above: tuple[int, ...] = ()) -> bool:
+        """Return whether an access method can index a type; arrays and rows are compared by what they are made of."""
+        above = (*above, oid)
+        base, element, fields, bound = (self.parts[oid, part] for part in ("base", "element", "field", "bound"))
+        if base:
+            return self.have_class(base[0], method, above)
+        if method not in self.methods[oid]:
+            return False
+        parts = list(fields)
+        if element and method in ARRAYS_COMPARE:
+            method = "hash" if method == "hash" else "btree"
+            parts += element
+        if method == "hash":  # a range has operators that compare its bounds, but hashes them as their type does
+            parts += bound
+        return all(self.have_class(part, method, above) for part in parts if part not in above)
 
 
-def _unusable_predicates(
-    catalog: Asks, columns: Columns, predicates: Predicates, indexes: Sequence[Index]
+def _unusable_predicate(
+    catalog: CatalogReader, predicates: Predicates, index: Index, columns: dict[str, dict[str, Any]]
 ) -> Iterator[str]:
-    partial = [index for index in indexes if index.on_postgresql.where]
-    tables = {table for table, _ in columns}
-    for index in partial:
-        if index.table not in tables:
-            continue
-        try:
-            resolved = predicates.checked(index)
-        except NotUnderstood as reason:
-            yield f"the predicate of {index.name} does not work on {_qualified(catalog, index.table)}: {reason}"
-            continue
-        words = words_in(list(tokens(resolved)))
-        for name in words:
-            if columns.get((index.table, name), {}).get("is_virtual"):
-                yield f"the predicate of {index.name} uses {name}, a virtual generated column: make it STORED"
-        mutable = _mutable(catalog, resolved, columns, index.table)
-        for name in mutable:
-            yield f"the predicate of {index.name} uses {name}, whose result can change: take it out of the predicate"
-        used = [column for (table, name), column in columns.items() if table == index.table and name in words]
-        samples = {column["name"]: _sample(column) for column in used}
-        known = {name: sample for name, sample in samples.items() if sample}
-        if not mutable and len(known) == len(samples) and not predicates.is_immutable(index.table, resolved, known):
-            yield (
-                f"the predicate of {index.name} uses a function, a cast or an operator whose result can change, "
-                "with the time zone for example: write it with immutable ones"
-            )
+    """Yield why no index can have this predicate.
+
+    Args:
+        catalog: of the schema.
+        predicates: of the schema.
+        index: one with a predicate.
+        columns: the rows of COLUMNS for its table, by name.
+    """
+    predicate = f"the predicate of {index.name}"
+    try:
+        resolved = predicates.checked(index)
+    except NotUnderstood as reason:
+        yield f"{predicate} does not work on {_qualified(catalog, index.table)}: {reason}"
+        return
+    used = [columns[word] for word in words_in(tokens(resolved)) if word in columns]
+    for column in used:
+        if column["is_virtual"]:
+            yield f"{predicate} uses {column['name']}, a virtual generated column: make it STORED"
+    mutable = _mutable(catalog, resolved, columns)
+    for name in mutable:
+        yield f"{predicate} uses {name}, whose result can change: take it out of the predicate"
+    samples = {column["name"]: sample for column in used if (sample := _sample(column))}
+    if mutable or len(samples) < len(used):
+        return
+    if not predicates.planner.is_immutable(index.table, resolved, samples):
+        yield (
+            f"{predicate} uses a function, a cast or an operator whose result can change, "
+            "with the time zone for example: write it with immutable ones"
+        )
 
 
 def _sample(column: dict[str, Any]) -> str | None:
-    """Return some constant of a column's type, as SQL; None if none is known."""
+    """Return a constant of a column's type as SQL; None if none is known."""
     literal = column["label"] or SAMPLES.get(column["bare_type"]) or SAMPLES.get(column["category"])
     return f"{literal}::{column['type_name']}" if literal and column["kind"] in PLAIN_KINDS else None
 
 
-def _mutable(catalog: Asks, resolved: str, columns: Iterable[tuple[str, str]], table: str) -> list[str]:
+def _mutable(catalog: CatalogReader, resolved: str, columns: Iterable[str]) -> list[str]:
+    """Return the keywords and functions of a predicate whose result can change whatever their arguments are."""
     read = [token for token in tokens(resolved) if token.kind != "space"]
-    called = [token.lowered for token, following in pairwise(read) if following.text == "("]
-    current = [token.lowered for token in read if token.kind == "word" and token.lowered in CURRENT]
-    keywords = [name for name in current if (table, name) not in columns]
-    return [*keywords, *(row["name"] for row in catalog.rows(MUTABLE, words=called))]
+    called = [token.folded for token, following in pairwise(read) if following.text == "("]
+    keywords = [token.folded for token in read if token.kind == "word" and MUTABLE_KEYWORD.fullmatch(token.folded)]
+    functions = [row["name"] for row in catalog.rows(MUTABLE, words=called)]
+    return [*(name for name in keywords if name not in columns), *functions]
 
 
-def _columns(catalog: Asks, indexes: Iterable[Index]) -> Columns:
-    rows = catalog.ask(FIND_COLUMNS, tables=sorted({index.table for index in indexes}))
-    return {(row["table_name"], row["name"]): row for row in rows}
-
-
-def _qualified(catalog: Asks, *names: str) -> str:
+def _qualified(catalog: CatalogReader, *names: str) -> str:
     return ".".join(map(identifier, filter(None, (catalog.schema, *names))))

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from indexer.catalog import META_TABLES, CatalogEntry, Table
+from indexer.catalog import CatalogEntry, Table
 from indexer.postgres import citus
 from indexer.postgres.buildable import unbuildable
 from indexer.postgres.predicate import Predicates
 from indexer.postgres.publications import query_for
+from indexer.postgres.reader import CatalogReader
 from indexer.postgres.session import OnlineDatabase, Question
 from indexer.postgres.trust import FIND_TABLES, KINDS, table_of
 from indexer.spec import Definition, Index
@@ -227,25 +228,13 @@ OLDEST_MAJOR = 12
 MISSES_ROWS = range(140000, 140004)
 
 
-class PostgresCatalog:
+class PostgresCatalog(CatalogReader):
     """The catalog of one schema of one PostgreSQL database."""
 
     def __init__(self, database: OnlineDatabase, schema: str | None) -> None:
-        self.database = database
-        self.schema = schema
-        self.namespace: int | None = None
+        super().__init__(database, schema)
         self.predicates = Predicates(self)
         self.indexed: list[str] = []
-
-    def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
-        """The rows of one SELECT as dictionaries; parameters are named, as in ``%(namespace)s``."""
-        ours = {"schema": self.schema, "namespace": self.namespace, "meta_tables": list(META_TABLES)}
-        names, rows = self.database.fetched(query, {**ours, **parameters})
-        return [dict(zip(names, row, strict=True)) for row in rows]
-
-    def ask(self, question: Question, **parameters: Any) -> list[dict[str, Any]]:
-        """The rows of a question that is asked again and again."""
-        return self.rows(self.database.prepared(question), **parameters)
 
     def settle(self, tables: Sequence[str]) -> bool:
         """Resolve the schema to its OID, once; without a name, the one of the search path that holds most tables.

@@ -1,9 +1,9 @@
-"""The tokens of an SQL expression, as PostgreSQL's lexer takes it apart (manual, 4.1)."""
+"""The tokens of an SQL expression, as PostgreSQL's lexer reads them (manual, 4.1)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 TOKEN = re.compile(
@@ -18,10 +18,12 @@ TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-ENDS_IN_A_SIGN = set("~!@#%^&|`?")  # only with one of these in it does an operator's name end in + or -
+ALLOWS_SIGN_AT_END = set("~!@#%^&|`?")  # only with one of these in it does an operator's name end in + or -
+BETWEEN = "\0"  # no text in PostgreSQL contains it
+COLLATE = re.compile(r"(?<![^\0])collate\0(?:[^\0]+\0\.\0)*([^\0]+)", re.IGNORECASE)
 
-# The operators that the grammar writes differently.
-SPELT_OUT = {
+# The operators behind the grammar's keywords.
+KEYWORD_OPERATORS = {
     "in": ("=", "<>"),
     "between": (">=", "<="),
     "like": ("~~", "!~~"),
@@ -41,51 +43,61 @@ class Token(NamedTuple):
     text: str
 
     @property
-    def lowered(self) -> str:
+    def folded(self) -> str:
         """The name as the server folds it."""
-        return self.text[1:-1].replace('""', '"') if self.kind == "quoted" else self.text.lower()
+        return folded(self.text)
 
 
-def tokens(expression: str) -> Iterator[Token]:
-    """Yield the tokens of an expression in order; joined, they are the expression again."""
-    place = 0
-    while found := TOKEN.match(expression, place):
-        kind = next(name for name in found.groupdict() if name != "tag" and found[name])
-        text = _operator(found[0]) if kind == "operator" else found[0]
-        yield Token(kind, text)
-        place += len(text)
+def folded(name: str) -> str:
+    """Return a written name as the server folds it: lower-case unless it is quoted."""
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
 
 
-def words_in(read: Sequence[Token]) -> list[str]:
+def tokens(expression: str) -> list[Token]:
+    """Return the tokens of an expression in order; joined, they are the expression again."""
+    found: list[Token] = []
+    position = 0
+    while match := TOKEN.match(expression, position):
+        kind = next(name for name in match.groupdict() if name != "tag" and match[name])
+        text = _operator(match[0]) if kind == "operator" else match[0]
+        found.append(Token(kind, text))
+        position += len(text)
+    return found
+
+
+def words_in(read: Iterable[Token]) -> list[str]:
     """Return all names and keywords of an expression, folded."""
-    return sorted({token.lowered for token in read if token.kind in ("word", "quoted")})
+    return sorted({token.folded for token in read if token.kind in ("word", "quoted")})
 
 
 def operators_in(read: Sequence[Token]) -> list[str]:
-    """Return the operators of an expression, those of keywords such as LIKE and IN included."""
+    """Return the operators of an expression, including those behind keywords such as LIKE and IN."""
     written = {"<>" if token.text == "!=" else token.text for token in read if token.kind == "operator"}
-    return sorted(written.union(*(SPELT_OUT.get(word, ()) for word in words_in(read))))
+    return sorted(written.union(*(KEYWORD_OPERATORS.get(word, ()) for word in words_in(read))))
 
 
-def collations_in(read: Sequence[Token]) -> list[str]:
+def collations_in(read: Iterable[Token]) -> list[str]:
     """Return the collations that an expression names, without their schemas."""
-    dense = [token for token in read if token.kind != "space"]
-    found = []
-    for place in (place for place, token in enumerate(dense) if token.kind == "word" and token.lowered == "collate"):
-        name = place + 1
-        while [token.text for token in dense[name + 1 : name + 2]] == ["."]:
-            name += 2
-        found += [token.lowered for token in dense[name : name + 1]]
-    return sorted(found)
+    return sorted(map(folded, COLLATE.findall(_dense(read))))
 
 
-def is_type(read: Sequence[Token], place: int) -> bool:
-    """Return whether the token at this place follows a ``::``."""
-    before = [token for token in read[:place] if token.kind != "space"]
-    return bool(before) and before[-1].text == "::"
+def without_schemas(expression: str, schemas: Iterable[str]) -> str:
+    """Return an expression's tokens for a comparison, without these schemas before names and in OPERATOR(schema.=).
+
+    Args:
+        expression: as the planner prints it.
+        schemas: quoted where a statement has to quote them; at least one.
+    """
+    names = "|".join(map(re.escape, schemas))
+    bare = re.sub(rf"(?<![^\0])OPERATOR\0\(\0(?:{names})\0\.\0([^\0]+)\0\)", r"\1", _dense(tokens(expression)))
+    return re.sub(rf"(?<![^\0])(?:{names})\0\.\0", "", bare)
+
+
+def _dense(read: Iterable[Token]) -> str:
+    return BETWEEN.join(token.text for token in read if token.kind != "space")
 
 
 def _operator(text: str) -> str:
-    while len(text) > 1 and text[-1] in "+-" and not ENDS_IN_A_SIGN & set(text):
+    while len(text) > 1 and text[-1] in "+-" and not ALLOWS_SIGN_AT_END & set(text):
         text = text[:-1]
     return text

@@ -15,7 +15,7 @@ import models
 from indexer.catalog import CatalogEntry, Table
 from indexer.errors import IndexerError
 from indexer.inheritance import Child
-from indexer.postgres.predicate import NotUnderstood
+from indexer.postgres.explain import NotUnderstood
 from indexer.postgres.session import QUICK, QUOTED, sendable
 from indexer.records.table import placed
 from indexer.spec import Index

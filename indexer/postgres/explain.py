@@ -1,0 +1,111 @@
+"""What PostgreSQL's planner makes of an expression: read from EXPLAIN, nothing is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from peewee import DatabaseError, DataError, Entity, InternalError, NotSupportedError, ProgrammingError
+
+from indexer.postgres.reader import CatalogReader
+
+# The plan is over an empty set of the table's row type: that takes no right on the table, meets no policy and no index,
+# and is planned here even if the rows are on other servers. The settings make constants that all sessions read alike.
+EXPLAIN = """
+    SET LOCAL search_path TO {path};
+    SET LOCAL datestyle TO 'ISO';
+    SET LOCAL extra_float_digits TO 1;
+    SET LOCAL max_parallel_workers_per_gather TO 0;
+    EXPLAIN (VERBOSE, FORMAT JSON, COSTS OFF)
+     SELECT {outputs}
+       FROM {source} AS {alias}
+      WHERE {condition}
+"""
+NO_ROWS = "pg_catalog.json_populate_recordset(NULL::{table}, '[]')"
+
+REFUSALS = (ProgrammingError, DataError, NotSupportedError, InternalError)
+CONSTANTS = (["true"], ["false"], ["NULL::boolean"])
+
+
+class NotUnderstood(Exception):
+    """An expression cannot be used over the table; the text is the reason, without a full stop."""
+
+
+class Planner:
+    """The server's planner, asked about expressions over the columns of one schema's tables."""
+
+    def __init__(self, catalog: CatalogReader) -> None:
+        self.catalog = catalog
+
+    def explained(self, table: str, *expressions: str, schemas: Iterable[str] = ()) -> list[str]:
+        """Return each expression as the planner rewrites it.
+
+        Args:
+            table: the table whose columns the expressions use.
+            expressions: SQL, one value each.
+            schemas: where names are looked up after pg_catalog.
+
+        Raises:
+            NotUnderstood: the server refuses one of them, or one is more than an expression of one row.
+        """
+        plan = self._plan(table, *expressions, schemas=schemas)
+        if plan["Node Type"] != "Function Scan" or "Plans" in plan or len(plan["Output"]) != len(expressions):
+            raise NotUnderstood("it uses a subquery, an aggregate or a function that returns a set")
+        return list(map(str, plan["Output"]))
+
+    def check_condition(self, table: str, condition: str) -> None:
+        """Raise NotUnderstood if the server does not accept an expression as a condition."""
+        self._plan(table, "1", condition=condition)
+
+    def is_immutable(self, table: str, expression: str, samples: Mapping[str, str]) -> bool:
+        """Return whether the planner computes an expression in advance for a row of constants.
+
+        It does so for immutable functions and operators alone, and an index can have no other. Also true if the
+        expression does not take these constants, because that tells nothing.
+
+        Args:
+            table: the table whose columns the expression uses.
+            expression: SQL of type boolean.
+            samples: a constant as SQL for each column that the expression uses, by name.
+        """
+        row = ", ".join(f"{sample} AS {self._quoted(name)}" for name, sample in samples.items())
+        try:
+            plan = self._plan(table, expression, source=f"(SELECT {row})")
+        except NotUnderstood:
+            return True
+        return plan.get("Output") in CONSTANTS
+
+    def path(self, schemas: Iterable[str] = ()) -> str:
+        """Return a search path that ends with pg_temp, so that no temporary object hides another, as SQL."""
+        return ", ".join(("pg_catalog", *map(self._quoted, schemas), "pg_temp"))
+
+    def _plan(
+        self,
+        table: str,
+        *expressions: str,
+        condition: str = "true",
+        schemas: Iterable[str] = (),
+        source: str | None = None,
+    ) -> dict[str, Any]:
+        query = EXPLAIN.format(
+            path=self.path(schemas),
+            outputs=", ".join(f"(\n{expression}\n)" for expression in expressions),
+            source=source or NO_ROWS.format(table=self._quoted(self.catalog.schema, table)),
+            alias=self._quoted(table),
+            condition=f"(\n{condition}\n)",
+        )
+        try:
+            (document,) = self.catalog.database.execute_sql(query.replace("%", "%%")).fetchone()
+        except REFUSALS as error:
+            raise NotUnderstood(_primary_message(error)) from error
+        plan: dict[str, Any] = document[0]["Plan"]
+        return plan
+
+    def _quoted(self, *names: str | None) -> str:
+        entity = Entity(*filter(None, names))
+        return str(self.catalog.database.get_sql_context().sql(entity).query()[0])
+
+
+def _primary_message(error: DatabaseError) -> str:
+    diagnostics = getattr(error.__context__, "diag", None)
+    return (getattr(diagnostics, "message_primary", None) or str(error).splitlines()[0]).rstrip(".")

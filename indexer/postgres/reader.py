@@ -1,0 +1,32 @@
+"""SELECTs on the catalog of one schema, by named parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from indexer.catalog import META_TABLES
+from indexer.postgres.session import OnlineDatabase, Question
+
+
+class CatalogReader:
+    """Reads rows about one schema of one PostgreSQL database.
+
+    Attributes:
+        schema: its name; None until it is known.
+        namespace: its OID.
+    """
+
+    def __init__(self, database: OnlineDatabase, schema: str | None) -> None:
+        self.database = database
+        self.schema = schema
+        self.namespace: int | None = None
+
+    def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Return the rows of one SELECT as dictionaries; parameters are named, as in ``%(namespace)s``."""
+        known = {"schema": self.schema, "namespace": self.namespace, "meta_tables": list(META_TABLES)}
+        names, rows = self.database.fetched(query, {**known, **parameters})
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def ask(self, question: Question, **parameters: Any) -> list[dict[str, Any]]:
+        """Return the rows of a prepared SELECT, one that a run repeats."""
+        return self.rows(self.database.prepared(question), **parameters)
