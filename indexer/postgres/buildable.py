@@ -117,9 +117,7 @@ MUTABLE = """
      GROUP BY p.proname
     HAVING pg_catalog.bool_and(p.provolatile OPERATOR(pg_catalog.<>) 'i')
 """
-MUTABLE_KEYWORD = re.compile(
-    "current_(date|time|timestamp|user|role|catalog|schema)|localtime(stamp)?|(session_)?user"
-)
+MUTABLE_KEYWORD = re.compile("current_(date|time|timestamp|user|role|catalog|schema)|localtime(stamp)?|(session_)?user")
 
 # A constant of some types, by name, and of the types of a category.
 SAMPLES = {
