@@ -1,25 +1,23 @@
-"""The rights that a run needs and that our role lacks, all of them at once, each with the statement that gives it."""
+"""The rights that our role lacks for a run, all at once, each with the statement that grants it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from peewee import PeeweeException
 
 from indexer.catalog import META_TABLES, Table
 from indexer.errors import GRANTED, Problem
+from indexer.postgres.reader import CatalogReader
 from indexer.postgres.session import Question
 from indexer.text import identifier
 
-if TYPE_CHECKING:
-    from indexer.postgres.catalog import PostgresCatalog
-
 # owners_below: the owners that are members of our role, as every superuser is. They cannot be granted to it.
-# owners_above: those of which our role is a member already. From 16 on each membership says whether it inherits, and a
-# second grant that does not say so changes nothing.
+# owners_above: the owners of which our role is a member already. From PostgreSQL 16 on each membership says whether it
+# inherits, and a second grant that does not say so changes nothing.
 RIGHTS = """
     SELECT CURRENT_USER::pg_catalog.text AS role,
            pg_catalog.has_schema_privilege(%(namespace)s::pg_catalog.oid, 'USAGE') AS may_use,
@@ -60,8 +58,8 @@ RIGHTS = """
                      AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE', 'REFERENCES')) < 5) AS deprived
 """
 
-# Everyone may use the system's catalog, until somebody takes that away from PUBLIC. Granted are only the names that our
-# statements use, and the one that the server has just refused.
+# Every role may use the system's catalog, unless a superuser has revoked that from PUBLIC. Granted are only the names
+# that our statements use, and the one that the server has just refused.
 CATALOG_RIGHTS = """
     SELECT pg_catalog.concat('GRANT SELECT ON pg_catalog.', pg_catalog.quote_ident(c.relname)) AS grant
       FROM pg_catalog.pg_class AS c
@@ -86,132 +84,135 @@ CATALOG_RIGHTS = """
      ORDER BY 1
 """
 WITHHELD = "A superuser gives the rights on the system's catalog that are missing:"
-ADVISED = {"pg_terminate_backend"}  # printed, and not executed
+ADVISED = {"pg_terminate_backend"}  # printed, never executed
 
 ASK_RIGHTS = Question("indexer_rights", {"namespace": "bigint", "owners": "pg_catalog.text[]"}, RIGHTS)
 
 
 def missing_rights(
-    catalog: PostgresCatalog, tables: Mapping[str, Table], indexed: Collection[str], creating: bool
+    catalog: CatalogReader, tables: Mapping[str, Table], indexed: Collection[str], creating: bool
 ) -> list[Problem]:
     """Return the rights that a run lacks.
 
     Args:
         catalog: of the schema.
-        tables: the tables there are, by name; those that record revisions are made if they are not among them.
-        indexed: the tables on which it makes, renames or drops indexes.
-        creating: whether it makes or renames any index or makes any other table.
+        tables: the existing tables, by name; the run creates those that record revisions if they are missing.
+        indexed: the tables on which the run creates, renames or drops indexes.
+        creating: whether it creates or renames any index or creates any other table.
     """
     foreign = [tables[name] for name in indexed if name in tables and not tables[name].owned]
-    (row,) = catalog.ask(ASK_RIGHTS, owners=list({table.owner for table in foreign}))
-    making = creating or META_TABLES[0] not in tables
+    (facts,) = catalog.ask(ASK_RIGHTS, owners=list({table.owner for table in foreign}))
+    closed = [tables[name] for name in META_TABLES if name in tables and not tables[name].writable]
+    stops = any(table.name == META_TABLES[0] for table in closed)  # a log that cannot be written stops no run
     return [
-        *_on_schema(catalog.schema or "", row, making),
-        *_on_tablespace(row, making),
-        *_on_new_tables(row, META_TABLES[0] not in tables),
-        *_on_records(catalog.schema or "", row["role"], tables),
-        *_on_tables(catalog.schema or "", row, foreign),
+        *_to_create(catalog, facts, creating, META_TABLES[0] not in tables),
+        *_to_record(catalog, facts, "write", closed if stops else [], "SELECT, INSERT, UPDATE, DELETE"),
+        *_to_index(catalog, facts, foreign),
     ]
 
 
-def missing_rights_to_read(catalog: PostgresCatalog, tables: Mapping[str, Table]) -> list[Problem]:
+def missing_rights_to_read(catalog: CatalogReader, tables: Mapping[str, Table]) -> list[Problem]:
     """Return the rights that a command lacks that only reads what is recorded."""
-    (row,) = catalog.ask(ASK_RIGHTS, owners=[])
+    (facts,) = catalog.ask(ASK_RIGHTS, owners=[])
     closed = [tables[name] for name in META_TABLES if name in tables and not tables[name].readable]
-    names = " and ".join(f"{catalog.schema}.{table.name}" for table in closed)
-    grant = record_grant(catalog.schema or "", closed, "SELECT")
-    problem = f"role {row['role']} may not read {names} of role {closed[0].owner}, where the revisions are recorded"
-    return [*_on_schema(catalog.schema or "", row, making=False), Problem(problem, GRANTED, (grant,))]
+    return [
+        *_to_create(catalog, facts, creating=False, recording=False),
+        *_to_record(catalog, facts, "read", closed, "SELECT"),
+    ]
 
 
-def withheld(catalog: PostgresCatalog, said: str) -> list[str]:
-    """Return what gives our role the rights on the system's catalog back that somebody has taken away.
+def withheld(catalog: CatalogReader, said: str) -> list[str]:
+    """Return the statements that give our role the rights on the system's catalog that were revoked from PUBLIC.
 
     Args:
         catalog: of the schema.
         said: what the server says about the first right that is missing.
     """
     sources = (file.read_text() for file in Path(__file__).parent.glob("*.py"))
-    ours = {name for source in sources for name in re.findall(r"pg_catalog\.(\w+)", source)} - ADVISED
-    names = [*ours, *re.findall(r"\w+", said)]
+    used = {name for source in sources for name in re.findall(r"pg_catalog\.(\w+)", source)} - ADVISED
+    names = [*used, *re.findall(r"\w+", said)]
     (role,) = catalog.rows("SELECT CURRENT_USER::pg_catalog.text AS role")
     try:
         grants = [row["grant"] for row in catalog.rows(CATALOG_RIGHTS, names=names, said=said)]
-    except PeeweeException:  # the tables to look into are themselves withheld
+    except PeeweeException:  # the tables that this query reads are themselves withheld
         grants = [f"GRANT SELECT ON pg_catalog.{name}" for name in re.findall(r"\bpg_\w+", said)]
     return [f"{grant} TO {identifier(role['role'])}" for grant in grants]
 
 
-def _on_schema(schema: str, row: Mapping[str, Any], making: bool) -> Iterable[Problem]:
-    lacking = [
-        right for right, given in (("USAGE", row["may_use"]), ("CREATE", row["may_create"] or not making)) if not given
+def _to_create(catalog: CatalogReader, facts: Mapping[str, Any], creating: bool, recording: bool) -> list[Problem]:
+    """Return the rights that are missing on the schema, the tablespace and new tables.
+
+    Args:
+        catalog: of the schema.
+        facts: the row of RIGHTS.
+        creating: whether an index or a table is created, or an index renamed.
+        recording: whether the tables that record revisions are created.
+    """
+    name, role, tablespace = catalog.schema or "", facts["role"], facts["tablespace"] or ""
+    creates = creating or recording
+    needed = {"USAGE": facts["may_use"], "CREATE": facts["may_create"] or not creates}
+    missing = [right for right, given in needed.items() if not given]
+    doing = "create anything in" if "CREATE" in missing else "use"
+    to = identifier(role)
+    rights = (
+        (
+            bool(missing),
+            f"role {role} may not {doing} schema {name}",
+            f"GRANT {', '.join(missing)} ON SCHEMA {identifier(name)} TO {to}",
+        ),
+        (
+            creates and tablespace != "",
+            f"role {role} may not create anything in tablespace {tablespace}, which default_tablespace names",
+            f"GRANT CREATE ON TABLESPACE {identifier(tablespace)} TO {to}",
+        ),
+        (
+            recording and facts["deprived"],
+            f"default privileges take the rights on new tables from role {role}, which has to create some",
+            f"ALTER DEFAULT PRIVILEGES FOR ROLE {to} GRANT ALL ON TABLES TO {to}",
+        ),
+    )
+    return [Problem(sentence, GRANTED, (grant,)) for is_missing, sentence, grant in rights if is_missing]
+
+
+def _to_record(
+    catalog: CatalogReader, facts: Mapping[str, Any], verb: str, closed: Sequence[Table], rights: str
+) -> list[Problem]:
+    """Return the rights on tables of records that are missing, to be granted to a role that we and others share."""
+    if not closed:
+        return []
+    first = closed[0]
+    names = " and ".join(f"{catalog.schema}.{table.name}" for table in closed)
+    grantee = first.trust.main_owner if first.trust.is_ours else first.role
+    grant = f"GRANT {rights} ON {', '.join(_qualified(catalog, each) for each in closed)} TO {identifier(grantee)}"
+    sentence = f"role {facts['role']} may not {verb} {names} of role {first.owner}, where the revisions are recorded"
+    return [Problem(sentence, GRANTED, (grant,))]
+
+
+def _to_index(catalog: CatalogReader, facts: Mapping[str, Any], foreign: Sequence[Table]) -> list[Problem]:
+    """Return which of these tables belong to another role, with what lets our role index each."""
+    owners = {table.owner for table in foreign} - {*facts["owners_below"]}
+    return [
+        Problem(
+            f"table {_qualified(catalog, table)} belongs to role {table.owner}, and only its owner can index it",
+            GRANTED,
+            (_membership(catalog, facts, table, owners),),
+        )
+        for table in foreign
     ]
-    if lacking:
-        doing = "create anything in" if "CREATE" in lacking else "use"
-        grant = f"GRANT {', '.join(lacking)} ON SCHEMA {identifier(schema)} TO {identifier(row['role'])}"
-        yield Problem(f"role {row['role']} may not {doing} schema {schema}", GRANTED, (grant,))
 
 
-def _on_tablespace(row: Mapping[str, Any], making: bool) -> Iterable[Problem]:
-    tablespace = row["tablespace"]
-    if making and tablespace:
-        yield Problem(
-            f"role {row['role']} may not create anything in tablespace {tablespace}, which default_tablespace names",
-            GRANTED,
-            (f"GRANT CREATE ON TABLESPACE {identifier(tablespace)} TO {identifier(row['role'])}",),
-        )
-
-
-def _on_new_tables(row: Mapping[str, Any], making_tables: bool) -> Iterable[Problem]:
-    if making_tables and row["deprived"]:
-        role = identifier(row["role"])
-        yield Problem(
-            f"default privileges take the rights on new tables from role {row['role']}, which is to make some",
-            GRANTED,
-            (f"ALTER DEFAULT PRIVILEGES FOR ROLE {role} GRANT ALL ON TABLES TO {role}",),
-        )
-
-
-def _on_records(schema: str, role: str, tables: Mapping[str, Table]) -> Iterable[Problem]:
-    """Yield what keeps us from recording; a log that cannot be written is none by itself, but has its grant too."""
-    closed = [name for name in META_TABLES if name in tables and not tables[name].writable]
-    if META_TABLES[0] in closed:
-        yield Problem(
-            f"role {role} may not write {schema}.{META_TABLES[0]}, where the revisions are recorded",
-            GRANTED,
-            (record_grant(schema, [tables[name] for name in closed]),),
-        )
-
-
-def record_grant(schema: str, closed: Collection[Table], rights: str = "SELECT, INSERT, UPDATE, DELETE") -> str:
-    """Return the statement that opens tables of records to our role, or to the owner of the indexed tables."""
-    names = ", ".join(f"{identifier(schema)}.{identifier(table.name)}" for table in closed)
-    table = next(iter(closed))
-    grantee = table.trust.main_owner if table.trust.is_ours else table.role
-    return f"GRANT {rights} ON {names} TO {identifier(grantee)}"
-
-
-def _on_tables(schema: str, row: Mapping[str, Any], foreign: Collection[Table]) -> Iterable[Problem]:
-    owners = {table.owner for table in foreign} - {*row["owners_below"]}
-    for table in foreign:
-        trust = table.trust
-        heir = trust.main_owner if trust.is_ours or trust.main_owner in owners else row["role"]
-        heir = row["role"] if heir == table.owner else heir
-        yield Problem(
-            f"table {identifier(schema)}.{identifier(table.name)} belongs to role {table.owner}, "
-            "and only its owner can index it",
-            GRANTED,
-            (_belonging(schema, row, table, heir),),
-        )
-
-
-def _belonging(schema: str, row: Mapping[str, Any], table: Table, heir: str) -> str:
-    """Return the statement that lets our role index a table: membership of its owner, or another owner of it."""
-    role, owner = identifier(row["role"]), identifier(table.owner)
-    if table.owner in row["owners_below"]:
-        return f"ALTER TABLE {identifier(schema)}.{identifier(table.name)} OWNER TO {identifier(heir)}"
-    if row["version"] >= 160000 and (table.owner in row["owners_above"] or not row["inherits"]):
+def _membership(catalog: CatalogReader, facts: Mapping[str, Any], table: Table, owners: Collection[str]) -> str:
+    """Return the statement that makes our role a member of a table's owner, or gives the table another owner."""
+    role, owner, main_owner = identifier(facts["role"]), identifier(table.owner), table.trust.main_owner
+    if table.owner in facts["owners_below"]:
+        is_shared = (table.trust.is_ours or main_owner in owners) and main_owner != table.owner
+        return f"ALTER TABLE {_qualified(catalog, table)} OWNER TO {identifier(main_owner) if is_shared else role}"
+    if facts["version"] >= 160000 and (table.owner in facts["owners_above"] or not facts["inherits"]):
         return f"GRANT {owner} TO {role} WITH INHERIT TRUE"
-    if row["inherits"]:
+    if facts["inherits"]:
         return f"GRANT {owner} TO {role}"
     return f"GRANT {owner} TO {role}; ALTER ROLE {role} INHERIT"
+
+
+def _qualified(catalog: CatalogReader, table: Table) -> str:
+    return f"{identifier(catalog.schema or '')}.{identifier(table.name)}"
