@@ -7,7 +7,7 @@ import time
 from indexer.errors import Held, Unreachable, UsageError
 from indexer.events import Report, ServerAwaited, silent
 from indexer.migrator import CatalogMigrator
-from indexer.patience import Patience
+from indexer.options import Options
 from indexer.signals import Stop
 
 # Schemes of libpq, peewee (playhouse.db_url) and SQLAlchemy; after a plus comes a driver, or peewee's pool.
@@ -81,11 +81,11 @@ def connect_patiently(
     report: Report,
     stop: Stop,
     read_only: bool = False,
-    patience: Patience | None = None,
+    options: Options | None = None,
 ) -> CatalogMigrator:
     """Connect, and for so many seconds try again while the reason can heal; a wrong password fails at once.
 
-    With ``patience``, a SQLite file that another process has locked whole is waited for as a run waits for others.
+    With ``options``, a SQLite file that another process has locked whole is waited for as a run waits for others.
 
     Raises:
         UsageError, Unreachable: as ``connect``.
@@ -101,8 +101,8 @@ def connect_patiently(
                 return connect(url, schema, read_only, report, stop, remaining)
         except Unreachable as error:
             waited = time.monotonic() - started
-            if isinstance(error, Held) and patience:
-                patience.check(waited, f"another process has locked {url}")
+            if isinstance(error, Held) and options:
+                options.check_wait(waited, f"another process has locked {url}")
             elif not error.can_heal or waited + pause > seconds:
                 raise
             if error.message != told:

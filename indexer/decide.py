@@ -8,7 +8,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from indexer.catalog import CatalogEntry
-from indexer.consent import CAUTIOUS, Consent
+from indexer.options import DEFAULTS, Options
 from indexer.spec import Definition, Difference, Index, differences
 
 
@@ -152,16 +152,16 @@ class Step:
         return self.action in CHANGES
 
 
-def decide(declared: Definition, standing: Existing, consent: Consent = CAUTIOUS) -> Action:
+def decide(declared: Definition, standing: Existing, options: Options = DEFAULTS) -> Action:
     """What `up` does about an index: create, rename, keep, rebuild, replace, join another session, or refuse."""
     found = standing.found
     if found is None:
-        return Action.RENAME if consent.adopt_renamed and standing.duplicate else Action.CREATE
+        return Action.RENAME if options.adopt_renamed and standing.duplicate else Action.CREATE
     if compare(declared, found):
-        return _decide_replacement(declared, found, standing) if consent.replace else Action.REFUSE
+        return _decide_replacement(declared, found, standing) if options.replace else Action.REFUSE
     if not found.usable:
         return Action.JOIN if found.worker else Action.REBUILD
-    return Action.REPLACE if consent.replace and _leaves_something(standing) else Action.KEEP
+    return Action.REPLACE if options.replace and _leaves_something(standing) else Action.KEEP
 
 
 def _decide_replacement(declared: Definition, found: CatalogEntry, standing: Existing) -> Action:
@@ -186,18 +186,18 @@ def can_be_replaced(declared: Definition, found: CatalogEntry) -> bool:
 
 
 def decide_drop(
-    declared: Definition, standing: Existing, name: str, past: RevertContext = UNKNOWN, consent: Consent = CAUTIOUS
+    declared: Definition, standing: Existing, name: str, past: RevertContext = UNKNOWN, options: Options = DEFAULTS
 ) -> Action:
     """What `down` does about an index: drop, leave or give its name back if it stood there before, join, or refuse."""
     found, before = standing.found, past.existed_before
     if found is not None and found.oid is not None and past.made.get(name, found.oid) != found.oid:
         return Action.LEAVE  # somebody has made it anew
-    earlier = _earlier(standing, name, past, consent)
+    earlier = _earlier(standing, name, past, options)
     if found is None:
         dropped = Action.DROP if past.alembic_has_run and standing.alembic_index else Action.ABSENT
         return Action.GIVE_BACK if earlier else dropped
     differs = bool(compare(declared, found))
-    if name in before and not consent.include_adopted:
+    if name in before and not options.include_adopted:
         return Action.LEAVE if before[name] == name or differs else Action.GIVE_BACK
     if differs:
         return Action.LEAVE if past.unfinished or _has_its_name_back(name, past) else Action.REFUSE
@@ -206,11 +206,11 @@ def decide_drop(
     return Action.GIVE_BACK if earlier else Action.DROP
 
 
-def _earlier(standing: Existing, name: str, past: RevertContext, consent: Consent) -> bool:
+def _earlier(standing: Existing, name: str, past: RevertContext, options: Options) -> bool:
     """Is the index still there whose place a killed replacement has taken?"""
     replaced = standing.replaced
     on_record = replaced is not None and past.existed_before.get(replaced.name) == name
-    return on_record and not consent.include_adopted
+    return on_record and not options.include_adopted
 
 
 def _has_its_name_back(name: str, past: RevertContext) -> bool:

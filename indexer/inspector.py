@@ -12,10 +12,10 @@ from indexer import inheritance
 from indexer.advice import CHANGED_FILE, Advice, advise, on_empty_children
 from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Place, Table
 from indexer.chain import Chain, Revision
-from indexer.consent import CAUTIOUS, Consent
 from indexer.decide import Action, Step
 from indexer.errors import PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
+from indexer.options import DEFAULTS, Options
 from indexer.plans import Check, Plan, RevisionPlan, Status, revert_context
 from indexer.publishing import NOT_PUBLISHED, Publishing
 from indexer.records.alembic import AlembicVersion, Versions
@@ -48,7 +48,7 @@ class Reader:
         migrator: the open database.
         chain: the revisions there are.
         models: gives the tables of the base schema; asked only about an empty database.
-        consent: what the user allows beyond the usual; a plan takes it into account.
+        options: what the user asks of a run; a plan takes it into account.
     """
 
     def __init__(
@@ -56,15 +56,15 @@ class Reader:
         migrator: CatalogMigrator,
         chain: Chain,
         models: Callable[[], Sequence[type[Model]]] = tuple,
-        consent: Consent = CAUTIOUS,
+        options: Options = DEFAULTS,
     ) -> None:
         self.migrator = migrator
         self.chain = chain
         self.models = models
-        migrator.consent = self.consent = consent
+        migrator.options = self.options = options
         self.history = History(migrator)
         self.journal = Journal(migrator)
-        self.alembic = AlembicVersion(migrator, chain, consent)
+        self.alembic = AlembicVersion(migrator, chain, options)
         self.indexes = {revision.id: revision.indexes for revision in chain}
         migrator.declared_names = {index.name for index in self.declared}
         self.indexed_tables = chain.tables
@@ -180,7 +180,7 @@ class Reader:
         state: State,
     ) -> Plan:
         steps = [step for move in moves for step in move.steps if direction == "up" or step.changes]
-        plan = Plan(direction, start, end, moves, tuple(base_tables), state.tables, self.consent)
+        plan = Plan(direction, start, end, moves, tuple(base_tables), state.tables, self.options)
         if plan.is_empty:
             return plan
         later = self._later_ones(direction, moves, state)
@@ -188,17 +188,17 @@ class Reader:
         if any(isinstance(problem, Problem) for problem in problems) and any(move.alembic for move in moves):
             problems += self.alembic.missing_rights(state.tables)
         publishing = self._publishing(state.tables, tuple(base_tables))
-        published = [] if self.consent.published else publishing.problems
+        published = [] if self.options.published else publishing.problems
         blockers = () if base_tables else self.migrator.expected_blockers(steps)
-        needed = plan.consent._replace(
-            below_later=plan.consent.below_later or bool(later), published=plan.consent.published or bool(published)
+        needed = plan.options._replace(
+            below_later=plan.options.below_later or bool(later), published=plan.options.published or bool(published)
         )
         return plan._replace(
             problems=(*problems, *published),
             later=tuple(later),
             blockers=blockers,
             warnings=tuple(publishing.warnings),
-            consent=needed,
+            options=needed,
         )
 
     def _publishing(self, tables: dict[str, Table], base_tables: Sequence[str] = ()) -> Publishing:
@@ -229,7 +229,7 @@ class Reader:
         return self._move(revision, steps, state)
 
     def _move(self, revision: Revision, steps: tuple[Step, ...], state: State) -> RevisionPlan:
-        follows = revision.in_alembic and self.consent.alembic and state.alembic.can_be_moved
+        follows = revision.in_alembic and self.options.alembic and state.alembic.can_be_moved
         return RevisionPlan(revision, steps, state.records.get(revision.id), state.alembic.place(revision), follows)
 
     def _current(self, moves: Iterable[RevisionPlan], state: State) -> str | None:
@@ -250,7 +250,7 @@ class Reader:
     def _left_alone(self, state: State, revisions: Sequence[Revision], direction: str = "up") -> list[str]:
         """Why Alembic's table will not be moved with these revisions, if it will not."""
         shared = [revision for revision in revisions if revision.in_alembic]
-        if not shared or not self.consent.alembic:
+        if not shared or not self.options.alembic:
             return []
         versions = state.alembic
         for revision in shared:
@@ -261,7 +261,7 @@ class Reader:
 
     def _later_ones(self, direction: str, moves: Sequence[RevisionPlan], state: State) -> list[str]:
         """A problem for each later revision that ``down`` would pull the ground away from, unless that is allowed."""
-        if direction == "up" or self.consent.below_later or not moves:
+        if direction == "up" or self.options.below_later or not moves:
             return []
         last = moves[0].revision
         shared = [move.revision for move in moves if move.revision.in_alembic]
@@ -271,7 +271,7 @@ class Reader:
         unseen = f"{alembic.name} cannot be read, and may hold a later revision than {last.id}: {alembic.obstacle}"
         return [
             *(f"{who} {later}, which {self._after(last, later)}" for who, later in found),
-            *([unseen] if shared and self.consent.alembic and alembic.is_hidden else []),
+            *([unseen] if shared and self.options.alembic and alembic.is_hidden else []),
         ]
 
     def _after(self, last: Revision, later: str) -> str:

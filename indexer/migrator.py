@@ -11,12 +11,11 @@ from peewee import SQL, EnclosedNodeList, Entity, NodeList, PeeweeException
 from playhouse.migrate import Operation, SchemaMigrator
 
 from indexer.catalog import META_TABLES, ORDINARY, Catalog, CatalogEntry, Place, Table
-from indexer.consent import CAUTIOUS
 from indexer.decide import CREATIONS, UNKNOWN, Action, Existing, Step, can_be_replaced, compare, decide, decide_drop
 from indexer.errors import IndexerError, Problem, StatementFailed, UsageError
 from indexer.events import Blocker, IndexFinished, Report, StatementStarted, silent
 from indexer.inheritance import Child, Uncovered
-from indexer.patience import Patience
+from indexer.options import DEFAULTS
 from indexer.records.provenance import Provenance, unrecorded
 from indexer.signals import Stop
 from indexer.spec import PLAIN, Column, Definition, Index, Variant
@@ -68,8 +67,7 @@ class CatalogMigrator(SchemaMigrator):
     Attributes:
         catalog: where every decision comes from.
         report: called with each event of a run.
-        patience: how long to wait, how often to try.
-        consent: what the user allows beyond the usual.
+        options: what the user asks of a run.
         stop: asks the run to end.
         past: what ``drop_index`` has to know, such as which indexes stood there before ``up``.
         replaced_names: the names that runs of ours are on record to have given to indexes while they replaced them.
@@ -80,8 +78,7 @@ class CatalogMigrator(SchemaMigrator):
     script_values: ScriptValues
     database: Any
     catalog: Catalog
-    patience = Patience()
-    consent = CAUTIOUS
+    options = DEFAULTS
     is_there = True
 
     def __init__(self, database: Any, schema: str | None = None) -> None:
@@ -170,7 +167,7 @@ class CatalogMigrator(SchemaMigrator):
     def step_up(self, index: Index, standing: Existing) -> Step:
         """The decision about one index on the way up, with the statements that follow from it."""
         declared = self.definition(index, standing.found)
-        action = decide(declared, standing, self.consent)
+        action = decide(declared, standing, self.options)
         duplicate = standing.duplicate.name if standing.duplicate else None
         found = standing.found
         match action:
@@ -194,7 +191,7 @@ class CatalogMigrator(SchemaMigrator):
         """The decision about one index on the way down, with the statements that follow from it."""
         found = standing.found
         declared = self.definition(index, found)
-        action = decide_drop(declared, standing, index.name, self.past, self.consent)
+        action = decide_drop(declared, standing, index.name, self.past, self.options)
         former = self.past.existed_before.get(index.name)
         statements: Sequence[str] = ()
         match action:
@@ -250,7 +247,7 @@ class CatalogMigrator(SchemaMigrator):
         return operation.decide(operation.index, self._look(operation.index))
 
     def _look(self, index: Index, size: bool = False) -> Existing:
-        return self._standings([index], size, duplicates=self.consent.adopt_renamed)[index]
+        return self._standings([index], size, duplicates=self.options.adopt_renamed)[index]
 
     def _confirm(self, step: Step, after: CatalogEntry | None) -> None:
         name = step.index.name

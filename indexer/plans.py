@@ -8,15 +8,16 @@ from typing import NamedTuple
 from indexer.advice import Advice
 from indexer.catalog import Place, Table
 from indexer.chain import Chain, Revision
-from indexer.consent import CAUTIOUS, Consent
 from indexer.decide import ADOPTED, CREATED, RENAMED, UNKNOWN, Action, RevertContext, Step
 from indexer.errors import Different, IndexerError, PreflightFailed
 from indexer.events import Blocker
 from indexer.inheritance import Uncovered
+from indexer.options import DEFAULTS, Options
 from indexer.records.alembic import AT, BELOW, PAST
 from indexer.records.provenance import MADE, made_by
 from indexer.records.revisions import APPLIED, APPLYING, REVERTED, Record
 from indexer.spec import Difference
+from indexer.text import shell
 
 PENDING = 3  # exit code
 
@@ -138,7 +139,7 @@ class Plan(NamedTuple):
 
     ``start`` is None on an empty database. ``base_tables`` are the tables that an empty database is given first,
     ``blockers`` the sessions that the steps would have to wait for if they began now, ``warnings`` sentences about
-    what does not stop the run. The command of the run has to allow ``consent``, and to name the revision ``to``.
+    what does not stop the run. The command of the run needs these ``options``, and to name the revision ``to``.
     """
 
     direction: str
@@ -147,7 +148,7 @@ class Plan(NamedTuple):
     moves: tuple[RevisionPlan, ...]
     base_tables: tuple[str, ...]
     tables: dict[str, Table]
-    consent: Consent = CAUTIOUS
+    options: Options = DEFAULTS
     to: str | None = None
     problems: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
@@ -172,7 +173,7 @@ class Plan(NamedTuple):
     @property
     def command(self) -> str:
         """The command of the run."""
-        return _command(self.direction, self.consent, self.to)
+        return _command(self.direction, self.options, self.to)
 
     @property
     def unrecorded(self) -> tuple[str, ...]:
@@ -197,7 +198,7 @@ class Plan(NamedTuple):
             return None
         return Different(
             "Nothing was changed, because something else stands under a name of ours:",
-            way_out(self.refused, self.direction, self.consent, self.to),
+            way_out(self.refused, self.direction, self.options, self.to),
             {step.index.name: (*step.differences, *step.obstacles) for step in self.refused},
         )
 
@@ -280,14 +281,14 @@ class Check(NamedTuple):
     advice: tuple[Advice, ...]
 
 
-def way_out(refused: Sequence[Step], direction: str = "up", consent: Consent = CAUTIOUS, to: str | None = None) -> str:
+def way_out(refused: Sequence[Step], direction: str = "up", options: Options = DEFAULTS, to: str | None = None) -> str:
     """What helps, and what to type, where something else stands under names of ours.
 
     What a run with ``--replace`` refuses has to be renamed or dropped by hand.
     """
-    replaceable = [step for step in refused if step.can_be_replaced and not consent.replace]
+    replaceable = [step for step in refused if step.can_be_replaced and not options.replace]
     others = [step for step in refused if step not in replaceable]
-    again, replacing = _command(direction, consent, to), _command("up", consent._replace(replace=True), to)
+    again, replacing = _command(direction, options, to), _command("up", options._replace(replace=True), to)
     if direction == "down":
         first = "" if others else "Put ours in its place first: python cli.py up --replace. Or rename or drop it"
         return f"{first or 'Rename or drop it'} if nobody needs it ({_names(refused)}), then: {again}"
@@ -296,8 +297,8 @@ def way_out(refused: Sequence[Step], direction: str = "up", consent: Consent = C
     return f"{rename} or drop it if nobody needs it ({_names(others or replaceable)}), then{then}"
 
 
-def _command(direction: str, consent: Consent, to: str | None) -> str:
-    return " ".join(("python cli.py", direction, *(("--to", to) if to else ()), *consent.options(direction)))
+def _command(direction: str, options: Options, to: str | None) -> str:
+    return " ".join(("python cli.py", direction, *(("--to", to) if to else ()), *map(shell, options.words(direction))))
 
 
 def _names(steps: Sequence[Step]) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 from peewee import Model, PeeweeException
 
 from indexer.chain import Chain, Revision
-from indexer.consent import CAUTIOUS, Consent
 from indexer.decide import Action, Step
 from indexer.errors import IndexerError, Interrupted, PreflightFailed, Problem, StatementFailed
 from indexer.events import (
@@ -26,7 +25,7 @@ from indexer.events import (
 from indexer.inspector import Reader, State, ends
 from indexer.migrator import CatalogMigrator, IndexOperation
 from indexer.operations import collect
-from indexer.patience import Patience
+from indexer.options import DEFAULTS, Options
 from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, refuse_different, revert_context
 from indexer.records.log import Entry, entry_of
 from indexer.records.provenance import Provenance
@@ -35,9 +34,7 @@ from indexer.records.table import written_by
 from indexer.script import BASE_DESCRIPTION, script_of
 from indexer.signals import Stop
 from indexer.spec import Index
-from indexer.text import are, reason
-
-PATIENT = Patience()
+from indexer.text import are, reason, shell
 
 
 class Runner(Reader):
@@ -47,10 +44,9 @@ class Runner(Reader):
         migrator: the open database.
         chain: the revisions there are.
         models: gives the tables of the base schema; asked only about an empty database.
+        options: what the user asks of a run.
         report: called with each event of a run.
-        patience: how long to wait, how often to try.
         stop: asks the run to end.
-        consent: what the user allows beyond the usual.
     """
 
     def __init__(
@@ -58,16 +54,14 @@ class Runner(Reader):
         migrator: CatalogMigrator,
         chain: Chain,
         models: Callable[[], Sequence[type[Model]]] = tuple,
+        options: Options = DEFAULTS,
         report: Report = silent,
-        patience: Patience = PATIENT,
         stop: Stop | None = None,
-        consent: Consent = CAUTIOUS,
     ) -> None:
-        super().__init__(migrator, chain, models, consent)
+        super().__init__(migrator, chain, models, options)
         self._safe_report = SafeReport(report)
         self.report: Report = self._safe_report
         migrator.report = self._safe_report
-        migrator.patience = patience
         migrator.stop = self.stop = stop or migrator.stop
         self._uncommitted: list[RevisionFinished] = []
         self._unlogged: list[str] = []
@@ -137,10 +131,10 @@ class Runner(Reader):
         problems = [*self.migrator.catalog.problems(), *self.migrator.missing_rights(state.tables)]
         if any(isinstance(problem, Problem) for problem in problems):
             problems += self.alembic.missing_rights(state.tables)
-        published = [] if self.consent.published else self._publishing(state.tables).problems
+        published = [] if self.options.published else self._publishing(state.tables).problems
         if problems or published:
-            consent = self.consent._replace(published=self.consent.published or bool(published))
-            command = " ".join([f"python cli.py stamp {target}", *consent.options("up")])
+            needed = self.options._replace(published=self.options.published or bool(published))
+            command = " ".join([f"python cli.py stamp {target}", *map(shell, needed.words("stamp"))])
             raise PreflightFailed([*problems, *published], f"Correct this, then: {command}")
 
     def script(self, plan: Plan) -> str:
@@ -310,7 +304,7 @@ class Runner(Reader):
 
     def without_what_was_replaced(self, move: RevisionPlan, record: Record) -> Record:
         """The record without the indexes whose places were taken: a run that replaces has dropped all of them."""
-        if not self.consent.replace:
+        if not self.options.replace:
             return record
         replaced = {step.index.replaced for step in move.steps}
         before = {name: former for name, former in record.existed_before.items() if name not in replaced}

@@ -4,8 +4,8 @@ import pytest
 
 from indexer import Column, Index, Variant, desc
 from indexer.catalog import CatalogEntry
-from indexer.consent import CAUTIOUS, Consent
 from indexer.decide import Action, Existing, RevertContext, Step, compare, decide, decide_drop
+from indexer.options import DEFAULTS, Options
 from indexer.spec import Definition, Difference, differences
 
 INDEX = Index("ix_activity_created", "activity", ("conversation_id", desc("created_at")))
@@ -33,14 +33,14 @@ OTHER_DEFINITIONS = {
 DIFFERENT = [pytest.param(SAME._replace(definition=other), id=part) for part, other in OTHER_DEFINITIONS.items()]
 
 
-REPLACE, ADOPT, INCLUDE = Consent(replace=True), Consent(adopt_renamed=True), Consent(include_adopted=True)
+REPLACE, ADOPT, INCLUDE = Options(replace=True), Options(adopt_renamed=True), Options(include_adopted=True)
 OTHER = SAME._replace(definition=OTHER_DEFINITIONS["direction"])
 REPLACING = SAME._replace(name=INDEX.replacing)
 
 
-def up(found: CatalogEntry | None, consent: Consent = CAUTIOUS, **standing: CatalogEntry) -> Action:
+def up(found: CatalogEntry | None, options: Options = DEFAULTS, **standing: CatalogEntry) -> Action:
     """What `up` decides about the index of these tests."""
-    return decide(DECLARED, Existing(found, **standing), consent)
+    return decide(DECLARED, Existing(found, **standing), options)
 
 
 def drop(found: CatalogEntry | None, *existed_before: str) -> Action:
@@ -49,10 +49,10 @@ def drop(found: CatalogEntry | None, *existed_before: str) -> Action:
 
 
 def down(
-    found: CatalogEntry | None, past: RevertContext, consent: Consent = CAUTIOUS, **standing: CatalogEntry
+    found: CatalogEntry | None, past: RevertContext, options: Options = DEFAULTS, **standing: CatalogEntry
 ) -> Action:
     """The same, with all that may be known of the past."""
-    return decide_drop(DECLARED, Existing(found, **standing), INDEX.name, past, consent)
+    return decide_drop(DECLARED, Existing(found, **standing), INDEX.name, past, options)
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from indexer import IndexerError, __version__
-from indexer.consent import CAUTIOUS, VERSION_TABLE, Consent
 from indexer.console import progress as reporters
 from indexer.console import text as console
 from indexer.errors import Interrupted, UsageError
-from indexer.patience import Patience
+from indexer.options import DEFAULTS, VERSION_TABLE
+from indexer.options import Options as RunOptions
 from indexer.project import Project
 from indexer.signals import Stop, interruptible
 from indexer.text import reason, shell, shown, visible
@@ -68,8 +68,7 @@ class Options(NamedTuple):
 class Manner(NamedTuple):
     """How a command is to go about its work."""
 
-    patience: Patience = Patience()
-    consent: Consent = CAUTIOUS
+    run: RunOptions = DEFAULTS
     wait_db: float = 0
     read_only: bool = True
     as_script: bool = False
@@ -136,9 +135,7 @@ class Inquiry(NamedTuple):
 
         manner = self.manner
         try:
-            runner = Runner(
-                migrator, chain, self.options.project.models, report, manner.patience, self.stop, manner.consent
-            )
+            runner = Runner(migrator, chain, self.options.project.models, manner.run, report, self.stop)
             return self.question(runner)
         except IndexerError:
             raise
@@ -156,8 +153,8 @@ def _connected(options: Options, manner: Manner, report: Any, stop: Stop) -> Ite
     url, schema = options.database_url, options.schema
     if not options.source:
         reporters.tell(f"No database URL is given: using the file {visible(os.path.abspath(DEFAULT_FILE))}.", err=True)
-    patience = None if manner.read_only else manner.patience
-    migrator = connect_patiently(url, schema, manner.wait_db, report, stop, manner.read_only, patience)
+    waiting = None if manner.read_only else manner.run
+    migrator = connect_patiently(url, schema, manner.wait_db, report, stop, manner.read_only, waiting)
     try:
         yield migrator
     finally:
@@ -253,9 +250,9 @@ def _again(options: Options) -> str:
     return database + (f" --schema {shell(options.schema)}" if options.schema else "")
 
 
-def _keeping(options: Options, consent: Consent) -> Options:
+def _keeping(options: Options, run: RunOptions) -> Options:
     """The options of a command that names Alembic's table: what it says to type next has to keep that in step, too."""
-    return options._replace(again="".join((options.again, *(f" {option}" for option in consent.options("up")))))
+    return options._replace(again="".join((options.again, *(f" {shell(word)}" for word in run.words("up")))))
 
 
 def _unexpected(error: BaseException) -> IndexerError:
@@ -321,7 +318,7 @@ def patient(function: Callable[..., None]) -> Callable[..., None]:
     @click.option("--jobs", type=Jobs(), default="auto", metavar="N", help="Builds side by side.  [default: auto]")
     @click.option("--offline", is_flag=True, help="Build plainly and fast, blocking writers: a maintenance window.")
     @functools.wraps(function)
-    def run(
+    def decorated(
         options: Options,
         max_wait: float | None,
         retries: int,
@@ -330,13 +327,14 @@ def patient(function: Callable[..., None]) -> Callable[..., None]:
         wait_db: float,
         jobs: int | None,
         offline: bool,
-        consent: Consent,
+        run: RunOptions,
         **arguments: Any,
     ) -> None:
-        patience = Patience(max_wait, retries, 0 if no_wait else wait_lock, jobs, offline)
-        function(options, manner=Manner(patience, consent, wait_db, read_only=False), **arguments)
+        waiting = 0 if no_wait else wait_lock
+        asked = run._replace(max_wait=max_wait, retries=retries, wait_lock=waiting, jobs=jobs, offline=offline)
+        function(options, manner=Manner(asked, wait_db, read_only=False), **arguments)
 
-    return run
+    return decorated
 
 
 NO_ALEMBIC = "--no-alembic"
@@ -350,7 +348,9 @@ CONSENTS = {
     "include_adopted": click.option(
         "--include-adopted", is_flag=True, help="Drop also the indexes that stood there before up."
     ),
-    "below_later": click.option("--yes", "below_later", is_flag=True, help="Go below a later revision of Alembic's."),
+    "below_later": click.option(
+        "--below-later", "--yes", "below_later", is_flag=True, help="Go below a later revision of Alembic's."
+    ),
     "published": click.option(
         "--published", is_flag=True, help="Make tables although a publication sends them: subscribers have them."
     ),
@@ -366,14 +366,14 @@ OF_ALEMBIC = ("no_alembic", "version_table")
 
 
 def consenting(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The options by which the user allows more than the usual, gathered into a consent."""
+    """The options by which the user allows more than the usual, gathered into one record."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def run(options: Options, no_alembic: bool, version_table: str, **arguments: Any) -> None:
             given = {name: arguments.pop(name) for name in names}
-            consent = Consent(**given, alembic=not no_alembic, version_table=version_table)
-            function(options, consent=consent, **arguments)
+            asked = RunOptions(**given, alembic=not no_alembic, version_table=version_table)
+            function(options, run=asked, **arguments)
 
         for name in (*names, *OF_ALEMBIC)[::-1]:
             run = CONSENTS[name](run)
@@ -455,8 +455,8 @@ def status(options: Options, version_table: str) -> None:
 
     Exits with 4 when an index of an applied revision is missing or different, else with 3 when one is pending.
     """
-    manner = Manner(consent=Consent(version_table=version_table))
-    ask(_keeping(options, manner.consent), lambda runner: console.of_status(runner.status()), manner)
+    manner = Manner(RunOptions(version_table=version_table))
+    ask(_keeping(options, manner.run), lambda runner: console.of_status(runner.status()), manner)
 
 
 @command
@@ -467,8 +467,8 @@ def check(options: Options, version_table: str) -> None:
     Exits with 4 when an index of an applied revision is missing, broken or different, else with 3 when one is
     pending. Advice, such as about another index on the same key, fails no check.
     """
-    manner = Manner(consent=Consent(version_table=version_table))
-    ask(_keeping(options, manner.consent), lambda runner: console.of_check(runner.check()), manner)
+    manner = Manner(RunOptions(version_table=version_table))
+    ask(_keeping(options, manner.run), lambda runner: console.of_check(runner.check()), manner)
 
 
 @command
@@ -476,14 +476,14 @@ def check(options: Options, version_table: str) -> None:
 @to_revision
 @click.option("--sql", "as_sql", is_flag=True, help="Print a script for psql or sqlite3 instead.")
 @consenting("adopt_renamed", "replace", "include_adopted", "below_later", "published")
-def plan(options: Options, direction: str, to: str | None, as_sql: bool, consent: Consent) -> None:
+def plan(options: Options, direction: str, to: str | None, as_sql: bool, run: RunOptions) -> None:
     """Show what up (or down) would do, statement by statement. Changes nothing.
 
     Exits as the run itself would: with 1 or 4 when it would refuse to start.
     """
     if as_sql and options.as_json:
         raise UsageError("A plan is a script or a document, not both.", "Leave out --sql or --json.")
-    own, others = consent.options(direction), consent.options("down" if direction == "up" else "up")
+    own, others = run.words(direction), run.words("down" if direction == "up" else "up")
     if foreign := [option for option in others if option not in own]:
         raise UsageError(
             f"{' and '.join(foreign)}: not for a plan of {direction}.", "Leave out what is for the other way."
@@ -497,19 +497,19 @@ def plan(options: Options, direction: str, to: str | None, as_sql: bool, consent
             return answer._replace(script=runner.script(found))
         return answer
 
-    ask(options, question, Manner(consent=consent, as_script=as_sql))
+    ask(options, question, Manner(run, as_script=as_sql))
 
 
 @command
 @click.argument("revision", metavar="REV")
 @consenting("published")
-def stamp(options: Options, revision: str, consent: Consent) -> None:
+def stamp(options: Options, revision: str, run: RunOptions) -> None:
     """Record a revision without building anything.
 
     That is done once the database has proved to be what the revision says. Exits with 4 and the differences when it is
     not.
     """
-    manner = Manner(consent=consent, read_only=False)
+    manner = Manner(run, read_only=False)
     ask(options, lambda runner: console.of_stamp(runner.stamp(revision), runner.place), manner)
 
 
@@ -598,7 +598,7 @@ def seed(options: Options, rows: int, published: bool) -> None:
         with reporters.measuring(options.as_json, runner.report) as tell:
             return console.of_seed(seeded(runner, rows, tell=tell))
 
-    ask(options, question, Manner(consent=Consent(published=published), read_only=False))
+    ask(options, question, Manner(RunOptions(published=published), read_only=False))
 
 
 @command

@@ -13,7 +13,7 @@ from indexer.decide import CREATIONS, Action, Step
 from indexer.errors import Blocked, IndexerError, IndexFailed, NoSession, StatementFailed
 from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, Waiting, Warned
 from indexer.migrator import Work
-from indexer.patience import Patience
+from indexer.options import Options
 from indexer.postgres.lock import RunLock
 from indexer.postgres.remedy import AGAIN, concerns_one_index, remedy, said
 from indexer.postgres.session import Builder, OnlineDatabase
@@ -47,13 +47,13 @@ class Run(NamedTuple):
     database: OnlineDatabase
     sessions: Sessions
     lock: RunLock
-    patience: Patience
+    options: Options
     stop: Stop
     report: Report
 
 
 class GaveUp(Exception):
-    """A statement waited longer than the user has patience for, and was cancelled or not begun."""
+    """A statement waited longer than the user allows, and was cancelled or not begun."""
 
     def __init__(self, phase: str, blockers: tuple[Blocker, ...]) -> None:
         super().__init__(phase)
@@ -127,7 +127,7 @@ class Execution:
         remains = self._clean(step, decide)
         self._disclaim(step, decide, failure, provenance)
         self.run.stop.check()
-        if attempts > self.run.patience.retries or not isinstance(failure, GaveUp | psycopg2.errors.DeadlockDetected):
+        if attempts > self.run.options.retries or not isinstance(failure, GaveUp | psycopg2.errors.DeadlockDetected):
             raise _as_ours(step, failure, remains) from failure
         yield from self._pause(step.index, failure, attempts)
 
@@ -170,7 +170,7 @@ class Execution:
                 raise Changed
         self.run.stop.check()
         self.run.lock.confirm()
-        settings = RENAMING if renaming else settings_for(index, self.run.patience, self.memory)
+        settings = RENAMING if renaming else settings_for(index, self.run.options, self.memory)
         builder = self._take(settings)
         try:
             provenance.begin(step, first)
@@ -195,7 +195,7 @@ class Execution:
 
     def _mind(self, builder: Builder, watch: Watch, see: Callable[[], None]) -> Work:
         """Until the statement is done: look at it, and cancel it when asked to stop or when it waited too long."""
-        limit = self.run.patience.max_wait
+        limit = self.run.options.max_wait
         given_up, cancelled = None, 0.0
         try:
             while not builder.poll():
@@ -226,9 +226,9 @@ class Execution:
         Returns whether there was anything to wait for.
 
         Two concurrent builds on one table deadlock. And a build that is given up while a writer is open leaves an
-        invalid index that cannot be dropped before that writer ends, so with limited patience it does not begin.
+        invalid index that cannot be dropped before that writer ends, so with a limit it does not begin.
         """
-        started, told, limit = clock(), 0.0, self.run.patience.max_wait
+        started, told, limit = clock(), 0.0, self.run.options.max_wait
         remaining = self._in_the_way(index, dropping)
         # A session that comes later does not hold up what begins after it.
         first = {blocker.identity for blocker in remaining}
@@ -247,19 +247,19 @@ class Execution:
         return bool(first)
 
     def _in_the_way(self, index: Index, dropping: bool) -> tuple[Blocker, ...]:
-        if self.run.patience.offline:
+        if self.run.options.offline:
             return ()
         builds: tuple[Blocker, ...] = ()
         holders: tuple[Blocker, ...] = ()
         with self.run.sessions.overlooking(self.run.report):
             builds = self.run.sessions.building_on(index.table)
-            if self.run.patience.max_wait is not None:
+            if self.run.options.max_wait is not None:
                 holders = self.run.sessions.expected([index.table], dropping)
         return (*builds, *holders)
 
     def _pause(self, index: Index, failure: Exception, attempt: int) -> Work:
         pause = min(0.5 * 2**attempt, LONGEST_PAUSE)
-        self.run.report(Retrying(index, _reason(failure), attempt, self.run.patience.retries, pause))
+        self.run.report(Retrying(index, _reason(failure), attempt, self.run.options.retries, pause))
         yield from self._rest(pause)
 
     def _rest(self, seconds: float) -> Work:

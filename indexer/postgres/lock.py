@@ -12,7 +12,7 @@ from peewee import PeeweeException
 
 from indexer.errors import Locked, StatementFailed
 from indexer.events import LockWaited, Report
-from indexer.patience import Patience
+from indexer.options import Options
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.session import Question
 from indexer.postgres.watch import Sessions
@@ -110,21 +110,21 @@ class RunLock:
         self.sessions = sessions
 
     @contextmanager
-    def held(self, report: Report, patience: Patience, stop: Stop) -> Iterator[None]:
+    def held(self, report: Report, options: Options, stop: Stop) -> Iterator[None]:
         """Hold the lock; follows the run that has it until that ends.
 
         Raises:
             Locked: it is taken, and waiting was refused, or the other run made no progress for too long.
         """
         if not self._try():
-            self._follow(report, patience, stop)
+            self._follow(report, options, stop)
         try:
             yield
         finally:
             with suppress(PeeweeException):  # a session that is gone has given the lock back
                 self.catalog.rows(UNLOCK, family=FAMILY)
 
-    def _follow(self, report: Report, patience: Patience, stop: Stop) -> None:
+    def _follow(self, report: Report, options: Options, stop: Stop) -> None:
         seen: object = None
         moved, told = time.monotonic(), 0.0
         while not self._try():
@@ -136,7 +136,7 @@ class RunLock:
                 if not told or now - told >= self.retell:
                     self._tell(report)
                     told = now
-            if patience.wait_lock is not None and now - moved >= patience.wait_lock:
+            if options.wait_lock is not None and now - moved >= options.wait_lock:
                 raise Locked(
                     f"Another run holds the lock: {self._visible_holder(report)}.",
                     "Wait for it to end, or see what it does: python cli.py status",

@@ -166,7 +166,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def _holding(self, modes: Sequence[str]) -> str:
         """Return lines about the sessions that hold a lock of these kinds on a table which a run reads or writes."""
-        tables = [*self.indexed_tables, *META_TABLES, parts_of(self.consent.version_table)[1]]
+        tables = [*self.indexed_tables, *META_TABLES, parts_of(self.options.version_table)[1]]
         with suppress(PeeweeException):
             sessions = self.sessions.excluding(tables, modes)
             return "".join(f"\n  - {each}\n    end it: {each.ending}" for each in sessions)
@@ -200,8 +200,8 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """One run: hold the run lock, and no transaction, because CONCURRENTLY cannot run inside one."""
         if self.database.pooled:
             refuse_transaction_pooling(self.database)
-        with self.lock.held(self.report, self.patience, self.stop):
-            run = Run(self.database, self.sessions, self.lock, self.patience, self.stop, self.report)
+        with self.lock.held(self.report, self.options, self.stop):
+            run = Run(self.database, self.sessions, self.lock, self.options, self.stop, self.report)
             self._execution = Execution(run)
             yield
 
@@ -307,7 +307,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def create_statement(self, index: Index) -> str:
         """CREATE INDEX CONCURRENTLY, never IF NOT EXISTS: that accepts an invalid index and any definition."""
-        return self.create_index(index, self._variant(index), concurrently=not self.patience.offline)
+        return self.create_index(index, self._variant(index), concurrently=not self.options.offline)
 
     def create_statement_on(self, child: Child, index: Index, name: str) -> str:
         """CREATE INDEX CONCURRENTLY on a table that inherits, under another name, for people to type."""
@@ -325,7 +325,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         On Citus IF EXISTS: without it a drop ends at the first shard that has lost its index already. Elsewhere the
         error is welcome, because it tells that somebody else was faster.
         """
-        return self.drop_index_statement(name, not self.patience.offline, self.catalog.is_citus)
+        return self.drop_index_statement(name, not self.options.offline, self.catalog.is_citus)
 
     def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:
         """ALTER INDEX: its lock on the index stops neither reader nor writer (manual, ALTER INDEX)."""
@@ -339,7 +339,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             return [*clear, *([self.drop_statement(index.replacing)] if replacing else [])]
         if replacing and not replacing.usable:
             clear.append(self.drop_statement(index.replacing))
-        online = not self.patience.offline
+        online = not self.options.offline
         build = self.create_index(index, self._variant(index), online, index.replacing)
         swap = self._swap_statements(index.name, index.replaced, index.replacing)
         return [*clear, *([] if replacing and replacing.usable else [build]), *swap, drop_replaced]
@@ -373,7 +373,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     def reindex_statement(self, name: str) -> str:
         """REINDEX INDEX CONCURRENTLY: it makes an invalid index valid."""
         context = self.make_context().literal("REINDEX INDEX ")
-        context.literal("" if self.patience.offline else "CONCURRENTLY ")
+        context.literal("" if self.options.offline else "CONCURRENTLY ")
         return str(context.sql(self._table(name)).query()[0])
 
     # Carrying out --------------------------------------------------------------------------------------------------
@@ -383,7 +383,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         sizes = {name: table.bytes or 0 for name, table in tables.items()}
         largest_first = sorted(operations, key=lambda operation: -sizes.get(operation.index.table, 0))
         schedule = Schedule(
-            self.patience, self.database.server_version, partial(self.sessions.others_active, self.report), self.stop
+            self.options, self.database.server_version, partial(self.sessions.others_active, self.report), self.stop
         )
         schedule.run(largest_first, work)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from indexer.errors import IndexFailed
 from indexer.migrator import IndexOperation, Work
-from indexer.patience import Patience
+from indexer.options import Options
 from indexer.signals import Stop
 
 TICK = 0.1  # seconds between two looks at what has no socket to wait on
@@ -23,8 +23,8 @@ class Schedule:
         others_active: is anybody else at work on the server now? Asked before each start.
     """
 
-    def __init__(self, patience: Patience, version: int, others_active: Callable[[], bool], stop: Stop) -> None:
-        self.patience = patience
+    def __init__(self, options: Options, version: int, others_active: Callable[[], bool], stop: Stop) -> None:
+        self.options = options
         self.version = version
         self.others_active = others_active
         self.stop = stop
@@ -71,17 +71,17 @@ class Schedule:
     def _is_free(self, operation: IndexOperation) -> bool:
         """Is nobody at work on its table? Plain builds of one table may run together."""
         tables = {running.index.table for running in self._running}
-        return self.patience.offline or operation.index.table not in tables
+        return self.options.offline or operation.index.table not in tables
 
     def _may_join(self, following: IndexOperation) -> bool:
         """May this one begin beside those that run? The cheap questions first."""
-        if len(self._running) >= (self.patience.jobs or SIDE_BY_SIDE):
+        if len(self._running) >= (self.options.jobs or SIDE_BY_SIDE):
             return False
-        if self.patience.offline:
+        if self.options.offline:
             return True
         if self.version < IGNORES_OTHERS or any(map(_is_partial, (following, *self._running))):
             return False
-        return self.patience.jobs is not None or not self.others_active()
+        return self.options.jobs is not None or not self.others_active()
 
     def _advance(self, operation: IndexOperation) -> BaseException | None:
         try:

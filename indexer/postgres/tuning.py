@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from indexer.patience import Patience
+from indexer.options import Options
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.spec import Index
 
@@ -34,8 +34,8 @@ def server_memory(catalog: PostgresCatalog) -> Memory:
     return Memory(**catalog.rows(SERVER_MEMORY)[0])
 
 
-def settings_for(index: Index, patience: Patience, server: Memory) -> dict[str, str]:
+def settings_for(index: Index, options: Options, server: Memory) -> dict[str, str]:
     """The settings of the session that builds this index: at most twice a small server's cache."""
     affordable = max(min(FOR_BTREE, 2 * server.buffers), server.maintenance)
     memory = min(FOR_HASH, server.maintenance) if index.on_postgresql.using == "hash" else affordable
-    return {"maintenance_work_mem": f"{memory}kB", **(OFFLINE if patience.offline else {})}
+    return {"maintenance_work_mem": f"{memory}kB", **(OFFLINE if options.offline else {})}

@@ -11,9 +11,9 @@ from peewee import CharField, Model, fn
 
 from indexer.catalog import ORDINARY, Table
 from indexer.chain import Chain, Revision
-from indexer.consent import CAUTIOUS, VERSION_TABLE, Consent
 from indexer.errors import GRANTED, Problem, UsageError
 from indexer.migrator import CatalogMigrator
+from indexer.options import DEFAULTS, VERSION_TABLE, Options
 from indexer.records.table import bound
 from indexer.text import identifier
 
@@ -80,13 +80,13 @@ class Versions(NamedTuple):
 class AlembicVersion:
     """The version table: the one that the user names, else ``alembic_version`` in the schema of our tables."""
 
-    def __init__(self, migrator: CatalogMigrator, chain: Chain, consent: Consent = CAUTIOUS) -> None:
+    def __init__(self, migrator: CatalogMigrator, chain: Chain, options: Options = DEFAULTS) -> None:
         self.migrator = migrator
         self.chain = chain
-        self.is_kept = consent.alembic
-        self.was_named = consent.version_table != VERSION_TABLE
-        self.label = consent.version_table
-        self._schema, self.name = parts_of(consent.version_table)
+        self.is_kept = options.alembic
+        self.was_named = options.version_table != VERSION_TABLE
+        self.label = options.version_table
+        self._schema, self.name = parts_of(options.version_table)
 
     @property
     def schema(self) -> str | None:

@@ -122,7 +122,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         started = time.monotonic()
         told = False
         while not attempt():
-            self.patience.check(time.monotonic() - started, f"{self.place}: {reason}")
+            self.options.check_wait(time.monotonic() - started, f"{self.place}: {reason}")
             if not told:
                 self.report(LockWaited(reason))
                 told = True

@@ -22,7 +22,7 @@ from indexer.chain import load
 from indexer.connect import connect as connect_to
 from indexer.errors import StatementFailed
 from indexer.events import IndexFinished
-from indexer.patience import Patience
+from indexer.options import Options
 from indexer.runner import Runner
 from indexer.spec import Index
 from proof.generator import Crm
@@ -284,7 +284,7 @@ def failing(url: str, meanwhile: Callable[[Index], str]) -> str:
     migrator = connect_to(url)
     try:
         with pytest.raises(StatementFailed) as failed:
-            Runner(migrator, load(str(ROOT)), report=report, patience=Patience(jobs=1)).up()
+            Runner(migrator, load(str(ROOT)), report=report, options=Options(jobs=1)).up()
     finally:
         migrator.database.close()
     return failed.value.hint

@@ -442,14 +442,14 @@ def test_down_below_a_later_revision_asks_for_yes_and_names_it(url, seen):
 
     assert refused.exit_code == 1
     assert LATER in refused.stderr
-    assert "--yes" in refused.stderr
+    assert "--below-later" in refused.stderr
 
 
 def test_the_command_that_the_refusal_ends_with_goes_below_a_later_revision(url):
     alembic_app.upgrade(url, LATER)
     refused = run("down", url=url)
 
-    assert refused.next_command() == ["down", "--yes"]
+    assert refused.next_command() == ["down", "--below-later"]
     succeed(*refused.next_command(), url=url)
     assert_none_stands(url)
 

@@ -133,7 +133,7 @@ def test_down_below_the_unknown_revision_asks_for_yes_and_names_it(url):
 
     assert refused.exit_code == 1
     assert LATER in refused.stderr
-    assert "--yes" in refused.stderr
+    assert "--below-later" in refused.stderr
 
 
 def test_down_with_yes_drops_ours_and_leaves_the_unknown_row(url):

@@ -44,8 +44,8 @@ from scenes import (
 
 from indexer.chain import load
 from indexer.connect import connect
-from indexer.consent import CAUTIOUS, Consent
 from indexer.events import IndexFinished, StatementStarted
+from indexer.options import DEFAULTS, Options
 from indexer.runner import Runner
 
 NAME = "ix_webhook_event_event_type"  # the last of the ten, so that a run comes to it late and down drops it first
@@ -295,7 +295,7 @@ def downgrade(migrator):
     migrator.migrate(*map(migrator.drop_index, INDEXES))
 '''
 EARLIER, DECLARED = "note USING btree (kind)", "note USING btree (text)"
-REPLACE = Consent(replace=True)
+REPLACE = Options(replace=True)
 STATEMENTS = ("CREATE INDEX", "BEGIN", "ALTER INDEX", "ALTER INDEX", "COMMIT", "DROP INDEX")
 MOMENTS = range(1, len(STATEMENTS) + 2)  # before each statement, and after the last one, before it is recorded
 
@@ -309,14 +309,14 @@ def notes(postgres_url: str, tmp_path: Path) -> str:
     return postgres_url
 
 
-def act(url: str, folder: Path, action: Callable[[Runner], Any], consent: Consent = CAUTIOUS, **how: Any) -> Any:
+def act(url: str, folder: Path, action: Callable[[Runner], Any], options: Options = DEFAULTS, **how: Any) -> Any:
     """Do something with the revision of this folder."""
     migrator = connect(url)
     with closing(migrator.database):
-        return action(Runner(migrator, load(folder), consent=consent, **how))
+        return action(Runner(migrator, load(folder), options=options, **how))
 
 
-def kill_at(moment: int, url: str, folder: Path, action: Callable[[Runner], Any], consent: Consent = CAUTIOUS) -> str:
+def kill_at(moment: int, url: str, folder: Path, action: Callable[[Runner], Any], options: Options = DEFAULTS) -> str:
     """Carry it out in a process that is killed when it says that it sends this statement; what it said last."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -329,7 +329,7 @@ def kill_at(moment: int, url: str, folder: Path, action: Callable[[Runner], Any]
                 os.kill(os.getpid(), signal.SIGKILL)
 
         with suppress(BaseException):
-            act(url, folder, action, consent, report=report)
+            act(url, folder, action, options, report=report)
         os._exit(1)
     os.close(writing)
     _, status = os.waitpid(child, 0)
@@ -392,7 +392,7 @@ def test_a_way_back_killed_at_any_statement_is_ended_by_the_next_run(notes, tmp_
 
 def test_the_earlier_index_is_dropped_where_that_is_asked_for(notes, tmp_path):
     kill_at(len(STATEMENTS), notes, tmp_path, Runner.up, REPLACE)
-    act(notes, tmp_path, Runner.down, Consent(include_adopted=True))
+    act(notes, tmp_path, Runner.down, Options(include_adopted=True))
 
     assert on_note(notes) == {}
 

@@ -1,0 +1,77 @@
+"""What the user asks of a run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from indexer.errors import Blocked, Locked
+
+VERSION_TABLE = "alembic_version"
+AGAIN = "Wait for it to end, then run the same command again."
+
+
+class Options(NamedTuple):
+    """What the user asks of a run. Durations are in seconds; None means without limit.
+
+    Attributes:
+        max_wait: how long a build may wait for other sessions before it is cancelled and tried again.
+        retries: how often a cancelled build is tried again.
+        wait_lock: how long to wait for another run that makes no progress; 0 does not wait at all.
+        jobs: how many builds run at once; None lets the load of the server decide.
+        offline: build without CONCURRENTLY, faster, while nobody writes: in a maintenance window, on an empty database.
+        adopt_renamed: rename an identical index that has another name, instead of building one.
+        replace: replace an index that has the declared name and another definition.
+        include_adopted: drop also the indexes that existed before ``up``.
+        below_later: revert a revision below a later one, of Alembic or unknown to this version.
+        alembic: keep Alembic's version table in step.
+        version_table: the name of that table, NAME or SCHEMA.NAME.
+        published: create tables although a publication sends their rows to subscribers at once.
+    """
+
+    max_wait: float | None = None
+    retries: int = 3
+    wait_lock: float | None = None
+    jobs: int | None = None
+    offline: bool = False
+    adopt_renamed: bool = False
+    replace: bool = False
+    include_adopted: bool = False
+    below_later: bool = False
+    alembic: bool = True
+    version_table: str = VERSION_TABLE
+    published: bool = False
+
+    def words(self, command: str) -> tuple[str, ...]:
+        """Return the options that allow as much to ``up``, ``down`` or ``stamp``, each option and each value a word.
+
+        Options that the command does not have are left out, and so are those about waiting.
+        """
+        given = {
+            "--adopt-renamed": self.adopt_renamed and command == "up",
+            "--replace": self.replace and command == "up",
+            "--include-adopted": self.include_adopted and command == "down",
+            "--below-later": self.below_later and command == "down",
+            "--no-alembic": not self.alembic,
+            "--published": self.published,
+        }
+        named = ("--version-table", self.version_table) if self.version_table != VERSION_TABLE else ()
+        return (*(option for option, is_given in given.items() if is_given), *named)
+
+    def check_wait(self, waited: float, why: str) -> None:
+        """Give up waiting for another process to release a SQLite file, if this was too long.
+
+        Args:
+            waited: seconds.
+            why: what is waited for, as a sentence without its full stop.
+
+        Raises:
+            Locked: the limit for another run is reached.
+            Blocked: the limit for any other session is reached.
+        """
+        if self.wait_lock is not None and waited >= self.wait_lock:
+            raise Locked(f"{why}.", AGAIN)
+        if self.max_wait is not None and waited >= self.max_wait:
+            raise Blocked(f"Gave up after {waited:.0f} s: {why}.", AGAIN)
+
+
+DEFAULTS = Options()
