@@ -53,6 +53,11 @@ def identifier(name: str) -> str:
     return 'U&"{}"'.format(OBEYED.sub(lambda found: f"\\+{ord(found[0]):06X}", quoted.replace("\\", "\\\\")))
 
 
+def qualified(*names: str | None) -> str:
+    """Return a name with its schema, or a column with its table, as a statement needs it; None is left out."""
+    return ".".join(identifier(name) for name in names if name)
+
+
 def literal(text: str) -> str:
     """Return a text as a string constant of PostgreSQL, without a raw control character."""
     quoted = text.replace("'", "''")

@@ -14,7 +14,7 @@ from indexer.postgres.predicate import Predicates
 from indexer.postgres.reader import CatalogReader
 from indexer.postgres.session import Question
 from indexer.spec import Index
-from indexer.text import identifier
+from indexer.text import qualified
 
 COLUMNS = """
     SELECT c.relname AS table_name,
@@ -188,7 +188,7 @@ def _unsuitable_columns(catalog: CatalogReader, columns: Columns, indexes: Itera
     for index, column in used:
         if column is None:
             continue
-        name, method = _qualified(catalog, index.table, column["name"]), index.on_postgresql.using
+        name, method = qualified(catalog.schema, index.table, column["name"]), index.on_postgresql.using
         if column["is_virtual"]:
             yield f"{name} is a virtual generated column, which PostgreSQL cannot index: make it STORED"
         elif not types.have_class(column["type"], method):
@@ -240,7 +240,7 @@ def _unusable_predicate(
     try:
         resolved = predicates.checked(index)
     except NotUnderstood as reason:
-        yield f"{predicate} does not work on {_qualified(catalog, index.table)}: {reason}"
+        yield f"{predicate} does not work on {qualified(catalog.schema, index.table)}: {reason}"
         return
     used = [columns[word] for word in words_in(tokens(resolved)) if word in columns]
     for column in used:
@@ -272,7 +272,3 @@ def _mutable(catalog: CatalogReader, resolved: str, columns: Iterable[str]) -> l
     keywords = [token.folded for token in read if token.kind == "word" and MUTABLE_KEYWORD.fullmatch(token.folded)]
     functions = [row["name"] for row in catalog.rows(MUTABLE, words=called)]
     return [*(name for name in keywords if name not in columns), *functions]
-
-
-def _qualified(catalog: CatalogReader, *names: str) -> str:
-    return ".".join(map(identifier, filter(None, (catalog.schema, *names))))

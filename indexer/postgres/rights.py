@@ -13,7 +13,7 @@ from indexer.catalog import META_TABLES, Table
 from indexer.errors import GRANTED, Problem
 from indexer.postgres.reader import CatalogReader
 from indexer.postgres.session import Question
-from indexer.text import identifier
+from indexer.text import identifier, qualified
 
 # owners_below: the owners that are members of our role, as every superuser is. They cannot be granted to it.
 # owners_above: the owners of which our role is a member already. From PostgreSQL 16 on each membership says whether it
@@ -183,7 +183,8 @@ def _to_record(
     first = closed[0]
     names = " and ".join(f"{catalog.schema}.{table.name}" for table in closed)
     grantee = first.trust.main_owner if first.trust.is_ours else first.role
-    grant = f"GRANT {rights} ON {', '.join(_qualified(catalog, each) for each in closed)} TO {identifier(grantee)}"
+    tables = ", ".join(qualified(catalog.schema, table.name) for table in closed)
+    grant = f"GRANT {rights} ON {tables} TO {identifier(grantee)}"
     sentence = f"role {facts['role']} may not {verb} {names} of role {first.owner}, where the revisions are recorded"
     return [Problem(sentence, GRANTED, (grant,))]
 
@@ -191,28 +192,22 @@ def _to_record(
 def _to_index(catalog: CatalogReader, facts: Mapping[str, Any], foreign: Sequence[Table]) -> list[Problem]:
     """Return which of these tables belong to another role, with what lets our role index each."""
     owners = {table.owner for table in foreign} - {*facts["owners_below"]}
-    return [
-        Problem(
-            f"table {_qualified(catalog, table)} belongs to role {table.owner}, and only its owner can index it",
-            GRANTED,
-            (_membership(catalog, facts, table, owners),),
-        )
-        for table in foreign
-    ]
+    problems = []
+    for table in foreign:
+        name = qualified(catalog.schema, table.name)
+        sentence = f"table {name} belongs to role {table.owner}, and only its owner can index it"
+        problems.append(Problem(sentence, GRANTED, (_membership(facts, table, name, owners),)))
+    return problems
 
 
-def _membership(catalog: CatalogReader, facts: Mapping[str, Any], table: Table, owners: Collection[str]) -> str:
+def _membership(facts: Mapping[str, Any], table: Table, name: str, owners: Collection[str]) -> str:
     """Return the statement that makes our role a member of a table's owner, or gives the table another owner."""
     role, owner, main_owner = identifier(facts["role"]), identifier(table.owner), table.trust.main_owner
     if table.owner in facts["owners_below"]:
         is_shared = (table.trust.is_ours or main_owner in owners) and main_owner != table.owner
-        return f"ALTER TABLE {_qualified(catalog, table)} OWNER TO {identifier(main_owner) if is_shared else role}"
+        return f"ALTER TABLE {name} OWNER TO {identifier(main_owner) if is_shared else role}"
     if facts["version"] >= 160000 and (table.owner in facts["owners_above"] or not facts["inherits"]):
         return f"GRANT {owner} TO {role} WITH INHERIT TRUE"
     if facts["inherits"]:
         return f"GRANT {owner} TO {role}"
     return f"GRANT {owner} TO {role}; ALTER ROLE {role} INHERIT"
-
-
-def _qualified(catalog: CatalogReader, table: Table) -> str:
-    return f"{identifier(catalog.schema or '')}.{identifier(table.name)}"

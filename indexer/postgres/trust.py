@@ -1,4 +1,4 @@
-"""Which tables there are, and which may be read and written as records: whose they are, what is attached to them."""
+"""The tables of a schema, and whether each can be trusted with records: its kind, its owner, what is attached to it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from indexer.catalog import ORDINARY, Table, TableTrust
 from indexer.postgres.session import Question
-from indexer.text import identifier
+from indexer.text import identifier, qualified
 
 KINDS = {
     "r": ORDINARY,
@@ -20,9 +20,10 @@ KINDS = {
     "I": "partitioned index",
 }
 
-# Only an ordinary table is read and written as a record of revisions, and only where nobody but a role that we trust
-# anyway can have made it or attached anything to it. For a superuser every role counts as granted: not so here.
-# rows: before PostgreSQL 14 reltuples is 0 of a table that was never counted, too; of an empty one nothing is on disk.
+# Revisions are recorded in an ordinary table, and only if no role but one that we trust anyway can have created it or
+# attached anything to it. main is the role that owns most of the indexed tables. For a superuser pg_has_role is true of
+# every role, which must not make every role trusted.
+# rows: before PostgreSQL 14 reltuples is also 0 for a table that was never counted; an empty one has nothing on disk.
 TABLES = """
     WITH main AS (
          SELECT i.relowner AS owner
@@ -134,7 +135,7 @@ FIND_TABLES = Question(
 
 
 def table_of(row: dict[str, Any], is_indexed: bool) -> Table:
-    """Return the table of a row of TABLES; only one that is not indexed can be meant as a record."""
+    """Return the table of a row of TABLES; an indexed one holds no records, and has no flaw."""
     facts = {name: row[name] for name in Table._fields if name in row}
     flaw, remedy = ("", "") if is_indexed else _flaw(row)
     trust = TableTrust(
@@ -150,46 +151,35 @@ def table_of(row: dict[str, Any], is_indexed: bool) -> Table:
 
 
 def _flaw(row: dict[str, Any]) -> tuple[str, str]:
-    """Return the first thing that speaks against a table, and what ends it; both empty where there is none."""
-    table, trigger, rule = _qualified(row["schema"], row["name"]), row["trigger"], row["rule"]
+    """Return the first reason not to trust a table, and the statement that removes it; both empty without any."""
+    table, trigger, rule = qualified(row["schema"], row["name"]), row["trigger"] or "", row["rule"] or ""
     *referrer, constraint = row["referrer"] or [""]
     child = row["child"] or []
     kind, owner = KINDS[row["kind"]], row["owner"]
     rename = f"ALTER TABLE {table} RENAME TO {identifier(row['name'] + '_of_' + owner)}"
-    if kind != ORDINARY:
-        return f"is a {kind}", rename
-    if not row["trusted"]:
-        heir = identifier(row["main_owner"] or row["role"])
-        given = f"if its rows can be trusted: ALTER TABLE {table} OWNER TO {heir}"
-        return f"belongs to role {owner}, which does not own the tables to be indexed ({given})", rename
+    given = f"if its rows can be trusted: ALTER TABLE {table} OWNER TO {identifier(row['main_owner'] or row['role'])}"
     flaws = (
-        (trigger, f"has the trigger {trigger}", f"DROP TRIGGER {identifier(trigger or '')} ON {table}"),
-        (rule, f"has the rule {rule}", f"DROP RULE {identifier(rule or '')} ON {table}"),
+        (kind != ORDINARY, f"is a {kind}", rename),
+        (
+            not row["trusted"],
+            f"belongs to role {owner}, which does not own the tables to be indexed ({given})",
+            rename,
+        ),
+        (trigger, f"has the trigger {trigger}", f"DROP TRIGGER {identifier(trigger)} ON {table}"),
+        (rule, f"has the rule {rule}", f"DROP RULE {identifier(rule)} ON {table}"),
         (
             constraint,
-            f"is referred to by table {_qualified(*referrer)}",
-            f"ALTER TABLE {_qualified(*referrer)} DROP CONSTRAINT {identifier(constraint)}",
+            f"is referred to by table {qualified(*referrer)}",
+            f"ALTER TABLE {qualified(*referrer)} DROP CONSTRAINT {identifier(constraint)}",
         ),
-        (
-            child,
-            f"has the child table {_qualified(*child)}",
-            f"ALTER TABLE {_qualified(*child)} NO INHERIT {table}",
-        ),
-        (
-            row["secured"],
-            f"may hide rows from role {row['role']} by row-level security",
-            _unhiding(row),
-        ),
+        (child, f"has the child table {qualified(*child)}", f"ALTER TABLE {qualified(*child)} NO INHERIT {table}"),
+        (row["secured"], f"may hide rows from role {row['role']} by row-level security", _unhiding(row)),
     )
-    return next(((flaw, remedy) for there, flaw, remedy in flaws if there), ("", ""))
+    return next(((flaw, remedy) for has_it, flaw, remedy in flaws if has_it), ("", ""))
 
 
 def _unhiding(row: dict[str, Any]) -> str:
     if not row["secured"]:
         return ""
     change = "NO FORCE" if row["forced"] and row["owned"] else "DISABLE"
-    return f"ALTER TABLE {_qualified(row['schema'], row['name'])} {change} ROW LEVEL SECURITY"
-
-
-def _qualified(*names: str) -> str:
-    return ".".join(map(identifier, names))
+    return f"ALTER TABLE {qualified(row['schema'], row['name'])} {change} ROW LEVEL SECURITY"
