@@ -15,7 +15,7 @@ from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, 
 from indexer.migrator import Work
 from indexer.options import Options
 from indexer.postgres.lock import RunLock
-from indexer.postgres.remedy import AGAIN, concerns_one_index, remedy, said
+from indexer.postgres.server_errors import AGAIN, concerns_one_index, remedy, said
 from indexer.postgres.session import Builder, OnlineDatabase
 from indexer.postgres.tuning import RENAMING, server_memory, settings_for
 from indexer.postgres.watch import INTERVAL, WAITING_FOR_A_LOCK, Sessions, Watch, clock

@@ -18,8 +18,7 @@ from indexer.errors import IndexerError, Problem, StatementFailed, UsageError
 from indexer.events import Blocker
 from indexer.inheritance import Child, Uncovered
 from indexer.migrator import CatalogMigrator, Doing, IndexOperation, Part, ScriptValues, Work
-from indexer.postgres import citus, inheritance, standby
-from indexer.postgres import remedy as remedies
+from indexer.postgres import citus, inheritance, server_errors, standby
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.encoding import UNCONVERTED
 from indexer.postgres.execution import BEGIN, COMMIT, Execution, Run
@@ -155,9 +154,9 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def translate_error(self, error: PeeweeException) -> IndexerError:
         """A table that is locked whole is not to be read: by whom it is."""
-        if remedies.is_secured(error):
+        if server_errors.is_secured(error):
             return self._hidden_rows() or super().translate_error(error)
-        if remedies.sqlstate(error) != LOCK_NOT_AVAILABLE:
+        if server_errors.sqlstate(error) != LOCK_NOT_AVAILABLE:
             return super().translate_error(error)
         holders = self._holding(EXCLUDING)
         who = f"by:{holders}" if holders else "by another session."
@@ -174,20 +173,20 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def said(self, error: PeeweeException) -> str:
         """Return the server's message, its DETAIL and its HINT."""
-        return remedies.said(error)
+        return server_errors.said(error)
 
     def remedy(self, error: PeeweeException) -> str:
         """Return what to do about an error of its kind."""
-        if remedies.sqlstate(error) == INSUFFICIENT_PRIVILEGE:
+        if server_errors.sqlstate(error) == INSUFFICIENT_PRIVILEGE:
             with suppress(PeeweeException):  # the rights that are missing may be those to look for them
-                if grants := withheld(self.catalog, remedies.said(error)):
+                if grants := withheld(self.catalog, server_errors.said(error)):
                     lines = (WITHHELD, *(f"  {grant};" for grant in grants), "Then run the same command again.")
                     return "\n".join(lines)
-        elif remedies.sqlstate(error) == LOCK_NOT_AVAILABLE and (
+        elif server_errors.sqlstate(error) == LOCK_NOT_AVAILABLE and (
             holders := self._holding([*EXCLUDING, *KEEPING_WRITERS_OUT])
         ):
             return f"The lock is held by:{holders}\nWait for that to end, then run the same command again."
-        return remedies.remedy(error)
+        return server_errors.remedy(error)
 
     def _hidden_rows(self) -> IndexerError | None:
         """Return which tables would have hidden rows, were it not for row_security = off."""

@@ -439,7 +439,7 @@ def test_a_record_that_somebody_drops_while_a_run_goes_on_is_named_and_no_file_i
         writer.end()
         result = up.end()
     assert result.exit_code == 1
-    assert "Somebody has dropped or renamed it" in result.stderr
+    assert "Another session has dropped or renamed it" in result.stderr
     succeed("up", url=crm)
 
 

@@ -160,14 +160,14 @@ HINTS: dict[str, dict[str, str]] = {
         "Give the server's own address": "test_pooler::test_the_hint_helps",
         "pg_backend_pid": SENT,
     },
-    "indexer/postgres/predicate.py": {
+    "indexer/postgres/lookup.py": {
         "GRANT USAGE ON SCHEMA": (
             "test_predicates::test_a_schema_of_the_extension_that_may_not_be_used_is_named_before_anything_changes"
         ),
     },
-    "indexer/postgres/remedy.py": {
+    "indexer/postgres/server_errors.py": {
         "ALTER FUNCTION ... SET search_path": (
-            "test_remedy::test_a_function_of_an_event_trigger_that_counts_on_a_search_path_is_named_with_what_helps"
+            "test_server_errors::test_a_function_of_an_event_trigger_that_counts_on_a_search_path_is_named_with_what_helps"
         ),
         "REINDEX the index that it names": "No test damages an index of the server's catalog (SQLSTATE XX002).",
     },
@@ -188,7 +188,7 @@ HINTS: dict[str, dict[str, str]] = {
             "test_rights::test_rights_on_the_catalog_that_are_missing_are_given_by_what_is_printed"
         ),
         "'GRANT {} ON {} TO": "test_rights::test_a_reader_is_told_what_to_grant_for_all_that_it_may_ask",
-        "'ALTER TABLE {}.{} OWNER TO {}": (
+        "'ALTER TABLE {} OWNER TO {}": (
             "test_rights::test_a_table_of_a_superuser_is_to_be_given_away_and_its_role_is_not"
         ),
         "'GRANT {} TO {}": (

@@ -1,4 +1,4 @@
-"""What the server says about an error, and what to do about it, by its SQLSTATE (manual, appendix A)."""
+"""What an error of the server says, and what to do about it, by its SQLSTATE (manual, appendix A)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import psycopg2
 
 from indexer.text import reason, visible
 
-AGAIN = "Run the same command again: it goes on where this run stopped."
+AGAIN = "Run the same command again: it continues where this run stopped."
 DECLARED = "Change the column's type or the index in the migration file, then run the same command again."
-MISSING = "Somebody has dropped or renamed it: look who did, then run the same command again."
-LOST = f"Look into the server's log if it happens again. {AGAIN}"
+MISSING = "Another session has dropped or renamed it: find out which, then run the same command again."
+LOST = f"Read the server's log if it happens again. {AGAIN}"
 
-# A code of five characters wins over its class of two. "Run the same command again" stands where that alone can heal.
+# A code of five characters wins over its class of two. AGAIN alone is for what can heal by itself.
 REMEDIES = {
     "08": AGAIN,  # the connection was lost
     "0A": DECLARED,
@@ -21,50 +21,50 @@ REMEDIES = {
     "23505": "Remove the rows that repeat a key, then run the same command again.",
     "25006": "The session may only read: connect to the primary, or switch off default_transaction_read_only.",
     "28": "Check the user and the password in the database URL.",
-    "40": AGAIN,  # a deadlock, or a transaction that another one got in the way of
+    "40": AGAIN,  # a deadlock, or a conflict with another transaction
     "42501": "Connect as the owner of the tables; plan lists the rights that a role lacks.",
     "42P01": MISSING,
     "3F000": MISSING,
     "42": DECLARED,
-    "53100": "Free or add disk space; the same command then goes on where it stopped.",
+    "53100": "Free or add disk space; the same command then continues where it stopped.",
     "53200": "Lower maintenance_work_mem of the server, then run the same command again.",
     "53300": "Wait for connections to become free, or raise the limit; then run the same command again.",
     "53400": "Raise the limit that the server names, such as temp_file_limit; then run the same command again.",
     "54": "Shorten the values that are too long for an index, then run the same command again.",
     "55P03": "Wait for the session that holds the table, then run the same command again.",
     "55": "Wait for what the server names, then run the same command again.",
-    "57014": "Somebody cancelled the statement, or a timeout of the server did. " + AGAIN,
+    "57014": "Another session or a timeout of the server cancelled the statement. " + AGAIN,
     "57P04": "The database was dropped: check the name at the end of the database URL.",
     "57P": LOST,  # the server ended the session: a restart, or pg_terminate_backend
-    "58": "The server could not read or write a file. Look into its log, then run the same command again.",
+    "58": "The server could not read or write a file. Read its log, then run the same command again.",
     "XX001": "The table is damaged: read the server's log, restore the table, then run the same command again.",
-    "XX002": "An index is damaged. Look into the server's log, and REINDEX the index that it names.",
+    "XX002": "An index is damaged. Read the server's log, and REINDEX the index that it names.",
     "XX": LOST,  # an error inside the server
 }
-# No other index is held up by these, and without a change no run gets past them.
+# These concern one index and stop no other; without a change no run can build it.
 OF_ONE_INDEX = ("0A000", "22", "23505", "42703", "42804", "42809", "42883", "42P17", "54000", "XX001")
 UNKNOWN = "Remove the cause that the server names, then run the same command again."
 SECURED = (
-    "Something, such as an event trigger, forces row-level security on every new table. "
-    "Let it leave out those that record revisions, then run the same command again."
+    "An event trigger or the like forces row-level security on every new table. "
+    "Let it leave out the tables that record revisions, then run the same command again."
 )
 OF_A_FUNCTION = (
-    "The function that the server names belongs to this database, such as that of an event trigger, and runs with "
-    "the search path of this tool. Let it set its own, with ALTER FUNCTION ... SET search_path, "
+    "The function that the server names is part of this database, an event trigger's for example, and runs with the "
+    "search path of this tool. Give it its own with ALTER FUNCTION ... SET search_path, "
     "then run the same command again."
 )
 UNKNOWN_NAMES = ("3F000", "42704", "42883", "42P01")
-CALL = re.compile(r"[\w\"]\([^()]*\)")  # a function with its arguments, in whatever language the server speaks
+CALL = re.compile(r"[\w\"]\([^()]*\)")  # a function with its arguments, whatever language the server speaks
 
 
 def original(error: BaseException) -> BaseException:
-    """Return psycopg2's error in one of peewee's, or else the error itself."""
+    """Return psycopg2's error that one of peewee's wraps, or else the error itself."""
     inner = getattr(error, "orig", None)
     return inner if isinstance(inner, psycopg2.Error) else error
 
 
 def sqlstate(error: BaseException) -> str:
-    """Return the error's SQLSTATE; that of a lost connection where the session ended without one; "" without any."""
+    """Return an error's SQLSTATE: that of a lost connection if the session ended without one, "" if there is none."""
     known = original(error)
     code = getattr(known, "pgcode", None)
     if code is None and isinstance(known, psycopg2.OperationalError | psycopg2.InterfaceError):
@@ -73,7 +73,7 @@ def sqlstate(error: BaseException) -> str:
 
 
 def said(error: BaseException) -> str:
-    """Return what the server says, in sentences: its message, its DETAIL and its HINT."""
+    """Return what the server says, in sentences: its message, its DETAIL, its HINT and the function that failed."""
     known = original(error)
     diagnosis = getattr(known, "diag", None)
     message = getattr(diagnosis, "message_primary", None) or reason(Exception(str(known)))
@@ -99,16 +99,16 @@ def remedy(error: BaseException) -> str:
 
 
 def is_secured(error: BaseException) -> bool:
-    """Return whether an error is that row-level security may hide rows."""
+    """Return whether the server refused a query because row-level security could hide rows."""
     return getattr(getattr(original(error), "diag", None), "source_function", None) == "check_enable_rls"
 
 
 def _function(error: BaseException) -> str:
-    """Return where in a function of the database an error came up; empty if it did not come from one."""
+    """Return the line of the error's context that names a function of the database; empty if there is none."""
     context = (getattr(getattr(error, "diag", None), "context", None) or "").splitlines()
     return next((line for line in context if CALL.search(line)), "")
 
 
 def concerns_one_index(error: BaseException) -> bool:
-    """Return whether an error concerns the one index alone that was being built."""
+    """Return whether an error concerns only the index that was being built."""
     return sqlstate(error).startswith(OF_ONE_INDEX)
