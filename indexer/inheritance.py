@@ -1,19 +1,21 @@
-"""Tables that inherit from an indexed one: a query reads them with it, and an index is not inherited."""
+"""Tables that inherit from an indexed one: a query of that table reads them, too, but no index is inherited."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from indexer.spec import LONGEST_NAME, Index
+from indexer.spec import Index
 from indexer.text import are, counted, few
 
 
 class Child(NamedTuple):
-    """A table that inherits, at any depth, from ``parent``.
+    """A table that inherits from ``parent``, directly or through others.
 
-    ``namespace`` is the OID of its schema, ``owner`` the role that alone may index it.
+    Attributes:
+        namespace: the OID of its schema.
+        owner: the role that alone may index it.
+        owned: whether our role has the rights of that role.
     """
 
     parent: str
@@ -26,7 +28,13 @@ class Child(NamedTuple):
 
 
 class Uncovered(NamedTuple):
-    """An index that a child lacks, and the statements that build it there: none while somebody else builds it."""
+    """An index that a child lacks.
+
+    Attributes:
+        target: the index, as it is declared for the parent.
+        table: the child with its schema, as SQL.
+        statements: build the index on the child; none while another session does.
+    """
 
     target: Index
     child: Child
@@ -34,26 +42,19 @@ class Uncovered(NamedTuple):
     statements: tuple[str, ...]
 
 
-def name_on(index: Index, child: str, number: int = 1) -> str:
-    """Return a name for the index on a child: PostgreSQL would cut a longer one without a word."""
-    wanted = f"{index.name}_{child}" + (f"_{number}" if number > 1 else "")
-    if len(wanted.encode()) <= LONGEST_NAME:
-        return wanted
-    suffix = "_" + hashlib.sha256(wanted.encode()).hexdigest()[:8]
-    return wanted.encode()[: LONGEST_NAME - len(suffix)].decode(errors="ignore") + suffix
-
-
 def warnings(uncovered: Iterable[Uncovered]) -> list[str]:
-    """Return a sentence about each indexed table whose children hold rows and lack an index."""
+    """Return a sentence for each indexed table with children that have rows and lack an index."""
     lacking: dict[str, dict[str, None]] = {}
-    for each in (each for each in uncovered if each.child.has_rows):
-        lacking.setdefault(each.child.parent, {})[each.table] = None
+    for each in uncovered:
+        if each.child.has_rows:
+            lacking.setdefault(each.child.parent, {})[each.table] = None
     return [_sentence(parent, list(tables)) for parent, tables in lacking.items()]
 
 
-def _sentence(parent: str, tables: Sequence[str]) -> str:
+def _sentence(parent: str, tables: list[str]) -> str:
+    inherits, holds = ("inherits", "holds") if len(tables) == 1 else ("inherit", "hold")
     return (
-        f"{counted(len(tables), 'table')} that {'inherits' if len(tables) == 1 else 'inherit'} from {parent}"
-        f" and {'holds' if len(tables) == 1 else 'hold'} rows {are(tables)} not indexed by up, because indexes are not"
-        f" inherited: {', '.join(few(tables))}. After up, see the statements for each: python cli.py check"
+        f"{counted(len(tables), 'table')} that {inherits} from {parent} and {holds} rows {are(tables)} not indexed by"
+        f" up, because indexes are not inherited: {', '.join(few(tables))}."
+        " After up, see the statements for each: python cli.py check"
     )

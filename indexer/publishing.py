@@ -1,4 +1,4 @@
-"""Tables that would be sent to subscribers as soon as they are made, and what to do about it."""
+"""New tables that a publication would send to subscribers at once, and what to do about it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from indexer.text import identifier
 
 
 class Publishing(NamedTuple):
-    """The tables about to be made, and what publishes them.
+    """The tables that a run creates, and what publishes them; without tables nothing is published.
 
     Attributes:
         tables: their names.
-        publications: those that a new table is part of, each with what it is for.
-        statements: SQL that makes the same tables on a subscriber.
-        subscriptions: the names that the subscribers' subscriptions most likely have.
+        publications: those that a new table joins, each with its kind.
+        statements: SQL that creates the same tables on a subscriber.
+        subscriptions: the most likely names of the subscriptions on the subscribers.
     """
 
     tables: tuple[str, ...] = ()
@@ -25,23 +25,23 @@ class Publishing(NamedTuple):
 
     @property
     def problems(self) -> list[Problem]:
-        """Return why a run must not make them yet, with the statements that prepare a subscriber."""
+        """Return why the run must not create the tables yet, with the statements that prepare a subscriber."""
         if not self.tables:
             return []
         sentence = (
             f"{', '.join(self.tables)} would be published at once by {', '.join(self.publications)}, "
             "and a subscriber without these tables stops replicating"
         )
-        return [Problem(sentence, "Make the same tables on each subscriber first, empty:", self.statements)]
+        return [Problem(sentence, "Create the same tables, empty, on each subscriber first:", self.statements)]
 
     @property
     def warnings(self) -> list[str]:
-        """Return what is left to do on the subscribers once the tables are made."""
+        """Return what to do on the subscribers after the run."""
         if not self.tables:
             return []
         names = self.subscriptions or ("NAME",)
         refresh = "; ".join(f"ALTER SUBSCRIPTION {identifier(name)} REFRESH PUBLICATION" for name in names)
-        return [f"{', '.join(self.tables)} are published: when the run is done, on each subscriber: {refresh}"]
+        return [f"{', '.join(self.tables)} are published. After the run, execute on each subscriber: {refresh}"]
 
 
 NOT_PUBLISHED = Publishing()

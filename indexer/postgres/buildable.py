@@ -252,7 +252,7 @@ def _unusable_predicate(
     samples = {column["name"]: sample for column in used if (sample := _sample(column))}
     if mutable or len(samples) < len(used):
         return
-    if not predicates.planner.is_immutable(index.table, resolved, samples):
+    if not predicates.explainer.is_immutable(index.table, resolved, samples):
         yield (
             f"{predicate} uses a function, a cast or an operator whose result can change, "
             "with the time zone for example: write it with immutable ones"

@@ -10,7 +10,6 @@ from indexer.catalog import CatalogEntry, Table
 from indexer.postgres import citus
 from indexer.postgres.buildable import unbuildable
 from indexer.postgres.predicate import Predicates
-from indexer.postgres.publications import query_for
 from indexer.postgres.reader import CatalogReader
 from indexer.postgres.session import OnlineDatabase, Question
 from indexer.postgres.trust import FIND_TABLES, KINDS, table_of
@@ -307,10 +306,6 @@ class PostgresCatalog(CatalogReader):
     def version_tables(self, schema: str, name: str) -> list[dict[str, Any]]:
         """Return schema and name of the first few tables that look like Alembic's, besides the one of this name."""
         return self.rows(VERSION_TABLES, kept_schema=schema, kept=name, indexed=self.indexed)
-
-    def publications(self, version: int) -> list[str]:
-        """Return the publications that a new table in the schema is part of, each with what it is for."""
-        return [f"{row['publication']} ({row['kind']})" for row in self.rows(query_for(version))]
 
     def is_empty(self) -> bool:
         """Does the schema hold no table but our own, extensions' tables aside?"""

@@ -31,13 +31,13 @@ class NotUnderstood(Exception):
     """An expression cannot be used over the table; the text is the reason, without a full stop."""
 
 
-class Planner:
-    """The server's planner, asked about expressions over the columns of one schema's tables."""
+class Explainer:
+    """What the server's planner says about expressions over the tables of one schema."""
 
     def __init__(self, catalog: CatalogReader) -> None:
         self.catalog = catalog
 
-    def explained(self, table: str, *expressions: str, schemas: Iterable[str] = ()) -> list[str]:
+    def explain(self, table: str, *expressions: str, schemas: Iterable[str] = ()) -> list[str]:
         """Return each expression as the planner rewrites it.
 
         Args:

@@ -1,17 +1,19 @@
-"""The children of indexed tables, by INHERITS, and which indexes they lack. Partitions are not meant."""
+"""The tables that inherit from indexed ones, by INHERITS, and the indexes that they lack. Partitions do not count."""
 
 from __future__ import annotations
 
+import hashlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from indexer.catalog import CatalogEntry
-from indexer.inheritance import Child, Uncovered, name_on
-from indexer.spec import Index
+from indexer.inheritance import Child, Uncovered
+from indexer.postgres.reader import CatalogReader
+from indexer.spec import LONGEST_NAME, Index
 
 if TYPE_CHECKING:
-    from indexer.postgres.catalog import PostgresCatalog
     from indexer.postgres.migrator import OnlineMigrator
 
 # An estimate of no rows may be older than the rows; a file without a block holds none.
@@ -44,11 +46,11 @@ CHILDREN = """
      ORDER BY n.nspname, c.relname, f.parent
 """
 
-NAMES = 9  # that are thought of for one index on one child, before the last is taken for free
+MOST_NAMES = 9  # for one index on one child: if all are taken, the last is proposed all the same
 
 
-def children(catalog: PostgresCatalog, tables: Sequence[str]) -> list[Child]:
-    """Return the tables that inherit from any of these, also through others."""
+def children(catalog: CatalogReader, tables: Sequence[str]) -> list[Child]:
+    """Return the tables that inherit from any of these, directly or through others."""
     return [Child(**row) for row in catalog.rows(CHILDREN, tables=list(tables))]
 
 
@@ -62,58 +64,60 @@ def uncovered(migrator: OnlineMigrator, indexes: Sequence[Index], found: Sequenc
     ]
 
 
+def name_on(index: Index, child: str, number: int = 1) -> str:
+    """Return the number-th name for an index on a child, short enough that PostgreSQL does not cut it."""
+    wanted = f"{index.name}_{child}" + (f"_{number}" if number > 1 else "")
+    if len(wanted.encode()) <= LONGEST_NAME:
+        return wanted
+    suffix = "_" + hashlib.sha256(wanted.encode()).hexdigest()[:8]
+    return wanted.encode()[: LONGEST_NAME - len(suffix)].decode(errors="ignore") + suffix
+
+
 def _uncovered(
     migrator: OnlineMigrator, there: OnlineMigrator, indexes: Sequence[Index], found: Sequence[Child]
 ) -> list[Uncovered]:
-    """Return the same for children of one schema."""
-    standing: dict[str, list[CatalogEntry]] = {child.name: [] for child in found}
-    for each in there.catalog.indexes_on(standing):
-        if each.definition:
-            standing[each.definition.table].append(each)
+    """Return the indexes that children of one schema lack; ``there`` is that schema's migrator."""
+    existing: dict[str, list[CatalogEntry]] = defaultdict(list)
+    for entry in there.catalog.indexes_on([child.name for child in found]):
+        if entry.definition:
+            existing[entry.definition.table].append(entry)
     lacking = []
     for child in found:
         for index in (index for index in indexes if index.table == child.parent):
-            alike = [each for each in standing[child.name] if _is_alike(migrator, index, child, each)]
-            if not any(each.usable for each in alike):
-                lacking.append((index, child, next(iter(alike), None)))
-    names = [name for index, child, _ in lacking for name in _names(index, child)]
-    taken = there.catalog.find(names) if names else {}
-    return [
-        Uncovered(index, child, there.qualified(child.name), _statements(migrator, there, index, child, broken, taken))
-        for index, child, broken in lacking
-    ]
+            alike = [entry for entry in existing[child.name] if _is_alike(migrator, index, child, entry)]
+            if not any(entry.usable for entry in alike):
+                lacking.append((index, child, alike[0] if alike else None))
+    taken = there.catalog.find([name for index, child, _ in lacking for name in _names(index, child)])
+    missing = []
+    for index, child, broken in lacking:
+        statements: tuple[str, ...] = ()
+        if broken is None:
+            statements = (migrator.create_statement_on(child, index, _free_name(index, child, taken)),)
+        elif not broken.worker:  # the leftover of an interrupted build
+            drop = there.drop_index_statement(broken.name, concurrently=True)
+            statements = (drop, migrator.create_statement_on(child, index, broken.name))
+        missing.append(Uncovered(index, child, there.qualified(child.name), statements))
+    return missing
 
 
 def _names(index: Index, child: Child) -> list[str]:
-    return [name_on(index, child.name, number) for number in range(1, NAMES + 1)]
+    return [name_on(index, child.name, number) for number in range(1, MOST_NAMES + 1)]
+
+
+def _free_name(index: Index, child: Child, taken: Mapping[str, CatalogEntry]) -> str:
+    names = _names(index, child)
+    return next((name for name in names if name not in taken), names[-1])
 
 
 def _is_alike(migrator: OnlineMigrator, index: Index, child: Child, found: CatalogEntry) -> bool:
-    """Return whether the found index serves what this one is for, whatever its name and whether or not it is unique.
+    """Return whether a child's index serves the same queries as the declared one, unique or not, under any name.
 
-    A child has the columns of its parent, whose schema, other than the child's, we may use.
+    A child has the columns of its parent. Predicates are resolved with the parent, whose schema our role may use.
     """
-    ours, theirs = migrator.definition(index, None), found.definition
-    if theirs is None or (theirs.method, theirs.key) != (ours.method, ours.key):
+    declared, existing = migrator.definition(index, None), found.definition
+    if existing is None or (existing.method, existing.key) != (declared.method, declared.key):
         return False
-    if ours.predicate is None or theirs.predicate is None:
-        return theirs.predicate is ours.predicate
-    declared = migrator.catalog.predicates.compared(index, found.name, theirs.predicate, namespace=child.namespace)
-    return declared == theirs.predicate
-
-
-def _statements(
-    migrator: OnlineMigrator,
-    there: OnlineMigrator,
-    index: Index,
-    child: Child,
-    broken: CatalogEntry | None,
-    taken: Mapping[str, CatalogEntry],
-) -> tuple[str, ...]:
-    """Return what builds the index, after what drops the leftover of an interrupted build."""
-    if broken and broken.worker:
-        return ()
-    names = _names(index, child)
-    name = broken.name if broken else next((name for name in names if name not in taken), names[-1])
-    create = migrator.create_statement_on(child, index, name)
-    return (there.drop_index_statement(broken.name, concurrently=True), create) if broken else (create,)
+    if declared.predicate is None or existing.predicate is None:
+        return existing.predicate is declared.predicate
+    predicate = migrator.catalog.predicates.compared(index, found.name, existing.predicate, child.namespace)
+    return predicate == existing.predicate

@@ -18,13 +18,12 @@ from indexer.errors import IndexerError, Problem, StatementFailed, UsageError
 from indexer.events import Blocker
 from indexer.inheritance import Child, Uncovered
 from indexer.migrator import CatalogMigrator, Doing, IndexOperation, Part, ScriptValues, Work
-from indexer.postgres import citus, inheritance, server_errors, standby
+from indexer.postgres import citus, inheritance, publications, server_errors, standby
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.encoding import UNCONVERTED
 from indexer.postgres.execution import BEGIN, COMMIT, Execution, Run
 from indexer.postgres.lock import RunLock
 from indexer.postgres.pooler import refuse_transaction_pooling
-from indexer.postgres.publications import SUBSCRIPTIONS
 from indexer.postgres.rights import WITHHELD, missing_rights, missing_rights_to_read, withheld
 from indexer.postgres.schedule import Schedule
 from indexer.postgres.session import PINNED, OnlineDatabase
@@ -259,11 +258,11 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def publications(self) -> list[str]:
         """Return those FOR ALL TABLES, and those FOR TABLES IN SCHEMA that name ours."""
-        return self.catalog.publications(self.database.server_version)
+        return publications.publications(self.catalog)
 
     def subscriptions(self) -> list[str]:
         """Return the names of the replication slots, which are those of the subscriptions unless one chose another."""
-        return [row["slot"] for row in self.catalog.rows(SUBSCRIPTIONS)]
+        return publications.subscriptions(self.catalog)
 
     def expected_blockers(self, steps: Sequence[Step]) -> tuple[Blocker, ...]:
         """The sessions that these steps would have to wait for if they began now.

@@ -1,26 +1,26 @@
-"""Publications that would publish a new table at once, to subscribers that do not have it."""
+"""Logical replication: the publications that a new table joins at once, and the subscriptions to this database."""
+
+from __future__ import annotations
+
+from indexer.postgres.reader import CatalogReader
 
 FOR_ALL_TABLES = """
     SELECT p.pubname::pg_catalog.text AS publication,
            'FOR ALL TABLES' AS kind
       FROM pg_catalog.pg_publication AS p
      WHERE p.puballtables
-"""
-
-FOR_TABLES_IN_SCHEMA = """
-     UNION ALL
-    SELECT p.pubname::pg_catalog.text,
-           'FOR TABLES IN SCHEMA'
-      FROM pg_catalog.pg_publication_namespace AS s
-      JOIN pg_catalog.pg_publication AS p ON p.oid = s.pnpubid
-     WHERE s.pnnspid = %(namespace)s
-"""
-
-IN_ORDER = """
      ORDER BY publication
 """
 
-SINCE = 150000  # the version of the server that has FOR TABLES IN SCHEMA
+FOR_TABLES_IN_SCHEMA = """
+    SELECT p.pubname::pg_catalog.text AS publication,
+           'FOR TABLES IN SCHEMA' AS kind
+      FROM pg_catalog.pg_publication_namespace AS s
+      JOIN pg_catalog.pg_publication AS p ON p.oid = s.pnpubid
+     WHERE s.pnnspid = %(namespace)s
+     ORDER BY publication
+"""
+HAS_SCHEMAS = 150000  # the first version with FOR TABLES IN SCHEMA
 
 SUBSCRIPTIONS = """
     SELECT s.slot_name::pg_catalog.text AS slot
@@ -32,6 +32,12 @@ SUBSCRIPTIONS = """
 """
 
 
-def query_for(version: int) -> str:
-    """Return the query for the publications of a server of this version."""
-    return FOR_ALL_TABLES + (FOR_TABLES_IN_SCHEMA if version >= SINCE else "") + IN_ORDER
+def publications(catalog: CatalogReader) -> list[str]:
+    """Return the publications that a new table in the schema joins at once, each with its kind."""
+    queries = [FOR_ALL_TABLES, *([FOR_TABLES_IN_SCHEMA] if catalog.database.server_version >= HAS_SCHEMAS else [])]
+    return [f"{row['publication']} ({row['kind']})" for query in queries for row in catalog.rows(query)]
+
+
+def subscriptions(catalog: CatalogReader) -> list[str]:
+    """Return the names of the replication slots: those of the subscriptions, unless a subscription names another."""
+    return [row["slot"] for row in catalog.rows(SUBSCRIPTIONS)]

@@ -8,7 +8,7 @@ import pytest
 from command import Result, connect, execute, ours, prepare, run, specified, succeed
 from roles import another_role
 
-from indexer.inheritance import name_on
+from indexer.postgres.inheritance import name_on
 from indexer.spec import LONGEST_NAME, Index
 
 ROWS = "SELECT n, 'AC' || n, n % 100, 'message', now() FROM generate_series(1, 2000) AS n"
