@@ -1,20 +1,22 @@
-"""What Citus does in its own way, as far as a run has to know it to come to its end.
+"""What a run has to know about Citus.
 
-The coordinator shows of a distributed table and its indexes an empty shell; the rows, the builds and the waits are
-on the workers. Citus's own tables and views are in pg_catalog, where nobody but a superuser can make anything, and
-none of them is named before the extension has proved to be there.
+The coordinator holds only an empty shell of a distributed table and of its indexes; the rows, the builds and the waits
+are on the workers. Citus's own tables and views are in pg_catalog, where only a superuser can create anything, and none
+of them is named before the extension is known to exist.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+
+from indexer.postgres.expression import tokens
+from indexer.postgres.reader import CatalogReader
 
 WORKER = "the server is a Citus worker: connect to the coordinator"
 UNSEEN = (
-    "Citus: only the coordinator is looked at. Not seen yet are the shards' own indexes and sizes, the progress of"
-    " builds on the workers, and sessions there that hold them up."
+    "Citus: only the coordinator is inspected. Not visible are the shards' own indexes and sizes, the progress of"
+    " builds on the workers, and the sessions that block them there."
 )
 
 IS_CITUS = """
@@ -38,7 +40,8 @@ ANY_DISTRIBUTED = """
               AND c.relname = ANY (%(tables)s::pg_catalog.text[])) AS is_distributed
 """
 
-# The statements of all nodes: the coordinator's own, and those that it or one that has crashed gave to the workers.
+# The statements of all nodes: the coordinator's own, and those that it, or a coordinator that has crashed, sent to the
+# workers.
 STATEMENTS = """
     SELECT a.pid,
            a.query
@@ -49,60 +52,47 @@ STATEMENTS = """
      ORDER BY a.is_worker_query, a.pid
 """
 
-WORD = re.compile(r'"(?:[^"]|"")*"|[^\W\d][\w$]*')
 SHARD = re.compile(r"_\d+$")
 
 
-class Asks(Protocol):
-    """A catalog, as far as it is needed here."""
-
-    schema: str | None
-
-    def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
-        """The rows of one SELECT."""
-
-
-def is_citus(catalog: Asks) -> bool:
+def is_citus(catalog: CatalogReader) -> bool:
     """Return whether the extension is in this database."""
     return bool(catalog.rows(IS_CITUS)[0]["is_citus"])
 
 
-def is_worker(catalog: Asks) -> bool:
+def is_worker(catalog: CatalogReader) -> bool:
     """Return whether this server is a worker: it refuses to build, and would keep our records to itself."""
     return any(row["is_worker"] for row in catalog.rows(LOCAL_GROUP))
 
 
-def unseen(catalog: Asks, tables: Sequence[str]) -> list[str]:
-    """Return what nobody looks at here, if any of these tables is distributed or copied to each worker."""
+def unseen(catalog: CatalogReader, tables: Sequence[str]) -> list[str]:
+    """Return what is not visible from here, if any of these tables is distributed or copied to each worker."""
     if is_worker(catalog):
         return [f"{WORKER[0].upper()}{WORKER[1:]}."]
     return [UNSEEN] if catalog.rows(ANY_DISTRIBUTED, tables=list(tables))[0]["is_distributed"] else []
 
 
-def at_work(catalog: Asks, names: Sequence[str]) -> dict[str, int]:
+def at_work(catalog: CatalogReader, names: Iterable[str]) -> dict[str, int]:
     """Return the process that is building or dropping each of these indexes anywhere in the cluster, by name.
 
-    While the shards are built the coordinator holds no lock, and its own index looks like what a failed build left.
+    While the shards are built the coordinator holds no lock, and its own index looks like the leftover of a failed
+    build.
     """
-    statements = [(row["pid"], row["query"]) for row in catalog.rows(STATEMENTS)]
-    found = ((name, _worker(name, catalog.schema or "", statements)) for name in names)
-    return {name: pid for name, pid in found if pid is not None}
-
-
-def _worker(name: str, schema: str, statements: Iterable[tuple[int, str]]) -> int | None:
-    return next((pid for pid, statement in statements if concerns(statement, name, schema)), None)
+    statements = catalog.rows(STATEMENTS)
+    found: dict[str, int] = {}
+    for name in names:
+        for row in statements:
+            if concerns(row["query"], name, catalog.schema or ""):
+                found.setdefault(name, row["pid"])
+    return found
 
 
 def concerns(statement: str, name: str, schema: str) -> bool:
     """Return whether a statement builds or drops this index, or that of one of its shards.
 
-    A statement that names no schema found its table by a search path that nobody else can know.
+    A statement that names no schema counts, because the search path of its session is not known.
     """
-    words = [_unquoted(word) for word in WORD.findall(statement)]
+    words = [token.folded for token in tokens(statement) if token.kind in ("word", "quoted")]
     on_an_index = words[1:3] in (["index", "concurrently"], ["unique", "index"])
     named = any(name in (word, SHARD.sub("", word)) for word in words)
     return on_an_index and named and (schema in words or "." not in statement)
-
-
-def _unquoted(word: str) -> str:
-    return word[1:-1].replace('""', '"') if word.startswith('"') else word.lower()
