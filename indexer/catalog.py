@@ -1,4 +1,4 @@
-"""What exists now, read from the database's own catalog. SELECTs and pragmas only: nothing here changes anything."""
+"""What exists now, read from the database's own catalog: SELECTs and pragmas, which change nothing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from indexer.text import visible
 
 
 class CatalogEntry(NamedTuple):
-    """Whatever carries the name of an index of ours.
+    """What has the name of an index.
 
-    ``definition`` is None when it is not an index at all; ``kind`` says what it is then. ``worker`` is the process
-    id of a session that is building or dropping it right now. ``needed_by`` is what cannot do without it: a foreign
-    key, the replica identity. ``bytes`` is None where the size cannot be read. ``oid`` tells it from another one of the
-    same name and definition, on PostgreSQL.
+    Attributes:
+        kind: what it is.
+        definition: None if it is not an index.
+        worker: the process id of a session that is building or dropping it.
+        needed_by: the foreign key or the replica identity that needs it.
+        bytes: its size; None if that cannot be read.
+        oid: distinguishes it from another one of the same name and definition, on PostgreSQL.
     """
 
     name: str
@@ -31,12 +34,12 @@ class CatalogEntry(NamedTuple):
 
     @property
     def usable(self) -> bool:
-        """Can queries use it? All three flags count: a half-built index is not valid, a half-dropped one not live."""
+        """Whether queries can use it: a half-built index is not valid, a half-dropped one not live."""
         return self.valid and self.ready and self.live
 
     @property
     def state(self) -> str:
-        """One word for people."""
+        """Its state in one or two words."""
         if self.definition is None:
             return self.kind
         if self.usable:
@@ -45,7 +48,7 @@ class CatalogEntry(NamedTuple):
 
     @property
     def flaw(self) -> str:
-        """Why queries cannot use it; ``valid`` if they can."""
+        """Why queries cannot use it; "valid" if they can."""
         if self.usable:
             return "valid"
         if self.worker:
@@ -54,12 +57,12 @@ class CatalogEntry(NamedTuple):
 
 
 class TableTrust(NamedTuple):
-    """Whether a table can be trusted with records, and whose it ought to be.
+    """Whether a table can be trusted with records, and which role should own it.
 
     Attributes:
-        flaw: why reading or writing it could run other people's code or hide rows, as the end of a sentence.
-        remedy: the statement that ends the flaw, if one does.
-        unhiding: the statement that ends that row-level security may hide rows from our role; empty if it does not.
+        flaw: why reading or writing it could run another role's code or hide rows, as the end of a sentence.
+        remedy: the statement that removes the flaw; empty without a flaw.
+        unhiding: the statement that keeps row-level security from hiding rows; empty if it hides none from our role.
         main_owner: the role that owns most of the indexed tables.
         can_be_given: whether our role may make that role the owner.
         is_ours: whether our role has the rights of that role.
@@ -79,11 +82,15 @@ TRUSTED = TableTrust()
 
 
 class Table(NamedTuple):
-    """A table that an index is to stand on, or one that revisions are recorded in.
+    """A table to be indexed, or one that revisions are recorded in.
 
-    ``owned``, ``readable``, ``updatable`` and ``writable`` say what our own ``role`` may do with it; ``rows`` is an
-    estimate, None when the database has none. ``has_children`` says that others may inherit from it. ``trust``
-    matters to a table that revisions are recorded in.
+    Attributes:
+        kind: "table" for an ordinary one, else "view", "partitioned table" and so on.
+        owned: whether our role has the rights of its owner.
+        role: our role.
+        rows: an estimate; None if the database has none.
+        has_children: whether other tables may inherit from it.
+        trust: whether it can be trusted with records.
     """
 
     name: str
@@ -102,7 +109,7 @@ class Table(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a command works: the database's URL without its password, and on PostgreSQL the schema once it is known."""
+    """What a command works on: the database's URL without its password, and on PostgreSQL the schema once known."""
 
     database: str
     schema: str | None = None
@@ -112,27 +119,27 @@ class Place(NamedTuple):
 
 
 class Catalog(Protocol):
-    """The questions that a migrator asks, the same for every database."""
+    """What a migrator reads from every database."""
 
     schema: str | None
 
     def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, CatalogEntry]:
-        """What stands under these names, by name; a name that is free is left out.
+        """Return what has these names, by name; free names are left out.
 
-        ``bytes`` are sure to be there only with ``sizes``: SQLite reads the whole index to tell.
+        Only with ``sizes`` are ``bytes`` sure to be known, because SQLite reads the whole index for them.
         """
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
-        """The tables (or what passes for them) of these names, by name; ``sizes`` as for ``find``."""
+        """Return the tables and views of these names, by name; ``sizes`` as for ``find``."""
 
     def indexes_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
-        """All indexes of these tables, whatever they are called, by name."""
+        """Return all indexes of these tables, in the order of their names."""
 
     def is_empty(self) -> bool:
-        """Does the schema hold no table but our own?"""
+        """Return whether the schema has no table but those that record revisions."""
 
     def problems(self) -> list[str]:
-        """What about the server or the file would stop a change: one sentence each."""
+        """Return what about the server or the file would stop a change, one sentence each."""
 
 
 ORDINARY = "table"

@@ -142,13 +142,14 @@ ARRAYS_COMPARE = ("btree", "hash", "gin")
 Columns = dict[str, dict[str, dict[str, Any]]]  # the rows of COLUMNS by table and name
 
 
-def unbuildable(catalog: CatalogReader, predicates: Predicates, indexes: Sequence[Index]) -> list[str]:
+def unbuildable(predicates: Predicates, indexes: Sequence[Index]) -> list[str]:
     """Return why the server cannot build these indexes on their tables, one sentence each.
 
     Missing columns and tables are left out.
     """
     if not indexes:
         return []
+    catalog = predicates.catalog
     wanted = sorted({index.on_postgresql.using for index in indexes})
     methods = {row["name"]: row for row in catalog.rows(METHODS, methods=wanted)}
     known = [index for index in indexes if index.on_postgresql.using in methods]
@@ -161,7 +162,7 @@ def unbuildable(catalog: CatalogReader, predicates: Predicates, indexes: Sequenc
     ]
     for index in indexes:
         if index.on_postgresql.where and index.table in columns:
-            problems += _unusable_predicate(catalog, predicates, index, columns[index.table])
+            problems += _unusable_predicate(predicates, index, columns[index.table])
     return list(dict.fromkeys(problems))
 
 
@@ -225,18 +226,9 @@ class Types:
         return all(self.have_class(part, method, above) for part in parts if part not in above)
 
 
-def _unusable_predicate(
-    catalog: CatalogReader, predicates: Predicates, index: Index, columns: dict[str, dict[str, Any]]
-) -> Iterator[str]:
-    """Yield why no index can have this predicate.
-
-    Args:
-        catalog: of the schema.
-        predicates: of the schema.
-        index: one with a predicate.
-        columns: the rows of COLUMNS for its table, by name.
-    """
-    predicate = f"the predicate of {index.name}"
+def _unusable_predicate(predicates: Predicates, index: Index, columns: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield why no index can have this one's predicate; ``columns`` are its table's rows of COLUMNS by name."""
+    catalog, predicate = predicates.catalog, f"the predicate of {index.name}"
     try:
         resolved = predicates.checked(index)
     except NotUnderstood as reason:

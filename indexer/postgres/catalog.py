@@ -1,4 +1,4 @@
-"""PostgreSQL's catalog: what stands under a name, which tables there are, what would stop a change. SELECTs only."""
+"""PostgreSQL's catalog: the indexes and tables of a schema, and what would stop a change. SELECTs only."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any
 
 from indexer.catalog import CatalogEntry, Table
 from indexer.postgres import citus
-from indexer.postgres.buildable import unbuildable
 from indexer.postgres.predicate import Predicates
 from indexer.postgres.reader import CatalogReader
 from indexer.postgres.session import OnlineDatabase, Question
 from indexer.postgres.trust import FIND_TABLES, KINDS, table_of
-from indexer.spec import Definition, Index
+from indexer.spec import Definition
 
 SCHEMA_OF_TABLES = """
     SELECT n.nspname AS schema,
@@ -59,8 +58,8 @@ OTHER_SCHEMAS = """
      ORDER BY n.nspname
 """
 
-# The key is put together from the catalog, not from pg_get_indexdef: that leaves out what is a column's default
-# only for the whole definition, and its text would have to be taken apart again.
+# The key is composed from the catalog, not read from pg_get_indexdef: only for the whole definition does that leave out
+# the defaults of a column, and its text would have to be parsed.
 INDEXES = """
     SELECT c.relname AS name,
            c.oid::pg_catalog.int8 AS oid,
@@ -146,7 +145,7 @@ FIND_ON = Question(
     "indexer_find_on", {"namespace": "bigint", "tables": "pg_catalog.text[]", "sizes": "boolean"}, INDEXES + BY_TABLE
 )
 
-# Asked only about an index that is not usable, because it triples the time that the server needs to plan.
+# A query of its own, asked only about an index that is not usable: it triples the time that planning takes.
 WORKERS = """
     SELECT c.relname AS name,
            l.pid
@@ -178,10 +177,10 @@ IS_EMPTY = """
                     FROM pg_catalog.pg_depend AS d
                    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
                      AND d.objid = c.oid
-                     AND d.deptype = 'e'))
+                     AND d.deptype = 'e')) AS is_empty
 """
 
-# reset_val, because a reading command has made its own session read-only.
+# reset_val, because a command that only reads has made its own session read-only.
 SERVER = """
     SELECT pg_catalog.current_setting('server_version_num')::integer AS number,
            pg_catalog.current_setting('server_version') AS version,
@@ -195,7 +194,7 @@ SERVER = """
 
 ASK_SERVER = Question("indexer_server", {}, SERVER)
 
-# What looks like Alembic's version table and belongs to none of the other schemas with the same tables.
+# The tables that look like Alembic's version table, but for those of other schemas that hold the indexed tables.
 VERSION_TABLES = """
     SELECT n.nspname AS schema,
            c.relname AS name
@@ -236,9 +235,10 @@ class PostgresCatalog(CatalogReader):
         self.indexed: list[str] = []
 
     def settle(self, tables: Sequence[str]) -> bool:
-        """Resolve the schema to its OID, once; without a name, the one of the search path that holds most tables.
+        """Find the schema and its OID; without a name, the schema of the search path that holds most of the tables.
 
-        Returns whether there is such a schema. The first of the path is taken if none holds any of the tables.
+        Returns:
+            Whether the schema exists. If none holds any of the tables, it is the first of the path.
         """
         self.indexed = list(tables)
         path = list(self.database.path)
@@ -249,34 +249,34 @@ class PostgresCatalog(CatalogReader):
 
     @cached_property
     def is_citus(self) -> bool:
-        """Is the database one of a Citus cluster's?"""
+        """Whether the database is part of a Citus cluster."""
         return citus.is_citus(self)
 
     def schemas_holding(self, tables: Sequence[str]) -> list[str]:
-        """The schemas that hold any of these tables."""
+        """Return the schemas that hold any of these tables."""
         return [row["schema"] for row in self.rows(SCHEMAS_HOLDING, tables=list(tables))]
 
     def other_schemas(self, tables: Iterable[str]) -> list[str]:
-        """Schemas besides ours that hold all of these tables."""
+        """Return the other schemas that hold all of these tables."""
         return [row["nspname"] for row in self.rows(OTHER_SCHEMAS, tables=list(tables))]
 
     def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, CatalogEntry]:
-        """What stands under these names in the schema."""
+        """Return what has these names in the schema, by name."""
         found = self._find(names, sizes)
         unusable = [name for name, each in found.items() if not each.usable]
         if not unusable:
             return found
         workers = self._workers(unusable)
-        # Once more, because a worker may have finished between the two questions.
+        # Once more, because a session may have finished its build between the two queries.
         again = self._find([name for name in unusable if name not in workers], sizes)
         return {**found, **again, **{name: found[name]._replace(worker=pid) for name, pid in workers.items()}}
 
     def _find(self, names: Sequence[str], sizes: bool) -> dict[str, CatalogEntry]:
         rows = self.ask(FIND, names=list(names), sizes=sizes) if names else []
-        return {row["name"]: _found_on_postgres(row) for row in rows}
+        return {row["name"]: _entry(row) for row in rows}
 
     def _workers(self, names: Sequence[str]) -> dict[str, int]:
-        """Who is building or dropping these indexes, by name."""
+        """Return the process ids of the sessions that build or drop these indexes, by name."""
         if not names:
             return {}
         workers = {row["name"]: row["pid"] for row in self.rows(WORKERS, names=list(names))}
@@ -284,13 +284,13 @@ class PostgresCatalog(CatalogReader):
         return {**workers, **citus.at_work(self, unknown)} if unknown and self.is_citus else workers
 
     def indexes_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
-        """All indexes of these tables, by name."""
-        found = [_found_on_postgres(row) for row in self.ask(FIND_ON, tables=list(tables), sizes=False)]
+        """Return all indexes of these tables, in the order of their names."""
+        found = [_entry(row) for row in self.ask(FIND_ON, tables=list(tables), sizes=False)]
         workers = self._workers([each.name for each in found if not each.usable])
         return [each._replace(worker=workers.get(each.name)) for each in found]
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
-        """The tables of these names in the schema, with PostgreSQL's own estimate of their rows."""
+        """Return the tables of these names in the schema, by name, with PostgreSQL's estimate of their rows."""
         return self._tables(self.namespace, names, sizes)
 
     def tables_in(self, schema: str, names: Iterable[str]) -> dict[str, Table]:
@@ -304,23 +304,15 @@ class PostgresCatalog(CatalogReader):
         return {row["name"]: table_of(row, row["name"] in self.indexed) for row in found}
 
     def version_tables(self, schema: str, name: str) -> list[dict[str, Any]]:
-        """Return schema and name of the first few tables that look like Alembic's, besides the one of this name."""
+        """Return schema and name of the first few tables that look like Alembic's, but for this one."""
         return self.rows(VERSION_TABLES, kept_schema=schema, kept=name, indexed=self.indexed)
 
     def is_empty(self) -> bool:
-        """Does the schema hold no table but our own, extensions' tables aside?"""
-        return bool(self.rows(IS_EMPTY)[0]["?column?"])
-
-    def predicate(self, index: Index, name: str, found: str) -> str | None:
-        """Return the declared predicate, in the words of that of the index with this name if the two are the same."""
-        return self.predicates.compared(index, name, found)
-
-    def unbuildable(self, indexes: Sequence[Index]) -> list[str]:
-        """Return why the server cannot build these indexes, one sentence each."""
-        return unbuildable(self, self.predicates, indexes)
+        """Return whether the schema has no table but extensions' and those that record revisions."""
+        return bool(self.rows(IS_EMPTY)[0]["is_empty"])
 
     def problems(self) -> list[str]:
-        """Why this server, this role or this session cannot build indexes."""
+        """Return why this server, role or session cannot build indexes, one sentence each."""
         (server,) = self.ask(ASK_SERVER)
         checks = [
             (
@@ -345,7 +337,7 @@ class PostgresCatalog(CatalogReader):
         return [problem for wrong, problem in checks if wrong]
 
 
-def _found_on_postgres(row: dict[str, Any]) -> CatalogEntry:
+def _entry(row: dict[str, Any]) -> CatalogEntry:
     if row["table_name"] is None:
         return CatalogEntry(row["name"], KINDS.get(row["kind"], "relation"))
     definition = Definition(

@@ -18,7 +18,7 @@ from indexer.errors import IndexerError, Problem, StatementFailed, UsageError
 from indexer.events import Blocker
 from indexer.inheritance import Child, Uncovered
 from indexer.migrator import CatalogMigrator, Doing, IndexOperation, Part, ScriptValues, Work
-from indexer.postgres import citus, inheritance, publications, server_errors, standby
+from indexer.postgres import buildable, citus, inheritance, publications, server_errors, standby
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.encoding import UNCONVERTED
 from indexer.postgres.execution import BEGIN, COMMIT, Execution, Run
@@ -225,7 +225,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def unbuildable(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:
         """Return what the server's catalog says against these indexes."""
-        return self.catalog.unbuildable(indexes)
+        return buildable.unbuildable(self.catalog.predicates, indexes)
 
     def missing_rights(
         self, tables: Mapping[str, Table], indexed: Collection[str] = (), creating: bool = False
@@ -294,7 +294,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         theirs = found.definition if found else None
         predicate = index.on_postgresql.where
         if found and theirs and theirs.predicate and theirs.table == index.table:
-            predicate = self.catalog.predicate(index, found.name, theirs.predicate)
+            predicate = self.catalog.predicates.compared(index, found.name, theirs.predicate)
         return Definition(
             table=index.table,
             method=index.on_postgresql.using,

@@ -1,4 +1,4 @@
-"""SQLite's catalog: what stands under a name, which tables there are, what would stop a change. SELECTs only."""
+"""SQLite's catalog: the indexes and tables of a file, and what would stop a change. SELECTs only."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ INDEX = """
      ORDER BY x.seqno
 """
 
-# A virtual table is not asked about: its module may be the application's alone, and then SQLite refuses.
+# Virtual tables are left out: SQLite refuses to read one whose module only the application has loaded.
 INDEXES_ON = """
     SELECT l.name,
            'index',
@@ -88,7 +88,7 @@ IS_EMPTY = """
 """
 
 
-VIRTUAL = "CREATE VIRTUAL"  # so SQLite writes it down, whatever was typed
+VIRTUAL = "CREATE VIRTUAL"  # SQLite stores it so, whatever was typed
 SORT_KEY = re.compile(r"k\(1,([^)]*)\)")
 
 
@@ -102,18 +102,18 @@ class SqliteCatalog:
         self.path = path
 
     def rows(self, query: str, *parameters: Any) -> list[Any]:
-        """The rows of one SELECT; a name that is no UTF-8 is given back as the bytes it is."""
+        """Return the rows of one SELECT; a parameter that is not UTF-8 is passed as its bytes."""
         given = [each if not isinstance(each, str) else _bound(each) for each in parameters]
         return list(self.database.execute_sql(query, given).fetchall())
 
     def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, CatalogEntry]:
-        """What stands under these names in the file; names are compared as SQLite does, without regard to case."""
+        """Return what has these names in the file, by name; as in SQLite, case does not matter."""
         asked = {name.lower(): name for name in names}
         found = self.rows(OBJECTS, json.dumps(list(names)))
         return {asked[row[0].lower()]: self._found(row, sizes) for row in found}
 
     def indexes_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
-        """All indexes of these tables, those of constraints included, by name."""
+        """Return all indexes of these tables, those of constraints included, in the order of their names."""
         return [self._found(row, sizes=False) for row in self.rows(INDEXES_ON, json.dumps(list(tables)))]
 
     def _found(self, row: tuple[str, str, str, str | None], sizes: bool) -> CatalogEntry:
@@ -134,26 +134,26 @@ class SqliteCatalog:
 
     def _key(self, table: str, column: Sequence[Any], sql: str) -> str:
         *_, name, descending, collation = column
-        # Without COLLATE in its own text an index takes the column's collation, and so would ours.
+        # Without COLLATE in its text an index takes the column's collation, as the declared index would.
         own = None if name and re.search(r"\bCOLLATE\b", sql, re.IGNORECASE) is None else self._collation(table, name)
         collated = f" COLLATE {collation}" if own and own.lower() != collation.lower() else ""
         return f"{(name or '(expression)').lower()}{collated}{' DESC' if descending else ''}"
 
     def _collation(self, table: str, column: str | None) -> str:
-        """Return the collation of a column, which SQLite tells in the program of a query that sorts by it."""
+        """Return the collation of a column, which SQLite shows in the program of a query that sorts by it."""
         if column is None:
             return "BINARY"
         context = self.database.get_sql_context().literal("EXPLAIN SELECT 1 FROM ").sql(Entity(table))
         query = context.literal(" ORDER BY +").sql(Entity(column)).query()[0]
         try:
             keys = [SORT_KEY.match(row[5] or "") for row in self.rows(query) if row[1] == "SorterOpen"]
-        except DatabaseError:  # only the application knows it
+        except DatabaseError:  # a collation that only the application has defined
             return "unknown"
         found = next((key[1] for key in keys if key), "B")
         return "BINARY" if found == "B" else found
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
-        """The tables of these names in the file; the highest rowid stands in for the number of rows."""
+        """Return the tables of these names in the file, by name; the highest rowid serves as the number of rows."""
         asked = {name.lower(): name for name in names}
         found = self.rows(OBJECTS, json.dumps(list(asked)))
         tables = (row for row in found if row[1] in (ORDINARY, "view"))
@@ -168,7 +168,7 @@ class SqliteCatalog:
     def _columns(self, table: str) -> frozenset[str]:
         try:
             found = self.rows(COLUMNS, table)
-        except DatabaseError:  # a view of what is gone, or a virtual table whose module only the application has
+        except DatabaseError:  # a view of a dropped table, or a virtual table whose module only the application has
             return frozenset()
         return frozenset(each for (column,) in found for each in (column, column.lower()))
 
@@ -176,7 +176,7 @@ class SqliteCatalog:
         quoted = self.database.get_sql_context().sql(Entity(table)).query()[0]
         try:
             return self.rows(f"SELECT max(rowid) FROM {quoted}")[0][0] or 0  # noqa: S608  quoted by peewee
-        except DatabaseError:  # a WITHOUT ROWID table has none, and the estimate is only for people
+        except DatabaseError:  # a WITHOUT ROWID table has none, and the estimate is only shown
             return None
 
     def _bytes(self, name: str) -> int | None:
@@ -186,15 +186,15 @@ class SqliteCatalog:
             return None
 
     def version_tables(self, name: str) -> list[str]:
-        """Return the first few tables that look like Alembic's, besides the one of this name."""
+        """Return the first few tables that look like Alembic's, but for the one of this name."""
         return [found for (found,) in self.rows(VERSION_TABLES, name)]
 
     def is_empty(self) -> bool:
-        """Does the file hold no table but our own?"""
+        """Return whether the file has no table but those that record revisions."""
         return bool(self.rows(IS_EMPTY, json.dumps(META_TABLES))[0][0])
 
     def problems(self) -> list[str]:
-        """Return why this file cannot be written; behind a symbolic link, the real one and its folder count."""
+        """Return why this file cannot be written, one sentence each; a symbolic link is followed."""
         path = os.path.realpath(self.path)
         folder = os.path.dirname(path)
         checks = [
@@ -212,7 +212,7 @@ def _kind(kind: str, sql: str | None) -> str:
 
 
 def _bound(text: str) -> str | bytes:
-    """Return a parameter as sqlite3 takes it."""
+    """Return a parameter as sqlite3 accepts it."""
     try:
         text.encode()
         return text

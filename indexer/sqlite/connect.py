@@ -1,4 +1,4 @@
-"""Opening a SQLite file: one clear sentence for each way in which that fails."""
+"""Opens a SQLite file, with one sentence for each way in which that fails."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from indexer.sqlite.migrator import PlainMigrator
 from indexer.text import shell
 
 EMPTY = ":memory:"
-BUSY_TIMEOUT = 1.0  # seconds; waiting longer is our own loop's work, where signals are heard
+BUSY_TIMEOUT = 1.0  # seconds; longer waits are a loop of this tool, which obeys signals
 
 
 class File(SqliteDatabase):
-    """A SQLite file, whose text need not be UTF-8: each byte that is not comes as half a character."""
+    """A SQLite file whose text need not be UTF-8: each byte that is not is read as half of a surrogate pair."""
 
     def _initialize_connection(self, conn: Any) -> None:
         conn.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
-        """Execute a statement; what is written down of such a text has a mark in place of each such byte."""
+        """Execute a statement; a text that it stores has a replacement character for each such byte."""
         given = [_storable(each) if isinstance(each, str) else each for each in params or ()]
         return super().execute_sql(sql, given)
 
@@ -35,7 +35,12 @@ def _storable(text: str) -> str:
 
 
 def open_sqlite(url: str, schema: str | None, read_only: bool) -> PlainMigrator:
-    """Open the file of a ``sqlite:///`` URL; one that is not there reads as an empty one until a run begins."""
+    """Open the file of a ``sqlite:///`` URL; a missing file reads as an empty one until a run begins.
+
+    Raises:
+        UsageError: the URL names no file, or there is a schema.
+        Unreachable: the file cannot be opened; Held if another process has locked it.
+    """
     path = _path(url)
     if schema is not None:
         raise UsageError("SQLite has no schemas.", "Leave --schema out.")
@@ -46,16 +51,16 @@ def open_sqlite(url: str, schema: str | None, read_only: bool) -> PlainMigrator:
         if "locked" in str(error):
             raise Held(f"Cannot read {url}: {error}.") from error
         if "readonly" in str(error):
-            hint = "It has a journal that only somebody who may write can read past: sqlite.org/wal.html"
+            hint = "Its journal can be read only with the right to write: sqlite.org/wal.html"
             raise Unreachable(f"Cannot read {url}: neither the file nor its folder can be written.", hint) from error
         raise Unreachable(f"Cannot open {url}: {error}.", "Check the path in the database URL.") from error
 
 
 def _opened(path: str, read_only: bool) -> SqliteDatabase:
-    """The file, or an empty database in place of one that is not there.
+    """Return the opened file, or an empty database if it does not exist.
 
-    Whoever only reads leaves a write-ahead log where it is. What a killed process left in a rollback journal has to be
-    taken back before anything can be read, and that takes the right to write.
+    A reader leaves a write-ahead log where it is. But what a killed process left in a rollback journal has to be rolled
+    back before anything can be read, and that takes the right to write: then it opens without mode=ro.
     """
     if not os.path.exists(path):
         return _connected(File(EMPTY))
@@ -68,7 +73,7 @@ def _opened(path: str, read_only: bool) -> SqliteDatabase:
 
 
 def _connected(database: SqliteDatabase) -> SqliteDatabase:
-    """The database once it has proved to be one."""
+    """Return the database, connected; raise DatabaseError if it is none."""
     try:
         database.connect()
         database.execute_sql("SELECT count(*) FROM sqlite_master")
@@ -89,17 +94,21 @@ def _path(url: str) -> str:
     if question:
         raise UsageError(f"{url} has parameters, and a SQLite URL takes none.", f"Use sqlite:///{path}.")
     if path in ("", EMPTY):
-        raise UsageError(f"{url} names a database that ends with the command.", "Name a file: sqlite:///file.db.")
+        raise UsageError(
+            f"{url} names a database in memory, which ends with the command.", "Name a file: sqlite:///file.db."
+        )
     return path
 
 
 def _check(path: str, url: str) -> None:
-    folder = os.path.dirname(os.path.realpath(path))
-    if os.path.isdir(path):
-        raise Unreachable(f"Cannot open {url}: {path} is a directory.", "Name a file in it.")
-    if os.path.islink(os.path.realpath(path)):
-        raise Unreachable(f"Cannot open {url}: {path} is a symbolic link that leads back to itself.", "Make it anew.")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise Unreachable(f"Cannot open {url}: {path} is not a regular file.", "Name a database file.")
-    if not os.path.isdir(folder):
-        raise Unreachable(f"Cannot open {url}: there is no directory {folder}.", f"Make it: mkdir -p {shell(folder)}")
+    real = os.path.realpath(path)
+    folder = os.path.dirname(real)
+    checks = (
+        (os.path.isdir(path), f"{path} is a directory", "Name a file in it."),
+        (os.path.islink(real), f"{path} is a symbolic link that leads back to itself", "Create the link again."),
+        (os.path.exists(path) and not os.path.isfile(path), f"{path} is not a regular file", "Name a database file."),
+        (not os.path.isdir(folder), f"there is no directory {folder}", f"Create it: mkdir -p {shell(folder)}"),
+    )
+    for wrong, reason, hint in checks:
+        if wrong:
+            raise Unreachable(f"Cannot open {url}: {reason}.", hint)
