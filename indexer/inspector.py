@@ -11,7 +11,6 @@ from peewee import Model
 from indexer import inheritance
 from indexer.advice import CHANGED_FILE, Advice, advise, on_empty_children
 from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Place, Table
-from indexer.chain import Chain, Revision
 from indexer.decide import Action, Step
 from indexer.errors import PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
@@ -21,6 +20,7 @@ from indexer.publishing import NOT_PUBLISHED, Publishing
 from indexer.records.alembic import AlembicVersion, Versions
 from indexer.records.log import Entry, Journal
 from indexer.records.revisions import History, Record, checksum
+from indexer.revisions.chain import Chain, Revision
 from indexer.spec import Index
 
 CAN_BE_RENAMED = (

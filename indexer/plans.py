@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from indexer.advice import Advice
 from indexer.catalog import Place, Table
-from indexer.chain import Chain, Revision
 from indexer.decide import ADOPTED, CREATED, RENAMED, UNKNOWN, Action, RevertContext, Step
 from indexer.errors import Different, IndexerError, PreflightFailed
 from indexer.events import Blocker
@@ -16,6 +15,7 @@ from indexer.options import DEFAULTS, Options
 from indexer.records.alembic import AT, BELOW, PAST
 from indexer.records.provenance import MADE, made_by
 from indexer.records.revisions import APPLIED, APPLYING, REVERTED, Record
+from indexer.revisions.chain import Chain, Revision
 from indexer.spec import Difference
 from indexer.text import shell
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from peewee import Model, PeeweeException
 
-from indexer.chain import Chain, Revision
 from indexer.decide import Action, Step
 from indexer.errors import IndexerError, Interrupted, PreflightFailed, Problem, StatementFailed
 from indexer.events import (
@@ -24,13 +23,14 @@ from indexer.events import (
 )
 from indexer.inspector import Reader, State, ends
 from indexer.migrator import CatalogMigrator, IndexOperation
-from indexer.operations import collect
 from indexer.options import DEFAULTS, Options
 from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, refuse_different, revert_context
 from indexer.records.log import Entry, entry_of
 from indexer.records.provenance import Provenance
 from indexer.records.revisions import APPLIED, REVERTED, Record, begun, completed, reverted, reverting
 from indexer.records.table import written_by
+from indexer.revisions.chain import Chain, Revision
+from indexer.revisions.functions import collect
 from indexer.script import BASE_DESCRIPTION, script_of
 from indexer.signals import Stop
 from indexer.spec import Index

@@ -12,9 +12,9 @@ import platform
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
-from indexer.chain import load
 from indexer.console.documents import utc
 from indexer.errors import PreflightFailed, UsageError
+from indexer.revisions.chain import load
 from indexer.signals import Stop
 from proof.events import RoundStarted, Tell, silently
 from proof.fill import if_interrupted

@@ -13,8 +13,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import models
-from indexer.chain import Chain
 from indexer.events import IndexFinished
+from indexer.revisions.chain import Chain
 from indexer.runner import Runner
 from indexer.signals import Stop
 from indexer.verify.query import Arguments, Query

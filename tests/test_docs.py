@@ -19,7 +19,7 @@ from indexer.errors import Interrupted
 from indexer.events import Blocker, Event
 from indexer.plans import PENDING
 from indexer.records.revisions import APPLIED, APPLYING, REVERTED, REVERTING
-from indexer.scaffold import Written
+from indexer.revisions.scaffold import Written
 from indexer.signals import SIGNALS
 from indexer.spec import Difference
 from indexer.urls import DEFAULT, VARIABLES

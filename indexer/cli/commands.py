@@ -31,9 +31,9 @@ from indexer.urls import DEFAULT, OPTION, database_url
 
 if TYPE_CHECKING:
     from indexer.catalog import Place
-    from indexer.chain import Chain
     from indexer.console.text import Answer
     from indexer.migrator import CatalogMigrator
+    from indexer.revisions.chain import Chain
     from indexer.runner import Runner
 
 DEFAULT_FILE = DEFAULT.removeprefix("sqlite:///")
@@ -163,7 +163,7 @@ def _connected(options: Options, manner: Manner, report: Any, stop: Stop) -> Ite
 
 @functools.cache
 def _chain(folder: str) -> Chain:
-    from indexer.chain import load
+    from indexer.revisions.chain import load
 
     return load(folder)
 
@@ -617,7 +617,7 @@ def new(options: Options, message: str) -> None:
 
     MESSAGE says in one line what the revision is for.
     """
-    from indexer.scaffold import write_revision
+    from indexer.revisions.scaffold import write_revision
 
     written = write_revision(options.project.folder, message)
     console.say(console.of_new(written), options.as_json)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from indexer.plans import Check, Outcome, Plan, RevisionPlan, Stamp, Status
     from indexer.records.log import Entry
     from indexer.records.revisions import Record
-    from indexer.scaffold import Written
+    from indexer.revisions.scaffold import Written
     from indexer.verify.result import Report
     from proof.result import Result
     from proof.seed import Seeded

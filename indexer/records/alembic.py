@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from peewee import CharField, Model, fn
 
 from indexer.catalog import ORDINARY, Table
-from indexer.chain import Chain, Revision
 from indexer.errors import GRANTED, Problem, UsageError
 from indexer.migrator import CatalogMigrator
 from indexer.options import DEFAULTS, VERSION_TABLE, Options
 from indexer.records.table import bound
+from indexer.revisions.chain import Chain, Revision
 from indexer.text import identifier
 
 COLUMN = "version_num"

@@ -18,11 +18,11 @@ from scenes import assert_all_stand, open_writer, running, until, until_phase
 
 import cli
 from indexer import errors
-from indexer.chain import load
 from indexer.connect import connect as connect_to
 from indexer.errors import StatementFailed
 from indexer.events import IndexFinished
 from indexer.options import Options
+from indexer.revisions.chain import load
 from indexer.runner import Runner
 from indexer.spec import Index
 from proof.generator import Crm

@@ -16,10 +16,10 @@ import pytest
 from command import CLI, HEAD, TEN, TEN_NAMES, connect, execute, ours, prepare, specified, succeed
 from scenes import Run, fill_activity, frozen, open_writer, own_server, running, until, until_phase
 
-from indexer.chain import load
 from indexer.connect import connect as connected
 from indexer.events import Event, Progress
 from indexer.postgres.progress import Counters, counted, fraction
+from indexer.revisions.chain import load
 from indexer.runner import Runner
 
 ROOT = CLI.parent

@@ -12,8 +12,8 @@ from pathlib import Path
 from command import CLI, HEAD, SIX_INDEXED_TABLES, execute, prepare
 from scenes import until
 
-from indexer.chain import load
 from indexer.connect import connect
+from indexer.revisions.chain import load
 from indexer.runner import Runner
 
 OPEN = Path("/dev/fd")

@@ -31,8 +31,8 @@ from scenes import (
     until_phase,
 )
 
-from indexer.chain import load
 from indexer.connect import connect
+from indexer.revisions.chain import load
 from indexer.runner import Runner
 
 GRANT = "GRANT pg_read_all_stats TO crm_owner;"

@@ -42,10 +42,10 @@ from scenes import (
     until_phase,
 )
 
-from indexer.chain import load
 from indexer.connect import connect
 from indexer.events import IndexFinished, StatementStarted
 from indexer.options import DEFAULTS, Options
+from indexer.revisions.chain import load
 from indexer.runner import Runner
 
 NAME = "ix_webhook_event_event_type"  # the last of the ten, so that a run comes to it late and down drops it first

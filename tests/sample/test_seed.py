@@ -31,9 +31,9 @@ from scenes import ByHand, open_writer, running, transaction, until
 
 import cli
 import models
-from indexer.chain import load
 from indexer.connect import connect
 from indexer.errors import PreflightFailed, StatementFailed
+from indexer.revisions.chain import load
 from indexer.runner import Runner
 from proof.events import Filled, Filling, Told
 from proof.generator import Crm
@@ -53,7 +53,7 @@ ROWS = {
 SEEDING = """
 import sys
 import models
-from indexer.chain import load
+from indexer.revisions.chain import load
 from indexer.connect import connect
 from indexer.errors import IndexerError
 from indexer.runner import Runner

@@ -236,7 +236,7 @@ HINTS: dict[str, dict[str, str]] = {
         ),
         "python cli.py stamp {}": "test_publications::test_other_commands_make_no_published_table_either",
     },
-    "indexer/scaffold.py": {"python cli.py new": "test_scaffold::test_a_message_is_needed"},
+    "indexer/revisions/scaffold.py": {"python cli.py new": "test_scaffold::test_a_message_is_needed"},
     "indexer/sqlite/catalog.py": {"CREATE VIRTUAL": NO_COMMAND},
     "indexer/sqlite/connect.py": {
         "Leave --schema out.": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",

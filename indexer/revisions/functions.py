@@ -9,7 +9,7 @@ from typing import Any
 from playhouse.migrate import Operation
 
 from indexer.errors import IndexerError, RevisionRefused
-from indexer.revision import Revision, line_of_error, what_failed
+from indexer.revisions.revision import Revision, line_of_error, what_failed
 from indexer.spec import Index
 
 FUNCTIONS = {"up": "upgrade", "down": "downgrade"}

@@ -8,8 +8,8 @@ from datetime import date
 from string import Template
 from typing import NamedTuple
 
-from indexer.chain import load
 from indexer.errors import IndexerError, UsageError
+from indexer.revisions.chain import load
 
 REVISION = Template('''\
 """$description

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from indexer.errors import ChainBroken, UsageError
-from indexer.revision import Revision, read
+from indexer.revisions.revision import Revision, read
 from indexer.spec import Index
 
 __all__ = ["Chain", "Revision", "line_up", "load"]

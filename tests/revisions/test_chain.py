@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.chain import Chain, load
 from indexer.errors import ChainBroken, IndexerError, UsageError
+from indexer.revisions.chain import Chain, load
 
 MOVES = "INDEXES = ()\ndef upgrade(migrator): ...\ndef downgrade(migrator): ...\n"
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from command import catalog, execute, indexes, is_postgres
 
-from indexer.chain import load
 from indexer.connect import connect
 from indexer.errors import IndexerError, RevisionRefused
+from indexer.revisions.chain import load
 from indexer.runner import Runner
 
 HEADER = '''"""Index the notes."""
