@@ -5,14 +5,11 @@ import sys
 from typing import Any
 
 try:
-    from indexer.cli.startup import prepare_process
-
-    if __name__ == "__main__":
-        prepare_process()
-    from indexer.cli.commands import command_line
-    from indexer.project import Project
+    from indexer.cli.start import run
 except KeyboardInterrupt:
     sys.exit(130)
+
+# Functions, so that a command imports only what it uses.
 
 
 def models() -> Any:
@@ -36,10 +33,5 @@ def sample() -> Any:
     return seed
 
 
-cli = command_line(
-    Project(os.path.dirname(os.path.realpath(__file__)), models, queries, sample),
-    program="python cli.py",
-)
-
 if __name__ == "__main__":
-    cli()
+    run("python cli.py", os.path.dirname(os.path.realpath(__file__)), models, queries, sample)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from signal import Signals
 
 from indexer.spec import Difference
-from indexer.text import few, shown, visible
+from indexer.text import few, shell, shown, visible
 
 
 class Command(tuple[str, ...]):
@@ -16,18 +16,45 @@ class Command(tuple[str, ...]):
         """Return the command."""
         return super().__new__(cls, (name, *options))
 
+    def __str__(self) -> str:
+        return " ".join(map(shell, self))
+
 
 class Hint:
-    """A next step: sentences, and among them commands of this tool, which the console writes as they are to be typed.
+    """A text, such as a next step, with commands of this tool in it, which the console writes as they are to be typed.
 
     Hint("Replace it: ", Command("up", "--replace"), ". Or rename it.")
     """
 
-    def __init__(self, *parts: str | Command) -> None:
-        self.parts = parts
+    def __init__(self, *parts: str | Command | Hint) -> None:
+        self.parts: tuple[str | Command, ...] = tuple(
+            each for part in parts for each in (part.parts if isinstance(part, Hint) else (part,)) if each
+        )
 
     def __str__(self) -> str:
-        return "".join(part if isinstance(part, str) else " ".join(("python cli.py", *part)) for part in self.parts)
+        return "".join(map(str, self.parts))
+
+    def __bool__(self) -> bool:
+        return bool(self.parts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hint) and self.parts == other.parts
+
+    def __hash__(self) -> int:
+        return hash(self.parts)
+
+    def with_texts(self, change: Callable[[str], str]) -> Hint:
+        """Return the hint with each of its texts changed."""
+        return Hint(*(part if isinstance(part, Command) else change(part) for part in self.parts))
+
+    def with_commands(self, change: Callable[[Command], Command]) -> Hint:
+        """Return the hint with each of its commands changed."""
+        return Hint(*(change(part) if isinstance(part, Command) else part for part in self.parts))
+
+
+def lines_of(hints: Iterable[str | Hint]) -> Hint:
+    """Return several hints in one, each on a line."""
+    return Hint(*[part for hint in hints if hint for part in ("\n", hint)][1:])
 
 
 class IndexerError(Exception):
@@ -39,7 +66,7 @@ class IndexerError(Exception):
     def __init__(self, message: str, hint: str | Hint = "") -> None:
         super().__init__(message)
         self.message = self._as_text(message)
-        self.hint = shown(str(hint))
+        self.hint = Hint(hint).with_texts(shown)
 
     @property
     def summary(self) -> str:
@@ -81,10 +108,9 @@ class Problem(str):
 class PreflightFailed(IndexerError):
     """Something is missing that the run needs: a table, a column, a right. Nothing was changed."""
 
-    def __init__(self, problems: Sequence[str], hint: str) -> None:
+    def __init__(self, problems: Sequence[str], hint: str | Hint) -> None:
         listed = "".join(f"\n  - {visible(problem)}" for problem in problems)
-        solutions = [*_solutions(problems), *filter(None, [hint])]
-        super().__init__(f"Nothing was changed, because:{listed}", "\n".join(solutions))
+        super().__init__(f"Nothing was changed, because:{listed}", lines_of([*_solutions(problems), hint]))
         self.problems = tuple(problems)
 
     @property
@@ -126,7 +152,7 @@ class Different(IndexerError):
 
     exit_code = 4
 
-    def __init__(self, message: str, hint: str, found: dict[str, tuple[Difference, ...]]) -> None:
+    def __init__(self, message: str, hint: str | Hint, found: dict[str, tuple[Difference, ...]]) -> None:
         super().__init__(message + "".join(_side_by_side(name, parts) for name, parts in found.items()), hint)
         self.found = found
         self._said = message
@@ -159,7 +185,7 @@ class Unreachable(IndexerError):
     exit_code = 7
     _as_text = staticmethod(visible)
 
-    def __init__(self, message: str, hint: str, can_heal: bool = False) -> None:
+    def __init__(self, message: str, hint: str | Hint, can_heal: bool = False) -> None:
         super().__init__(message, hint)
         self.can_heal = can_heal
 
@@ -168,9 +194,8 @@ class Held(Unreachable):
     """A SQLite file that another process has locked whole, so that it cannot even be read."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(
-            message, "Another process holds the file. Wait for it to end: python cli.py wait", can_heal=True
-        )
+        hint = Hint("Another process holds the file. Wait for it to end: ", Command("wait"))
+        super().__init__(message, hint, can_heal=True)
 
 
 class Blocked(IndexerError):

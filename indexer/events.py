@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from indexer.decide import Action
+from indexer.errors import Hint
 from indexer.spec import Index
 from indexer.text import visible
 
@@ -47,7 +48,7 @@ class Blocker(NamedTuple):
 class Warned(NamedTuple):
     """Something that the user should know, and that does not stop the run."""
 
-    text: str
+    text: str | Hint
 
 
 class BaseCreated(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from indexer.errors import Command, Hint
 from indexer.spec import Index
 from indexer.text import are, counted, few
 
@@ -42,7 +43,7 @@ class Uncovered(NamedTuple):
     statements: tuple[str, ...]
 
 
-def warnings(uncovered: Iterable[Uncovered]) -> list[str]:
+def warnings(uncovered: Iterable[Uncovered]) -> list[Hint]:
     """Return a sentence for each indexed table with children that have rows and lack an index."""
     lacking: dict[str, dict[str, None]] = {}
     for each in uncovered:
@@ -51,10 +52,11 @@ def warnings(uncovered: Iterable[Uncovered]) -> list[str]:
     return [_sentence(parent, list(tables)) for parent, tables in lacking.items()]
 
 
-def _sentence(parent: str, tables: list[str]) -> str:
+def _sentence(parent: str, tables: list[str]) -> Hint:
     inherits, holds = ("inherits", "holds") if len(tables) == 1 else ("inherit", "hold")
-    return (
+    return Hint(
         f"{counted(len(tables), 'table')} that {inherits} from {parent} and {holds} rows {are(tables)} not indexed by"
         f" up, because indexes are not inherited: {', '.join(few(tables))}."
-        " After up, see the statements for each: python cli.py check"
+        " After up, see the statements for each: ",
+        Command("check"),
     )

@@ -12,7 +12,7 @@ from indexer import inheritance
 from indexer.advice import CHANGED_FILE, Advice, advise, on_empty_children
 from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Place, Table
 from indexer.decide import Action, Step
-from indexer.errors import PreflightFailed, Problem
+from indexer.errors import Hint, PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
 from indexer.options import DEFAULTS, Options
 from indexer.plans import Check, Plan, RevisionPlan, Status, revert_context
@@ -164,7 +164,7 @@ class Reader:
         left_alone = self._left_alone(state, [move.revision for move in due], "down")
         return self._warned(plan, state, left_alone, STAYS)
 
-    def _warned(self, plan: Plan, state: State, left_alone: Sequence[str], of_twin: str) -> Plan:
+    def _warned(self, plan: Plan, state: State, left_alone: Sequence[str | Hint], of_twin: str) -> Plan:
         unseen = [*self.migrator.unseen(self.indexed_tables), *self.migrator.hidden(plan.blockers)]
         run = [] if plan.is_empty else [*self.migrator.delays(), *self._closed_log()]
         known = (*plan.warnings, *self._unknown(state), *left_alone)

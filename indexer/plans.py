@@ -8,7 +8,7 @@ from typing import NamedTuple
 from indexer.advice import Advice
 from indexer.catalog import Place, Table
 from indexer.decide import ADOPTED, CREATED, RENAMED, UNKNOWN, Action, RevertContext, Step
-from indexer.errors import Different, IndexerError, PreflightFailed
+from indexer.errors import Different, Hint, IndexerError, PreflightFailed
 from indexer.events import Blocker
 from indexer.inheritance import Uncovered
 from indexer.options import DEFAULTS, Options
@@ -153,7 +153,7 @@ class Plan(NamedTuple):
     problems: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
     blockers: tuple[Blocker, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str | Hint, ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -217,7 +217,7 @@ class Outcome(NamedTuple):
     steps: tuple[Step, ...]
     base_tables: tuple[str, ...]
     seconds: float
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str | Hint, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -230,7 +230,7 @@ class Stamp(NamedTuple):
 
     revision: str
     changed: bool
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str | Hint, ...] = ()
 
 
 class Status(NamedTuple):
@@ -245,7 +245,7 @@ class Status(NamedTuple):
     chain: Chain
     base: Record | None
     moves: tuple[RevisionPlan, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str | Hint, ...] = ()
     uncovered: tuple[Uncovered, ...] = ()
 
     @property

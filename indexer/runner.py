@@ -10,7 +10,7 @@ from typing import Any
 from peewee import Model, PeeweeException
 
 from indexer.decide import Action, Step
-from indexer.errors import IndexerError, Interrupted, PreflightFailed, Problem, StatementFailed
+from indexer.errors import Hint, IndexerError, Interrupted, PreflightFailed, Problem, StatementFailed
 from indexer.events import (
     BaseCreated,
     BlockersFound,
@@ -316,7 +316,7 @@ class Runner(Reader):
     def _standing_at_base(self, seconds: float) -> list[Any]:
         return self.history.writing(completed(begun(self.chain.base, None, BASE_DESCRIPTION), seconds))
 
-    def _warn(self, warnings: Sequence[str]) -> None:
+    def _warn(self, warnings: Sequence[str | Hint]) -> None:
         for warning in warnings:
             self.report(Warned(warning))
 

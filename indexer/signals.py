@@ -18,7 +18,7 @@ GRACE = 4.5  # seconds to clean up in; an orchestrator's patience is usually lon
 CANCELLING = 1.0  # seconds in which a question to the server is cancelled, so that it does not work on for nobody
 AT_ONCE = 0.1  # seconds; coreutils' timeout sends a signal to the process and then to its group
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one: the terminal is gone
-TOO_LONG, LOOK = "Interrupted; cleaning up took too long.", "Next: python cli.py status"
+TOO_LONG = "Interrupted; cleaning up took too long."
 HANGUP = bytes([signal.SIGHUP])
 ENDED = b"\0"  # what the run itself writes where the numbers of signals are read
 
@@ -111,7 +111,7 @@ class Stop:
         self.close()
 
 
-def interruptible(work: Callable[[Stop], T], reading: bool = False) -> T:
+def interruptible(work: Callable[[Stop], T], reading: bool = False, look: str = "") -> T:
     """Do the work in a thread of its own, so that a signal is heard whatever a database driver is doing.
 
     psycopg2 and sqlite3 let no signal handler run while a statement does (psycopg/psycopg2#333); the main thread,
@@ -119,6 +119,7 @@ def interruptible(work: Callable[[Stop], T], reading: bool = False) -> T:
 
     Args:
         reading: the work changes nothing, and is left where it is when a signal comes.
+        look: what to type to see how things are, said where cleaning up took too long.
     """
     stop = Stop()
     stop.at_once = reading
@@ -137,7 +138,7 @@ def interruptible(work: Callable[[Stop], T], reading: bool = False) -> T:
     with _hearing(telling):
         thread = Thread(target=do, name="run", daemon=True)
         thread.start()
-        is_done = _supervise(stop, heard)
+        is_done = _supervise(stop, heard, look)
         if not is_done:
             thread.join(CANCELLING)  # still heeding signals: the same one, sent twice, would end all without a word
     if not is_done:  # the pipe stays open: the thread may still write to it
@@ -177,7 +178,7 @@ def _hearing(telling: int) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _supervise(stop: Stop, heard: int) -> bool:
+def _supervise(stop: Stop, heard: int, look: str) -> bool:
     """Wait for the end; hand a first signal on, and end the process at a second or when cleaning up takes too long.
 
     Returns whether the work has ended; else it is to be left where it is.
@@ -188,7 +189,7 @@ def _supervise(stop: Stop, heard: int) -> bool:
     stop.ask(ord(first))
     if stop.at_once:
         return False
-    timer = Timer(GRACE, lambda: _end_at_once(ord(first), f"{TOO_LONG} {stop.leaves or LOOK}"))
+    timer = Timer(GRACE, lambda: _end_at_once(ord(first), f"{TOO_LONG} {stop.leaves or look}"))
     timer.daemon = True
     timer.start()
     second = _another(heard, first)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 
 from indexer.console.documents import utc
-from indexer.errors import PreflightFailed, UsageError
+from indexer.errors import Command, Hint, PreflightFailed, UsageError
 from indexer.revisions.chain import load
 from indexer.signals import Stop
 from proof.events import RoundStarted, Tell, silently
@@ -55,7 +55,7 @@ def bench(
     if not sizes or sizes[0] < FEWEST:
         raise UsageError(f"There is nothing to measure in fewer than {FEWEST} activities.", "Use more: --rows 10000")
     crms = [Crm(activities, seed) for activities in sizes]
-    with if_interrupted(": nothing was left behind", "Begin again: python cli.py bench"):
+    with if_interrupted(": nothing was left behind", Hint("Begin again: ", Command("bench"))):
         return _measured(url, crms, tell, stop)
 
 
@@ -67,7 +67,7 @@ def _measured(url: str, crms: list[Crm], tell: Tell, stop: Stop) -> Result:
             *(f"publication {each} would send the measured rows to subscribers" for each in migrator.publications()),
         ]
         if problems:
-            raise PreflightFailed(problems, "Correct this, then: python cli.py bench")
+            raise PreflightFailed(problems, Hint("Correct this, then: ", Command("bench")))
         store = store_of(migrator)
         product, settings = store.product, store.settings()
     measured_at = utc(datetime.now(timezone.utc))

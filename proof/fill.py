@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from peewee import Database
 
 import models
-from indexer.errors import Interrupted, PreflightFailed, StatementFailed
+from indexer.errors import Command, Hint, Interrupted, PreflightFailed, StatementFailed
 from indexer.signals import Stop
 from indexer.text import reason
 from proof.events import Filled, Filling, Tell
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from indexer.migrator import CatalogMigrator
 
 TABLES = tuple(model._meta.table_name for model in models.TABLES)
-ELSEWHERE = "Fill an empty database instead: python cli.py seed --database-url sqlite:///demo.db"
+ELSEWHERE = Hint("Fill an empty database instead: ", Command("seed", "--database-url", "sqlite:///demo.db"))
 
 
 def fill(migrator: CatalogMigrator, crm: Crm, new: bool, tell: Tell) -> None:
@@ -82,13 +82,13 @@ def heard(store: Store, database: Database, stop: Stop) -> Iterator[None]:
 
 
 @contextmanager
-def if_interrupted(standing: str, hint: str) -> Iterator[None]:
+def if_interrupted(standing: str, hint: str | Hint) -> Iterator[None]:
     """Let an interruption tell how things stand, and what to do next."""
     try:
         yield
     except Interrupted as interruption:
         told = Interrupted(interruption.number, standing)
-        told.hint = hint
+        told.hint = Hint(hint)
         raise told from None
 
 

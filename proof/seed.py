@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import models
 from indexer.catalog import ORDINARY, Place
-from indexer.errors import IndexerError, PreflightFailed
+from indexer.errors import Command, Hint, IndexerError, PreflightFailed
 from proof.events import Tell, silently
 from proof.fill import ELSEWHERE, TABLES, fill, heard, if_interrupted, refuse_rows
 from proof.generator import SEED, Crm
@@ -76,9 +76,23 @@ def _for_up(store: Store) -> Iterator[None]:
         yield
     except IndexerError as error:
         refusal = error.__cause__
-        ours = re.sub(r"python cli\.py up( --to \w+)?", "python cli.py seed", error.hint)
-        error.hint = store.remedy(refusal) if isinstance(refusal, store.errors) else ours
+        ours = error.hint.with_commands(_of_seed).with_texts(_old)
+        error.hint = Hint(store.remedy(refusal)) if isinstance(refusal, store.errors) else ours
         raise
+
+
+def _old(text: str) -> str:
+    return re.sub(r"python cli\.py up( --to \w+)?", "python cli.py seed", text)
+
+
+def _of_seed(command: Command) -> Command:
+    """Return ``seed`` for ``up``, with its options but for the revision that it stops at."""
+    name, *options = command
+    if name != "up":
+        return command
+    if "--to" in options:
+        del options[(place := options.index("--to")) : place + 2]
+    return Command("seed", *options)
 
 
 def _check(migrator: CatalogMigrator, store: Store) -> None:

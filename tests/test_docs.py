@@ -10,10 +10,10 @@ from typing import get_args
 import click
 from command import erase, run
 
-import cli
 import migrate_10992629d68e as migration
 from indexer import Index, IndexerError, __version__
 from indexer.catalog import CatalogEntry
+from indexer.cli.commands import cli
 from indexer.decide import ADOPTED, CREATED, RENAMED, Action
 from indexer.errors import Interrupted
 from indexer.events import Blocker, Event
@@ -24,10 +24,10 @@ from indexer.signals import SIGNALS
 from indexer.spec import Difference
 from indexer.urls import DEFAULT, VARIABLES
 
-ROOT = Path(cli.__file__).resolve().parent
+ROOT = Path(migration.__file__).resolve().parent
 README = (ROOT / "README.md").read_text()
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
-COMMANDS = [cli.cli, *cli.cli.commands.values()]
+COMMANDS = [cli, *cli.commands.values()]
 
 VARIES = (
     (r"\b\d+(\.\d+)? (ms|s)\b", "SOME TIME"),
@@ -121,7 +121,7 @@ def test_the_table_of_indexes_is_that_of_the_migration():
 
 def test_every_command_is_in_the_table_of_commands():
     documented = [re.split(r" |$", command)[0] for command, _ in rows(section("Commands"))[1:]]
-    assert sorted(documented) == sorted(cli.cli.commands)
+    assert sorted(documented) == sorted(cli.commands)
 
 
 def test_every_option_is_explained():

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import textwrap
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO
-
-import click
+from typing import TYPE_CHECKING, Any
 
 from indexer.console import documents
+from indexer.console.hints import HintWriter, Write
+from indexer.console.output import tell
 from indexer.decide import Action
-from indexer.errors import IndexerError
 from indexer.events import (
     AnswerAwaited,
     BaseCreated,
@@ -92,14 +90,15 @@ class Throttle:
 class Lines:
     """A run told in lines: each statement before it is sent, what came of it, and every ten seconds how far it is."""
 
-    def __init__(self, err: bool = False) -> None:
+    def __init__(self, write: Write = str, err: bool = False) -> None:
         self.pace = Throttle(at_once=False)
+        self.write = write
         self._err = err
 
     def __call__(self, event: Event) -> None:
         """Tell one event, if it is not the same again too soon."""
         if self.pace.lets_pass(event):
-            tell(in_a_line(event), self._err)
+            tell(in_a_line(event, self.write), self._err)
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -108,27 +107,28 @@ class Lines:
 class SchemaLines(Lines):
     """A run on one of several schemas, told in no more than what needs somebody's attention."""
 
-    def __init__(self, schema: str) -> None:
-        super().__init__()
+    def __init__(self, write: Write, schema: str) -> None:
+        super().__init__(write)
         self.schema = schema
 
     def __call__(self, event: Event) -> None:
         """Tell one event, if it is a warning or a wait, with the schema before it."""
         if isinstance(event, NOTEWORTHY) and self.pace.lets_pass(event):
-            tell(f"{self.schema}: {in_a_line(event).strip()}")
+            tell(f"{self.schema}: {in_a_line(event, self.write).strip()}")
 
 
 class JsonLines:
     """A run told to a machine: one event a line; with its schema, where there are several."""
 
-    def __init__(self, schema: str | None = None) -> None:
+    def __init__(self, write: Write, schema: str | None = None) -> None:
         self.of = {} if schema is None else {"schema": schema}
+        self.write = write
         self.pace = Throttle(at_once=True)
 
     def __call__(self, event: Event) -> None:
         """Print the event as one JSON object, if it is not the same again too soon."""
         if self.pace.lets_pass(event):
-            tell(json.dumps({**documents.of_event(event), **self.of}))
+            tell(json.dumps({**documents.of_event(event), **self.of}, default=self.write))
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -162,12 +162,13 @@ def _clock(seconds: float | None) -> str:
 class Bars:
     """A run drawn on a terminal: a line for each index being built, the finished ones above, a total below."""
 
-    def __init__(self) -> None:
+    def __init__(self, write: Write = str) -> None:
         from rich.console import Console, Group
         from rich.live import Live
         from rich.progress import Progress
 
         console = Console(highlight=False)
+        self.write = write
         self._bars, self._sum = Progress(console=console), Progress(console=console)
 
         def draw() -> Group:
@@ -186,7 +187,7 @@ class Bars:
                 self._live.start()
                 self._total = self._sum.add_task("total", total=event.indexes, phase="")
             case StatementStarted():
-                self._live.console.print(in_a_line(event), style="dim", soft_wrap=True, markup=False)
+                self._live.console.print(in_a_line(event, self.write), style="dim", soft_wrap=True, markup=False)
                 self._bars.update(self._task(event.target), phase="starting")
             case Joined():
                 self._bars.update(self._task(event.target), phase=f"built by pid {event.worker}")
@@ -220,7 +221,7 @@ class Bars:
 
     def _print(self, event: Event) -> None:
         """Print an event above the bars, broken between words."""
-        for line in in_a_line(event).splitlines():
+        for line in in_a_line(event, self.write).splitlines():
             is_to_type = line.lstrip().startswith(ENDING)  # copied from two lines it would be two statements
             text = line if is_to_type else _wrapped(line, self._live.console.width)
             self._live.console.print(text, soft_wrap=True, markup=False)
@@ -247,94 +248,41 @@ Reporter = Lines | Bars | JsonLines
 
 
 @contextmanager
-def measuring(as_json: bool, report: Report | None = None) -> Iterator[Tell]:
-    """Whoever tells about filling and measuring: nobody, where stdout is for a document."""
+def measuring(as_json: bool, write: Write, report: Report | None = None) -> Iterator[Tell]:
+    """Yield the progress reporter for seed and bench; with --json, one that is silent."""
     from proof.drawing import drawn
     from proof.events import silently
 
     if as_json:
         yield silently
         return
-    drawing = drawn(report or reporter(as_json), sys.stdout)
+    drawing = drawn(report or reporter(as_json, write), sys.stdout)
     try:
         yield drawing
     finally:
         drawing.close()
 
 
-def styled(text: str, **style: Any) -> str:
-    """Return a text in a colour or in bold, unless the user wants none (no-color.org); a log gets none anyway."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return text if plain else click.style(text, **style)
-
-
-def tell(text: str, err: bool = False) -> None:
-    """Print lines of a run, on stderr beside an answer. A reader who is gone, such as head, does not stop the run."""
-    _print(shown(text, styled=True), err)
-
-
-def tell_script(script: str) -> None:
-    """Print a script byte for byte, in UTF-8 whatever the terminal's encoding."""
-    _print(script.encode(errors="surrogateescape"))
-
-
-def _print(text: str | bytes, err: bool = False) -> None:
-    try:
-        click.echo(text, err=err)
-    except OSError as error:  # a full disk, a terminal that is gone: the run goes on, and says so in the end
-        lose(sys.stderr if err else sys.stdout, error)
-
-
-def lose(stream: TextIO, error: OSError) -> None:
-    """Send what else is written to a stream to nowhere, because it takes nothing any more."""
-    if stream is sys.stdout and not isinstance(error, BrokenPipeError):
-        _lost.append(error)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
-
-
-_lost: list[OSError] = []
-
-
-def check_written(code: int = 0) -> None:
-    """Raise an error if a part of stdout could not be written, with the exit code of the command unless that is 0.
-
-    A reader who has gone away, such as head, is no error.
-    """
-    if _lost:
-        error = unwritten(_lost.pop())
-        error.exit_code = code or error.exit_code
-        raise error
-
-
-def unwritten(error: OSError) -> IndexerError:
-    """Return the error of output that is lost."""
-    return IndexerError(
-        f"The output cannot be written: {error.strerror}.",
-        "The command itself was carried out. Look at the file or the device that stdout is sent to.",
-    )
-
-
-def reporter(as_json: bool) -> Reporter:
-    """Whoever tells about a run: to a machine, on a terminal, or into a log."""
+def reporter(as_json: bool, write: Write) -> Reporter:
+    """Return the progress reporter of a run: for a machine, for a terminal, or for a log."""
     if as_json:
-        return JsonLines()
-    return Bars() if sys.stdout.isatty() else Lines()
+        return JsonLines(write)
+    return Bars(write) if sys.stdout.isatty() else Lines(write)
 
 
-def reporter_of_schema(schema: str, as_json: bool) -> Reporter:
-    """Whoever tells about a run on one of several schemas."""
-    return JsonLines(schema) if as_json else SchemaLines(schema)
+def reporter_of_schema(schema: str, as_json: bool, write: HintWriter) -> Reporter:
+    """Return the progress reporter of a run on one of several schemas."""
+    of_schema = write.of_schema(schema)
+    return JsonLines(of_schema, schema) if as_json else SchemaLines(of_schema, schema)
 
 
-def in_a_line(event: Event) -> str:
+def in_a_line(event: Event, write: Write = str) -> str:
     """Return an event in one line, or a line for each blocker."""
     is_list = isinstance(event, BlockersFound | Waiting)
-    return (shown if is_list else visible)(_in_words(event))
+    return (shown if is_list else visible)(_in_words(event, write))
 
 
-def _in_words(event: Event) -> str:
+def _in_words(event: Event, write: Write) -> str:
     match event:
         case BaseCreated():
             created = f"created {counted(len(event.tables), 'table')} in {duration(event.seconds)}"
@@ -345,7 +293,7 @@ def _in_words(event: Event) -> str:
             verb = "applied" if event.direction == "up" else "reverted"
             return f"{event.revision}  {verb} in {duration(event.seconds)}"
         case Warned():
-            return f"Note: {event.text}"
+            return f"Note: {write(event.text)}"
         case ServerAwaited():
             return f"{event.reason} Trying again."
         case AnswerAwaited():

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import re
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from indexer.console import documents
 from indexer.console import tables as tabular
-from indexer.console.progress import DONE, duration, listed, styled, tell, tell_script
+from indexer.console.hints import Write
+from indexer.console.output import BOLD, Answer, of_failure, styled
+from indexer.console.progress import DONE, duration, listed
 from indexer.decide import CREATIONS, Action
-from indexer.errors import NotServed
-from indexer.text import counted, few, in_bytes, shell, shown, visible
+from indexer.errors import Command, Hint, NotServed
+from indexer.text import counted, few, in_bytes, visible
 
 if TYPE_CHECKING:
     from indexer.catalog import Place
     from indexer.decide import Step
-    from indexer.errors import IndexerError
     from indexer.inheritance import Uncovered
     from indexer.plans import Check, Outcome, Plan, RevisionPlan, Stamp, Status
     from indexer.records.log import Entry
@@ -31,96 +29,11 @@ if TYPE_CHECKING:
     from proof.seed import Seeded
 
 COUNTED = {**DONE, Action.KEEP: "kept", Action.LEAVE: "left, having stood there before up"}
-MOST_NAMES = 10
 FOLDING = ("for", "declared", "found", "indexes")
 # Left out on a narrow terminal, the first one first.
 LESS_NEEDED = ("for", "method", "by", "origin", "took", "table", "size", "revision")
-COMMAND = re.compile(r"python cli\.py (?!new\b)\w+\b(?! --database-url)")  # that works on the database at hand
+ALL_RIGHT = Hint("All is as it should be.")
 COLOURS = {"valid": "green", "missing": "yellow", "invalid": "red", "different": "red"}
-
-
-class Answer(NamedTuple):
-    """What a command has to say: to a machine, to a person, and in one line where it is one of several schemas.
-
-    ``error`` is what the command ends with once the rest is said; ``script`` is said instead of the rest.
-    """
-
-    document: documents.Document
-    show: Callable[[], str]
-    line: str
-    exit_code: int = 0
-    error: IndexerError | None = None
-    script: str | None = None
-
-
-# One schema, or several ---------------------------------------------------------------------------------------------
-
-
-def say(answer: Answer, as_json: bool, again: str = "") -> None:
-    """Say it all; ``again`` are the options that were typed and that a command to type next needs as well."""
-    if as_json:
-        tell(json.dumps(repeating(again, answer.document)))
-    else:
-        tell(repeating(again, answer.show())) if answer.script is None else tell_script(answer.script)
-
-
-def say_line(schema: str, answer: Answer, again: str = "") -> None:
-    """Say it in one line, as one of several schemas."""
-    tell(visible(f"{schema}: {repeating(again + _of(schema), answer.line)}"))
-
-
-def say_script(schema: str, answer: Answer, again: str = "") -> None:
-    """Say it as a part of a script for several schemas: what is no SQL goes to stderr, or into a comment."""
-    if answer.script is not None:
-        tell_script(f"-- schema {visible(schema)}\n{answer.script}")
-    if answer.error:
-        tell(visible(f"{schema}: {repeating(again + _of(schema), of_failure(answer.error).line)}"), err=True)
-
-
-def say_total(
-    answers: dict[str, Answer], schemas: int, as_json: bool, as_script: bool = False, again: str = ""
-) -> None:
-    """Sum up what several schemas have said; an interrupted run has not come to all of them."""
-    worst = max((answer.exit_code for answer in answers.values()), default=0)
-    if as_json:
-        each = (
-            {"schema": schema, "exit_code": one.exit_code, **repeating(again + _of(schema), one.document)}
-            for schema, one in answers.items()
-        )
-        tell(json.dumps(documents.of_schemas(each, worst)))
-        return
-    by_code: dict[int, list[str]] = {}
-    for schema, answer in answers.items():
-        by_code.setdefault(answer.exit_code, []).append(schema)
-    done = len(by_code.pop(0, []))
-    failed = "".join(
-        f", {len(names)} with exit code {code} ({', '.join(few(names, MOST_NAMES))})"
-        for code, names in sorted(by_code.items())
-    )
-    some = f"{len(answers)} of " if len(answers) < schemas else ""
-    total = visible(f"{some}{counted(schemas, 'schema')}: {done} with exit code 0{failed}.")
-    tell(total, err=as_script)
-
-
-def repeating(again: str, said: Any) -> Any:
-    """A text or a document, whose commands to type next repeat what the user has typed."""
-    if not again:
-        return said
-    if isinstance(said, str):
-        return COMMAND.sub(lambda command: command[0] + again, said)
-    if isinstance(said, dict):
-        return {key: repeating(again, value) for key, value in said.items()}
-    return [repeating(again, each) for each in said] if isinstance(said, list) else said
-
-
-def _of(schema: str) -> str:
-    return f" --schema {shell(schema)}"
-
-
-def of_failure(error: IndexerError) -> Answer:
-    """What is to be said about a schema on which a command failed."""
-    line = " ".join(filter(None, ("Error:", error.summary, *map(str.strip, error.hint.splitlines()))))
-    return Answer(documents.of_failure(error), lambda: line, line, error.exit_code, error)
 
 
 # Runs ---------------------------------------------------------------------------------------------------------------
@@ -129,7 +42,7 @@ def of_failure(error: IndexerError) -> Answer:
 def of_outcome(outcome: Outcome, place: Place) -> Answer:
     """What a run did, or that there was nothing to do."""
     line = _summary(outcome, place)
-    return Answer(documents.of_outcome(outcome, place), lambda: line, line)
+    return Answer(documents.of_outcome(outcome, place), lambda write: line, line)
 
 
 def _summary(outcome: Outcome, place: Place) -> str:
@@ -147,19 +60,22 @@ def _nothing_to_do(direction: str, revision: str, place: Place) -> str:
 def of_stamp(stamp: Stamp, place: Place) -> Answer:
     """What was recorded."""
     line = f"{place} is at {stamp.revision}" + ("." if stamp.changed else ", as was recorded already.")
-    return Answer(documents.of_stamp(stamp, place), lambda: "\n".join((*_notes(stamp.warnings), line)), line)
+    return Answer(
+        documents.of_stamp(stamp, place), lambda write: "\n".join((*_notes(stamp.warnings, write), line)), line
+    )
 
 
 def of_new(written: Written) -> Answer:
     """Which file was written."""
-    line = f"Wrote {written.file}: change its example, then look at it: python cli.py plan"
-    return Answer(written._asdict(), lambda: line, line)
+    line = Hint(f"Wrote {written.file}. It holds an example: edit it, then review it with: ", Command("plan"))
+    return Answer(written._asdict(), lambda write: write(line), line)
 
 
 def of_wait(place: Place, is_there: bool) -> Answer:
     """That a database answers, or that it is a file still to be made."""
-    line = f"{place} answers." if is_there else f"{place} is a file that does not exist yet. Make it: python cli.py up"
-    return Answer({**place._asdict(), "reachable": True}, lambda: line, line)
+    missing = Hint(f"{place} is a file that does not exist yet. Make it: ", Command("up"))
+    line = f"{place} answers." if is_there else missing
+    return Answer({**place._asdict(), "reachable": True}, lambda write: write(line), line)
 
 
 # What is ------------------------------------------------------------------------------------------------------------
@@ -167,11 +83,14 @@ def of_wait(place: Place, is_there: bool) -> Answer:
 
 def of_status(status: Status) -> Answer:
     """The chain and every index of it."""
-    line = " ".join(filter(None, (f"{_position(status)}.", _verdict(status))))
-    return Answer(documents.of_status(status), lambda: "\n".join(_shown_status(status)), line, status.exit_code)
+    verdict = _verdict(status)
+    line = Hint(f"{_position(status)}.", " " if verdict else "", verdict)
+    return Answer(
+        documents.of_status(status), lambda write: "\n".join(_shown_status(status, write)), line, status.exit_code
+    )
 
 
-def _shown_status(status: Status) -> Iterator[str]:
+def _shown_status(status: Status, write: Write) -> Iterator[str]:
     yield f"{status.place} {_position(status)}\n"
     yield f"  {status.chain.base}  base schema{visible(_when(status.base))}"
     for move in status.moves:
@@ -181,42 +100,44 @@ def _shown_status(status: Status) -> Iterator[str]:
         ("index", "table", "method", "state", "origin", "size", "for"),
         [_index_row(move, step) for move in status.moves for step in move.steps],
     )
-    yield from _end(_verdict(status), status.warnings)
+    yield from _end(_verdict(status), status.warnings, write)
 
 
-def _end(verdict: str, warnings: Iterable[str]) -> Iterator[str]:
+def _end(verdict: Hint, warnings: Iterable[str | Hint], write: Write) -> Iterator[str]:
     if verdict or warnings:
         yield ""
-    yield from _notes(warnings)
+    yield from _notes(warnings, write)
     if verdict:
-        yield verdict
+        yield write(verdict)
 
 
-def _notes(warnings: Iterable[str]) -> Iterator[str]:
-    return (f"Note: {visible(warning)}" for warning in warnings)
+def _notes(warnings: Iterable[str | Hint], write: Write) -> Iterator[str]:
+    return (f"Note: {visible(write(warning))}" for warning in warnings)
 
 
-def _verdict(status: Status) -> str:
-    """What is not as it should be, and what to type."""
+def _verdict(status: Status) -> Hint:
+    """Return what is wrong and what to type; nothing where all is right."""
     from indexer.plans import way_out  # here, because --help need not wait for peewee
 
     names = ", ".join(step.index.name for step in status.drifted)
     if not names and status.unindexed:
         return _on_children(status)
     if not names and not status.pending:
-        return ""
+        return Hint()
     pending = f"{counted(len(status.pending), 'revision')} pending"
     wrong = f"Not what the revision says: {names}" if names else pending
     if not status.refused:
-        return f"{wrong}. {'Repair' if names else 'Build'} it: python cli.py up"
-    return f"{wrong}{'' if names else ', but something else stands under a name of ours'}. {way_out(status.refused)}"
+        return Hint(f"{wrong}. {'Repair' if names else 'Build'} it: ", Command("up"))
+    conflict = "" if names else ", but something else stands under a name of ours"
+    return Hint(f"{wrong}{conflict}. ", way_out(status.refused))
 
 
-def _on_children(status: Status) -> str:
+def _on_children(status: Status) -> Hint:
     tables = list(dict.fromkeys(each.table for each in status.unindexed))
-    return (
-        f"Not indexed like the table that they inherit from: {', '.join(few(tables))}."
-        " Build what is missing there: python cli.py check shows the statements"
+    return Hint(
+        f"Not indexed like the table that they inherit from: {', '.join(few(tables))}. Build what is missing there: ",
+        Command("check"),
+        " shows the statements",
     )
 
 
@@ -268,11 +189,13 @@ def _origin(move: RevisionPlan, step: Step) -> str:
 def of_check(check: Check) -> Answer:
     """Whether the database is what its revisions say, index by index."""
     status = check.status
-    line = " ".join(filter(None, (f"{_position(status)}.", _verdict(status) or "All is as it should be.")))
-    return Answer(documents.of_check(check), lambda: "\n".join(_shown_check(check)), line, status.exit_code)
+    line = Hint(f"{_position(status)}. ", _verdict(status) or ALL_RIGHT)
+    return Answer(
+        documents.of_check(check), lambda write: "\n".join(_shown_check(check, write)), line, status.exit_code
+    )
 
 
-def _shown_check(check: Check) -> Iterator[str]:
+def _shown_check(check: Check, write: Write) -> Iterator[str]:
     status = check.status
     yield f"{status.place} {_position(status)}\n"
     yield _table(
@@ -285,8 +208,8 @@ def _shown_check(check: Check) -> Iterator[str]:
     if check.advice:
         yield "\nAdvice, which fails no check:"
     for advice in check.advice:
-        yield f"  {visible(advice.text)}"
-    yield from _end(_verdict(status) or "All is as it should be.", status.warnings)
+        yield f"  {visible(write(advice.text))}"
+    yield from _end(_verdict(status) or ALL_RIGHT, status.warnings, write)
 
 
 def _to_type(missing: Uncovered) -> list[str]:
@@ -308,7 +231,7 @@ def _check_rows(move: RevisionPlan, step: Step) -> list[tuple[Any, ...]]:
 def of_history(entries: Sequence[Entry], place: Place) -> Answer:
     """What was done to the database."""
     line = counted(len(entries), "entry", "entries") + (f", last of all {_did(entries[0])}" if entries else "")
-    return Answer(documents.of_history(entries, place), lambda: _shown_history(entries, place), line)
+    return Answer(documents.of_history(entries, place), lambda write: _shown_history(entries, place), line)
 
 
 def _shown_history(entries: Sequence[Entry], place: Place) -> str:
@@ -359,11 +282,11 @@ def of_verify(report: Report, as_sql: bool) -> Answer:
     from indexer.verify.verify import document, queries, show
 
     line = " ".join(report.conclusion().splitlines())
-    answer = Answer(document(report), lambda: show(report), line, report.exit_code)
+    answer = Answer(document(report), lambda write: write(show(report)), line, report.exit_code)
     if not as_sql:
         return answer
     unproven = (
-        NotServed(report.conclusion(f" on {report.place}"), "See why: python cli.py verify")
+        NotServed(report.conclusion(f" on {report.place}"), Hint("See why: ", Command("verify")))
         if report.unserved
         else None
     )
@@ -375,13 +298,13 @@ def of_bench(result: Result) -> Answer:
     from proof import result as results
     from proof import table
 
-    return Answer(results.document(result), lambda: table.show(result), str(result.product))
+    return Answer(results.document(result), lambda write: table.show(result), str(result.product))
 
 
 def of_seed(seeded: Seeded) -> Answer:
     """Which rows were written."""
     document = {**seeded.place._asdict(), "rows": seeded.rows}
-    return Answer(document, lambda: str(seeded), str(seeded))
+    return Answer(document, lambda write: str(seeded), str(seeded))
 
 
 # What would be ------------------------------------------------------------------------------------------------------
@@ -390,8 +313,8 @@ def of_seed(seeded: Seeded) -> Answer:
 def of_plan(plan: Plan, place: Place) -> Answer:
     """Each statement with what it is for, and what would stop the run."""
     document, error = documents.of_plan(plan, place), plan.refusal
-    line = _plan_line(plan, place) if error is None else of_failure(error).line
-    return Answer(document, lambda: "\n".join(_shown_plan(plan, place)), line, plan.exit_code, error)
+    line = Hint(_plan_line(plan, place)) if error is None else of_failure(error).line
+    return Answer(document, lambda write: "\n".join(_shown_plan(plan, place, write)), line, plan.exit_code, error)
 
 
 def _plan_line(plan: Plan, place: Place) -> str:
@@ -405,9 +328,9 @@ def _plan_line(plan: Plan, place: Place) -> str:
     )
 
 
-def _shown_plan(plan: Plan, place: Place) -> Iterator[str]:
+def _shown_plan(plan: Plan, place: Place, write: Write) -> Iterator[str]:
     if plan.is_empty:
-        yield from (*_notes(plan.warnings), _plan_line(plan, place))
+        yield from (*_notes(plan.warnings, write), _plan_line(plan, place))
         return
     if plan.unrecorded:
         yield f"{_plan_line(plan, place)}\n"
@@ -416,9 +339,9 @@ def _shown_plan(plan: Plan, place: Place) -> Iterator[str]:
         yield from _shown_steps(plan)
     if plan.blockers:
         yield f"  would wait for, unless they end first:{listed(plan.blockers)}\n"
-    yield from _notes(plan.warnings)
+    yield from _notes(plan.warnings, write)
     if plan.exit_code == 0:
-        yield f"Nothing was changed. {'Write' if plan.unrecorded else 'Do'} it: {plan.command}"
+        yield write(Hint(f"Nothing was changed. {'Write' if plan.unrecorded else 'Do'} it: ", plan.command))
 
 
 def _shown_steps(plan: Plan) -> Iterator[str]:
@@ -426,7 +349,7 @@ def _shown_steps(plan: Plan) -> Iterator[str]:
         yield f"  create the tables {', '.join(plan.base_tables)} (all columns: --sql)\n"
     for step in plan.steps:
         where = _on_table(step, plan) if step.action in CREATIONS else _of_size(step)
-        yield f"  {styled(step.action.value, bold=True)} {step.index.name}{where}"
+        yield f"  {styled(step.action.value, BOLD)} {step.index.name}{where}"
         yield f"    {step.index.purpose}"
         if step.action is Action.REPLACE:
             yield from (f"    {part.part}: {visible(part.found)}, to be {part.declared}" for part in step.differences)
@@ -473,8 +396,3 @@ def _dim(text: str) -> Any:
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return tabular.drawn(titles, rows, right=("size",), folding=FOLDING, less_needed=LESS_NEEDED)
-
-
-def traceback_of(error: BaseException) -> str:
-    """The traceback for --verbose."""
-    return shown("".join(traceback.format_exception(error)))

@@ -10,7 +10,7 @@ from datetime import timezone
 
 from peewee import PeeweeException
 
-from indexer.errors import Locked, StatementFailed
+from indexer.errors import Command, Hint, Locked, StatementFailed
 from indexer.events import LockWaited, Report
 from indexer.options import Options
 from indexer.postgres.catalog import PostgresCatalog
@@ -139,7 +139,7 @@ class RunLock:
             if options.wait_lock is not None and now - moved >= options.wait_lock:
                 raise Locked(
                     f"Another run holds the lock: {self._visible_holder(report)}.",
-                    "Wait for it to end, or see what it does: python cli.py status",
+                    Hint("Wait for it to end, or see what it does: ", Command("status")),
                 )
             stop.sleep(self.poll * random.uniform(0.5, 1.5))
 

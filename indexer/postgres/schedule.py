@@ -6,7 +6,7 @@ import selectors
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from indexer.errors import IndexFailed
+from indexer.errors import IndexFailed, lines_of
 from indexer.migrator import IndexOperation, Work
 from indexer.options import Options
 from indexer.signals import Stop
@@ -111,7 +111,7 @@ def _together(failures: Sequence[IndexFailed]) -> IndexFailed:
     if not others:
         return first
     hints = dict.fromkeys(failure.hint for failure in failures)
-    return IndexFailed("\n".join(failure.message for failure in failures), "\n".join(hints))
+    return IndexFailed("\n".join(failure.message for failure in failures), lines_of(hints))
 
 
 def _is_partial(operation: IndexOperation) -> bool:

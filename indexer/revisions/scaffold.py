@@ -8,7 +8,7 @@ from datetime import date
 from string import Template
 from typing import NamedTuple
 
-from indexer.errors import IndexerError, UsageError
+from indexer.errors import Command, Hint, IndexerError, UsageError
 from indexer.revisions.chain import load
 
 REVISION = Template('''\
@@ -78,7 +78,7 @@ def write_revision(directory: str, message: str) -> Written:
     description = message.strip()
     if not 0 < len(description) <= LONGEST_MESSAGE or not description.isprintable():
         told = f"The message says in one line, in {LONGEST_MESSAGE} characters at most, what the revision is for."
-        raise UsageError(told, 'Type: python cli.py new "message"')
+        raise UsageError(told, Hint("Type: ", Command("new", "what it is for")))
     revision = uuid.uuid4().hex[:12]
     down_revision = load(directory).head
     path = os.path.join(directory, f"migrate_{revision}.py")

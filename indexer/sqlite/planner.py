@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from peewee import OperationalError
 
 from indexer.catalog import CatalogEntry, Table
-from indexer.errors import UsageError
+from indexer.errors import Command, Hint, UsageError
 from indexer.spec import Index
 from indexer.verify.planner import Heir, Plan, Refused, Scan, Statement
 
@@ -96,7 +96,9 @@ class SqlitePlanner:
 
     def milliseconds(self, query: Statement) -> float | None:
         """Not told either."""
-        raise UsageError("SQLite has no EXPLAIN ANALYZE.", "Leave out --analyze; python cli.py bench takes the time.")
+        raise UsageError(
+            "SQLite has no EXPLAIN ANALYZE.", Hint("Leave out --analyze; to measure times, run: ", Command("bench"))
+        )
 
     def written_out(self, query: Statement) -> str:
         """Each parameter as SQLite would quote it."""

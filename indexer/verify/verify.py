@@ -17,7 +17,7 @@ from peewee import PeeweeException
 
 import models
 from indexer.catalog import Table
-from indexer.errors import IndexerError, StatementFailed
+from indexer.errors import Hint, IndexerError, StatementFailed
 from indexer.spec import Index
 from indexer.text import identifier
 from indexer.verify.notes import notes
@@ -70,7 +70,7 @@ def verify(migrator: CatalogMigrator, analyze: bool = False, declared: Iterable[
         ours = migrator.translate_error(error)
         code = getattr(getattr(error, "orig", None), "pgcode", None)
         if isinstance(ours, StatementFailed) and code not in SAID:
-            ours.hint = UNSTEADY
+            ours.hint = Hint(UNSTEADY)
         raise ours from error
 
 

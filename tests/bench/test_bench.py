@@ -41,7 +41,7 @@ from scenes import until
 import cli
 import models
 from indexer.connect import connect
-from indexer.errors import IndexerError, PreflightFailed, StatementFailed, UsageError
+from indexer.errors import Command, IndexerError, PreflightFailed, StatementFailed, UsageError
 from indexer.events import BaseCreated, IndexFinished
 from indexer.signals import Stop
 from indexer.text import in_bytes
@@ -216,7 +216,7 @@ def test_a_role_that_may_make_no_schema_is_told_what_to_grant(superuser_url: str
     """The superuser gives the right: each database of the tests is another one."""
     with pytest.raises(StatementFailed, match="permission denied") as refusal:
         bench(app_url, [200])
-    execute(superuser_url, re.findall("GRANT CREATE ON DATABASE .*", refusal.value.hint)[0])
+    execute(superuser_url, re.findall("GRANT CREATE ON DATABASE .*", str(refusal.value.hint))[0])
     assert bench(app_url, [200]).rounds
 
 
@@ -235,7 +235,7 @@ def test_a_role_that_reads_only_by_default_is_refused_before_any_row_is_made(
         with pytest.raises(PreflightFailed, match="default_transaction_read_only is on") as refusal:
             bench(as_role(postgres_url, role), [200], told.append)
         assert told == []
-        assert "python cli.py bench" in refusal.value.hint
+        assert Command("bench") in refusal.value.hint.parts
         assert_nothing_is_left(postgres_url, temporary)
         execute(superuser_url, f"ALTER ROLE {role} RESET ALL")
         assert bench(as_role(postgres_url, role), [200]).rounds

@@ -14,7 +14,7 @@ import pytest
 from command import CLI, HEAD, ours, prepare, revisions
 from scenes import assert_all_stand, lock_holder, old_snapshot, open_writer, until_phase
 
-from indexer.console import progress as reporters
+from indexer.console import progress
 from indexer.events import Blocker, BlockersFound
 from indexer.text import visible
 
@@ -158,7 +158,7 @@ def test_a_signal_that_is_ignored_from_the_start_ends_nothing(crm, ignored):
 def test_what_is_to_be_typed_is_not_broken_over_two_lines_on_a_narrow_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "60")
     blocker = Blocker(1, "web", "crm_app", None, "1", 2.0, "SELECT", "writes", "SELECT " + "word " * 30)
-    bars = reporters.Bars()
+    bars = progress.Bars()
     bars(BlockersFound((blocker,)))
     bars.close()
     assert f"end it: {visible(blocker.ending)}\n" in capsys.readouterr().out

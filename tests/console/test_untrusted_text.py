@@ -15,7 +15,7 @@ from command import HEAD, Result, execute, prepare, run, run_script, succeed, ta
 from roles import another_role
 from scenes import transaction
 
-from indexer.console import progress as reporters
+from indexer.console import progress
 from indexer.console.tables import drawn
 from indexer.decide import Action
 from indexer.events import (
@@ -187,7 +187,7 @@ def test_no_event_is_obeyed_by_a_terminal_that_draws_a_run(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "200")
     index = INDEXES[0]
     gid = Blocker(None, HOSTILE, HOSTILE, HOSTILE, "1", 2.0, f"prepared transaction {HOSTILE}", HOSTILE, HOSTILE)
-    bars = reporters.Bars()
+    bars = progress.Bars()
     for event in (
         Warned(HOSTILE),
         LockWaited(HOSTILE),

@@ -15,13 +15,17 @@ import psycopg2
 import pytest
 import shadows
 from click.testing import CliRunner
-from command import ask, execute, run, run_script, statements_of, succeed
+from command import CLI, ask, execute, run, run_script, statements_of, succeed
 from roles import another_role, as_role, new_database
 from scenes import transaction
 
-import cli
+import cli as program
+from indexer.cli.commands import cli
 from indexer.postgres import session
+from indexer.project import Project
 from proof import inserts, measure
+
+PROJECT = Project(str(CLI.parent), program.models, program.queries, program.sample)
 
 Command = Callable[..., str]
 
@@ -55,7 +59,7 @@ def commands(url: str) -> Iterator[tuple[Command, list[str]]]:
         return connect(*arguments, **{**parameters, "cursor_factory": recording(psycopg2.extensions.cursor)})
 
     def command(*arguments: str, exit_code: int = 0) -> str:
-        result = CliRunner().invoke(cli.cli, arguments, env={"DATABASE_URL": url})
+        result = CliRunner().invoke(cli, arguments, env={"DATABASE_URL": url}, obj=PROJECT)
         assert result.exit_code == exit_code, (arguments, result.output)
         return result.stdout
 

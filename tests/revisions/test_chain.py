@@ -237,7 +237,7 @@ def test_a_revision_is_named_by_its_id_its_start_or_base_or_head(chain, wanted, 
 def test_a_name_that_means_no_single_revision_is_refused_with_the_ones_there_are(chain, wanted, answer):
     with pytest.raises(UsageError, match=f"{answer} revision is called '{wanted}'") as caught:
         chain.resolve(wanted)
-    assert "base0, aa1, ab2, c3" in caught.value.hint
+    assert "base0, aa1, ab2, c3" in str(caught.value.hint)
 
 
 def test_an_id_that_another_one_starts_with_can_still_be_named(tmp_path):

@@ -100,7 +100,7 @@ def test_an_upgrade_that_does_anything_else_is_refused_before_any_change(notes, 
     assert caught.value.message.startswith("migrate_aaaa.py")
     assert "upgrade() of revision aaaa" in caught.value.message
     assert said in caught.value.message
-    assert "migrate_aaaa.py" in caught.value.hint
+    assert "migrate_aaaa.py" in str(caught.value.hint)
     assert catalog(notes) == before
     assert execute(notes, "SELECT text FROM note") == [("unchanged",)]
 
@@ -120,7 +120,7 @@ def test_a_corrected_file_goes_up_after_a_refusal(notes, tmp_path):
     write(tmp_path, "migrate(migrator.add_index(INDEXES[0]))")
     with runner(notes, tmp_path) as run, pytest.raises(RevisionRefused) as caught:
         run.up()
-    call = caught.value.hint.partition("INDEXES in migrate_aaaa.py: ")[2]
+    call = str(caught.value.hint).partition("INDEXES in migrate_aaaa.py: ")[2]
     write(tmp_path, call)
     with runner(notes, tmp_path) as run:
         run.up()

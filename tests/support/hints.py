@@ -1,6 +1,7 @@
+# ruff: noqa: E501  a name of a test is not to be broken
 """The hints in the code that hold something to type, and the test that types each of them.
 
-A hint is found wherever it is: a string of the program with a command, an option or an SQL statement in it.
+A hint is found wherever it is: Hint(...), or a string with a command, an option or an SQL statement in it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from command import CLI
 
 ROOT = CLI.parent
+PROGRAM = "python cli.py "
 TO_TYPE = re.compile(
     r"python cli\.py|python -m|\bmkdir\b|\brm -|\bpip install\b|(?<![\w-])--[a-z]|SELECT pg_|SET \w+ ="
     r"|\b(GRANT|REVOKE|ALTER|CREATE|DROP|DELETE|REINDEX|ANALYZE|VACUUM|REFRESH|ROLLBACK PREPARED)\b"
@@ -24,13 +26,28 @@ def program() -> Iterator[Path]:
     yield from sorted([*ROOT.glob("*.py"), *ROOT.glob("indexer/**/*.py"), *ROOT.glob("proof/**/*.py")])
 
 
-def collected() -> dict[str, set[str]]:
-    """Return by file the strings that hold something to type, with {} for what is put into them.
+def collected() -> set[str]:
+    """Return the texts that hold something to type, with {} for what is put into them.
 
     A docstring is none, nor is a word without a space, such as the name of an option, or SQL of several lines.
     """
-    found = {str(path.relative_to(ROOT)): set(_strings(ast.parse(path.read_text()))) for path in program()}
-    return {path: hints for path, hints in found.items() if hints}
+    return {text for path in program() for text in _strings(ast.parse(path.read_text()))}
+
+
+def entry_of(text: str) -> str | None:
+    """Return the entry for a text."""
+    return max((part for part in HINTS if part in f"'{text}'"), key=len, default=None)
+
+
+def commands(tree: ast.AST) -> Iterator[str]:
+    """Yield the commands that a file names as Command(...), with {} for what is put into them."""
+    for node in ast.walk(tree):
+        if _calls(node, "Command") and not any(isinstance(each, ast.Starred) for each in node.args[:1]):
+            yield _text(node).removeprefix(PROGRAM)
+
+
+def _calls(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
 
 
 def _strings(tree: ast.Module) -> Iterator[str]:
@@ -38,12 +55,20 @@ def _strings(tree: ast.Module) -> Iterator[str]:
     left_out = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     left_out |= {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in nodes:
+        if (_calls(node, "Hint") or _calls(node, "Command")) and id(node) not in left_out:
+            left_out |= {id(each) for each in ast.walk(node) if each is not node}
+    for node in nodes:
         text = "" if id(node) in left_out else _text(node)
         if TO_TYPE.search(text) and " " in text.strip() and not text.startswith("\n    "):
             yield text
 
 
 def _text(node: ast.AST) -> str:
+    """Return a string, or the text of Hint(...) or Command(...), with {} for what is not known here; else nothing."""
+    if _calls(node, "Command"):
+        return PROGRAM + " ".join(_text(word) or "{}" for word in node.args)
+    if _calls(node, "Hint"):
+        return "".join(_text(part) or "{}" for part in node.args)
     if isinstance(node, ast.JoinedStr):
         return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
@@ -52,270 +77,118 @@ def _text(node: ast.AST) -> str:
 SENT = "The program sends it, and nobody is to type it."
 NO_COMMAND = "It names a command, and nothing is to be typed."
 
-# By file: a part of the hint, and the test that types it or, where none can, the reason. A quote stands for its end.
-HINTS: dict[str, dict[str, str]] = {
-    "cli.py": {
-        "python cli.py": "It is the name of the program.",
-    },
-    "indexer/cli/commands.py": {
-        "Leave out --sql or --json.": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
-        "Leave out --schema and --all-schemas.": (
-            "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works"
-        ),
-        "Leave out --all-schemas.": (
-            "test_hints::test_a_schema_is_named_or_sought_and_without_the_pattern_the_command_works"
-        ),
-        " --database-url {}": "test_cli::test_a_command_to_type_next_repeats_the_url_that_was_typed_but_no_password",
-        " --schema {}": "test_schemas::test_a_command_to_type_next_names_the_schema_as_it_was_named",
-        "Add --verbose": "test_cli::test_verbose_shows_the_traceback_and_the_error_all_the_same",
-        "{} --help": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
-    },
-    "indexer/console/text.py": {
-        r"python cli\.py (?!new": "It finds the commands in a text, and is never printed.",
-        " --schema {}": "test_schemas::test_a_command_to_type_next_names_the_schema_as_it_was_named",
-        "{} is a file that does not exist yet": (
-            "test_wait::test_a_sqlite_file_that_does_not_exist_is_not_said_to_answer"
-        ),
-        "Wrote {}": "test_scaffold::test_what_is_to_be_typed_after_new_shows_the_plan",
-        "{}. {} it: python cli.py up": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
-        "Not indexed like the table": (
-            "test_inheritance::test_up_warns_of_a_child_with_rows_and_check_asks_for_its_indexes_until_they_are_there"
-        ),
-        "See why: python cli.py verify": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
-        "(all columns: --sql)": "test_hints::test_the_columns_of_the_tables_to_be_made_are_in_the_script",
-        "rows unknown until ANALYZE": "test_hints::test_once_statistics_are_gathered_nobody_says_to_gather_them",
-    },
-    "indexer/advice.py": {
-        "interrupted up --replace": "test_adoption::test_a_replacement_killed_in_any_step_is_resumed",
-        "interrupted REINDEX CONCURRENTLY": "test_check::test_a_leftover_of_a_cancelled_reindex_is_advised",
-        "up --adopt-renamed renames it.": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
-    },
-    "indexer/records/alembic.py": {
-        "Name Alembic's version table": (
-            "test_alembic::test_a_version_table_of_another_name_or_schema_is_kept_in_step_once_it_is_named"
-        ),
-        "'--version-table {}": (
-            "test_alembic::test_a_version_table_of_another_name_or_schema_is_kept_in_step_once_it_is_named"
-        ),
-        "GRANT USAGE ON SCHEMA": (
-            "test_alembic::test_a_version_table_in_a_closed_schema_is_kept_in_step_with_the_rights_that_are_printed"
-        ),
-        "GRANT SELECT, UPDATE ON": (
-            "test_alembic::test_a_role_that_may_not_even_read_alembics_table_is_told_so_in_words"
-        ),
-    },
-    "indexer/errors.py": {
-        "'python cli.py'": "It is the name of the program.",
-        "python cli.py wait": ("test_hints::test_a_file_that_is_locked_whole_is_waited_for_by_the_command_of_the_hint"),
-    },
-    "indexer/records/revisions.py": {
-        "python cli.py stamp {}": "test_history::test_what_no_run_has_written_is_named_with_its_row_and_the_way_out",
-    },
-    "indexer/inheritance.py": {
-        "After up, see the statements": (
-            "test_inheritance::test_up_warns_of_a_child_with_rows_and_check_asks_for_its_indexes_until_they_are_there"
-        ),
-    },
-    "indexer/migrator.py": {
-        "Leave --schema and --all-schemas out.": (
-            "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works"
-        ),
-        "See what stands there": (
-            "test_hints::test_what_somebody_makes_under_a_name_of_ours_during_a_run_is_shown_by_the_command_of_the_hint"
-        ),
-        "{} cannot get its name {} back": (
-            "test_adoption::test_a_way_back_whose_old_name_is_taken_is_refused_before_any_change"
-        ),
-        "INDEX '": SENT,
-        "INDEX CONCURRENTLY '": SENT,
-    },
-    "indexer/plans.py": {
-        "'python cli.py'": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
-        "Put ours in its place first": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
-        "Build what is missing": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
-        "Drop what is beyond it: python cli.py down": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
-        "Drop what is beyond it if nobody needs it": (
-            "test_hints::test_indexes_that_nobody_recorded_are_dropped_and_then_the_base_is_stamped"
-        ),
-    },
-    "indexer/postgres/connect.py": {
-        "GRANT EXECUTE ON FUNCTION": (
-            "test_rights::test_a_role_that_may_not_set_up_its_session_is_told_what_gives_it_the_right"
-        ),
-        "ALTER ROLE {role} LOGIN": "test_rights::test_a_role_that_may_not_log_in_is_told_so",
-        "GRANT CONNECT ON DATABASE": "test_rights::test_a_role_that_may_not_connect_is_told_what_gives_it_the_right",
-        "CONNECTION LIMIT": "test_connections::test_a_session_that_is_refused_altogether_is_told_which_limit_it_met",
-    },
-    "indexer/postgres/lock.py": {
-        "python cli.py status": "test_hints::test_status_shows_what_the_run_does_that_holds_the_lock",
-    },
-    "indexer/postgres/migrator.py": {
-        "Name the schema that holds the tables": (
-            "test_rights::test_a_role_that_may_not_even_use_the_schema_is_led_to_the_grant_in_two_steps"
-        ),
-        "add --schema {}": "test_search_path::test_a_schema_that_is_pointed_at_is_quoted_for_the_shell",
-        "REINDEX INDEX ": SENT,
-    },
-    "indexer/postgres/pooler.py": {
-        "Give the server's own address": "test_pooler::test_the_hint_helps",
-        "pg_backend_pid": SENT,
-    },
-    "indexer/postgres/lookup.py": {
-        "GRANT USAGE ON SCHEMA": (
-            "test_predicates::test_a_schema_of_the_extension_that_may_not_be_used_is_named_before_anything_changes"
-        ),
-    },
-    "indexer/postgres/server_errors.py": {
-        "ALTER FUNCTION ... SET search_path": (
-            "test_server_errors::test_a_function_of_an_event_trigger_that_counts_on_a_search_path_is_named_with_what_helps"
-        ),
-        "REINDEX the index that it names": "No test damages an index of the server's catalog (SQLSTATE XX002).",
-    },
-    "indexer/postgres/rights.py": {
-        "'ALTER DEFAULT PRIVILEGES": (
-            "test_rights::test_default_privileges_that_take_the_owners_own_rights_are_seen_before_the_first_change"
-        ),
-        "'GRANT {} ON SCHEMA": (
-            "test_rights::test_all_rights_that_are_missing_are_listed_at_once_and_given_by_what_is_printed"
-        ),
-        "'GRANT CREATE ON TABLESPACE": (
-            "test_unbuildable::test_a_default_tablespace_that_may_not_be_used_is_named_with_the_grant"
-        ),
-        "'SELECT, INSERT, UPDATE, DELETE'": (
-            "test_rights::test_all_rights_that_are_missing_are_listed_at_once_and_given_by_what_is_printed"
-        ),
-        "'GRANT SELECT ON pg_catalog.": (
-            "test_rights::test_rights_on_the_catalog_that_are_missing_are_given_by_what_is_printed"
-        ),
-        "'GRANT {} ON {} TO": "test_rights::test_a_reader_is_told_what_to_grant_for_all_that_it_may_ask",
-        "'ALTER TABLE {} OWNER TO {}": (
-            "test_rights::test_a_table_of_a_superuser_is_to_be_given_away_and_its_role_is_not"
-        ),
-        "'GRANT {} TO {}": (
-            "test_rights::test_all_rights_that_are_missing_are_listed_at_once_and_given_by_what_is_printed"
-        ),
-    },
-    "indexer/postgres/session.py": {"set_config": SENT},
-    "indexer/postgres/slots.py": {
-        "A superuser can raise the limit": (
-            "test_connections::test_a_role_with_one_connection_is_told_before_the_first_change_what_to_raise"
-        ),
-        "--jobs 1": "test_connections::test_a_role_with_two_connections_builds_one_index_after_the_other",
-    },
-    "indexer/postgres/trust.py": {
-        "if its rows can be trusted": (
-            "test_trust::test_the_record_of_another_role_can_be_given_to_the_owner_if_its_rows_can_be_trusted"
-        ),
-        "'ALTER TABLE": (
-            "test_trust::test_a_record_that_cannot_be_trusted_is_refused_by_every_command_with_what_ends_that"
-        ),
-        "'DROP ": "test_trust::test_a_record_that_cannot_be_trusted_is_refused_by_every_command_with_what_ends_that",
-    },
-    "indexer/postgres/watch.py": {
-        "'ROLLBACK PREPARED": (
-            "test_waiting::test_limited_patience_ends_in_6_with_nothing_left_and_the_statement_that_would_help"
-        ),
-        "GRANT pg_read_all_stats": (
-            "test_hidden_sessions::test_with_the_right_to_see_all_is_shown_and_nothing_is_advised"
-        ),
-        "pg_terminate_backend": "test_hidden_sessions::test_what_ends_a_session_says_who_may_end_it",
-    },
-    "indexer/postgres/watchdog.py": {"pg_cancel_backend": SENT},
-    "indexer/publishing.py": {
-        "REFRESH PUBLICATION": "test_publications::test_rows_go_on_arriving_after_up_and_down",
-    },
-    "indexer/inspector.py": {
-        "up --adopt-renamed": ("test_adoption::test_a_twin_is_renamed_when_that_is_asked_for_and_named_back_by_down"),
-        "Correct this, then": (
-            "test_rights::test_all_rights_that_are_missing_are_listed_at_once_and_given_by_what_is_printed"
-        ),
-    },
-    "indexer/runner.py": {
-        "Run the same command again": (
-            "test_hints::test_an_index_that_somebody_drops_during_a_run_is_built_by_the_command_of_the_hint"
-        ),
-        "python cli.py stamp {}": "test_publications::test_other_commands_make_no_published_table_either",
-    },
-    "indexer/revisions/scaffold.py": {"python cli.py new": "test_scaffold::test_a_message_is_needed"},
-    "indexer/sqlite/catalog.py": {"CREATE VIRTUAL": NO_COMMAND},
-    "indexer/sqlite/connect.py": {
-        "Leave --schema out.": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
-        "mkdir -p": "test_hints::test_a_folder_that_is_missing_can_be_made_as_the_hint_says",
-    },
-    "indexer/signals.py": {
-        "python cli.py status": "test_hints::test_after_an_end_without_cleaning_up_status_shows_what_stands",
-    },
-    "indexer/records/table.py": {
-        "role {} may not write it: GRANT": (
-            "test_rights::test_a_log_that_our_role_may_not_write_is_named_before_the_run_which_goes_on"
-        ),
-        "Delete the row": "test_history::test_what_no_run_has_written_is_named_with_its_row_and_the_way_out",
-        "'ALTER TABLE'": SENT,
-        "'GRANT SELECT, INSERT, UPDATE, DELETE ON'": SENT,
-    },
-    "proof/bench.py": {
-        "Use more: --rows 10000": "test_hints::test_as_many_rows_as_a_hint_names_can_be_made",
-        "Begin again": "test_hints::test_an_interrupted_benchmark_begins_again_by_the_command_of_the_hint",
-        "Correct this, then": ("test_bench::test_a_role_that_reads_only_by_default_is_refused_before_any_row_is_made"),
-    },
-    "proof/fill.py": {
-        "python cli.py seed": "test_hints::test_an_empty_database_elsewhere_is_filled_where_this_one_holds_rows",
-    },
-    "proof/generator.py": {
-        "Use fewer": "test_hints::test_as_many_rows_as_a_hint_names_can_be_made",
-    },
-    "proof/notes.py": {
-        "is missing. Build it": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
-        "is invalid": "test_verify::test_an_invalid_index_serves_nothing",
-        "is being built or dropped": "test_hints::test_status_shows_who_builds_the_index_that_verify_misses",
-        "python cli.py up --replace": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
-        "Drop it or rename it": "test_hints::test_what_verify_says_to_drop_is_dropped_and_then_ours_is_built",
-        "is not inherited": "test_inheritance::test_verify_names_the_child_that_a_query_reads_whole",
-        "Gather them: ANALYZE": "test_hints::test_once_statistics_are_gathered_nobody_says_to_gather_them",
-        "SET plan_cache_mode": (
-            "test_verify::test_a_prepared_statement_uses_the_partial_index_with_the_setting_that_is_printed"
-        ),
-    },
-    "proof/planner/postgres.py": {
-        "GRANT USAGE ON SCHEMA": "test_verify::test_a_role_that_may_not_use_the_schema_is_told_what_to_grant",
-        "EXPLAIN (ANALYZE": SENT,
-    },
-    "proof/planner/sqlite.py": {
-        "SQLite has no EXPLAIN ANALYZE.": NO_COMMAND,
-        "Leave out --analyze": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
-    },
-    "proof/report.py": {
-        "'pip install": "A test installs nothing; test_bench reads the file that the hint names.",
-        "python -m proof.picture": (
-            "test_bench::test_without_matplotlib_the_tables_come_and_a_word_on_how_to_get_the_picture"
-        ),
-        "--out FOLDER": "test_bench::test_a_folder_that_cannot_be_written_is_found_out_before_the_measuring",
-    },
-    "proof/scratch.py": {
-        "GRANT CREATE ON DATABASE": "test_bench::test_a_role_that_may_make_no_schema_is_told_what_to_grant",
-        "CASCADE;": "test_bench::test_what_a_process_leaves_that_ends_at_once_is_told_with_its_removal",
-        "rm -r {}": "test_bench::test_what_a_process_leaves_that_ends_at_once_is_told_with_its_removal",
-        "SELECT pg_catalog.": SENT,
-        "SCHEMA '": SENT,
-        "IF EXISTS '": SENT,
-    },
-    "proof/seed.py": {
-        "Bring statistics up to date": (
-            "test_seed::test_a_seeding_interrupted_in_the_end_says_how_to_bring_statistics_up_to_date"
-        ),
-        "python cli.py seed": "test_publications::test_other_commands_make_no_published_table_either",
-        r"python cli\.py up": "It finds the command in a hint, and is never printed.",
-    },
-    "proof/store/postgres.py": {
-        "GRANT USAGE, CREATE": "test_seed::test_a_role_without_rights_on_the_schema_is_told_which_to_get",
-        "'DROP CONSTRAINT": SENT,
-        "'ALTER TABLE": SENT,
-        "'VACUUM": SENT,
-    },
-    "proof/verdict.py": {
-        "python cli.py check": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
-    },
-    "proof/verify.py": {
-        "GRANT SELECT ON": "test_verify::test_a_role_that_may_not_read_is_told_what_to_grant",
-    },
+# A part of the hint, and the tests that type it or, where none can, the reason. Of several parts that fit the longest
+# counts; a quote stands for the hint's end.
+HINTS: dict[str, str | tuple[str, ...]] = {
+    "'python cli.py'": "It is the name of the program.",
+    "'ALTER TABLE {} OWNER TO {}": "test_rights::test_a_table_of_a_superuser_is_to_be_given_away_and_its_role_is_not",
+    "is not inherited. See what to build": "test_inheritance::test_verify_names_the_child_that_a_query_reads_whole",
+    "Leave out --sql or --json.": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
+    "Leave out --all-schemas.": "test_hints::test_a_schema_is_named_or_sought_and_without_the_pattern_the_command_works",
+    "Add --verbose": "test_cli::test_verbose_shows_the_traceback_and_the_error_all_the_same",
+    "{} --help": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
+    "{} is a file that does not exist yet": "test_wait::test_a_sqlite_file_that_does_not_exist_is_not_said_to_answer",
+    "Wrote {}": "test_scaffold::test_what_is_to_be_typed_after_new_shows_the_plan",
+    "{}. {} it: python cli.py up": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
+    "Not indexed like the table": "test_inheritance::test_up_warns_of_a_child_with_rows_and_check_asks_for_its_indexes_until_they_are_there",
+    "See why: python cli.py verify": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
+    "(all columns: --sql)": "test_hints::test_the_columns_of_the_tables_to_be_made_are_in_the_script",
+    "rows unknown until ANALYZE": "test_hints::test_once_statistics_are_gathered_nobody_says_to_gather_them",
+    "interrupted up --replace": "test_adoption::test_a_replacement_killed_in_any_step_is_resumed",
+    "interrupted REINDEX CONCURRENTLY": "test_check::test_a_leftover_of_a_cancelled_reindex_is_advised",
+    "up --adopt-renamed renames it.": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
+    "Name Alembic's version table": "test_alembic::test_a_version_table_of_another_name_or_schema_is_kept_in_step_once_it_is_named",
+    "'--version-table {}": "test_alembic::test_a_version_table_of_another_name_or_schema_is_kept_in_step_once_it_is_named",
+    "GRANT USAGE ON SCHEMA": (
+        "test_alembic::test_a_version_table_in_a_closed_schema_is_kept_in_step_with_the_rights_that_are_printed",
+        "test_predicates::test_a_schema_of_the_extension_that_may_not_be_used_is_named_before_anything_changes",
+        "test_verify::test_a_role_that_may_not_use_the_schema_is_told_what_to_grant",
+    ),
+    "GRANT SELECT, UPDATE ON": "test_alembic::test_a_role_that_may_not_even_read_alembics_table_is_told_so_in_words",
+    "python cli.py wait": "test_hints::test_a_file_that_is_locked_whole_is_waited_for_by_the_command_of_the_hint",
+    "After up, see the statements": "test_inheritance::test_up_warns_of_a_child_with_rows_and_check_asks_for_its_indexes_until_they_are_there",
+    "Leave --schema and --all-schemas out.": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
+    "See what stands there": "test_hints::test_what_somebody_makes_under_a_name_of_ours_during_a_run_is_shown_by_the_command_of_the_hint",
+    "{} cannot get its name {} back": "test_adoption::test_a_way_back_whose_old_name_is_taken_is_refused_before_any_change",
+    "INDEX '": SENT,
+    "INDEX CONCURRENTLY '": SENT,
+    "Put ours in its place first": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
+    "Drop what is beyond it: python cli.py down": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
+    "Drop what is beyond it if nobody needs it": "test_hints::test_indexes_that_nobody_recorded_are_dropped_and_then_the_base_is_stamped",
+    "GRANT EXECUTE ON FUNCTION": "test_rights::test_a_role_that_may_not_set_up_its_session_is_told_what_gives_it_the_right",
+    "ALTER ROLE {role} LOGIN": "test_rights::test_a_role_that_may_not_log_in_is_told_so",
+    "GRANT CONNECT ON DATABASE": "test_rights::test_a_role_that_may_not_connect_is_told_what_gives_it_the_right",
+    "CONNECTION LIMIT": "test_connections::test_a_session_that_is_refused_altogether_is_told_which_limit_it_met",
+    "Name the schema that holds the tables": "test_rights::test_a_role_that_may_not_even_use_the_schema_is_led_to_the_grant_in_two_steps",
+    "add --schema {}": "test_search_path::test_a_schema_that_is_pointed_at_is_quoted_for_the_shell",
+    "REINDEX INDEX ": SENT,
+    "Give the server's own address": "test_pooler::test_the_hint_helps",
+    "ALTER FUNCTION ... SET search_path": "test_server_errors::test_a_function_of_an_event_trigger_that_counts_on_a_search_path_is_named_with_what_helps",
+    "REINDEX the index that it names": "No test damages an index of the server's catalog (SQLSTATE XX002).",
+    "'ALTER DEFAULT PRIVILEGES": "test_rights::test_default_privileges_that_take_the_owners_own_rights_are_seen_before_the_first_change",
+    "'GRANT {} ON SCHEMA": "test_rights::test_all_rights_that_are_missing_are_listed_at_once_and_given_by_what_is_printed",
+    "'GRANT CREATE ON TABLESPACE": "test_unbuildable::test_a_default_tablespace_that_may_not_be_used_is_named_with_the_grant",
+    "'SELECT, INSERT, UPDATE, DELETE'": "test_rights::test_all_rights_that_are_missing_are_listed_at_once_and_given_by_what_is_printed",
+    "'GRANT SELECT ON pg_catalog.": "test_rights::test_rights_on_the_catalog_that_are_missing_are_given_by_what_is_printed",
+    "'GRANT {} ON {} TO": "test_rights::test_a_reader_is_told_what_to_grant_for_all_that_it_may_ask",
+    "'GRANT {} TO {}": "test_rights::test_all_rights_that_are_missing_are_listed_at_once_and_given_by_what_is_printed",
+    "A superuser can raise the limit": "test_connections::test_a_role_with_one_connection_is_told_before_the_first_change_what_to_raise",
+    "--jobs 1": "test_connections::test_a_role_with_two_connections_builds_one_index_after_the_other",
+    "if its rows can be trusted": "test_trust::test_the_record_of_another_role_can_be_given_to_the_owner_if_its_rows_can_be_trusted",
+    "'ALTER TABLE": "test_trust::test_a_record_that_cannot_be_trusted_is_refused_by_every_command_with_what_ends_that",
+    "'DROP ": "test_trust::test_a_record_that_cannot_be_trusted_is_refused_by_every_command_with_what_ends_that",
+    "'ROLLBACK PREPARED": "test_waiting::test_limited_patience_ends_in_6_with_nothing_left_and_the_statement_that_would_help",
+    "GRANT pg_read_all_stats": "test_hidden_sessions::test_with_the_right_to_see_all_is_shown_and_nothing_is_advised",
+    "pg_terminate_backend": "test_hidden_sessions::test_what_ends_a_session_says_who_may_end_it",
+    "REFRESH PUBLICATION": "test_publications::test_rows_go_on_arriving_after_up_and_down",
+    "up --adopt-renamed": "test_adoption::test_a_twin_is_renamed_when_that_is_asked_for_and_named_back_by_down",
+    "Correct this, then": "test_rights::test_all_rights_that_are_missing_are_listed_at_once_and_given_by_what_is_printed",
+    "Run the same command again": "test_hints::test_an_index_that_somebody_drops_during_a_run_is_built_by_the_command_of_the_hint",
+    "python cli.py new": "test_scaffold::test_a_message_is_needed",
+    "CREATE VIRTUAL": NO_COMMAND,
+    "Leave --schema out.": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
+    "mkdir -p": "test_hints::test_a_folder_that_is_missing_can_be_made_as_the_hint_says",
+    "role {} may not write it: GRANT": "test_rights::test_a_log_that_our_role_may_not_write_is_named_before_the_run_which_goes_on",
+    "Delete the row": "test_history::test_what_no_run_has_written_is_named_with_its_row_and_the_way_out",
+    "'ALTER TABLE'": SENT,
+    "'GRANT SELECT, INSERT, UPDATE, DELETE ON'": SENT,
+    "Use more: --rows 10000": "test_hints::test_as_many_rows_as_a_hint_names_can_be_made",
+    "Begin again": "test_hints::test_an_interrupted_benchmark_begins_again_by_the_command_of_the_hint",
+    "python cli.py seed": "test_publications::test_other_commands_make_no_published_table_either",
+    "Use fewer": "test_hints::test_as_many_rows_as_a_hint_names_can_be_made",
+    "is missing. Build it": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
+    "is invalid": "test_verify::test_an_invalid_index_serves_nothing",
+    "is being built or dropped": "test_hints::test_status_shows_who_builds_the_index_that_verify_misses",
+    "python cli.py up --replace": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
+    "Drop it or rename it": "test_hints::test_what_verify_says_to_drop_is_dropped_and_then_ours_is_built",
+    "Gather them: ANALYZE": "test_hints::test_once_statistics_are_gathered_nobody_says_to_gather_them",
+    "SET plan_cache_mode": "test_verify::test_a_prepared_statement_uses_the_partial_index_with_the_setting_that_is_printed",
+    "EXPLAIN (ANALYZE": SENT,
+    "SQLite has no EXPLAIN ANALYZE.": NO_COMMAND,
+    "Leave out --analyze": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
+    "'pip install": "A test installs nothing; test_bench reads the file that the hint names.",
+    "python -m proof.picture": "test_bench::test_without_matplotlib_the_tables_come_and_a_word_on_how_to_get_the_picture",
+    "--out FOLDER": "test_bench::test_a_folder_that_cannot_be_written_is_found_out_before_the_measuring",
+    "GRANT CREATE ON DATABASE": "test_bench::test_a_role_that_may_make_no_schema_is_told_what_to_grant",
+    "CASCADE;": "test_bench::test_what_a_process_leaves_that_ends_at_once_is_told_with_its_removal",
+    "rm -r {}": "test_bench::test_what_a_process_leaves_that_ends_at_once_is_told_with_its_removal",
+    "SELECT pg_catalog.": SENT,
+    "SCHEMA '": SENT,
+    "IF EXISTS '": SENT,
+    "Bring statistics up to date": "test_seed::test_a_seeding_interrupted_in_the_end_says_how_to_bring_statistics_up_to_date",
+    "python cli\\.py up": "It finds the command in a hint, and is never printed.",
+    "GRANT USAGE, CREATE": "test_seed::test_a_role_without_rights_on_the_schema_is_told_which_to_get",
+    "'DROP CONSTRAINT": SENT,
+    "'VACUUM": SENT,
+    "GRANT SELECT ON": "test_verify::test_a_role_that_may_not_read_is_told_what_to_grant",
+    "Create and drop performance indexes": NO_COMMAND,
+    "Then record what is there": "test_history::test_what_no_run_has_written_is_named_with_its_row_and_the_way_out",
+    "'python cli.py stamp {}": "test_publications::test_other_commands_make_no_published_table_either",
+    "Next: python cli.py status": "test_hints::test_after_an_end_without_cleaning_up_status_shows_what_stands",
+    "see what it does": "test_hints::test_status_shows_what_the_run_does_that_holds_the_lock",
+    "'Correct this, then: python cli.py bench": "test_bench::test_a_role_that_reads_only_by_default_is_refused_before_any_row_is_made",
+    "Fill an empty database": "test_hints::test_an_empty_database_elsewhere_is_filled_where_this_one_holds_rows",
+    "Build what is missing: ": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
+    "'python cli.py {}'": "It is how the console writes any command.",
+    "python cli\\.py ((?!new": "It finds the commands in a text, and is never printed.",
 }

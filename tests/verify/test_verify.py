@@ -807,8 +807,8 @@ def test_a_role_that_may_not_read_is_told_what_to_grant(postgres_url, reader):
     )
     with pytest.raises(IndexerError, match=f"Role {role} may not read public.activity") as raised:
         verified(url)
-    assert raised.value.hint == f"GRANT SELECT ON public.activity TO {role}"
-    execute(postgres_url, raised.value.hint)
+    assert str(raised.value.hint) == f"GRANT SELECT ON public.activity TO {role}"
+    execute(postgres_url, str(raised.value.hint))
     assert verified(url).exit_code == 0
 
 
@@ -821,6 +821,6 @@ def test_a_role_that_may_not_use_the_schema_is_told_what_to_grant(postgres_url, 
     )
     with pytest.raises(IndexerError, match=f"Role {role} may not use schema public") as raised:
         verified(url, "public")
-    assert raised.value.hint == f"GRANT USAGE ON SCHEMA public TO {role}"
-    execute(postgres_url, raised.value.hint)
+    assert str(raised.value.hint) == f"GRANT USAGE ON SCHEMA public TO {role}"
+    execute(postgres_url, str(raised.value.hint))
     assert verified(url, "public").exit_code == 0

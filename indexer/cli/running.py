@@ -1,0 +1,201 @@
+"""One call of a command: connect, put its question to one database or to several schemas, say the answer, exit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from signal import SIGINT
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from indexer.console import output, progress
+from indexer.console.hints import DATABASE_URL, SCHEMA, HintWriter
+from indexer.errors import Command, Hint, IndexerError, Interrupted, UsageError
+from indexer.options import DEFAULTS, VERSION_TABLE, Options
+from indexer.project import Project
+from indexer.signals import Stop, interruptible
+from indexer.text import reason, shell, visible
+from indexer.urls import DEFAULT, database_url
+
+if TYPE_CHECKING:
+    from indexer.console.output import Answer
+    from indexer.migrator import CatalogMigrator
+    from indexer.revisions.chain import Chain
+    from indexer.runner import Runner
+
+DEFAULT_FILE = DEFAULT.removeprefix("sqlite:///")
+Question = Callable[["Runner"], "Answer"]
+
+
+class Target(NamedTuple):
+    """The database, or the schemas of one, that a command works on.
+
+    Attributes:
+        url: the database URL.
+        source: where it was given: an option, a variable, or nowhere ("").
+        schemas: their names.
+        pattern: what their names are like instead.
+    """
+
+    url: str = DEFAULT
+    source: str = ""
+    schemas: tuple[str, ...] = ()
+    pattern: str | None = None
+
+    @property
+    def is_many(self) -> bool:
+        """Whether there are several schemas."""
+        return self.pattern is not None or len(self.schemas) > 1
+
+    @property
+    def schema(self) -> str | None:
+        """The one schema that was named; None for that of the search path, or for several."""
+        return self.schemas[0] if self.schemas and not self.is_many else None
+
+
+class Call(NamedTuple):
+    """One call of a command, with what its options say."""
+
+    project: Project
+    target: Target
+    write: HintWriter
+    as_json: bool = False
+    verbose: bool = False
+    options: Options = DEFAULTS
+    wait_db: float = 0
+
+    def looking(self) -> str:
+        """Return what to type after an interruption that gave no time to say how things are."""
+        return self.write(Hint("Next: ", Command("status")))
+
+
+def target_of(given: Mapping[str, Any]) -> Target:
+    """Return the target that options and environment name.
+
+    Raises:
+        UsageError: there is no such URL or schema, or schemas are named in two ways.
+    """
+    if "database_url" not in given:
+        return Target()
+    url, source = database_url(given["database_url"], os.environ)
+    schemas, pattern = given.get("schemas", ()), given.get("pattern")
+    if schemas and pattern is not None:
+        raise UsageError("Schemas are given by name or by a pattern, not both.", "Leave out --all-schemas.")
+    if "" in schemas:
+        raise UsageError("The name of a schema is empty.", "Check that the shell variable in it is set.")
+    return Target(url, source, tuple(dict.fromkeys(schemas)), pattern)
+
+
+def typed_of(target: Target, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options to repeat in the next command, as a shell takes them; not a URL that may hold a password."""
+    typed: dict[str, str] = {}
+    if target.source == DATABASE_URL:
+        typed[DATABASE_URL] = shell(target.url) if target.url.startswith("sqlite:") else "URL"
+    if target.schema:
+        typed[SCHEMA] = shell(target.schema)
+    if given.get("version_table", VERSION_TABLE) != VERSION_TABLE:
+        typed["--version-table"] = shell(given["version_table"])
+    return typed
+
+
+def ask(call: Call, question: Question, changes: bool = False, as_script: bool = False) -> int:
+    """Put a question to the database, or to each of several schemas, say the answer, and return the exit code."""
+    chain = _chain(call.project.folder)  # a chain that is broken is a reason not to connect at all
+    work = _ask_each if call.target.is_many else _ask_one
+    return interruptible(
+        lambda stop: work(call, question, chain, stop, changes, as_script), reading=not changes, look=call.looking()
+    )
+
+
+def _ask_one(call: Call, question: Question, chain: Chain, stop: Stop, changes: bool, as_script: bool) -> int:
+    report: Any = progress.reporter(call.as_json, call.write) if changes else progress.Lines(call.write, err=True)
+    try:
+        with connected(call, report, stop, changes) as migrator, _translated(migrator):
+            answer = question(_runner(call, migrator, chain, report, stop))
+    finally:
+        report.close()
+    output.say(answer, call.as_json, call.write)
+    if answer.error and not call.as_json:
+        raise answer.error
+    return answer.exit_code
+
+
+def _ask_each(call: Call, question: Question, chain: Chain, stop: Stop, changes: bool, as_script: bool) -> int:
+    """Put the question to each schema, going on after a failure; return the highest exit code."""
+    target, as_json, write = call.target, call.as_json, call.write
+    answers: dict[str, Answer] = {}
+    with connected(call, progress.Lines(write, err=True), stop, changes) as migrator:
+        schemas = migrator.in_schemas(target.schemas, target.pattern, chain.tables)
+        for one in schemas:
+            schema = one.schema or ""
+            try:
+                one.reconnect()
+                report = progress.reporter_of_schema(schema, as_json, write)
+                with _translated(one):
+                    answers[schema] = question(_runner(call, one, chain, report, stop))
+            except IndexerError as error:
+                if call.verbose:
+                    output.say_traceback(error)
+                answers[schema] = output.of_failure(error)
+            if not as_json:
+                (output.say_script if as_script else output.say_line)(schema, answers[schema], write)
+            if stop.asked:
+                break
+        output.say_total(answers, len(schemas), as_json, as_script, write)
+    return max(answer.exit_code for answer in answers.values())
+
+
+def _runner(call: Call, migrator: CatalogMigrator, chain: Chain, report: Any, stop: Stop) -> Runner:
+    from indexer.runner import Runner
+
+    return Runner(migrator, chain, call.project.models, call.options, report, stop)
+
+
+@contextmanager
+def connected(call: Call, report: Any, stop: Stop, changes: bool) -> Iterator[CatalogMigrator]:
+    """Connect to the target, waiting for it as long as the call says."""
+    # Imported here, because --help need not wait for peewee.
+    from indexer.connect import connect_patiently
+
+    target = call.target
+    if not target.source:
+        path = visible(os.path.abspath(DEFAULT_FILE))
+        output.tell(f"No database URL is given: using the file {path}.", err=True)
+    waiting = call.options if changes else None
+    migrator = connect_patiently(target.url, target.schema, call.wait_db, report, stop, not changes, waiting)
+    try:
+        yield migrator
+    finally:
+        migrator.database.close()
+
+
+@contextmanager
+def _translated(migrator: CatalogMigrator) -> Iterator[None]:
+    """Raise what keeps a database from answering as an IndexerError."""
+    from peewee import PeeweeException
+
+    try:
+        yield
+    except IndexerError:
+        raise
+    except PeeweeException as error:
+        raise migrator.translate_error(error) from error
+    except Exception as error:
+        raise unexpected(error) from error
+
+
+def unexpected(error: BaseException) -> IndexerError:
+    """Return the IndexerError of an error that this tool does not expect."""
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted(SIGINT)
+    return IndexerError(
+        f"An error that this tool does not expect: {reason(error)}.", "Add --verbose to see where it happened."
+    )
+
+
+@cache
+def _chain(folder: str) -> Chain:
+    from indexer.revisions.chain import load
+
+    return load(folder)

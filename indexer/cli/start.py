@@ -1,0 +1,45 @@
+"""The start of the program. What takes long to import comes after a Ctrl-C can end the process without a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+TYPE_CHECKING = False  # typing itself takes milliseconds to import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
+    from typing import Any
+
+
+def run(
+    program: str,
+    folder: str,
+    models: Callable[[], Sequence[type[Any]]],
+    queries: Callable[[], Sequence[Any]],
+    sample: Callable[[], ModuleType],
+) -> None:
+    """Run the command that the user typed, for a project.
+
+    Args:
+        program: what the user types to start the program, such as ``python cli.py``.
+        folder: the path of the folder with the migrate_*.py files.
+        models, queries, sample: as in ``Project``.
+    """
+    prepare_process()
+    from indexer.cli.commands import cli
+    from indexer.project import Project
+
+    cli(prog_name=program, obj=Project(folder, models, queries, sample))
+
+
+def prepare_process() -> None:
+    """Let a signal end the process without a traceback, and open the standard streams that are closed."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) is not signal.SIG_IGN:  # by nohup, or by a shell for a job in the background
+            signal.signal(each, lambda number, _: os._exit(128 + number))
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:  # what is opened next would get the number of a stream
+        pass
+    os.close(descriptor)
+    sys.stdout, sys.stderr = sys.stdout or open(1, "w"), sys.stderr or open(2, "w")  # noqa: SIM115

@@ -1,0 +1,57 @@
+"""Hints as the user types them: the commands in them with the program's name and with the options to repeat."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+
+from indexer.errors import Command, Hint
+from indexer.text import shell
+
+DATABASE_URL, SCHEMA = "--database-url", "--schema"
+Write = Callable[[str | Hint], str]
+# TODO: goes when the last string that holds a command is a Hint
+OLD = re.compile(r"python cli\.py ((?!new\b)\w+)\b(?! --database-url)")
+
+
+class HintWriter:
+    """Writes hints for one call of the program.
+
+    Args:
+        program: what the user types to start the program, such as ``python cli.py``.
+        typed: the options that were typed and that a next command needs as well, with their values for a shell.
+        options_of: returns the options that a command has.
+    """
+
+    def __init__(
+        self,
+        program: str,
+        typed: Mapping[str, str] | None = None,
+        options_of: Callable[[str], Collection[str]] = lambda command: (DATABASE_URL, SCHEMA),
+    ) -> None:
+        self.program = program
+        self.typed = typed or {}
+        self.options_of = options_of
+
+    def __call__(self, said: str | Hint) -> str:
+        """Return a text with its commands as they are to be typed."""
+        parts = said.parts if isinstance(said, Hint) else (said,)
+        return "".join(self._line(part) if isinstance(part, Command) else self._old(part) for part in parts)
+
+    def _old(self, text: str) -> str:
+        return OLD.sub(lambda found: found[0] + self._repeated(Command(found[1])), text)
+
+    def of_schema(self, schema: str) -> HintWriter:
+        """Return the writer for one of several schemas."""
+        return HintWriter(self.program, {**self.typed, SCHEMA: shell(schema)}, self.options_of)
+
+    def _line(self, command: Command) -> str:
+        return f"{self.program} {command}{self._repeated(command)}"
+
+    def _repeated(self, command: Command) -> str:
+        """Return the typed options that the command takes; none where it is for another database."""
+        if DATABASE_URL in command:
+            return ""
+        known = self.options_of(command[0])
+        repeated = (f" {name} {value}" for name, value in self.typed.items() if name in known and name not in command)
+        return "".join(repeated)

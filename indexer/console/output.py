@@ -1,0 +1,179 @@
+"""Writing to stdout and stderr: lines, documents, scripts. A reader or a disk that takes no more stops no run."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NamedTuple, TextIO
+
+from indexer.console import documents
+from indexer.console.hints import HintWriter, Write
+from indexer.errors import Hint, IndexerError, lines_of
+from indexer.text import STYLE, counted, few, shown, visible
+
+BOLD, RED, PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[0m"
+MOST_NAMES = 10  # of schemas that failed alike
+
+
+class Answer(NamedTuple):
+    """What a command says in the end.
+
+    Attributes:
+        document: for a machine.
+        show: returns the text for a person, given what writes the hints in it.
+        line: the same in one line, for one of several schemas.
+        exit_code: what the command exits with.
+        error: what the command ends with once the rest is said.
+        script: what is printed instead of all that.
+    """
+
+    document: documents.Document
+    show: Callable[[Write], str]
+    line: str | Hint
+    exit_code: int = 0
+    error: IndexerError | None = None
+    script: str | None = None
+
+
+# One schema, or several ---------------------------------------------------------------------------------------------
+
+
+def say(answer: Answer, as_json: bool, write: HintWriter) -> None:
+    """Print an answer."""
+    if as_json:
+        tell(json.dumps(answer.document, default=write))
+    else:
+        tell(answer.show(write)) if answer.script is None else tell_script(answer.script)
+
+
+def say_line(schema: str, answer: Answer, write: HintWriter) -> None:
+    """Print an answer in one line, as that of one of several schemas."""
+    tell(visible(f"{schema}: {write.of_schema(schema)(answer.line)}"))
+
+
+def say_script(schema: str, answer: Answer, write: HintWriter) -> None:
+    """Print an answer as a part of a script for several schemas; what is no SQL goes to stderr, or into a comment."""
+    if answer.script is not None:
+        tell_script(f"-- schema {visible(schema)}\n{answer.script}")
+    if answer.error:
+        line = write.of_schema(schema)(of_failure(answer.error).line)
+        tell(visible(f"{schema}: {line}"), err=True)
+
+
+def say_total(answers: dict[str, Answer], schemas: int, as_json: bool, as_script: bool, write: HintWriter) -> None:
+    """Print the sum of what several schemas have answered; an interrupted run has not come to all of them."""
+    worst = max((answer.exit_code for answer in answers.values()), default=0)
+    if as_json:
+        each = (
+            {"schema": schema, "exit_code": one.exit_code, **_written(one.document, write.of_schema(schema))}
+            for schema, one in answers.items()
+        )
+        tell(json.dumps(documents.of_schemas(each, worst)))
+        return
+    by_code: dict[int, list[str]] = {}
+    for schema, answer in answers.items():
+        by_code.setdefault(answer.exit_code, []).append(schema)
+    done = len(by_code.pop(0, []))
+    failed = "".join(
+        f", {len(names)} with exit code {code} ({', '.join(few(names, MOST_NAMES))})"
+        for code, names in sorted(by_code.items())
+    )
+    some = f"{len(answers)} of " if len(answers) < schemas else ""
+    total = visible(f"{some}{counted(schemas, 'schema')}: {done} with exit code 0{failed}.")
+    tell(total, err=as_script)
+
+
+def _written(document: documents.Document, write: HintWriter) -> documents.Document:
+    """Return a document with its hints as text: those of each schema name that."""
+    content: documents.Document = json.loads(json.dumps(document, default=write))
+    return content
+
+
+def of_failure(error: IndexerError) -> Answer:
+    """Return what is said about a schema on which a command failed."""
+    hint = error.hint.with_texts(_in_a_line)
+    line = Hint("Error: ", error.summary, " " if hint else "", hint)
+    return Answer(documents.of_failure(error), lambda write: write(line), line, error.exit_code, error)
+
+
+def _in_a_line(text: str) -> str:
+    first, *more = text.split("\n")
+    return " ".join((first, *(line.strip() for line in more)))
+
+
+def say_error(error: IndexerError, write: Write) -> None:
+    """Print an error and its hint on stderr."""
+    told = shown(write(lines_of([error.message, error.hint])))
+    tell(styled("Error: ", RED) + told, err=True)
+
+
+def say_traceback(error: BaseException) -> None:
+    """Print the traceback of an error on stderr."""
+    tell(shown("".join(traceback.format_exception(error))), err=True)
+
+
+# Writing ------------------------------------------------------------------------------------------------------------
+
+
+def styled(text: str, style: str) -> str:
+    """Return a text in a colour or in bold, unless the user wants none (no-color.org); a log gets none anyway."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain else f"{style}{text}{PLAIN}"
+
+
+def tell(text: str, err: bool = False) -> None:
+    """Print lines on stdout or on stderr."""
+    stream = sys.stderr if err else sys.stdout
+    line = shown(text, styled=True) + "\n"
+    _print(stream, line if stream.isatty() else STYLE.sub("", line))
+
+
+def tell_script(script: str) -> None:
+    """Print a script byte for byte, in UTF-8 whatever the terminal's encoding."""
+    _print(sys.stdout, script.encode(errors="surrogateescape") + b"\n")
+
+
+def _print(stream: TextIO, text: str | bytes) -> None:
+    try:
+        if isinstance(text, bytes):
+            stream.flush()
+            stream.buffer.write(text)
+        else:
+            stream.write(text)
+        stream.flush()
+    except OSError as error:  # a full disk, a terminal that is gone: the run goes on, and says so in the end
+        lose(stream, error)
+
+
+def lose(stream: TextIO, error: OSError) -> None:
+    """Send what else is written to a stream to nowhere, because it takes nothing any more."""
+    if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+        _lost.append(error)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+_lost: list[OSError] = []
+
+
+def check_written(code: int = 0) -> None:
+    """Raise an error if a part of stdout could not be written, with the exit code of the command unless that is 0.
+
+    A reader who has gone away, such as head, is no error.
+    """
+    if _lost:
+        error = unwritten(_lost.pop())
+        error.exit_code = code or error.exit_code
+        raise error
+
+
+def unwritten(error: OSError) -> IndexerError:
+    """Return the error of output that is lost."""
+    return IndexerError(
+        f"The output cannot be written: {error.strerror}.",
+        "The command itself was carried out. Check the file or the device that stdout is sent to.",
+    )
