@@ -39,7 +39,7 @@ class HintWriter:
         return "".join(self._line(part) if isinstance(part, Command) else self._old(part) for part in parts)
 
     def _old(self, text: str) -> str:
-        return OLD.sub(lambda found: found[0] + self._repeated(Command(found[1])), text)
+        return OLD.sub(lambda found: self._line(Command(found[1])), text)
 
     def of_schema(self, schema: str) -> HintWriter:
         """Return the writer for one of several schemas."""

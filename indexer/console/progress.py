@@ -263,7 +263,7 @@ def measuring(as_json: bool, write: Write, report: Report | None = None) -> Iter
         drawing.close()
 
 
-def reporter(as_json: bool, write: Write) -> Reporter:
+def reporter(as_json: bool, write: Write = str) -> Reporter:
     """Return the progress reporter of a run: for a machine, for a terminal, or for a log."""
     if as_json:
         return JsonLines(write)

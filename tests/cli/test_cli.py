@@ -86,6 +86,12 @@ def test_a_command_to_type_next_does_not_repeat_what_the_environment_says(sqlite
     assert run("plan", url=sqlite_url).lines[-1] == "Nothing was changed. Do it: python cli.py up"
 
 
+def test_a_command_to_type_next_begins_as_the_environment_says(sqlite_url, monkeypatch):
+    monkeypatch.setenv("INDEXER_PROGRAM", "docker run --rm crm")
+    assert run("plan", url=sqlite_url).lines[-1] == "Nothing was changed. Do it: docker run --rm crm up"
+    assert "Usage: docker run --rm crm up" in run("up", "--bogus", url=sqlite_url).stderr
+
+
 # Help ----------------------------------------------------------------------------------------------------------------
 
 
