@@ -31,8 +31,6 @@ class Action(str, Enum):
 CREATIONS = frozenset({Action.CREATE, Action.REBUILD, Action.REPLACE})
 CHANGES = CREATIONS | {Action.RENAME, Action.DROP, Action.GIVE_BACK, Action.JOIN}
 
-CREATED, ADOPTED, RENAMED = "created", "adopted", "renamed"  # where an index of ours comes from
-
 
 class Existing(NamedTuple):
     """All that stands and matters to one index.
@@ -190,8 +188,8 @@ def decide_drop(
 ) -> Action:
     """What `down` does about an index: drop, leave or give its name back if it stood there before, join, or refuse."""
     found, before = standing.found, past.existed_before
-    if found is not None and found.oid is not None and past.made.get(name, found.oid) != found.oid:
-        return Action.LEAVE  # somebody has made it anew
+    if is_remade(name, found, past.made):
+        return Action.LEAVE
     earlier = _earlier(standing, name, past, options)
     if found is None:
         dropped = Action.DROP if past.alembic_has_run and standing.alembic_index else Action.ABSENT
@@ -216,6 +214,12 @@ def _earlier(standing: Existing, name: str, past: RevertContext, options: Option
 def _has_its_name_back(name: str, past: RevertContext) -> bool:
     """Is a replacement on record, so that a different index of the name is the earlier one?"""
     return any(former == name for replaced, former in past.existed_before.items() if replaced != name)
+
+
+def is_remade(name: str, found: CatalogEntry | None, made: Mapping[str, int]) -> bool:
+    """Return whether an index is another one than the one that a killed run has made or was about to drop."""
+    oid = found.oid if found else None
+    return oid is not None and made.get(name, oid) != oid
 
 
 def compare(declared: Definition, found: CatalogEntry) -> tuple[Difference, ...]:

@@ -15,11 +15,12 @@ from indexer.decide import Action, Step
 from indexer.errors import Hint, PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
 from indexer.options import DEFAULTS, Options
-from indexer.plans import Check, Plan, RevisionPlan, Status, revert_context
+from indexer.plans import Check, Plan, RevisionPlan, Status
 from indexer.publishing import NOT_PUBLISHED, Publishing
-from indexer.records.alembic import AlembicVersion, Versions
-from indexer.records.log import Entry, Journal
-from indexer.records.revisions import History, Record, checksum
+from indexer.records.alembic import AlembicState, AlembicTable, assumed_later
+from indexer.records.log import Entry, LogTable
+from indexer.records.provenance import revert_context
+from indexer.records.revisions import Record, RevisionTable, checksum
 from indexer.revisions.chain import Chain, Revision
 from indexer.spec import Index
 
@@ -34,7 +35,7 @@ class State(NamedTuple):
 
     tables: dict[str, Table]
     records: dict[str, Record]
-    alembic: Versions
+    alembic: AlembicState
 
     def unknown(self, chain: Chain) -> list[str]:
         """The recorded revisions that this version of the tool does not know."""
@@ -62,9 +63,9 @@ class Reader:
         self.chain = chain
         self.models = models
         migrator.options = self.options = options
-        self.history = History(migrator)
-        self.journal = Journal(migrator)
-        self.alembic = AlembicVersion(migrator, chain, options)
+        self.history = RevisionTable(migrator)
+        self.journal = LogTable(migrator)
+        self.alembic = AlembicTable(migrator, chain, options)
         self.indexes = {revision.id: revision.indexes for revision in chain}
         migrator.declared_names = {index.name for index in self.declared}
         self.indexed_tables = chain.tables
@@ -87,7 +88,7 @@ class Reader:
         base = state.records.get(self.chain.base)
         warnings = (
             *self._unknown(state),
-            *self._left_alone(state, self.chain.revisions),
+            *self.alembic.left_alone(state.alembic, self.chain.revisions, "up"),
             *self._table_problems(state),
             *self.migrator.unseen(self.indexed_tables),
         )
@@ -125,8 +126,8 @@ class Reader:
     def _read(self, sizes: bool = False, command: str | None = None) -> State:
         """Read all that is on record; with a command that is to change something, refuse what keeps that from it."""
         tables = self.migrator.catalog.tables([*self.indexed_tables, *META_TABLES, *self.alembic.names], sizes)
-        self.history.look(tables)
-        self.journal.look(tables)
+        self.history.find(tables)
+        self.journal.find(tables)
         if command and self.history.is_closed:
             raise PreflightFailed(self._missing_rights(tables, command), f"Correct this, then: python cli.py {command}")
         records = self.history.read(tables)
@@ -148,7 +149,7 @@ class Reader:
         base_tables = _tables_of(self.models()) if creating else {}
         due = tuple(move for move in moves if move.is_due)
         plan = self._planned("up", self._current(moves, state), target, due, base_tables, state)._replace(to=to)
-        left_alone = self._left_alone(state, wanted)
+        left_alone = self.alembic.left_alone(state.alembic, wanted, "up")
         indexes = [index for revision in wanted for index in self.indexes[revision.id]]
         inheriting = inheritance.warnings(self.migrator.uncovered(indexes, state.tables))
         return self._warned(plan, state, [*left_alone, *inheriting], CAN_BE_RENAMED)
@@ -161,7 +162,7 @@ class Reader:
         undone = [move for move in undoable if self.chain.position(move.revision.id) > self.chain.position(target)]
         due = tuple(reversed(undone))
         plan = self._planned("down", self._current(moves, state), target, due, {}, state)._replace(to=to)
-        left_alone = self._left_alone(state, [move.revision for move in due], "down")
+        left_alone = self.alembic.left_alone(state.alembic, [move.revision for move in due], "down")
         return self._warned(plan, state, left_alone, STAYS)
 
     def _warned(self, plan: Plan, state: State, left_alone: Sequence[str | Hint], of_twin: str) -> Plan:
@@ -185,7 +186,7 @@ class Reader:
             return plan
         later = self._later_ones(direction, moves, state)
         problems = [*self.migrator.problems(steps, base_tables)]
-        if any(isinstance(problem, Problem) for problem in problems) and any(move.alembic for move in moves):
+        if any(isinstance(problem, Problem) for problem in problems) and any(move.alembic.position for move in moves):
             problems += self.alembic.missing_rights(state.tables)
         publishing = self._publishing(state.tables, tuple(base_tables))
         published = [] if self.options.published else publishing.problems
@@ -216,8 +217,7 @@ class Reader:
         """Return a warning if our role may not write to the log, which stops no run."""
         if self.journal.is_writable:
             return []
-        name = self.migrator.qualified(self.journal.name)
-        return [f"{name} is left as it is, because {self.journal.obstacle}."]
+        return [f"{self.journal.label} is not written, because {self.journal.obstacle}."]
 
     def _move_up(self, revision: Revision, state: State, sizes: bool = False) -> RevisionPlan:
         steps = self.migrator.steps_up(self.indexes[revision.id], sizes)
@@ -229,8 +229,7 @@ class Reader:
         return self._move(revision, steps, state)
 
     def _move(self, revision: Revision, steps: tuple[Step, ...], state: State) -> RevisionPlan:
-        follows = revision.in_alembic and self.options.alembic and state.alembic.can_be_moved
-        return RevisionPlan(revision, steps, state.records.get(revision.id), state.alembic.place(revision), follows)
+        return RevisionPlan(revision, steps, state.records.get(revision.id), state.alembic.place(revision))
 
     def _current(self, moves: Iterable[RevisionPlan], state: State) -> str | None:
         applied = [move.revision.id for move in takewhile(lambda move: move.is_applied, moves)]
@@ -247,36 +246,15 @@ class Reader:
             for revision in state.unknown(self.chain)
         ]
 
-    def _left_alone(self, state: State, revisions: Sequence[Revision], direction: str = "up") -> list[str]:
-        """Why Alembic's table will not be moved with these revisions, if it will not."""
-        shared = [revision for revision in revisions if revision.in_alembic]
-        if not shared or not self.options.alembic:
-            return []
-        versions = state.alembic
-        for revision in shared:
-            start, end = ends(revision, direction)
-            if versions.is_at(start) and versions.can_be_moved:
-                versions = versions._replace(rows=(end,))
-        return [said for said in (self.alembic.elsewhere(versions), versions.left_alone(start, end)) if said]
-
     def _later_ones(self, direction: str, moves: Sequence[RevisionPlan], state: State) -> list[str]:
-        """A problem for each later revision that ``down`` would pull the ground away from, unless that is allowed."""
+        """Return a problem for each later revision that ``down`` would go below, unless that is allowed."""
         if direction == "up" or self.options.below_later or not moves:
             return []
-        last = moves[0].revision
-        shared = [move.revision for move in moves if move.revision.in_alembic]
-        alembic = state.alembic
-        found = [("Alembic stands at", later) for later in (alembic.later_than(shared[0]) if shared else ())]
-        found += [(f"{META_TABLE} holds", later) for later in state.unknown(self.chain)]
-        unseen = f"{alembic.name} cannot be read, and may hold a later revision than {last.id}: {alembic.obstacle}"
-        return [
-            *(f"{who} {later}, which {self._after(last, later)}" for who, later in found),
-            *([unseen] if shared and self.options.alembic and alembic.is_hidden else []),
+        unknown = [
+            f"{META_TABLE} holds {later}, which {assumed_later(moves[0].revision.id)}"
+            for later in state.unknown(self.chain)
         ]
-
-    def _after(self, last: Revision, later: str) -> str:
-        known = later in self.chain.ids
-        return f"comes after {last.id}" if known else f"this version does not know and takes for later than {last.id}"
+        return [*state.alembic.later_than([move.revision for move in moves]), *unknown]
 
     def _table_problems(self, state: State) -> list[str]:
         """Why the tables cannot have the indexes, where there are tables at all."""
@@ -290,12 +268,6 @@ def _tables_of(models: Sequence[type[Model]]) -> dict[str, Table]:
     """Return the tables that these models make, by name."""
     described = (model._meta for model in models)
     return {each.table_name: Table(each.table_name, ORDINARY, frozenset(each.columns)) for each in described}
-
-
-def ends(revision: Revision, direction: str) -> tuple[str, str]:
-    """Where a move begins and where it ends."""
-    ends = revision.down_revision, revision.id
-    return ends if direction == "up" else ends[::-1]
 
 
 def _duplicates(steps: Iterable[Step], told: str) -> Iterator[str]:

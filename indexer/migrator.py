@@ -16,7 +16,7 @@ from indexer.errors import IndexerError, Problem, StatementFailed, UsageError
 from indexer.events import Blocker, IndexFinished, Report, StatementStarted, silent
 from indexer.inheritance import Child, Uncovered
 from indexer.options import DEFAULTS
-from indexer.records.provenance import Provenance, unrecorded
+from indexer.records.provenance import Provenance
 from indexer.signals import Stop
 from indexer.spec import PLAIN, Column, Definition, Index, Variant
 from indexer.text import identifier, reason
@@ -101,7 +101,7 @@ class CatalogMigrator(SchemaMigrator):
 
     def carry_out(self, operations: Sequence[IndexOperation], provenance: Provenance | None = None) -> tuple[Step, ...]:
         """Carry out operations, side by side where that is safe; return the steps that were taken in the end."""
-        noting = provenance or unrecorded()
+        noting = provenance or Provenance()
         taken: dict[IndexOperation, Step] = {}
 
         def work(operation: IndexOperation) -> Work:

@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 from indexer.advice import Advice
 from indexer.catalog import Place, Table
-from indexer.decide import ADOPTED, CREATED, RENAMED, UNKNOWN, Action, RevertContext, Step
+from indexer.decide import Action, Step
 from indexer.errors import Different, Hint, IndexerError, PreflightFailed
 from indexer.events import Blocker
 from indexer.inheritance import Uncovered
 from indexer.options import DEFAULTS, Options
-from indexer.records.alembic import AT, BELOW, PAST
-from indexer.records.provenance import MADE, made_by
-from indexer.records.revisions import APPLIED, APPLYING, REVERTED, Record
+from indexer.records import provenance
+from indexer.records.alembic import NOT_IN_ALEMBIC, InAlembic
+from indexer.records.provenance import RevisionState
+from indexer.records.revisions import REVERTED, Record
 from indexer.revisions.chain import Chain, Revision
 from indexer.spec import Difference
 from indexer.text import shell
@@ -25,46 +26,34 @@ PENDING = 3  # exit code
 class RevisionPlan(NamedTuple):
     """One revision to be applied or reverted, with a step for each of its indexes.
 
-    ``alembic`` is where Alembic stands, seen from the revision: at it, past it, below it; None without a word.
-    ``follows`` says that its table is moved along, if it is exactly one revision away.
+    ``record`` is what our table holds about it, ``alembic`` what Alembic has to do with it.
     """
 
     revision: Revision
     steps: tuple[Step, ...]
     record: Record | None
-    alembic: str | None = None
-    follows: bool = False
+    alembic: InAlembic = NOT_IN_ALEMBIC
+
+    @property
+    def state(self) -> RevisionState:
+        """What has become of the revision."""
+        found = [step.found is not None for step in self.steps if step.known_to_alembic]
+        return provenance.state_of(self.record, self.alembic.position, found)
 
     @property
     def is_applied(self) -> bool:
-        """Does the revision count as applied? Our record says so, or without one Alembic.
-
-        Where Alembic and the catalog together say otherwise, they are right: it went on or back by itself. If it says
-        that it went back, most of the indexes have to stand: one alone may have been made by hand since. An index that
-        it knows under another name tells nothing of it.
-        """
-        found = [step.found is not None for step in self.steps if step.known_to_alembic]
-        if self.record is None:
-            return self.alembic == AT or (self.alembic == PAST and any(found))
-        if self.record.state == REVERTED:
-            return self.alembic in (AT, PAST) and all(found)
-        went_back = self.alembic == BELOW and found.count(True) * 2 <= len(found)
-        return self.record.state == APPLIED and not went_back
+        """Whether the revision counts as applied."""
+        return self.state.is_applied
 
     @property
     def is_undoable(self) -> bool:
-        """Is there anything for ``down`` to do?"""
+        """Whether there is anything for ``down`` to do."""
         return self.is_applied or (self.record is not None and self.record.state != REVERTED)
 
     @property
     def is_due(self) -> bool:
-        """Is there anything for ``up`` to do?"""
+        """Whether there is anything for ``up`` to do."""
         return self.record is None or not self.is_applied or any(step.action is not Action.KEEP for step in self.steps)
-
-    @property
-    def stays_with_alembic(self) -> bool:
-        """Will Alembic go on saying that the revision is applied, once it is taken back?"""
-        return self.alembic == PAST or (self.alembic == AT and not self.follows)
 
     @property
     def left(self) -> list[str]:
@@ -72,66 +61,16 @@ class RevisionPlan(NamedTuple):
         return [step.index.name for step in self.steps if step.action is Action.LEAVE]
 
     def existed_before(self) -> dict[str, str]:
-        """Return what ``up`` must not take for its own before it begins: former names by present names.
-
-        That is every name about which no run of this tool has begun, whether an index has it now or will have it when
-        the run comes to it. What is on record stays on record.
-        """
-        recorded = self.record.existed_before if self.record else {}
-        before = {}
-        for step in self.steps:
-            name, replaced = step.index.name, step.index.replaced
-            if name in recorded or not self._may_be_ours(step):
-                before[name] = recorded.get(name, name)
-            if replaced in recorded:
-                before[replaced] = name
-        return {**before, MADE: recorded[MADE]} if MADE in recorded else before
-
-    def _is_made_anew(self, step: Step) -> bool:
-        """Is it another index than the one that a killed run has made, or was about to drop?"""
-        oid = step.found.oid if step.found else None
-        return oid is not None and made_by(self.record).get(step.index.name, oid) != oid
-
-    def _may_be_ours(self, step: Step) -> bool:
-        """Has a run of this tool, or Alembic's of the same revision, made the index, or begun to?"""
-        if self._is_made_anew(step):
-            return False
-        if self.record and self.record.state == APPLYING:
-            return True  # a killed run has begun it, or its name would be on record
-        if step.stays:
-            return not self._stood_before(step)
-        return self.record is not None and step.found is not None and not step.differences
-
-    def _stood_before(self, step: Step) -> bool:
-        """Did somebody else make an index that stands: neither we nor Alembic when the revision was applied?"""
-        if self.record is None:
-            return self.alembic not in (AT, PAST)
-        if self.is_applied or self.record.state not in (APPLIED, REVERTED):
-            return False
-        return self.record.state == REVERTED or step.known_to_alembic  # Alembic's way back would have dropped it
+        """Return what ``up`` must not take for its own before it begins: former names by present names."""
+        return provenance.existed_before(self.steps, self.record, self.state)
 
     def origin(self, step: Step) -> str | None:
-        """Was the index created, adopted or renamed? None when another one stands there, or none, or nobody knows."""
-        if step.found is None or step.differences or not (self.record or self.is_applied):
-            return None
-        if self.record and step.index.name in self.record.existed_before:
-            return RENAMED if self.renamed_from(step) else ADOPTED
-        if self._is_made_anew(step):
-            return ADOPTED
-        return None if self._stood_before(step) else CREATED
+        """Return where the index of a step comes from: created, adopted, renamed, or None where that is unknown."""
+        return provenance.origin(step, self.record, self.state)
 
     def renamed_from(self, step: Step) -> str | None:
-        """The other name that the index had before ``up``; None when it does not stand."""
-        former = self.record.existed_before.get(step.index.name) if self.record and step.found else None
-        return former if former != step.index.name else None
-
-
-def revert_context(record: Record | None, alembic: str | None) -> RevertContext:
-    """What is to be known when a revision is taken back, from our record and from where Alembic stands."""
-    has_run = alembic in (AT, PAST)
-    if record is None:
-        return UNKNOWN._replace(alembic_has_run=has_run)
-    return RevertContext(record.existed_before, made_by(record), record.state == APPLYING, has_run)
+        """Return the other name that an existing index had before ``up``, if it had one."""
+        return provenance.former_name(step, self.record)
 
 
 class Plan(NamedTuple):

@@ -21,13 +21,13 @@ from indexer.events import (
     Warned,
     silent,
 )
-from indexer.inspector import Reader, State, ends
+from indexer.inspector import Reader, State
 from indexer.migrator import CatalogMigrator, IndexOperation
 from indexer.options import DEFAULTS, Options
-from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, refuse_different, revert_context
-from indexer.records.log import Entry, entry_of
-from indexer.records.provenance import Provenance
-from indexer.records.revisions import APPLIED, REVERTED, Record, begun, completed, reverted, reverting
+from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, refuse_different
+from indexer.records.log import Entry, new_entry
+from indexer.records.provenance import Provenance, revert_context
+from indexer.records.revisions import APPLIED, REVERTED, Record, applied, new_record, reverted, reverting
 from indexer.records.table import written_by
 from indexer.revisions.chain import Chain, Revision
 from indexer.revisions.functions import collect
@@ -114,16 +114,16 @@ class Runner(Reader):
             statements += self._standing_at_base(0)
         for move in forward:
             record = move.record if move.record and move.record.state == APPLIED else None
-            if not record or (move.follows and state.alembic.is_at(move.revision.down_revision)):
+            if not record or state.alembic.moves(move.revision, "up"):
                 statements += self._standing_at(move, "up", record or self.begun(move, "up"), 0)
         for move in back:
             recorded = move.record is not None and move.record.state != REVERTED
-            if recorded or (move.follows and state.alembic.is_at(move.revision.id)):
+            if recorded or state.alembic.moves(move.revision, "down"):
                 statements += self._standing_at(move, "down", self.begun(move, "down"), 0)
-        entry = entry_of(target, "stamp", [step for move in forward for step in move.steps], 0)
+        entry = new_entry(target, "stamp", [step for move in forward for step in move.steps], 0)
         left = [
-            *self._left_alone(state, [move.revision for move in forward]),
-            *self._left_alone(state, [move.revision for move in back], "down"),
+            *self.alembic.left_alone(state.alembic, [move.revision for move in forward], "up"),
+            *self.alembic.left_alone(state.alembic, [move.revision for move in back], "down"),
         ]
         return statements, entry, [*self._unknown(state), *left, *self._closed_log()]
 
@@ -219,7 +219,7 @@ class Runner(Reader):
         self.report(RevisionStarted(revision.id, revision.description, "up", len(move.steps)))
         seconds = _stopwatch()
         record = self.begun(move, "up")
-        self._write(self.history.writing(record))
+        self._write(self.history.replace(record))
         operations = [self.migrator.add_index(index) for index in indexes]
         made, record = self._made(move, record, operations)
         self._confirm(revision)
@@ -233,7 +233,7 @@ class Runner(Reader):
         self.report(RevisionStarted(revision.id, revision.description, "down", len(move.steps)))
         seconds = _stopwatch()
         record = self.begun(move, "down")
-        self._write(self.history.writing(record))
+        self._write(self.history.replace(record))
         self.migrator.past = revert_context(move.record, move.alembic)
         operations = [self.migrator.drop_index(index) for index in indexes]
         made, record = self._made(move, record, operations)
@@ -245,17 +245,17 @@ class Runner(Reader):
         self, move: RevisionPlan, record: Record, operations: Sequence[IndexOperation]
     ) -> tuple[RevisionPlan, Record]:
         """Carry out operations; return the move with the steps that were taken, and the record with what they made."""
-        provenance = Provenance(record.existed_before, lambda before: self._save(record.revision, before))
+        provenance = Provenance(record, self._save)
         steps = self.migrator.carry_out(operations, provenance)
         order = [step.index for step in move.steps]
         taken = tuple(sorted(steps, key=lambda step: order.index(step.index)))
-        return move._replace(steps=taken), record._replace(existed_before=provenance.at_the_end())
+        return move._replace(steps=taken), record._replace(existed_before=provenance.existed_before, made={})
 
-    def _save(self, revision: str, existed_before: Mapping[str, str]) -> None:
+    def _save(self, record: Record) -> None:
         """Record whose the indexes are at this moment of a run, unless all of the run is one transaction."""
-        self.migrator.replaced_names = {*self.migrator.replaced_names, *existed_before}
+        self.migrator.replaced_names = {*self.migrator.replaced_names, *record.existed_before}
         if not self.migrator.transactional_ddl:
-            self._write([self.history.changing(revision, existed_before)])
+            self._write([self.history.update(record)])
 
     def _write(self, statements: Sequence[Any]) -> None:
         """Record something, all of it or nothing."""
@@ -274,16 +274,17 @@ class Runner(Reader):
         if not self.journal.is_writable:
             return  # which the plan has said
         try:
-            self._write(self.journal.statements(entry))
+            self._write(self.journal.insert(entry))
         except (PeeweeException, StatementFailed) as error:
-            self.journal.forget()
-            name = self.migrator.qualified(self.journal.name)
-            self._unlogged.append(f"{name} was not written, and history does not show this: {reason(error)}.")
+            self.journal.rolled_back()
+            self._unlogged.append(
+                f"{self.journal.label} was not written, and history does not show this: {reason(error)}."
+            )
 
     def _share(self) -> None:
         """Let the owner of the tables work with what another role has made; a table that is in use stays as it is."""
         for table in (self.history, self.journal):
-            if sharing := table.sharing():
+            if sharing := table.share():
                 with suppress(PeeweeException):
                     self._write(sharing)
 
@@ -292,15 +293,15 @@ class Runner(Reader):
         revision = move.revision
         theirs = self.following(move, direction)
         if direction == "up":
-            done = record if record.state == APPLIED else completed(record, seconds)
-            return [*theirs, *self.history.writing(self.without_what_was_replaced(move, done))]
-        if move.stays_with_alembic:
-            return self.history.writing(reverted(record, move.left))
-        return [*theirs, self.history.removal(revision.id)]
+            done = record if record.state == APPLIED else applied(record, seconds)
+            return [*theirs, *self.history.replace(self.without_what_was_replaced(move, done))]
+        if move.alembic.stays:
+            return self.history.replace(reverted(record, move.left))
+        return [*theirs, self.history.delete(revision.id)]
 
     def following(self, move: RevisionPlan, direction: str) -> list[Any]:
         """Return what moves Alembic along with a move, if it is to be moved."""
-        return [self.alembic.move(*ends(move.revision, direction))] if move.follows else []
+        return [self.alembic.move(move.revision, direction)] if move.alembic.follows else []
 
     def without_what_was_replaced(self, move: RevisionPlan, record: Record) -> Record:
         """The record without the indexes whose places were taken: a run that replaces has dropped all of them."""
@@ -311,10 +312,10 @@ class Runner(Reader):
         return record._replace(existed_before=before)
 
     def _entry_of_base(self, seconds: float) -> Entry:
-        return entry_of(self.chain.base, "up", (), seconds)
+        return new_entry(self.chain.base, "up", (), seconds)
 
     def _standing_at_base(self, seconds: float) -> list[Any]:
-        return self.history.writing(completed(begun(self.chain.base, None, BASE_DESCRIPTION), seconds))
+        return self.history.replace(applied(new_record(self.chain.base, None, BASE_DESCRIPTION), seconds))
 
     def _warn(self, warnings: Sequence[str | Hint]) -> None:
         for warning in warnings:
@@ -335,7 +336,8 @@ class Runner(Reader):
         """The record of a move that begins or is resumed."""
         revision = move.revision
         before = move.existed_before() if direction == "up" else {}
-        new = begun(revision.id, revision.down_revision, revision.description, revision.indexes, before)
+        made = move.record.made if move.record else {}
+        new = new_record(revision.id, revision.down_revision, revision.description, revision.indexes, before, made)
         return new if direction == "up" else reverting(move.record or new, move.left)
 
     def _confirm(self, revision: Revision) -> None:
@@ -348,7 +350,7 @@ class Runner(Reader):
 
 
 def _entry(move: RevisionPlan, direction: str, seconds: float) -> Entry:
-    return entry_of(move.revision.id, direction, move.steps, seconds)
+    return new_entry(move.revision.id, direction, move.steps, seconds)
 
 
 def _stopwatch() -> Callable[[], float]:

@@ -10,9 +10,9 @@ from peewee import SQL, ValueLiterals
 from indexer.decide import Step
 from indexer.migrator import Part
 from indexer.plans import Plan, RevisionPlan
-from indexer.records.log import entry_of
+from indexer.records.log import new_entry
 from indexer.records.provenance import Provenance
-from indexer.records.revisions import APPLIED, REVERTED, REVERTING, Record, begun
+from indexer.records.revisions import APPLIED, REVERTED, REVERTING, Record, new_record, only
 
 if TYPE_CHECKING:
     from indexer.runner import Runner
@@ -56,7 +56,7 @@ class _Script:
         return [str(self.migrator.make_context().sql(ValueLiterals(node)).query()[0]) for node in nodes]
 
     def _base(self) -> Part:
-        record = begun(self.runner.chain.base, None, BASE_DESCRIPTION)
+        record = new_record(self.runner.chain.base, None, BASE_DESCRIPTION)
         made = self.migrator.table_statements(self.runner.models())
         begins = self._written_out(self._beginning(record))
         ends = [*self._entry(record, "up", ()), self._applied(record)]
@@ -65,18 +65,19 @@ class _Script:
     def _as_planned(self, move: RevisionPlan) -> tuple[Record, list[str]]:
         """Return the record that the script begins with, as if it had sent all of its statements, and those."""
         record = self.runner.begun(move, self.plan.direction)
-        planned = Provenance(record.existed_before, lambda existed_before: None)
+        planned = Provenance(record)
         statements = [(step, statement) for step in move.steps for statement in step.statements]
         for step, statement in statements:
             planned.begin(step, statement)
-        return record._replace(existed_before=planned.at_the_end()), [statement for _, statement in statements]
+        return record._replace(existed_before=planned.existed_before, made={}), [
+            statement for _, statement in statements
+        ]
 
     def _beginning(self, record: Record, recorded: bool = False) -> list[Any]:
         """Return what records the start of a move; what is recorded of the way up stays until the way back ends."""
         if record.state == REVERTING and recorded:
-            before = record.existed_before
-            return [self.history.changing(record.revision, before, state=REVERTING, started_at=self.start)]
-        return self.history.writing(record, started_at=self.start, applied_by=self.role)
+            return [self.history.update(record, state=REVERTING, started_at=self.start)]
+        return self.history.replace(record, started_at=self.start, applied_by=self.role)
 
     def _ending(self, move: RevisionPlan, record: Record) -> list[Any]:
         """Return what records a move at its end; the entry comes first, because it needs the time of the start."""
@@ -85,35 +86,30 @@ class _Script:
         alembic = self.runner.following(move, direction)
         if direction == "up":
             return [*entry, *alembic, self._applied(self.runner.without_what_was_replaced(move, record))]
-        if move.stays_with_alembic:
+        if move.alembic.stays:
             return [*entry, self._reverted(record, move.left)]
-        return [*entry, *alembic, self.history.removal(record.revision)]
+        return [*entry, *alembic, self.history.delete(record.revision)]
 
     def _entry(self, record: Record, direction: str, steps: Sequence[Step]) -> list[Any]:
         if not self.runner.journal.is_trusted:
             return []
         model = self.history.model
         elapsed = model.select(self.elapsed).where(model.revision == record.revision)
-        entry = entry_of(record.revision, direction, steps, 0)
-        return self.runner.journal.statements(entry, finished_at=self.now, duration_ms=elapsed, by=self.role)
+        entry = new_entry(record.revision, direction, steps, 0)
+        return self.runner.journal.insert(entry, finished_at=self.now, duration_ms=elapsed, by=self.role)
 
     def _applied(self, record: Record) -> Any:
-        return self.history.changing(
-            record.revision,
-            state=APPLIED,
-            started_at=self.whole,
-            applied_at=self.now,
-            duration_ms=self.elapsed,
-            existed_before=record.existed_before,
+        return self.history.update(
+            record, state=APPLIED, started_at=self.whole, applied_at=self.now, duration_ms=self.elapsed
         )
 
     def _reverted(self, record: Record, left: Sequence[str]) -> Any:
-        return self.history.changing(
-            record.revision,
+        remaining = record._replace(existed_before=only(record.existed_before, left))
+        return self.history.update(
+            remaining,
             state=REVERTED,
             started_at=self.now,
             applied_at=None,
             duration_ms=None,
             applied_by=self.role,
-            existed_before={name: former for name, former in record.existed_before.items() if name in left},
         )

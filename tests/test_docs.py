@@ -14,10 +14,11 @@ import migrate_10992629d68e as migration
 from indexer import Index, IndexerError, __version__
 from indexer.catalog import CatalogEntry
 from indexer.cli.commands import cli
-from indexer.decide import ADOPTED, CREATED, RENAMED, Action
+from indexer.decide import Action
 from indexer.errors import Interrupted
 from indexer.events import Blocker, Event
 from indexer.plans import PENDING
+from indexer.records.provenance import ADOPTED, CREATED, RENAMED
 from indexer.records.revisions import APPLIED, APPLYING, REVERTED, REVERTING
 from indexer.revisions.scaffold import Written
 from indexer.signals import SIGNALS

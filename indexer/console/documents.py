@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from indexer.decide import ADOPTED, RENAMED
 from indexer.errors import Different, IndexerError, PreflightFailed
 from indexer.events import BlockersFound, Waiting
+from indexer.records.provenance import ADOPTED, RENAMED
 
 if TYPE_CHECKING:
     from indexer.catalog import Place

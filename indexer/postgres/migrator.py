@@ -28,7 +28,7 @@ from indexer.postgres.rights import WITHHELD, missing_rights, missing_rights_to_
 from indexer.postgres.schedule import Schedule
 from indexer.postgres.session import PINNED, OnlineDatabase
 from indexer.postgres.watch import Sessions, sees_more
-from indexer.records.alembic import parts_of
+from indexer.records.alembic import split_name
 from indexer.records.provenance import Provenance
 from indexer.records.table import hidden_rows, placed
 from indexer.spec import Definition, Index, Variant, with_suffix
@@ -164,7 +164,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def _holding(self, modes: Sequence[str]) -> str:
         """Return lines about the sessions that hold a lock of these kinds on a table which a run reads or writes."""
-        tables = [*self.indexed_tables, *META_TABLES, parts_of(self.options.version_table)[1]]
+        tables = [*self.indexed_tables, *META_TABLES, split_name(self.options.version_table)[1]]
         with suppress(PeeweeException):
             sessions = self.sessions.excluding(tables, modes)
             return "".join(f"\n  - {each}\n    end it: {each.ending}" for each in sessions)

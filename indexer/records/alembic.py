@@ -1,92 +1,166 @@
-"""Alembic's own record of the same database: read to tell who made what, moved only if it is one revision away."""
+"""Alembic's own record of the same database: it tells who applied what, and is kept in step with our runs.
+
+A run moves Alembic's version table only if that holds exactly the revision that the run starts from.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from enum import Enum
 from functools import cached_property
 from shlex import quote
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from peewee import CharField, Model, fn
 
 from indexer.catalog import ORDINARY, Table
 from indexer.errors import GRANTED, Problem, UsageError
-from indexer.migrator import CatalogMigrator
 from indexer.options import DEFAULTS, VERSION_TABLE, Options
-from indexer.records.table import bound
-from indexer.revisions.chain import Chain, Revision
+from indexer.records.table import bind
 from indexer.text import identifier
 
-COLUMN = "version_num"
-AT, PAST, BELOW = "at", "past", "below"
+if TYPE_CHECKING:
+    from indexer.migrator import CatalogMigrator
+    from indexer.revisions.chain import Chain, Revision
 
 
-class Versions(NamedTuple):
-    """The revisions that Alembic says the database is at: one as a rule, several after a fork, none at its base.
+class Position(Enum):
+    """Where Alembic is, seen from one of our revisions."""
 
-    ``rows`` is None where there is no such table. ``known`` are the revisions of our own chain, in order; any other
-    is taken for a later one. ``obstacle`` is what keeps us from the table, such as a right that we lack;
-    ``is_hidden`` where it may well be Alembic's and cannot be read. ``name`` is that of the table, for people.
+    BELOW = "below"
+    AT = "at"
+    PAST = "past"
+
+
+class InAlembic(NamedTuple):
+    """What Alembic has to do with one of our revisions.
+
+    Attributes:
+        position: where Alembic is, seen from the revision; None if it has no such revision or no version table.
+        follows: whether a run keeps Alembic's version table in step with the revision.
     """
 
-    rows: tuple[str, ...] | None
-    known: tuple[str, ...]
-    obstacle: str | None = None
-    is_hidden: bool = False
-    name: str = VERSION_TABLE
-
-    def place(self, revision: Revision) -> str | None:
-        """Where Alembic stands, seen from a revision: at it, past it or below; None where it has nothing to say."""
-        if self.rows is None or not revision.in_alembic:
-            return None
-        if self.rows == (revision.id,):
-            return AT
-        before = self.known[: self.known.index(revision.id)]
-        return BELOW if not self.rows or any(row in before for row in self.rows) else PAST
-
-    def later_than(self, revision: Revision) -> tuple[str, ...]:
-        """The revisions beyond this one that Alembic stands at."""
-        if self.place(revision) != PAST:
-            return ()
-        return tuple(row for row in self.rows or () if row != revision.id)
+    position: Position | None = None
+    follows: bool = False
 
     @property
-    def can_be_moved(self) -> bool:
-        """Is there a table, and may we change it?"""
-        return self.rows is not None and self.obstacle is None
+    def has_run(self) -> bool:
+        """Whether Alembic says that the revision is applied."""
+        return self.position in (Position.AT, Position.PAST)
 
-    def is_at(self, revision: str) -> bool:
-        """Does Alembic stand at this revision and no other?"""
-        return self.rows == (revision,)
+    @property
+    def stays(self) -> bool:
+        """Whether Alembic goes on saying so once ``down`` has reverted the revision."""
+        return self.position is Position.PAST or (self.position is Position.AT and not self.follows)
 
-    def left_alone(self, start: str, end: str) -> str | None:
-        """Why a move of ours is not recorded with Alembic, as a sentence; None if it is, or need not be."""
+
+NOT_IN_ALEMBIC = InAlembic()
+
+
+class AlembicState(NamedTuple):
+    """What Alembic's version table says.
+
+    Attributes:
+        name: the table, as the user named it.
+        known: the revisions of our chain, in order; any other one is taken for a later one.
+        is_kept: whether the user lets runs keep the table in step.
+        rows: the revisions it holds: one as a rule, several after a fork, none at Alembic's base. None without a table.
+        obstacle: why it cannot be read or updated, as part of a sentence.
+        is_hidden: whether it may well be Alembic's and cannot be read.
+    """
+
+    name: str
+    known: tuple[str, ...]
+    is_kept: bool = True
+    rows: tuple[str, ...] | None = None
+    obstacle: str | None = None
+    is_hidden: bool = False
+
+    def place(self, revision: Revision) -> InAlembic:
+        """Return what Alembic has to do with a revision."""
+        if not revision.in_alembic:
+            return NOT_IN_ALEMBIC
+        return InAlembic(self._position(revision), self.is_kept and self._can_be_moved)
+
+    def moves(self, revision: Revision, direction: str) -> bool:
+        """Return whether recording a revision would move the table."""
+        start, _ = ends(revision, direction)
+        return self.place(revision).follows and self.rows == (start,)
+
+    def after(self, revisions: Sequence[Revision], direction: str) -> AlembicState:
+        """Return the state once a run of these revisions has ended."""
+        state = self
+        for revision in revisions:
+            if state.moves(revision, direction):
+                state = state._replace(rows=ends(revision, direction)[1:])
+        return state
+
+    def why_not_moved(self, revision: Revision, direction: str) -> str | None:
+        """Return why a run that has ended with this revision has not moved the table; None if it has, or need not."""
+        start, end = ends(revision, direction)
         if self.obstacle and self.rows in (None, (start,)):
-            return f"{self.name} is left as it is, because {self.obstacle}."
+            return f"{self.name} is not updated, because {self.obstacle}."
         if self.rows is None or self.rows in ((start,), (end,)):
             return None
-        return f"{self.name} is left as it is, because it {self._reason()}."
+        return f"{self.name} is not updated, because it {self._content(start)}."
 
-    def _reason(self) -> str:
+    def later_than(self, revisions: Sequence[Revision]) -> list[str]:
+        """Return a problem for each revision later than these that Alembic is at, or may be at.
+
+        Args:
+            revisions: those that ``down`` is to revert, the last one first.
+        """
+        first = next((revision for revision in revisions if revision.in_alembic), None)
+        if first is None:
+            return []
+        last = revisions[0].id
+        is_past = self._position(first) is Position.PAST
+        later = [row for row in self.rows or () if is_past and row != first.id]
+        problems = [f"Alembic is at {row}, which {self._order(row, last)}" for row in later]
+        if self.is_kept and self.is_hidden:
+            problems.append(f"{self.name} cannot be read, and may hold a later revision than {last}: {self.obstacle}")
+        return problems
+
+    @property
+    def _can_be_moved(self) -> bool:
+        return self.rows is not None and self.obstacle is None
+
+    def _position(self, revision: Revision) -> Position | None:
+        if self.rows is None:
+            return None
+        if self.rows == (revision.id,):
+            return Position.AT
+        before = self.known[: self.known.index(revision.id)]
+        return Position.BELOW if not self.rows or any(row in before for row in self.rows) else Position.PAST
+
+    def _order(self, later: str, last: str) -> str:
+        return f"comes after {last}" if later in self.known else assumed_later(last)
+
+    def _content(self, start: str) -> str:
         held = ", ".join(self.rows or ())
         if not held:
             return "is empty"
         if len(self.rows or ()) > 1:
             return f"holds several revisions: {held}"
-        place = "is not the one next to this move" if held in self.known else "this version does not know"
-        return f"holds {held}, which {place}"
+        return f"holds {held} instead of {start}" if held in self.known else f"holds {held}, unknown to this version"
 
 
-class AlembicVersion:
-    """The version table: the one that the user names, else ``alembic_version`` in the schema of our tables."""
+class Version(Model):
+    """The one column of Alembic's table."""
+
+    version_num = CharField(32, primary_key=True)
+
+
+class AlembicTable:
+    """Alembic's version table: the one that the user names, else ``alembic_version`` in the schema of our tables."""
 
     def __init__(self, migrator: CatalogMigrator, chain: Chain, options: Options = DEFAULTS) -> None:
         self.migrator = migrator
         self.chain = chain
         self.is_kept = options.alembic
-        self.was_named = options.version_table != VERSION_TABLE
         self.label = options.version_table
-        self._schema, self.name = parts_of(options.version_table)
+        self._schema, self.name = split_name(options.version_table)
 
     @property
     def schema(self) -> str | None:
@@ -98,97 +172,105 @@ class AlembicVersion:
         """Its name, if it is to be looked for among our own tables."""
         return [self.name] if self.schema == self.migrator.schema else []
 
-    def _model_of(self, schema: str | None, name: str) -> Any:
-        class AlembicVersion(Model):
-            version_num = CharField(32, primary_key=True)
+    def read(self, tables: Mapping[str, Table]) -> AlembicState:
+        """Return what the table says.
 
-        model = bound(AlembicVersion, name, self.migrator)
-        model._meta.schema = schema
-        return model
-
-    @cached_property
-    def _model(self) -> Any:
-        return self._model_of(self.schema, self.name)
-
-    def _table(self, tables: dict[str, Table]) -> Table | None:
-        """Return the table, if there is one with Alembic's column; one of that name without it is somebody else's."""
-        found = tables if self.names else self.migrator.tables_in(self.schema, [self.name])
-        table = found.get(self.name)
-        if table is None and self.was_named:
-            raise UsageError(
-                f"There is no table {self.label}.", "Name Alembic's version table with --version-table [SCHEMA.]NAME."
-            )
-        return table if table and COLUMN in table.columns else None
-
-    def read(self, tables: dict[str, Table]) -> Versions:
-        """What the table holds.
+        Args:
+            tables: the tables of our schema by name, this one among them if it exists there.
 
         Raises:
             UsageError: the table that the user named does not exist.
         """
-        nothing = Versions(None, self.chain.ids, name=self.label)
-        table = self._table(tables)
+        state = AlembicState(self.label, self.chain.ids, self.is_kept)
+        table = self._find(tables)
         if table is None:
-            return nothing
+            return state
         flaw = table.trust.flaw or ("" if table.kind == ORDINARY else f"is a {table.kind}")
         if flaw:
             obstacle = ": ".join(filter(None, (f"it {flaw}", table.trust.unhiding)))
-            return nothing._replace(obstacle=obstacle, is_hidden=table.kind == ORDINARY)
-        grants = self._grants(table)
+            return state._replace(obstacle=obstacle, is_hidden=table.kind == ORDINARY)
         obstacle = (
-            f"role {table.role} may not read and update it: {'; '.join(grants)}; after the run stamp brings it in step"
+            f"role {table.role} may not read and update it: {'; '.join(self._grants(table))};"
+            " after the run stamp brings it in step"
         )
         if not table.readable:
-            return nothing._replace(obstacle=obstacle, is_hidden=True)
-        held = self._held(self._model)
-        return nothing._replace(rows=held, obstacle=None if table.updatable else obstacle)
+            return state._replace(obstacle=obstacle, is_hidden=True)
+        return state._replace(rows=_rows(self._model), obstacle=None if table.updatable else obstacle)
 
-    def _held(self, model: Any) -> tuple[str, ...]:
-        rows = model.select(model.version_num).order_by(model.version_num).tuples()
-        return tuple(row for (row,) in rows if row is not None)  # the table may have been made without its key
+    def missing_rights(self, tables: Mapping[str, Table]) -> list[Problem]:
+        """Return the rights that our role lacks to keep the table in step."""
+        table = self._find(tables) if self.is_kept else None
+        if table is None or table.trust.flaw or (table.readable and table.updatable):
+            return []
+        problem = f"role {table.role} may not read and update {self.label}, where Alembic records its revision"
+        return [Problem(problem, GRANTED, self._grants(table))]
+
+    def left_alone(self, state: AlembicState, revisions: Sequence[Revision], direction: str) -> list[str]:
+        """Return why a run of these revisions does not keep Alembic's record in step, a sentence for each table."""
+        shared = [revision for revision in revisions if revision.in_alembic]
+        if not shared or not self.is_kept:
+            return []
+        after = state.after(shared, direction)
+        sentences = (self._other_table(after), after.why_not_moved(shared[-1], direction))
+        return [sentence for sentence in sentences if sentence]
+
+    def move(self, revision: Revision, direction: str) -> Any:
+        """Return the statement that moves Alembic over a revision, if that is the only one it is at."""
+        start, end = ends(revision, direction)
+        other = self._model.alias()
+        elsewhere = fn.EXISTS(other.select().where(other.version_num != start))
+        return self._model.update(version_num=end).where(self._model.version_num == start, ~elsewhere)
+
+    @cached_property
+    def _model(self) -> Any:
+        return bind(Version, self.migrator, self.schema, self.name)
+
+    def _find(self, tables: Mapping[str, Table]) -> Table | None:
+        """Return the table, if one of its name has Alembic's column."""
+        table = (tables if self.names else self.migrator.tables_in(self.schema, [self.name])).get(self.name)
+        if table is None and self.label != VERSION_TABLE:
+            raise UsageError(
+                f"There is no table {self.label}.", "Name Alembic's version table with --version-table [SCHEMA.]NAME."
+            )
+        return table if table and Version.version_num.name in table.columns else None
 
     def _grants(self, table: Table) -> list[str]:
         role, schema = identifier(table.role), identifier(self.schema or "")
         use = [] if self.names else [f"GRANT USAGE ON SCHEMA {schema} TO {role}"]
         return [*use, f"GRANT SELECT, UPDATE ON {schema}.{identifier(self.name)} TO {role}"]
 
-    def missing_rights(self, tables: dict[str, Table]) -> list[Problem]:
-        """Return the rights that our role lacks to keep the table in step."""
-        table = self._table(tables) if self.is_kept else None
-        if table is None or table.trust.flaw or (table.readable and table.updatable):
-            return []
-        problem = f"role {table.role} may not read and update {self.label}, where Alembic records its revision"
-        return [Problem(problem, GRANTED, self._grants(table))]
-
-    def elsewhere(self, versions: Versions) -> str | None:
+    def _other_table(self, state: AlembicState) -> str | None:
         """Return a sentence about another version table that holds a revision of our chain, where ours holds none."""
-        if not self.is_kept or any(row in self.chain.ids for row in versions.rows or ()):
+        if any(row in self.chain.ids for row in state.rows or ()):
             return None
         for schema, name in self.migrator.version_tables(self.schema, self.name):
             table = self.migrator.tables_in(schema, [name]).get(name)
             if table is None or table.trust.flaw or not table.readable:
                 continue
-            held = [row for row in self._held(self._model_of(schema, name)) if row in self.chain.ids]
+            held = [row for row in _rows(bind(Version, self.migrator, schema, name)) if row in self.chain.ids]
             if held:
-                label = spelt(None if schema == self.migrator.schema else schema, name)
+                label = join_name(None if schema == self.migrator.schema else schema, name)
                 option = f"--version-table {quote(label)}"
-                return (
-                    f"{label} is left as it is, although it holds {', '.join(held)}: to keep it in step, add {option}"
-                )
+                return f"{label} is not updated, although it holds {', '.join(held)}: to keep it in step, add {option}"
         return None
 
-    def move(self, start: str, end: str) -> Any:
-        """The statement that moves Alembic from one revision to the other, if it stands there and nowhere else."""
-        other = self._model.alias()
-        elsewhere = fn.EXISTS(other.select().where(other.version_num != start))
-        return self._model.update(version_num=end).where(self._model.version_num == start, ~elsewhere)
+
+def ends(revision: Revision, direction: str) -> tuple[str, str]:
+    """Return the revision that a run of this one starts from, and the one that it ends at."""
+    ends = revision.down_revision, revision.id
+    return ends if direction == "up" else ends[::-1]
 
 
-def parts_of(name: str) -> tuple[str | None, str]:
-    """Return schema and name of a table, taken apart at a dot outside of quotes; without quotes case matters as well.
+def assumed_later(last: str) -> str:
+    """Return how the order of an unknown revision and the last one is described, as the end of a sentence."""
+    return f"is unknown to this version and assumed to be later than {last}"
+
+
+def split_name(name: str) -> tuple[str | None, str]:
+    """Return schema and name of a table, split at a dot outside of quotes; case matters without quotes as well.
 
     Raises:
-        UsageError: the name cannot be taken apart.
+        UsageError: the name cannot be split.
     """
     found = re.fullmatch(r'(?:("(?:[^"]|"")+"|[^".]+)\.)?("(?:[^"]|"")+"|[^".]+)', name)
     if found is None:
@@ -199,7 +281,12 @@ def parts_of(name: str) -> tuple[str | None, str]:
     return schema, table
 
 
-def spelt(schema: str | None, name: str) -> str:
-    """Return a name that ``parts_of`` takes apart again."""
+def join_name(schema: str | None, name: str) -> str:
+    """Return a name that ``split_name`` splits again."""
     parts = [schema, name] if schema else [name]
     return ".".join(part if re.fullmatch(r'[^".]+', part) else '"{}"'.format(part.replace('"', '""')) for part in parts)
+
+
+def _rows(model: Any) -> tuple[str, ...]:
+    rows = model.select(model.version_num).order_by(model.version_num).tuples()
+    return tuple(row for (row,) in rows if row is not None)  # the table may have been created without its key

@@ -1,132 +1,244 @@
-"""Whose each index of a revision is: kept on record from the first statement of a run to the last."""
+"""Who made an index: this tool, Alembic in its run of the same revision, or others. Pure: no database here.
+
+Nothing else decides this. What tells is the state on record, where Alembic is, which of the indexes exist, and what the
+record says of each. ``tests/records/test_provenance.py`` has a row for each combination.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from typing import TYPE_CHECKING
 
-from indexer.decide import CREATIONS, Action, Step
+from indexer.decide import CREATIONS, UNKNOWN, Action, RevertContext, Step, is_remade
+from indexer.records.alembic import InAlembic, Position
+from indexer.records.revisions import APPLIED, APPLYING, REVERTED, Record
 
 if TYPE_CHECKING:
     from indexer.catalog import CatalogEntry
-    from indexer.records.revisions import Record
     from indexer.spec import Index
 
-MADE = ""  # no index has this name: its entry holds the OIDs of those that a run has made or is about to drop
-RENAMING = ("ALTER ", "BEGIN")  # how the statements begin that change names
+CREATED, ADOPTED, RENAMED = "created", "adopted", "renamed"  # the origins of an index
+OURS, OTHERS = "this tool, or Alembic in its run of the same revision", "others"
+RENAMING = ("ALTER ", "BEGIN")  # the beginnings of the statements that change names
+
+
+class RevisionState(Enum):
+    """What has become of a revision, by our record and Alembic's together.
+
+    Attributes:
+        is_applied: whether the revision counts as applied.
+        made_by: who made an index of the revision that exists and that the record does not list as older than ``up``.
+    """
+
+    NEW = "no run has applied it", False, OTHERS
+    ALEMBIC_APPLIED = "Alembic has applied it", True, OURS
+    ALEMBIC_PASSED = "Alembic is past it, and none of its indexes exists", False, OURS
+    APPLYING = "an up was interrupted", False, OURS
+    APPLIED = "up has applied it", True, OURS
+    ALEMBIC_REVERTED = "up has applied it, and Alembic has reverted it since", False, OTHERS
+    REVERTING = "a down was interrupted", False, OURS
+    REVERTED = "down has reverted it", False, OTHERS
+    ALEMBIC_REAPPLIED = "down has reverted it, and Alembic has applied it again since", True, OURS
+
+    def __init__(self, description: str, is_applied: bool, made_by: str) -> None:
+        self.description = description
+        self.is_applied = is_applied
+        self.made_by = made_by
+
+
+RECORDED = {
+    APPLYING: RevisionState.APPLYING,
+    APPLIED: RevisionState.APPLIED,
+    REVERTED: RevisionState.REVERTED,
+}  # any other state is that of an interrupted `down`
+
+
+def state_of(record: Record | None, position: Position | None, found: Sequence[bool]) -> RevisionState:
+    """Return what has become of a revision.
+
+    Where Alembic and the catalog together contradict our record, they are right. Alembic has applied the revision again
+    only if all of the indexes exist, and reverted it only if most are missing: one alone may have been made by hand.
+
+    Args:
+        record: what is recorded of the revision.
+        position: where Alembic is, seen from the revision.
+        found: for each index that has the same name with Alembic, whether something has that name.
+    """
+    if record is None:
+        if position is Position.AT or (position is Position.PAST and any(found)):
+            return RevisionState.ALEMBIC_APPLIED
+        return RevisionState.ALEMBIC_PASSED if position is Position.PAST else RevisionState.NEW
+    if record.state == REVERTED and position in (Position.AT, Position.PAST) and all(found):
+        return RevisionState.ALEMBIC_REAPPLIED
+    if record.state == APPLIED and position is Position.BELOW and found.count(True) * 2 <= len(found):
+        return RevisionState.ALEMBIC_REVERTED
+    return RECORDED.get(record.state, RevisionState.REVERTING)
+
+
+def origin(step: Step, record: Record | None, state: RevisionState) -> str | None:
+    """Return where the index of a step comes from: created, adopted or renamed.
+
+    ``down`` drops a created one, leaves an adopted one, and gives a renamed one its former name back. None where there
+    is no such index, another one has its name, or others may have made it after the revision was reverted.
+    """
+    if step.found is None or step.differences or not (record or state.is_applied):
+        return None
+    if record and step.index.name in record.existed_before:
+        return RENAMED if former_name(step, record) else ADOPTED
+    if _was_remade(step, record):
+        return ADOPTED
+    return CREATED if _made_by(step, state) == OURS else None
+
+
+def former_name(step: Step, record: Record | None) -> str | None:
+    """Return the other name that an existing index had before ``up``, if it had one."""
+    former = record.existed_before.get(step.index.name) if record and step.found else None
+    return former if former != step.index.name else None
+
+
+def existed_before(steps: Sequence[Step], record: Record | None, state: RevisionState) -> dict[str, str]:
+    """Return what ``up`` must not take for its own when it begins: former names by present names.
+
+    These are all names about which no run of this tool has begun, whether an index has the name now or will have it
+    when the run comes to it. What is on record stays on record.
+    """
+    recorded = record.existed_before if record else {}
+    before: dict[str, str] = {}
+    for name, replaced, step in ((step.index.name, step.index.replaced, step) for step in steps):
+        if name in recorded or not _may_be_ours(step, record, state):
+            before[name] = recorded.get(name, name)
+        if replaced in recorded:
+            before[replaced] = name
+    return before
+
+
+def revert_context(record: Record | None, alembic: InAlembic) -> RevertContext:
+    """Return what ``down`` has to know about the past of a revision."""
+    if record is None:
+        return UNKNOWN._replace(alembic_has_run=alembic.has_run)
+    return RevertContext(record.existed_before, record.made, record.state == APPLYING, alembic.has_run)
+
+
+def _may_be_ours(step: Step, record: Record | None, state: RevisionState) -> bool:
+    """Return whether our run, or Alembic's of the same revision, has made the index or has begun to."""
+    if _was_remade(step, record):
+        return False
+    if state is RevisionState.APPLYING:
+        return True  # a killed run has begun it, or its name would be on record
+    if step.stays:
+        return _made_by(step, state) == OURS
+    return record is not None and step.found is not None and not step.differences
+
+
+def _made_by(step: Step, state: RevisionState) -> str:
+    if state is RevisionState.ALEMBIC_REVERTED and not step.known_to_alembic:
+        return OURS  # Alembic drops what has the same name with it, and nothing else
+    return state.made_by
+
+
+def _was_remade(step: Step, record: Record | None) -> bool:
+    return record is not None and is_remade(step.index.name, step.found, record.made)
 
 
 class Provenance:
-    """The record's ``existed_before`` while a revision is applied or taken back.
+    """What is recorded of the indexes of a revision, kept true from the first statement of a run to the last.
 
-    It lists what is not the tool's own, and until a run sends the first statement about an index, that is whatever
-    carries its name: so an index that somebody else makes between the look and the statement is never taken for ours,
-    also when the run is killed in between. The name comes off the list right before the statement that makes the index,
-    and goes back on it once ``down`` has dropped it, or once it has turned out that somebody else was faster.
+    The record lists what is not the tool's own, and until a run sends the first statement about an index, that is
+    whatever has its name. So an index that others make between the look and the statement is never taken for ours, even
+    if the run is killed in between. The name comes off the list right before the statement that makes the index, and
+    goes back on it once ``down`` has dropped it, or once it turns out that others were faster.
 
-    The OID of an index that a run makes or is about to drop is noted, too: after a kill, an index of another OID is
-    somebody else's, who has repaired or replaced it. (Only after a kill: REINDEX CONCURRENTLY changes the OID.)
+    The OID of an index that a run makes or is about to drop is noted, too: after a kill, an index of another OID was
+    made by others, who have repaired or replaced it. (Only after a kill: REINDEX CONCURRENTLY changes the OID.)
 
-    That is one small UPDATE an index, two for a long build, which is nothing beside the build. Where a run is one
-    transaction (SQLite) there is nothing to save in between.
+    This is one small UPDATE an index, two for a long build. Where a run is one transaction (SQLite) there is nothing to
+    save in between.
 
-    What cannot be told: a run is killed between its note and the first look at its build, and somebody makes the same
+    What cannot be told: a run is killed between its note and the first look at its build, and others make the same
     index. That one counts as created, because the killed run's server process may have made it as well.
 
-    Attributes:
-        existed_before: the names that indexes had before ``up``, by the names they have now.
+    Args:
+        record: the record of the revision as the run begins; None if the run is not recorded.
+        save: called with the record whenever that has changed.
     """
 
-    def __init__(self, existed_before: Mapping[str, str], save: Callable[[Mapping[str, str]], None]) -> None:
-        self.existed_before = dict(existed_before)
-        self._at_first = dict(existed_before)
+    def __init__(self, record: Record | None = None, save: Callable[[Record], None] = lambda record: None) -> None:
+        self._record = record
         self._save = save
+        self._at_first = dict(record.existed_before) if record else {}
+        self._before = dict(self._at_first)
+        self._made = dict(record.made) if record else {}
 
     def begin(self, step: Step, statement: str) -> None:
         """Note what will be true of an index as soon as this statement of its step has been executed."""
-        name, replaced = step.index.name, step.index.replaced
-        noted = dict(self.existed_before)
-        if step.action in (Action.CREATE, Action.REBUILD):
-            noted.pop(name, None)
-            _forget(noted, name)
-        elif step.action is Action.RENAME and step.other_name:
-            noted[name] = step.other_name
-        elif step.action is Action.REPLACE and step.differences:
-            noted[replaced] = name
-            if statement.startswith(RENAMING):
-                noted.pop(name, None)
-        elif step.action is Action.DROP:
-            _know(noted, step.found)
-        self._note(noted)
+        before, made = dict(self._before), dict(self._made)
+        name = step.index.name
+        match step.action:
+            case Action.CREATE | Action.REBUILD:
+                before.pop(name, None)
+                made.pop(name, None)
+            case Action.RENAME if step.other_name:
+                before[name] = step.other_name
+            case Action.REPLACE if step.differences:
+                before[step.index.replaced] = name
+                if statement.startswith(RENAMING):
+                    before.pop(name, None)
+            case Action.DROP:
+                made.update(_oid(step.found))
+        self._note(before, made)
 
     def has_seen(self, index: Index) -> bool:
-        """Is the index of this name noted that a run makes?"""
-        return index.name in json.loads(self.existed_before.get(MADE, "{}"))
+        """Return whether the OID of an index that the run makes is noted."""
+        return index.name in self._made
 
     def see(self, found: CatalogEntry) -> None:
-        """Note which index it is that a run is making."""
-        noted = dict(self.existed_before)
-        _know(noted, found)
-        self._note(noted)
+        """Note the OID of an index that the run is making."""
+        self._note(self._before, {**self._made, **_oid(found)})
 
     def disclaim(self, step: Step) -> None:
-        """Note that a statement has made no index: one that has the name from now on is somebody else's.
+        """Note that a statement has made no index: others made the one that has the name from now on.
 
-        Where a killed run has begun the same index already, it may still be that one.
+        If a killed run had begun the same index already, it may still be that one.
         """
         name = step.index.name
         if name in self._at_first or step.action is Action.REBUILD:
-            self._note({**self.existed_before, name: self._at_first.get(name, name)})
+            self._note({**self._before, name: self._at_first.get(name, name)}, self._made)
 
     def finish(self, step: Step) -> None:
-        """Note what a step has come to."""
+        """Note the result of a step."""
         name, replaced = step.index.name, step.index.replaced
-        noted = dict(self.existed_before)
+        before = dict(self._before)
         if step.action is Action.RENAME and step.other_name:
-            noted[name] = step.other_name
+            before[name] = step.other_name
         elif step.action in CREATIONS:
             if step.action is not Action.REPLACE or step.differences:
-                noted.pop(name, None)
-            noted.pop(replaced, None)
+                before.pop(name, None)
+            before.pop(replaced, None)
         elif step.action is Action.KEEP:
             if name in self._at_first:
-                noted[name] = self._at_first[name]
+                before[name] = self._at_first[name]
         elif step.action is Action.GIVE_BACK:
-            noted[name] = name
-            noted.pop(replaced, None)
+            before[name] = name
+            before.pop(replaced, None)
         else:
-            self.existed_before.setdefault(name, name)  # saved with the next note: the OID tells as much until then
+            self._before.setdefault(name, name)  # saved with the next note: the OID tells as much until then
             return
-        self._note(noted)
+        self._note(before, self._made)
 
-    def at_the_end(self) -> dict[str, str]:
-        """Return what is to be recorded of a run that has ended."""
-        return {name: former for name, former in self.existed_before.items() if name != MADE}
+    @property
+    def existed_before(self) -> dict[str, str]:
+        """The names that indexes had before ``up``, by the names they have now."""
+        return dict(self._before)
 
-    def _note(self, noted: dict[str, str]) -> None:
-        if noted != self.existed_before:
-            self.existed_before = noted
-            self._save(noted)
-
-
-def made_by(record: Record | None) -> dict[str, int]:
-    """Return the OIDs of the indexes that a run has made or was about to drop, by name; none once it has ended."""
-    return dict(json.loads(record.existed_before.get(MADE, "{}"))) if record else {}
+    def _note(self, before: Mapping[str, str], made: Mapping[str, int]) -> None:
+        if (before, made) == (self._before, self._made):
+            return
+        self._before, self._made = dict(before), dict(made)
+        if self._record:
+            self._save(self._record._replace(existed_before=self._before, made=self._made))
 
 
-def _know(noted: dict[str, str], found: CatalogEntry | None) -> None:
-    if found and found.oid:
-        known = json.loads(noted.get(MADE, "{}"))
-        noted[MADE] = json.dumps({**known, found.name: found.oid}, sort_keys=True)
-
-
-def unrecorded() -> Provenance:
-    """Return one that nobody keeps."""
-    return Provenance({}, lambda existed_before: None)
-
-
-def _forget(noted: dict[str, str], name: str) -> None:
-    known = json.loads(noted.get(MADE, "{}"))
-    if known.pop(name, None):
-        noted[MADE] = json.dumps(known, sort_keys=True)
+def _oid(found: CatalogEntry | None) -> dict[str, int]:
+    """Return the OID of an index by its name; nothing where the database has none."""
+    return {found.name: found.oid} if found and found.oid else {}

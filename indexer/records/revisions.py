@@ -1,32 +1,33 @@
-"""The meta table: one row a revision, written before the first build and completed after the last."""
+"""The table of revisions: one row each, written before the first build and completed after the last."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import socket
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from peewee import CharField, DateTimeField, IntegerField, Model, TextField
 
 from indexer import __version__
 from indexer.catalog import META_TABLE, Table
-from indexer.records.table import OwnTable, from_json
+from indexer.records.table import RecordTable, current_user, from_json, now
 from indexer.spec import Index
 from indexer.text import visible
 
 APPLYING, APPLIED, REVERTING = "applying", "applied", "reverting"
 REVERTED = "reverted"  # recorded only where Alembic goes on saying that the revision is applied
+MADE = ""  # no index has this name: in the stored form of ``existed_before`` it is the key of ``made``
 
 
 class Record(NamedTuple):
-    """What the meta table says of one revision.
+    """What is recorded of one revision. Times are UTC, durations milliseconds.
 
-    ``existed_before`` holds the indexes that stood there before ``up``, so that ``down`` leaves them: the names they
-    had then, by the names they have now. Times are UTC, durations milliseconds.
+    Attributes:
+        existed_before: the indexes that are older than ``up``, so that ``down`` leaves them: the names that they had
+            then, by the names that they have now.
+        made: the OIDs of the indexes that an unfinished run has made or was about to drop, by name.
     """
 
     revision: str
@@ -40,72 +41,81 @@ class Record(NamedTuple):
     tool_version: str
     applied_by: str
     existed_before: Mapping[str, str]
+    made: Mapping[str, int] = {}
 
 
-class History(OwnTable):
+class SchemaRevision(Model):
+    """One row a revision; ``existed_before`` holds the two dictionaries of a record as one, in JSON."""
+
+    revision = CharField(32, primary_key=True)
+    down_revision = CharField(32, null=True)
+    description = TextField()
+    state = CharField(16)
+    started_at = DateTimeField()
+    applied_at = DateTimeField(null=True)
+    duration_ms = IntegerField(null=True)
+    checksum = CharField(64)
+    tool_version = CharField(32)
+    applied_by = CharField(255)
+    existed_before = TextField()
+
+
+class RevisionTable(RecordTable):
     """The records of one database and schema."""
 
     name = META_TABLE
-    columns = Record._fields
+    declared = SchemaRevision
 
-    @staticmethod
-    def declared() -> type[Model]:
-        """One row a revision."""
+    def read(self, tables: Mapping[str, Table]) -> dict[str, Record]:
+        """Return all records by revision; none where the table does not exist.
 
-        class SchemaRevision(Model):
-            revision = CharField(32, primary_key=True)
-            down_revision = CharField(32, null=True)
-            description = TextField()
-            state = CharField(16)
-            started_at = DateTimeField()
-            applied_at = DateTimeField(null=True)
-            duration_ms = IntegerField(null=True)
-            checksum = CharField(64)
-            tool_version = CharField(32)
-            applied_by = CharField(255)
-            existed_before = TextField()
+        Args:
+            tables: the tables of the schema by name, this one among them if it exists.
 
-        return SchemaRevision
-
-    def read(self, tables: dict[str, Table]) -> dict[str, Record]:
-        """All records by revision; none when there is no meta table among the tables."""
-        rows = self.model.select().dicts() if self.stands(tables) else []
+        Raises:
+            PreflightFailed: the table is another tool's, cannot be trusted or may not be read.
+            IndexerError: a row holds what no run has written.
+        """
+        rows = self.model.select().dicts() if self.exists(tables) else []
         return {row["revision"]: self._record(row) for row in rows}
 
     def _record(self, row: dict[str, Any]) -> Record:
-        """Return a row as a record; raises IndexerError where somebody has put into it what no run has written."""
-        before = _read_back(row["existed_before"])
-        record = Record(**{**row, "existed_before": before})
-        then = f" Then record what is there: python cli.py stamp {visible(str(record.revision))}"
-        self.check(_readable(record), row, "revision", then)
+        before, made = _decoded(row["existed_before"])
+        record = Record(**{**row, "existed_before": before, "made": made})
+        then = f" Then record what exists: python cli.py stamp {visible(str(record.revision))}"
+        self.check_row(_readable(record), row, "revision", then)
         return record
 
-    def writing(self, record: Record, **expressions: Any) -> list[Any]:
-        """The statements that put this record in place of the one of the same revision, as peewee nodes.
+    def replace(self, record: Record, **expressions: Any) -> list[Any]:
+        """Return the statements that put a record in the place of the one of the same revision, as peewee nodes.
 
-        ``expressions`` take the place of values: in a script the server is to say the time and the role.
+        Args:
+            record: what is to be recorded.
+            expressions: SQL that takes the place of values, by column: a script lets the server tell time and role.
         """
-        row = {**_row(record), **expressions}
-        return [*self.making(), self.removal(record.revision), self.model.insert(**row).returning()]
+        row = {**record._asdict(), "existed_before": _encoded(record), **expressions}
+        del row["made"]
+        return [*self.create(), self.delete(record.revision), self.model.insert(**row).returning()]
 
-    def changing(self, revision: str, existed_before: Mapping[str, str], **changes: Any) -> Any:
-        """Return the statement that changes what is recorded of a revision."""
-        changed = self.model.update(existed_before=_stored(existed_before), **changes)
-        return changed.where(self.model.revision == revision)
+    def update(self, record: Record, **expressions: Any) -> Any:
+        """Return the statement that updates what a record says of indexes, and these columns."""
+        changed = self.model.update(existed_before=_encoded(record), **expressions)
+        return changed.where(self.model.revision == record.revision)
 
-    def removal(self, revision: str) -> Any:
-        """The statement that forgets a revision."""
+    def delete(self, revision: str) -> Any:
+        """Return the statement that deletes the record of a revision."""
         return self.model.delete().where(self.model.revision == revision)
 
 
-def begun(
+def new_record(
     revision: str,
     down_revision: str | None,
     description: str,
     indexes: Sequence[Index] = (),
     existed_before: Mapping[str, str] | None = None,
+    made: Mapping[str, int] | None = None,
 ) -> Record:
-    """The record of a revision that is about to be applied, by whoever runs this process."""
+    """Return the record of a revision that is about to be applied, by the user who runs this process."""
     return Record(
         revision=revision,
         down_revision=down_revision,
@@ -116,33 +126,43 @@ def begun(
         duration_ms=None,
         checksum=checksum(indexes),
         tool_version=__version__,
-        applied_by=whoever(),
+        applied_by=current_user(),
         existed_before=existed_before or {},
+        made=made or {},
     )
 
 
-def completed(record: Record, seconds: float) -> Record:
-    """The same record once its revision stands; what a killed run has noted of its own is done with."""
-    before = {name: former for name, former in record.existed_before.items() if name}
-    return record._replace(state=APPLIED, applied_at=now(), duration_ms=round(seconds * 1000), existed_before=before)
+def applied(record: Record, seconds: float) -> Record:
+    """Return a record once its revision is applied."""
+    return record._replace(state=APPLIED, applied_at=now(), duration_ms=round(seconds * 1000), made={})
 
 
 def reverting(record: Record, left: Collection[str]) -> Record:
-    """The same record while its revision is being taken back, and these indexes are left."""
+    """Return a record while its revision is being reverted, which leaves the indexes of these names."""
     before = {**{name: name for name in left}, **record.existed_before}
     return record._replace(state=REVERTING, started_at=now(), existed_before=before)
 
 
 def reverted(record: Record, left: Collection[str]) -> Record:
-    """The same record once its revision was taken back, and these indexes were left."""
-    before = {name: former for name, former in record.existed_before.items() if name in left}
+    """Return a record once its revision is reverted, which has left the indexes of these names."""
     return record._replace(
-        state=REVERTED, started_at=now(), applied_at=None, duration_ms=None, applied_by=whoever(), existed_before=before
+        state=REVERTED,
+        started_at=now(),
+        applied_at=None,
+        duration_ms=None,
+        applied_by=current_user(),
+        existed_before=only(record.existed_before, left),
+        made={},
     )
 
 
+def only(existed_before: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return what is recorded of the indexes of these names."""
+    return {name: former for name, former in existed_before.items() if name in names}
+
+
 def checksum(indexes: Sequence[Index]) -> str:
-    """A fingerprint of what a revision declares, so that a changed file can be noticed."""
+    """Return a fingerprint of what a revision declares, which tells a changed file."""
     declared = [
         [
             index.name,
@@ -157,42 +177,31 @@ def checksum(indexes: Sequence[Index]) -> str:
     return hashlib.sha256(json.dumps(declared).encode()).hexdigest()[:16]
 
 
-def _row(record: Record) -> dict[str, Any]:
-    return {**record._asdict(), "existed_before": _stored(record.existed_before)}
+def _encoded(record: Record) -> str:
+    made = {MADE: json.dumps(dict(record.made), sort_keys=True)} if record.made else {}
+    return json.dumps({**record.existed_before, **made}, sort_keys=True)
 
 
-def _stored(existed_before: Mapping[str, str]) -> str:
-    return json.dumps(dict(existed_before), sort_keys=True)
-
-
-def _read_back(stored: str) -> Any:
-    """Return the names that indexes had before; anything but a dictionary where nothing of the kind is stored."""
+def _decoded(stored: str) -> tuple[Any, Any]:
+    """Return ``existed_before`` and ``made`` from their stored form; anything but dictionaries where it is none."""
     names = from_json(stored)
-    return {str(name): str(name) for name in names} if isinstance(names, list) else names
+    if isinstance(names, list):  # as the first version stored them
+        return {str(name): str(name) for name in names}, {}
+    if not isinstance(names, dict):
+        return None, None
+    return names, from_json(names.pop(MADE, "{}"))
 
 
 def _readable(record: Record) -> dict[str, bool]:
-    """Return for each column that a run reads whether it holds what a run writes; SQLite keeps any value in any."""
-    names = record.existed_before
+    """Return for each column that a run reads whether it holds what a run writes: SQLite stores any value in any."""
+    before, made = record.existed_before, record.made
     return {
         "started_at": isinstance(record.started_at, datetime),
         "applied_at": record.applied_at is None or isinstance(record.applied_at, datetime),
         "duration_ms": record.duration_ms is None or isinstance(record.duration_ms, int),
-        "existed_before": isinstance(names, dict) and all(isinstance(name, str) for name in names.values()),
+        "existed_before": _is_of(str, before) and _is_of(int, made),
     }
 
 
-def now() -> datetime:
-    """The time in UTC, in whole seconds."""
-    return datetime.now(timezone.utc).replace(tzinfo=None, microsecond=0)
-
-
-def whoever() -> str:
-    """Who runs this process, and where."""
-    import getpass  # half a millisecond, and only for whoever changes something
-
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a numeric id without an entry in /etc/passwd, as in a container
-        user = f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"[:255]
+def _is_of(kind: type, stored: Any) -> bool:
+    return isinstance(stored, dict) and all(isinstance(value, kind) for value in stored.values())

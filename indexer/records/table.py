@@ -1,30 +1,33 @@
-"""The tables that a run writes to: their models bound to a schema, and what the tool's own ones have in common."""
+"""What the tool's two tables have in common: how each is found, checked, created, shared and read."""
 
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peewee import SQL, Entity, Model, NodeList, _ModelWriteQueryHelper
 
 from indexer.catalog import TRUSTED, Table, TableTrust
 from indexer.errors import IndexerError, PreflightFailed, Problem
-from indexer.migrator import CatalogMigrator
 from indexer.text import identifier, literal, visible
 
+if TYPE_CHECKING:
+    from indexer.migrator import CatalogMigrator
+
 HIDDEN = "Connect as a role that it does not concern, or as the owner run:"
-TRUSTED_AGAIN = "Look at it, then a superuser or its owner can run:"
+TRUSTED_AGAIN = "Review it, then a superuser or its owner can run:"
 
 
-def bound(model: type[Model], name: str, migrator: CatalogMigrator) -> Any:
-    """The model as the table of this name in the migrator's database and schema."""
-    model._meta.set_database(migrator.database)
-    model._meta.schema = migrator.schema
-    model._meta.set_table_name(name)
-    return model
+def bind(model: type[Model], migrator: CatalogMigrator, schema: str | None, name: str) -> Any:
+    """Return a copy of a model for the table of this name in a schema of the migrator's database."""
+    meta = type("Meta", (), {"database": migrator.database, "schema": schema, "table_name": name})
+    return type(model.__name__, (model,), {"Meta": meta, "__module__": model.__module__})
 
 
 @contextmanager
@@ -40,60 +43,72 @@ def placed(models: Sequence[Any], schema: str | None) -> Iterator[None]:
             meta.schema = former
 
 
-class OwnTable:
-    """A table of this tool's own, known by its name and its columns; made by the first write, never by a read."""
+class RecordTable:
+    """A table of this tool, recognised by its name and its columns; the first run that changes something creates it.
+
+    Attributes:
+        name: its name.
+        declared: its columns.
+        is_required: whether no run may go on without it.
+    """
 
     name: str
-    columns: tuple[str, ...]
+    declared: type[Model]
+    is_required = True
 
     def __init__(self, migrator: CatalogMigrator) -> None:
         self.migrator = migrator
         self._table: Table | None = None
+        self._refusal: PreflightFailed | None = None
         self._home = TRUSTED
-        self._stands = False
-
-    @staticmethod
-    def declared() -> type[Model]:
-        """The table as a model, a new one for each schema."""
-        raise NotImplementedError
+        self._is_created = False
 
     @cached_property
     def model(self) -> Any:
         """The model to read and write with."""
-        return bound(self.declared(), self.name, self.migrator)
+        return bind(self.declared, self.migrator, self.migrator.schema, self.name)
 
-    def look(self, tables: dict[str, Table]) -> None:
-        """Learn from the catalog whether the table exists and whose it ought to be.
+    @property
+    def label(self) -> str:
+        """The name with the schema, quoted where SQL needs it."""
+        return self.migrator.qualified(self.name)
+
+    def find(self, tables: Mapping[str, Table]) -> None:
+        """Find the table among those of the schema, by name.
 
         Raises:
-            PreflightFailed: another tool's table has the name, or one that cannot be trusted.
+            PreflightFailed: another tool's table has the name, or a required one cannot be trusted.
         """
         self._table = table = tables.get(self.name)
-        self._stands = table is not None
+        self._is_created = table is not None
         self._home = next((each.trust for each in tables.values() if each.trust.main_owner), TRUSTED)
-        if table:
-            refuse_untrusted(table, self.migrator.qualified(self.name))
+        self._refusal = _distrust(table, self.label) if table else None
+        if self._refusal and self.is_required:
+            raise self._refusal
+        if table and not self._refusal:
             self._refuse_another_tools(table)
 
     def _refuse_another_tools(self, table: Table) -> None:
-        missing = [column for column in self.columns if column not in table.columns]
+        columns = self.declared._meta.sorted_field_names
+        missing = [column for column in columns if column not in table.columns]
         if missing:
-            name = self.migrator.qualified(self.name)
             raise PreflightFailed(
-                [f"table {name} is not this tool's: it has no column {', '.join(missing)}"],
+                [f"table {self.label} is not this tool's: it has no column {', '.join(missing)}"],
                 "Rename that table; this tool records its revisions under the name.",
             )
 
-    def stands(self, tables: dict[str, Table]) -> bool:
+    def exists(self, tables: Mapping[str, Table]) -> bool:
         """Return whether the table exists and can be read.
 
         Raises:
-            PreflightFailed: it is not ours or cannot be trusted, or our role may not read it.
+            PreflightFailed: it is another tool's, cannot be trusted, or our role may not read it.
         """
-        self.look(tables)
+        self.find(tables)
         if self.is_closed:
             raise PreflightFailed(self.migrator.missing_rights_to_read(tables), "")
-        return self._stands
+        if self._refusal:
+            raise self._refusal
+        return self._table is not None
 
     @property
     def is_closed(self) -> bool:
@@ -101,35 +116,63 @@ class OwnTable:
         return self._table is not None and not self._table.readable
 
     @property
+    def is_trusted(self) -> bool:
+        """Whether the table is absent or ours, with nothing attached to it by others."""
+        return self._refusal is None
+
+    @property
     def is_writable(self) -> bool:
-        """Whether our role may write to the table, or can try to make it."""
-        return self._table is None or self._table.writable
+        """Whether the table can be trusted, and our role may write to it or can try to create it."""
+        return self.is_trusted and (self._table is None or self._table.writable)
 
     @property
     def obstacle(self) -> str:
-        """Why our role may not write to the table, with the statement that changes that."""
-        assert self._table, "only a table that exists refuses to be written"
-        name, role = self.migrator.qualified(self.name), self._table.role
-        return f"role {role} may not write it: GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO {identifier(role)}"
+        """Why the table cannot be written to, with the statements that change that."""
+        assert self._table, "only a table that exists refuses to be written to"
+        if not self._refusal:
+            role = self._table.role
+            grant = f"GRANT SELECT, INSERT, UPDATE, DELETE ON {self.label} TO {identifier(role)}"
+            return f"role {role} may not write to it: {grant}"
+        (problem,) = self._refusal.problems
+        statements = problem.statements if isinstance(problem, Problem) else ()
+        return ": ".join(filter(None, (problem.rpartition(": revisions")[0] or str(problem), *statements)))
 
-    def making(self) -> list[Any]:
-        """What makes the table if it does not exist yet, as peewee nodes; the owner of the other tables may use it."""
-        if self._stands:
+    def create(self) -> list[Any]:
+        """Return the statements that create the table for the owner of the indexed ones, unless it exists."""
+        if self._is_created:
             return []
-        self._stands = True
-        return [self.model._schema._create_table(safe=False), *self._opening(self._home)]
+        self._is_created = True
+        return [self.model._schema._create_table(safe=False), *self._share(self._home)]
 
-    def sharing(self) -> list[Any]:
-        """Return what lets the owner of the other tables work with a table that another role made."""
+    def share(self) -> list[Any]:
+        """Return the statements that let the owner of the indexed tables use a table that another role created."""
         table = self._table
-        if table is None or not table.owned or table.owner == table.trust.main_owner:
+        if self._refusal or table is None or not table.owned or table.owner == table.trust.main_owner:
             return []
         if table.trust.is_shared and not table.trust.can_be_given:
             return []
-        return [SQL("SET LOCAL lock_timeout TO '500ms'"), *self._opening(table.trust)]
+        return [SQL("SET LOCAL lock_timeout TO '500ms'"), *self._share(table.trust)]
 
-    def check(self, readable: Mapping[str, bool], row: Mapping[str, Any], key: str, then: str = "") -> None:
-        """Make sure that a row can be read: somebody may have put into it what no run has written.
+    def _share(self, trust: TableTrust) -> list[Any]:
+        """Return what gives the table to the owner of the indexed ones or, without the right to do so, opens it."""
+        if not trust.main_owner:
+            return []
+        table, owner = Entity(self.migrator.schema, self.name), Entity(trust.main_owner)
+        if trust.can_be_given:
+            return [NodeList((SQL("ALTER TABLE"), table, SQL("OWNER TO"), owner))]
+        return [NodeList((SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON"), table, SQL("TO"), owner))]
+
+    @property
+    def creation(self) -> str:
+        """The text of its CREATE TABLE."""
+        return str(self.migrator.make_context().sql(self.model._schema._create_table(safe=False)).query()[0])
+
+    def rolled_back(self) -> None:
+        """Note that the transaction that was to create the table is rolled back."""
+        self._is_created = self._table is not None
+
+    def check_row(self, readable: Mapping[str, bool], row: Mapping[str, Any], key: str, then: str = "") -> None:
+        """Check that a row holds what a run writes; others may have changed it.
 
         Args:
             readable: for each column that is read, whether it holds what a run writes.
@@ -138,33 +181,17 @@ class OwnTable:
             then: what to do once the row is deleted.
 
         Raises:
-            IndexerError: it cannot; names the first such column, and the row.
+            IndexerError: it does not; with the first such column, and the row.
         """
         wrong = [column for column, is_right in readable.items() if not is_right]
         if not wrong:
             return
-        name, value = self.migrator.qualified(self.name), row[key]
+        value = row[key]
         where = f"{key} = {literal(value) if isinstance(value, str) else value}"
-        message = f"The row of {name} with {where} cannot be read: its {wrong[0]} is {visible(str(row[wrong[0]]))}."
-        raise IndexerError(message, f"Delete the row: DELETE FROM {name} WHERE {where};{then}")  # noqa: S608  to be read
-
-    @property
-    def creation(self) -> str:
-        """The text of its CREATE TABLE."""
-        return str(self.migrator.make_context().sql(self.model._schema._create_table(safe=False)).query()[0])
-
-    def forget(self) -> None:
-        """Take back that the table has been made: the transaction was rolled back."""
-        self._stands = self._table is not None
-
-    def _opening(self, trust: TableTrust) -> list[Any]:
-        """What gives the table to the owner of the other ones or, without the right to do so, lets that role use it."""
-        if not trust.main_owner:
-            return []
-        table, owner = Entity(self.migrator.schema, self.name), Entity(trust.main_owner)
-        if trust.can_be_given:
-            return [NodeList((SQL("ALTER TABLE"), table, SQL("OWNER TO"), owner))]
-        return [NodeList((SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON"), table, SQL("TO"), owner))]
+        message = (
+            f"The row of {self.label} with {where} cannot be read: its {wrong[0]} is {visible(str(row[wrong[0]]))}."
+        )
+        raise IndexerError(message, f"Delete the row: DELETE FROM {self.label} WHERE {where};{then}")  # noqa: S608  shown
 
 
 def from_json(stored: Any) -> Any:
@@ -191,9 +218,25 @@ def written_by(statements: Sequence[Any]) -> set[tuple[str | None, str]]:
     return {(meta.schema, meta.table_name) for meta in metas}
 
 
-def refuse_untrusted(table: Table, name: str) -> None:
-    """Raise PreflightFailed if reading or writing a table could run other people's code, or hide rows."""
+def now() -> datetime:
+    """Return the time in UTC, in whole seconds."""
+    return datetime.now(timezone.utc).replace(tzinfo=None, microsecond=0)
+
+
+def current_user() -> str:
+    """Return the user who runs this process, and the host: at most 255 characters."""
+    import getpass  # half a millisecond, needed only where something changes
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a numeric id without an entry in /etc/passwd, as in a container
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"[:255]
+
+
+def _distrust(table: Table, label: str) -> PreflightFailed | None:
+    """Return the error about a table that runs other people's code when read or written, or hides rows."""
     if not table.trust.flaw:
-        return
-    problem = f"{name} {table.trust.flaw}: revisions are recorded in an ordinary table of a trusted role"
-    raise PreflightFailed([Problem(problem, TRUSTED_AGAIN, [table.trust.remedy])], "")
+        return None
+    problem = f"{label} {table.trust.flaw}: revisions are recorded in an ordinary table of a trusted role"
+    return PreflightFailed([Problem(problem, TRUSTED_AGAIN, [table.trust.remedy])], "")

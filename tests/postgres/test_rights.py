@@ -299,7 +299,7 @@ def test_a_log_that_our_role_may_not_write_is_named_before_the_run_which_goes_on
     execute(superuser_url, f"GRANT SELECT ON schema_revision_log TO {OWNER}")
     said = succeed("down", url=crm).stdout
 
-    (grant,) = re.findall(r"schema_revision_log is left as it is, .*(GRANT .*)\.$", said, re.MULTILINE)
+    (grant,) = re.findall(r"schema_revision_log is not written, .*(GRANT .*)\.$", said, re.MULTILINE)
     execute(superuser_url, grant)
     succeed("up", url=crm)
     assert [each["direction"] for each in succeed("history", "--json", url=crm).json()["history"]] == ["up", "up"]
@@ -341,7 +341,7 @@ def test_a_log_that_cannot_be_trusted_is_left_alone_and_fails_no_run(crm, name):
     said = succeed("down", url=crm).stdout
 
     assert "schema_revision_log" not in script
-    assert "public.schema_revision_log is left as it is, because" in said
+    assert "public.schema_revision_log is not written, because" in said
     for command in ("status", "plan", "up", "check"):
         succeed(command, url=crm) if command != "status" else run(command, url=crm)
     assert run("history", url=crm).exit_code == 1

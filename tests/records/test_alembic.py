@@ -793,7 +793,7 @@ def test_alembics_table_in_another_schema_of_the_search_path_is_mentioned(postgr
     (line,) = lines_about_alembic(succeed("up", url=postgres))
 
     assert line == (
-        f"Note: public.alembic_version is left as it is, although it holds {BASE}: "
+        f"Note: public.alembic_version is not updated, although it holds {BASE}: "
         "to keep it in step, add --version-table public.alembic_version"
     )
     assert current(postgres) == (BASE,)
@@ -896,9 +896,7 @@ def role(superuser_url: str, postgres: str) -> Iterator[str]:
 def test_a_role_that_may_not_move_alembic_is_told_which_right_it_lacks_and_goes_without(postgres, role):
     said = succeed("up", url=as_role(postgres, role)).stdout
 
-    assert re.search(
-        r"^Note: alembic_version is left as it is, .*GRANT SELECT, UPDATE ON .*alembic_version", said, re.M
-    )
+    assert re.search(r"^Note: alembic_version is not updated, .*GRANT SELECT, UPDATE ON .*alembic_version", said, re.M)
     assert_all_stand(postgres)
     assert current(postgres) == (BASE,)
 
@@ -945,9 +943,9 @@ def test_a_role_that_may_not_even_read_alembics_table_is_told_so_in_words(postgr
     result = run(command, url=as_role(postgres, role))
 
     assert result.exit_code == exit_code
-    assert "Note: alembic_version is left as it is" in result.stdout
+    assert "Note: alembic_version is not updated" in result.stdout
     execute(postgres, re.findall(r"GRANT SELECT[^;]+", result.stdout)[0])
-    assert "is left as it is" not in run(command, url=as_role(postgres, role)).stdout
+    assert "is not updated" not in run(command, url=as_role(postgres, role)).stdout
 
 
 def test_down_asks_for_yes_where_nobody_can_see_whether_alembic_stands_at_a_later_revision(

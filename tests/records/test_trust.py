@@ -172,7 +172,7 @@ def test_a_version_table_that_cannot_be_trusted_is_neither_read_nor_written(supe
     said = succeed("up", url=superuser_url).stdout
 
     because = "has the trigger spy" if planted == "trigger" else f"belongs to role {stranger}"
-    assert f"Note: alembic_version is left as it is, because it {because}" in said
+    assert f"Note: alembic_version is not updated, because it {because}" in said
     assert execute(superuser_url, "SELECT version_num FROM alembic_version") == [(BASE,)]
     assert run("down", url=superuser_url).exit_code == 1  # nobody can tell whether a later revision is recorded there
     succeed("down", "--yes", url=superuser_url)
@@ -196,7 +196,7 @@ def test_forced_row_security_on_alembics_table_is_a_note(crm):
     execute(crm, f"{force} ENABLE ROW LEVEL SECURITY", f"{force} FORCE ROW LEVEL SECURITY")
     said = succeed("up", url=crm).stdout
 
-    assert "alembic_version is left as it is, because it may hide rows from role crm_owner" in said
+    assert "alembic_version is not updated, because it may hide rows from role crm_owner" in said
 
 
 def test_forced_row_security_on_a_table_of_the_queries_is_a_note_of_verify(crm):
