@@ -1,69 +1,81 @@
-"""What a look at the indexes of our tables suggests, and no command insists on. Pure: no database here."""
+"""Advice about the indexes of our tables, which does not change an exit code. Pure: no database here."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from indexer.catalog import CatalogEntry
-from indexer.decide import Step
+from indexer.errors import Command, Hint
 from indexer.inheritance import Uncovered
 from indexer.spec import Definition
 
+if TYPE_CHECKING:
+    from indexer.decide import Step
+
 TWIN, SAME_KEY, SUPERFLUOUS = "twin", "serves the same key", "superfluous"
 LEFTOVER, CHANGED_FILE, EMPTY_CHILD = "leftover", "changed file", "empty child"
+ORDER = (TWIN, SAME_KEY, SUPERFLUOUS, LEFTOVER)
 OF_REINDEX = re.compile(r"_cc(new|old)\d*$")  # REINDEX CONCURRENTLY names them so (manual, REINDEX)
 ORDERED = "btree"
 
 
 class Advice(NamedTuple):
-    """One suggestion: the other index that it is about, the one of ours that it concerns, and a sentence."""
+    """One piece of advice.
+
+    Attributes:
+        kind: what it is about, such as a twin or a leftover.
+        other: the name of the index it is about; None if it is about none.
+        about: the name of the declared index that it concerns; None if it concerns none.
+        text: what it says.
+    """
 
     kind: str
     other: str | None
     about: str | None
-    text: str
+    text: str | Hint
 
 
 def advise(
     steps: Sequence[Step],
-    standing: Sequence[CatalogEntry],
+    entries: Sequence[CatalogEntry],
     is_duplicate: Callable[[Step, CatalogEntry], bool],
     is_leftover: Callable[[Step, CatalogEntry], bool],
-    dropping: Callable[[str], str],
+    drop_statement: Callable[[str], str],
 ) -> list[Advice]:
-    """All that can be said about these indexes and their neighbours on the same tables.
+    """Return the advice about the declared indexes and all others of the same tables.
 
     Args:
-        steps: what is declared, and what stands under those names.
-        standing: all indexes of the tables.
-        is_duplicate: is the found one the declared one under another name?
-        is_leftover: did a replacement of the declared one leave the found one?
-        dropping: the statement that drops an index.
+        steps: what is declared, and what exists under those names.
+        entries: all indexes of the tables.
+        is_duplicate: whether an index is the declared one under another name.
+        is_leftover: whether a replacement of the declared index has left an index.
+        drop_statement: the statement that drops an index.
     """
-    temporary = {found.name: step for step in steps for found in standing if is_leftover(step, found)}
-    # SQLite finds an index by its name in any case, and shows the one that it was made with.
-    ours = {name: step for step in steps for name in (step.index.name, step.found.name if step.found else "")}
-    leftovers = [found for found in standing if found.name in temporary or _is_left_by_reindex(found)]
-    others = [found for found in standing if found.name not in ours and found not in leftovers and found.usable]
-    duplicates = [(step, found) for step in steps for found in others if is_duplicate(step, found)]
-    same_key = [
-        pair for step in steps for found in others if (pair := (step, found)) not in duplicates and _serves(*pair)
-    ]
-    return [
-        *(Advice(TWIN, found.name, step.index.name, _of_twin(step, found)) for step, found in duplicates),
-        *(Advice(SAME_KEY, found.name, step.index.name, _of_same_key(step, found)) for step, found in same_key),
-        *_superfluous(others, standing, ours),
-        *(
-            Advice(LEFTOVER, found.name, _owner(found, {**ours, **temporary}), _of_leftover(found, temporary, dropping))
-            for found in leftovers
-        ),
-    ]
+    # SQLite finds an index by its name in any case, and shows the one that it was created with.
+    declared = {name: step for step in steps for name in (step.index.name, step.found.name if step.found else "")}
+    advice: list[Advice] = []
+    for entry in entries:
+        replacement = next((step for step in steps if is_leftover(step, entry)), None)
+        if replacement:
+            advice.append(_leftover(entry, replacement, Hint(" replacement. Finish it: ", Command("up", "--replace"))))
+        elif OF_REINDEX.search(entry.name) and not entry.usable:
+            reindexed = declared.get(OF_REINDEX.sub("", entry.name))
+            drop = Hint(f" REINDEX CONCURRENTLY. Drop it: {drop_statement(entry.name)};")
+            advice.append(_leftover(entry, reindexed, drop))
+        elif entry.usable and entry.name not in declared:
+            for step in steps:
+                if is_duplicate(step, entry):
+                    advice.append(Advice(TWIN, entry.name, step.index.name, _of_twin(step, entry)))
+                elif _serves(step, entry):
+                    advice.append(Advice(SAME_KEY, entry.name, step.index.name, _of_same_key(step, entry)))
+            advice += [_superfluous(entry, wide, declared) for wide in entries if _makes_superfluous(wide, entry)]
+    return sorted(advice, key=lambda each: ORDER.index(each.kind))
 
 
 def on_empty_children(uncovered: Iterable[Uncovered]) -> list[Advice]:
-    """Advice to index tables that inherit from an indexed one before there are rows in them."""
+    """Return the advice to index tables that inherit from an indexed one before they have rows."""
     return [
         Advice(
             EMPTY_CHILD,
@@ -77,71 +89,58 @@ def on_empty_children(uncovered: Iterable[Uncovered]) -> list[Advice]:
     ]
 
 
-def _is_left_by_reindex(found: CatalogEntry) -> bool:
-    return bool(OF_REINDEX.search(found.name)) and not found.usable
+def _leftover(entry: CatalogEntry, step: Step | None, interrupted: Hint) -> Advice:
+    """Return the advice about what an interrupted statement has left, unless another session works on it."""
+    about = step.index.name if step else None
+    if entry.worker:
+        text = f"{entry.name} is being built or dropped by another session (pid {entry.worker})."
+        return Advice(LEFTOVER, entry.name, about, text)
+    return Advice(LEFTOVER, entry.name, about, Hint(f"{entry.name} is left from an interrupted", *interrupted.parts))
 
 
-def _owner(found: CatalogEntry, ours: dict[str, Step]) -> str | None:
-    """The index of ours that a leftover was made for."""
-    name = OF_REINDEX.sub("", found.name)
-    return ours[name].index.name if name in ours else None
-
-
-def _of_leftover(found: CatalogEntry, temporary: dict[str, Step], dropping: Callable[[str], str]) -> str:
-    if found.worker:
-        return f"{found.name} is being built or dropped right now by pid {found.worker}."
-    if found.name in temporary:
-        return f"{found.name} is left from an interrupted up --replace: the same command goes on from there."
-    return f"{found.name} is left from an interrupted REINDEX CONCURRENTLY: {dropping(found.name)};"
-
-
-def _of_twin(step: Step, found: CatalogEntry) -> str:
+def _of_twin(step: Step, entry: CatalogEntry) -> str | Hint:
     name = step.index.name
     if step.found is None:
-        return f"{found.name} is {name} under another name: python cli.py up --adopt-renamed renames it."
+        rename = Command("up", "--adopt-renamed")
+        return Hint(f"{entry.name} is the same as {name} under another name. Rename it: ", rename)
     if step.differences:
-        return f"{found.name} is what {name} ought to be and is not."
-    return f"{found.name} is the same as {name}: one of the two is superfluous."
+        return f"{entry.name} has the definition that is declared for {name}, which has another one."
+    return f"{entry.name} is a duplicate of {name}: one of the two is superfluous."
 
 
-def _serves(step: Step, found: CatalogEntry) -> bool:
-    theirs = found.definition
-    if theirs is None or theirs.table != step.index.table or theirs.method != ORDERED:
+def _of_same_key(step: Step, entry: CatalogEntry) -> str:
+    constraint = ", of a constraint," if entry.definition and entry.definition.constraint else ""
+    purpose = f": {step.index.purpose}" if step.index.purpose else "."
+    return f"{_with_key(entry)}{constraint} serves the same queries as {step.index.name}{purpose}"
+
+
+def _superfluous(narrow: CatalogEntry, wide: CatalogEntry, declared: dict[str, Step]) -> Advice:
+    text = f"{_with_key(narrow)} is superfluous: {_with_key(wide)} serves the same queries."
+    return Advice(SUPERFLUOUS, narrow.name, wide.name if wide.name in declared else None, text)
+
+
+def _serves(step: Step, entry: CatalogEntry) -> bool:
+    """Return whether an index serves all queries of the declared one: the same key, or one that begins with it."""
+    other, declared = entry.definition, step.declared
+    if other is None or other.table != step.index.table or other.method != ORDERED:
         return False
-    key = step.declared.key
-    return theirs.key[: len(key)] == key and theirs.predicate in (None, step.declared.predicate)
+    return _begins_with(other, declared.key) and other.predicate in (None, declared.predicate)
 
 
-def _of_same_key(step: Step, found: CatalogEntry) -> str:
-    assert found.definition
-    constraint = ", of a constraint," if found.definition.constraint else ""
-    return f"{_named(found)}{constraint} serves what {step.index.name} is for: {step.index.purpose}".rstrip()
-
-
-def _superfluous(
-    others: Iterable[CatalogEntry], standing: Sequence[CatalogEntry], ours: dict[str, Step]
-) -> list[Advice]:
-    """Each index whose key is the beginning of a wider one's, the wider one being as good for it."""
-    return [
-        Advice(
-            SUPERFLUOUS,
-            narrow.name,
-            wide.name if wide.name in ours else None,
-            f"{_named(narrow)} is superfluous: {_named(wide)} serves it too.",
-        )
-        for narrow in others
-        for wide in standing
-        if wide.usable and _makes_superfluous(wide.definition, narrow.definition)
-    ]
-
-
-def _makes_superfluous(wide: Definition | None, narrow: Definition | None) -> bool:
-    if wide is None or narrow is None or wide.table != narrow.table or wide.predicate:
+def _makes_superfluous(wide: CatalogEntry, narrow: CatalogEntry) -> bool:
+    """Return whether a whole index with a wider key serves all queries of a plain one."""
+    wider, plain = wide.definition, narrow.definition
+    if not wide.usable or wider is None or plain is None or wider.table != plain.table or wider.predicate:
         return False
-    plain = not (narrow.unique or narrow.constraint or narrow.predicate or narrow.include)
-    wider = len(wide.key) > len(narrow.key) and wide.key[: len(narrow.key)] == narrow.key
-    return plain and wider and wide.method == narrow.method == ORDERED
+    if plain.unique or plain.constraint or plain.predicate or plain.include:
+        return False
+    ordered = wider.method == plain.method == ORDERED
+    return ordered and len(wider.key) > len(plain.key) and _begins_with(wider, plain.key)
 
 
-def _named(found: CatalogEntry) -> str:
-    return f"{found.name} ({', '.join(found.definition.key if found.definition else ())})"
+def _begins_with(definition: Definition, key: tuple[str, ...]) -> bool:
+    return definition.key[: len(key)] == key
+
+
+def _with_key(entry: CatalogEntry) -> str:
+    return f"{entry.name} ({', '.join(entry.definition.key if entry.definition else ())})"

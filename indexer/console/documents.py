@@ -48,7 +48,8 @@ def of_check(check: Check) -> Document:
         "uncovered": _uncovered(status),
         "warnings": list(status.warnings),
         "advice": [
-            {"kind": each.kind, "index": each.other, "about": each.about, "text": each.text} for each in check.advice
+            {"kind": each.kind, "index": each.other, "about": each.about, "text": str(each.text)}
+            for each in check.advice
         ],
     }
 

@@ -206,7 +206,7 @@ def _shown_check(check: Check, write: Write) -> Iterator[str]:
         yield "\nIndexes are not inherited. These are missing on tables with rows; build them:"
         yield from (f"  {visible(line)}" for each in status.unindexed for line in _to_type(each))
     if check.advice:
-        yield "\nAdvice, which fails no check:"
+        yield "\nAdvice (does not change the exit code):"
     for advice in check.advice:
         yield f"  {visible(write(advice.text))}"
     yield from _end(_verdict(status) or ALL_RIGHT, status.warnings, write)

@@ -12,6 +12,7 @@ from peewee import CharField, DateTimeField, IntegerField, Model, TextField
 
 from indexer import __version__
 from indexer.catalog import META_TABLE, Table
+from indexer.errors import Command, Hint
 from indexer.records.table import RecordTable, current_user, from_json, now
 from indexer.spec import Index
 from indexer.text import visible
@@ -82,8 +83,8 @@ class RevisionTable(RecordTable):
     def _record(self, row: dict[str, Any]) -> Record:
         before, made = _decoded(row["existed_before"])
         record = Record(**{**row, "existed_before": before, "made": made})
-        then = f" Then record what exists: python cli.py stamp {visible(str(record.revision))}"
-        self.check_row(_readable(record), row, "revision", then)
+        stamp = Hint(" Then record what exists: ", Command("stamp", visible(str(record.revision))))
+        self.check_row(_readable(record), row, "revision", stamp)
         return record
 
     def replace(self, record: Record, **expressions: Any) -> list[Any]:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from peewee import SQL, Entity, Model, NodeList, _ModelWriteQueryHelper
 
 from indexer.catalog import TRUSTED, Table, TableTrust
-from indexer.errors import IndexerError, PreflightFailed, Problem
+from indexer.errors import Hint, IndexerError, PreflightFailed, Problem
 from indexer.text import identifier, literal, visible
 
 if TYPE_CHECKING:
     from indexer.migrator import CatalogMigrator
 
 HIDDEN = "Connect as a role that it does not concern, or as the owner run:"
+NOTHING_ELSE = Hint()
 TRUSTED_AGAIN = "Review it, then a superuser or its owner can run:"
 
 
@@ -171,7 +172,9 @@ class RecordTable:
         """Note that the transaction that was to create the table is rolled back."""
         self._is_created = self._table is not None
 
-    def check_row(self, readable: Mapping[str, bool], row: Mapping[str, Any], key: str, then: str = "") -> None:
+    def check_row(
+        self, readable: Mapping[str, bool], row: Mapping[str, Any], key: str, then: Hint = NOTHING_ELSE
+    ) -> None:
         """Check that a row holds what a run writes; others may have changed it.
 
         Args:
@@ -191,7 +194,8 @@ class RecordTable:
         message = (
             f"The row of {self.label} with {where} cannot be read: its {wrong[0]} is {visible(str(row[wrong[0]]))}."
         )
-        raise IndexerError(message, f"Delete the row: DELETE FROM {self.label} WHERE {where};{then}")  # noqa: S608  shown
+        delete = f"Delete the row: DELETE FROM {self.label} WHERE {where};"  # noqa: S608  shown
+        raise IndexerError(message, Hint(delete, *then.parts))
 
 
 def from_json(stored: Any) -> Any:
