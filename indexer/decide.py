@@ -53,18 +53,27 @@ NOTHING = Existing()
 
 
 class RevertContext(NamedTuple):
-    """What is known of a revision's past when it is taken back.
+    """What ``down`` has to know about the past of a revision.
 
-    ``existed_before`` gives the names under which indexes stood there before ``up``, by the names they have now;
-    ``made`` the OIDs of those that a killed run has made or was about to drop, by name.
-    ``unfinished`` says that ``up`` was killed on its way, ``alembic_has_run`` that Alembic stands at the revision or
-    past it.
+    Attributes:
+        existed_before: the names that indexes had before ``up``, by the names they have now.
+        made: the OIDs of the indexes that a killed run has made or was about to drop, by name.
+        unfinished: whether ``up`` was killed on its way.
+        alembic_has_run: whether Alembic says that the revision is applied.
     """
 
     existed_before: Mapping[str, str] = {}
     made: Mapping[str, int] = {}
     unfinished: bool = False
     alembic_has_run: bool = False
+
+    def was_replaced(self, name: str, replaced: CatalogEntry | None) -> bool:
+        """Return whether a killed replacement has put an index aside that had this name."""
+        return replaced is not None and self.existed_before.get(replaced.name) == name
+
+    def has_its_name_back(self, name: str) -> bool:
+        """Return whether a replacement is on record, so that a different index of the name is the older one."""
+        return any(former == name for replaced, former in self.existed_before.items() if replaced != name)
 
 
 UNKNOWN = RevertContext()
@@ -184,42 +193,41 @@ def can_be_replaced(declared: Definition, found: CatalogEntry) -> bool:
 
 
 def decide_drop(
-    declared: Definition, standing: Existing, name: str, past: RevertContext = UNKNOWN, options: Options = DEFAULTS
+    declared: Definition,
+    standing: Existing,
+    name: str,
+    context: RevertContext = UNKNOWN,
+    options: Options = DEFAULTS,
 ) -> Action:
-    """What `down` does about an index: drop, leave or give its name back if it stood there before, join, or refuse."""
-    found, before = standing.found, past.existed_before
-    if is_remade(name, found, past.made):
-        return Action.LEAVE
-    earlier = _earlier(standing, name, past, options)
+    """Return what ``down`` does about an index: drop, leave, rename back, wait for another session, or refuse.
+
+    Args:
+        declared: the definition of the index.
+        standing: what exists and matters to it.
+        name: its name.
+        context: the past of its revision.
+        options: what the user asks of the run.
+    """
+    found, before = standing.found, context.existed_before
+    is_put_aside = context.was_replaced(name, standing.replaced) and not options.include_adopted
     if found is None:
-        dropped = Action.DROP if past.alembic_has_run and standing.alembic_index else Action.ABSENT
-        return Action.GIVE_BACK if earlier else dropped
+        dropped = Action.DROP if context.alembic_has_run and standing.alembic_index else Action.ABSENT
+        return Action.GIVE_BACK if is_put_aside else dropped
+    if is_remade(name, found, context.made):
+        return Action.LEAVE
     differs = bool(compare(declared, found))
     if name in before and not options.include_adopted:
         return Action.LEAVE if before[name] == name or differs else Action.GIVE_BACK
     if differs:
-        return Action.LEAVE if past.unfinished or _has_its_name_back(name, past) else Action.REFUSE
+        return Action.LEAVE if context.unfinished or context.has_its_name_back(name) else Action.REFUSE
     if found.worker and not found.usable:
         return Action.JOIN
-    return Action.GIVE_BACK if earlier else Action.DROP
+    return Action.GIVE_BACK if is_put_aside else Action.DROP
 
 
-def _earlier(standing: Existing, name: str, past: RevertContext, options: Options) -> bool:
-    """Is the index still there whose place a killed replacement has taken?"""
-    replaced = standing.replaced
-    on_record = replaced is not None and past.existed_before.get(replaced.name) == name
-    return on_record and not options.include_adopted
-
-
-def _has_its_name_back(name: str, past: RevertContext) -> bool:
-    """Is a replacement on record, so that a different index of the name is the earlier one?"""
-    return any(former == name for replaced, former in past.existed_before.items() if replaced != name)
-
-
-def is_remade(name: str, found: CatalogEntry | None, made: Mapping[str, int]) -> bool:
-    """Return whether an index is another one than the one that a killed run has made or was about to drop."""
-    oid = found.oid if found else None
-    return oid is not None and made.get(name, oid) != oid
+def is_remade(name: str, found: CatalogEntry, made: Mapping[str, int]) -> bool:
+    """Return whether an index is another one than a killed run has made or was about to drop, by their OIDs."""
+    return found.oid is not None and made.get(name, found.oid) != found.oid
 
 
 def compare(declared: Definition, found: CatalogEntry) -> tuple[Difference, ...]:

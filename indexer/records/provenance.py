@@ -138,7 +138,7 @@ def _made_by(step: Step, state: RevisionState) -> str:
 
 
 def _was_remade(step: Step, record: Record | None) -> bool:
-    return record is not None and is_remade(step.index.name, step.found, record.made)
+    return record is not None and step.found is not None and is_remade(step.index.name, step.found, record.made)
 
 
 class Provenance:
