@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from typing import Any
 
 from playhouse.migrate import Operation
 
 from indexer.errors import IndexerError, RevisionRefused
-from indexer.revisions.revision import Revision, line_of_error, what_failed
+from indexer.revisions.code import CodeFailed, running
+from indexer.revisions.revision import Revision
 from indexer.spec import Index
 
 FUNCTIONS = {"up": "upgrade", "down": "downgrade"}
@@ -19,46 +18,45 @@ ELSEWHERE = "Change tables and rows with the application's own migrations, and t
 
 
 def collect(revision: Revision, direction: str) -> tuple[Index, ...]:
-    """Run ``upgrade`` or ``downgrade`` of a revision and return its indexes in the order in which it names them.
+    """Call ``upgrade`` or ``downgrade`` of a revision and return its indexes in the order in which it names them.
 
-    The function is given a stand-in for a migrator, which notes what it asks for and executes nothing. So all of it is
-    checked before the first statement is sent, however many calls it makes.
+    The function is given a stand-in for a migrator, which collects what it asks for and executes nothing. So all of it
+    is checked before the first statement is sent, however many calls it makes.
+
+    Args:
+        revision: the revision.
+        direction: "up" or "down".
 
     Raises:
         RevisionRefused: it asks for anything else, leaves an index out, or fails.
     """
-    function = revision.function(direction)
+    function = getattr(revision, FUNCTIONS[direction])
     path = getattr(getattr(function, "__code__", None), "co_filename", revision.file)
     migrator = RevisionMigrator(revision, direction)
     try:
-        with redirect_stdout(sys.stderr):  # what it prints is no part of a JSON document or a script
+        with running(path):
             function(migrator)
-        migrator.finish()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # sys.exit() among them, which would end the command without a word
-        line = line_of_error(error, path)
-        place = f"{revision.file}, line {line}: " if line else f"{revision.file}: "
-        if isinstance(error, RevisionRefused):
-            raise RevisionRefused(f"{place}{error.message} Nothing was changed.", error.hint) from error
-        if isinstance(error, IndexerError):
-            raise
-        named = f"{FUNCTIONS[direction]}() of revision {revision.id}"
-        raise RevisionRefused(
-            f"{place}{named} failed: {what_failed(error, path)}. Nothing was changed.", f"Correct {revision.file}."
-        ) from error
+            migrator.finish()
+    except CodeFailed as failure:
+        cause, place = failure.__cause__, f"{revision.file}{failure.place}: "
+        if isinstance(cause, RevisionRefused):
+            raise RevisionRefused(f"{place}{cause.message} Nothing was changed.", cause.hint) from cause
+        if isinstance(cause, IndexerError):
+            raise cause from None
+        message = f"{place}{migrator.name} failed: {failure.reason}. Nothing was changed."
+        raise RevisionRefused(message, f"Correct {revision.file}.") from cause
     return tuple(migrator.asked)
 
 
 class IndexRequest(Operation):
-    """The playhouse operation that a revision's function is given for one index; noted when it is run."""
+    """The playhouse operation that a revision's function gets for one index; running it collects the index."""
 
     def __init__(self, migrator: RevisionMigrator, index: Index) -> None:
         super().__init__(migrator, None)
         self.index = index
 
     def run(self) -> None:
-        """Note it; ``playhouse.migrate.migrate`` calls this."""
+        """Collect the index; ``playhouse.migrate.migrate`` calls this."""
         self.migrator.migrate(self)
 
 
@@ -66,14 +64,15 @@ class RevisionMigrator:
     """The migrator that a revision's functions see.
 
     Attributes:
+        name: the function and its revision, for messages.
         asked: the indexes that the function has named, in its order.
     """
 
     def __init__(self, revision: Revision, direction: str) -> None:
+        self.name = f"{FUNCTIONS[direction]}() of revision {revision.id}"
         self.asked: list[Index] = []
         self._revision = revision
         self._allowed = OPERATIONS[direction]
-        self._name = f"{FUNCTIONS[direction]}() of revision {revision.id}"
         self._refusal: RevisionRefused | None = None
 
     def add_index(self, *arguments: Any, **named: Any) -> IndexRequest:
@@ -85,7 +84,7 @@ class RevisionMigrator:
         return self._request("drop_index", arguments, named)
 
     def migrate(self, *operations: Any) -> None:
-        """Note these operations."""
+        """Collect the indexes of these operations."""
         for operation in operations:
             if not isinstance(operation, IndexRequest) or operation.migrator is not self:
                 name = getattr(getattr(operation, "fn", None), "__name__", None)
@@ -97,17 +96,19 @@ class RevisionMigrator:
 
     @property
     def database(self) -> Any:
-        """Return an object that refuses all work: a statement would go around the migrator."""
-        return _Refusing(self, "database")
+        """An object that refuses every use: a statement would bypass the migrator."""
+        return _Refusing(self, "database.")
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise self._refuse(f"uses {name}", ELSEWHERE)
+        return getattr(_Refusing(self), name)
 
     def finish(self) -> None:
-        """Check, once the function has returned, that it named every index and was refused nothing."""
-        if self._refusal:  # the function has caught it
+        """Check, once the function has returned, that it named every index and nothing was refused.
+
+        Raises:
+            RevisionRefused: it did not, or it caught a refusal.
+        """
+        if self._refusal:
             raise self._refusal
         missing = [index.name for index in self._revision.indexes if index not in self.asked]
         if missing:
@@ -127,23 +128,24 @@ class RevisionMigrator:
         return IndexRequest(self, declared)
 
     def _refuse(self, deed: str, hint: str) -> RevisionRefused:
+        """Return the refusal, and keep the first one for ``finish``."""
         allowed = f"it may only call {self._allowed} for each index of its INDEXES"
-        refusal = RevisionRefused(f"{self._name} {deed}; {allowed}.", hint.format(file=self._revision.file))
+        refusal = RevisionRefused(f"{self.name} {deed}; {allowed}.", hint.format(file=self._revision.file))
         self._refusal = self._refusal or refusal
         return refusal
 
 
 class _Refusing:
-    """Stands for a database and refuses whatever is asked of it."""
+    """An object that refuses every use of an attribute."""
 
-    def __init__(self, migrator: RevisionMigrator, name: str) -> None:
+    def __init__(self, migrator: RevisionMigrator, prefix: str = "") -> None:
         self._migrator = migrator
-        self._name = name
+        self._prefix = prefix
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise self._migrator._refuse(f"uses {self._name}.{name}", ELSEWHERE)
+        raise self._migrator._refuse(f"uses {self._prefix}{name}", ELSEWHERE)
 
 
 def _parts(index: Index) -> tuple[object, ...]:
