@@ -8,96 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
+from indexer.postgres.columns import Types, columns_of
 from indexer.postgres.explain import NotUnderstood
 from indexer.postgres.expression import tokens, words_in
 from indexer.postgres.predicate import Predicates
 from indexer.postgres.reader import CatalogReader
-from indexer.postgres.session import Question
 from indexer.spec import Index
 from indexer.text import qualified
-
-COLUMNS = """
-    SELECT c.relname AS table_name,
-           a.attname AS name,
-           a.atttypid::pg_catalog.int8 AS type,
-           pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
-           a.attgenerated OPERATOR(pg_catalog.=) 'v' AS is_virtual,
-           t.typname AS bare_type,
-           t.typtype::pg_catalog.text AS kind,
-           t.typcategory::pg_catalog.text AS category,
-           (
-           SELECT pg_catalog.quote_literal(e.enumlabel)
-             FROM pg_catalog.pg_enum AS e
-            WHERE e.enumtypid OPERATOR(pg_catalog.=) t.oid
-            ORDER BY e.enumsortorder
-            LIMIT 1) AS label
-      FROM pg_catalog.pg_attribute AS a
-      JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) a.atttypid
-      JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) a.attrelid
-     WHERE c.relnamespace OPERATOR(pg_catalog.=) %(namespace)s
-       AND c.relname OPERATOR(pg_catalog.=) ANY (%(tables)s::pg_catalog.text[])
-       AND c.relkind OPERATOR(pg_catalog.=) 'r'
-       AND a.attnum OPERATOR(pg_catalog.>) 0
-       AND NOT a.attisdropped
-"""
-
-# The types of columns, and each type that another one (whole) is made of, with the access methods that have a default
-# operator class for it: one for the type itself, for a type of the same binary form, or for all types of its kind.
-TYPES = """
-      WITH RECURSIVE used (whole, part, oid) AS (
-           SELECT 0::pg_catalog.oid, 'column', seed.oid
-             FROM pg_catalog.unnest(%(types)s::pg_catalog.oid[]) AS seed (oid)
-            UNION
-           SELECT t.oid, part.kind, part.oid
-             FROM used
-             JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) used.oid
-            CROSS JOIN LATERAL (
-                  SELECT 'base', t.typbasetype
-                   UNION ALL
-                  SELECT 'element', t.typelem
-                   WHERE t.typcategory OPERATOR(pg_catalog.=) 'A'
-                   UNION ALL
-                  SELECT 'field', a.atttypid
-                    FROM pg_catalog.pg_attribute AS a
-                   WHERE a.attrelid OPERATOR(pg_catalog.=) t.typrelid
-                     AND a.attnum OPERATOR(pg_catalog.>) 0
-                     AND NOT a.attisdropped
-                   UNION ALL
-                  SELECT 'bound', r.rngsubtype
-                    FROM pg_catalog.pg_range AS r
-                   WHERE t.oid OPERATOR(pg_catalog.=) r.rngtypid
-                      OR t.oid OPERATOR(pg_catalog.=)
-                         (pg_catalog.to_jsonb(r) OPERATOR(pg_catalog.->>) 'rngmultitypid')::pg_catalog.oid
-                  ) AS part (kind, oid)
-            WHERE part.oid OPERATOR(pg_catalog.<>) 0)
-    SELECT used.whole::pg_catalog.int8 AS whole,
-           used.part,
-           t.oid::pg_catalog.int8 AS oid,
-           ARRAY (
-           SELECT DISTINCT m.amname::pg_catalog.text
-             FROM pg_catalog.pg_opclass AS o
-             JOIN pg_catalog.pg_am AS m ON m.oid OPERATOR(pg_catalog.=) o.opcmethod
-            WHERE o.opcdefault
-              AND (o.opcintype OPERATOR(pg_catalog.=) t.oid
-                   OR o.opcintype OPERATOR(pg_catalog.=) ANY (
-                      SELECT k.casttarget
-                        FROM pg_catalog.pg_cast AS k
-                       WHERE k.castsource OPERATOR(pg_catalog.=) t.oid
-                         AND k.castmethod OPERATOR(pg_catalog.=) 'b'
-                         AND k.castcontext OPERATOR(pg_catalog.=) 'i')
-                   OR o.opcintype OPERATOR(pg_catalog.=) CASE
-                      WHEN t.typcategory OPERATOR(pg_catalog.=) 'A' THEN 2277  -- anyarray
-                      WHEN t.typtype OPERATOR(pg_catalog.=) 'e' THEN 3500  -- anyenum
-                      WHEN t.typtype OPERATOR(pg_catalog.=) 'r' THEN 3831  -- anyrange
-                      WHEN t.typtype OPERATOR(pg_catalog.=) 'm' THEN 4537  -- anymultirange
-                      WHEN t.typtype OPERATOR(pg_catalog.=) 'c' THEN 2249  -- record
-                      END)) AS methods
-      FROM used
-      JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) used.oid
-"""
-
-FIND_COLUMNS = Question("indexer_columns", {"namespace": "bigint", "tables": "pg_catalog.text[]"}, COLUMNS)
-FIND_TYPES = Question("indexer_types", {"types": "pg_catalog.oid[]"}, TYPES)
 
 METHODS = """
     SELECT m.amname AS name,
@@ -137,8 +54,6 @@ SAMPLES = {
 }
 PLAIN_KINDS = ("b", "e", "r")  # the planner does not compute a domain's checks in advance
 
-ARRAYS_COMPARE = ("btree", "hash", "gin")
-
 Columns = dict[str, dict[str, dict[str, Any]]]  # the rows of COLUMNS by table and name
 
 
@@ -154,8 +69,9 @@ def unbuildable(predicates: Predicates, indexes: Sequence[Index]) -> list[str]:
     methods = {row["name"]: row for row in catalog.rows(METHODS, methods=wanted)}
     known = [index for index in indexes if index.on_postgresql.using in methods]
     columns: Columns = defaultdict(dict)
-    for row in catalog.ask(FIND_COLUMNS, tables=sorted({index.table for index in indexes})):
-        columns[row["table_name"]][row["name"]] = row
+    for row in columns_of(catalog, {index.table for index in indexes}):
+        if row["of_ordinary_table"]:
+            columns[row["table_name"]][row["name"]] = row
     problems = [
         *_unsuitable_methods(methods, indexes),
         *_unsuitable_columns(catalog, columns, known),
@@ -185,7 +101,7 @@ def _unsuitable_methods(methods: dict[str, dict[str, Any]], indexes: Iterable[In
 
 def _unsuitable_columns(catalog: CatalogReader, columns: Columns, indexes: Iterable[Index]) -> Iterator[str]:
     used = [(index, columns[index.table].get(column.name)) for index in indexes for column in index.key]
-    types = Types(catalog.ask(FIND_TYPES, types=sorted({column["type"] for _, column in used if column})))
+    types = Types(catalog, [column for _, column in used if column])
     for index, column in used:
         if column is None:
             continue
@@ -197,33 +113,6 @@ def _unsuitable_columns(catalog: CatalogReader, columns: Columns, indexes: Itera
                 f"{name} has type {column['type_name']}, and {method} has no operator class for it: "
                 "change the column's type"
             )
-
-
-class Types:
-    """Types by OID, with what they are made of, from the rows of TYPES."""
-
-    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
-        self.methods: dict[int, list[str]] = {}
-        self.parts: dict[tuple[int, str], list[int]] = defaultdict(list)
-        for row in rows:
-            self.methods[row["oid"]] = row["methods"]
-            self.parts[row["whole"], row["part"]].append(row["oid"])
-
-    def have_class(self, oid: int, method: str, above: tuple[int, ...] = ()) -> bool:
-        """Return whether an access method can index a type; arrays and rows are compared by what they are made of."""
-        above = (*above, oid)
-        base, element, fields, bound = (self.parts[oid, part] for part in ("base", "element", "field", "bound"))
-        if base:
-            return self.have_class(base[0], method, above)
-        if method not in self.methods[oid]:
-            return False
-        parts = list(fields)
-        if element and method in ARRAYS_COMPARE:
-            method = "hash" if method == "hash" else "btree"
-            parts += element
-        if method == "hash":  # a range has operators that compare its bounds, but hashes them as their type does
-            parts += bound
-        return all(self.have_class(part, method, above) for part in parts if part not in above)
 
 
 def _unusable_predicate(predicates: Predicates, index: Index, columns: dict[str, dict[str, Any]]) -> Iterator[str]:

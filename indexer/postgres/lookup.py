@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from indexer.postgres.columns import Types, columns_of
 from indexer.postgres.explain import NotUnderstood
 from indexer.postgres.expression import operators_in, tokens, words_in
 from indexer.postgres.reader import CatalogReader
-from indexer.postgres.session import Question
 from indexer.text import few, identifier
 
 # The planner runs an immutable function whose arguments are constants, with the rights of the role that asks.
@@ -37,43 +37,6 @@ CALLS_UNTRUSTED = """
               AND l.lanname OPERATOR(pg_catalog.<>) ALL ('{internal,c}'::pg_catalog.name[])
               AND NOT r.rolsuper
               AND r.rolname OPERATOR(pg_catalog.<>) CURRENT_USER) AS calls_untrusted
-"""
-
-# The types of the columns that an expression mentions (of all columns, without words), and the types that a domain or
-# an array of them is made of.
-TYPES = """
-      WITH RECURSIVE used (oid) AS (
-           SELECT a.atttypid
-             FROM pg_catalog.pg_attribute AS a
-             JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) a.attrelid
-            WHERE c.relnamespace OPERATOR(pg_catalog.=) %(namespace)s
-              AND c.relname OPERATOR(pg_catalog.=) ANY (%(tables)s::pg_catalog.text[])
-              AND a.attnum OPERATOR(pg_catalog.>) 0
-              AND (%(words)s::pg_catalog.text[] IS NULL
-                   OR a.attname OPERATOR(pg_catalog.=) ANY (%(words)s::pg_catalog.text[]))
-            UNION
-           SELECT part.oid
-             FROM used
-             JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) used.oid
-            CROSS JOIN LATERAL (VALUES (t.typbasetype), (t.typelem)) AS part (oid)
-            WHERE part.oid OPERATOR(pg_catalog.<>) 0)
-    SELECT t.oid::pg_catalog.int8 AS oid,
-           t.typname AS name,
-           n.nspname AS schema,
-           n.oid::pg_catalog.int8 AS namespace,
-           n.nspname OPERATOR(pg_catalog.=) 'pg_catalog' AS is_built_in,
-           pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS may_use,
-           CURRENT_USER::pg_catalog.text AS role,
-           EXISTS (
-           SELECT 1
-             FROM pg_catalog.pg_depend AS d
-            WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
-              AND d.objid OPERATOR(pg_catalog.=) t.oid
-              AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
-              AND d.deptype OPERATOR(pg_catalog.=) 'e') AS of_extension
-      FROM used
-      JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) used.oid
-      JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
 """
 
 # The operators and functions of these schemas that have a name which the expression uses; without names all operators,
@@ -140,12 +103,6 @@ CANDIDATES = """
      WHERE s.oid OPERATOR(pg_catalog.=) ANY (%(namespaces)s::pg_catalog.oid[])
 """
 
-COLUMN_TYPES = Question(
-    "indexer_column_types",
-    {"namespace": "bigint", "tables": "pg_catalog.text[]", "words": "pg_catalog.text[]"},
-    TYPES,
-)
-
 
 class Scope(NamedTuple):
     """Where the names of one expression are looked up after pg_catalog.
@@ -169,7 +126,7 @@ def scope_of(catalog: CatalogReader, table: str, expression: str) -> Scope | Non
     """
     read = tokens(expression)
     words = words_in(read)
-    types = catalog.ask(COLUMN_TYPES, tables=[table], words=words)
+    types = _types(catalog, [table], words)
     added = [row for row in types if not row["is_built_in"]]
     # An enum's constant takes no right on its schema, but the text that the server keeps of it does.
     closed = next((row for row in added if not row["may_use"]), None)
@@ -194,7 +151,7 @@ def extension_schemas(catalog: CatalogReader, tables: Sequence[str]) -> tuple[st
     Raises:
         NotUnderstood: one of them has an untrusted operator or function that a query of the tables could mean.
     """
-    types = catalog.ask(COLUMN_TYPES, tables=list(tables), words=None)
+    types = _types(catalog, tables)
     used = [row for row in types if row["of_extension"] and not row["is_built_in"]]
     if used:
         _trusted(catalog, types, used, words=None, operators=None, casts=False)
@@ -205,6 +162,12 @@ def calls_untrusted(catalog: CatalogReader, name: str, namespace: int | None) ->
     """Return whether an index, by its name and the OID of its schema, calls a function of a role we do not trust."""
     (row,) = catalog.rows(CALLS_UNTRUSTED, name=name, namespace=namespace)
     return bool(row["calls_untrusted"])
+
+
+def _types(catalog: CatalogReader, tables: Sequence[str], words: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Return the types of the columns of these names, or of all columns, and those that they are made of."""
+    columns = [column for column in columns_of(catalog, tables) if words is None or column["name"] in words]
+    return list(Types(catalog, columns).by_oid.values())
 
 
 def _trusted(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -68,4 +67,6 @@ def _reason(error: BaseException, path: str, line: int | None) -> str:
     elif isinstance(error, OSError):
         text = error.strerror or text
     first = next(iter(text.strip().splitlines()), "").rstrip(".")
+    import linecache  # slow, and seldom needed
+
     return first or linecache.getline(path, line or 0).strip() or "it fails"
