@@ -14,7 +14,8 @@ from indexer.postgres.session import OnlineDatabase, Question
 from indexer.postgres.trust import FIND_TABLES, KINDS, table_of
 from indexer.spec import Definition
 
-SCHEMA_OF_TABLES = """
+# The schema of a search path that holds most of these tables, or else its first.
+SCHEMA = """
     SELECT n.nspname AS schema,
            n.oid::bigint AS namespace
       FROM pg_catalog.unnest(%(path)s::pg_catalog.text[]) WITH ORDINALITY AS path (name, position)
@@ -28,34 +29,16 @@ SCHEMA_OF_TABLES = """
      LIMIT 1
 """
 
-SCHEMA = """
-    SELECT n.nspname AS schema,
-           n.oid::bigint AS namespace
-      FROM pg_catalog.pg_namespace AS n
-     WHERE n.nspname = %(schema)s
-"""
-
-SCHEMAS_HOLDING = """
-    SELECT DISTINCT n.nspname::pg_catalog.text COLLATE pg_catalog."C" AS schema
+HOLDING = """
+    SELECT n.nspname::pg_catalog.text COLLATE pg_catalog."C" AS schema,
+           pg_catalog.count(*) FILTER (WHERE c.relkind = 'r') AS ordinary
       FROM pg_catalog.pg_class AS c
       JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p')
        AND c.relname = ANY (%(tables)s::pg_catalog.text[])
        AND n.nspname !~ '^pg_'
-     ORDER BY schema
-"""
-
-OTHER_SCHEMAS = """
-    SELECT n.nspname
-      FROM pg_catalog.pg_class AS c
-      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE c.relkind = 'r'
-       AND c.relname = ANY (%(tables)s::pg_catalog.text[])
-       AND n.oid <> %(namespace)s
-       AND n.nspname !~ '^pg_'
      GROUP BY n.nspname
-    HAVING pg_catalog.count(*) = pg_catalog.cardinality(%(tables)s::pg_catalog.text[])
-     ORDER BY n.nspname
+     ORDER BY schema
 """
 
 # The key is composed from the catalog, not read from pg_get_indexdef: only for the whole definition does that leave out
@@ -241,8 +224,8 @@ class PostgresCatalog(CatalogReader):
             Whether the schema exists. If none holds any of the tables, it is the first of the path.
         """
         self.indexed = list(tables)
-        path = list(self.database.path)
-        found = self.rows(SCHEMA if self.schema is not None else SCHEMA_OF_TABLES, tables=self.indexed, path=path)
+        path = list(self.database.path) if self.schema is None else [self.schema]
+        found = self.rows(SCHEMA, tables=self.indexed, path=path)
         for row in found:
             self.schema, self.namespace = row["schema"], row["namespace"]
         return bool(found)
@@ -254,11 +237,12 @@ class PostgresCatalog(CatalogReader):
 
     def schemas_holding(self, tables: Sequence[str]) -> list[str]:
         """Return the schemas that hold any of these tables."""
-        return [row["schema"] for row in self.rows(SCHEMAS_HOLDING, tables=list(tables))]
+        return [row["schema"] for row in self.rows(HOLDING, tables=list(tables))]
 
-    def other_schemas(self, tables: Iterable[str]) -> list[str]:
-        """Return the other schemas that hold all of these tables."""
-        return [row["nspname"] for row in self.rows(OTHER_SCHEMAS, tables=list(tables))]
+    def other_schemas(self, tables: Sequence[str]) -> list[str]:
+        """Return the other schemas that hold all of these tables as ordinary ones."""
+        found = self.rows(HOLDING, tables=list(tables))
+        return [row["schema"] for row in found if row["ordinary"] == len(tables) and row["schema"] != self.schema]
 
     def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, CatalogEntry]:
         """Return what has these names in the schema, by name."""
@@ -295,8 +279,8 @@ class PostgresCatalog(CatalogReader):
 
     def tables_in(self, schema: str, names: Iterable[str]) -> dict[str, Table]:
         """Return the tables of these names in another schema, by name."""
-        spaces = self.rows(SCHEMA, schema=schema)
-        return self._tables(spaces[0]["namespace"], names) if spaces else {}
+        found = self.rows(SCHEMA, path=[schema], tables=[])
+        return self._tables(found[0]["namespace"], names) if found else {}
 
     def _tables(self, namespace: int | None, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         asked = {"namespace": namespace, "names": list(names), "home": self.namespace, "indexed": self.indexed}
