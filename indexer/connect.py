@@ -1,26 +1,17 @@
-"""From a database URL to the migrator that works on it."""
+"""Opens the database of a URL, at once or as soon as it can be reached."""
 
 from __future__ import annotations
 
 import time
 
-from indexer.errors import Held, Unreachable, UsageError
+from indexer.errors import Held, Unreachable
 from indexer.events import Report, ServerAwaited, silent
 from indexer.migrator import CatalogMigrator
 from indexer.options import Options
 from indexer.signals import Stop
+from indexer.urls import split_scheme
 
-# Schemes of libpq, peewee (playhouse.db_url) and SQLAlchemy; after a plus comes a driver, or peewee's pool.
-FAMILIES = {
-    "sqlite": "sqlite",
-    "postgres": "postgresql",
-    "postgresql": "postgresql",
-    "postgresext": "postgresql",
-    "postgresqlext": "postgresql",
-    "psycopg3": "postgresql",
-}
-DRIVERS = ("", "pool", "psycopg", "psycopg2", "psycopg2cffi", "pysqlite")
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries to connect
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two attempts to connect
 
 
 def connect(
@@ -36,16 +27,16 @@ def connect(
     Args:
         url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``postgresql://user:password@host/name``.
         schema: the PostgreSQL schema of the tables; None looks for them on the search path.
-        read_only: the session can change nothing, and a SQLite file that is not there is not made.
+        read_only: the session can change nothing, and a missing SQLite file is not created.
         report: called when the server gives no answer.
         stop: ends a statement that gets no answer.
         within: how many seconds PostgreSQL may take, if that is less than the URL allows; never less than two.
 
     Raises:
         UsageError: the URL cannot be read, or its scheme is not supported.
-        Unreachable: there is no such server, database, role or file, or it does not let us in.
+        Unreachable: the server, database, role or file does not exist, or refuses the connection.
     """
-    family, pooled, rest = _taken_apart(url)
+    family, pooled, rest = split_scheme(url)
     if family == "sqlite":
         from indexer.sqlite.connect import open_sqlite
 
@@ -53,25 +44,6 @@ def connect(
     from indexer.postgres.connect import open_postgres
 
     return open_postgres(rest, schema, read_only, pooled, report, stop, within)
-
-
-def _taken_apart(url: str) -> tuple[str, bool, str]:
-    """Return the kind of database, whether peewee's pool is asked for, and what comes after the scheme."""
-    scheme, separator, rest = url.partition("://")
-    base, _, driver = scheme.lower().partition("+")
-    family = FAMILIES.get(base) if separator else None
-    if family and driver in DRIVERS:
-        return family, driver == "pool", rest
-    if family and driver.replace("_", "").isalnum():
-        raise UsageError(
-            f"The database URL asks for the driver {driver}, which this tool does not use.",
-            f"Leave +{driver} out: {base}://...",
-        )
-    named = separator and f"a{scheme}".replace("+", "").isalnum()  # anything else may be a part of a password
-    raise UsageError(
-        f"{scheme!r} is not a database this tool knows." if named else "The database URL has no scheme.",
-        "Use sqlite:///file.db or postgresql://user:password@host:5432/name.",
-    )
 
 
 def connect_patiently(
@@ -83,17 +55,22 @@ def connect_patiently(
     read_only: bool = False,
     options: Options | None = None,
 ) -> CatalogMigrator:
-    """Connect, and for so many seconds try again while the reason can heal; a wrong password fails at once.
+    """Connect, and retry while the reason can heal; a wrong password, for example, fails at once.
 
-    With ``options``, a SQLite file that another process has locked whole is waited for as a run waits for others.
+    Args:
+        url, schema, read_only: as for ``connect``.
+        seconds: how long to retry.
+        report: called with each new reason to wait.
+        stop: ends the wait.
+        options: how long to wait for a SQLite file that another process has locked, if not for ``seconds``.
 
     Raises:
         UsageError, Unreachable: as ``connect``.
         Locked, Blocked: the file was locked for too long.
-        Interrupted: somebody asked to stop.
+        Interrupted: a signal ended the wait.
     """
     started = time.monotonic()
-    pause, told = SHORTEST_PAUSE, ""
+    pause, reported = SHORTEST_PAUSE, ""
     while True:
         try:
             with stop.ending_at_once():
@@ -105,8 +82,8 @@ def connect_patiently(
                 options.check_wait(waited, f"another process has locked {url}")
             elif not error.can_heal or waited + pause > seconds:
                 raise
-            if error.message != told:
+            if error.message != reported:
                 report(ServerAwaited(error.message))
-                told = error.message
+                reported = error.message
         stop.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,4 +1,4 @@
-"""What an index is: the record a migration declares, and the definition two of them are compared by."""
+"""What an index is: the record that a migration declares, and the definition by which two indexes are compared."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Column(NamedTuple):
 
 
 def desc(name: str) -> Column:
-    """A column that the index keeps in descending order."""
+    """Return a column that the index keeps in descending order."""
     return Column(name, descending=True)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What an index is on one database alone: its access method and its predicate."""
+    """What an index has on one kind of database only: its access method and its predicate."""
 
     using: str = "btree"
     where: str | None = None
@@ -44,12 +44,14 @@ PLAIN = Variant()
 class Index:
     """An index as a migration declares it.
 
-    ``on_postgresql`` holds what only PostgreSQL is to do; what is left without it, a whole B-tree on the same
-    columns, is the fallback on every other database. ``alembic_name_on_sqlite`` is the name that Alembic's run of the
-    same revision gives it there, if that is another one.
+    Attributes:
+        columns: names, or ``desc(name)`` for descending order.
+        purpose: the queries that it is for, to be shown.
+        on_postgresql: the variant there; on other databases the index is a whole B-tree on the same columns.
+        alembic_name_on_sqlite: the name that Alembic's run of the same revision gives it on SQLite, if that differs.
 
     Raises:
-        ValueError: a name is none, or would be cut by PostgreSQL, or there is no column.
+        ValueError: a name is empty or too long for PostgreSQL, or there is no column.
     """
 
     name: str
@@ -78,17 +80,17 @@ class Index:
 
     @property
     def replacing(self) -> str:
-        """The name under which this index is built while another one still has its own."""
+        """The name under which this index is built while another one still has its name."""
         return with_suffix(self.name, REPLACING)
 
     @property
     def replaced(self) -> str:
-        """The name that the other one has from then on, until it is dropped."""
+        """The name that the replaced index has until it is dropped."""
         return with_suffix(self.name, REPLACED)
 
     @property
     def names(self) -> tuple[str, str, str]:
-        """All names that are this index's to use."""
+        """All names that this index uses."""
         return self.name, self.replacing, self.replaced
 
 
@@ -101,16 +103,17 @@ def _is_column(value: object) -> bool:
 
 
 def with_suffix(name: str, suffix: str) -> str:
-    """The name with a suffix, cut so that PostgreSQL need not."""
+    """Return the name with a suffix, short enough that PostgreSQL does not cut it."""
     return name.encode()[: LONGEST_NAME - len(suffix)].decode(errors="ignore") + suffix
 
 
 class Definition(NamedTuple):
-    """All that makes two indexes the same, in the words of one database.
+    """All that two indexes must have in common to be the same, as one database writes it.
 
-    Each entry of ``key`` is a column and whatever departs from its defaults: ``created_at DESC``,
-    ``phone COLLATE "C"``, ``phone text_pattern_ops``. ``constraint`` is the constraint that the index belongs to,
-    and cannot be dropped without.
+    Attributes:
+        key: each column with what differs from its defaults: ``created_at DESC``, ``phone COLLATE "C"``,
+            ``phone text_pattern_ops``.
+        constraint: the constraint that the index belongs to, and is dropped with.
     """
 
     table: str
@@ -124,7 +127,7 @@ class Definition(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """One part in which what stands departs from what is declared."""
+    """One part in which an existing index differs from the declared one."""
 
     part: str
     declared: str
@@ -132,12 +135,12 @@ class Difference(NamedTuple):
 
 
 def differences(declared: Definition, found: Definition) -> tuple[Difference, ...]:
-    """The parts in which two definitions differ, in the order a reader would write them."""
+    """Return the parts in which two definitions differ, in the order of CREATE INDEX."""
     pairs = zip(Definition._fields, declared, found, strict=True)
-    return tuple(Difference(part, _in_words(ours), _in_words(theirs)) for part, ours, theirs in pairs if ours != theirs)
+    return tuple(Difference(part, _shown(one), _shown(other)) for part, one, other in pairs if one != other)
 
 
-def _in_words(value: object) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(value) or "none"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Which database is meant: the option, else the environment, else a file in the current directory."""
+"""Database URLs: which one is meant (the option, else the environment, else a default), and which database it names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ VARIABLES = ("MIGRATION_DATABASE_URL", "DATABASE_URL")
 DEFAULT = "sqlite:///crm.db"
 QUOTES = "'\""
 
+# Schemes of libpq, peewee (playhouse.db_url) and SQLAlchemy; after a plus comes a driver, or peewee's pool.
+FAMILIES = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql",
+    "postgresql": "postgresql",
+    "postgresext": "postgresql",
+    "postgresqlext": "postgresql",
+    "psycopg3": "postgresql",
+}
+DRIVERS = ("", "pool", "psycopg", "psycopg2", "psycopg2cffi", "pysqlite")
+
 
 class DatabaseUrl(NamedTuple):
     """A database URL and where it was given: the option, a variable, or nowhere ("")."""
@@ -23,43 +34,66 @@ class DatabaseUrl(NamedTuple):
 def database_url(option: str | None, environment: Mapping[str, str]) -> DatabaseUrl:
     """Return the URL of the database that is meant.
 
-    Each variable may be given as NAME_FILE instead, the path of a file that holds the URL: a mounted secret. Where both
-    are set, the file wins, because an image may set the variable itself.
+    Each variable may be given as NAME_FILE instead, the path of a file that contains the URL, such as a mounted secret.
+    If both are set, the file wins, because an image may set the variable itself.
 
     Raises:
         UsageError: what was given is empty, or a file cannot be read.
     """
     if option is not None:
-        return DatabaseUrl(_cleaned(option) or _refuse(OPTION), OPTION)
+        return DatabaseUrl(_cleaned(option) or _refuse_empty(OPTION), OPTION)
     for name in VARIABLES:
         path = environment.get(f"{name}_FILE")
         if path is not None:
             return DatabaseUrl(_from_file(path, f"{name}_FILE"), f"{name}_FILE")
         if name in environment:
-            return DatabaseUrl(_cleaned(environment[name]) or _refuse(name), name)
+            return DatabaseUrl(_cleaned(environment[name]) or _refuse_empty(name), name)
     return DatabaseUrl(DEFAULT, "")
 
 
+def split_scheme(url: str) -> tuple[str, bool, str]:
+    """Return "sqlite" or "postgresql", whether the scheme asks for peewee's pool, and what follows ``://``.
+
+    Raises:
+        UsageError: there is no scheme, or its database or driver is not supported.
+    """
+    scheme, separator, rest = url.partition("://")
+    base, _, driver = scheme.lower().partition("+")
+    family = FAMILIES.get(base) if separator else None
+    if family and driver in DRIVERS:
+        return family, driver == "pool", rest
+    if family and driver.replace("_", "").isalnum():
+        raise UsageError(
+            f"The database URL asks for the driver {driver}, which this tool does not use.",
+            f"Leave +{driver} out: {base}://...",
+        )
+    is_name = separator and f"a{scheme}".replace("+", "").isalnum()  # anything else may be a part of a password
+    raise UsageError(
+        f"The scheme {scheme!r} is not supported." if is_name else "The database URL has no scheme.",
+        "Use sqlite:///file.db or postgresql://user:password@host:5432/name.",
+    )
+
+
 def _cleaned(text: str) -> str:
-    """Return a URL without the blanks and quotes around it that shells and files for secrets leave there."""
+    """Return a URL without the blanks and quotes that shells and secret files leave around it."""
     url = text.strip()
     return url[1:-1].strip() if len(url) > 1 and url[0] == url[-1] and url[0] in QUOTES else url
 
 
-def _refuse(source: str) -> NoReturn:
+def _refuse_empty(source: str) -> NoReturn:
     hint = f"Give it a database URL, such as {DEFAULT}" + ("." if source == OPTION else f", or unset {source}.")
     raise UsageError(f"{source} is set and empty.", hint)
 
 
 def _from_file(path: str, name: str) -> str:
-    hint = f"Name a file that holds one database URL, or unset {name}."
+    hint = f"Name a file that contains one database URL, or unset {name}."
     if not path.strip():
         raise UsageError(f"{name} is set and empty.", hint)
     try:
         with open(path, encoding="utf-8") as file:
             url = _cleaned(file.read())
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise UsageError(f"The file {path}, named by {name}, cannot be read: {why}.", hint) from None
     if not url:
         raise UsageError(f"The file {path}, named by {name}, is empty.", hint)
