@@ -135,7 +135,7 @@ class Difference(NamedTuple):
 
 
 def differences(declared: Definition, found: Definition) -> tuple[Difference, ...]:
-    """Return the parts in which two definitions differ, in the order of CREATE INDEX."""
+    """Return the parts in which two definitions differ, in the order of the fields."""
     pairs = zip(Definition._fields, declared, found, strict=True)
     return tuple(Difference(part, _shown(one), _shown(other)) for part, one, other in pairs if one != other)
 
