@@ -1,4 +1,4 @@
-"""The chain of revisions: the migrate_*.py files, in the order their headers give, not their names."""
+"""The chain of revisions: the files in the order that their headers give, not their names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from indexer.errors import ChainBroken, UsageError
 from indexer.revisions.revision import Revision, read
 from indexer.spec import Index
 
-__all__ = ["Chain", "Revision", "line_up", "load"]
+__all__ = ["Chain", "Revision", "load"]
 PATTERN = "migrate_*.py"
 
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """The revisions in order, from the first after ``base`` to the head."""
+    """The revisions in order, from the one after ``base`` to the head."""
 
     base: str
     revisions: tuple[Revision, ...]
@@ -27,12 +27,12 @@ class Chain:
 
     @property
     def head(self) -> str:
-        """The revision that everything leads to."""
+        """The id of the last revision."""
         return self.ids[-1]
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """All revisions by id, the base first."""
+        """The ids of all revisions, the base first."""
         return (self.base, *(revision.id for revision in self.revisions))
 
     @property
@@ -41,10 +41,13 @@ class Chain:
         return sorted({index.table for revision in self.revisions for index in revision.indexes})
 
     def resolve(self, wanted: str) -> str:
-        """The full id of a revision, given by its id, an unambiguous start of it, ``base`` or ``head``.
+        """Return the full id of a revision.
+
+        Args:
+            wanted: the id, an unambiguous start of it, "base" or "head".
 
         Raises:
-            UsageError: no revision, or more than one, is meant.
+            UsageError: that is no revision, or more than one.
         """
         named = {"base": self.base, "head": self.head, **{id: id for id in self.ids}}
         matches = [named[wanted]] if wanted in named else [id for id in self.ids if wanted and id.startswith(wanted)]
@@ -56,22 +59,18 @@ class Chain:
         return matches[0]
 
     def position(self, id: str) -> int:
-        """How many revisions away from the base this one is."""
+        """Return how many revisions this one is away from the base."""
         return self.ids.index(id)
 
 
 def load(directory: str | os.PathLike[str]) -> Chain:
-    """Read every migrate_*.py of a directory and put them in line.
+    """Read every migrate_*.py of a directory and return the chain.
 
     Raises:
-        ChainBroken: no file, a header that is not complete, a duplicate, a fork, a gap, a cycle, or an index name that
-            is declared twice.
+        ChainBroken: there is no file, a header is wrong, two files have one revision or one parent, the chain has a gap
+            or a circle, or two indexes have one name.
     """
-    return line_up([read(path) for path in sorted(glob.glob(os.path.join(directory, PATTERN)))], directory)
-
-
-def line_up(revisions: Iterable[Revision], directory: str | os.PathLike[str]) -> Chain:
-    """The revisions ordered by ``down_revision``; raises ChainBroken with the names of the files at fault."""
+    revisions = [read(path) for path in sorted(glob.glob(os.path.join(directory, PATTERN)))]
     by_id = _unique(revisions, lambda revision: revision.id, "carry the same revision")
     if not by_id:
         raise ChainBroken(f"There is no {PATTERN} in {directory}.", "Run the command where the migration files are.")
@@ -104,9 +103,9 @@ def _unique(revisions: Iterable[Revision], key: Callable[[Revision], str], fault
 
 
 def _refuse_shared_names(revisions: Iterable[Revision]) -> None:
-    """Refuse two indexes that would use one name: they would undo each other for ever.
+    """Raise ChainBroken if two indexes would use one name: each run would replace one by the other.
 
-    The names that an index has while it is replaced count, too. SQLite does not tell the cases of letters apart.
+    The names of an index while it is replaced count, too. SQLite does not distinguish upper and lower case.
     """
     owners: dict[str, tuple[str, Index]] = {}
     for file, index in ((revision.file, index) for revision in revisions for index in revision.indexes):

@@ -1,4 +1,4 @@
-"""The next revision file: written once as an example that runs, then changed by hand."""
+"""The next revision file: an example that works, to be edited."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Revision ID: $revision
 Revises: $down_revision
 Create Date: $date
 
-An example to change: name the table, the columns and what the index is for. ``desc("column")`` keeps a column in
+An example to edit: name the table, the columns and what the index is for. ``desc("column")`` keeps a column in
 descending order; ``on_postgresql=Variant(using="hash")`` or ``Variant(where="status = 'open'")`` is for PostgreSQL
 alone, and elsewhere the index is a whole B-tree.
 """
@@ -47,7 +47,7 @@ def upgrade(migrator: SchemaMigrator) -> None:
 
 
 def downgrade(migrator: SchemaMigrator) -> None:
-    """Drop them again, last built first."""
+    """Drop the indexes, the last one first."""
     migrator.migrate(*(migrator.drop_index(index) for index in reversed(INDEXES)))
 ''')
 
@@ -64,15 +64,15 @@ class Written(NamedTuple):
 
 
 def write_revision(directory: str, message: str) -> Written:
-    """Write the file that comes after the last one of a directory.
+    """Write the file of the revision that follows the last one of a directory.
 
     Args:
         directory: where the migrate_*.py files are.
         message: what the revision is for, in one line.
 
     Raises:
-        UsageError: there is no message, or it is not one line, or too long a one.
-        ChainBroken: the files that are there do not form one line.
+        UsageError: the message is empty, too long, or more than one line.
+        ChainBroken: the existing files do not form one chain.
         IndexerError: the directory cannot be written.
     """
     description = message.strip()
