@@ -129,7 +129,7 @@ def _unusable_predicate(predicates: Predicates, index: Index, columns: dict[str,
             yield f"{predicate} uses {column['name']}, a virtual generated column: make it STORED"
     mutable = _mutable(catalog, resolved, columns)
     for name in mutable:
-        yield f"{predicate} uses {name}, whose result can change: take it out of the predicate"
+        yield f"{predicate} uses {name}, whose result can change: remove it from the predicate"
     samples = {column["name"]: sample for column in used if (sample := _sample(column))}
     if mutable or len(samples) < len(used):
         return

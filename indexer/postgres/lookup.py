@@ -40,9 +40,9 @@ CALLS_UNTRUSTED = """
 """
 
 # The operators and functions of these schemas that have a name which the expression uses; without names all operators,
-# and the functions that have the name of one in pg_catalog. One is trusted if an extension made it, and if its code was
+# and the functions that have the name of one in pg_catalog. One is trusted if an extension has it, and if its code was
 # written by a superuser or by our own role: an extension's owner can add others. An operator can win over the one that
-# is meant if it takes one of the columns' types or any type, or if the expression casts to a type of its own choice.
+# is meant if it takes one of the columns' types or any type, or if the expression casts to any type.
 CANDIDATES = """
       WITH named AS (
            SELECT 'operator' AS kind,
@@ -183,7 +183,7 @@ def _trusted(
     ]
     if winning:
         listed = ", ".join(few(list(dict.fromkeys(winning))))
-        raise NotUnderstood(f"{listed} could be taken for the one it means: drop or rename that")
+        raise NotUnderstood(f"{listed} could be taken for the one that is meant: drop it or rename it")
     return [row for row in candidates if row["trusted"]]
 
 

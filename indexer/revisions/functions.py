@@ -13,8 +13,8 @@ from indexer.spec import Index
 
 FUNCTIONS = {"up": "upgrade", "down": "downgrade"}
 OPERATIONS = {"up": "add_index", "down": "drop_index"}
-DECLARE = "Declare it in INDEXES of {file}, or take it out."
-ELSEWHERE = "Change tables and rows with the application's own migrations, and take this out of {file}."
+DECLARE = "Declare it in INDEXES of {file}, or remove it."
+ELSEWHERE = "Change tables and rows with the application's own migrations, and remove this from {file}."
 
 
 def collect(revision: Revision, direction: str) -> tuple[Index, ...]:
@@ -91,7 +91,7 @@ class RevisionMigrator:
                 raise self._refuse(f"passes {name or type(operation).__name__} to migrate()", ELSEWHERE)
         for operation in operations:
             if operation.index in self.asked:
-                raise self._refuse(f"names {operation.index.name} twice", "Take one of the two out of {file}.")
+                raise self._refuse(f"names {operation.index.name} twice", "Remove one of the two from {file}.")
             self.asked.append(operation.index)
 
     @property
@@ -118,7 +118,7 @@ class RevisionMigrator:
     def _request(self, operation: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> IndexRequest:
         given = arguments[0] if len(arguments) == 1 and not named else None
         if operation != self._allowed:
-            raise self._refuse(f"calls {operation}", f"Call {self._allowed} there in {{file}}.")
+            raise self._refuse(f"calls {operation}", f"Call {self._allowed} instead in {{file}}.")
         if not isinstance(given, Index):
             raise self._refuse(f"calls {operation} with something else than an Index", DECLARE)
         declared = next((index for index in self._revision.indexes if index.name == given.name), None)
