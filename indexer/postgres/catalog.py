@@ -8,9 +8,9 @@ from typing import Any
 
 from indexer.catalog import CatalogEntry, Table
 from indexer.postgres import citus
+from indexer.postgres.database import OnlineDatabase, Question
 from indexer.postgres.predicate import Predicates
 from indexer.postgres.reader import CatalogReader
-from indexer.postgres.session import OnlineDatabase, Question
 from indexer.postgres.trust import FIND_TABLES, KINDS, table_of
 from indexer.spec import Definition
 

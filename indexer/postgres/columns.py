@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from indexer.postgres.database import Question
 from indexer.postgres.reader import CatalogReader
-from indexer.postgres.session import Question
 
 COLUMNS = """
     SELECT c.relname AS table_name,

@@ -13,8 +13,8 @@ from psycopg2.extensions import libpq_version, parse_dsn
 
 from indexer.errors import Unreachable, UsageError
 from indexer.events import Report, silent
+from indexer.postgres.database import UNNAMED, OnlineDatabase
 from indexer.postgres.migrator import OnlineMigrator
-from indexer.postgres.session import UNNAMED, OnlineDatabase
 from indexer.signals import Stop
 from indexer.text import identifier, visible
 

@@ -14,11 +14,11 @@ from indexer.errors import Blocked, IndexerError, IndexFailed, NoSession, Statem
 from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, Waiting, Warned
 from indexer.migrator import Work
 from indexer.options import Options
+from indexer.postgres.database import Builder, OnlineDatabase
 from indexer.postgres.lock import RunLock
 from indexer.postgres.server_errors import AGAIN, concerns_one_index, remedy, said
-from indexer.postgres.session import Builder, OnlineDatabase
+from indexer.postgres.sessions import INTERVAL, WAITING_FOR_A_LOCK, Sessions, Watch, clock
 from indexer.postgres.tuning import RENAMING, server_memory, settings_for
-from indexer.postgres.watch import INTERVAL, WAITING_FOR_A_LOCK, Sessions, Watch, clock
 from indexer.records.provenance import Provenance
 from indexer.signals import Stop
 from indexer.spec import Index

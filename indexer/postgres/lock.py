@@ -14,8 +14,8 @@ from indexer.errors import Command, Hint, Locked, StatementFailed
 from indexer.events import LockWaited, Report
 from indexer.options import Options
 from indexer.postgres.catalog import PostgresCatalog
-from indexer.postgres.session import Question
-from indexer.postgres.watch import Sessions
+from indexer.postgres.database import Question
+from indexer.postgres.sessions import Sessions
 from indexer.signals import Stop
 
 FAMILY = 0x5343_5256  # the upper half of the key, the same for every run of this tool; the lower half is the schema

@@ -20,14 +20,14 @@ from indexer.inheritance import Child, Uncovered
 from indexer.migrator import CatalogMigrator, Doing, IndexOperation, Part, ScriptValues, Work
 from indexer.postgres import buildable, citus, inheritance, publications, server_errors, standby
 from indexer.postgres.catalog import PostgresCatalog
+from indexer.postgres.database import PINNED, OnlineDatabase
 from indexer.postgres.encoding import UNCONVERTED
 from indexer.postgres.execution import BEGIN, COMMIT, Execution, Run
 from indexer.postgres.lock import RunLock
 from indexer.postgres.pooler import refuse_transaction_pooling
 from indexer.postgres.rights import WITHHELD, missing_rights, missing_rights_to_read, withheld
 from indexer.postgres.schedule import Schedule
-from indexer.postgres.session import PINNED, OnlineDatabase
-from indexer.postgres.watch import Sessions, sees_more
+from indexer.postgres.sessions import Sessions, sees_more
 from indexer.records.alembic import split_name
 from indexer.records.provenance import Provenance
 from indexer.records.table import hidden_rows, placed

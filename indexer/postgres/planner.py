@@ -15,8 +15,8 @@ import models
 from indexer.catalog import CatalogEntry, Table
 from indexer.errors import IndexerError
 from indexer.inheritance import Child
+from indexer.postgres.database import QUICK, QUOTED, sendable
 from indexer.postgres.explain import NotUnderstood
-from indexer.postgres.session import QUICK, QUOTED, sendable
 from indexer.records.table import placed
 from indexer.spec import Index
 from indexer.text import identifier

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg2
 
 from indexer.errors import PreflightFailed
-from indexer.postgres.session import Builder, OnlineDatabase, opened
+from indexer.postgres.database import Builder, OnlineDatabase, opened
 from indexer.postgres.slots import refusal
 
 PID = "SELECT pg_catalog.pg_backend_pid()"

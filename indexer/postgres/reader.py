@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from indexer.catalog import META_TABLES
-from indexer.postgres.session import OnlineDatabase, Question
+from indexer.postgres.database import OnlineDatabase, Question
 
 
 class CatalogReader:

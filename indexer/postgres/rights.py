@@ -11,8 +11,8 @@ from peewee import PeeweeException
 
 from indexer.catalog import META_TABLES, Table
 from indexer.errors import GRANTED, Problem
+from indexer.postgres.database import Question
 from indexer.postgres.reader import CatalogReader
-from indexer.postgres.session import Question
 from indexer.text import identifier, qualified
 
 # owners_below: the owners that are members of our role, as every superuser is. They cannot be granted to it.

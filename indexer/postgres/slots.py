@@ -11,7 +11,7 @@ from indexer.errors import NoSession
 from indexer.text import identifier, reason, visible
 
 if TYPE_CHECKING:
-    from indexer.postgres.session import OnlineDatabase
+    from indexer.postgres.database import OnlineDatabase
 
 # The limit of a role counts all sessions that have logged in as it; in what is hidden, role and database are not.
 LIMITS = """

@@ -30,7 +30,7 @@ from scenes import (
 
 from indexer.connect import connect
 from indexer.postgres import watchdog
-from indexer.postgres.session import Builder
+from indexer.postgres.database import Builder
 
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 DIFFERENT = "CREATE INDEX ix_activity_type ON activity (activity_type, id)"

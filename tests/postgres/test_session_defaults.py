@@ -12,8 +12,8 @@ from roles import OWNER, as_owner, new_database
 
 from indexer.connect import connect
 from indexer.postgres.catalog import PostgresCatalog
-from indexer.postgres.session import PINNED, Builder
-from indexer.postgres.watch import Sessions
+from indexer.postgres.database import PINNED, Builder
+from indexer.postgres.sessions import Sessions
 
 HOSTILE_DEFAULTS = {
     "search_path": "nowhere, pg_catalog, public",

@@ -21,7 +21,7 @@ from scenes import transaction
 
 import cli as program
 from indexer.cli.commands import cli
-from indexer.postgres import session
+from indexer.postgres import database
 from indexer.project import Project
 from proof import inserts, measure
 
@@ -65,7 +65,7 @@ def commands(url: str) -> Iterator[tuple[Command, list[str]]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(psycopg2, "connect", recorded)
-        patch.setattr(session, "WatchedCursor", recording(session.WatchedCursor))
+        patch.setattr(database, "WatchedCursor", recording(database.WatchedCursor))
         patch.setitem(sys.modules, "matplotlib", None)  # a picture takes longer than all the rest
         patch.setattr(measure, "MOST", 1)
         patch.setattr(inserts, "TURNS", 1)

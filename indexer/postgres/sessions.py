@@ -13,8 +13,8 @@ from peewee import PeeweeException
 from indexer.errors import IndexerError
 from indexer.events import Blocker, Progress, Report, Waiting, Warned, silent
 from indexer.postgres.catalog import PostgresCatalog
+from indexer.postgres.database import Question
 from indexer.postgres.progress import Counters, counted, fraction
-from indexer.postgres.session import Question
 from indexer.spec import Index
 from indexer.text import identifier, literal, reason
 
