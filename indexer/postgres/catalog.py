@@ -8,9 +8,10 @@ from typing import Any
 
 from indexer.catalog import CatalogEntry, Table
 from indexer.postgres import citus
-from indexer.postgres.database import OnlineDatabase, Question
+from indexer.postgres.database import OnlineDatabase
 from indexer.postgres.predicate import Predicates
 from indexer.postgres.reader import CatalogReader
+from indexer.postgres.statements import PreparedQuery
 from indexer.postgres.trust import FIND_TABLES, KINDS, table_of
 from indexer.spec import Definition
 
@@ -121,10 +122,10 @@ BY_TABLE = """
      ORDER BY c.relname
 """
 
-FIND = Question(
+FIND = PreparedQuery(
     "indexer_find", {"namespace": "bigint", "names": "pg_catalog.text[]", "sizes": "boolean"}, INDEXES + BY_NAME
 )
-FIND_ON = Question(
+FIND_ON = PreparedQuery(
     "indexer_find_on", {"namespace": "bigint", "tables": "pg_catalog.text[]", "sizes": "boolean"}, INDEXES + BY_TABLE
 )
 
@@ -175,7 +176,7 @@ SERVER = """
             WHERE name = 'default_transaction_read_only') AS read_only
 """
 
-ASK_SERVER = Question("indexer_server", {}, SERVER)
+ASK_SERVER = PreparedQuery("indexer_server", {}, SERVER)
 
 # The tables that look like Alembic's version table, but for those of other schemas that hold the indexed tables.
 VERSION_TABLES = """

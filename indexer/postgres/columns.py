@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from indexer.postgres.database import Question
 from indexer.postgres.reader import CatalogReader
+from indexer.postgres.statements import PreparedQuery
 
 COLUMNS = """
     SELECT c.relname AS table_name,
@@ -103,8 +103,8 @@ TYPES = """
       JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
 """
 
-FIND_COLUMNS = Question("indexer_columns", {"namespace": "bigint", "tables": "pg_catalog.text[]"}, COLUMNS)
-FIND_TYPES = Question("indexer_types", {"types": "pg_catalog.oid[]"}, TYPES)
+FIND_COLUMNS = PreparedQuery("indexer_columns", {"namespace": "bigint", "tables": "pg_catalog.text[]"}, COLUMNS)
+FIND_TYPES = PreparedQuery("indexer_types", {"types": "pg_catalog.oid[]"}, TYPES)
 
 ARRAYS_COMPARE = ("btree", "hash", "gin")  # access methods that compare the elements of an array
 

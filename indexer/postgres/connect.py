@@ -120,10 +120,10 @@ def open_postgres(
     database = OnlineDatabase(
         parameters.get("dbname") or "postgresql",
         read_only=read_only,
+        report=report,
+        stop=stop,
         **{**DEFAULTS, "dbname": None, **parameters, "client_encoding": "UTF8"},
     )
-
-    database.watchdog.report, database.watchdog.stop = report, stop
 
     def connect(within: float | None = None) -> None:
         try:

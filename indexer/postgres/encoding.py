@@ -1,4 +1,4 @@
-"""Text that is not in its encoding: a SQL_ASCII database holds any bytes, and so do the queries of other databases."""
+"""Decodes text that is not in its encoding: a SQL_ASCII database and the queries of other databases hold any bytes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ UNCONVERTED = "SQL_ASCII"
 
 
 def decode_leniently(connection: Any) -> None:
-    """Let a session take the server's bytes as they are, and give them back so: each that is no UTF-8 by itself.
+    """Switch a session to the server's raw bytes, in both directions; each byte that is not UTF-8 is a surrogate.
 
-    For a server whose encoding is UTF8 or SQL_ASCII, from whose text nothing is converted then.
+    For a server whose encoding is UTF8 or SQL_ASCII; it converts no text then.
     """
     name = UNCONVERTED.replace("_", "")
     usual = encodings[name]
     codecs.register(_codec)
     try:
-        encodings[name] = LENIENT  # psycopg2 looks it up once, when the encoding is set
+        encodings[name] = LENIENT  # psycopg2 reads it once, when the encoding is set
         connection.set_client_encoding(UNCONVERTED)
     finally:
         encodings[name] = usual

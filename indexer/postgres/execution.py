@@ -1,7 +1,20 @@
-"""Carrying out one step online: wait, send, watch, cancel, clean up, try again. All of it yields while it waits."""
+"""Executes one step online. Each of its statements passes these layers, in this order:
+
+1. While another session works on the index, wait, and decide again.
+2. Wait for another build on the table, and for sessions that would block the statement.
+3. After a wait, decide again; begin anew if the step has changed.
+4. Confirm that the main session holds the run lock.
+5. Take a session with the settings for the index.
+6. Record what the statement will make true (provenance), and send it.
+7. Observe it until it is done; cancel it after a signal, or when it has waited for too long.
+8. After a failure that can heal, drop what it left, pause, and begin anew; at once if another session was first.
+
+All of them yield while they wait, so that one thread executes several steps.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -10,292 +23,284 @@ import psycopg2
 from peewee import PeeweeException
 
 from indexer.decide import CREATIONS, Action, Step
-from indexer.errors import Blocked, IndexerError, IndexFailed, NoSession, StatementFailed
+from indexer.errors import NoSession
 from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, Waiting, Warned
 from indexer.migrator import Work
 from indexer.options import Options
-from indexer.postgres.database import Builder, OnlineDatabase
+from indexer.postgres.builders import Builder
+from indexer.postgres.database import OnlineDatabase
+from indexer.postgres.failures import Changed, GaveUp, as_error, can_heal, has_ended, is_race, reason_of
+from indexer.postgres.interval import Interval
 from indexer.postgres.lock import RunLock
-from indexer.postgres.server_errors import AGAIN, concerns_one_index, remedy, said
-from indexer.postgres.sessions import INTERVAL, WAITING_FOR_A_LOCK, Sessions, Watch, clock
-from indexer.postgres.tuning import RENAMING, server_memory, settings_for
+from indexer.postgres.sessions import Sessions
+from indexer.postgres.tuning import RENAMING, Memory, settings_for
+from indexer.postgres.watch import INTERVAL, WAITING_FOR_A_LOCK, Watch
 from indexer.records.provenance import Provenance
 from indexer.signals import Stop
 from indexer.spec import Index
 
 BEFORE_THE_START = "waiting before the start"
 UNANSWERED = 3.0  # seconds after a signal; a cancelled statement has ended by then, or its answer does not come
-CLEAN_UP = 1.5  # seconds; a drop that takes longer waits for somebody, and the next run will do it
-DOING = {Action.DROP: "Dropping", Action.RENAME: "Renaming", Action.GIVE_BACK: "Renaming", Action.REPLACE: "Replacing"}
-UNFINISHED = (Action.REBUILD, Action.REPLACE)
-BEGIN, COMMIT = "BEGIN", "COMMIT"
-DROP, RENAME = "DROP ", ("ALTER ", BEGIN)  # how our own statements begin
-LONGEST_PAUSE = 30.0  # seconds between two tries
-# Somebody else made, renamed or dropped the index first: what the server then says, and of its internal errors, which
-# it does not translate, how those begin.
-RACES = ("42P07", "42710", "42P01", "42704")  # duplicate table or object, undefined table or object
-NAME_IS_TAKEN = "pg_class_relname_nsp_index"  # of two plain builds in open transactions, the second breaks this
-INTERNAL_RACES = ("tuple concurrently", "could not open relation", "could not find tuple", "cache lookup failed")
+CLEAN_UP = 1.5  # seconds; a drop that takes longer waits for another session, and is left to the next run
+LONGEST_PAUSE = 30.0  # seconds between two attempts
 MOST_RACES, AFTER_A_RACE = 10, 0.2  # seconds
-
-Decision = Callable[[], Step]
+BEGIN, COMMIT = "BEGIN", "COMMIT"
+DROP, RENAME = "DROP ", ("ALTER ", BEGIN)  # how the statements of a step begin
+BUILDING = (Action.CREATE, Action.REBUILD)
+UNFINISHED = (Action.REBUILD, Action.REPLACE)
 
 
 class Run(NamedTuple):
-    """What all steps of a run share."""
+    """What the steps of a run share."""
 
     database: OnlineDatabase
     sessions: Sessions
     lock: RunLock
     options: Options
+    memory: Memory
     stop: Stop
     report: Report
 
 
-class GaveUp(Exception):
-    """A statement waited longer than the user allows, and was cancelled or not begun."""
-
-    def __init__(self, phase: str, blockers: tuple[Blocker, ...]) -> None:
-        super().__init__(phase)
-        self.blockers = blockers
-
-
-class Changed(Exception):
-    """Another session has changed what a statement is about while that waited to be sent."""
-
-
 class Execution:
-    """Carries out steps, each on a session of its own."""
+    """The execution of one step.
 
-    def __init__(self, run: Run) -> None:
+    Args:
+        run: what the steps of the run share.
+        decide: reads the catalog and returns the step as it is to be taken now.
+        provenance: records who made the index.
+    """
+
+    def __init__(self, run: Run, decide: Callable[[], Step], provenance: Provenance) -> None:
         self.run = run
+        self.decide = decide
+        self.provenance = provenance
         self.builders = run.database.builders
-        self.memory = server_memory(run.sessions.catalog)
 
-    def act(self, decide: Decision, provenance: Provenance) -> Generator[object, None, Step]:
-        """Decide, execute, and try again what can heal, deciding anew each time.
+    def execute(self) -> Generator[object, None, Step]:
+        """Decide and execute, and do so again after a failure that can heal; return the step that was taken.
 
         Raises:
-            Blocked: other sessions held it up for too long, too often.
-            StatementFailed: the server refused, or the connection was lost.
-            NoSession: the server gives us none to build with.
-            Interrupted: somebody asked to stop.
+            Blocked: other sessions blocked it for too long, too often.
+            StatementFailed: the server refused a statement, or the connection was lost.
+            NoSession: the server allows no session to build with.
+            Interrupted: a signal came.
         """
         attempts = races = 0
         while True:
-            step = yield from self._join(decide)
+            step = yield from self._decide()
             try:
-                yield from self._carry_out(step, decide, provenance)
+                yield from self._execute(step)
                 if races:
-                    yield from self._clear(decide, provenance)
+                    yield from self._drop_needless_replacement()
                 return step
             except Changed:
                 continue
             except NoSession as failure:
-                yield from self._until_a_session_is_free(failure)
+                yield from self._wait_for_a_session(failure)
             except (GaveUp, psycopg2.Error) as failure:
-                if _is_race(failure) and races < MOST_RACES:
+                if is_race(failure) and races < MOST_RACES:
                     races += 1
-                    self._disclaim(step, decide, failure, provenance)
-                    yield from self._rest(AFTER_A_RACE)
+                    self._disclaim(step, failure)
+                    yield from self._pause(AFTER_A_RACE)
                 else:
                     attempts += 1
-                    yield from self._recover(step, decide, failure, attempts, provenance)
+                    yield from self._recover(step, failure, attempts)
 
-    def _carry_out(self, step: Step, decide: Decision, provenance: Provenance) -> Work:
-        for statements in on_one_session(step.statements):
-            yield from self._execute(step, statements, provenance, decide)
-
-    def _clear(self, decide: Decision, provenance: Provenance) -> Work:
-        """Drop the replacement that was built before somebody else dropped what it was to replace."""
-        step = decide()
-        if step.action is Action.REPLACE and not step.differences:
-            yield from self._carry_out(step, decide, provenance)
-
-    def _disclaim(self, step: Step, decide: Decision, failure: Exception, provenance: Provenance) -> None:
-        """Take back the note that an index is being made, where the server says that the statement has made none.
-
-        Without an answer of the server's it may still be building.
-        """
-        if step.action in (Action.CREATE, Action.REBUILD) and (isinstance(failure, GaveUp) or _code(failure)):
-            with suppress(PeeweeException):
-                if _is_race(failure) or decide().found is None:
-                    provenance.disclaim(step)
-
-    def _recover(self, step: Step, decide: Decision, failure: Exception, attempts: int, provenance: Provenance) -> Work:
-        """Clean up after a failure, and wait for the next attempt; raises what the run ends with if there is none."""
-        remains = self._clean(step, decide)
-        self._disclaim(step, decide, failure, provenance)
-        self.run.stop.check()
-        if attempts > self.run.options.retries or not isinstance(failure, GaveUp | psycopg2.errors.DeadlockDetected):
-            raise _as_ours(step, failure, remains) from failure
-        yield from self._pause(step.index, failure, attempts)
-
-    def _until_a_session_is_free(self, failure: NoSession) -> Work:
-        """Wait for one of those that build: two at once are faster, and not needed. Raises the failure without one."""
-        if not self.builders.busy:
-            raise failure
-        if not self.builders.are_told:
-            self.builders.are_told = True
-            self.run.report(Warned(failure.message))
-        while self.builders.are_all_busy:
-            self.run.stop.check()
-            yield None
-
-    def _join(self, decide: Decision) -> Generator[object, None, Step]:
-        """Wait while another session works on this index, then look again: its finished index is kept."""
-        step, watch = decide(), None
+    def _decide(self) -> Generator[object, None, Step]:
+        """Decide; wait while another session works on the index, whose complete index is then kept."""
+        step, watch = self.decide(), None
         while step.action is Action.JOIN and step.found and step.found.worker:
             self.run.stop.check()
             if watch is None or watch.pid != step.found.worker:
                 self.run.report(Joined(step.index, step.found.worker))
                 watch = Watch(self.run.sessions, step.index, step.found.worker, self.run.report)
             if watch.is_due():
-                watch.look()
+                watch.observe()
             yield None
-            step = decide()
+            step = self.decide()
         return step
 
-    def _execute(self, step: Step, statements: Sequence[str], provenance: Provenance, decide: Decision) -> Work:
-        """Send these one after another, each as a message of its own; a session in a transaction is not kept.
+    def _execute(self, step: Step) -> Work:
+        for statements in on_one_session(step.statements):
+            yield from self._execute_on_one_session(step, statements)
+
+    def _execute_on_one_session(self, step: Step, statements: Sequence[str]) -> Work:
+        """Execute these statements of a step, each as a message.
 
         Raises:
-            Changed: what the step was decided on is no longer so, after a wait.
+            Changed: after a wait, the step is to be another one.
         """
-        first = statements[0]
-        index, dropping, renaming = step.index, first.startswith(DROP), first.startswith(RENAME)
-        if not renaming:
-            waited = yield from self._let_pass(index, dropping)
-            if waited and first == step.statements[0] and decide().statements != step.statements:
+        first, index = statements[0], step.index
+        is_drop, is_rename = first.startswith(DROP), first.startswith(RENAME)
+        if not is_rename:
+            waited = yield from self._wait_for_blockers(index, is_drop)
+            if waited and first == step.statements[0] and self.decide().statements != step.statements:
                 raise Changed
         self.run.stop.check()
         self.run.lock.confirm()
-        settings = RENAMING if renaming else settings_for(index, self.run.options, self.memory)
-        builder = self._take(settings)
+        settings = RENAMING if is_rename else settings_for(index, self.run.options, self.run.memory)
+        builder = self.builders.take(settings)
         try:
-            provenance.begin(step, first)
+            self.provenance.begin(step, first)
             for statement in statements:
                 self.run.report(StatementStarted(index, statement))
-                watch = Watch(self.run.sessions, index, builder.pid, self.run.report, dropping)
+                watch = Watch(self.run.sessions, index, builder.pid, self.run.report, is_drop)
                 builder.send(statement)
-                yield from self._mind(builder, watch, lambda: self._see(step, decide, builder, provenance))
+                yield from self._observe(step, builder, watch)
         finally:
             self.builders.give_back(builder)
 
-    def _take(self, settings: dict[str, str]) -> Builder:
-        return self.builders.take(settings, self.run.sessions.ours)
+    # Before a statement ----------------------------------------------------------------------------------------------
 
-    def _see(self, step: Step, decide: Decision, builder: Builder, provenance: Provenance) -> None:
-        """Note which index it is that is being built: if it is another one after a kill, somebody has made that."""
-        if step.action in (Action.CREATE, Action.REBUILD) and not provenance.has_seen(step.index):
-            with suppress(PeeweeException):
-                found = decide().found
-                if found and found.worker == builder.pid:
-                    provenance.see(found)
-
-    def _mind(self, builder: Builder, watch: Watch, see: Callable[[], None]) -> Work:
-        """Until the statement is done: look at it, and cancel it when asked to stop or when it waited too long."""
-        limit = self.run.options.max_wait
-        given_up, cancelled = None, 0.0
-        try:
-            while not builder.poll():
-                yield builder
-                if given_up is None and watch.is_due() and not self.run.stop.asked:
-                    watch.look()
-                    see()
-                if watch.is_lost():
-                    raise psycopg2.OperationalError("the server has ended the statement, and its answer is lost")
-                if given_up is None and limit is not None and watch.waited() >= limit:
-                    given_up = GaveUp(watch.sight.phase or WAITING_FOR_A_LOCK, watch.sight.blockers)
-                # Not only once: a commit inside a build takes the request for its own, and the build goes on.
-                if (given_up or self.run.stop.asked) and clock() - cancelled >= INTERVAL:
-                    self.run.database.cancel(builder.pid)
-                    cancelled = clock()
-                if self.run.stop.asked and self.run.stop.asked_for() >= UNANSWERED:
-                    self.run.stop.check()
-        except psycopg2.errors.QueryCanceled:
-            if given_up:
-                raise given_up from None
-            raise
-        except psycopg2.errors.LockNotAvailable:
-            raise GaveUp(WAITING_FOR_A_LOCK, watch.sight.blockers) from None
-
-    def _let_pass(self, index: Index, dropping: bool) -> Generator[object, None, bool]:
-        """Before a statement is sent: wait for another build on its table, and for whoever would hold it up.
-
-        Returns whether there was anything to wait for.
+    def _wait_for_blockers(self, index: Index, dropping: bool) -> Generator[object, None, bool]:
+        """Wait for another build on the table, and for the sessions that would block a statement that may not wait.
 
         Two concurrent builds on one table deadlock. And a build that is given up while a writer is open leaves an
-        invalid index that cannot be dropped before that writer ends, so with a limit it does not begin.
+        invalid index that cannot be dropped before that writer ends, so with a limited wait it does not begin.
+
+        Returns:
+            Whether there was anything to wait for.
         """
-        started, told, limit = clock(), 0.0, self.run.options.max_wait
-        remaining = self._in_the_way(index, dropping)
-        # A session that comes later does not hold up what begins after it.
-        first = {blocker.identity for blocker in remaining}
+        started, interval = time.monotonic(), Interval(INTERVAL)
+        limit = self.run.options.max_wait
+        remaining = self._blockers(index, dropping)
+        first = {blocker.identity for blocker in remaining}  # later sessions do not block what begins after these
         while remaining:
-            waited = clock() - started
-            if clock() - told >= INTERVAL:
-                self.run.sessions.tell_hidden((blocker.hidden_from for blocker in remaining), self.run.report)
+            waited = time.monotonic() - started
+            if interval.has_ended():
+                self.run.sessions.report_hidden((blocker.hidden_from for blocker in remaining), self.run.report)
                 self.run.report(Waiting(index, BEFORE_THE_START, remaining, waited))
-                told = clock()
             if limit is not None and waited >= limit:
                 raise GaveUp(BEFORE_THE_START, remaining)
             self.run.stop.check()
             yield None
-            now = self._in_the_way(index, dropping)
-            remaining = tuple(blocker for blocker in now if blocker.identity in first)
+            blockers = self._blockers(index, dropping)
+            remaining = tuple(blocker for blocker in blockers if blocker.identity in first)
         return bool(first)
 
-    def _in_the_way(self, index: Index, dropping: bool) -> tuple[Blocker, ...]:
-        if self.run.options.offline:
-            return ()
-        builds: tuple[Blocker, ...] = ()
-        holders: tuple[Blocker, ...] = ()
-        with self.run.sessions.overlooking(self.run.report):
-            builds = self.run.sessions.building_on(index.table)
-            if self.run.options.max_wait is not None:
-                holders = self.run.sessions.expected([index.table], dropping)
-        return (*builds, *holders)
+    def _blockers(self, index: Index, dropping: bool) -> tuple[Blocker, ...]:
+        blockers: tuple[Blocker, ...] = ()
+        if not self.run.options.offline:
+            with self.run.sessions.tolerating_errors(self.run.report):
+                blockers = self.run.sessions.building_on(index.table)
+                if self.run.options.max_wait is not None:
+                    blockers += self.run.sessions.expected([index.table], dropping)
+        return blockers
 
-    def _pause(self, index: Index, failure: Exception, attempt: int) -> Work:
-        pause = min(0.5 * 2**attempt, LONGEST_PAUSE)
-        self.run.report(Retrying(index, _reason(failure), attempt, self.run.options.retries, pause))
-        yield from self._rest(pause)
-
-    def _rest(self, seconds: float) -> Work:
-        until = clock() + seconds
-        while clock() < until:
+    def _wait_for_a_session(self, failure: NoSession) -> Work:
+        """Wait until one of the sessions that build is free; raise the failure if there is none."""
+        if not self.builders.busy:
+            raise failure
+        if not self.builders.limit_reported:
+            self.builders.limit_reported = True
+            self.run.report(Warned(failure.message))
+        while self.builders.are_all_busy:
             self.run.stop.check()
             yield None
 
-    def _clean(self, step: Step, decide: Decision) -> bool:
-        """Drop what a failed build left behind, if that does not mean waiting for somebody; does anything remain?"""
+    # While a statement is executed -----------------------------------------------------------------------------------
+
+    def _observe(self, step: Step, builder: Builder, watch: Watch) -> Work:
+        """Observe a statement until it is done; cancel it after a signal, or when it has waited for too long.
+
+        Raises:
+            GaveUp: it has waited for too long.
+            psycopg2.Error: it failed, was cancelled, or its answer was lost.
+            Interrupted: a signal came, and the statement did not end.
+        """
+        stop, limit = self.run.stop, self.run.options.max_wait
+        given_up: GaveUp | None = None
+        cancelling = Interval(INTERVAL)
+        try:
+            while not builder.poll():
+                yield builder
+                if not given_up and not stop.asked and watch.is_due():
+                    watch.observe()
+                    self._record_oid(step, builder)
+                if watch.is_lost():
+                    raise psycopg2.OperationalError("the server has ended the statement, and its answer is lost")
+                if not given_up and limit is not None and watch.waited() >= limit:
+                    given_up = GaveUp(watch.last.phase or WAITING_FOR_A_LOCK, watch.last.blockers)
+                # Repeatedly, because a build can miss a request that arrives at one of the commits inside it.
+                if (given_up or stop.asked) and cancelling.has_ended():
+                    self.run.database.cancel(builder.pid)
+                if stop.asked and stop.asked_for() >= UNANSWERED:
+                    stop.check()
+        except psycopg2.errors.LockNotAvailable:
+            raise GaveUp(WAITING_FOR_A_LOCK, watch.last.blockers) from None
+        except psycopg2.errors.QueryCanceled as failure:
+            raise given_up or failure from None
+
+    def _record_oid(self, step: Step, builder: Builder) -> None:
+        """Record the OID of the index that is being built: after a kill, one with another OID is not the tool's."""
+        if step.action in BUILDING and not self.provenance.has_seen(step.index):
+            with suppress(PeeweeException):
+                found = self.decide().found
+                if found and found.worker == builder.pid:
+                    self.provenance.see(found)
+
+    # After a failure -------------------------------------------------------------------------------------------------
+
+    def _recover(self, step: Step, failure: Exception, attempts: int) -> Work:
+        """Clean up and pause before the next attempt; raise the error of the run if there is none."""
+        is_left = self._clean_up(step)
+        self._disclaim(step, failure)
+        self.run.stop.check()
+        retries = self.run.options.retries
+        if attempts > retries or not can_heal(failure):
+            raise as_error(step, failure, is_left) from failure
+        pause = min(0.5 * 2**attempts, LONGEST_PAUSE)
+        self.run.report(Retrying(step.index, reason_of(failure), attempts, retries, pause))
+        yield from self._pause(pause)
+
+    def _disclaim(self, step: Step, failure: Exception) -> None:
+        """Take the record back that an index is being made, if the statement that failed has made none."""
+        if step.action in BUILDING and has_ended(failure):
+            with suppress(PeeweeException):
+                if is_race(failure) or self.decide().found is None:
+                    self.provenance.disclaim(step)
+
+    def _clean_up(self, step: Step) -> bool:
+        """Drop what a failed build has left, if that takes no waiting; return whether anything is left."""
         if step.action not in CREATIONS:
             return False
         with suppress(PeeweeException, psycopg2.Error, NoSession):
-            leftover = self._let_go(decide)
+            leftover = self._decide_once_released()
             if leftover.action in UNFINISHED and leftover.statements[0].startswith(DROP):
-                cleaner = self._take({"statement_timeout": f"{CLEAN_UP:g}s"})
+                builder = self.builders.take({"statement_timeout": f"{CLEAN_UP:g}s"})
                 try:
-                    cleaner.execute(leftover.statements[0])
+                    builder.execute(leftover.statements[0])
                 finally:
-                    self.builders.give_back(cleaner)
-            return decide().action in (*UNFINISHED, Action.JOIN)
+                    self.builders.give_back(builder)
+            return self.decide().action in (*UNFINISHED, Action.JOIN)
         return True
 
-    def _let_go(self, decide: Decision) -> Step:
-        """The decision about what our own failed statement left, once its session has let go of it."""
-        until = clock() + CLEAN_UP
-        step = decide()
-        while step.action is Action.JOIN and clock() < until:
-            step = decide()
+    def _decide_once_released(self) -> Step:
+        """Decide about what a failed statement has left, once its session has released its locks."""
+        until = time.monotonic() + CLEAN_UP
+        step = self.decide()
+        while step.action is Action.JOIN and time.monotonic() < until:
+            step = self.decide()
         return step
+
+    def _drop_needless_replacement(self) -> Work:
+        """Drop a replacement that was built before another session dropped the index that it was to replace."""
+        step = self.decide()
+        if step.action is Action.REPLACE and not step.differences:
+            yield from self._execute(step)
+
+    def _pause(self, seconds: float) -> Work:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.run.stop.check()
+            yield None
 
 
 def on_one_session(statements: Sequence[str]) -> Iterator[list[str]]:
-    """Give each statement by itself, and those from BEGIN to COMMIT together.
+    """Yield the statements one by one, and those from BEGIN to COMMIT together.
 
-    They are not sent as one message: Citus refuses to change names in one (and the server would change none or all).
+    They are not sent as one message, because Citus refuses to rename in one.
     """
     together: list[str] = []
     for statement in statements:
@@ -303,34 +308,3 @@ def on_one_session(statements: Sequence[str]) -> Iterator[list[str]]:
         if together[0] != BEGIN or statement == COMMIT:
             yield together
             together = []
-
-
-def _code(failure: Exception) -> str | None:
-    """Return the SQLSTATE of an error, if the server has answered at all."""
-    return getattr(failure, "pgcode", None)
-
-
-def _is_race(failure: Exception) -> bool:
-    """Did another session make, rename or drop the index first, so that a new look finds something else?"""
-    if not isinstance(failure, psycopg2.Error):
-        return False
-    if isinstance(failure, psycopg2.errors.UniqueViolation):
-        return failure.diag.constraint_name == NAME_IS_TAKEN
-    if isinstance(failure, psycopg2.errors.InternalError_):
-        return (failure.diag.message_primary or "").startswith(INTERNAL_RACES)
-    return failure.pgcode in RACES
-
-
-def _as_ours(step: Step, failure: Exception, remains: bool) -> IndexerError:
-    name = step.index.name
-    left = f"An unfinished {name} may remain; the next run finishes it. " if remains else ""
-    if isinstance(failure, GaveUp):
-        who = "".join(f"\n  - {blocker}\n    end it: {blocker.ending}" for blocker in failure.blockers)
-        return Blocked(f"Gave up on {name}, {failure}{f' for:{who}' if who else '.'}", left + AGAIN)
-    doing = DOING.get(step.action, "Building")
-    kind = IndexFailed if concerns_one_index(failure) else StatementFailed
-    return kind(f"{doing} {name} failed: {said(failure)}", left + remedy(failure))
-
-
-def _reason(failure: Exception) -> str:
-    return f"{failure} took too long" if isinstance(failure, GaveUp) else said(failure).rstrip(".")

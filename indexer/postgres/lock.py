@@ -1,4 +1,4 @@
-"""The run lock: one run at a time on one schema, held by a session and gone with it."""
+"""The run lock: one run at a time on a schema, held by the main session and released with it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timezone
+from typing import Any
 
 from peewee import PeeweeException
 
@@ -14,11 +15,15 @@ from indexer.errors import Command, Hint, Locked, StatementFailed
 from indexer.events import LockWaited, Report
 from indexer.options import Options
 from indexer.postgres.catalog import PostgresCatalog
-from indexer.postgres.database import Question
+from indexer.postgres.interval import Interval
 from indexer.postgres.sessions import Sessions
+from indexer.postgres.statements import PreparedQuery
 from indexer.signals import Stop
 
+POLL = 0.5  # seconds between two attempts, give or take half
+REPEATED = 10.0  # seconds between two reports of the wait
 FAMILY = 0x5343_5256  # the upper half of the key, the same for every run of this tool; the lower half is the schema
+KEY = {"family": "integer", "namespace": "bigint"}
 
 TRY = """
     SELECT pg_catalog.pg_try_advisory_lock((%(family)s::bigint << 32) | %(namespace)s) AS taken
@@ -28,7 +33,16 @@ UNLOCK = """
     SELECT pg_catalog.pg_advisory_unlock((%(family)s::bigint << 32) | %(namespace)s)
 """
 
-HOLDING = """
+IS_RUN_LOCK = """
+     WHERE l.locktype = 'advisory'
+       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+       AND l.classid = %(family)s
+       AND l.objid = %(namespace)s
+       AND l.objsubid = 1
+       AND l.granted
+"""
+
+HOLDERS = """
     SELECT l.pid,
            a.usename AS role,
            a.application_name AS application,
@@ -37,30 +51,22 @@ HOLDING = """
            CASE WHEN a.pid IS NOT NULL AND a.backend_type IS NULL THEN CURRENT_USER::pg_catalog.text END AS hidden_from
       FROM pg_catalog.pg_locks AS l
       LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
-     WHERE l.locktype = 'advisory'
-       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-       AND l.classid = %(family)s
-       AND l.objid = %(namespace)s
-       AND l.objsubid = 1
-       AND l.granted
 """
 
-HELD_BY_US = """
+# A role may not be allowed to read pg_stat_activity.
+LOCKS = """
     SELECT l.pid
       FROM pg_catalog.pg_locks AS l
-     WHERE l.locktype = 'advisory'
-       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-       AND l.classid = %(family)s
-       AND l.objid = %(namespace)s
-       AND l.objsubid = 1
-       AND l.granted
+"""
+
+IS_OURS = """
        AND l.pid = pg_catalog.pg_backend_pid()
 """
 
-HELD = Question("indexer_held", {"family": "integer", "namespace": "bigint"}, HELD_BY_US)
-HOLDER = Question("indexer_holder", {"family": "integer", "namespace": "bigint"}, HOLDING)
+FIND_HOLDERS = PreparedQuery("indexer_holder", KEY, HOLDERS + IS_RUN_LOCK)
+FIND_OURS = PreparedQuery("indexer_held", KEY, LOCKS + IS_RUN_LOCK + IS_OURS)
 
-# Of a hidden build everybody sees that there is one, on which table it holds its lock, and whether it waits.
+# Of a hidden build every role sees that it exists, on which table it holds its lock, and whether it waits.
 BUILDING = """
     SELECT i.relname AS index,
            CASE WHEN p.relid IS NOT NULL THEN p.phase
@@ -87,7 +93,7 @@ BUILDING = """
      ORDER BY p.pid
 """
 
-STANDING = """
+VALID = """
     SELECT pg_catalog.count(*) AS indexes
       FROM pg_catalog.pg_index AS i
       JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid AND c.relnamespace = %(namespace)s
@@ -98,12 +104,9 @@ STANDING = """
 class RunLock:
     """A session-level advisory lock, polled and never waited for inside the server.
 
-    A session that waits in ``pg_advisory_lock`` holds a snapshot, and the holder's concurrent build waits for that
-    snapshot in turn: a deadlock (flyway/flyway#1654, golang-migrate/migrate#960).
+    A session that waits in ``pg_advisory_lock`` holds a snapshot, and the concurrent build of the run that holds the
+    lock waits for that snapshot in turn: a deadlock (flyway/flyway#1654, golang-migrate/migrate#960).
     """
-
-    poll = 0.5  # seconds, give or take half
-    retell = 10.0  # seconds
 
     def __init__(self, catalog: PostgresCatalog, sessions: Sessions) -> None:
         self.catalog = catalog
@@ -111,84 +114,82 @@ class RunLock:
 
     @contextmanager
     def held(self, report: Report, options: Options, stop: Stop) -> Iterator[None]:
-        """Hold the lock; follows the run that has it until that ends.
+        """Hold the lock; wait for the run that holds it as long as that makes progress.
 
         Raises:
-            Locked: it is taken, and waiting was refused, or the other run made no progress for too long.
+            Locked: another run holds it and has made no progress for ``options.wait_lock`` seconds.
+            Interrupted: a signal came while waiting.
         """
-        if not self._try():
-            self._follow(report, options, stop)
+        if not self._take():
+            self._wait(report, options, stop)
         try:
             yield
         finally:
-            with suppress(PeeweeException):  # a session that is gone has given the lock back
+            with suppress(PeeweeException):  # a session that was lost has released the lock
                 self.catalog.rows(UNLOCK, family=FAMILY)
 
-    def _follow(self, report: Report, options: Options, stop: Stop) -> None:
-        seen: object = None
-        moved, told = time.monotonic(), 0.0
-        while not self._try():
-            now = time.monotonic()
-            with self.sessions.overlooking(report):
-                progress = self._progress()
-                if progress != seen:
-                    seen, moved = progress, now
-                if not told or now - told >= self.retell:
-                    self._tell(report)
-                    told = now
-            if options.wait_lock is not None and now - moved >= options.wait_lock:
-                raise Locked(
-                    f"Another run holds the lock: {self._visible_holder(report)}.",
-                    Hint("Wait for it to end, or see what it does: ", Command("status")),
-                )
-            stop.sleep(self.poll * random.uniform(0.5, 1.5))
-
-    def _try(self) -> bool:
+    def _take(self) -> bool:
         assert self.catalog.namespace, "a lock is of a schema: settle first"
         return bool(self.catalog.rows(TRY, family=FAMILY)[0]["taken"])
 
+    def _wait(self, report: Report, options: Options, stop: Stop) -> None:
+        progress: object = None
+        progressed, interval = time.monotonic(), Interval(REPEATED)
+        while not self._take():
+            now = time.monotonic()
+            with self.sessions.tolerating_errors(report):
+                before, progress = progress, self._progress()
+                if progress != before:
+                    progressed = now
+                if interval.has_ended():
+                    self._report(report)
+            if options.wait_lock is not None and now - progressed >= options.wait_lock:
+                hint = Hint("Wait for it to end, or see what it does: ", Command("status"))
+                raise Locked(f"Another run holds the lock: {self._visible_holder(report)}.", hint)
+            stop.sleep(POLL * random.uniform(0.5, 1.5))
+
     def _progress(self) -> object:
-        """Something that is different as soon as the holder has got further.
+        """Return a value that differs as soon as the run that holds the lock has made progress.
 
-        A build whose progress is hidden counts as getting further as long as it waits for nobody.
+        A build whose progress is hidden counts as making progress as long as it waits for no session.
         """
-        building = self.catalog.rows(BUILDING)
-        unseen = time.monotonic() if any(row["works_unseen"] for row in building) else 0
-        return building, self.catalog.rows(STANDING), unseen
+        builds = self.catalog.rows(BUILDING)
+        unseen = time.monotonic() if any(row["works_unseen"] for row in builds) else 0
+        return builds, self.catalog.rows(VALID), unseen
 
-    def _tell(self, report: Report) -> None:
-        holders = self.catalog.ask(HOLDER, family=FAMILY)
-        self.sessions.tell_hidden((row["hidden_from"] for row in holders), report)
+    def _report(self, report: Report) -> None:
+        holders = self.catalog.ask(FIND_HOLDERS, family=FAMILY)
+        self.sessions.report_hidden((row["hidden_from"] for row in holders), report)
         report(LockWaited(self.holder()))
 
     def _visible_holder(self, report: Report) -> str:
-        with self.sessions.overlooking(report):
+        with self.sessions.tolerating_errors(report):
             return self.holder()
         return "its session is not visible"
 
     def holder(self) -> str:
-        """Who holds the lock, since when, and how far that run is, for people."""
+        """Return which session holds the lock, since when, and how far its builds are, as a phrase."""
         builds = ", ".join(_build(row) for row in self.catalog.rows(BUILDING))
-        for row in self.catalog.ask(HOLDER, family=FAMILY):
+        for row in self.catalog.ask(FIND_HOLDERS, family=FAMILY):
             who = ", ".join(filter(None, (row["role"], row["application"], row["client"])))
             since = f", since {row['since'].astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC" if row["since"] else ""
             return f"pid {row['pid']} ({who}){since}" + (f"; {builds}" if builds else "")
         return "a run that has just ended"
 
     def confirm(self) -> None:
-        """Make sure that this very session holds the lock; behind a transaction pooler it may not.
+        """Check that the main session holds the lock; behind a transaction pooler it may lose it.
 
         Raises:
-            StatementFailed: it does not.
+            StatementFailed: the session does not hold it.
         """
-        if not self.catalog.ask(HELD, family=FAMILY):
+        if not self.catalog.ask(FIND_OURS, family=FAMILY):
             raise StatementFailed(
-                "The run lock is not held by this session any more.",
+                "This session does not hold the run lock any more.",
                 "Connect to the server directly, not through a transaction pooler, and run the same command again.",
             )
 
 
-def _build(row: dict[str, object]) -> str:
-    blocks, total = int(str(row["blocks_done"] or 0)), int(str(row["blocks_total"] or 0))
-    counted = f" {min(blocks / total, 1):.0%}" if total else ""
+def _build(row: dict[str, Any]) -> str:
+    done, total = row["blocks_done"] or 0, row["blocks_total"] or 0
+    counted = f" {min(done / total, 1):.0%}" if total else ""
     return f"{row['index'] or 'an index'}: {row['phase']}{counted}"

@@ -20,14 +20,16 @@ from indexer.inheritance import Child, Uncovered
 from indexer.migrator import CatalogMigrator, Doing, IndexOperation, Part, ScriptValues, Work
 from indexer.postgres import buildable, citus, inheritance, publications, server_errors, standby
 from indexer.postgres.catalog import PostgresCatalog
-from indexer.postgres.database import PINNED, OnlineDatabase
+from indexer.postgres.database import OnlineDatabase
 from indexer.postgres.encoding import UNCONVERTED
 from indexer.postgres.execution import BEGIN, COMMIT, Execution, Run
 from indexer.postgres.lock import RunLock
 from indexer.postgres.pooler import refuse_transaction_pooling
 from indexer.postgres.rights import WITHHELD, missing_rights, missing_rights_to_read, withheld
 from indexer.postgres.schedule import Schedule
-from indexer.postgres.sessions import Sessions, sees_more
+from indexer.postgres.sessions import Sessions, visibility_advice
+from indexer.postgres.settings import PINNED
+from indexer.postgres.tuning import server_memory
 from indexer.records.alembic import split_name
 from indexer.records.provenance import Provenance
 from indexer.records.table import hidden_rows, placed
@@ -77,7 +79,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         self._address = address
         self._connect = connect
         self._advice: list[str] = []
-        self._execution: Execution
+        self._run: Run
 
     @property
     def place(self) -> Place:
@@ -137,7 +139,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def delays(self) -> list[str]:
         """Return what makes every commit wait."""
-        with self.sessions.overlooking(self.report):
+        with self.sessions.tolerating_errors(self.report):
             return standby.delays(self.catalog)
         return []
 
@@ -166,7 +168,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """Return lines about the sessions that hold a lock of these kinds on a table which a run reads or writes."""
         tables = [*self.indexed_tables, *META_TABLES, split_name(self.options.version_table)[1]]
         with suppress(PeeweeException):
-            sessions = self.sessions.excluding(tables, modes)
+            sessions = self.sessions.holding(tables, modes)
             return "".join(f"\n  - {each}\n    end it: {each.ending}" for each in sessions)
         return ""
 
@@ -199,13 +201,13 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         if self.database.pooled:
             refuse_transaction_pooling(self.database)
         with self.lock.held(self.report, self.options, self.stop):
-            run = Run(self.database, self.sessions, self.lock, self.options, self.stop, self.report)
-            self._execution = Execution(run)
+            memory = server_memory(self.catalog)
+            self._run = Run(self.database, self.sessions, self.lock, self.options, memory, self.stop, self.report)
             yield
 
     def reserve(self, steps: Sequence[Step]) -> None:
         """Have the session ready that builds, before anything is changed; raises NoSession."""
-        self.sessions.told.update(self._advice)  # with the warnings of the plan
+        self.sessions.warned.update(self._advice)  # with the warnings of the plan
         if any(step.changes for step in steps):
             self.database.builders.reserve()
 
@@ -271,7 +273,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """
         tables = sorted({step.index.table for step in steps if step.changes})
         dropping = all(step.action is Action.DROP for step in steps if step.changes)
-        with self.sessions.overlooking(self.report):
+        with self.sessions.tolerating_errors(self.report):
             return self._lasting(partial(self.sessions.expected, tables, dropping, suspecting=True)) if tables else ()
         return ()
 
@@ -286,7 +288,8 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def hidden(self, blockers: Sequence[Blocker]) -> list[str]:
         """What lets the role see more of these sessions, if it does not see all."""
-        self._advice = [sees_more(role) for role in sorted({each.hidden_from for each in blockers if each.hidden_from})]
+        roles = {each.hidden_from for each in blockers if each.hidden_from}
+        self._advice = [visibility_advice(role) for role in sorted(roles)]
         return self._advice
 
     def definition(self, index: Index, found: CatalogEntry | None) -> Definition:
@@ -386,7 +389,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         schedule.run(largest_first, work)
 
     def _act(self, operation: IndexOperation, provenance: Provenance) -> Doing:
-        return (yield from self._execution.act(lambda: self._decide(operation), provenance))
+        return (yield from Execution(self._run, lambda: self._decide(operation), provenance).execute())
 
     # Tables and scripts --------------------------------------------------------------------------------------------
 

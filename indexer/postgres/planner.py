@@ -15,8 +15,9 @@ import models
 from indexer.catalog import CatalogEntry, Table
 from indexer.errors import IndexerError
 from indexer.inheritance import Child
-from indexer.postgres.database import QUICK, QUOTED, sendable
 from indexer.postgres.explain import NotUnderstood
+from indexer.postgres.settings import QUICK
+from indexer.postgres.statements import QUOTED, sendable
 from indexer.records.table import placed
 from indexer.spec import Index
 from indexer.text import identifier

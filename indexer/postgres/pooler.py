@@ -1,54 +1,51 @@
-"""Behind a transaction pooler a session lock is anybody's, and SET is set on somebody else: found out, and refused."""
+"""Detects transaction pooling, under which session locks and settings pass between clients, and refuses to run."""
 
 from __future__ import annotations
 
 import psycopg2
 
 from indexer.errors import PreflightFailed
-from indexer.postgres.database import Builder, OnlineDatabase, opened
+from indexer.postgres.builders import Builder
+from indexer.postgres.database import OnlineDatabase
 from indexer.postgres.slots import refusal
 
 PID = "SELECT pg_catalog.pg_backend_pid()"
-LOOKS = 12  # beside busy clients it is chance which session we get: one look may be lucky
+CHECKS = 12  # among busy clients it is chance which session a statement gets, so one check may miss the pooler
 HINT = "Give the server's own address: MIGRATION_DATABASE_URL wins over DATABASE_URL, and so does --database-url."
 
 
 def refuse_transaction_pooling(database: OnlineDatabase) -> None:
-    """Settle on a session of our own, or say why there is none. Nothing has been set before this.
+    """Apply the settings to the session behind a pooler, unless the pooler shares it with other clients.
 
-    A second client opens a transaction. If that gets our server process, or moves us to another one, the pooler
-    hands processes out by transaction or by statement.
+    A second client opens a transaction. If that gets the server process of our session, or moves our session to another
+    process, the pooler shares processes by transaction or by statement.
 
     Raises:
-        PreflightFailed: it does.
-        NoSession: there is no second client to be had.
+        PreflightFailed: the pooler does.
+        NoSession: the server refuses the second client.
     """
     try:
-        other = opened(database)
+        other = database.open_builder()
     except psycopg2.Error as error:
         raise refusal(database, error) from error
     try:
-        shared = _is_shared(database, other)
+        pid = _pid(database)
+        is_shared = any(_is_shared(database, other, pid) for _ in range(CHECKS))
     except psycopg2.Error:  # statement pooling refuses BEGIN
-        shared = True
+        is_shared = True
     finally:
         other.close()
-    if shared:
-        problem = "a pooler stands before the server and hands its sessions out by transaction, or by statement"
+    if is_shared:
+        problem = "the pooler shares its sessions between clients (transaction or statement pooling)"
         raise PreflightFailed([problem], HINT)
-    database.settle()
+    database.apply_settings()
 
 
-def _is_shared(database: OnlineDatabase, other: Builder) -> bool:
-    ours = _pid(database)
-    return any(_meets(database, other, ours) for _ in range(LOOKS))
-
-
-def _meets(database: OnlineDatabase, other: Builder, ours: int) -> bool:
+def _is_shared(database: OnlineDatabase, other: Builder, pid: int) -> bool:
     other.execute("BEGIN")
-    (theirs,) = other.execute(PID)
-    other.execute("ROLLBACK")  # before we ask again: a pool of one has no second session
-    return bool(theirs == ours or _pid(database) != ours)
+    (other_pid,) = other.execute(PID)
+    other.execute("ROLLBACK")  # before the next statement of ours: a pool of one has no second session
+    return bool(other_pid == pid or _pid(database) != pid)
 
 
 def _pid(database: OnlineDatabase) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from indexer.catalog import META_TABLES
-from indexer.postgres.database import OnlineDatabase, Question
+from indexer.postgres.database import OnlineDatabase
+from indexer.postgres.statements import PreparedQuery
 
 
 class CatalogReader:
@@ -27,6 +28,6 @@ class CatalogReader:
         names, rows = self.database.fetched(query, {**known, **parameters})
         return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def ask(self, question: Question, **parameters: Any) -> list[dict[str, Any]]:
+    def ask(self, question: PreparedQuery, **parameters: Any) -> list[dict[str, Any]]:
         """Return the rows of a prepared SELECT, one that a run repeats."""
         return self.rows(self.database.prepared(question), **parameters)

@@ -11,8 +11,8 @@ from peewee import PeeweeException
 
 from indexer.catalog import META_TABLES, Table
 from indexer.errors import GRANTED, Problem
-from indexer.postgres.database import Question
 from indexer.postgres.reader import CatalogReader
+from indexer.postgres.statements import PreparedQuery
 from indexer.text import identifier, qualified
 
 # owners_below: the owners that are members of our role, as every superuser is. They cannot be granted to it.
@@ -86,7 +86,7 @@ CATALOG_RIGHTS = """
 WITHHELD = "A superuser gives the rights on the system's catalog that are missing:"
 ADVISED = {"pg_terminate_backend"}  # printed, never executed
 
-ASK_RIGHTS = Question("indexer_rights", {"namespace": "bigint", "owners": "pg_catalog.text[]"}, RIGHTS)
+ASK_RIGHTS = PreparedQuery("indexer_rights", {"namespace": "bigint", "owners": "pg_catalog.text[]"}, RIGHTS)
 
 
 def missing_rights(

@@ -1,58 +1,25 @@
-"""What the server says of a running statement: its phase, its counters, and the sessions that it waits for."""
+"""The other sessions of the server: which of them block a build, who they are, and how to end them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from peewee import PeeweeException
 
 from indexer.errors import IndexerError
-from indexer.events import Blocker, Progress, Report, Waiting, Warned, silent
+from indexer.events import Blocker, Report, Warned, silent
 from indexer.postgres.catalog import PostgresCatalog
-from indexer.postgres.database import Question
-from indexer.postgres.progress import Counters, counted, fraction
-from indexer.spec import Index
+from indexer.postgres.statements import PreparedQuery
 from indexer.text import identifier, literal, reason
 
 SHOWN = 80  # characters of a query
-WAITING_FOR_A_LOCK = "waiting for a lock"
-WAITING_FOR_A_STANDBY = "waiting for a synchronous standby"
-LOST = 5.0  # seconds; an answer that has been on its way for longer does not come
-INTERVAL = 0.5  # seconds between two looks at a running statement
-
-SEEN = """
-    SELECT CASE WHEN a.wait_event = 'SyncRep' THEN 'waiting for a synchronous standby'
-                WHEN p.relid IS NOT NULL OR p.pid IS NULL THEN COALESCE(p.phase, '')
-                ELSE 'progress not visible to ' || pg_catalog.quote_ident(CURRENT_USER) END AS phase,
-           COALESCE(p.blocks_total, 0) AS blocks_total,
-           COALESCE(p.blocks_done, 0) AS blocks_done,
-           COALESCE(p.tuples_total, 0) AS tuples_total,
-           COALESCE(p.tuples_done, 0) AS tuples_done,
-           pg_catalog.pg_blocking_pids(a.pid) AS blocking,
-           a.state
-      FROM pg_catalog.pg_stat_activity AS a
-      LEFT JOIN pg_catalog.pg_stat_progress_create_index AS p ON p.pid = a.pid
-     WHERE a.pid = %(pid)s
-"""
-
-# What is left to see for a role from which somebody has taken the right to read the statistics.
-BLOCKING = """
-    SELECT '' AS phase,
-           0 AS blocks_total,
-           0 AS blocks_done,
-           0 AS tuples_total,
-           0 AS tuples_done,
-           'hidden' AS state,
-           pg_catalog.pg_blocking_pids(%(pid)s) AS blocking
-"""
 
 # Of a session of another role, a role without pg_read_all_stats sees the pid, database, role and application name, and
-# NULL for all the rest. Autovacuum workers belong to no role, so they are hidden from every such role. The virtual
-# transaction, which pg_locks shows to everyone, tells two transactions of a hidden session apart.
+# NULL for all the rest. An autovacuum worker belongs to no role, so it is hidden from every such role. The virtual
+# transaction, which pg_locks shows to every role, distinguishes two transactions of a hidden session.
 SESSIONS = """
     SELECT a.pid,
            COALESCE(a.usename, a.backend_type, 'autovacuum worker') AS role,
@@ -84,13 +51,13 @@ SESSIONS = """
      ORDER BY seconds DESC NULLS LAST
 """
 
-# Whom a concurrent build or drop of an index of these tables would wait for if it began now: transactions with a
-# lock on the table that conflicts with its own, and, for a build, older snapshots anywhere in the database.
+# A concurrent build or drop waits for transactions with a lock on the table that conflicts with its own, and a build
+# also for older snapshots anywhere in the database.
 LOCK_HOLDERS = """
     SELECT l.pid,
            l.virtualtransaction,
            pg_catalog.min(c.relname) AS table_name,
-           pg_catalog.bool_and(l.mode = 'ShareUpdateExclusiveLock') AS is_beside
+           pg_catalog.bool_and(l.mode = 'ShareUpdateExclusiveLock') AS is_maintenance
       FROM pg_catalog.pg_locks AS l
       JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
      WHERE l.locktype = 'relation'
@@ -112,7 +79,7 @@ SNAPSHOT_HOLDERS = """
        AND a.pid <> pg_catalog.pg_backend_pid()
 """
 
-# What a plan adds, because a snapshot of another role may be hidden. A run does not wait for these before the start.
+# A plan lists these too, because the snapshots of other roles are hidden. A run does not wait for them in advance.
 HIDDEN_TRANSACTIONS = """
     SELECT a.pid
       FROM pg_catalog.pg_stat_activity AS a
@@ -142,10 +109,10 @@ PREPARED = """
      WHERE p.database = pg_catalog.current_database()
 """
 
-# Quietly: a client that did nothing for a second is not taken for a busy one, and neither is another of our runs. A
-# client whose state is hidden counts as busy. Neither a physical walsender nor an autovacuum worker is a client: of
-# these, the first has no database and the second no role, which everyone can see.
-OTHERS_ACTIVE = """
+# A client that has done nothing for a second is not active, and neither is another run of this tool. A client whose
+# state is hidden is. A physical walsender and an autovacuum worker are no clients: the first has no database and the
+# second no role, which every role can see.
+ACTIVE_CLIENTS = """
     SELECT pg_catalog.count(*) AS active
       FROM pg_catalog.pg_stat_activity AS a
      WHERE (a.backend_type = 'client backend'
@@ -157,12 +124,7 @@ OTHERS_ACTIVE = """
             OR a.state_change > pg_catalog.clock_timestamp() - interval '1 second')
 """
 
-WRITING = ("RowExclusiveLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
-READING = ("AccessShareLock", "RowShareLock", "ShareLock")
-BESIDES = ("ShareUpdateExclusiveLock",)  # VACUUM, or another build
-
-
-# The builds of other sessions on a table: they hold its lock, and the progress view knows them.
+# The builds of other sessions on a table: they hold a lock on it, and are in the progress view.
 BUILDS = """
     SELECT l.pid
       FROM pg_catalog.pg_locks AS l
@@ -176,37 +138,33 @@ BUILDS = """
        AND c.relname = %(table)s
 """
 
-
-BUILDING_ON = Question("indexer_building_on", {"namespace": "bigint", "table": "pg_catalog.text"}, BUILDS)
-LOCKS = Question(
+FIND_BUILDS = PreparedQuery("indexer_building_on", {"namespace": "bigint", "table": "pg_catalog.text"}, BUILDS)
+FIND_LOCKS = PreparedQuery(
     "indexer_locks", {"namespace": "bigint", "tables": "pg_catalog.text[]", "modes": "pg_catalog.text[]"}, LOCK_HOLDERS
 )
-SNAPSHOTS = Question("indexer_snapshots", {}, SNAPSHOT_HOLDERS)
-OTHERS = Question("indexer_others", {"ours": "integer[]"}, OTHERS_ACTIVE)
+FIND_SNAPSHOTS = PreparedQuery("indexer_snapshots", {}, SNAPSHOT_HOLDERS)
+COUNT_CLIENTS = PreparedQuery("indexer_others", {"ours": "integer[]"}, ACTIVE_CLIENTS)
 
-
-def clock() -> float:
-    """Seconds, by a clock that cannot jump."""
-    return time.monotonic()
+WRITING = ("RowExclusiveLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
+READING = ("AccessShareLock", "RowShareLock", "ShareLock")
+MAINTAINING = ("ShareUpdateExclusiveLock",)  # VACUUM, or another build
 
 
 class Sessions:
     """The other sessions of the server, as far as they matter to a build.
 
     Attributes:
-        ours: the process ids of the sessions with which this run builds.
-        told: whether the user knows what lets the role see more, or that a look failed.
+        warned: the texts of the warnings that the user has seen, each of which is given once.
     """
 
     def __init__(self, catalog: PostgresCatalog) -> None:
         self.catalog = catalog
-        self.ours: set[int] = set()
-        self.told: set[str] = set()
+        self.warned: set[str] = set()
         self._seen_since: dict[object, float] = {}
 
     @contextmanager
-    def overlooking(self, report: Report) -> Iterator[None]:
-        """Leave a look out that fails: none may end a run, unless the session that looks is lost."""
+    def tolerating_errors(self, report: Report) -> Iterator[None]:
+        """Report an error of the block as a warning: a run goes on without it, unless its main session is lost."""
         try:
             yield
         except IndexerError:
@@ -214,77 +172,72 @@ class Sessions:
         except Exception as error:
             if self.catalog.database.is_lost:
                 raise
-            self._tell_once(report, f"The other sessions could not be looked at: {reason(error)}. The run goes on.")
+            self._warn(f"The other sessions could not be queried: {reason(error)}. The run continues.", report)
 
-    def tell_hidden(self, hidden_from: Iterable[str | None], report: Report) -> None:
-        """Say once what lets the role see more."""
+    def report_hidden(self, hidden_from: Iterable[str | None], report: Report) -> None:
+        """Warn once of activity that is hidden from a role of this run."""
         for role in set(hidden_from) - {None}:
-            self._tell_once(report, sees_more(str(role)))
+            self._warn(visibility_advice(str(role)), report)
 
-    def _tell_once(self, report: Report, text: str) -> None:
-        if text not in self.told:
-            self.told.add(text)
+    def _warn(self, text: str, report: Report) -> None:
+        if text not in self.warned:
+            self.warned.add(text)
             report(Warned(text))
 
-    def age(self, blocker: Blocker) -> float:
-        """Return the seconds for which this transaction has lasted; if that is hidden, since it was first seen."""
-        if blocker.seconds is not None:
-            return blocker.seconds
-        return clock() - self._seen_since.setdefault(blocker.identity, clock())
+    def others_active(self, report: Report = silent) -> bool:
+        """Return whether a client is active besides this run; True where that is not visible."""
+        with self.tolerating_errors(report):
+            pids = list(self.catalog.database.builders.pids)
+            return bool(self.catalog.ask(COUNT_CLIENTS, ours=pids)[0]["active"])
+        return True
 
-    def named(self, pids: Collection[int], why: str = "") -> tuple[Blocker, ...]:
-        """Who these sessions are."""
-        return self._described(dict.fromkeys(pids, why))
-
-    def _described(self, reasons: Mapping[int, str]) -> tuple[Blocker, ...]:
-        """Return these sessions with what each is in the way for; only that where nothing else may be read."""
-        try:
-            found = self.catalog.rows(SESSIONS, pids=list(reasons)) if reasons else []
-        except PeeweeException:
-            if self.catalog.database.is_lost:
-                raise
-            return tuple(_undescribed(pid, reason) for pid, reason in reasons.items())
-        return tuple(_session(row, reasons[row["pid"]]) for row in found)
-
-    def seen(self, pid: int) -> list[dict[str, Any]]:
-        """Return what can be seen of a session's statement, one row as long as there is that session."""
-        try:
-            return self.catalog.rows(SEEN, pid=pid)
-        except PeeweeException:
-            if self.catalog.database.is_lost:
-                raise
-            return self.catalog.rows(BLOCKING, pid=pid)
+    # Blockers --------------------------------------------------------------------------------------------------------
 
     def expected(self, tables: Sequence[str], dropping: bool = False, suspecting: bool = False) -> tuple[Blocker, ...]:
-        """Return whom a build (or a drop) of an index of these tables would wait for if it began now.
+        """Return the sessions that a concurrent build would wait for if it began now.
 
         Args:
-            tables: where the indexes are.
-            dropping: they are to be dropped.
-            suspecting: with the transactions whose snapshots are hidden, and may or may not be old.
+            tables: the tables of the indexes.
+            dropping: whether the indexes are dropped and not built.
+            suspecting: whether to add the transactions whose snapshots are hidden, and may or may not be old.
         """
-        modes = [*WRITING, *BESIDES, *(READING if dropping else ())]
-        holders = self.catalog.ask(LOCKS, tables=list(tables), modes=modes)
-        locked = {row["pid"]: _lock(row, dropping) for row in holders if row["pid"]}
+        modes = [*WRITING, *MAINTAINING, *(READING if dropping else ())]
+        holders = self.catalog.ask(FIND_LOCKS, tables=list(tables), modes=modes)
+        reasons: dict[int, str] = {}
+        if not dropping:
+            suspects = self.catalog.rows(HIDDEN_TRANSACTIONS) if suspecting else []
+            snapshots = self.catalog.ask(FIND_SNAPSHOTS)
+            reasons |= {row["pid"]: "is in a transaction, and may hold an old snapshot" for row in suspects}
+            reasons |= {row["pid"]: "holds an old snapshot" for row in snapshots}
+        reasons |= {row["pid"]: _lock(row, dropping) for row in holders if row["pid"]}
+        for pid in self.catalog.database.builders.pids:
+            reasons.pop(pid, None)
         prepared = {row["virtualtransaction"]: _lock(row, dropping) for row in holders if not row["pid"]}
-        snapshots = [] if dropping else [row["pid"] for row in self.catalog.ask(SNAPSHOTS)]
-        suspects = [row["pid"] for row in self.catalog.rows(HIDDEN_TRANSACTIONS)] if suspecting and not dropping else []
-        reasons = {
-            **dict.fromkeys(suspects, "is in a transaction, and may hold an old snapshot"),
-            **dict.fromkeys(snapshots, "holds an old snapshot"),
-            **locked,
-        }
-        reasons = {pid: reason for pid, reason in reasons.items() if pid not in self.ours}
-        return (*self._described(reasons), *self.prepared(prepared))
+        return (*self._described(reasons), *self._prepared(prepared))
 
-    def excluding(self, tables: Sequence[str], modes: Sequence[str]) -> tuple[Blocker, ...]:
-        """Return who holds a lock of these modes on one of these tables."""
-        holders = self.catalog.ask(LOCKS, tables=list(tables), modes=list(modes))
-        reasons = {row["pid"]: f"holds a lock on {row['table_name']}" for row in holders if row["pid"]}
-        return self._described(reasons)
+    def building_on(self, table: str) -> tuple[Blocker, ...]:
+        """Return the sessions that build another index of this table."""
+        builds = self.catalog.ask(FIND_BUILDS, table=table)
+        return self._described({row["pid"]: "builds on this table" for row in builds})
 
-    def prepared(self, reasons: dict[str, str]) -> tuple[Blocker, ...]:
-        """The prepared transactions with these virtual transaction ids."""
+    def holding(self, tables: Sequence[str], modes: Sequence[str]) -> tuple[Blocker, ...]:
+        """Return the sessions that hold a lock of these modes on one of these tables."""
+        holders = self.catalog.ask(FIND_LOCKS, tables=list(tables), modes=list(modes))
+        return self._described({row["pid"]: f"holds a lock on {row['table_name']}" for row in holders if row["pid"]})
+
+    def with_pids(self, pids: Collection[int]) -> tuple[Blocker, ...]:
+        """Return the sessions with these process ids."""
+        return self._described(dict.fromkeys(pids, ""))
+
+    def _described(self, reasons: Mapping[int, str]) -> tuple[Blocker, ...]:
+        """Return the sessions with these process ids, each with the reason why it blocks."""
+        found = self.visible_rows(SESSIONS, pids=list(reasons)) if reasons else []
+        if found is None:
+            return tuple(_hidden(pid, reason) for pid, reason in reasons.items())
+        return tuple(_session(row, reasons[row["pid"]]) for row in found)
+
+    def _prepared(self, reasons: Mapping[str, str]) -> tuple[Blocker, ...]:
+        """Return the prepared transactions with these virtual transaction ids, each with the reason why it blocks."""
         rows = self.catalog.rows(PREPARED) if reasons else []
         return tuple(
             Blocker(
@@ -302,31 +255,38 @@ class Sessions:
             if row["virtualtransaction"] in reasons
         )
 
-    def building_on(self, table: str) -> tuple[Blocker, ...]:
-        """The sessions that are building another index of this table."""
-        return self.named([row["pid"] for row in self.catalog.ask(BUILDING_ON, table=table)], "builds on this table")
+    def visible_rows(self, query: str, **parameters: Any) -> list[dict[str, Any]] | None:
+        """Return the rows of a query; None where the role may not execute it."""
+        try:
+            return self.catalog.rows(query, **parameters)
+        except PeeweeException:
+            if self.catalog.database.is_lost:
+                raise
+            return None
 
-    def others_active(self, report: Report = silent) -> bool:
-        """Return whether any client is at work on this server besides our own sessions, as far as that can be seen."""
-        with self.overlooking(report):
-            return bool(self.catalog.ask(OTHERS, ours=list(self.ours))[0]["active"])
-        return True
+    def age(self, blocker: Blocker) -> float:
+        """Return the age of a transaction in seconds; if it is hidden, the seconds since it was first seen."""
+        if blocker.seconds is not None:
+            return blocker.seconds
+        now = time.monotonic()
+        return now - self._seen_since.setdefault(blocker.identity, now)
 
 
-def _lock(row: dict[str, Any], dropping: bool) -> str:
-    kind = "vacuums, or builds on," if row["is_beside"] else "holds a lock on" if dropping else "holds a write lock on"
-    return f"{kind} {row['table_name']}"
-
-
-def sees_more(role: str) -> str:
-    """Return what to tell a role that cannot see what sessions of other roles do."""
+def visibility_advice(role: str) -> str:
+    """Return the warning for a role that cannot see the activity of other roles."""
     return (
         f"What the sessions of other roles do, and since when, is not visible to {identifier(role)}. "
-        f"GRANT pg_read_all_stats TO {identifier(role)}; lets it see more."
+        f"To see it: GRANT pg_read_all_stats TO {identifier(role)};"
     )
 
 
-def _undescribed(pid: int, reason: str) -> Blocker:
+def _lock(row: dict[str, Any], dropping: bool) -> str:
+    if row["is_maintenance"]:
+        return f"vacuums, or builds on, {row['table_name']}"
+    return f"holds a {'' if dropping else 'write '}lock on {row['table_name']}"
+
+
+def _hidden(pid: int, reason: str) -> Blocker:
     ending = f"SELECT pg_catalog.pg_terminate_backend({pid});"
     return Blocker(pid, "a role that is not visible", "", "", "", None, reason or "session not visible", "", ending)
 
@@ -337,76 +297,3 @@ def _session(row: dict[str, Any], why: str) -> Blocker:
     # Not shortened by the server: that reads a query of another database as if it were in the encoding of this one.
     query = " ".join((row["query"] or "").split())[:SHOWN]
     return Blocker(**{**row, "reason": reason, "query": query}, ending=ending)
-
-
-@dataclass(eq=False)
-class Observation:
-    """What the last look at a statement showed, and since when it has been waiting there."""
-
-    phase: str = ""
-    done: int = 0
-    at: float = 0.0
-    waiting_since: float | None = None
-    blockers: tuple[Blocker, ...] = ()
-
-
-class Watch:
-    """Looks at one running statement now and then, and tells what it sees.
-
-    Args:
-        dropping: the statement is a DROP, which every reader of the table holds up as well.
-    """
-
-    def __init__(self, sessions: Sessions, index: Index, pid: int, report: Report, dropping: bool = False) -> None:
-        self.sessions, self.index, self.pid, self.report, self.dropping = sessions, index, pid, report, dropping
-        self.started = self.looked = clock()
-        self.sight = Observation()
-        self._idle_since: float | None = None
-
-    def is_lost(self) -> bool:
-        """Return whether the server has long ended the statement; then its answer does not come any more."""
-        return self._idle_since is not None and clock() - self._idle_since >= LOST
-
-    def is_due(self) -> bool:
-        """Is it time for another look?"""
-        return clock() - self.looked >= INTERVAL
-
-    def look(self) -> None:
-        """Look once, and report the progress or the wait; a look that fails is left out."""
-        self.looked = clock()
-        with self.sessions.overlooking(self.report):
-            rows = self.sessions.seen(self.pid)
-            is_at_work = any(row.pop("state") != "idle" for row in rows)
-            self._idle_since = None if is_at_work else self._idle_since or self.looked
-            for row in rows:
-                blocking = row.pop("blocking")
-                counters = Counters(**row)
-                if blocking or counters.phase == WAITING_FOR_A_STANDBY:
-                    self._waits(counters.phase, blocking)
-                elif counters.phase:
-                    self._gets_on(counters)
-
-    def _gets_on(self, counters: Counters) -> None:
-        done, unit = counted(counters)
-        # Of many that a phase waits for, one may have ended and the next one not yet be waited for.
-        since = self.sight.waiting_since if self.sight.phase == counters.phase else None
-        before, self.sight = self.sight, Observation(counters.phase, done, self.looked, since)
-        moved = done - before.done if before.phase == counters.phase else 0
-        rate = moved / (self.looked - before.at) if moved > 0 else None
-        seconds = self.looked - self.started
-        self.report(Progress(self.index, counters.phase, fraction(counters), seconds, rate, unit))
-
-    def _waits(self, phase: str, blocking: Sequence[int]) -> None:
-        before = self.sight.waiting_since
-        since = before if before is not None and self.sight.phase == phase else self.looked
-        blockers = self.sessions.named([pid for pid in blocking if pid])
-        if 0 in blocking:  # a prepared transaction has no process
-            expected = self.sessions.expected([self.index.table], self.dropping)
-            blockers += tuple(blocker for blocker in expected if blocker.pid is None)
-        self.sight = Observation(phase, waiting_since=since, blockers=blockers)
-        self.sessions.tell_hidden((blocker.hidden_from for blocker in blockers), self.report)
-        self.report(Waiting(self.index, phase or WAITING_FOR_A_LOCK, blockers, self.looked - since))
-
-    def waited(self) -> float:
-        """Seconds for which the statement has been waiting for the same thing."""
-        return 0.0 if self.sight.waiting_since is None else clock() - self.sight.waiting_since

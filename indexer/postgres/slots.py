@@ -1,4 +1,4 @@
-"""The connections of a run: two are enough, and of a server that refuses the second one we say which limit it met."""
+"""The connection limits: a run needs two sessions, and an error names the limit that refuses one of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from indexer.text import identifier, reason, visible
 if TYPE_CHECKING:
     from indexer.postgres.database import OnlineDatabase
 
-# The limit of a role counts all sessions that have logged in as it; in what is hidden, role and database are not.
+# The limit of a role counts all its sessions. Of those that the role may not observe, role and database are visible.
 LIMITS = """
     SELECT r.rolname AS role,
            r.rolconnlimit AS role_limit,
@@ -42,28 +42,27 @@ LIMITS = """
 
 LIMIT = "A superuser can raise the limit: ALTER {kind} {name} CONNECTION LIMIT {limit};"
 ON_SERVER = "End another session, or raise max_connections; then run the same command again."
-FEWER = "Build one index at a time: --jobs 1"
-OTHERWISE = "The first was accepted: look into the server's log, and at any pooler or firewall in between."
+ONE_AT_A_TIME = "Build one index at a time: --jobs 1"
+NO_LIMIT = "The first was accepted. Check the server's log, and any pooler or firewall in between."
 
 
 def refusal(database: OnlineDatabase, error: psycopg2.Error) -> NoSession:
-    """Return the error of a run that got no second session: what the server said, and which limit to raise."""
-    message = f"A run needs two connections, and the second was refused: {_said(error)}."
+    """Return the error of a run that was refused its second session: the server's reason, and the limit to raise."""
+    message = f"A run needs two connections, and the second was refused: {_reason(error)}."
     cursor = database.execute_sql(LIMITS)
     role, role_limit, of_role, name, database_limit, in_database, server_limit, on_server = cursor.fetchone()
     if 0 <= role_limit <= max(of_role, 1):
         return NoSession(message, LIMIT.format(kind="ROLE", name=identifier(role), limit=of_role + 1))
     if 0 <= database_limit <= max(in_database, 1):
         return NoSession(message, LIMIT.format(kind="DATABASE", name=identifier(name), limit=in_database + 1))
-    return NoSession(message, ON_SERVER if on_server >= server_limit else OTHERWISE)
+    return NoSession(message, ON_SERVER if on_server >= server_limit else NO_LIMIT)
 
 
 def no_more(error: psycopg2.Error) -> NoSession:
-    """Return the error of a run that has the two sessions it needs, and got no third one."""
-    return NoSession(
-        f"Fewer indexes are built at once, because a further connection was refused: {_said(error)}.", FEWER
-    )
+    """Return the error of a run that has the two sessions it needs, and was refused another."""
+    message = f"Fewer indexes are built at once, because another connection was refused: {_reason(error)}."
+    return NoSession(message, ONE_AT_A_TIME)
 
 
-def _said(error: psycopg2.Error) -> str:
+def _reason(error: psycopg2.Error) -> str:
     return visible(re.sub(r"^(connection to server .*? failed: )?([A-Z]+:\s+)?", "", reason(error)))

@@ -1,11 +1,11 @@
-"""Commits that wait for a synchronous standby which is not connected."""
+"""Warns of commits that wait for a synchronous standby which is not connected."""
 
 from __future__ import annotations
 
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.text import visible
 
-# A role without pg_read_all_stats sees that there are standbys, and NULL for what they are: then nothing is known.
+# A role without pg_read_all_stats sees that standbys exist, and NULL for their state: then there is no warning.
 LACKING = """
     SELECT pg_catalog.current_setting('synchronous_standby_names') AS names
      WHERE pg_catalog.current_setting('synchronous_standby_names') <> ''

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from indexer.catalog import ORDINARY, Table, TableTrust
-from indexer.postgres.database import Question
+from indexer.postgres.statements import PreparedQuery
 from indexer.text import identifier, qualified
 
 KINDS = {
@@ -121,7 +121,7 @@ TABLES = """
        AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
 
-FIND_TABLES = Question(
+FIND_TABLES = PreparedQuery(
     "indexer_tables",
     {
         "namespace": "bigint",

@@ -1,4 +1,4 @@
-"""What a build is given on its own session: memory by access method, and a way out of lock queues when offline."""
+"""The settings for one index on the session that builds it: memory, and a lock_timeout for a plain build."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ SERVER_MEMORY = """
 FOR_HASH = 16 * 1024  # kB
 # A B-tree of a million rows took 0.85 of the default's time with 256 MB and two workers; more gained nothing.
 FOR_BTREE = 256 * 1024  # kB
-OFFLINE = {"lock_timeout": "5s"}  # a plain build queues everybody behind itself while it waits for its lock
-RENAMING = {"lock_timeout": "2s"}  # a name is changed in no time, or somebody is in the way
+OFFLINE = {"lock_timeout": "5s"}  # while a plain build waits for its lock, all other sessions queue behind it
+RENAMING = {"lock_timeout": "2s"}  # a rename takes no time, unless another session holds a lock
 
 
 class Memory(NamedTuple):
-    """What the server has for maintenance and for its cache, in kB."""
+    """The server's maintenance_work_mem and shared_buffers, in kB."""
 
     maintenance: int
     buffers: int
 
 
 def server_memory(catalog: PostgresCatalog) -> Memory:
-    """Read it from the server's settings; how much the machine has is not visible over SQL."""
+    """Return the server's settings; the memory of its machine is not visible to SQL."""
     return Memory(**catalog.rows(SERVER_MEMORY)[0])
 
 
 def settings_for(index: Index, options: Options, server: Memory) -> dict[str, str]:
-    """The settings of the session that builds this index: at most twice a small server's cache."""
+    """Return the settings for one index. A B-tree on a small server gets at most twice the server's cache."""
     affordable = max(min(FOR_BTREE, 2 * server.buffers), server.maintenance)
     memory = min(FOR_HASH, server.maintenance) if index.on_postgresql.using == "hash" else affordable
     return {"maintenance_work_mem": f"{memory}kB", **(OFFLINE if options.offline else {})}

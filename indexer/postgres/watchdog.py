@@ -1,7 +1,7 @@
-"""A thread that watches over the statements of one session: it says what they wait for, and ends what gets no answer.
+"""Watches the statements of one session: reports what they wait for, and ends the session when no answer comes.
 
-psycopg2 waits for an answer inside the C library and without a limit. What a server or a network that is silent does to
-that session only another thread can notice, and only another session can ask about.
+psycopg2 waits for an answer inside the C library, without a limit. Only another thread can notice that no answer comes,
+and only another session can ask the server why.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import psycopg2
 from indexer.events import AnswerAwaited, Report, silent
 from indexer.signals import Stop
 
-TICK = 0.25  # seconds between two looks at the clock
-NOTICEABLE = 5.0  # seconds without an answer after which that is said
-REPEATED = 10.0  # seconds between two times that it is said
-GIVEN_UP = 60.0  # seconds after which a session that is silent, on a server that is silent, is ended
-CANCELLED, ENDED = 0.5, 1.5  # seconds after a signal: the statement is cancelled, and then its session ended
-PATIENCE = 2.0  # seconds in which another session must have opened and answered
+TICK = 0.25  # seconds between two checks of the clock
+NOTICEABLE = 5.0  # seconds without an answer before that is reported
+REPEATED = 10.0  # seconds between two reports
+GIVEN_UP = 60.0  # seconds before a session is ended to which the server is silent, as it is to other sessions
+CANCELLED, ENDED = 0.5, 1.5  # seconds after a signal: the statement is cancelled, then its session is ended
+PATIENCE = 2.0  # seconds in which another session must open and answer
 
 ACTIVITY = """
     SELECT a.state,
@@ -37,49 +37,65 @@ ACTIVITY = """
 CANCEL = "SELECT pg_catalog.pg_cancel_backend(%s)"
 
 STANDBY = "the commit waits for a synchronous standby (see synchronous_standby_names)"
-LOST = "the server has nothing to do for this session any more, so its answer is lost"
-POOLER = "it may be overloaded, or a pooler may have no session free"
+LOST = "the server is not executing it any more, so its answer is lost"
+POOLER = "it may be overloaded, or a pooler may have no free session"
 
-Elsewhere = Callable[[str, tuple[Any, ...], float], Any]
+
+class Unanswered(psycopg2.OperationalError):
+    """The server gave no answer in time; it did not refuse."""
 
 
 class Statement:
-    """A statement that has been sent; ``limit`` is how long it may take, ``verdict`` says why it was ended."""
+    """A statement that was sent.
+
+    Args:
+        connection: psycopg2's connection.
+        pid: the server process; 0 as long as it is not known.
+        limit: how many seconds the statement may take; None for no limit.
+    """
 
     def __init__(self, connection: Any, pid: int, limit: float | None) -> None:
         self.connection, self.pid, self.limit = connection, pid, limit
-        self.since = self.told = time.monotonic()
-        self.verdict = ""
+        self.started = self.reported = time.monotonic()
+        self.verdict = ""  # why its session was ended
         self.is_cancelled = self.is_lost = False
 
 
 class Watchdog:
-    """Watches one session.
+    """The watch over one session, in a thread.
 
     Args:
-        elsewhere: executes a statement on another session, in so many seconds, and returns its first row.
+        execute_apart: executes a statement with its parameters on another session, within this many seconds, and
+            returns its first row.
+        report: called when a statement has had no answer for a while.
+        stop: a request to stop ends a statement that gets no answer.
     """
 
-    def __init__(self, elsewhere: Elsewhere) -> None:
-        self.report: Report = silent
-        self.stop: Stop | None = None
-        self._elsewhere = elsewhere
+    def __init__(
+        self,
+        execute_apart: Callable[[str, tuple[Any, ...], float], Any],
+        report: Report = silent,
+        stop: Stop | None = None,
+    ) -> None:
+        self.report = report
+        self.stop = stop
+        self._execute_apart = execute_apart
         self._statement: Statement | None = None
         self._lock = Lock()
         self._closing = Event()
 
     def start(self) -> None:
-        """Begin to watch, until ``close``."""
+        """Start the thread, which runs until ``close``."""
         self._closing = Event()
         Thread(target=_watch, args=(ref(self), self._closing), name="watchdog", daemon=True).start()
 
     def close(self) -> None:
-        """Watch no more."""
+        """End the thread."""
         self._closing.set()
 
     @contextmanager
     def watching(self, connection: Any, pid: int, limit: float | None = None) -> Iterator[None]:
-        """Watch a statement that the block sends and waits for.
+        """Watch the statement that the block sends and waits for; the arguments are those of ``Statement``.
 
         Raises:
             psycopg2.OperationalError: it got no answer.
@@ -97,40 +113,36 @@ class Watchdog:
             with self._lock:
                 self._statement = None
 
-    def look(self) -> None:
-        """Look at the statement that is waited for now, if there is one."""
-        statement = self._statement
-        if statement is not None:
-            self._look(statement)
-
-    def _look(self, statement: Statement) -> None:
-        now = time.monotonic()
-        waited = now - statement.since
+    def check(self) -> None:
+        """Report, cancel or end the statement that is being watched, if it is time to."""
+        statement, now = self._statement, time.monotonic()
+        if statement is None:
+            return
+        waited = now - statement.started
         if statement.limit is not None and waited >= statement.limit:
             self._end(statement, f"the server did not answer in {statement.limit:.0f} seconds: {POOLER}")
         elif self.stop is not None and self.stop.asked:
-            self._hurry(statement, self.stop.asked_for())
-        elif now - statement.told >= (NOTICEABLE if statement.told == statement.since else REPEATED):
-            statement.told = now
-            self._tell(statement, waited)
+            self._obey(statement, min(waited, self.stop.asked_for()))
+        elif now - statement.reported >= (NOTICEABLE if statement.reported == statement.started else REPEATED):
+            statement.reported = now
+            self._report(statement, waited)
 
-    def _hurry(self, statement: Statement, asked_for: float) -> None:
-        """Somebody asked to stop: cancel the statement, and if that is of no use, end the session."""
-        waited = min(asked_for, time.monotonic() - statement.since)
+    def _obey(self, statement: Statement, waited: float) -> None:
+        """Cancel the statement after a request to stop; if it still does not end, end its session."""
         if waited >= ENDED:
             self._end(statement, "the server did not answer")
         elif waited >= CANCELLED and statement.pid and not statement.is_cancelled:
             statement.is_cancelled = True
             with suppress(psycopg2.Error):
-                self._elsewhere(CANCEL, (statement.pid,), ENDED - CANCELLED)
+                self._execute_apart(CANCEL, (statement.pid,), ENDED - CANCELLED)
 
-    def _tell(self, statement: Statement, waited: float) -> None:
-        """Say what the statement waits for, as far as another session can see that."""
+    def _report(self, statement: Statement, waited: float) -> None:
+        """Report what the statement waits for, as far as another session can see that."""
         try:
             reason = self._reason(statement)
         except psycopg2.Error as error:
             reason = f"another session cannot be opened either ({str(error).strip().splitlines()[0].rstrip('.')})"
-            if waited >= GIVEN_UP and is_silence(error):
+            if waited >= GIVEN_UP and isinstance(error, Unanswered):
                 self._end(statement, f"the server has not answered for {waited:.0f} seconds")
         if self._statement is statement:
             self.report(AnswerAwaited(reason, round(waited, 1)))
@@ -138,44 +150,39 @@ class Watchdog:
     def _reason(self, statement: Statement) -> str:
         if not statement.pid:
             return POOLER
-        row = self._elsewhere(ACTIVITY, (statement.pid,), PATIENCE)
+        row = self._execute_apart(ACTIVITY, (statement.pid,), PATIENCE)
         if row is None or row[0] == "idle":
-            if statement.is_lost:  # the second time: the first one may have come between statement and answer
+            if statement.is_lost:  # only the second time: the first check may fall between statement and answer
                 self._end(statement, LOST)
             statement.is_lost = True
             return LOST
         if row[2] == "SyncRep":
             return STANDBY
-        return f"it waits for {row[1]}: {row[2]}" if row[1] else "it is at work"
+        return f"it waits for {row[1]}: {row[2]}" if row[1] else "the server is executing it"
 
     def _end(self, statement: Statement, verdict: str) -> None:
-        """End the session, so that the C library comes back with an error."""
+        """Shut the session's socket down, so that the C library returns with an error."""
         with self._lock:
             if self._statement is statement:
                 statement.verdict = verdict
-                with suppress(OSError, psycopg2.Error), _socket(statement.connection) as ours:
-                    ours.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError, psycopg2.Error), _socket(statement.connection) as handle:
+                    handle.shutdown(socket.SHUT_RDWR)
 
 
 def _watch(watched: ref[Watchdog], closing: Event) -> None:
-    """Look now and then; ends with the session, or when nobody holds it any more."""
+    """Check at each tick, until the watchdog is closed or garbage."""
     while not closing.wait(TICK) and (watchdog := watched()):
-        watchdog.look()
+        watchdog.check()
         del watchdog
 
 
-def is_silence(error: psycopg2.Error) -> bool:
-    """Return whether a session could not be opened because nobody answered, and not because it was refused."""
-    return "did not answer" in str(error)
-
-
 def server_address(connection: Any) -> str | None:
-    """Return the address of the server behind a TCP connection, which needs no look-up; None for a Unix socket."""
-    with _socket(connection) as ours:
-        peer = ours.getpeername()
-        return str(peer[0]) if ours.family in (socket.AF_INET, socket.AF_INET6) else None
+    """Return the IP address of the server behind a TCP connection; None for a Unix socket."""
+    with _socket(connection) as handle:
+        peer = handle.getpeername()
+        return str(peer[0]) if handle.family in (socket.AF_INET, socket.AF_INET6) else None
 
 
 def _socket(connection: Any) -> socket.socket:
-    """Return a second handle on the connection's socket, to be closed."""
+    """Return a second handle on the connection's socket, which the caller closes."""
     return socket.socket(fileno=os.dup(connection.fileno()))

@@ -30,7 +30,6 @@ from scenes import (
 
 from indexer.connect import connect
 from indexer.postgres import watchdog
-from indexer.postgres.database import Builder
 
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 DIFFERENT = "CREATE INDEX ix_activity_type ON activity (activity_type, id)"
@@ -212,7 +211,7 @@ def test_a_builder_that_gets_no_answer_is_not_waited_for_without_end(proxy, url)
     with closing(migrator.database):
         proxy.silent = True
         with pytest.raises(watchdog.psycopg2.OperationalError, match="did not answer in 2 seconds"):
-            Builder(migrator.database).connect()
+            migrator.database.open_builder()
 
 
 @pytest.fixture
@@ -229,7 +228,7 @@ def test_a_session_whose_answer_was_lost_ends(proxy, url, told):
         proxy.links[0].swallow(ANSWERS)
         with pytest.raises(Exception, match="its answer is lost"):
             database.execute_sql("SELECT 1")
-    assert set(told) <= {watchdog.LOST, "it is at work"}
+    assert set(told) <= {watchdog.LOST, "the server is executing it"}
 
 
 def test_a_session_ends_when_the_server_has_been_silent_for_long(proxy, url, told):
@@ -267,7 +266,7 @@ def test_both_ends_of_every_session_notice_that_the_other_is_gone(url):
     migrator = connect(url)
     with closing(migrator.database) as database:
         assert {name: database.execute_sql(f"SHOW {name}").fetchone()[0] for name in OF_THE_SERVER} == OF_THE_SERVER
-        builder = database.builders.take({}, set())
+        builder = database.builders.take({})
         assert {name: builder.execute(f"SHOW {name}")[0] for name in OF_THE_SERVER} == OF_THE_SERVER
         for session in (database.connection(), builder):
             with socket.socket(fileno=socket.dup(session.fileno())) as ours:

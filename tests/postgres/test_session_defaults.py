@@ -12,8 +12,8 @@ from roles import OWNER, as_owner, new_database
 
 from indexer.connect import connect
 from indexer.postgres.catalog import PostgresCatalog
-from indexer.postgres.database import PINNED, Builder
 from indexer.postgres.sessions import Sessions
+from indexer.postgres.settings import PINNED
 
 HOSTILE_DEFAULTS = {
     "search_path": "nowhere, pg_catalog, public",
@@ -69,8 +69,7 @@ def test_every_session_has_what_is_pinned_and_gives_it_back(superuser_url, postg
     migrator = connect(postgres_url)
     with closing(migrator.database):
         looking = migrator.database.execute_sql(f"SELECT {names}").fetchone()
-        builder = Builder(migrator.database)
-        builder.connect()
+        builder = migrator.database.open_builder()
         building = builder.execute(f"SELECT {names}")
         builder.close()
         connection = migrator.database.connection()
@@ -142,6 +141,6 @@ def test_a_query_of_another_database_in_another_encoding_ends_no_command(superus
         closing(connect(superuser_url).database) as database,
     ):
         cursor.execute(b"SELECT '\xe9'")
-        (session,) = Sessions(PostgresCatalog(database, "public")).named({connection.info.backend_pid})
+        (session,) = Sessions(PostgresCatalog(database, "public")).with_pids({connection.info.backend_pid})
     assert session.query == "SELECT '\udce9'"
     assert r"SELECT '\xe9'" in str(session)

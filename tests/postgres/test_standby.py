@@ -15,7 +15,6 @@ from scenes import assert_all_stand
 from standby_server import Pair, let_the_standby_catch_up, running_pair
 
 from indexer.connect import connect
-from indexer.postgres.database import opened
 from indexer.revisions.chain import load
 from indexer.runner import Runner
 from indexer.verify.verify import verify
@@ -135,7 +134,7 @@ def test_further_sessions_of_a_run_go_to_the_server_of_the_first_of_several_host
         migrator.database.close()
     try:
         for _ in range(10):
-            other = opened(migrator.database)
+            other = migrator.database.open_builder()
             assert other.execute("SELECT pg_catalog.pg_is_in_recovery()") == (False,)
             other.close()
         Runner(migrator, load(str(command.CLI.parent))).up()

@@ -1,0 +1,74 @@
+"""The failures of a statement: which of them another attempt can heal, and what the others mean to the user."""
+
+from __future__ import annotations
+
+import psycopg2
+
+from indexer.decide import Action, Step
+from indexer.errors import Blocked, IndexerError, IndexFailed, StatementFailed
+from indexer.events import Blocker
+from indexer.postgres.server_errors import AGAIN, concerns_one_index, remedy, said
+
+DOING = {Action.DROP: "Dropping", Action.RENAME: "Renaming", Action.GIVE_BACK: "Renaming", Action.REPLACE: "Replacing"}
+
+# Another session created, renamed or dropped the index first. The server says so with one of these SQLSTATEs, or with
+# an internal error, whose message it does not translate.
+RACES = ("42P07", "42710", "42P01", "42704")  # duplicate table or object, undefined table or object
+NAME_IS_TAKEN = "pg_class_relname_nsp_index"  # violated by the second of two plain builds in open transactions
+INTERNAL_RACES = ("tuple concurrently", "could not open relation", "could not find tuple", "cache lookup failed")
+
+
+class GaveUp(Exception):
+    """A statement was cancelled, or not sent, because it had waited for longer than the options allow."""
+
+    def __init__(self, phase: str, blockers: tuple[Blocker, ...]) -> None:
+        super().__init__(phase)
+        self.blockers = blockers
+
+
+class Changed(Exception):
+    """While a statement waited to be sent, another session changed what it is about."""
+
+
+def has_ended(failure: Exception) -> bool:
+    """Return whether the server has ended the statement; without an answer, it may still be executing it."""
+    return isinstance(failure, GaveUp) or bool(getattr(failure, "pgcode", None))
+
+
+def is_race(failure: Exception) -> bool:
+    """Return whether another session was first, so that the next decision is about another state of the index."""
+    if not isinstance(failure, psycopg2.Error):
+        return False
+    if isinstance(failure, psycopg2.errors.UniqueViolation):
+        return failure.diag.constraint_name == NAME_IS_TAKEN
+    if isinstance(failure, psycopg2.errors.InternalError_):
+        return (failure.diag.message_primary or "").startswith(INTERNAL_RACES)
+    return failure.pgcode in RACES
+
+
+def can_heal(failure: Exception) -> bool:
+    """Return whether the same statement may succeed later."""
+    return isinstance(failure, GaveUp | psycopg2.errors.DeadlockDetected)
+
+
+def reason_of(failure: Exception) -> str:
+    """Return why a statement is sent again, as a phrase."""
+    return f"{failure} took too long" if isinstance(failure, GaveUp) else said(failure).rstrip(".")
+
+
+def as_error(step: Step, failure: Exception, is_left: bool) -> IndexerError:
+    """Return the error with which a run ends.
+
+    Args:
+        step: what the statement belongs to.
+        failure: what became of the statement.
+        is_left: whether it has left an index that is not complete.
+    """
+    name = step.index.name
+    left = f"An incomplete {name} may remain; the next run rebuilds it. " if is_left else ""
+    if isinstance(failure, GaveUp):
+        blockers = "".join(f"\n  - {blocker}\n    end it: {blocker.ending}" for blocker in failure.blockers)
+        return Blocked(f"Gave up on {name}, {failure}{f' for:{blockers}' if blockers else '.'}", left + AGAIN)
+    doing = DOING.get(step.action, "Building")
+    kind = IndexFailed if concerns_one_index(failure) else StatementFailed
+    return kind(f"{doing} {name} failed: {said(failure)}", left + remedy(failure))

@@ -1,0 +1,133 @@
+"""Observes one running statement: its phase and counters, or the sessions that it waits for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from indexer.events import Blocker, Progress, Report, Waiting
+from indexer.postgres.progress import Counters, counted, fraction
+from indexer.postgres.sessions import Sessions
+from indexer.spec import Index
+
+WAITING_FOR_A_LOCK = "waiting for a lock"
+WAITING_FOR_A_STANDBY = "waiting for a synchronous standby"
+LOST = 5.0  # seconds; an answer that has been on its way for longer does not come
+INTERVAL = 0.5  # seconds between two observations
+
+STATEMENT = """
+    SELECT CASE WHEN a.wait_event = 'SyncRep' THEN 'waiting for a synchronous standby'
+                WHEN p.relid IS NOT NULL OR p.pid IS NULL THEN COALESCE(p.phase, '')
+                ELSE 'progress not visible to ' || pg_catalog.quote_ident(CURRENT_USER) END AS phase,
+           COALESCE(p.blocks_total, 0) AS blocks_total,
+           COALESCE(p.blocks_done, 0) AS blocks_done,
+           COALESCE(p.tuples_total, 0) AS tuples_total,
+           COALESCE(p.tuples_done, 0) AS tuples_done,
+           pg_catalog.pg_blocking_pids(a.pid) AS blocking,
+           a.state
+      FROM pg_catalog.pg_stat_activity AS a
+      LEFT JOIN pg_catalog.pg_stat_progress_create_index AS p ON p.pid = a.pid
+     WHERE a.pid = %(pid)s
+"""
+
+# What is visible to a role that may not read the statistics views.
+BLOCKERS_ONLY = """
+    SELECT '' AS phase,
+           0 AS blocks_total,
+           0 AS blocks_done,
+           0 AS tuples_total,
+           0 AS tuples_done,
+           'hidden' AS state,
+           pg_catalog.pg_blocking_pids(%(pid)s) AS blocking
+"""
+
+
+class Observation(NamedTuple):
+    """What was last seen of a statement.
+
+    Attributes:
+        phase: that of the build; empty for a wait outside of one.
+        done: the blocks or tuples that the phase has done.
+        at: when that was, by the monotonic clock.
+        waiting_since: when a wait in this phase was first seen; None if it has not waited.
+        blockers: the sessions that it waits for.
+    """
+
+    phase: str = ""
+    done: int = 0
+    at: float = 0.0
+    waiting_since: float | None = None
+    blockers: tuple[Blocker, ...] = ()
+
+
+class Watch:
+    """The watch over one running statement, which reports its progress and its waits.
+
+    Args:
+        sessions: what finds the blockers.
+        index: the index that is built, dropped or waited for.
+        pid: the server process that executes the statement.
+        report: called with each observation.
+        dropping: whether the statement is a DROP, which waits for readers of the table as well.
+
+    Attributes:
+        last: the last observation.
+    """
+
+    def __init__(self, sessions: Sessions, index: Index, pid: int, report: Report, dropping: bool = False) -> None:
+        self.sessions, self.index, self.pid, self.report, self.dropping = sessions, index, pid, report, dropping
+        self.last = Observation()
+        self._started = self._observed = time.monotonic()
+        self._idle_since: float | None = None
+
+    def is_due(self) -> bool:
+        """Return whether it is time for another observation."""
+        return time.monotonic() - self._observed >= INTERVAL
+
+    def is_lost(self) -> bool:
+        """Return whether the server ended the statement long ago, so that its answer does not come any more."""
+        return self._idle_since is not None and time.monotonic() - self._idle_since >= LOST
+
+    def waited(self) -> float:
+        """Return the seconds for which the statement has been waiting in its phase."""
+        return 0.0 if self.last.waiting_since is None else time.monotonic() - self.last.waiting_since
+
+    def observe(self) -> None:
+        """Observe the statement once, and report its progress or its wait. An error is a warning only."""
+        self._observed = time.monotonic()
+        with self.sessions.tolerating_errors(self.report):
+            rows = self.sessions.visible_rows(STATEMENT, pid=self.pid)
+            if rows is None:
+                rows = self.sessions.catalog.rows(BLOCKERS_ONLY, pid=self.pid)
+            is_executing = any(row.pop("state") != "idle" for row in rows)
+            self._idle_since = None if is_executing else self._idle_since or self._observed
+            for row in rows:
+                blocking = row.pop("blocking")
+                counters = Counters(**row)
+                if blocking or counters.phase == WAITING_FOR_A_STANDBY:
+                    self._report_wait(counters.phase, blocking)
+                elif counters.phase:
+                    self._report_progress(counters)
+
+    def _report_progress(self, counters: Counters) -> None:
+        done, unit = counted(counters)
+        before, moved, since = self.last, 0, None
+        if before.phase == counters.phase:
+            # Between two of the many sessions that a phase waits for, it may be seen not to wait.
+            moved, since = done - before.done, before.waiting_since
+        self.last = Observation(counters.phase, done, self._observed, since)
+        rate = moved / (self._observed - before.at) if moved > 0 else None
+        seconds = self._observed - self._started
+        self.report(Progress(self.index, counters.phase, fraction(counters), seconds, rate, unit))
+
+    def _report_wait(self, phase: str, blocking: Sequence[int]) -> None:
+        before = self.last.waiting_since
+        since = before if before is not None and self.last.phase == phase else self._observed
+        blockers = self.sessions.with_pids([pid for pid in blocking if pid])
+        if 0 in blocking:  # a prepared transaction has no process
+            expected = self.sessions.expected([self.index.table], self.dropping)
+            blockers += tuple(blocker for blocker in expected if blocker.pid is None)
+        self.last = Observation(phase, waiting_since=since, blockers=blockers)
+        self.sessions.report_hidden((blocker.hidden_from for blocker in blockers), self.report)
+        self.report(Waiting(self.index, phase or WAITING_FOR_A_LOCK, blockers, self._observed - since))
