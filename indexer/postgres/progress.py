@@ -1,39 +1,26 @@
-"""How far a build is, from the phases and counters of pg_stat_progress_create_index (manual, 28.4.4). Pure."""
+"""How far a build is: the phases and counters of pg_stat_progress_create_index (manual, 28.4.4) as numbers."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-# The share of each phase in the whole of a concurrent build, in per cent, as measured on a warm million rows. Waits
-# have none: how long they take is up to others.
-SHARES = {
-    "building index": 55,  # a hash index has this one phase for scanning and loading
-    "building index: scanning table": 30,
-    "building index: sorting live tuples": 15,
-    "building index: sorting dead tuples": 0,
-    "building index: loading tuples in tree": 15,
-    "index validation: scanning index": 10,
-    "index validation: sorting tuples": 5,
-    "index validation: scanning table": 20,
-}
-BEFORE = {
-    "waiting for writers before build": 0,
-    "building index": 0,
-    "building index: scanning table": 0,
-    "building index: sorting live tuples": 30,
-    "building index: sorting dead tuples": 45,
-    "building index: loading tuples in tree": 45,
-    "waiting for writers before validation": 60,
-    "index validation: scanning index": 60,
-    "index validation: sorting tuples": 70,
-    "index validation: scanning table": 75,
-    "waiting for old snapshots": 95,
+# Where each phase begins, and its share of the whole of a concurrent build, in per cent, as measured on a warm million
+# rows. Waits have none: how long they take is up to others.
+PHASES = {
+    "building index": (0, 55),  # the one phase of a hash index
+    "building index: scanning table": (0, 30),
+    "building index: sorting live tuples": (30, 15),
+    "building index: sorting dead tuples": (45, 0),
+    "building index: loading tuples in tree": (45, 15),
+    "index validation: scanning index": (60, 10),
+    "index validation: sorting tuples": (70, 5),
+    "index validation: scanning table": (75, 20),
 }
 COUNTS_TUPLES = frozenset({"building index: loading tuples in tree"})
 
 
 class Counters(NamedTuple):
-    """One row of the progress view."""
+    """A row of the progress view."""
 
     phase: str
     blocks_total: int
@@ -43,27 +30,21 @@ class Counters(NamedTuple):
 
 
 def counted(counters: Counters) -> tuple[int, str]:
-    """What the phase has done, and in what unit: tuples loaded, else blocks scanned."""
+    """Return what the phase has done and its unit: tuples loaded, else blocks scanned."""
     if counters.phase in COUNTS_TUPLES:
         return counters.tuples_done, "tuples"
     return counters.blocks_done, "blocks"
 
 
 def fraction(counters: Counters) -> float | None:
-    """The part of the build that is done, 0 to 1; None in a phase for which the server counts nothing.
+    """Return the part of the build that is done, 0 to 1; None in a phase for which the server counts nothing.
 
     The counters are clamped: the last block of a scan is often never reported.
     """
-    phase = counters.phase
-    if phase not in SHARES:
+    if counters.phase not in PHASES:
         return None
-    done = _of_tuples(counters) if phase in COUNTS_TUPLES else _of_blocks(counters)
-    return None if done is None else (BEFORE[phase] + SHARES[phase] * done) / 100
-
-
-def _of_blocks(counters: Counters) -> float | None:
-    return min(counters.blocks_done / counters.blocks_total, 1.0) if counters.blocks_total else None
-
-
-def _of_tuples(counters: Counters) -> float | None:
-    return min(counters.tuples_done / counters.tuples_total, 1.0) if counters.tuples_total else None
+    done, total = counters.blocks_done, counters.blocks_total
+    if counters.phase in COUNTS_TUPLES:
+        done, total = counters.tuples_done, counters.tuples_total
+    begins, share = PHASES[counters.phase]
+    return (begins + share * min(done / total, 1.0)) / 100 if total else None
