@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 from psycopg2.extensions import POLL_OK, POLL_WRITE, TRANSACTION_STATUS_IDLE
 
-from indexer.errors import NoSession
 from indexer.postgres.settings import BUILDING, applying, greeting
-from indexer.postgres.slots import ONE_AT_A_TIME, no_more, refusal
+from indexer.postgres.slots import no_more, refusal
 from indexer.postgres.watchdog import CANCEL, PATIENCE, POOLER, TICK, Unanswered
 from indexer.signals import Stop
 
@@ -119,21 +118,15 @@ class Builders:
     Attributes:
         pids: the server processes of all that were opened.
         busy: how many are in use.
-        limit_reported: whether the user was told that the server refuses more.
+        limit: how many the server allows, once it has refused one beside others; else None.
     """
 
     def __init__(self, database: OnlineDatabase) -> None:
         self.pids: set[int] = set()
         self.busy = 0
-        self.limit_reported = False
-        self._limit: int | None = None  # how many the server allows, once it has refused one
+        self.limit: int | None = None
         self._database = database
         self._idle: list[Builder] = []
-
-    @property
-    def are_all_busy(self) -> bool:
-        """Whether a session is free only once a statement is done."""
-        return self.busy > 0 and not self._idle
 
     def take(self, settings: Mapping[str, str]) -> Builder:
         """Return a session with these settings.
@@ -162,8 +155,6 @@ class Builders:
             NoSession: the server refuses it.
         """
         if not self._idle:
-            if self._limit is not None and self.busy >= self._limit:
-                raise NoSession("All sessions that the server allows this run are in use.", ONE_AT_A_TIME)
             self._idle.append(self._open())
 
     def _open(self) -> Builder:
@@ -175,7 +166,7 @@ class Builders:
                 builder.configure({})  # it may stay idle for longer than the role's defaults allow
             except psycopg2.Error as error:
                 if self.busy:
-                    self._limit = self.busy
+                    self.limit = self.busy
                     raise no_more(error) from error
                 if time.monotonic() >= until:
                     raise refusal(self._database, error) from error
@@ -197,6 +188,6 @@ class Builders:
 
     def close(self) -> None:
         """End the sessions that are idle."""
-        self._limit, self.limit_reported = None, False
+        self.limit = None
         while self._idle:
             self._idle.pop().close()

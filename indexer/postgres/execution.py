@@ -24,13 +24,12 @@ from peewee import PeeweeException
 
 from indexer.decide import CREATIONS, Action, Step
 from indexer.errors import NoSession
-from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, Waiting, Warned
+from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, Waiting
 from indexer.migrator import Work
 from indexer.options import Options
 from indexer.postgres.builders import Builder
 from indexer.postgres.database import OnlineDatabase
-from indexer.postgres.failures import Changed, GaveUp, as_error, can_heal, has_ended, is_race, reason_of
-from indexer.postgres.interval import Interval
+from indexer.postgres.failures import Changed, GaveUp, as_error, has_ended, is_race, reason_of
 from indexer.postgres.lock import RunLock
 from indexer.postgres.sessions import Sessions
 from indexer.postgres.tuning import RENAMING, Memory, settings_for
@@ -83,7 +82,7 @@ class Execution:
         Raises:
             Blocked: other sessions blocked it for too long, too often.
             StatementFailed: the server refused a statement, or the connection was lost.
-            NoSession: the server allows no session to build with.
+            NoSession: the server allows no session to build with, or none beside those of other steps.
             Interrupted: a signal came.
         """
         attempts = races = 0
@@ -96,8 +95,6 @@ class Execution:
                 return step
             except Changed:
                 continue
-            except NoSession as failure:
-                yield from self._wait_for_a_session(failure)
             except (GaveUp, psycopg2.Error) as failure:
                 if is_race(failure) and races < MOST_RACES:
                     races += 1
@@ -162,15 +159,16 @@ class Execution:
         Returns:
             Whether there was anything to wait for.
         """
-        started, interval = time.monotonic(), Interval(INTERVAL)
-        limit = self.run.options.max_wait
+        started, reported, limit = time.monotonic(), float("-inf"), self.run.options.max_wait
         remaining = self._blockers(index, dropping)
         first = {blocker.identity for blocker in remaining}  # later sessions do not block what begins after these
         while remaining:
-            waited = time.monotonic() - started
-            if interval.has_ended():
+            now = time.monotonic()
+            waited = now - started
+            if now - reported >= INTERVAL:
                 self.run.sessions.report_hidden((blocker.hidden_from for blocker in remaining), self.run.report)
                 self.run.report(Waiting(index, BEFORE_THE_START, remaining, waited))
+                reported = now
             if limit is not None and waited >= limit:
                 raise GaveUp(BEFORE_THE_START, remaining)
             self.run.stop.check()
@@ -188,17 +186,6 @@ class Execution:
                     blockers += self.run.sessions.expected([index.table], dropping)
         return blockers
 
-    def _wait_for_a_session(self, failure: NoSession) -> Work:
-        """Wait until one of the sessions that build is free; raise the failure if there is none."""
-        if not self.builders.busy:
-            raise failure
-        if not self.builders.limit_reported:
-            self.builders.limit_reported = True
-            self.run.report(Warned(failure.message))
-        while self.builders.are_all_busy:
-            self.run.stop.check()
-            yield None
-
     # While a statement is executed -----------------------------------------------------------------------------------
 
     def _observe(self, step: Step, builder: Builder, watch: Watch) -> Work:
@@ -210,8 +197,7 @@ class Execution:
             Interrupted: a signal came, and the statement did not end.
         """
         stop, limit = self.run.stop, self.run.options.max_wait
-        given_up: GaveUp | None = None
-        cancelling = Interval(INTERVAL)
+        given_up, cancelled = None, float("-inf")
         try:
             while not builder.poll():
                 yield builder
@@ -223,8 +209,9 @@ class Execution:
                 if not given_up and limit is not None and watch.waited() >= limit:
                     given_up = GaveUp(watch.last.phase or WAITING_FOR_A_LOCK, watch.last.blockers)
                 # Repeatedly, because a build can miss a request that arrives at one of the commits inside it.
-                if (given_up or stop.asked) and cancelling.has_ended():
+                if (given_up or stop.asked) and time.monotonic() - cancelled >= INTERVAL:
                     self.run.database.cancel(builder.pid)
+                    cancelled = time.monotonic()
                 if stop.asked and stop.asked_for() >= UNANSWERED:
                     stop.check()
         except psycopg2.errors.LockNotAvailable:
@@ -248,7 +235,7 @@ class Execution:
         self._disclaim(step, failure)
         self.run.stop.check()
         retries = self.run.options.retries
-        if attempts > retries or not can_heal(failure):
+        if attempts > retries or not isinstance(failure, GaveUp | psycopg2.errors.DeadlockDetected):
             raise as_error(step, failure, is_left) from failure
         pause = min(0.5 * 2**attempts, LONGEST_PAUSE)
         self.run.report(Retrying(step.index, reason_of(failure), attempts, retries, pause))
@@ -266,7 +253,9 @@ class Execution:
         if step.action not in CREATIONS:
             return False
         with suppress(PeeweeException, psycopg2.Error, NoSession):
-            leftover = self._decide_once_released()
+            until, leftover = time.monotonic() + CLEAN_UP, self.decide()
+            while leftover.action is Action.JOIN and time.monotonic() < until:  # its session has not let go of it yet
+                leftover = self.decide()
             if leftover.action in UNFINISHED and leftover.statements[0].startswith(DROP):
                 builder = self.builders.take({"statement_timeout": f"{CLEAN_UP:g}s"})
                 try:
@@ -275,14 +264,6 @@ class Execution:
                     self.builders.give_back(builder)
             return self.decide().action in (*UNFINISHED, Action.JOIN)
         return True
-
-    def _decide_once_released(self) -> Step:
-        """Decide about what a failed statement has left, once its session has released its locks."""
-        until = time.monotonic() + CLEAN_UP
-        step = self.decide()
-        while step.action is Action.JOIN and time.monotonic() < until:
-            step = self.decide()
-        return step
 
     def _drop_needless_replacement(self) -> Work:
         """Drop a replacement that was built before another session dropped the index that it was to replace."""

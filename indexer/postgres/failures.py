@@ -46,11 +46,6 @@ def is_race(failure: Exception) -> bool:
     return failure.pgcode in RACES
 
 
-def can_heal(failure: Exception) -> bool:
-    """Return whether the same statement may succeed later."""
-    return isinstance(failure, GaveUp | psycopg2.errors.DeadlockDetected)
-
-
 def reason_of(failure: Exception) -> str:
     """Return why a statement is sent again, as a phrase."""
     return f"{failure} took too long" if isinstance(failure, GaveUp) else said(failure).rstrip(".")

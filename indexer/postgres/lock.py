@@ -15,7 +15,6 @@ from indexer.errors import Command, Hint, Locked, StatementFailed
 from indexer.events import LockWaited, Report
 from indexer.options import Options
 from indexer.postgres.catalog import PostgresCatalog
-from indexer.postgres.interval import Interval
 from indexer.postgres.sessions import Sessions
 from indexer.postgres.statements import PreparedQuery
 from indexer.signals import Stop
@@ -134,15 +133,16 @@ class RunLock:
 
     def _wait(self, report: Report, options: Options, stop: Stop) -> None:
         progress: object = None
-        progressed, interval = time.monotonic(), Interval(REPEATED)
+        progressed, reported = time.monotonic(), float("-inf")
         while not self._take():
             now = time.monotonic()
             with self.sessions.tolerating_errors(report):
                 before, progress = progress, self._progress()
                 if progress != before:
                     progressed = now
-                if interval.has_ended():
+                if now - reported >= REPEATED:
                     self._report(report)
+                    reported = now
             if options.wait_lock is not None and now - progressed >= options.wait_lock:
                 hint = Hint("Wait for it to end, or see what it does: ", Command("status"))
                 raise Locked(f"Another run holds the lock: {self._visible_holder(report)}.", hint)

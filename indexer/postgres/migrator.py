@@ -383,10 +383,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         tables = self.catalog.tables({operation.index.table for operation in operations})
         sizes = {name: table.bytes or 0 for name, table in tables.items()}
         largest_first = sorted(operations, key=lambda operation: -sizes.get(operation.index.table, 0))
-        schedule = Schedule(
-            self.options, self.database.server_version, partial(self.sessions.others_active, self.report), self.stop
-        )
-        schedule.run(largest_first, work)
+        Schedule(self._run).execute(largest_first, work)
 
     def _act(self, operation: IndexOperation, provenance: Provenance) -> Doing:
         return (yield from Execution(self._run, lambda: self._decide(operation), provenance).execute())

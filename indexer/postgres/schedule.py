@@ -1,4 +1,4 @@
-"""Which builds run side by side: never two on one table, a partial index alone, and two only while nobody is hurt."""
+"""Decides which builds run side by side: never two on one table, a partial index alone, two only on an idle server."""
 
 from __future__ import annotations
 
@@ -6,89 +6,90 @@ import selectors
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from indexer.errors import IndexFailed, lines_of
+from indexer.errors import IndexFailed, NoSession, lines_of
 from indexer.migrator import IndexOperation, Work
-from indexer.options import Options
-from indexer.signals import Stop
+from indexer.postgres.execution import Run
 
-TICK = 0.1  # seconds between two looks at what has no socket to wait on
+TICK = 0.1  # seconds between two steps of work that waits for no socket
 SIDE_BY_SIDE = 2  # more builds at once were slower on every server measured
-IGNORES_OTHERS = 140000  # from 14 on a build on plain columns is not waited for by another one's last phase
+IGNORES_OTHERS = 140000  # since 14 the last phase of a build does not wait for another build on plain columns
 
 
 class Schedule:
-    """Runs the work on several indexes in one thread: each yields what it waits for, a session or nothing.
+    """The execution of several operations in one thread.
 
-    Args:
-        others_active: is anybody else at work on the server now? Asked before each start.
+    The work on each is a generator, which yields the session that it waits for, or None. An operation for which the
+    server allows no session beside the others begins again once one of those has ended.
     """
 
-    def __init__(self, options: Options, version: int, others_active: Callable[[], bool], stop: Stop) -> None:
-        self.options = options
-        self.version = version
-        self.others_active = others_active
-        self.stop = stop
+    def __init__(self, run: Run) -> None:
+        self.run = run
         self._running: dict[IndexOperation, Work] = {}
         self._waits_on: dict[IndexOperation, Any] = {}
 
-    def run(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
-        """Carry them all out, those on the largest tables first: their builds, one after another, take longest.
+    def execute(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
+        """Execute all operations, those with partial indexes last, else in the given order.
 
-        An index that cannot be built does not keep the others from it. After any other failure nothing new begins; what
-        runs is finished, then the failure is raised.
+        An index that cannot be built does not prevent the others. After any other failure no operation begins; those
+        that run are finished, then the failure is raised.
+
+        Raises:
+            IndexFailed: one or more indexes cannot be built.
         """
         try:
-            self._run(sorted(operations, key=_is_partial), work)
+            self._execute(sorted(operations, key=_is_partial), work)
         finally:
-            self.stop.close()
+            self.run.stop.close()
 
-    def _run(self, waiting: list[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
+    def _execute(self, waiting: list[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
         failure: BaseException | None = None
         unbuilt: list[IndexFailed] = []
         while (waiting and not failure) or self._running:
             while not failure and (following := self._following(waiting)):
                 waiting.remove(following)
                 self._running[following] = work(following)
-            begun = list(self._running)
+            begun, refused = list(self._running), list[IndexOperation]()
             for operation in begun:
                 error = self._advance(operation)
-                if isinstance(error, IndexFailed):
+                if isinstance(error, NoSession) and self.run.database.builders.busy:
+                    self.run.sessions.warn(error.message, self.run.report)
+                    refused.append(operation)
+                elif isinstance(error, IndexFailed):
                     unbuilt.append(error)
                 else:
                     failure = failure or error
+            waiting[:0] = refused
             if len(self._running) == len(begun):
-                self._wait()  # else a slot is free, and the next one can begin
+                self._wait()  # otherwise the next operation can begin
         if failure or unbuilt:
             raise failure or _together(unbuilt)
 
     def _following(self, waiting: Sequence[IndexOperation]) -> IndexOperation | None:
-        """The next operation that may begin now, if any."""
-        following = next(filter(self._is_free, waiting), None)
-        if following is None or (self._running and not self._may_join(following)):
-            return None
-        return following
-
-    def _is_free(self, operation: IndexOperation) -> bool:
-        """Is nobody at work on its table? Plain builds of one table may run together."""
-        tables = {running.index.table for running in self._running}
-        return self.options.offline or operation.index.table not in tables
+        """Return the next operation that may begin now. Plain builds may run side by side on one table."""
+        tables = set() if self.run.options.offline else {running.index.table for running in self._running}
+        following = next((each for each in waiting if each.index.table not in tables), None)
+        return following if following and (not self._running or self._may_join(following)) else None
 
     def _may_join(self, following: IndexOperation) -> bool:
-        """May this one begin beside those that run? The cheap questions first."""
-        if len(self._running) >= (self.options.jobs or SIDE_BY_SIDE):
+        """Return whether an operation may begin beside those that run. The server is queried last."""
+        options, database = self.run.options, self.run.database
+        most = options.jobs or SIDE_BY_SIDE
+        if len(self._running) >= min(most, database.builders.limit or most):
             return False
-        if self.options.offline:
+        if options.offline:
             return True
-        if self.version < IGNORES_OTHERS or any(map(_is_partial, (following, *self._running))):
+        if database.server_version < IGNORES_OTHERS or any(map(_is_partial, (following, *self._running))):
             return False
-        return self.options.jobs is not None or not self.others_active()
+        return options.jobs is not None or not self.run.sessions.others_active(self.run.report)
 
     def _advance(self, operation: IndexOperation) -> BaseException | None:
+        """Continue an operation until it waits or ends; return its failure."""
+        failure = None
         try:
             self._waits_on[operation] = next(self._running[operation])
             return None
         except StopIteration:
-            failure = None
+            pass
         except Exception as error:
             failure = error
         del self._running[operation]
@@ -96,20 +97,20 @@ class Schedule:
         return failure
 
     def _wait(self) -> None:
-        """Until a session has news, somebody asks to stop, or a tick has passed."""
-        sockets = [each for each in self._waits_on.values() if each is not None]
-        stop = [] if self.stop.asked else [self.stop]
+        """Wait until a session has an answer, a signal comes, or a tick has passed."""
+        waits_on: list[Any] = [each for each in self._waits_on.values() if each is not None]
+        if not self.run.stop.asked:
+            waits_on.append(self.run.stop)
         with selectors.DefaultSelector() as selector:  # select() takes no descriptor above 1,023
-            for each in (*sockets, *stop):
+            for each in waits_on:
                 selector.register(each, selectors.EVENT_READ)
             selector.select(TICK)
 
 
 def _together(failures: Sequence[IndexFailed]) -> IndexFailed:
-    """Return one failure that says what all of them say."""
-    first, *others = failures
-    if not others:
-        return first
+    """Return one failure with the messages and hints of all."""
+    if len(failures) == 1:
+        return failures[0]
     hints = dict.fromkeys(failure.hint for failure in failures)
     return IndexFailed("\n".join(failure.message for failure in failures), lines_of(hints))
 

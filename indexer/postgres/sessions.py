@@ -99,7 +99,7 @@ PREPARED = """
            EXTRACT(epoch FROM pg_catalog.clock_timestamp() - p.prepared)::float AS seconds,
            CASE WHEN m.rolsuper OR p.owner = CURRENT_USER THEN ''
                 ELSE '  -- as that role, or as a superuser' END AS ending_as,
-           l.virtualtransaction
+           l.virtualtransaction AS xid
       FROM pg_catalog.pg_prepared_xacts AS p
       JOIN pg_catalog.pg_roles AS m ON m.rolname = CURRENT_USER
       JOIN pg_catalog.pg_locks AS l
@@ -172,14 +172,15 @@ class Sessions:
         except Exception as error:
             if self.catalog.database.is_lost:
                 raise
-            self._warn(f"The other sessions could not be queried: {reason(error)}. The run continues.", report)
+            self.warn(f"The other sessions could not be queried: {reason(error)}. The run continues.", report)
 
     def report_hidden(self, hidden_from: Iterable[str | None], report: Report) -> None:
         """Warn once of activity that is hidden from a role of this run."""
         for role in set(hidden_from) - {None}:
-            self._warn(visibility_advice(str(role)), report)
+            self.warn(visibility_advice(str(role)), report)
 
-    def _warn(self, text: str, report: Report) -> None:
+    def warn(self, text: str, report: Report) -> None:
+        """Report a warning, unless the user has seen it."""
         if text not in self.warned:
             self.warned.add(text)
             report(Warned(text))
@@ -239,21 +240,7 @@ class Sessions:
     def _prepared(self, reasons: Mapping[str, str]) -> tuple[Blocker, ...]:
         """Return the prepared transactions with these virtual transaction ids, each with the reason why it blocks."""
         rows = self.catalog.rows(PREPARED) if reasons else []
-        return tuple(
-            Blocker(
-                pid=None,
-                role=row["role"],
-                application="",
-                client="",
-                transaction=row["transaction"],
-                seconds=row["seconds"],
-                reason=f"prepared transaction {row['gid']} {reasons[row['virtualtransaction']]}",
-                query="",
-                ending=f"ROLLBACK PREPARED {literal(row['gid'])};" + row["ending_as"],
-            )
-            for row in rows
-            if row["virtualtransaction"] in reasons
-        )
+        return tuple(_transaction(row, reasons[row["xid"]]) for row in rows if row["xid"] in reasons)
 
     def visible_rows(self, query: str, **parameters: Any) -> list[dict[str, Any]] | None:
         """Return the rows of a query; None where the role may not execute it."""
@@ -289,6 +276,12 @@ def _lock(row: dict[str, Any], dropping: bool) -> str:
 def _hidden(pid: int, reason: str) -> Blocker:
     ending = f"SELECT pg_catalog.pg_terminate_backend({pid});"
     return Blocker(pid, "a role that is not visible", "", "", "", None, reason or "session not visible", "", ending)
+
+
+def _transaction(row: dict[str, Any], why: str) -> Blocker:
+    reason = f"prepared transaction {row['gid']} {why}"
+    ending = f"ROLLBACK PREPARED {literal(row['gid'])};" + row["ending_as"]
+    return Blocker(None, row["role"], "", "", row["transaction"], row["seconds"], reason, "", ending)
 
 
 def _session(row: dict[str, Any], why: str) -> Blocker:

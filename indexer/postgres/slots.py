@@ -42,7 +42,6 @@ LIMITS = """
 
 LIMIT = "A superuser can raise the limit: ALTER {kind} {name} CONNECTION LIMIT {limit};"
 ON_SERVER = "End another session, or raise max_connections; then run the same command again."
-ONE_AT_A_TIME = "Build one index at a time: --jobs 1"
 NO_LIMIT = "The first was accepted. Check the server's log, and any pooler or firewall in between."
 
 
@@ -61,7 +60,7 @@ def refusal(database: OnlineDatabase, error: psycopg2.Error) -> NoSession:
 def no_more(error: psycopg2.Error) -> NoSession:
     """Return the error of a run that has the two sessions it needs, and was refused another."""
     message = f"Fewer indexes are built at once, because another connection was refused: {_reason(error)}."
-    return NoSession(message, ONE_AT_A_TIME)
+    return NoSession(message, "Build one index at a time: --jobs 1")
 
 
 def _reason(error: psycopg2.Error) -> str:
