@@ -31,9 +31,6 @@ class Builder:
         seconds: how long connecting may take; None for no limit.
         stop: a request to stop ends a wait for the server.
 
-    Attributes:
-        pid: the server process.
-
     Raises:
         psycopg2.Error: the server refused, or did not answer in time.
     """
@@ -134,26 +131,21 @@ class Builders:
         Raises:
             NoSession: none is idle, and the server refuses another.
         """
-        while True:
-            is_new = not self._idle
-            self.reserve()
+        while self._idle:
             builder = self._idle.pop()
             try:
                 builder.configure(settings)
-            except psycopg2.Error:
+                break
+            except psycopg2.Error:  # the server has ended it meanwhile
                 builder.close()
-                if is_new:  # else the server has ended it while it was idle
-                    raise
-            else:
-                self.busy += 1
-                return builder
+        else:
+            builder = self._open()
+            builder.configure(settings)
+        self.busy += 1
+        return builder
 
     def reserve(self) -> None:
-        """Open a session if none is idle.
-
-        Raises:
-            NoSession: the server refuses it.
-        """
+        """Open a session if none is idle; raise NoSession if the server refuses it."""
         if not self._idle:
             self._idle.append(self._open())
 

@@ -66,7 +66,7 @@ class Execution:
 
     Args:
         run: what the steps of the run share.
-        decide: reads the catalog and returns the step as it is to be taken now.
+        decide: reads the catalog and returns the step to take now.
         provenance: records who made the index.
     """
 
@@ -189,13 +189,7 @@ class Execution:
     # While a statement is executed -----------------------------------------------------------------------------------
 
     def _observe(self, step: Step, builder: Builder, watch: Watch) -> Work:
-        """Observe a statement until it is done; cancel it after a signal, or when it has waited for too long.
-
-        Raises:
-            GaveUp: it has waited for too long.
-            psycopg2.Error: it failed, was cancelled, or its answer was lost.
-            Interrupted: a signal came, and the statement did not end.
-        """
+        """Observe a statement until it is done; cancel it after a signal, or when it has waited for too long."""
         stop, limit = self.run.stop, self.run.options.max_wait
         given_up, cancelled = None, float("-inf")
         try:

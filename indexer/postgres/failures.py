@@ -52,13 +52,7 @@ def reason_of(failure: Exception) -> str:
 
 
 def as_error(step: Step, failure: Exception, is_left: bool) -> IndexerError:
-    """Return the error with which a run ends.
-
-    Args:
-        step: what the statement belongs to.
-        failure: what became of the statement.
-        is_left: whether it has left an index that is not complete.
-    """
+    """Return the error with which a run ends; ``is_left`` says whether the statement has left an incomplete index."""
     name = step.index.name
     left = f"An incomplete {name} may remain; the next run rebuilds it. " if is_left else ""
     if isinstance(failure, GaveUp):

@@ -14,7 +14,7 @@ from peewee import PeeweeException
 from indexer.errors import Command, Hint, Locked, StatementFailed
 from indexer.events import LockWaited, Report
 from indexer.options import Options
-from indexer.postgres.catalog import PostgresCatalog
+from indexer.postgres.reader import CatalogReader
 from indexer.postgres.sessions import Sessions
 from indexer.postgres.statements import PreparedQuery
 from indexer.signals import Stop
@@ -107,7 +107,7 @@ class RunLock:
     lock waits for that snapshot in turn: a deadlock (flyway/flyway#1654, golang-migrate/migrate#960).
     """
 
-    def __init__(self, catalog: PostgresCatalog, sessions: Sessions) -> None:
+    def __init__(self, catalog: CatalogReader, sessions: Sessions) -> None:
         self.catalog = catalog
         self.sessions = sessions
 

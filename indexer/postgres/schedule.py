@@ -84,17 +84,13 @@ class Schedule:
 
     def _advance(self, operation: IndexOperation) -> BaseException | None:
         """Continue an operation until it waits or ends; return its failure."""
-        failure = None
         try:
             self._waits_on[operation] = next(self._running[operation])
-            return None
-        except StopIteration:
-            pass
-        except Exception as error:
-            failure = error
-        del self._running[operation]
-        self._waits_on.pop(operation, None)
-        return failure
+        except Exception as ended:
+            del self._running[operation]
+            self._waits_on.pop(operation, None)
+            return None if isinstance(ended, StopIteration) else ended
+        return None
 
     def _wait(self) -> None:
         """Wait until a session has an answer, a signal comes, or a tick has passed."""

@@ -11,7 +11,7 @@ from peewee import PeeweeException
 
 from indexer.errors import IndexerError
 from indexer.events import Blocker, Report, Warned, silent
-from indexer.postgres.catalog import PostgresCatalog
+from indexer.postgres.reader import CatalogReader
 from indexer.postgres.statements import PreparedQuery
 from indexer.text import identifier, literal, reason
 
@@ -154,10 +154,10 @@ class Sessions:
     """The other sessions of the server, as far as they matter to a build.
 
     Attributes:
-        warned: the texts of the warnings that the user has seen, each of which is given once.
+        warned: the warnings that the user has seen; each is reported once.
     """
 
-    def __init__(self, catalog: PostgresCatalog) -> None:
+    def __init__(self, catalog: CatalogReader) -> None:
         self.catalog = catalog
         self.warned: set[str] = set()
         self._seen_since: dict[object, float] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from indexer.postgres.catalog import PostgresCatalog
+from indexer.postgres.reader import CatalogReader
 from indexer.text import visible
 
 # A role without pg_read_all_stats sees that standbys exist, and NULL for their state: then there is no warning.
@@ -18,7 +18,7 @@ LACKING = """
 """
 
 
-def delays(catalog: PostgresCatalog) -> list[str]:
+def delays(catalog: CatalogReader) -> list[str]:
     """Return a warning where every commit waits, because no synchronous standby is connected."""
     return [
         "No synchronous standby is connected, and every commit waits for one "

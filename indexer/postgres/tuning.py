@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from indexer.options import Options
-from indexer.postgres.catalog import PostgresCatalog
+from indexer.postgres.reader import CatalogReader
 from indexer.spec import Index
 
 SERVER_MEMORY = """
@@ -29,7 +29,7 @@ class Memory(NamedTuple):
     buffers: int
 
 
-def server_memory(catalog: PostgresCatalog) -> Memory:
+def server_memory(catalog: CatalogReader) -> Memory:
     """Return the server's settings; the memory of its machine is not visible to SQL."""
     return Memory(**catalog.rows(SERVER_MEMORY)[0])
 

@@ -44,14 +44,9 @@ BLOCKERS_ONLY = """
 
 
 class Observation(NamedTuple):
-    """What was last seen of a statement.
+    """What was last seen of a statement: the phase of a build, the blocks or tuples that it has done, its wait.
 
-    Attributes:
-        phase: that of the build; empty for a wait outside of one.
-        done: the blocks or tuples that the phase has done.
-        at: when that was, by the monotonic clock.
-        waiting_since: when a wait in this phase was first seen; None if it has not waited.
-        blockers: the sessions that it waits for.
+    Times are in seconds by the monotonic clock; ``waiting_since`` is None if the statement has not waited in its phase.
     """
 
     phase: str = ""
@@ -65,14 +60,11 @@ class Watch:
     """The watch over one running statement, which reports its progress and its waits.
 
     Args:
-        sessions: what finds the blockers.
+        sessions: finds the blockers.
         index: the index that is built, dropped or waited for.
         pid: the server process that executes the statement.
         report: called with each observation.
         dropping: whether the statement is a DROP, which waits for readers of the table as well.
-
-    Attributes:
-        last: the last observation.
     """
 
     def __init__(self, sessions: Sessions, index: Index, pid: int, report: Report, dropping: bool = False) -> None:

@@ -46,13 +46,7 @@ class Unanswered(psycopg2.OperationalError):
 
 
 class Statement:
-    """A statement that was sent.
-
-    Args:
-        connection: psycopg2's connection.
-        pid: the server process; 0 as long as it is not known.
-        limit: how many seconds the statement may take; None for no limit.
-    """
+    """A statement that was sent to a server process (0 if not known), and how many seconds it may take."""
 
     def __init__(self, connection: Any, pid: int, limit: float | None) -> None:
         self.connection, self.pid, self.limit = connection, pid, limit
@@ -65,8 +59,7 @@ class Watchdog:
     """The watch over one session, in a thread.
 
     Args:
-        execute_apart: executes a statement with its parameters on another session, within this many seconds, and
-            returns its first row.
+        execute_apart: as of ``OnlineDatabase``.
         report: called when a statement has had no answer for a while.
         stop: a request to stop ends a statement that gets no answer.
     """
@@ -95,7 +88,7 @@ class Watchdog:
 
     @contextmanager
     def watching(self, connection: Any, pid: int, limit: float | None = None) -> Iterator[None]:
-        """Watch the statement that the block sends and waits for; the arguments are those of ``Statement``.
+        """Watch the statement that the block sends and waits for, which may take ``limit`` seconds.
 
         Raises:
             psycopg2.OperationalError: it got no answer.
