@@ -1,4 +1,4 @@
-"""Whatever ends a run, and whenever: the next up ends in ten valid indexes, and the next down in none."""
+"""Interrupted runs: the next up ends with ten valid indexes, and the next down with none."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ NOT_IN_THE_WAY = (waiting_for_old_snapshots, *PASSING)  # nobody holds up the dr
 EVERY_PHASE = pytest.mark.parametrize("scene", [*HELD, *PASSING], ids=lambda scene: scene.__name__)
 
 
-# What ends them -----------------------------------------------------------------------------------------------------
+# Attacks on them -----------------------------------------------------------------------------------------------------
 
 WORKERS = """
     SELECT {function}(pid) FROM pg_stat_activity
@@ -162,7 +162,7 @@ ATTACKS = (kill_the_client, cancel_the_statement, terminate_the_builder, termina
 
 
 def assert_repairable(url: str) -> None:
-    """The next up ends in ten, the next down in none."""
+    """Check that the next up ends with ten indexes, and the next down with none."""
     succeed("up", url=url)
     assert_all_stand(url)
     assert revisions(url)[HEAD] == "applied"
@@ -233,7 +233,7 @@ def test_a_second_signal_ends_a_run_at_once(url):
     assert_repairable(url)
 
 
-def test_a_second_signal_that_is_the_first_one_sent_twice_counts_for_nothing(url):
+def test_a_signal_that_is_sent_twice_at_once_counts_once(url):
     with waiting_for_writers_before_the_build(url) as stopped:
         stopped.send(signal.SIGTERM)
         stopped.send(signal.SIGTERM)  # as timeout(1) does: to the process, and to its group
@@ -243,7 +243,7 @@ def test_a_second_signal_that_is_the_first_one_sent_twice_counts_for_nothing(url
 
 
 @pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
-def test_a_signal_is_heard_while_waiting_for_another_run(url, number):
+def test_a_signal_is_obeyed_while_waiting_for_another_run(url, number):
     with waiting_for_old_snapshots(url), running("up", "--json", url=url) as follower:
         follower.event("LockWaited")
         follower.send(number)
@@ -273,7 +273,7 @@ def test_a_signal_while_modules_are_imported_ends_a_command_without_a_traceback(
 
 @pytest.fixture
 def large_sqlite(filled_once: Path, sqlite_url: str) -> str:
-    """A SQLite file in which an index takes a moment."""
+    """URL of a SQLite file in which a build takes a moment."""
     shutil.copyfile(filled_once, file_of(sqlite_url))
     return sqlite_url
 
@@ -304,7 +304,7 @@ def building_on_sqlite(url: str) -> Iterator[Run]:
 
 @contextmanager
 def reading_sqlite(url: str) -> Iterator[None]:
-    """Somebody who reads the file: no run is committed meanwhile, however fast it is."""
+    """Read the file meanwhile, so that no run can commit."""
     with closing(sqlite3.connect(file_of(url), isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM contact").fetchall()
@@ -323,7 +323,7 @@ def test_a_signal_rolls_back_all_of_a_run_on_sqlite(large_sqlite, number):
     assert_repairable(large_sqlite)
 
 
-def test_a_killed_run_stands_whole_or_not_at_all_on_sqlite(large_sqlite):
+def test_a_killed_run_is_committed_whole_or_not_at_all_on_sqlite(large_sqlite):
     with building_on_sqlite(large_sqlite) as killed:
         killed.kill()
     assert ours(large_sqlite) in ({}, specified(large_sqlite))

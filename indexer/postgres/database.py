@@ -168,7 +168,7 @@ class OnlineDatabase(PostgresqlDatabase):
         """
         self.execute_sql(CANCEL, (pid,))
 
-    def fetched(self, query: str, parameters: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def fetch(self, query: str, parameters: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Return the column names and the rows of a SELECT, also where a text is not in the database's encoding."""
         try:
             cursor = self.execute_sql(query, parameters)

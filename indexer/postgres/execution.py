@@ -87,7 +87,7 @@ class Execution:
         """
         attempts = races = 0
         while True:
-            step = yield from self._decide()
+            step = yield from self._decide_when_free()
             try:
                 yield from self._execute(step)
                 if races:
@@ -104,7 +104,7 @@ class Execution:
                     attempts += 1
                     yield from self._recover(step, failure, attempts)
 
-    def _decide(self) -> Generator[object, None, Step]:
+    def _decide_when_free(self) -> Generator[object, None, Step]:
         """Decide; wait while another session works on the index, whose complete index is then kept."""
         step, watch = self.decide(), None
         while step.action is Action.JOIN and step.found and step.found.worker:

@@ -25,7 +25,7 @@ class CatalogReader:
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """Return the rows of one SELECT as dictionaries; parameters are named, as in ``%(namespace)s``."""
         known = {"schema": self.schema, "namespace": self.namespace, "meta_tables": list(META_TABLES)}
-        names, rows = self.database.fetched(query, {**known, **parameters})
+        names, rows = self.database.fetch(query, {**known, **parameters})
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def ask(self, question: PreparedQuery, **parameters: Any) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Two connections are enough for every run, and with one only it ends before the first change."""
+"""Connection limits: two connections are enough for every run; with one it is refused before the first change."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def test_a_role_with_two_connections_builds_one_index_after_the_other(owner_url,
 
 @pytest.mark.parametrize("command", ["up", "down"])
 @pytest.mark.parametrize("options", [[], ["--offline"]], ids=["online", "offline"])
-def test_a_third_connection_that_is_refused_is_said_once_and_the_run_goes_on(
-    owner_url, superuser_url, options, command
-):
+def test_a_refused_third_connection_is_reported_once_and_the_run_continues(owner_url, superuser_url, options, command):
     if _version(owner_url) < SIDE_BY_SIDE:
         options = ["--offline"]  # online there are never two builds at once
     if command == "down":
@@ -60,7 +58,7 @@ def test_a_third_connection_that_is_refused_is_said_once_and_the_run_goes_on(
 
 
 def refusals(told: Run) -> list[str]:
-    """What a run has said about connections that were refused."""
+    """Return the warnings about refused connections."""
     texts = [event["text"] for event in told.events if event["event"] == "Warned"]
     return [text for text in texts if "connection was refused" in text]
 
@@ -70,7 +68,9 @@ def _version(url: str) -> int:
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
-def test_a_role_with_one_connection_is_told_before_the_first_change_what_to_raise(owner_url, superuser_url, command):
+def test_a_role_with_one_connection_is_refused_before_the_first_change_with_the_limit_to_raise(
+    owner_url, superuser_url, command
+):
     if command == "down":
         prepare(owner_url)
     # A superuser makes the role, and raises its limit as the hint says.
@@ -85,8 +85,8 @@ def test_a_role_with_one_connection_is_told_before_the_first_change_what_to_rais
         succeed(command, url=url)
 
 
-def test_a_database_with_one_connection_is_told_what_to_raise(owner_url, superuser_url):
-    # A superuser limits the database: on one that limits nobody else, because superusers are not counted out.
+def test_a_database_with_one_connection_is_refused_with_the_limit_to_raise(owner_url, superuser_url):
+    # A superuser limits the database, in which superusers count, too.
     name = execute(owner_url, "SELECT current_database()")[0][0]
     execute(superuser_url, f"ALTER DATABASE {name} CONNECTION LIMIT 1")
     until(lambda: _sessions(superuser_url) == 1)
@@ -104,7 +104,7 @@ def _sessions(url: str) -> int:
 
 
 @pytest.mark.parametrize("url", ["role", "database"])
-def test_a_session_that_is_refused_altogether_is_told_which_limit_it_met(owner_url, superuser_url, url):
+def test_the_error_of_a_refused_first_session_names_the_limit(owner_url, superuser_url, url):
     # A superuser makes the limits.
     with another_role(superuser_url, MEMBER) as member:
         name = execute(owner_url, "SELECT current_database()")[0][0]

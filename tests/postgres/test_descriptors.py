@@ -1,4 +1,4 @@
-"""File descriptors: none is left by a connection that is closed or dropped, and many schemas need no more than one."""
+"""File descriptors: a connection that is closed or dropped leaves none, and many schemas need no more than one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COPY = "EXECUTE format('CREATE TABLE tenant_%s.{name} (LIKE public.{name})', num
 
 
 def descriptors() -> int:
-    """How many this process has open."""
+    """Return how many descriptors this process has open."""
     return len(os.listdir(OPEN))
 
 

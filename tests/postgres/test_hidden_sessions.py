@@ -1,4 +1,4 @@
-"""A plain owner beside roles whose sessions it may not look at: all that is hidden is unknown, and never absent."""
+"""A plain owner beside roles whose sessions it may not observe: what is hidden is unknown, and not taken for absent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def owner_url(postgres_url: str) -> str:
     return postgres_url
 
 
-def test_a_plan_names_a_hidden_writer_and_says_once_what_lets_it_see_more(owner_url):
+def test_a_plan_names_a_hidden_writer_and_once_the_grant_that_shows_more(owner_url):
     with open_writer(owner_url) as writer, open_writer(owner_url, "DELETE FROM contact_flag") as other:
         plan = run("plan", "--json", url=owner_url).json()
         text = run("plan", url=owner_url).stdout
@@ -69,7 +69,7 @@ def test_a_plan_names_a_transaction_whose_snapshot_may_be_old(owner_url):
     assert "may hold an old snapshot" in blocker["reason"]
 
 
-def test_with_the_right_to_see_all_is_shown_and_nothing_is_advised(owner_url, superuser_url):
+def test_with_the_granted_right_all_is_shown_and_no_grant_is_advised(owner_url, superuser_url):
     # A superuser gives the right that is printed to a member of the owner's role: the owner belongs to all tests.
     with another_role(superuser_url, MEMBER) as member, open_writer(owner_url) as writer:
         (grant,) = re.findall("GRANT pg_read_all_stats TO .*?;", run("plan", url=as_role(owner_url, member)).stdout)
@@ -85,7 +85,7 @@ def _with_blockers(plan):
     return plan if plan["blockers"] else None
 
 
-def test_what_ends_a_session_says_who_may_end_it(owner_url, superuser_url):
+def test_the_statement_that_ends_a_session_names_who_may_execute_it(owner_url, superuser_url):
     with open_writer(owner_url):
         (blocker,) = run("plan", "--json", url=owner_url).json()["blockers"]
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
@@ -99,7 +99,7 @@ def test_what_ends_a_session_says_who_may_end_it(owner_url, superuser_url):
         assert execute(owner_url, blocker["ending"]) == [(True,)]
 
 
-def test_up_waits_for_a_hidden_writer_and_says_once_what_lets_it_see_more(owner_url):
+def test_up_waits_for_a_hidden_writer_and_names_once_the_grant_that_shows_more(owner_url):
     with open_writer(owner_url) as writer, running("up", "--json", url=owner_url) as up:
         waiting = up.event("Waiting")
         assert [blocker["pid"] for blocker in waiting["blockers"]] == [writer.pid]
@@ -129,7 +129,7 @@ def test_up_gives_up_on_a_hidden_old_snapshot_by_the_phase_of_its_own_build(owne
     assert_all_stand(owner_url)
 
 
-def test_up_and_down_with_limited_patience_get_through_hidden_short_transactions(owner_url):
+def test_up_and_down_with_a_limited_wait_succeed_beside_hidden_short_transactions(owner_url):
     done = Event()
 
     def write() -> None:
@@ -161,8 +161,8 @@ def test_down_waits_for_a_hidden_reader(owner_url):
     assert_none_stands(owner_url)
 
 
-def test_a_member_of_the_owners_role_follows_the_run_of_another_one(owner_url, superuser_url):
-    # A superuser makes two members of the owner's role: neither may look at the sessions of the other.
+def test_a_member_of_the_owners_role_waits_for_the_run_of_another_member(owner_url, superuser_url):
+    # A superuser makes two members of the owner's role: neither may observe the sessions of the other.
     with another_role(superuser_url, MEMBER) as first, another_role(superuser_url, MEMBER) as second:
         with open_writer(owner_url), running("up", url=as_role(owner_url, first)):
             until(lambda: lock_holder(owner_url))
@@ -178,12 +178,12 @@ def test_a_member_of_the_owners_role_follows_the_run_of_another_one(owner_url, s
         succeed("down", url=as_role(owner_url, first))
 
 
-# On a server of their own, on which nobody else is at work ----------------------------------------------------------
+# On a server without other clients ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """A server of the test's own."""
+    """A server without other clients."""
     with own_server(max_prepared_transactions="2") as server:
         yield server
 
@@ -196,7 +196,7 @@ def quiet_url(server: Server) -> Iterator[str]:
 
 
 def test_an_idle_session_counts_as_active_where_its_state_is_hidden(server, quiet_url):
-    # A superuser makes the member of the owner's role that sees that nobody is at work.
+    # A superuser makes the member of the owner's role that sees that no other client is active.
     with another_role(server.url, SEEING) as member, closing(psycopg2.connect(as_application(quiet_url))):
         for url, is_active in ((quiet_url, True), (as_role(quiet_url, member), False)):
             migrator = connect(url)
@@ -213,8 +213,8 @@ def test_a_prepared_transaction_of_another_role_is_named(quiet_url):
     assert f"ROLLBACK PREPARED '{name}';  -- as that role, or as a superuser" in gave_up.stderr
 
 
-def test_a_hidden_build_counts_as_progress_of_the_run_that_is_followed_only_while_it_waits_for_nobody(server):
-    # A superuser makes two members of the owner's role: neither may look at the sessions of the other.
+def test_a_hidden_build_counts_as_progress_only_while_it_waits_for_no_session(server):
+    # A superuser makes two members of the owner's role: neither may observe the sessions of the other.
     with (
         another_role(server.url, MEMBER) as first,
         another_role(server.url, MEMBER) as second,
@@ -236,7 +236,7 @@ def test_a_hidden_build_counts_as_progress_of_the_run_that_is_followed_only_whil
             migrator.database.close()
 
 
-# Looks and reports that fail ----------------------------------------------------------------------------------------
+# Queries and reports that fail --------------------------------------------------------------------------------------
 
 
 VIEWS = ("pg_stat_activity", "pg_stat_progress_create_index")

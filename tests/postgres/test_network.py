@@ -1,4 +1,4 @@
-"""A network or a server that falls silent: signals are obeyed, what is waited for is named, the next run is right."""
+"""A silent network or server: signals are obeyed, a wait is reported with its reason, and the next run succeeds."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def proxy(url: str) -> Iterator[Proxy]:
 
 
 def assert_ends_in_order(stopped: Run, number: int) -> Result:
-    """A signal ends the run with its exit code, in order and not by the clock; returns what it said."""
+    """Check that a signal ends the run with its exit code, in good order and not by the clock; return its output."""
     stopped.send(number)
     result = stopped.end()
     assert result.exit_code == EXIT_CODES[number], result
@@ -60,7 +60,7 @@ def assert_ends_in_order(stopped: Run, number: int) -> Result:
 
 
 def assert_repairable(proxy: Proxy, url: str) -> None:
-    """The next up ends in ten, the next down in none."""
+    """Check that the next up ends with ten indexes, and the next down with none."""
     proxy.cut()  # the server learns that the client is gone
     until(lambda: lock_holder(url) is None)
     until_idle(url)
@@ -107,7 +107,7 @@ def test_a_signal_is_obeyed_after_a_request_that_gets_no_answer(proxy, url, requ
 
 
 def assert_repairable_after_replace(proxy: Proxy, url: str) -> None:
-    """The same command again ends in ten."""
+    """Check that the same command ends with ten indexes."""
     proxy.cut()
     until(lambda: lock_holder(url) is None)
     until_idle(url)
@@ -115,7 +115,7 @@ def assert_repairable_after_replace(proxy: Proxy, url: str) -> None:
     assert_all_stand(url)
 
 
-def test_a_question_is_cancelled_on_the_server_by_a_signal(url):
+def test_a_signal_cancels_a_query_on_the_server(url):
     asking = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     with transaction(url, "LOCK TABLE activity"), running("verify", url=url) as stopped:
         until(lambda: execute(url, asking))
@@ -123,7 +123,7 @@ def test_a_question_is_cancelled_on_the_server_by_a_signal(url):
         assert execute(url, asking) == []
 
 
-def test_a_signal_is_obeyed_in_the_middle_of_a_build_when_all_falls_silent(proxy, url):
+def test_a_signal_is_obeyed_during_a_build_when_all_sessions_fall_silent(proxy, url):
     with open_writer(url), running("up", url=proxy.through(url)) as stopped:
         until_phase(url, "waiting for writers before build")
         proxy.fall_silent()
@@ -216,7 +216,7 @@ def test_a_builder_that_gets_no_answer_is_not_waited_for_without_end(proxy, url)
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is told of waiting, by a watchdog that is in a hurry."""
+    """The reasons of the waits that a watchdog with short intervals reports."""
     for name, seconds in {"NOTICEABLE": 0.2, "REPEATED": 0.1, "GIVEN_UP": 0.5, "PATIENCE": 0.5, "TICK": 0.05}.items():
         monkeypatch.setattr(watchdog, name, seconds)
     return []
@@ -240,14 +240,14 @@ def test_a_session_ends_when_the_server_has_been_silent_for_long(proxy, url, tol
     assert "did not answer" in told[0]
 
 
-def test_what_a_statement_waits_for_is_told(url, told):
+def test_what_a_statement_waits_for_is_reported(url, told):
     migrator = connect(url, report=lambda event: told.append(event.reason))
     with closing(migrator.database) as database, open_writer(url), pytest.raises(Exception, match="lock timeout"):
         database.execute_sql("SET lock_timeout = '1s'; ALTER TABLE public.activity ADD COLUMN note text")
     assert "it waits for Lock: relation" in told
 
 
-def test_a_connection_that_nobody_holds_any_more_is_not_kept_by_its_watchdog(url):
+def test_a_watchdog_does_not_keep_its_connection_alive(url):
     database = weakref.ref(connect(url).database)
     until(lambda: gc.collect() >= 0 and database() is None)
 
@@ -262,7 +262,7 @@ OF_THE_SERVER = {
 }
 
 
-def test_both_ends_of_every_session_notice_that_the_other_is_gone(url):
+def test_both_ends_of_every_session_send_keepalives(url):
     migrator = connect(url)
     with closing(migrator.database) as database:
         assert {name: database.execute_sql(f"SHOW {name}").fetchone()[0] for name in OF_THE_SERVER} == OF_THE_SERVER
@@ -276,7 +276,7 @@ def test_both_ends_of_every_session_notice_that_the_other_is_gone(url):
         builder.close()
 
 
-# A standby that is gone ---------------------------------------------------------------------------------------------
+# A standby that is lost ---------------------------------------------------------------------------------------------
 
 COMMITS_THAT_WAIT = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = current_database()"
 
@@ -290,7 +290,7 @@ def lonely_server() -> Iterator[Server]:
 
 @contextmanager
 def lonely(server: Server) -> Iterator[None]:
-    """Let every commit wait for a standby, meanwhile."""
+    """Let every commit of the block wait for a standby."""
     execute(server.url, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
     try:
         until(lambda: execute(server.url, "SHOW synchronous_standby_names") == [("nobody",)])

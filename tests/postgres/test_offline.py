@@ -1,4 +1,4 @@
-"""Offline, in a maintenance window: plain statements, the same end, and still no queue behind a lock."""
+"""Offline, in a maintenance window: plain statements with the same result, and no queue behind a lock."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def test_offline_builds_several_indexes_of_one_table_at_once(url, jobs):
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
-def test_nobody_queues_for_long_behind_a_statement_that_cannot_have_its_lock(url, command):
-    """The lock is asked for with a limit, given up, and asked for again; those behind it get through in between."""
+def test_no_session_queues_for_long_behind_a_statement_that_cannot_get_its_lock(url, command):
+    """The statement waits for its lock with a limit, again and again; the sessions behind it continue in between."""
     if command == "down":
         build_all(url)
     scene = open_writer if command == "up" else open_reader
@@ -97,7 +97,7 @@ def test_nobody_queues_for_long_behind_a_statement_that_cannot_have_its_lock(url
 
 
 def waiting_for_a_lock(url: str) -> bool:
-    """Does a statement of ours wait for its lock?"""
+    """Return whether a statement of a run waits for its lock."""
     query = """
         SELECT 1 FROM pg_stat_activity
          WHERE datname = current_database() AND query ~ '^(CREATE|DROP) INDEX' AND wait_event_type = 'Lock'
@@ -105,7 +105,7 @@ def waiting_for_a_lock(url: str) -> bool:
     return bool(execute(url, query))
 
 
-def test_a_lock_that_is_never_free_names_whoever_holds_it(url):
+def test_giving_up_on_a_lock_names_its_holder(url):
     with open_writer(url) as writer:
         result = run("up", "--offline", "--retries", "0", url=url)
         assert result.exit_code == 6

@@ -1,4 +1,4 @@
-"""However many start together: one works, the others follow it, and nobody deadlocks with anybody."""
+"""Runs that start together: one works, the others wait for it, and none deadlocks."""
 
 from __future__ import annotations
 
@@ -70,19 +70,19 @@ def logged_url(logging_server: Server) -> Iterator[str]:
 
 
 def valid(url: str, name: str) -> bool:
-    """Is this index there and finished?"""
+    """Return whether this index is built."""
     return ask(url, f"SELECT indisvalid FROM pg_index WHERE indexrelid = 'public.{name}'::regclass") == [(True,)]
 
 
 def identity(url: str, name: str) -> int:
-    """The number under which the server knows this very index."""
+    """Return the OID of this index."""
     return int(ask(url, f"SELECT 'public.{name}'::regclass::oid::bigint")[0][0])
 
 
 # Runs against runs --------------------------------------------------------------------------------------------------
 
 
-def test_of_twenty_that_start_together_one_builds_and_all_are_content(logging_server, logged_url):
+def test_of_twenty_runs_started_together_one_builds_and_all_succeed(logging_server, logged_url):
     fill_activity(logged_url)
     runs = [running("up", "--json", url=logged_url) for _ in range(20)]
     started = [each.__enter__() for each in runs]
@@ -108,7 +108,7 @@ def test_up_and_down_started_against_each_other_leave_all_or_nothing(logging_ser
     assert not logging_server.has_logged("deadlock detected")
 
 
-def test_a_run_that_finds_another_follows_it_and_has_nothing_left_to_do(url):
+def test_a_run_that_finds_another_waits_for_it_and_has_nothing_left_to_do(url):
     with old_snapshot(url) as reader, running("up", "--json", url=url) as first:
         until_phase(url, "waiting for old snapshots")
         with running("up", "--json", url=url) as second:
@@ -135,7 +135,7 @@ def test_no_wait_gives_up_at_once_and_names_the_holder(url):
             assert FIRST in result.stderr
 
 
-def test_waiting_for_a_run_that_does_not_get_on_is_bounded(url):
+def test_the_wait_for_a_run_without_progress_is_bounded(url):
     with old_snapshot(url), running("up", url=url):
         until_phase(url, "waiting for old snapshots")
         result = run("up", "--wait-lock", "0.5", url=url)
@@ -143,8 +143,8 @@ def test_waiting_for_a_run_that_does_not_get_on_is_bounded(url):
         assert f"pid {lock_holder(url)} (" in result.stderr
 
 
-def test_waiting_for_a_run_that_gets_on_starts_anew_with_each_step(url):
-    """The holder is held up three times, each time for less than the limit and together for longer."""
+def test_the_limit_for_another_run_starts_anew_with_its_progress(url):
+    """The run that holds the lock is blocked three times, each time for less than the limit and together for longer."""
     with ExitStack() as readers, running("up", "--json", "--jobs", "1", url=url) as first:
         reader = readers.enter_context(old_snapshot(url))
         until_phase(url, "waiting for old snapshots")
@@ -186,7 +186,7 @@ def test_two_schemas_do_not_wait_for_each_other(url):
 # A run against work by hand -----------------------------------------------------------------------------------------
 
 
-def test_the_same_index_built_by_hand_is_joined_and_kept(url):
+def test_the_same_index_built_by_hand_is_waited_for_and_kept(url):
     with old_snapshot(url) as reader:
         by_hand = ByHand(url, CREATE_FIRST)
         until_phase(url, "waiting for old snapshots")
@@ -202,7 +202,7 @@ def test_the_same_index_built_by_hand_is_joined_and_kept(url):
     assert_all_stand(url)
 
 
-def test_another_index_built_by_hand_on_the_same_table_does_not_deadlock_with_ours(logging_server, logged_url):
+def test_another_index_built_by_hand_on_the_same_table_does_not_deadlock_with_a_run(logging_server, logged_url):
     with open_writer(logged_url) as writer:
         by_hand = ByHand(logged_url, CREATE_ANOTHER)
         until_phase(logged_url, "waiting for writers")
@@ -216,7 +216,7 @@ def test_another_index_built_by_hand_on_the_same_table_does_not_deadlock_with_ou
     assert not logging_server.has_logged("deadlock detected")
 
 
-def test_a_build_by_hand_that_begins_in_the_middle_of_ours_is_survived(url):
+def test_a_run_survives_a_build_by_hand_that_begins_during_its_own(url):
     with old_snapshot(url) as reader, running("up", "--json", url=url) as up:
         until_phase(url, "waiting for old snapshots")
         by_hand = ByHand(url, CREATE_ANOTHER)
@@ -230,7 +230,7 @@ def test_a_build_by_hand_that_begins_in_the_middle_of_ours_is_survived(url):
 # What killed runs leave to the next ---------------------------------------------------------------------------------
 
 
-def test_the_build_of_a_killed_client_goes_on_is_joined_and_is_ours_to_drop(url):
+def test_the_build_of_a_killed_run_continues_is_waited_for_and_is_dropped_by_down(url):
     with old_snapshot(url) as reader, running("up", url=url) as killed:
         worker = until_phase(url, "waiting for old snapshots")
         killed.kill()
@@ -246,7 +246,7 @@ def test_the_build_of_a_killed_client_goes_on_is_joined_and_is_ours_to_drop(url)
     assert_none_stands(url)
 
 
-def test_a_build_that_finished_after_its_client_was_killed_is_kept_and_is_ours_to_drop(url):
+def test_a_build_that_finished_after_its_run_was_killed_is_kept_and_is_dropped_by_down(url):
     with old_snapshot(url) as reader, running("up", url=url) as killed:
         until_phase(url, "waiting for old snapshots")
         killed.kill()
@@ -260,7 +260,7 @@ def test_a_build_that_finished_after_its_client_was_killed_is_kept_and_is_ours_t
     assert_none_stands(url)
 
 
-def test_an_index_made_by_hand_before_a_killed_run_still_stays(url):
+def test_down_keeps_an_index_made_by_hand_before_a_killed_run(url):
     execute(url, CREATE_FIRST)
     with open_writer(url), running("up", url=url) as killed:
         until_phase(url, "waiting for writers")
@@ -283,7 +283,7 @@ def test_an_interrupted_drop_is_finished_or_undone(url, command):
     assert_none_stands(url) if command == "down" else assert_all_stand(url)
 
 
-def test_the_drop_of_a_killed_client_goes_on_and_is_joined(url):
+def test_the_drop_of_a_killed_run_continues_and_is_waited_for(url):
     build_all(url)
     with open_reader(url) as reader, running("down", url=url) as killed:
         worker = until_dropping(url)

@@ -1,4 +1,4 @@
-"""Behind PgBouncer: refused where sessions are not ours alone, before anything is changed, and nothing is left set."""
+"""Behind PgBouncer: shared sessions are refused before the first change, and no setting is left on them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHARING = ("transaction", "statement")  # one server session for many clients
 
 pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed: apt-get install pgbouncer")
 
-# What nobody but the owner of a session would change on it, and what a run does set on its own.
+# What only the owner of a session would change on it, and what a run sets on its sessions.
 SETTINGS = """
     SELECT name, setting FROM pg_settings
      WHERE name IN ('statement_timeout', 'lock_timeout', 'search_path', 'default_transaction_read_only',
@@ -35,7 +35,7 @@ SETTINGS = """
 
 @contextmanager
 def pgbouncer(url: str, mode: str, sessions: int = 1) -> Iterator[str]:
-    """PgBouncer in front of the server; the URL through it. By session a client keeps one, and a run needs several."""
+    """Run PgBouncer in front of the server; yield the URL through it. In session mode a run needs several sessions."""
     server = urlsplit(url)
     login = f"user={server.username} " + (f"password={server.password}" if server.password else "")
     with postgres_server.work_directory() as top:
@@ -75,14 +75,14 @@ def pgbouncer(url: str, mode: str, sessions: int = 1) -> Iterator[str]:
 
 
 def answers(url: str) -> bool:
-    """Does the server answer through this URL?"""
+    """Return whether the server answers through this URL."""
     with suppress(psycopg2.OperationalError):
         return execute(url, "SELECT 1") == [(1,)]
     return False
 
 
 def settings_behind(pooled: str) -> dict[str, str]:
-    """What is set on the server session that the next client gets."""
+    """Return the settings of the server session that the next client gets."""
     return dict(execute(pooled, SETTINGS))
 
 
@@ -110,7 +110,7 @@ def test_the_application_behind_the_same_pooler_does_not_notice_a_command(postgr
 
 
 @pytest.mark.parametrize("mode", SHARING)
-def test_it_is_found_out_while_other_clients_use_the_pool_too(postgres_url, mode):
+def test_a_shared_pool_is_detected_while_other_clients_use_it(postgres_url, mode):
     prepare(postgres_url, to="base")
     with pgbouncer(postgres_url, mode, sessions=4) as pooled, application(pooled), nothing_built(postgres_url):
         for _ in range(6):  # which session a client gets is chance: a single look may be lucky
@@ -121,7 +121,7 @@ def test_it_is_found_out_while_other_clients_use_the_pool_too(postgres_url, mode
 
 @contextmanager
 def nothing_built(url: str) -> Iterator[None]:
-    """Check that no index came, and no record of one; rows may come and go."""
+    """Check that the block creates no index and no record of one; rows may change."""
     before = indexes(url), revisions(url)
     yield
     assert (indexes(url), revisions(url)) == before
@@ -186,7 +186,7 @@ def test_verify_works_behind_a_pooler_by_transaction_and_leaves_nothing_behind(p
         assert execute(pooled, "SELECT name FROM pg_prepared_statements") == []
 
 
-def test_verify_behind_a_pooler_by_statement_says_that_this_cannot_be(postgres_url):
+def test_verify_behind_a_pooler_by_statement_is_refused(postgres_url):
     prepare(postgres_url)
     with pgbouncer(postgres_url, "statement") as pooled:
         migrator = connect(pooled, read_only=True)

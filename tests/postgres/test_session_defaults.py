@@ -1,4 +1,4 @@
-"""Defaults of a role or a database do not change what a command does, and text in no encoding does not end it."""
+"""Defaults of a role or a database do not change what a command does; text that cannot be decoded does not end it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ HOSTILE_DEFAULTS = {
 
 
 def set_defaults(url: str, defaults: dict[str, str]) -> None:
-    """Let each new session of the database begin with these; for its owner."""
+    """Set these defaults for the sessions of the database's owner."""
     ((name,),) = ask(url, "SELECT current_database()")
     execute(url, *(f'ALTER DATABASE "{name}" SET {setting} = {value}' for setting, value in defaults.items()))
 
@@ -80,7 +80,7 @@ def test_every_session_has_what_is_pinned_and_gives_it_back(superuser_url, postg
 
 
 def test_the_role_that_a_login_becomes_is_kept(superuser_url, postgres_url):
-    # A superuser, because that makes roles.
+    # A superuser creates the role.
     execute(superuser_url, f"CREATE ROLE rotating_login LOGIN IN ROLE {OWNER}")
     try:
         execute(superuser_url, f"ALTER ROLE rotating_login SET role = {OWNER}")
@@ -94,7 +94,7 @@ def test_the_role_that_a_login_becomes_is_kept(superuser_url, postgres_url):
 
 @pytest.fixture
 def unencoded(postgres_server):
-    """URL of a database for its owner that takes every byte for text."""
+    """URL of a SQL_ASCII database for its owner."""
     with new_database(postgres_server) as other:
         name = other.rpartition("/")[2] + "_bytes"
         making = f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0 ENCODING 'SQL_ASCII'"
@@ -109,7 +109,7 @@ def unencoded(postgres_server):
 
 
 def executed(url: str, *statements: bytes) -> None:
-    """Execute statements of any bytes."""
+    """Execute statements that may hold any bytes."""
     with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)

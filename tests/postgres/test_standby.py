@@ -1,4 +1,4 @@
-"""A hot standby can be looked at, and is refused before anything is tried on it."""
+"""A hot standby can be read, and commands that change anything are refused on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STANDBY = "the server is a standby (in recovery): connect to the primary"
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Pair]:
-    """A primary and its standby; the tests of this file take them one step further each, in their order."""
+    """A primary and its standby; each test of this file continues from the one before."""
     try:
         find_binaries()
     except NoServer as reason:  # TEST_DATABASE_URL names a server elsewhere, and this machine has none
@@ -34,7 +34,7 @@ def servers() -> Iterator[Pair]:
 
 
 def refuses_a_standby(url: str, *arguments: str) -> None:
-    """The command is refused in one clear sentence and changes nothing."""
+    """Check that the command is refused in one sentence and changes nothing."""
     with nothing_changes(url):
         result = run(*arguments, url=url)
     assert result.exit_code == 1, result
@@ -53,7 +53,7 @@ def pending(servers: Pair) -> str:
 
 @pytest.fixture(scope="module")
 def applied(servers: Pair, pending: str) -> str:
-    """URL of the same standby when its primary has the indexes. Tests that want it pending come first."""
+    """URL of the same standby when its primary has the indexes. Tests without them come first."""
     prepare(servers.primary)
     let_the_standby_catch_up(servers.primary)
     return servers.standby

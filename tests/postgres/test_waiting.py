@@ -1,4 +1,4 @@
-"""Whoever holds a run up is named, waited for as long as the user wants, and never hurt; nor is the application."""
+"""Sessions that block a run are named, waited for as long as the user allows, and never disturbed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FIRST = "ix_activity_openphone_id"
 
 @pytest.fixture(scope="module")
 def preparing_server() -> Iterator[Server]:
-    """A server that knows prepared transactions: there are none by default."""
+    """A server with prepared transactions, which are off by default."""
     with own_server(max_prepared_transactions="5") as server:
         yield server
 
@@ -53,12 +53,12 @@ def url(preparing_server: Server) -> Iterator[str]:
         yield url
 
 
-# Those who hold up --------------------------------------------------------------------------------------------------
+# Blockers -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Blocking:
-    """Somebody in the way, of the role that runs, which may see it: how to name it, and what would end it."""
+    """A blocker of the role that runs: how it is named, and what ends it."""
 
     pid: int | None
     reason: str
@@ -67,7 +67,7 @@ class Blocking:
 
 
 def session(pid: int, reason: str, query: str) -> Blocking:
-    """Somebody who has a process."""
+    """Return a blocker with a server process."""
     return Blocking(pid, reason, query, f"SELECT pg_catalog.pg_terminate_backend({pid});")
 
 
@@ -111,7 +111,7 @@ EVERYBODY = pytest.mark.parametrize("scene", OF_A_BUILD, ids=lambda scene: scene
 
 
 def named(run: Run, blocking: Blocking) -> dict:
-    """Wait until a run has named somebody, in an event, and return what it said of them."""
+    """Wait until a run has named a blocker in an event; return the event's entry."""
     (told, *_) = run.event("Waiting")["blockers"]
     assert (told["pid"], told["ending"]) == (blocking.pid, blocking.ending)
     assert blocking.reason in told["reason"]
@@ -123,7 +123,7 @@ def named(run: Run, blocking: Blocking) -> dict:
 
 
 @EVERYBODY
-def test_whoever_holds_up_a_build_is_named_and_waited_for(url, scene):
+def test_a_session_that_blocks_a_build_is_named_and_waited_for(url, scene):
     with scene(url) as blocking:
         up = Run("up", "--json", url=url)
         told = named(up, blocking)
@@ -136,12 +136,12 @@ def test_whoever_holds_up_a_build_is_named_and_waited_for(url, scene):
 
 
 def assert_nothing_was_given_up(run: Run) -> None:
-    """No statement had to be tried twice."""
+    """Check that no statement was executed twice."""
     assert run.find("Retrying") is None
 
 
 @EVERYBODY
-def test_in_a_log_they_are_named_too(url, scene):
+def test_a_log_names_the_blockers_too(url, scene):
     with scene(url) as blocking, running("up", url=url) as up:
         up.line(blocking.reason)
         told = " ".join(up.lines)
@@ -151,7 +151,7 @@ def test_in_a_log_they_are_named_too(url, scene):
 
 
 @EVERYBODY
-def test_plan_shows_whom_a_run_would_wait_for(url, scene):
+def test_plan_shows_the_sessions_that_a_run_would_wait_for(url, scene):
     with scene(url) as blocking:
         told = until(lambda: blockers_in_plan("up", url))  # somebody who has just begun may just end
         assert (blocking.pid, blocking.ending) in [(each["pid"], each["ending"]) for each in told]
@@ -162,7 +162,7 @@ def test_plan_shows_whom_a_run_would_wait_for(url, scene):
 
 
 def blockers_in_plan(direction: str, url: str) -> list[dict]:
-    """Whom a run would have to wait for."""
+    """Return the blockers in the plan of a run."""
     return run("plan", direction, "--json", url=url).json()["blockers"]
 
 
@@ -192,17 +192,17 @@ def test_a_long_query_is_cut_to_a_line(url):
     assert "\n" not in query
 
 
-def test_somebody_who_is_in_nobodys_way_is_not_waited_for(url):
+def test_a_session_that_blocks_nothing_is_not_waited_for(url):
     with open_reader(url), open_writer(url, "INSERT INTO campaign (name) VALUES ('spring')"):
         assert '"Waiting"' not in succeed("up", "--json", "--max-wait", "0", "--retries", "0", url=url).stdout
     assert_all_stand(url)
 
 
-# Patience that ends -------------------------------------------------------------------------------------------------
+# Limits of the wait -------------------------------------------------------------------------------------------------
 
 
 @EVERYBODY
-def test_limited_patience_ends_in_6_with_nothing_left_and_the_statement_that_would_help(url, scene):
+def test_a_limited_wait_ends_in_6_without_a_leftover_and_with_the_statement_that_ends_the_blocker(url, scene):
     with scene(url) as blocking:
         result = run("up", "--max-wait", "0.2", "--retries", "0", url=url)
         assert result.exit_code == 6
@@ -217,7 +217,7 @@ def test_limited_patience_ends_in_6_with_nothing_left_and_the_statement_that_wou
             assert_all_stand(url)
 
 
-def test_each_try_is_told_and_the_next_one_succeeds(url):
+def test_each_attempt_is_reported_and_the_next_one_succeeds(url):
     with open_writer(url) as writer, running("up", "--json", "--max-wait", "0.2", "--retries", "5", url=url) as up:
         tried = up.event("Retrying", index=FIRST, attempt=1)
         assert tried["retries"] == 5
@@ -236,7 +236,7 @@ def test_a_drop_that_waits_too_long_ends_in_6_and_can_be_repeated(url):
     assert_none_stands(url)
 
 
-def test_somebody_who_comes_in_the_middle_of_a_build_ends_it_without_a_leftover(url):
+def test_a_blocker_that_comes_during_a_build_ends_it_without_a_leftover(url):
     fill_activity(url, 100_000)
     with (
         transaction(url, isolation="REPEATABLE READ") as reader,
@@ -253,7 +253,7 @@ def test_somebody_who_comes_in_the_middle_of_a_build_ends_it_without_a_leftover(
     assert_all_stand(url)
 
 
-def test_without_a_limit_somebody_who_comes_in_the_middle_of_a_build_is_waited_for(url):
+def test_without_a_limit_a_blocker_that_comes_during_a_build_is_waited_for(url):
     fill_activity(url, 100_000)
     with transaction(url, isolation="REPEATABLE READ") as reader, running("up", "--json", url=url) as up:
         until_phase(url, "building index")
@@ -264,7 +264,7 @@ def test_without_a_limit_somebody_who_comes_in_the_middle_of_a_build_is_waited_f
     assert_all_stand(url)
 
 
-def test_a_build_that_really_builds_is_never_cancelled_for_slowness(url):
+def test_a_build_that_makes_progress_is_never_cancelled(url):
     fill_activity(url)
     with running("up", "--json", "--max-wait", "0.01", "--retries", "0", url=url) as up:
         with frozen(until_phase(url, "building index")):
@@ -273,7 +273,7 @@ def test_a_build_that_really_builds_is_never_cancelled_for_slowness(url):
     assert_all_stand(url)
 
 
-# Timeouts of others -------------------------------------------------------------------------------------------------
+# Timeouts of the role -----------------------------------------------------------------------------------------------
 
 TIMEOUTS = (
     "statement_timeout",
@@ -298,8 +298,8 @@ def test_timeouts_of_the_role_do_not_hurt(url, command):
     assert_all_stand(url) if command == "up" else assert_none_stands(url)
 
 
-def test_timeouts_of_the_role_do_not_hurt_between_two_tries_either(url):
-    """The session that holds the run lock is idle for longer than the role allows."""
+def test_timeouts_of_the_role_do_not_hurt_between_two_attempts_either(url):
+    """The main session is idle for longer than the role allows."""
     set_timeouts(url)
     with (
         transaction(url, IMMORTAL, WRITE) as writer,
@@ -312,7 +312,7 @@ def test_timeouts_of_the_role_do_not_hurt_between_two_tries_either(url):
 
 
 def set_timeouts(url: str) -> None:
-    """Let the role have a second for everything, as far as this server knows such limits."""
+    """Give the role timeouts of a second, as far as the server has them."""
     known = {name for (name,) in execute(url, "SELECT name FROM pg_settings")}
     (database,) = execute(url, "SELECT current_database()")[0]
     for name in known.intersection(TIMEOUTS):
@@ -322,14 +322,14 @@ def set_timeouts(url: str) -> None:
 
 @contextmanager
 def held_for_longer(url: str, command: str) -> Iterator[Run]:
-    """A run that waits for a transaction which no timeout ends."""
+    """Run a command that waits for a transaction which no timeout ends."""
     with transaction(url, IMMORTAL, WRITE if command == "up" else READ):
         held = Run(command, "--json", url=url)
         until_phase(url, "waiting for writers") if command == "up" else until_dropping(url)
         yield held
 
 
-def test_a_build_runs_under_settings_of_its_own_and_says_who_it_is(url):
+def test_a_build_has_its_own_settings_and_application_name(url):
     with old_snapshot(url), running("up", url=url):
         pid = until_phase(url, "waiting for old snapshots")
         told = execute(url, f"SELECT application_name FROM pg_stat_activity WHERE pid = {pid}")
