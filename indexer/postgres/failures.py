@@ -8,6 +8,7 @@ from indexer.decide import Action, Step
 from indexer.errors import Blocked, IndexerError, IndexFailed, StatementFailed
 from indexer.events import Blocker
 from indexer.postgres.server_errors import AGAIN, concerns_one_index, remedy, said
+from indexer.postgres.sessions import listed
 
 DOING = {Action.DROP: "Dropping", Action.RENAME: "Renaming", Action.GIVE_BACK: "Renaming", Action.REPLACE: "Replacing"}
 
@@ -56,8 +57,8 @@ def as_error(step: Step, failure: Exception, is_left: bool) -> IndexerError:
     name = step.index.name
     left = f"An incomplete {name} may remain; the next run rebuilds it. " if is_left else ""
     if isinstance(failure, GaveUp):
-        blockers = "".join(f"\n  - {blocker}\n    end it: {blocker.ending}" for blocker in failure.blockers)
-        return Blocked(f"Gave up on {name}, {failure}{f' for:{blockers}' if blockers else '.'}", left + AGAIN)
+        blockers = f" for:{listed(failure.blockers)}" if failure.blockers else "."
+        return Blocked(f"Gave up on {name}, {failure}{blockers}", left + AGAIN)
     doing = DOING.get(step.action, "Building")
     kind = IndexFailed if concerns_one_index(failure) else StatementFailed
     return kind(f"{doing} {name} failed: {said(failure)}", left + remedy(failure))

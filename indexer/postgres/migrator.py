@@ -27,7 +27,7 @@ from indexer.postgres.lock import RunLock
 from indexer.postgres.pooler import refuse_transaction_pooling
 from indexer.postgres.rights import WITHHELD, missing_rights, missing_rights_to_read, withheld
 from indexer.postgres.schedule import Schedule
-from indexer.postgres.sessions import Sessions, visibility_advice
+from indexer.postgres.sessions import Sessions, listed, visibility_advice
 from indexer.postgres.settings import PINNED
 from indexer.postgres.tuning import server_memory
 from indexer.records.alembic import split_name
@@ -168,8 +168,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """Return lines about the sessions that hold a lock of these kinds on a table which a run reads or writes."""
         tables = [*self.indexed_tables, *META_TABLES, split_name(self.options.version_table)[1]]
         with suppress(PeeweeException):
-            sessions = self.sessions.holding(tables, modes)
-            return "".join(f"\n  - {each}\n    end it: {each.ending}" for each in sessions)
+            return listed(self.sessions.holding(tables, modes))
         return ""
 
     def said(self, error: PeeweeException) -> str:

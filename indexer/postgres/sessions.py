@@ -259,6 +259,11 @@ class Sessions:
         return now - self._seen_since.setdefault(blocker.identity, now)
 
 
+def listed(blockers: Iterable[Blocker]) -> str:
+    """Return a line for each blocker, and one with the statement that ends it."""
+    return "".join(f"\n  - {blocker}\n    end it: {blocker.ending}" for blocker in blockers)
+
+
 def visibility_advice(role: str) -> str:
     """Return the warning for a role that cannot see the activity of other roles."""
     return (
