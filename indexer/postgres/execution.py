@@ -34,6 +34,7 @@ from indexer.postgres.lock import RunLock
 from indexer.postgres.sessions import Sessions
 from indexer.postgres.tuning import RENAMING, Memory, settings_for
 from indexer.postgres.watch import INTERVAL, WAITING_FOR_A_LOCK, Watch
+from indexer.postgres.watchdog import LOST
 from indexer.records.provenance import Provenance
 from indexer.signals import Stop
 from indexer.spec import Index
@@ -199,7 +200,7 @@ class Execution:
                     watch.observe()
                     self._record_oid(step, builder)
                 if watch.is_lost():
-                    raise psycopg2.OperationalError("the server has ended the statement, and its answer is lost")
+                    raise psycopg2.OperationalError(LOST)
                 if not given_up and limit is not None and watch.waited() >= limit:
                     given_up = GaveUp(watch.last.phase or WAITING_FOR_A_LOCK, watch.last.blockers)
                 # Repeatedly, because a build can miss a request that arrives at one of the commits inside it.

@@ -13,7 +13,7 @@ from indexer.spec import Index
 
 WAITING_FOR_A_LOCK = "waiting for a lock"
 WAITING_FOR_A_STANDBY = "waiting for a synchronous standby"
-LOST = 5.0  # seconds; an answer that has been on its way for longer does not come
+ANSWER_COMES_IN = 5.0  # seconds; an answer that has been on its way for longer does not come
 INTERVAL = 0.5  # seconds between two observations
 
 STATEMENT = """
@@ -79,7 +79,7 @@ class Watch:
 
     def is_lost(self) -> bool:
         """Return whether the server ended the statement long ago, so that its answer does not come any more."""
-        return self._idle_since is not None and time.monotonic() - self._idle_since >= LOST
+        return self._idle_since is not None and time.monotonic() - self._idle_since >= ANSWER_COMES_IN
 
     def waited(self) -> float:
         """Return the seconds for which the statement has been waiting in its phase."""

@@ -36,8 +36,9 @@ ACTIVITY = """
 """
 CANCEL = "SELECT pg_catalog.pg_cancel_backend(%s)"
 
+WORKING = "the server is executing the statement"
 STANDBY = "the commit waits for a synchronous standby (see synchronous_standby_names)"
-LOST = "the server is not executing it any more, so its answer is lost"
+LOST = "the server has ended the statement, and its answer is lost"
 POOLER = "it may be overloaded, or a pooler may have no free session"
 
 
@@ -151,7 +152,7 @@ class Watchdog:
             return LOST
         if row[2] == "SyncRep":
             return STANDBY
-        return f"it waits for {row[1]}: {row[2]}" if row[1] else "the server is executing it"
+        return f"the statement waits for {row[1]}: {row[2]}" if row[1] else WORKING
 
     def _end(self, statement: Statement, verdict: str) -> None:
         """Shut the session's socket down, so that the C library returns with an error."""
