@@ -145,7 +145,7 @@ class Execution:
                 self.run.report(StatementStarted(index, statement))
                 watch = Watch(self.run.sessions, index, builder.pid, self.run.report, is_drop)
                 builder.send(statement)
-                yield from self._observe(step, builder, watch)
+                yield from self._wait_until_done(step, builder, watch)
         finally:
             self.builders.give_back(builder)
 
@@ -189,20 +189,15 @@ class Execution:
 
     # While a statement is executed -----------------------------------------------------------------------------------
 
-    def _observe(self, step: Step, builder: Builder, watch: Watch) -> Work:
+    def _wait_until_done(self, step: Step, builder: Builder, watch: Watch) -> Work:
         """Observe a statement until it is done; cancel it after a signal, or when it has waited for too long."""
-        stop, limit = self.run.stop, self.run.options.max_wait
-        given_up, cancelled = None, float("-inf")
+        stop, given_up, cancelled = self.run.stop, None, float("-inf")
         try:
             while not builder.poll():
                 yield builder
-                if not given_up and not stop.asked and watch.is_due():
-                    watch.observe()
-                    self._record_oid(step, builder)
+                given_up = given_up or self._observe(step, builder, watch)
                 if watch.is_lost():
                     raise psycopg2.OperationalError(LOST)
-                if not given_up and limit is not None and watch.waited() >= limit:
-                    given_up = GaveUp(watch.last.phase or WAITING_FOR_A_LOCK, watch.last.blockers)
                 # Repeatedly, because a build can miss a request that arrives at one of the commits inside it.
                 if (given_up or stop.asked) and time.monotonic() - cancelled >= INTERVAL:
                     self.run.database.cancel(builder.pid)
@@ -213,6 +208,16 @@ class Execution:
             raise GaveUp(WAITING_FOR_A_LOCK, watch.last.blockers) from None
         except psycopg2.errors.QueryCanceled as failure:
             raise given_up or failure from None
+
+    def _observe(self, step: Step, builder: Builder, watch: Watch) -> GaveUp | None:
+        """Observe a statement, if it is time to; return the reason to cancel it, if it has waited for too long."""
+        if watch.is_due() and not self.run.stop.asked:
+            watch.observe()
+            self._record_oid(step, builder)
+        limit = self.run.options.max_wait
+        if limit is None or watch.waited() < limit:
+            return None
+        return GaveUp(watch.last.phase or WAITING_FOR_A_LOCK, watch.last.blockers)
 
     def _record_oid(self, step: Step, builder: Builder) -> None:
         """Record the OID of the index that is being built: after a kill, one with another OID is not the tool's."""
