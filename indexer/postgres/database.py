@@ -17,7 +17,7 @@ from indexer.postgres.builders import Builder, Builders
 from indexer.postgres.encoding import UNCONVERTED, decode_leniently
 from indexer.postgres.settings import FOR_ONE_STATEMENT, MAIN, MAIN_READ_ONLY, applying, greeting
 from indexer.postgres.statements import PreparedQuery, sendable
-from indexer.postgres.watchdog import CANCEL, PATIENCE, Unanswered, Watchdog, server_address
+from indexer.postgres.watchdog import PATIENCE, Unanswered, Watchdog, server_address
 from indexer.signals import Stop
 
 REMEMBERED = 5.0  # seconds for which no other session is opened on a server that did not answer
@@ -26,14 +26,7 @@ UNNAMED = "indexer"  # the application name as long as a run has set none
 
 
 class OnlineDatabase(PostgresqlDatabase):
-    """A peewee database whose one session is the main session of a run.
-
-    Args:
-        database: the name of the database.
-        read_only: whether the session can change nothing.
-        report: called when the server gives no answer.
-        stop: a request to stop ends a statement that gets no answer.
-        parameters: libpq's other connection parameters.
+    """A peewee database whose one session is the main session of a run; the arguments are those of ``open_postgres``.
 
     Attributes:
         pooled: whether a pooler is in between: the server process is not the one that accepted the connection. Other
@@ -141,12 +134,7 @@ class OnlineDatabase(PostgresqlDatabase):
         return super().execute_sql(FOR_ONE_STATEMENT + sql if is_alone else sql, params)
 
     def execute_apart(self, statement: str, parameters: tuple[Any, ...], seconds: float) -> Any:
-        """Execute a short statement on a session opened for it; return its first row.
-
-        Args:
-            statement: SQL with %s for each parameter.
-            parameters: their values.
-            seconds: how long opening and executing may take together.
+        """Execute a short statement on a session opened for it, within this many seconds; return its first row.
 
         Raises:
             psycopg2.Error: the server refused the session, or did not answer.
@@ -160,13 +148,6 @@ class OnlineDatabase(PostgresqlDatabase):
         except Unanswered:
             self._unanswered = time.monotonic()
             raise
-
-    def cancel(self, pid: int) -> None:
-        """Cancel the statement of another session of this run; it then fails with query_canceled.
-
-        psycopg2's own ``cancel`` opens a connection without a limit, and holds the interpreter's lock meanwhile.
-        """
-        self.execute_sql(CANCEL, (pid,))
 
     def fetch(self, query: str, parameters: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Return the column names and the rows of a SELECT, also where a text is not in the database's encoding."""

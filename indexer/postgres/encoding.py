@@ -27,12 +27,10 @@ def decode_leniently(connection: Any) -> None:
 
 
 def _codec(name: str) -> codecs.CodecInfo | None:
-    return codecs.CodecInfo(_encode, _decode, name=LENIENT) if name == LENIENT else None
-
-
-def _encode(text: str, errors: str = "") -> tuple[bytes, int]:
-    return codecs.utf_8_encode(text, "surrogateescape")
-
-
-def _decode(raw: Any, errors: str = "") -> tuple[str, int]:
-    return codecs.utf_8_decode(raw, "surrogateescape", True)
+    if name != LENIENT:
+        return None
+    return codecs.CodecInfo(
+        lambda text, errors="": codecs.utf_8_encode(text, "surrogateescape"),
+        lambda raw, errors="": codecs.utf_8_decode(raw, "surrogateescape", True),
+        name=LENIENT,
+    )

@@ -34,7 +34,7 @@ from indexer.postgres.lock import RunLock
 from indexer.postgres.sessions import Sessions
 from indexer.postgres.tuning import RENAMING, Memory, settings_for
 from indexer.postgres.watch import INTERVAL, WAITING_FOR_A_LOCK, Watch
-from indexer.postgres.watchdog import LOST
+from indexer.postgres.watchdog import CANCEL, LOST
 from indexer.records.provenance import Provenance
 from indexer.signals import Stop
 from indexer.spec import Index
@@ -198,9 +198,10 @@ class Execution:
                 given_up = given_up or self._observe(step, builder, watch)
                 if watch.is_lost():
                     raise psycopg2.OperationalError(LOST)
-                # Repeatedly, because a build can miss a request that arrives at one of the commits inside it.
+                # Repeatedly, because a build can miss a request that arrives at one of the commits inside it. Not by
+                # psycopg2, which opens a connection for it, without a limit and holding the interpreter's lock.
                 if (given_up or stop.asked) and time.monotonic() - cancelled >= INTERVAL:
-                    self.run.database.cancel(builder.pid)
+                    self.run.database.execute_sql(CANCEL, (builder.pid,))
                     cancelled = time.monotonic()
                 if stop.asked and stop.asked_for() >= UNANSWERED:
                     stop.check()
@@ -279,10 +280,7 @@ class Execution:
 
 
 def on_one_session(statements: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the statements one by one, and those from BEGIN to COMMIT together.
-
-    They are not sent as one message, because Citus refuses to rename in one.
-    """
+    """Yield each statement by itself, and those from BEGIN to COMMIT together: Citus renames nothing in one message."""
     together: list[str] = []
     for statement in statements:
         together.append(statement)

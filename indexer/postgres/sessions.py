@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -214,24 +214,20 @@ class Sessions:
         for pid in self.catalog.database.builders.pids:
             reasons.pop(pid, None)
         prepared = {row["virtualtransaction"]: _lock(row, dropping) for row in holders if not row["pid"]}
-        return (*self._described(reasons), *self._prepared(prepared))
+        return (*self.described(reasons), *self._prepared(prepared))
 
     def building_on(self, table: str) -> tuple[Blocker, ...]:
         """Return the sessions that build another index of this table."""
         builds = self.catalog.ask(FIND_BUILDS, table=table)
-        return self._described({row["pid"]: "builds on this table" for row in builds})
+        return self.described({row["pid"]: "builds on this table" for row in builds})
 
     def holding(self, tables: Sequence[str], modes: Sequence[str]) -> tuple[Blocker, ...]:
         """Return the sessions that hold a lock of these modes on one of these tables."""
         holders = self.catalog.ask(FIND_LOCKS, tables=list(tables), modes=list(modes))
-        return self._described({row["pid"]: f"holds a lock on {row['table_name']}" for row in holders if row["pid"]})
+        return self.described({row["pid"]: f"holds a lock on {row['table_name']}" for row in holders if row["pid"]})
 
-    def with_pids(self, pids: Collection[int]) -> tuple[Blocker, ...]:
-        """Return the sessions with these process ids."""
-        return self._described(dict.fromkeys(pids, ""))
-
-    def _described(self, reasons: Mapping[int, str]) -> tuple[Blocker, ...]:
-        """Return the sessions with these process ids, each with the reason why it blocks."""
+    def described(self, reasons: Mapping[int, str]) -> tuple[Blocker, ...]:
+        """Return the sessions with these process ids, each with the reason why it blocks (or "")."""
         found = self.visible_rows(SESSIONS, pids=list(reasons)) if reasons else []
         if found is None:
             return tuple(_hidden(pid, reason) for pid, reason in reasons.items())

@@ -69,12 +69,8 @@ GREETING = """
 def greeting(settings: Mapping[str, str], version: int, pid: int) -> tuple[str, list[object]]:
     """Return the first statement of a session, and its parameters.
 
-    Its row holds the process id of the server process and the schemas of the search path.
-
-    Args:
-        settings: what to set.
-        version: the server's version as a number, as in 150004.
-        pid: the server process that accepted the connection.
+    Its row begins with the server process and the schemas of the search path; ``version`` is a number such as 150004,
+    ``pid`` the server process that accepted the connection.
     """
     calls, parameters = _calls(settings, version)
     return GREETING.format(calls=calls), [pid, *parameters]

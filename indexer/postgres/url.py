@@ -20,11 +20,7 @@ CHECK_URL = "Use postgresql://user:password@host:5432/name, with % in a password
 
 
 def parameters_of(rest: str, pooled: bool = False) -> dict[str, str]:
-    """Return libpq's connection parameters.
-
-    Args:
-        rest: the URL after ``postgresql://``.
-        pooled: whether it is for peewee's pool, so that it may hold parameters of that.
+    """Return libpq's parameters for the URL after ``postgresql://``; if ``pooled``, without those of peewee's pool.
 
     Raises:
         UsageError: it cannot be read, a part of it may be meant for another, or it names no database.

@@ -116,7 +116,7 @@ class Watch:
     def _report_wait(self, phase: str, blocking: Sequence[int]) -> None:
         before = self.last.waiting_since
         since = before if before is not None and self.last.phase == phase else self._observed
-        blockers = self.sessions.with_pids([pid for pid in blocking if pid])
+        blockers = self.sessions.described({pid: "" for pid in blocking if pid})
         if 0 in blocking:  # a prepared transaction has no process
             expected = self.sessions.expected([self.index.table], self.dropping)
             blockers += tuple(blocker for blocker in expected if blocker.pid is None)

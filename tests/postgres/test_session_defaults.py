@@ -141,6 +141,6 @@ def test_a_query_of_another_database_in_another_encoding_ends_no_command(superus
         closing(connect(superuser_url).database) as database,
     ):
         cursor.execute(b"SELECT '\xe9'")
-        (session,) = Sessions(PostgresCatalog(database, "public")).with_pids({connection.info.backend_pid})
+        (session,) = Sessions(PostgresCatalog(database, "public")).described({connection.info.backend_pid: ""})
     assert session.query == "SELECT '\udce9'"
     assert r"SELECT '\xe9'" in str(session)
