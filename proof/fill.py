@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from peewee import Database
 
 import models
+from indexer.bench.events import Filled, Filling, Tell
 from indexer.errors import Command, Hint, Interrupted, PreflightFailed, StatementFailed
 from indexer.signals import Stop
 from indexer.text import reason
-from proof.events import Filled, Filling, Tell
 from proof.generator import Columns, Crm
 from proof.production import production
 from proof.store import Store, store_of

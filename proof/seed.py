@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import models
+from indexer.bench.events import Tell, silently
 from indexer.catalog import ORDINARY, Place
 from indexer.errors import Command, Hint, IndexerError, PreflightFailed
-from proof.events import Tell, silently
 from proof.fill import ELSEWHERE, TABLES, fill, heard, if_interrupted, refuse_rows
 from proof.generator import SEED, Crm
 from proof.store import Store, store_of

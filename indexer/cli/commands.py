@@ -345,8 +345,8 @@ def bench(call: Call, rows: list[int], out: str) -> int:
     """
 
     def work(stop: Stop) -> Answer:
-        from proof import report
-        from proof.bench import bench as measured
+        from indexer.bench import report
+        from indexer.bench.bench import bench as measured
 
         report.check(out)
         with progress.measuring(call.as_json, call.write) as tell:

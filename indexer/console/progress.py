@@ -37,9 +37,9 @@ from indexer.text import counted, in_bytes, shown, visible
 if TYPE_CHECKING:
     from rich.progress import Progress as Tasks
 
+    from indexer.bench.events import Tell
     from indexer.events import Report
     from indexer.spec import Index
-    from proof.events import Tell
 
 DONE = {
     Action.CREATE: "created",
@@ -250,8 +250,8 @@ Reporter = Lines | Bars | JsonLines
 @contextmanager
 def measuring(as_json: bool, write: Write, report: Report | None = None) -> Iterator[Tell]:
     """Yield the progress reporter for seed and bench; with --json, one that is silent."""
-    from proof.drawing import drawn
-    from proof.events import silently
+    from indexer.bench.events import silently
+    from indexer.bench.progress import drawn
 
     if as_json:
         yield silently

@@ -17,6 +17,7 @@ from indexer.errors import Command, Hint, NotServed
 from indexer.text import counted, few, in_bytes, visible
 
 if TYPE_CHECKING:
+    from indexer.bench.result import Result
     from indexer.catalog import Place
     from indexer.decide import Step
     from indexer.inheritance import Uncovered
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from indexer.records.revisions import Record
     from indexer.revisions.scaffold import Written
     from indexer.verify.result import Report
-    from proof.result import Result
     from proof.seed import Seeded
 
 COUNTED = {**DONE, Action.KEEP: "kept", Action.LEAVE: "left, having stood there before up"}
@@ -295,8 +295,8 @@ def of_verify(report: Report, as_sql: bool) -> Answer:
 
 def of_bench(result: Result) -> Answer:
     """What was measured."""
-    from proof import result as results
-    from proof import table
+    from indexer.bench import result as results
+    from indexer.bench import tables as table
 
     return Answer(results.document(result), lambda write: table.show(result), str(result.product))
 

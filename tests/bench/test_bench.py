@@ -40,17 +40,18 @@ from scenes import until
 
 import cli
 import models
+from indexer.bench import chart, inserts, measure, page, picture, report, units
+from indexer.bench import tables as table
+from indexer.bench.bench import bench
+from indexer.bench.events import Filled, Filling, Measuring, NoPicture, RoundStarted, Told, Written
+from indexer.bench.progress import Bars, Lines, drawn
+from indexer.bench.result import Build, QueryTiming, Result, Round, Timing, Writes, document, exponent, read
+from indexer.bench.scratch import PREFIX, scratch
 from indexer.connect import connect
 from indexer.errors import Command, IndexerError, PreflightFailed, StatementFailed, UsageError
 from indexer.events import BaseCreated, IndexFinished
 from indexer.signals import Stop
 from indexer.text import in_bytes
-from proof import chart, inserts, measure, page, picture, report, table, units
-from proof.bench import bench
-from proof.drawing import Bars, Lines, drawn
-from proof.events import Filled, Filling, Measuring, NoPicture, RoundStarted, Told, Written
-from proof.result import Build, Query, Result, Round, Timing, Writes, document, exponent, read
-from proof.scratch import PREFIX, scratch
 from queries import QUERIES, activity_seen
 
 ROOT = Path(cli.__file__).resolve().parent
@@ -60,8 +61,8 @@ BENCHING = """
 import os, sys
 from indexer.errors import IndexerError
 from indexer.signals import interruptible
-from proof import inserts, measure
-from proof.bench import bench
+from indexer.bench import inserts, measure
+from indexer.bench.bench import bench
 
 url = sys.argv[1]
 measure.MOST, inserts.TURNS = 8, 2
@@ -79,7 +80,7 @@ except IndexerError as error:
 CLEANING_UP_FOR_LONG = """
 import sys, time
 from indexer import signals as stop
-from proof.scratch import scratch
+from indexer.bench.scratch import scratch
 
 def work(asked):
     with scratch(sys.argv[1], asked):
@@ -361,9 +362,9 @@ def test_a_schema_of_another_name_or_role_is_left_alone(superuser_url: str, post
 def made_up(product: str = "PostgreSQL 15.18", sizes: tuple[int, ...] = (1_000, 10_000, 100_000)) -> Result:
     """A result with a scan that grows with n before, and a lookup that does not after."""
 
-    def queries(n: int) -> tuple[Query, ...]:
+    def queries(n: int) -> tuple[QueryTiming, ...]:
         before, after = Timing(n * 1e-7, n * 2e-7, 50, 1), Timing(1e-4, 2e-4, 300, 1)
-        return tuple(Query(query.index, query.call, query.claim, before, after) for query in QUERIES)
+        return tuple(QueryTiming(query.index, query.call, query.claim, before, after) for query in QUERIES)
 
     rounds = tuple(
         Round(
@@ -680,7 +681,7 @@ def test_without_matplotlib_the_tables_come_and_a_word_on_how_to_get_the_picture
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     told: list[Told] = []
     report.write(made_up(), str(tmp_path / "results"), told.append)
-    picture = f"python -m proof.picture {tmp_path}/results/bench {tmp_path}/results/bench.json"
+    picture = f"python -m indexer.bench.picture {tmp_path}/results/bench {tmp_path}/results/bench.json"
     assert told[-1] == NoPicture(f"pip install -r requirements-bench.txt && {picture}")
     assert "matplotlib" in (ROOT / "requirements-bench.txt").read_text()
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["bench.html", "bench.json"]

@@ -20,10 +20,10 @@ from roles import another_role, as_role, new_database
 from scenes import transaction
 
 import cli as program
+from indexer.bench import inserts, measure
 from indexer.cli.commands import cli
 from indexer.postgres import database
 from indexer.project import Project
-from proof import inserts, measure
 
 PROJECT = Project(str(CLI.parent), program.models, program.queries, program.sample)
 

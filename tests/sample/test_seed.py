@@ -31,11 +31,11 @@ from scenes import ByHand, open_writer, running, transaction, until
 
 import cli
 import models
+from indexer.bench.events import Filled, Filling, Told
 from indexer.connect import connect
 from indexer.errors import PreflightFailed, StatementFailed
 from indexer.revisions.chain import load
 from indexer.runner import Runner
-from proof.events import Filled, Filling, Told
 from proof.generator import Crm
 from proof.seed import seed
 from queries import QUERIES
@@ -53,7 +53,6 @@ ROWS = {
 SEEDING = """
 import sys
 import models
-from indexer.revisions.chain import load
 from indexer.connect import connect
 from indexer.errors import IndexerError
 from indexer.runner import Runner

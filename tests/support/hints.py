@@ -167,7 +167,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "SQLite has no EXPLAIN ANALYZE.": NO_COMMAND,
     "Leave out --analyze": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
     "'pip install": "A test installs nothing; test_bench reads the file that the hint names.",
-    "python -m proof.picture": "test_bench::test_without_matplotlib_the_tables_come_and_a_word_on_how_to_get_the_picture",
+    "python -m indexer.bench.picture": "test_bench::test_without_matplotlib_the_tables_come_and_a_word_on_how_to_get_the_picture",
     "--out FOLDER": "test_bench::test_a_folder_that_cannot_be_written_is_found_out_before_the_measuring",
     "GRANT CREATE ON DATABASE": "test_bench::test_a_role_that_may_make_no_schema_is_told_what_to_grant",
     "CASCADE;": "test_bench::test_what_a_process_leaves_that_ends_at_once_is_told_with_its_removal",

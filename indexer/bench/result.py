@@ -25,7 +25,7 @@ class Timing(NamedTuple):
     answer: float
 
 
-class Query(NamedTuple):
+class QueryTiming(NamedTuple):
     """A question before and after its index was there."""
 
     index_name: str
@@ -79,7 +79,7 @@ class Round(NamedTuple):
     up_seconds: float
     bytes_before: int
     bytes_after: int
-    queries: tuple[Query, ...]
+    queries: tuple[QueryTiming, ...]
     builds: tuple[Build, ...]
     writes: tuple[Writes, ...]
 
@@ -193,6 +193,6 @@ def _read_round(content: dict[str, Any]) -> Round:
     )
 
 
-def _read_query(content: dict[str, Any]) -> Query:
+def _read_query(content: dict[str, Any]) -> QueryTiming:
     timings = {phase: Timing(**content[phase]) for phase in ("before", "after")}
-    return Query(content["index_name"], content["query"], content["claim"], **timings)
+    return QueryTiming(content["index_name"], content["query"], content["claim"], **timings)

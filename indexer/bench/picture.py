@@ -1,4 +1,4 @@
-"""The README's picture, drawn again: ``python -m proof.picture docs/bench docs/bench-*.json``."""
+"""The README's picture, drawn again: ``python -m indexer.bench.picture docs/bench docs/bench-*.json``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from proof import chart
-from proof.result import read
+from indexer.bench import chart
+from indexer.bench.result import read
 
 
 def draw(name: str, documents: Sequence[str]) -> None:

@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
+from indexer.bench.events import NoPicture, Tell, Written
+from indexer.bench.result import Result, document
 from indexer.errors import IndexerError, UsageError
 from indexer.text import shell
-from proof.events import NoPicture, Tell, Written
-from proof.result import Result, document
 
 REMEDY = "pip install -r requirements-bench.txt"
 
@@ -51,14 +51,14 @@ def write(result: Result, folder: str, tell: Tell) -> None:
     Raises:
         IndexerError: the folder cannot be written.
     """
-    from proof import page
+    from indexer.bench import page
 
     contents: dict[str, Callable[[], bytes]] = {
         "bench.json": lambda: json.dumps(document(result), indent=1).encode(),
         "bench.html": lambda: page.html(result).encode(),
     }
     if can_draw():
-        from proof import chart
+        from indexer.bench import chart
 
         contents["bench.png"] = lambda: chart.png([result])
         contents["bench.svg"] = lambda: chart.svg([result]).encode()
@@ -73,7 +73,7 @@ def write(result: Result, folder: str, tell: Tell) -> None:
         raise IndexerError(reason, "Name another folder: --out FOLDER") from error
     if not can_draw():
         names = shell(os.path.join(folder, "bench")), shell(os.path.join(folder, "bench.json"))
-        tell(NoPicture(f"{REMEDY} && python -m proof.picture {' '.join(names)}"))
+        tell(NoPicture(f"{REMEDY} && python -m indexer.bench.picture {' '.join(names)}"))
 
 
 def _write_whole(path: str, content: bytes) -> None:

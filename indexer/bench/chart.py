@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from proof import units
-from proof.result import Result, Timing
+from indexer.bench import units
+from indexer.bench.result import Result, Timing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from indexer.bench import units
+from indexer.bench.result import Result, Writes
 from indexer.console import tables as tabular
 from indexer.text import in_bytes
-from proof import units
-from proof.result import Result, Writes
 
 TEXTS = ("query", "claim", "index", "table", "")
 Cells = Sequence[str]

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from string import Template
 
+from indexer.bench import tables as table
+from indexer.bench import units
+from indexer.bench.report import REMEDY, can_draw
+from indexer.bench.result import Growth, QueryTiming, Result
 from indexer.text import in_bytes
-from proof import table, units
-from proof.report import REMEDY, can_draw
-from proof.result import Growth, Query, Result
 
 LEGEND = """\
 <p>The line is the median of a call over the number of activities, on logarithmic axes; the whisker ends at the 95th
@@ -45,7 +46,7 @@ def html(result: Result) -> str:
 def _charts(result: Result) -> tuple[dict[str, str], str]:
     if not can_draw():
         return {}, ""
-    from proof import chart
+    from indexer.bench import chart
 
     return chart.panels(result), chart.DARK_STYLE
 
@@ -60,7 +61,7 @@ def _about(result: Result) -> str:
     )
 
 
-def _card(query: Query, growth: Growth, svg: str, result: Result) -> str:
+def _card(query: QueryTiming, growth: Growth, svg: str, result: Result) -> str:
     described = f"{query.query}: {units.seconds(query.before.median)} before, {units.seconds(query.after.median)} after"
     size = units.count(result.rounds[-1].activities)
     facts = {

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from peewee import ValueLiterals
 
 import models
+from indexer.bench.events import Measuring, Tell
+from indexer.bench.result import Writes
 from indexer.signals import Stop
 from models import Campaign
-from proof.events import Measuring, Tell
-from proof.result import Writes
 
 if TYPE_CHECKING:
     from peewee import Database

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TextIO
 
+from indexer.bench import units
+from indexer.bench.events import Filled, Filling, Measuring, NoPicture, RoundStarted, Told, Written
 from indexer.text import visible
-from proof import units
-from proof.events import Filled, Filling, Measuring, NoPicture, RoundStarted, Told, Written
 
 if TYPE_CHECKING:
     from indexer.events import Report

@@ -13,19 +13,18 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import models
+from indexer.bench.events import Filled, Measuring, Tell, Told
+from indexer.bench.inserts import inserts_a_second
+from indexer.bench.result import Build, QueryTiming, Round, Timing, Writes
+from indexer.bench.scratch import scratch
 from indexer.events import IndexFinished
 from indexer.revisions.chain import Chain
 from indexer.runner import Runner
 from indexer.signals import Stop
 from indexer.verify.query import Arguments, Query
 from migrate_10992629d68e import INDEXES
-from proof.events import Filled, Measuring, Tell, Told
 from proof.fill import TABLES, fill, heard
 from proof.generator import Crm
-from proof.inserts import inserts_a_second
-from proof.result import Build, Round, Timing, Writes
-from proof.result import Query as QueryTiming
-from proof.scratch import scratch
 from proof.store import store_of
 from queries import QUERIES
 

@@ -12,21 +12,21 @@ import platform
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
+from indexer.bench.events import RoundStarted, Tell, silently
+from indexer.bench.measure import measure
+from indexer.bench.result import Result
+from indexer.bench.scratch import scratch
 from indexer.console.documents import utc
 from indexer.errors import Command, Hint, PreflightFailed, UsageError
 from indexer.revisions.chain import load
 from indexer.signals import Stop
-from proof.events import RoundStarted, Tell, silently
 from proof.fill import if_interrupted
 from proof.generator import SEED, Crm
-from proof.measure import measure
-from proof.result import Result
-from proof.scratch import scratch
 from proof.store import store_of
 
 ROWS = (10_000, 100_000, 1_000_000)
 FEWEST = 100  # activities: with fewer, other tables are empty
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def bench(
