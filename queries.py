@@ -241,6 +241,8 @@ QUERIES = (
         function=activities_of_type,
         sample=rows_of(Activity.activity_type, otherwise=("message",)),
         claim="O(log n) and the rows of the type",
+        # Most activities are messages: no index makes those faster to read.
+        measured=(("voicemail",), ("email",)),
     ),
     Query(
         "ix_campaign_membership_contact_id",

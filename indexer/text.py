@@ -43,6 +43,17 @@ def in_bytes(count: int) -> str:
     return f"{size} {units[0]}"
 
 
+def duration(seconds: float) -> str:
+    """Return a duration in the unit that suits it: 12 µs, 4.5 ms, 250 ms, 1.2 s, 3 min 4 s."""
+    if seconds >= 60:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest} s"
+    if seconds >= 0.9995:
+        return f"{seconds:.1f} s"
+    value, unit = (seconds * 1e3, "ms") if seconds >= 0.9995e-3 else (seconds * 1e6, "µs")
+    return f"{value:.0f} {unit}" if value >= 9.95 else f"{value:.1f} {unit}"
+
+
 def identifier(name: str) -> str:
     """Return a name as a statement needs it: quoted where it has to be, and without a raw control character."""
     if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name not in RESERVED:

@@ -15,7 +15,8 @@ import models
 from indexer.bench.events import Tell, silently
 from indexer.catalog import ORDINARY, Place
 from indexer.errors import Command, Hint, IndexerError, PreflightFailed
-from proof.fill import ELSEWHERE, TABLES, fill, heard, if_interrupted, refuse_rows
+from proof.fill import ELSEWHERE, TABLES, heard, if_interrupted, refuse_rows
+from proof.fill import fill as fill_with
 from proof.generator import SEED, Crm
 from proof.store import Store, store_of
 
@@ -33,6 +34,16 @@ class Seeded(NamedTuple):
     def __str__(self) -> str:
         counted = ", ".join(f"{count:,} in {table}" for table, count in self.rows.items())
         return f"{sum(self.rows.values()):,} rows on {self.place}: {counted}."
+
+
+def counts(activities: int) -> dict[str, int]:
+    """Return how many rows each table has."""
+    return Crm(activities).counts
+
+
+def fill(migrator: CatalogMigrator, activities: int, new: bool, tell: Tell, number: int = SEED) -> None:
+    """Write all rows."""
+    fill_with(migrator, Crm(activities, number), new, tell)
 
 
 def seed(runner: Runner, activities: int, number: int = SEED, tell: Tell = silently) -> Seeded:
@@ -60,7 +71,7 @@ def seed(runner: Runner, activities: int, number: int = SEED, tell: Tell = silen
         with heard(store, migrator.database, migrator.stop), _for_up(store):
             _check(migrator, store)
             made = runner.up("base").base_tables
-        fill(migrator, crm, bool(made), tell)
+        fill_with(migrator, crm, bool(made), tell)
     with (
         if_interrupted(": all rows are written", "Bring statistics up to date: ANALYZE"),
         heard(store, migrator.database, migrator.stop),

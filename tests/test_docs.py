@@ -31,7 +31,7 @@ CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 COMMANDS = [cli, *cli.commands.values()]
 
 VARIES = (
-    (r"\b\d+(\.\d+)? (ms|s)\b", "SOME TIME"),
+    (r"\b\d+(\.\d+)? (µs|ms|s)\b", "SOME TIME"),
     (r"(, )?\b\d+(\.\d+)? (bytes|kB|MB)", ""),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC by \S+", "THEN BY SOMEBODY"),
     (r"(?<=\S) {2,}", " "),  # columns are as wide as what stands in them

@@ -1,8 +1,8 @@
-"""The ten queries before and after ``up``, measured on made-up rows in a database that is thrown away.
+"""Measure the queries of a project before and after ``up``, on made-up rows in a scratch database.
 
-result = bench("postgresql://user@host/name", rows=(10_000, 100_000), tell=drawing)
-print(table.show(result))
-report.write(result, "bench-results", tell=drawing)
+result = bench("postgresql://user@host/name", rows=(10_000, 100_000), project=project)
+print(tables.show(result))
+report.write(result, "bench-results", tell)
 """
 
 from __future__ import annotations
@@ -17,66 +17,70 @@ from indexer.bench.measure import measure
 from indexer.bench.result import Result
 from indexer.bench.scratch import scratch
 from indexer.console.documents import utc
-from indexer.errors import Command, Hint, PreflightFailed, UsageError
+from indexer.errors import Command, Hint, Interrupted, PreflightFailed, UsageError
+from indexer.project import Project
 from indexer.revisions.chain import load
 from indexer.signals import Stop
-from proof.fill import if_interrupted
-from proof.generator import SEED, Crm
-from proof.store import store_of
 
-ROWS = (10_000, 100_000, 1_000_000)
 FEWEST = 100  # activities: with fewer, other tables are empty
-PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SEED = 1
 
 
 def bench(
     url: str,
-    rows: Iterable[int] = ROWS,
+    rows: Iterable[int],
+    project: Project,
     tell: Tell = silently,
     stop: Stop | None = None,
     seed: int = SEED,
 ) -> Result:
-    """Measure at each size.
+    """Measure each size.
 
     Args:
-        url: a SQLite URL stands for a temporary file, a PostgreSQL URL for a schema of our own on that server.
-        rows: numbers of activities; the other tables are in proportion.
+        url: a SQLite URL stands for a temporary file, a PostgreSQL URL for a new schema on that server.
+        rows: numbers of activities; the rows of the other tables are in proportion.
+        project: the revisions, models, queries and sample rows.
         tell: called with each event.
         stop: asks for an end.
-        seed: of the generator.
+        seed: of the made-up rows.
 
     Raises:
         UsageError: too few or too many rows, or the URL cannot be read.
         Unreachable: the database cannot be opened.
-        PreflightFailed, StatementFailed: the database does not let us make a schema, tables or indexes.
-        Interrupted: somebody asked to stop; nothing is left behind.
+        PreflightFailed, StatementFailed: the database does not allow a schema, tables or indexes.
+        Interrupted: the process was asked to stop; nothing is left behind.
     """
     stop, sizes = stop or Stop(), sorted(set(rows))
     if not sizes or sizes[0] < FEWEST:
-        raise UsageError(f"There is nothing to measure in fewer than {FEWEST} activities.", "Use more: --rows 10000")
-    crms = [Crm(activities, seed) for activities in sizes]
-    with if_interrupted(": nothing was left behind", Hint("Begin again: ", Command("bench"))):
-        return _measured(url, crms, tell, stop)
+        raise UsageError(f"Fewer than {FEWEST} activities are too few to measure.", "Use more: --rows 10000")
+    if project.sample is None:
+        raise UsageError("This project makes up no rows to measure with.", "Give the Project a sample.")
+    project.sample().counts(sizes[-1])  # refuses too many
+    try:
+        return _measured(url, sizes, project, tell, stop, seed)
+    except Interrupted as interruption:
+        ended = Interrupted(interruption.number, ": nothing was left behind")
+        ended.hint = Hint("Begin again: ", Command("bench"))
+        raise ended from None
 
 
-def _measured(url: str, crms: list[Crm], tell: Tell, stop: Stop) -> Result:
-    chain = load(PROJECT)
-    with scratch(url, stop) as migrator:
-        problems = [  # up would have them only after all rows are made
-            *migrator.catalog.problems(),
-            *(f"publication {each} would send the measured rows to subscribers" for each in migrator.publications()),
+def _measured(url: str, sizes: list[int], project: Project, tell: Tell, stop: Stop, seed: int) -> Result:
+    chain = load(project.folder)
+    with scratch(url, stop) as database:
+        problems = [  # ``up`` would find them only after the rows are made
+            *database.migrator.catalog.problems(),
+            *(f"publication {each} would send the rows to subscribers" for each in database.migrator.publications()),
         ]
         if problems:
             raise PreflightFailed(problems, Hint("Correct this, then: ", Command("bench")))
-        store = store_of(migrator)
-        product, settings = store.product, store.settings()
+        product, settings = database.product, database.settings()
     measured_at = utc(datetime.now(timezone.utc))
     rounds = []
-    for crm in crms:
-        tell(RoundStarted(crm.activities, product))
-        rounds.append(measure(url, crm, chain, tell, stop))
+    for size in sizes:
+        tell(RoundStarted(size, product))
+        rounds.append(measure(url, size, project, chain, tell, stop, seed))
         stop.check()
-    return Result(product, _machine(), settings, measured_at, crms[0].seed, tuple(rounds))
+    return Result(product, _machine(), settings, measured_at, seed, tuple(rounds))
 
 
 def _machine() -> str:

@@ -1,20 +1,14 @@
-"""The picture: a small chart for each query, its latency over the size of the tables, without and with the indexes.
-
-The colours are those of Okabe and Ito, which the colour-blind can tell apart. An SVG follows its reader's light or
-dark setting; a program that knows no such setting shows the light colours.
-"""
+"""The picture: for each query a chart of its time over the number of activities, without and with the indexes."""
 
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from math import ceil, floor, log10
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from indexer.bench import units
-from indexer.bench.result import Result, Timing
+from indexer.bench.result import Result
+from indexer.bench.units import short, times
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,150 +17,103 @@ if TYPE_CHECKING:
 COLUMNS = 4
 CELL = (3.1, 2.4)  # inches
 MARGIN = 1.35  # beyond the outermost points, as a factor
-LABEL, ASIDE = 0.17, 0.006  # widths of a label and of the step beside a point, as parts of an axis
+LABEL, ASIDE = 0.17, 0.006  # width of a label, and distance of a whisker from its point, as parts of an axis
 
-
-class Theme(NamedTuple):
-    """Colours by what they are for."""
-
-    ink: str
-    faint: str
-    grid: str
-    before: str
-    after: str
-
-
-LIGHT = Theme(ink="#1f2328", faint="#59636e", grid="#d8dee4", before="#d55e00", after="#0072b2")
-DARK = Theme(ink="#e6edf3", faint="#9ea7b1", grid="#363d46", before="#ff8c42", after="#56b4e9")
-
+INK, FAINT, GRID = "#1f2328", "#59636e", "#d8dee4"
+BEFORE, AFTER = "#d55e00", "#0072b2"  # from the palette of Okabe and Ito, for colour-blind readers
 LINES: tuple[Any, ...] = ("-", (0, (4, 2)))  # one for each database
 MARKERS = ("o", "s")
-PHASES = (("before", "without the indexes"), ("after", "with them"))
 
 SETTINGS: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8.5,
-    "text.color": LIGHT.ink,
-    "axes.edgecolor": LIGHT.grid,
-    "axes.labelcolor": LIGHT.faint,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
     "axes.grid": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
-    "grid.color": LIGHT.grid,
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
-    "xtick.color": LIGHT.grid,
-    "ytick.color": LIGHT.grid,
-    "xtick.labelcolor": LIGHT.faint,
-    "ytick.labelcolor": LIGHT.faint,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 5,
+    **dict.fromkeys(("xtick.color", "ytick.color"), GRID),
+    **dict.fromkeys(("xtick.labelcolor", "ytick.labelcolor"), FAINT),
     "figure.constrained_layout.hspace": 0.06,
-    "figure.constrained_layout.wspace": 0.03,
     "svg.fonttype": "none",
+    "svg.hashsalt": "bench",  # the same result makes the same file
 }
 
 
 def png(results: Sequence[Result]) -> bytes:
-    """The picture of one result, or of one for each database, on white.
+    """Return the picture of one result, or of one result for each database.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
-    with _drawn(results, "picture") as figure:
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=130, facecolor="white")
-        return content.getvalue()
+    return _drawn(results, format="png", dpi=130)
 
 
-def svg(results: Sequence[Result]) -> str:
-    """The same picture as an SVG file without a background.
+def svg(results: Sequence[Result]) -> bytes:
+    """Return the same picture as SVG.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
-    with _drawn(results, "picture") as figure:
-        return _svg(figure).replace("<defs>", f"<style>{DARK_STYLE}</style>\n <defs>", 1)
+    return _drawn(results, format="svg", metadata={"Date": None})
 
 
-def panels(result: Result) -> dict[str, str]:
-    """A chart for each question, to be put into a page that holds DARK_STYLE.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
-    drawn = {}
-    for place, query in enumerate(result.rounds[0].queries):
-        with _figure(query.query, CELL) as figure:
-            _draw_lines(figure.subplots(), [result], place)
-            drawn[query.query] = _svg(figure)
-    return drawn
-
-
-DARK_STYLE = "@media (prefers-color-scheme: dark) {{{}}}".format(
-    "".join(
-        f'[style*="{part}: {light}"]{{{part}:{dark}!important}}'
-        for light, dark in zip(LIGHT, DARK, strict=True)
-        for part in ("fill", "stroke")
-    )
-)
-
-
-@contextmanager
-def _figure(salt: str, inches: tuple[float, float]) -> Iterator[Figure]:
-    """An empty figure; the salt keeps the identifiers in two SVGs of one page apart."""
+def _drawn(results: Sequence[Result], **options: Any) -> bytes:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context({**SETTINGS, "svg.hashsalt": salt}):
-        yield Figure(figsize=inches, layout="constrained")
+    content = io.BytesIO()
+    rows = ceil((len(results[0].growths) + 1) / COLUMNS)
+    with rc_context(SETTINGS):
+        figure = Figure(figsize=(CELL[0] * COLUMNS, CELL[1] * rows), layout="constrained")
+        _draw(figure, rows, results)
+        figure.savefig(content, facecolor="white", **options)
+    return content.getvalue()
 
 
-@contextmanager
-def _drawn(results: Sequence[Result], salt: str) -> Iterator[Figure]:
+def _draw(figure: Figure, rows: int, results: Sequence[Result]) -> None:
+    """Draw a chart for each query, and the legend in the last cell."""
     queries = results[0].rounds[0].queries
-    rows = ceil((len(queries) + 1) / COLUMNS)
-    with _figure(salt, (CELL[0] * COLUMNS, CELL[1] * rows)) as figure:
-        grid = figure.subplots(rows, COLUMNS, sharex=True, sharey=True)
-        for place, query in enumerate(queries):
-            axes = grid.flat[place]
-            _draw_lines(axes, results, place)
-            axes.set_title(query.query, loc="left", fontsize=8.5, fontweight="bold", pad=18)
-            axes.text(0, 1.04, _told(results, place), transform=axes.transAxes, fontsize=8, color=LIGHT.faint)
-            axes.tick_params(labelbottom=place + COLUMNS >= len(queries))
-        for axes in grid.flat[len(queries) :]:
-            axes.set_axis_off()
-        _draw_legend(grid.flat[-1], results)
-        yield figure
+    grid = figure.subplots(rows, COLUMNS, sharex=True, sharey=True)
+    for place, query in enumerate(queries):
+        axes = grid.flat[place]
+        _draw_lines(axes, results, place)
+        axes.set_title(query.query, loc="left", fontsize=8.5, fontweight="bold", pad=18)
+        axes.text(0, 1.04, _speed_ups(results, place), transform=axes.transAxes, fontsize=8, color=FAINT)
+        axes.tick_params(labelbottom=place + COLUMNS >= len(queries))
+    for axes in grid.flat[len(queries) :]:
+        axes.set_axis_off()
+    _draw_legend(grid.flat[-1], results)
 
 
 def _draw_lines(axes: Axes, results: Sequence[Result], place: int) -> None:
+    from matplotlib.ticker import EngFormatter
+
     sizes = sorted({each.activities for result in results for each in result.rounds})
-    axes.set_xscale("log")
-    axes.set_yscale("log")
     left, right = sizes[0] / MARGIN, sizes[-1] * MARGIN
-    axes.set_xlim(left, right)
-    axes.set_ylim(*_decades(results))
+    axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=_decades(results))
     for result, line, marker in zip(results, LINES, MARKERS, strict=False):
         n = [each.activities for each in result.rounds]
-        for (phase, _), aside in zip(PHASES, (-ASIDE, ASIDE), strict=True):
-            timings: list[Timing] = [getattr(each.queries[place], phase) for each in result.rounds]
-            medians, colour = [timing.median for timing in timings], getattr(LIGHT, phase)
+        queries = [each.queries[place] for each in result.rounds]
+        before, after = [query.before for query in queries], [query.after for query in queries]
+        for timings, colour, aside in ((before, BEFORE, -ASIDE), (after, AFTER, ASIDE)):
+            medians = [timing.median for timing in timings]
+            axes.plot(n, medians, color=colour, linestyle=line, marker=marker, linewidth=1.8, markersize=5)
             if len(results) == 1:
                 beside = [size * (right / left) ** aside for size in n]
                 axes.vlines(beside, medians, [timing.p95 for timing in timings], colors=colour, linewidth=1, alpha=0.6)
-            axes.plot(n, medians, color=colour, linestyle=line, marker=marker)
     labelled = _apart(sizes, right / left)
-    axes.set_xticks(labelled, [units.count(size) for size in labelled])
+    axes.set_xticks(labelled, [short(size) for size in labelled])
     axes.minorticks_off()
-    axes.yaxis.set_major_formatter(lambda value, _: units.seconds(value).replace(".00", "").replace(".0", ""))
+    axes.yaxis.set_major_formatter(EngFormatter("s"))
 
 
 def _apart(sizes: Sequence[int], span: float) -> list[int]:
-    """Those of the sizes that have room for a label on an axis of this span, the largest among them."""
+    """Return the sizes that have room for a label on an axis of this span, the largest among them."""
     kept: list[int] = []
     for size in reversed(sizes):
         if not kept or log10(kept[-1] / size) >= LABEL * log10(span):
@@ -175,39 +122,30 @@ def _apart(sizes: Sequence[int], span: float) -> list[int]:
 
 
 def _decades(results: Sequence[Result]) -> tuple[float, float]:
-    """The whole decades between which all times lie: the same in every chart, so that charts can be compared."""
+    """Return the whole decades that hold all times: the same in every chart, so that charts can be compared."""
     queries = [query for result in results for each in result.rounds for query in each.queries]
-    fastest = min(timing.median for query in queries for timing in (query.before, query.after))
-    slowest = max(timing.p95 for query in queries for timing in (query.before, query.after))
-    return float(10 ** floor(log10(fastest / MARGIN))), float(10 ** ceil(log10(slowest * MARGIN)))
+    timings = [timing for query in queries for timing in (query.before, query.after)]
+    fastest, slowest = min(each.median for each in timings), max(each.p95 for each in timings)
+    return 10.0 ** floor(log10(fastest / MARGIN)), 10.0 ** ceil(log10(slowest * MARGIN))
 
 
 def _draw_legend(axes: Axes, results: Sequence[Result]) -> None:
     from matplotlib.lines import Line2D
 
-    phases = [Line2D([], [], color=getattr(LIGHT, phase), label=told) for phase, told in PHASES]
+    phases = [Line2D([], [], color=BEFORE, label="without the indexes"), Line2D([], [], color=AFTER, label="with them")]
     databases = [
-        Line2D([], [], color=LIGHT.faint, linestyle=line, marker=marker, label=result.product)
+        Line2D([], [], color=FAINT, linestyle=line, marker=marker, label=result.product)
         for result, line, marker in zip(results, LINES, MARKERS, strict=False)
     ]
     axes.legend(handles=[*phases, *databases], loc="upper left", frameon=False, fontsize=9, borderpad=0)
     whisker = ", and a whisker up to\nthe 95th percentile" if len(results) == 1 else ""
     explained = f"Time of a call over the number of\nactivities: the median{whisker}."
-    axes.text(0, 0.02, explained, transform=axes.transAxes, fontsize=8, color=LIGHT.faint)
+    axes.text(0, 0.02, explained, transform=axes.transAxes, fontsize=8, color=FAINT)
 
 
-def _told(results: Sequence[Result], place: int) -> str:
-    """How many times as fast the question has become at the largest size."""
+def _speed_ups(results: Sequence[Result], place: int) -> str:
+    """Return the speed-up of a query at the largest size, on each database."""
     names = [f"{result.product.split(' ')[0]} " if len(results) > 1 else "" for result in results]
-    factors = [units.faster(result.rounds[-1].queries[place].speed_up) for result in results]
-    told = ", ".join(name + factor for name, factor in zip(names, factors, strict=True))
-    return f"{told} at {units.count(results[0].rounds[-1].activities)}"
-
-
-def _svg(figure: Figure) -> str:
-    """The figure as one SVG element, without what only a file needs, and without names that nothing refers to."""
-    content = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(content, format="svg", transparent=True, metadata=nothing)
-    element = content.getvalue()[content.getvalue().index("<svg") :]
-    return re.sub(r' id="[a-zA-Z0-9.]+_\d+"', "", element)
+    factors = [times(result.rounds[-1].queries[place].speed_up) for result in results]
+    shown = ", ".join(name + factor for name, factor in zip(names, factors, strict=True))
+    return f"{shown} at {short(results[0].rounds[-1].activities)}"

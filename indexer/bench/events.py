@@ -1,4 +1,4 @@
-"""What filling and measuring can tell while they go on; the events of ``up`` come in between, as they are."""
+"""The events of filling and measuring. Those of ``up`` come between them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from indexer.events import Event
 
 
 class Filling(NamedTuple):
-    """So many rows of all seven tables have been written; the last ones went into this table."""
+    """So many rows of all tables are written; the last ones went into this table."""
 
     table: str
     done: int
@@ -17,21 +17,24 @@ class Filling(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """All rows are in. ``seconds`` is what making and writing them took."""
+    """All rows are written; making and writing them took so many seconds."""
 
     rows: int
     seconds: float
 
 
 class RoundStarted(NamedTuple):
-    """The measuring of one size begins: so many activities."""
+    """The measurement of one size begins."""
 
     activities: int
     product: str
 
 
 class Measuring(NamedTuple):
-    """This is being timed now; ``phase`` is ``queries without indexes``, ``queries with indexes`` or ``inserts``."""
+    """A query or a table is being measured.
+
+    ``phase`` is ``queries without indexes``, ``queries with indexes`` or ``inserts``.
+    """
 
     phase: str
     subject: str
@@ -40,20 +43,14 @@ class Measuring(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A file with the results is there."""
+    """A file of the results was written."""
 
     path: str
 
 
-class NoPicture(NamedTuple):
-    """Matplotlib is not installed, so there is no chart; ``remedy`` is the command that draws it."""
-
-    remedy: str
-
-
-Told = Filling | Filled | RoundStarted | Measuring | Written | NoPicture | Event
+Told = Filling | Filled | RoundStarted | Measuring | Written | Event
 Tell = Callable[[Told], None]
 
 
 def silently(event: Told) -> None:
-    """Tell nobody."""
+    """Ignore an event."""

@@ -1,98 +1,101 @@
-"""What the indexes cost a writer: rows inserted in a second without them and with them, and taken back.
+"""The cost of the indexes for a writer: rows inserted in a second, without the indexes and with them.
 
-Many rows a statement, as a campaign enters its members. One by one, the way to the database and back takes so much
-longer than an index does that there would be nothing to see.
+Each statement inserts many rows. For one row, the round trip to the server takes so much longer than the indexes that
+no difference could be seen.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import cycle, islice
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from peewee import ValueLiterals
 
-import models
 from indexer.bench.events import Measuring, Tell
 from indexer.bench.result import Writes
 from indexer.signals import Stop
-from models import Campaign
 
 if TYPE_CHECKING:
     from peewee import Database
 
-INDEXED: tuple[Any, ...] = tuple(model for model in models.TABLES if model is not Campaign)
+    from indexer.migrator import CatalogMigrator
+    from indexer.spec import Index
+
 TOGETHER = 100  # rows in a statement
-STATEMENTS = 5  # in a turn
-TURNS = 12  # without and with: a machine that becomes slower for a while does so for both
+STATEMENTS = 5  # for each table in a turn
+TURNS = 12  # without and with the indexes, alternately: a machine that slows down for a while does so for both
 
-Statement = tuple[Any, tuple[str, Any]]  # a model, and what is inserted into its table
-Taken = dict[Any, list[float]]
+Statements = list[tuple[str, Any]]  # tables, and the statements with their parameters
+Taken = dict[str, list[float]]  # seconds of each statement, by table
 
 
-def inserts_a_second(database: Database, drops: Sequence[str], tell: Tell, stop: Stop) -> tuple[Writes, ...]:
-    """Rows a second into each of the six tables, as peewee sends them.
+def inserts_a_second(
+    database: Database,
+    migrator: CatalogMigrator,
+    models: Sequence[Any],
+    indexes: Sequence[Index],
+    tell: Tell,
+    stop: Stop,
+) -> tuple[Writes, ...]:
+    """Return the rows a second into each indexed table, as peewee sends them.
 
-    The rows are copies of some that are there, with new identifiers. Every transaction is rolled back, those also in
-    which the indexes are dropped for a while.
+    The rows are copies of existing ones, with new unique values. Every transaction is rolled back, including those that
+    drop the indexes.
 
     Args:
-        database: one to throw away, that the models are bound to.
-        drops: the statements that drop the indexes whose cost is asked for; all of those stand.
+        database: a scratch database, to which the models are bound.
+        migrator: of the same database.
+        models: of all tables.
+        indexes: those whose cost is measured; all of them exist.
         tell: called before each turn.
         stop: asks for an end.
     """
-    rows = {model: _copies(model, TOGETHER * STATEMENTS * TURNS) for model in INDEXED}
-    without: Taken = {model: [] for model in INDEXED}
-    with_them: Taken = {model: [] for model in INDEXED}
+    tables = {index.table for index in indexes}
+    rows = {model: _copies(model, TOGETHER * STATEMENTS * TURNS) for model in models if _name(model) in tables}
+    drops = [migrator.drop_index_statement(index.name) for index in indexes]
+    before: Taken = {_name(model): [] for model in rows}
+    after: Taken = {_name(model): [] for model in rows}
     for turn in range(TURNS):
         tell(Measuring("inserts", "without indexes and with", turn, TURNS))
-        statements = list(_statements(rows, turn))
-        _take_turn(database, drops, statements, without, stop)
-        _take_turn(database, (), statements, with_them, stop)
-    return tuple(Writes(model._meta.table_name, _rate(without[model]), _rate(with_them[model])) for model in INDEXED)
+        inserts = [
+            (_name(model), model.insert_many(each[first : first + TOGETHER]).sql())
+            for first in range(turn * TOGETHER * STATEMENTS, (turn + 1) * TOGETHER * STATEMENTS, TOGETHER)
+            for model, each in rows.items()
+        ]
+        _insert(database, drops, inserts, before, stop)
+        _insert(database, [], inserts, after, stop)
+    # A median would vary twice as much on a machine that has two speeds.
+    return tuple(Writes(table, TOGETHER / fmean(before[table]), TOGETHER / fmean(after[table])) for table in before)
 
 
-def _statements(rows: dict[Any, list[dict[str, Any]]], turn: int) -> Iterator[Statement]:
-    """Those of a turn: one table after the other, and again."""
-    for place in range(STATEMENTS):
-        for model, each in rows.items():
-            first = (turn * STATEMENTS + place) * TOGETHER
-            yield model, model.insert_many(each[first : first + TOGETHER]).sql()
-
-
-def _take_turn(
-    database: Database, drops: Sequence[str], statements: Iterable[Statement], taken: Taken, stop: Stop
-) -> None:
-    """Insert once these drops are done, and add how long each statement took; then take back all of it."""
+def _insert(database: Database, drops: Sequence[str], inserts: Statements, taken: Taken, stop: Stop) -> None:
+    """Drop and insert, add how long each insert took, and roll back."""
     with database.atomic() as transaction:
         for drop in drops:
             database.execute_sql(drop)
-        for model, statement in statements:
+        for table, statement in inserts:
             stop.check()
             started = time.perf_counter()
             database.execute_sql(*statement)
-            taken[model].append(time.perf_counter() - started)
+            taken[table].append(time.perf_counter() - started)
         transaction.rollback()
 
 
-def _rate(taken: list[float]) -> float:
-    """Rows a second. A median would jump on a machine that has two speeds; measured, the mean varies half as much."""
-    return TOGETHER / fmean(taken)
-
-
 def _copies(model: Any, wanted: int) -> list[dict[str, Any]]:
-    """Rows from the whole of a table, made new."""
+    """Return copies of rows from the whole table, with new unique values and without ids."""
     count = model.select().count()
     ids = range(1, count + 1, max(1, count // wanted))
-    rows: list[dict[str, Any]] = list(model.select().where(model.id.in_(ValueLiterals(ids))).dicts())
-    return [_renewed(model, row) for row in islice(cycle(rows), wanted)]
+    unique = [field.name for field in model._meta.sorted_fields if field.unique]
+    copies = []
+    for row in islice(cycle(model.select().where(model.id.in_(ValueLiterals(ids))).dicts()), wanted):
+        fresh = {name: secrets.token_hex(16) for name in unique if row[name] is not None}
+        copies.append({name: value for name, value in {**row, **fresh}.items() if name != "id"})
+    return copies
 
 
-def _renewed(model: Any, row: dict[str, Any]) -> dict[str, Any]:
-    named = [field for field in model._meta.sorted_fields if field.unique or field.name == "openphone_id"]
-    fresh = {field.name: secrets.token_hex(16) for field in named if row[field.name] is not None}
-    return {**{name: value for name, value in row.items() if name != "id"}, **fresh}
+def _name(model: Any) -> str:
+    return str(model._meta.table_name)

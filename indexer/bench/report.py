@@ -1,26 +1,32 @@
-"""The files of a result: JSON for machines, HTML for people, and the picture if matplotlib is there to draw it."""
+"""The files of a result: JSON for programs; for readers a page and a picture, where what draws them is installed.
+
+To draw them again from files that were kept: ``python -m indexer.bench.report docs/bench docs/bench-*.json``.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
 
-from indexer.bench.events import NoPicture, Tell, Written
-from indexer.bench.result import Result, document
+from indexer.bench import chart, page
+from indexer.bench.events import Tell, Written, silently
+from indexer.bench.result import Result, read
 from indexer.errors import IndexerError, UsageError
-from indexer.text import shell
+from indexer.events import Warned
+from indexer.text import are, shell
 
-REMEDY = "pip install -r requirements-bench.txt"
+DRAWINGS = {"Jinja2": "page", "matplotlib": "picture"}
+OTHER_FOLDER = "Name another folder: --out FOLDER"
 
 
 def check(folder: str) -> None:
-    """Find out before the measuring what would be found out after it; makes nothing.
-
-    Args:
-        folder: where the files are to go; made when they are written.
+    """Check before the measurement that files can be written into a folder; create nothing.
 
     Raises:
         UsageError: the folder has no name.
@@ -28,56 +34,65 @@ def check(folder: str) -> None:
     """
     if not folder:
         raise UsageError("The name of the folder is empty.", "Is a variable of the shell not set?")
-    standing = os.path.abspath(folder)
-    while not os.path.lexists(standing):
-        standing = os.path.dirname(standing)
-    if not os.path.isdir(standing) or not os.access(standing, os.W_OK | os.X_OK):
-        raise IndexerError(f"Nothing can be written into {folder}.", "Name another folder: --out FOLDER")
-
-
-def can_draw() -> bool:
-    """Is matplotlib installed?"""
-    return importlib.util.find_spec("matplotlib") is not None
+    existing = os.path.abspath(folder)
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing) or not os.access(existing, os.W_OK | os.X_OK):
+        raise IndexerError(f"Files cannot be written into {folder}.", OTHER_FOLDER)
 
 
 def write(result: Result, folder: str, tell: Tell) -> None:
-    """Write bench.json, bench.html and, with matplotlib, bench.png and bench.svg.
+    """Write bench.json, and draw bench.html, bench.png and bench.svg as far as what draws them is installed.
 
     Args:
         result: what was measured.
-        folder: made if it is not there.
-        tell: is told of each file, and when there is no picture.
+        folder: created if it does not exist.
+        tell: called with an event for each file, and with what is missing.
 
     Raises:
         IndexerError: the folder cannot be written.
     """
-    from indexer.bench import page
-
-    contents: dict[str, Callable[[], bytes]] = {
-        "bench.json": lambda: json.dumps(document(result), indent=1).encode(),
-        "bench.html": lambda: page.html(result).encode(),
-    }
-    if can_draw():
-        from indexer.bench import chart
-
-        contents["bench.png"] = lambda: chart.png([result])
-        contents["bench.svg"] = lambda: chart.svg([result]).encode()
+    name = os.path.join(folder, "bench")
     try:
         os.makedirs(folder, exist_ok=True)
-        for name, content in contents.items():
-            path = os.path.join(folder, name)
-            _write_whole(path, content())
-            tell(Written(path))
+        _write_whole(f"{name}.json", json.dumps(asdict(result), indent=1).encode(), tell)
+        draw(name, [result], tell)
     except OSError as error:
-        reason = f"{folder} cannot be written: {error.strerror}."
-        raise IndexerError(reason, "Name another folder: --out FOLDER") from error
-    if not can_draw():
-        names = shell(os.path.join(folder, "bench")), shell(os.path.join(folder, "bench.json"))
-        tell(NoPicture(f"{REMEDY} && python -m indexer.bench.picture {' '.join(names)}"))
+        raise IndexerError(f"{folder} cannot be written: {error.strerror}.", OTHER_FOLDER) from error
+    missing = {package: drawing for package, drawing in DRAWINGS.items() if not is_installed(package)}
+    if missing:
+        what, why = " and no ".join(missing.values()), f"{' and '.join(missing)} {are([*missing])} not installed"
+        redraw = f"python -m indexer.bench.report {shell(name)} {shell(f'{name}.json')}"
+        tell(Warned(f"There is no {what}, because {why}. Draw it: pip install -r requirements-bench.txt && {redraw}"))
 
 
-def _write_whole(path: str, content: bytes) -> None:
-    """Write a file so that it is never seen half-written: one of before stays until the new one is whole."""
+def draw(name: str, results: Sequence[Result], tell: Tell = silently) -> None:
+    """Draw the picture of all results and, of a single one, the page, as far as what draws them is installed.
+
+    Args:
+        name: the path of the files without .html, .png and .svg.
+        results: one for each database, in the order of the legend.
+        tell: called with an event for each file.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    picture = b""
+    if is_installed("matplotlib"):
+        picture = chart.svg(results)
+        _write_whole(f"{name}.svg", picture, tell)
+        _write_whole(f"{name}.png", chart.png(results), tell)
+    if len(results) == 1 and is_installed("Jinja2"):
+        _write_whole(f"{name}.html", page.html(results[0], picture).encode(), tell)
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a package can be imported."""
+    return find_spec(package.lower()) is not None
+
+
+def _write_whole(path: str, content: bytes, tell: Tell) -> None:
+    """Write a file in one step, so that an older one stays until the new one is complete."""
     part = f"{path}.part"
     try:
         with open(part, "wb") as file:
@@ -87,3 +102,8 @@ def _write_whole(path: str, content: bytes) -> None:
         with suppress(OSError):
             os.remove(part)
         raise
+    tell(Written(path))
+
+
+if __name__ == "__main__":
+    draw(sys.argv[1], [read(json.loads(Path(path).read_text(encoding="utf-8"))) for path in sys.argv[2:]])

@@ -1,22 +1,25 @@
-"""What ``bench`` has measured: seconds, bytes, and what follows from them. Nothing here measures or draws."""
+"""The result of ``bench``: what was measured, and what follows from it. ``asdict`` makes its JSON document."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from math import log
-from typing import Any, NamedTuple
+from statistics import linear_regression
+from typing import Any, get_args, get_origin, get_type_hints
 
 VERSION = 1  # of the document
 
 
-class Timing(NamedTuple):
-    """How long a question took.
+@dataclass
+class Timing:
+    """The time of a call.
 
     Attributes:
         median: seconds.
-        p95: seconds; 95 of 100 answers came sooner.
-        asked: how many times it was asked.
-        answer: how many rows the median answer had.
+        p95: the 95th percentile, in seconds.
+        asked: the number of calls.
+        answer: the number of rows in the median answer.
     """
 
     median: float
@@ -25,23 +28,24 @@ class Timing(NamedTuple):
     answer: float
 
 
-class QueryTiming(NamedTuple):
-    """A question before and after its index was there."""
+@dataclass
+class QueryTiming:
+    """A query without its index and with it; ``speed_up`` is the quotient of the two medians."""
 
     index_name: str
     query: str
     claim: str
     before: Timing
     after: Timing
+    speed_up: float = field(init=False)
 
-    @property
-    def speed_up(self) -> float:
-        """How many times as fast it has become."""
-        return self.before.median / self.after.median
+    def __post_init__(self) -> None:
+        self.speed_up = self.before.median / self.after.median
 
 
-class Build(NamedTuple):
-    """The building of one index; others may have been built at the same time."""
+@dataclass
+class Build:
+    """The build of one index. Others may have been built at the same time."""
 
     index_name: str
     table: str
@@ -49,8 +53,9 @@ class Build(NamedTuple):
     bytes: int | None
 
 
-class Writes(NamedTuple):
-    """Rows inserted into a table in a second, many a statement, without the indexes and with them."""
+@dataclass
+class Writes:
+    """Rows inserted into a table in a second, without the indexes and with them."""
 
     table: str
     before: float
@@ -58,19 +63,20 @@ class Writes(NamedTuple):
 
     @property
     def change(self) -> float:
-        """How many rows more there are in a second: -0.25 is a quarter less."""
+        """The relative change: -0.25 is a quarter fewer."""
         return self.after / self.before - 1
 
 
-class Round(NamedTuple):
-    """All that was measured at one size.
+@dataclass
+class Round:
+    """All measurements of one size.
 
     Attributes:
         activities: the size.
-        rows: the rows of each table.
-        fill_seconds: making and writing them.
+        rows: the number of rows of each table.
+        fill_seconds: making and writing the rows.
         up_seconds: the whole of ``up``.
-        bytes_before, bytes_after: tables and indexes, without and with the ten.
+        bytes_before, bytes_after: tables and indexes, without the indexes of the revisions and with them.
     """
 
     activities: int
@@ -84,8 +90,9 @@ class Round(NamedTuple):
     writes: tuple[Writes, ...]
 
 
-class Growth(NamedTuple):
-    """How the time of a question grows with the number n of activities: as n to this power. None for one size."""
+@dataclass
+class Growth:
+    """The power of n, the number of activities, with which the time of a query grows; None if there is one n alone."""
 
     query: str
     claim: str
@@ -93,106 +100,68 @@ class Growth(NamedTuple):
     after: float | None
 
 
-class Result(NamedTuple):
+@dataclass
+class Result:
     """One run of ``bench``, the smallest round first.
 
     Attributes:
         product: the database and its version.
-        machine: what it ran on, for people.
-        settings: those of the database that matter to speed.
+        machine: processor cores, system and Python.
+        settings: the settings of the database that affect speed.
         measured_at: UTC, in ISO 8601.
-        seed: of the generator.
+        seed: of the made-up rows.
     """
 
+    version: int = field(init=False, default=VERSION)
     product: str
     machine: str
     settings: dict[str, str]
     measured_at: str
     seed: int
     rounds: tuple[Round, ...]
+    growths: tuple[Growth, ...] = field(init=False)
 
-    @property
-    def growths(self) -> tuple[Growth, ...]:
-        """How each question grows."""
-        return tuple(
+    def __post_init__(self) -> None:
+        sizes = [each.activities for each in self.rounds]
+        self.growths = tuple(
             Growth(
-                query=query.query,
-                claim=query.claim,
-                before=exponent([(each.activities, each.queries[place].before.median) for each in self.rounds]),
-                after=exponent([(each.activities, each.queries[place].after.median) for each in self.rounds]),
+                timings[0].query,
+                timings[0].claim,
+                before=exponent(sizes, [timing.before.median for timing in timings]),
+                after=exponent(sizes, [timing.after.median for timing in timings]),
             )
-            for place, query in enumerate(self.rounds[0].queries)
+            for timings in zip(*(each.queries for each in self.rounds), strict=True)
         )
 
 
-def exponent(points: Sequence[tuple[float, float]]) -> float | None:
-    """The power of n by which times grow: the slope of the least squares line through the logarithms.
+def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float | None:
+    """Return the power of the size with which the time grows: the slope of the line through the logarithms.
 
-    Args:
-        points: pairs of n and seconds. With fewer than two different n there is no line.
+    Returns None if there are fewer than two different sizes.
     """
-    if len({n for n, _ in points}) < 2:
+    if len(set(sizes)) < 2:
         return None
-    logs = [(log(n), log(seconds)) for n, seconds in points]
-    mean_n, mean_t = (sum(values) / len(logs) for values in zip(*logs, strict=True))
-    slope: float = sum((n - mean_n) * (t - mean_t) for n, t in logs) / sum((n - mean_n) ** 2 for n, _ in logs)
-    return slope
-
-
-# As a document -------------------------------------------------------------------------------------------------------
-
-
-def document(result: Result) -> dict[str, Any]:
-    """The result for machines, with what follows from it; ``read`` makes a result of it again."""
-    return {
-        "version": VERSION,
-        **result._asdict(),
-        "rounds": [_round(each) for each in result.rounds],
-        **_derived(result),
-    }
-
-
-def _round(each: Round) -> dict[str, Any]:
-    parts = {name: [part._asdict() for part in getattr(each, name)] for name in ("builds", "writes")}
-    queries = [
-        {
-            **query._asdict(),
-            "before": query.before._asdict(),
-            "after": query.after._asdict(),
-            "speed_up": query.speed_up,
-        }
-        for query in each.queries
-    ]
-    return {**each._asdict(), **parts, "queries": queries}
-
-
-def _derived(result: Result) -> dict[str, Any]:
-    return {"growths": [growth._asdict() for growth in result.growths]}
+    return linear_regression([log(size) for size in sizes], [log(each) for each in seconds]).slope
 
 
 def read(content: dict[str, Any]) -> Result:
-    """The result that a document holds.
+    """Return the result that a document holds.
 
     Raises:
-        ValueError: it is of another version.
+        ValueError: the document has another version.
     """
     if content.get("version") != VERSION:
-        raise ValueError(f"the document is of version {content.get('version')}, not {VERSION}")
-    rounds = tuple(_read_round(each) for each in content["rounds"])
-    return Result(**{name: content[name] for name in Result._fields if name != "rounds"}, rounds=rounds)
+        raise ValueError(f"the document has version {content.get('version')}, not {VERSION}")
+    result: Result = _made(Result, content)
+    return result
 
 
-def _read_round(content: dict[str, Any]) -> Round:
-    return Round(
-        **{
-            **content,
-            "queries": tuple(_read_query(query) for query in content["queries"]),
-            "builds": tuple(Build(**build) for build in content["builds"]),
-            "writes": tuple(Writes(**writes) for writes in content["writes"]),
-        }
-    )
-
-
-def _read_query(content: dict[str, Any]) -> QueryTiming:
-    timings = {phase: Timing(**content[phase]) for phase in ("before", "after")}
-    return QueryTiming(content["index_name"], content["query"], content["claim"], **timings)
+def _made(kind: Any, content: Any) -> Any:
+    """Return the value of this type from which ``asdict`` made the content."""
+    if get_origin(kind) is tuple:
+        return tuple(_made(get_args(kind)[0], each) for each in content)
+    if not is_dataclass(kind):
+        return content
+    types = get_type_hints(kind)
+    given = {each.name: _made(types[each.name], content[each.name]) for each in fields(kind) if each.init}
+    return kind(**given)  # type: ignore[operator]

@@ -194,9 +194,10 @@ def seed(call: Call, rows: int) -> int:
     """
 
     def question(runner: Runner) -> Answer:
+        from indexer.bench.progress import reporting
         from proof.seed import seed as seeded
 
-        with progress.measuring(call.as_json, call.write, runner.report) as tell:
+        with reporting(call.as_json, call.write, runner.report) as tell:
             return text.of_seed(seeded(runner, rows, tell=tell))
 
     return ask(call, question, changes=True)
@@ -347,10 +348,11 @@ def bench(call: Call, rows: list[int], out: str) -> int:
     def work(stop: Stop) -> Answer:
         from indexer.bench import report
         from indexer.bench.bench import bench as measured
+        from indexer.bench.progress import reporting
 
         report.check(out)
-        with progress.measuring(call.as_json, call.write) as tell:
-            result = measured(call.target.url, rows, tell, stop)
+        with reporting(call.as_json, call.write) as tell:
+            result = measured(call.target.url, rows, call.project, tell, stop)
             answer = text.of_bench(result)
             try:
                 report.write(result, out, tell)

@@ -7,7 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from indexer.console import documents
@@ -32,13 +32,11 @@ from indexer.events import (
     Waiting,
     Warned,
 )
-from indexer.text import counted, in_bytes, shown, visible
+from indexer.text import counted, duration, in_bytes, shown, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Tasks
 
-    from indexer.bench.events import Tell
-    from indexer.events import Report
     from indexer.spec import Index
 
 DONE = {
@@ -247,22 +245,6 @@ def _wrapped(line: str, width: int) -> str:
 Reporter = Lines | Bars | JsonLines
 
 
-@contextmanager
-def measuring(as_json: bool, write: Write, report: Report | None = None) -> Iterator[Tell]:
-    """Yield the progress reporter for seed and bench; with --json, one that is silent."""
-    from indexer.bench.events import silently
-    from indexer.bench.progress import drawn
-
-    if as_json:
-        yield silently
-        return
-    drawing = drawn(report or reporter(as_json, write), sys.stdout)
-    try:
-        yield drawing
-    finally:
-        drawing.close()
-
-
 def reporter(as_json: bool, write: Write = str) -> Reporter:
     """Return the progress reporter of a run: for a machine, for a terminal, or for a log."""
     if as_json:
@@ -352,11 +334,3 @@ def listed(blockers: Iterable[Blocker]) -> str:
 
 def _name(blocker: Blocker) -> str:
     return f"pid {blocker.pid}" if blocker.pid else visible(blocker.reason)
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes:.0f} min {rest:.0f} s" if minutes else f"{rest:.1f} s"

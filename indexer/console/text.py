@@ -11,10 +11,10 @@ from indexer.console import documents
 from indexer.console import tables as tabular
 from indexer.console.hints import Write
 from indexer.console.output import BOLD, Answer, of_failure, styled
-from indexer.console.progress import DONE, duration, listed
+from indexer.console.progress import DONE, listed
 from indexer.decide import CREATIONS, Action
 from indexer.errors import Command, Hint, NotServed
-from indexer.text import counted, few, in_bytes, visible
+from indexer.text import counted, duration, few, in_bytes, visible
 
 if TYPE_CHECKING:
     from indexer.bench.result import Result
@@ -295,10 +295,11 @@ def of_verify(report: Report, as_sql: bool) -> Answer:
 
 def of_bench(result: Result) -> Answer:
     """What was measured."""
-    from indexer.bench import result as results
-    from indexer.bench import tables as table
+    from dataclasses import asdict
 
-    return Answer(results.document(result), lambda write: table.show(result), str(result.product))
+    from indexer.bench.tables import show
+
+    return Answer(asdict(result), lambda write: show(result), result.product)
 
 
 def of_seed(seeded: Seeded) -> Answer:

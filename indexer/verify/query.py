@@ -49,6 +49,7 @@ class Query:
         as_parameter: returns the query of an application that sends as a parameter what this one says literally.
         also_reads: the models of other tables that the query reads.
         claim: what the index makes of the cost, for the reports of ``bench``.
+        measured: the arguments that ``bench`` measures with instead of sampled ones.
     """
 
     index: str
@@ -58,6 +59,7 @@ class Query:
     as_parameter: Callable[..., SelectBase] | None = None
     also_reads: tuple[type[Model], ...] = ()
     claim: str = ""
+    measured: tuple[Arguments, ...] = ()
 
     @property
     def call(self) -> str:
