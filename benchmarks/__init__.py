@@ -1,1 +1,1 @@
-"""How fast the indexes are built, what the application feels meanwhile, and how other tools do; see README.md."""
+"""How fast the indexes are built, how the builds delay an application, and the same for other tools; see README.md."""

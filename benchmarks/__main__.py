@@ -1,4 +1,4 @@
-"""All parts of the benchmark, one after the other, on one server that is filled once."""
+"""Run all parts of the benchmark, one after the other, on one server that is filled once."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from benchmarks.server import opened
 
 
 def main() -> None:
-    """Called as python -m benchmarks."""
+    """Run python -m benchmarks."""
     arguments: argparse.Namespace = options.parser(__doc__, rounds=3, contest=True).parse_args()
     folder, rounds, only = arguments.results, arguments.rounds, arguments.only
     started = time.monotonic()
     with opened(arguments.database_url, arguments.rows) as server:
         run.perform(server, rounds, only, folder)
-        _tell("forward and rollback", started)
+        _report("forward and rollback", started)
         load.perform(server, rounds, load.PAUSE, only, folder)
-        _tell("under load", started)
+        _report("under load", started)
         startup.perform(server, startup.RUNS, folder)
-        _tell("start-up", started)
+        _report("start-up", started)
     sqlite.perform(arguments.rows, rounds, folder)
-    _tell("SQLite", started)
+    _report("SQLite", started)
 
 
-def _tell(part: str, started: float) -> None:
+def _report(part: str, started: float) -> None:
     print(f"{part}: done {time.monotonic() - started:.0f} s after the start\n", flush=True)
 
 

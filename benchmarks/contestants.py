@@ -1,7 +1,7 @@
-"""The tools that are compared: each writes the files it needs into a folder and says how it is called.
+"""The tools that are compared, each with the files that it needs and the commands that run it.
 
-All of them build the same ten indexes, from the one list in the migration, and are run as a user would run them:
-as a process of their own, from the start of the interpreter to its end.
+All build the same ten indexes, those of the migration. Each is run as its user would run it: as a process, from the
+start of the interpreter to its end.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import statements
+from benchmarks.process import Commands
 from indexer import Index
 from migrate_10992629d68e import INDEXES, down_revision, revision
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-# Where there is no psql: the same statements, one by one, in autocommit.
+# Runs the same statements without psql, one by one, in autocommit.
 STATEMENT_BY_STATEMENT = """\
 import sys
 import psycopg2
@@ -76,24 +77,14 @@ def down(migrator, db):
 """
 
 
-@dataclass(frozen=True)
-class Commands:
-    """How a contestant is called, and where."""
-
-    forward: Sequence[str]
-    rollback: Sequence[str]
-    folder: Path
-    environment: dict[str, str]
-
-
 Prepare = Callable[[Path, str], Commands]
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """One way to put the ten indexes on a database and to take them off.
+    """A way to build the ten indexes and to drop them.
 
-    ``prepare`` gets an empty folder and a database URL, and writes what the tool needs.
+    ``prepare`` writes what the tool needs into an empty folder, and returns its commands for a database URL.
     """
 
     name: str
@@ -115,7 +106,7 @@ def _psql(concurrently: bool) -> Prepare:
     return prepare
 
 
-def _ours(*options: str) -> Prepare:
+def _up(*options: str) -> Prepare:
     def prepare(folder: Path, url: str) -> Commands:
         def command(direction: str) -> list[str]:
             return [sys.executable, "cli.py", direction, *options]
@@ -211,9 +202,9 @@ SHELL = "psql" if shutil.which("psql") else "psycopg2, statement by statement"
 CONTESTANTS = (
     Contestant(PSQL_PLAIN, f"{SHELL}: ten CREATE INDEX", _psql(concurrently=False)),
     Contestant(PSQL_CONCURRENTLY, f"{SHELL}: ten CREATE INDEX CONCURRENTLY", _psql(concurrently=True)),
-    Contestant("up", "**up**", _ours()),
-    Contestant("up-jobs-1", "**up --jobs 1**", _ours("--jobs", "1")),
-    Contestant("up-offline", "**up --offline**", _ours("--offline")),
+    Contestant("up", "**up**", _up()),
+    Contestant("up-jobs-1", "**up --jobs 1**", _up("--jobs", "1")),
+    Contestant("up-offline", "**up --offline**", _up("--offline")),
     Contestant("alembic-transactional", "Alembic, one transaction", _alembic_transactional),
     Contestant("alembic-concurrently", "Alembic, concurrently", _alembic_concurrently),
     Contestant("playhouse-plain", "playhouse.migrations, one transaction", _playhouse(concurrently=False)),
@@ -224,6 +215,6 @@ NAMES = tuple(contestant.name for contestant in CONTESTANTS)
 
 
 def chosen(only: Sequence[str] | None) -> list[Contestant]:
-    """The contestants of these names, or all; the two baselines are always among them."""
+    """Return the contestants of these names, or all, always with the two baselines."""
     wanted = {*(only or NAMES), *BASELINES}
     return [contestant for contestant in CONTESTANTS if contestant.name in wanted]

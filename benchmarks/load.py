@@ -1,4 +1,4 @@
-"""What a process that writes steadily feels while each contestant works: latencies, the longest gap, the throughput."""
+"""Latencies, longest gap and throughput of a process that writes steadily while each contestant works."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -20,9 +20,7 @@ from benchmarks import options
 from benchmarks.contestants import PROJECT, PSQL_CONCURRENTLY, Contestant, chosen
 from benchmarks.process import CommandFailed, run
 from benchmarks.results import Aim, Section, milliseconds, publish, ratio
-from benchmarks.run import expect
-from benchmarks.server import Server, opened
-from benchmarks.statements import names
+from benchmarks.server import Server, check, opened
 
 LEAD = 0.75  # seconds of writing between forward and rollback, and after it; twice that before
 QUIET = 3.0  # seconds measured without a contestant, twice
@@ -45,23 +43,13 @@ COLUMNS = (
     "writes/s",
 )
 
-
-@dataclass(frozen=True)
-class Window:
-    """From when to when something was going on."""
-
-    started: float
-    ended: float
-
-    @property
-    def seconds(self) -> float:
-        """How long."""
-        return self.ended - self.started
+Moments = list[tuple[float, float]]  # of each write: when it was sent and answered, on the monotonic clock
+Window = tuple[float, float]  # the same clock, start and end
 
 
 @dataclass(frozen=True)
 class Felt:
-    """What the writer felt during a window, in seconds; ``rate`` is writes answered in a second."""
+    """What the writer met during a window, in seconds; ``rate`` is writes answered in a second."""
 
     seconds: float
     writes: int
@@ -71,46 +59,44 @@ class Felt:
     longest_gap: float
     rate: float
 
-    def as_json(self) -> dict[str, float]:
-        """The raw numbers."""
-        return {name: round(value, 6) for name, value in vars(self).items()}
 
-
-Felts = tuple[Felt, Felt]
+Felts = tuple[Felt, Felt]  # during forward and during rollback
 Measured = dict[str, list[Felts]]
 
 
-def felt(moments: Sequence[tuple[float, float]], window: Window) -> Felt:
-    """What the writes that were under way during the window met.
+def felt(moments: Moments, window: Window) -> Felt:
+    """Return what the writes met that were under way during the window.
 
-    The longest gap lies between two answers, the last one before the window and the first one after it included.
+    The longest gap is between two answers; the last one before the window and the first one after it count.
     """
-    during = [(sent, done) for sent, done in moments if done >= window.started and sent <= window.ended]
+    started, ended = window
+    during = [(sent, done) for sent, done in moments if done >= started and sent <= ended]
     latencies = sorted(done - sent for sent, done in during)
-    before = [done for _, done in moments if done < window.started][-1:]
+    before = [done for _, done in moments if done < started][-1:]
     answers = before + [done for _, done in during]
-    inside = [done for done in answers if window.started <= done <= window.ended]
+    inside = sum(started <= done <= ended for done in answers)
     return Felt(
-        seconds=window.seconds,
-        writes=len(inside),
+        seconds=ended - started,
+        writes=inside,
         p50=median(latencies),
         p99=latencies[math.ceil(len(latencies) * 0.99) - 1],
         worst=latencies[-1],
         longest_gap=max(later - earlier for earlier, later in pairwise(answers)),
-        rate=len(inside) / window.seconds,
+        rate=inside / (ended - started),
     )
 
 
 @contextmanager
-def writing(url: str, pause: float, moments: list[tuple[float, float]]) -> Iterator[None]:
-    """A writer at work around the block; what it noted is in ``moments`` afterwards."""
+def writing(url: str, pause: float) -> Iterator[Moments]:
+    """Run a writer during the block; yield a list that holds its moments afterwards."""
+    moments: Moments = []
     with tempfile.TemporaryDirectory() as folder:
         notes = Path(folder) / "notes"
         command = [sys.executable, "-m", "benchmarks.writer", url, str(notes), str(pause)]
-        process = subprocess.Popen(command, cwd=PROJECT)  # noqa: S603  the command is ours
+        process = subprocess.Popen(command, cwd=PROJECT)  # noqa: S603  the command is our own
         try:
             time.sleep(2 * LEAD)
-            yield
+            yield moments
             time.sleep(LEAD)
         finally:
             process.terminate()
@@ -121,22 +107,27 @@ def writing(url: str, pause: float, moments: list[tuple[float, float]]) -> Itera
         moments += zip(noted[::2], noted[1::2], strict=True)
 
 
+def perform(server: Server, rounds: int, pause: float, only: Sequence[str] | None, folder: Path) -> None:
+    """Measure and publish."""
+    field = chosen(only)
+    publish("load", section(server, rounds, pause, field, measure(server, rounds, pause, field)), folder)
+
+
 def measure(server: Server, rounds: int, pause: float, field: Sequence[Contestant]) -> Measured:
-    """What the writer felt, by contestant and round, and under the name of NOTHING without one."""
-    all_names = [NOTHING, *(contestant.name for contestant in field)]
-    by_name = {contestant.name: contestant for contestant in field}
-    measured: Measured = {name: [] for name in all_names}
-    for name in options.rounds_of(all_names, rounds):
-        contestant = by_name.get(name)
-        both = _during(server, pause, contestant) if contestant else _during_nothing(server, pause)
-        measured[name].append(both)
-        worst = ", ".join(f"{part.seconds:.2f} s, gap {milliseconds(part.longest_gap)} ms" for part in both)
-        print(f"{name:24} {worst}", flush=True)
+    """Return what the writer met, by contestant and round; under the name of NOTHING without a contestant."""
+    contestants = {NOTHING: None, **{contestant.name: contestant for contestant in field}}
+    measured: Measured = {name: [] for name in contestants}
+    for name in options.rounds_of(list(contestants), rounds):
+        contestant = contestants[name]
+        felts = _during(server, pause, contestant) if contestant else _during_nothing(server, pause)
+        measured[name].append(felts)
+        gaps = ", ".join(f"{part.seconds:.2f} s, gap {milliseconds(part.longest_gap)} ms" for part in felts)
+        print(f"{name:24} {gaps}", flush=True)
     return measured
 
 
 def section(server: Server, rounds: int, pause: float, field: Sequence[Contestant], measured: Measured) -> Section:
-    """The medians over the rounds as a section of the results; worst and longest gap are the worst of all rounds."""
+    """Return the medians as a section of the results; worst and longest gap are the worst of all rounds."""
     titles = {NOTHING: "no migration", **{contestant.name: contestant.title for contestant in field}}
     return Section(
         title="Under load",
@@ -146,42 +137,37 @@ def section(server: Server, rounds: int, pause: float, field: Sequence[Contestan
             "gap are the worst of all rounds. The last five columns are the rollback's."
         ),
         columns=COLUMNS,
-        rows=[_row(title, measured[name], measured) for name, title in titles.items()],
+        rows=[_row(title, name, measured) for name, title in titles.items()],
         aims=_aims(measured),
-        raw={name: [[part.as_json() for part in both] for both in felts] for name, felts in measured.items()},
+        raw={name: [[_rounded(part) for part in felts] for felts in each] for name, each in measured.items()},
         settings=server.settings(),
     )
 
 
-def perform(server: Server, rounds: int, pause: float, only: Sequence[str] | None, folder: Path) -> None:
-    """Measure and publish."""
-    field = chosen(only)
-    publish("load", section(server, rounds, pause, field, measure(server, rounds, pause, field)), folder)
-
-
 def _during(server: Server, pause: float, contestant: Contestant) -> Felts:
-    moments: list[tuple[float, float]] = []
     with server.copy() as url, tempfile.TemporaryDirectory() as folder:
         commands = contestant.prepare(Path(folder), url)
-        with writing(url, pause, moments):
+        with writing(url, pause) as moments:
             forward = run(commands.forward, commands.folder, commands.environment)
             time.sleep(LEAD)
-            expect(url, contestant, len(names()))
+            check(url, built=True)
             rollback = run(commands.rollback, commands.folder, commands.environment)
-        expect(url, contestant, 0)
-    windows = [Window(each.started, each.ended) for each in (forward, rollback)]
-    return felt(moments, windows[0]), felt(moments, windows[1])
+        check(url, built=False)
+    return felt(moments, (forward.started, forward.ended)), felt(moments, (rollback.started, rollback.ended))
 
 
 def _during_nothing(server: Server, pause: float) -> Felts:
-    moments: list[tuple[float, float]] = []
-    with server.copy() as url, writing(url, pause, moments):
+    with server.copy() as url, writing(url, pause) as moments:
         started = time.monotonic()
         time.sleep(QUIET)
         middle = time.monotonic()
         time.sleep(QUIET)
         ended = time.monotonic()
-    return felt(moments, Window(started, middle)), felt(moments, Window(middle, ended))
+    return felt(moments, (started, middle)), felt(moments, (middle, ended))
+
+
+def _rounded(part: Felt) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in asdict(part).items()}
 
 
 def _median(felts: Sequence[Felts], part: int, name: str) -> float:
@@ -192,13 +178,13 @@ def _worst(felts: Sequence[Felts], part: int, name: str) -> float:
     return float(max(getattr(both[part], name) for both in felts))
 
 
-def _row(title: str, felts: Sequence[Felts], measured: Measured) -> list[str]:
+def _row(title: str, name: str, measured: Measured) -> list[str]:
+    felts = measured[name]
     seconds = _median(felts, 0, "seconds")
-    baseline = _median(measured[PSQL_CONCURRENTLY], 0, "seconds")
     return [
         title,
         f"{seconds:.2f}",
-        "" if felts is measured[NOTHING] else ratio(seconds, baseline),
+        "" if name == NOTHING else ratio(seconds, _median(measured[PSQL_CONCURRENTLY], 0, "seconds")),
         milliseconds(_median(felts, 0, "p50")),
         *_cells(felts, 0),
         f"{_median(felts, 1, 'seconds'):.2f}",
@@ -218,20 +204,20 @@ def _cells(felts: Sequence[Felts], part: int) -> list[str]:
 def _aims(measured: Measured) -> list[str]:
     if "up" not in measured:
         return []
-    ours, psql, quiet = (measured[name] for name in ("up", PSQL_CONCURRENTLY, NOTHING))
-    seconds = _median(ours, 0, "seconds") / _median(psql, 0, "seconds")
-    taken, taken_by_psql = (1 - _median(felts, 0, "rate") / _median(quiet, 0, "rate") for felts in (ours, psql))
+    up, psql, quiet = (measured[name] for name in ("up", PSQL_CONCURRENTLY, NOTHING))
+    seconds = _median(up, 0, "seconds") / _median(psql, 0, "seconds")
+    taken, taken_by_psql = (1 - _median(felts, 0, "rate") / _median(quiet, 0, "rate") for felts in (up, psql))
     aims = [
         Aim("`up`, of psql's ten CONCURRENTLY", 1.0, seconds),
-        Aim("share of the writes/s that `up` takes, where psql takes the aim", round(taken_by_psql, 2), taken),
-        Aim("longest gap during `up`", LONGEST_GAP, _worst(ours, 0, "longest_gap"), " s"),
-        Aim("longest gap during `down`", LONGEST_GAP, _worst(ours, 1, "longest_gap"), " s"),
+        Aim("share of the writes/s that `up` takes, with psql's share as the aim", round(taken_by_psql, 2), taken),
+        Aim("longest gap during `up`", LONGEST_GAP, _worst(up, 0, "longest_gap"), " s"),
+        Aim("longest gap during `down`", LONGEST_GAP, _worst(up, 1, "longest_gap"), " s"),
     ]
-    return [str(aim) for aim in aims]
+    return list(map(str, aims))
 
 
 def main() -> None:
-    """Called as python -m benchmarks.load."""
+    """Run python -m benchmarks.load."""
     parser = options.parser(__doc__, rounds=3, contest=True)
     parser.add_argument("--pause", type=float, default=PAUSE, metavar="SECONDS", help="between two writes")
     arguments: argparse.Namespace = parser.parse_args()

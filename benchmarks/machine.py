@@ -1,4 +1,4 @@
-"""What the numbers were measured on: the machine and the versions, without names or paths of it."""
+"""The machine and the versions that were measured, without names or paths of the machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = ("click", "peewee", "psycopg2-binary", "rich", "alembic", "SQLAlchemy
 
 
 def description() -> dict[str, str]:
-    """Date, machine and versions."""
+    """Return the date, the machine and the versions."""
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{os.cpu_count()} cores ({_processor()}), {_memory()}, {platform.system()} {platform.release()}",

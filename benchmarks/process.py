@@ -1,4 +1,4 @@
-"""Running one command as a user would, and what it took: wall time, processor time, peak memory."""
+"""Run a command as a user would, and measure its wall time, processor time and peak memory."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
 
-# A small process starts the command, because Linux counts what the parent of a new process occupies towards the
-# peak memory of that process (setmax_mm_hiwater_rss in fs/exec.c), and this one has loaded a lot.
+# A small process starts the command: Linux adds the memory of the parent of a new process to the peak memory of that
+# process (setmax_mm_hiwater_rss in fs/exec.c), and this process has loaded a lot.
 LAUNCHER = """
 import json, os, sys, time
 started = time.monotonic()
@@ -25,16 +27,26 @@ print(json.dumps([os.waitstatus_to_exitcode(status), started, ended, processor, 
 """
 
 KIBIBYTES = 1024 if sys.platform != "darwin" else 1  # macOS counts ru_maxrss in bytes
-OURS = ("DATABASE_URL", "MIGRATION_DATABASE_URL")
+NOT_HANDED_ON = ("DATABASE_URL", "MIGRATION_DATABASE_URL")
 
 
 class CommandFailed(Exception):
-    """A command ended with another exit code than 0."""
+    """A command ended with another exit code than 0, or with another result than it should have."""
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The commands that build the indexes and that drop them, their folder, and variables of their environment."""
+
+    forward: Sequence[str]
+    rollback: Sequence[str]
+    folder: Path
+    environment: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a command took. ``started`` and ``ended`` are moments of the monotonic clock, the same in all processes."""
+    """One run of a command. ``started`` and ``ended`` are of the monotonic clock, the same in all processes."""
 
     started: float
     ended: float
@@ -47,7 +59,7 @@ class Run:
         return self.ended - self.started
 
     def as_json(self) -> dict[str, float]:
-        """The raw numbers."""
+        """Return the raw numbers."""
         return {
             "seconds": round(self.seconds, 4),
             "processor_seconds": round(self.processor_seconds, 4),
@@ -55,17 +67,52 @@ class Run:
         }
 
 
+class Both(NamedTuple):
+    """The two runs of a contestant in one round."""
+
+    forward: Run
+    rollback: Run
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the raw numbers."""
+        return {"forward": self.forward.as_json(), "rollback": self.rollback.as_json()}
+
+
+Measured = dict[str, list[Both]]  # by the name of the contestant, one for each round
+
+
+def medians(measured: Measured, name: str) -> tuple[float, float]:
+    """Return the median seconds of the forward runs of a contestant, and of its rollbacks."""
+    forward, rollback = zip(*measured[name], strict=True)
+    return median(run.seconds for run in forward), median(run.seconds for run in rollback)
+
+
+def forward_and_back(commands: Commands, check: Callable[[bool], None]) -> Both:
+    """Build and drop the indexes.
+
+    Args:
+        commands: of the contestant.
+        check: called after each run with whether the indexes must exist; raises CommandFailed if they do not.
+    """
+    forward = run(commands.forward, commands.folder, commands.environment)
+    check(True)
+    rollback = run(commands.rollback, commands.folder, commands.environment)
+    check(False)
+    return Both(forward, rollback)
+
+
 def run(command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> Run:
     """Run a command in a folder, to its end.
 
     Raises:
-        CommandFailed: with what it wrote.
+        CommandFailed: with the output of the command.
     """
+    kept = {name: value for name, value in os.environ.items() if name not in NOT_HANDED_ON}
     with tempfile.TemporaryFile("w+") as output:
-        launched = subprocess.run(  # noqa: S603  the commands are ours
+        launched = subprocess.run(  # noqa: S603  the commands are our own
             [sys.executable, "-I", "-S", "-c", LAUNCHER, *command],
             cwd=folder,
-            env=_environment(environment or {}),
+            env={**kept, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=output,
@@ -75,13 +122,8 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str] | N
         output.seek(0)
         written = output.read()
     if launched.returncode:
-        raise CommandFailed(f"{command[0]} could not be started:\n{written}")
+        raise CommandFailed(f"{command[0]} cannot be started:\n{written}")
     exit_code, started, ended, processor, peak = json.loads(launched.stdout)
     if exit_code:
         raise CommandFailed(f"{' '.join(command)} ended with {exit_code}:\n{written}")
     return Run(started, ended, processor, peak * KIBIBYTES)
-
-
-def _environment(additions: Mapping[str, str]) -> dict[str, str]:
-    """Ours, without the variables that would tell the commands where to work."""
-    return {**{name: value for name, value in os.environ.items() if name not in OURS}, **additions}

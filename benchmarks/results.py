@@ -1,4 +1,4 @@
-"""Results: raw numbers in results.json, and results.md drawn from them; each part of the benchmark is one section."""
+"""The results: raw numbers in results.json, and results.md drawn from them. Each part of the benchmark is a section."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ ORDER = ("run", "load", "startup", "sqlite")
 HEADER = """\
 # Benchmark results
 
-Written by `python -m benchmarks`; what is measured and how to read it stands in [README.md](README.md), the raw numbers
-in [results.json](results.json).
+Written by `python -m benchmarks`. [README.md](README.md) says what is measured and how to read it, and
+[results.json](results.json) has the raw numbers.
 """
 
 
 @dataclass(frozen=True)
 class Aim:
-    """A limit the project set itself, and the number that came out."""
+    """A limit that the project set itself, and what was measured."""
 
     what: str
     limit: float
@@ -37,7 +37,7 @@ class Aim:
 
 @dataclass(frozen=True)
 class Section:
-    """What one part of the benchmark brought."""
+    """The results of one part."""
 
     title: str
     conditions: str
@@ -51,7 +51,7 @@ class Section:
 
 
 def publish(name: str, section: Section, folder: Path) -> None:
-    """Put a section in the place of its predecessor, in results.json and results.md, and print it."""
+    """Replace a section in results.json and results.md, and print it."""
     path = folder / "results.json"
     sections = json.loads(path.read_text()) if path.exists() else {}
     sections[name] = asdict(section)
@@ -61,41 +61,35 @@ def publish(name: str, section: Section, folder: Path) -> None:
     print(_draw(sections[name]), flush=True)
 
 
-def ratio(ours: float, baseline: float) -> str:
-    """How many times the baseline."""
-    return f"{ours / baseline:.2f}"
+def ratio(measured: float, baseline: float) -> str:
+    """Return the quotient of two measurements."""
+    return f"{measured / baseline:.2f}"
 
 
 def milliseconds(seconds: float) -> str:
-    """Seconds as milliseconds, with a decimal while that says something."""
+    """Return seconds as milliseconds, below 100 with a decimal."""
     return f"{seconds * 1000:.1f}" if seconds < 0.1 else f"{seconds * 1000:.0f}"
 
 
 def megabytes(number: float) -> str:
-    """Bytes as megabytes."""
+    """Return bytes as megabytes."""
     return f"{number / 1e6:.1f}"
 
 
 def _draw(section: dict[str, Any]) -> str:
-    on = section["measured_on"]
+    """Return a section as Markdown."""
+    on, settings = section["measured_on"], dict(section["settings"])
+    rule = ["---", *["---:"] * (len(section["columns"]) - 1)]
     lines = [f"## {section['title']}", "", section["conditions"], ""]
-    lines += [_line(section["columns"]), _line(_rule(section["columns"])), *map(_line, section["rows"]), ""]
-    lines += _list(section["aims"]) + _list(section["notes"])
+    lines += [*map(_line, (section["columns"], rule, *section["rows"])), ""]
+    for items in filter(None, (section["aims"], section["notes"])):
+        lines += [*(f"- {item}" for item in items), ""]
     lines += [f"{on['date']}; {on['machine']}; {on['versions']}, SQLite {on['sqlite']}.", ""]
-    if section["settings"]:
-        settings = dict(section["settings"])
-        shown = ", ".join(f"`{name}` {value}" for name, value in settings.items() if name != "server_version")
-        lines += [f"PostgreSQL {settings['server_version']}: {shown}.", ""]
+    if settings:
+        version = settings.pop("server_version")
+        lines += [f"PostgreSQL {version}: {', '.join(f'`{name}` {value}' for name, value in settings.items())}.", ""]
     return "\n".join(lines)
-
-
-def _rule(columns: Sequence[str]) -> list[str]:
-    return ["---", *["---:"] * (len(columns) - 1)]
 
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _list(items: Sequence[str]) -> list[str]:
-    return [*(f"- {item}" for item in items), ""] if items else []

@@ -1,20 +1,21 @@
-"""The PostgreSQL that is measured: a server, one filled template database, and a fresh copy of it for every run."""
+"""The PostgreSQL server that is measured: a filled template database, and a fresh copy of it for each run."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 import psycopg2
 
-from benchmarks import statements
-from tests.support import foreign_crm, postgres_server
+from benchmarks import crm, statements
+from benchmarks.process import CommandFailed
+from tests.support import postgres_server
 
-# On top of those of the tests. Autovacuum would come and go during some runs and not during others.
+# On top of those of the tests' server. Autovacuum would run during some runs and not during others.
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "autovacuum": "off"}
 
 SHOWN = (
@@ -34,11 +35,12 @@ SHOWN = (
 KNOWS_STRATEGY = 150000
 KNOWS_FORCE = 130000
 
-OURS_STANDING = """
-    SELECT count(*)
-      FROM pg_catalog.pg_index
-     WHERE indisvalid
-       AND indexrelid::regclass::text = ANY (%s)
+VALID = """
+    SELECT pg_catalog.count(*)
+      FROM pg_catalog.pg_index AS i
+      JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+     WHERE i.indisvalid
+       AND c.relname = ANY (%s)
 """
 
 
@@ -46,7 +48,7 @@ class Server:
     """A server on which databases may be created.
 
     Attributes:
-        rows: how many activities the template database holds.
+        rows: how many activities the template database has.
     """
 
     def __init__(self, url: str, rows: int) -> None:
@@ -54,28 +56,31 @@ class Server:
         self.rows = rows
         self._prefix = f"indexer_benchmark_{secrets.token_hex(4)}"
         self._templates: dict[int, str] = {}
+        self._version = int(_one(url, "SHOW server_version_num"))
 
     def settings(self) -> dict[str, str]:
-        """The settings that matter to a build, by name."""
+        """Return the settings that matter to a build, by name."""
         return {name: _one(self.url, f"SHOW {name}") for name in SHOWN}
 
     def template(self, rows: int) -> str:
-        """The name of a database with so many activities; filled when it is first asked for."""
+        """Return the name of a database with so many activities; the first call fills it."""
         if rows not in self._templates:
             name = self._templates[rows] = f"{self._prefix}_{rows}"
-            self._execute(f"CREATE DATABASE {name} TEMPLATE template0")
+            _execute(self.url, f"CREATE DATABASE {name} TEMPLATE template0")
+            url = postgres_server.with_database(self.url, name)
             started = time.monotonic()
-            _fill(postgres_server.with_database(self.url, name), rows)
+            crm.create(url, rows)
+            _execute(url, "VACUUM (ANALYZE)", "CHECKPOINT")
             print(f"filled a database with {rows:,} activities in {time.monotonic() - started:.0f} s", flush=True)
         return self._templates[rows]
 
     @contextmanager
     def copy(self, rows: int | None = None) -> Iterator[str]:
-        """URL of a fresh copy of the template, on disk and at rest; dropped afterwards."""
+        """Yield the URL of a fresh copy of the template, which is on disk, and drop it afterwards."""
         template = self.template(self.rows if rows is None else rows)
         name = f"{self._prefix}_run_{secrets.token_hex(4)}"
-        strategy = "STRATEGY file_copy" if self._version() >= KNOWS_STRATEGY else ""
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {template} {strategy}", "CHECKPOINT")
+        strategy = "STRATEGY file_copy" if self._version >= KNOWS_STRATEGY else ""
+        _execute(self.url, f"CREATE DATABASE {name} TEMPLATE {template} {strategy}", "CHECKPOINT")
         os.sync()
         try:
             yield postgres_server.with_database(self.url, name)
@@ -83,25 +88,20 @@ class Server:
             self._drop(name)
 
     def drop_templates(self) -> None:
-        """Leave nothing behind."""
+        """Drop the template databases."""
         for name in self._templates.values():
             self._drop(name)
         self._templates.clear()
 
     def _drop(self, name: str) -> None:
-        self._execute(f"DROP DATABASE IF EXISTS {name} {'WITH (FORCE)' if self._version() >= KNOWS_FORCE else ''}")
-
-    def _version(self) -> int:
-        return int(_one(self.url, "SHOW server_version_num"))
-
-    def _execute(self, *commands: str) -> None:
-        _execute(self.url, commands)
+        _execute(self.url, f"DROP DATABASE IF EXISTS {name} {'WITH (FORCE)' if self._version >= KNOWS_FORCE else ''}")
 
 
 @contextmanager
 def opened(url: str | None, rows: int) -> Iterator[Server]:
-    """The server of a URL, or a throw-away one."""
-    with nullcontext(url) if url else _throw_away() as address:
+    """Yield the server of a URL, or a temporary one."""
+    postgres_server.SETTINGS.update(SETTINGS)
+    with nullcontext(url) if url else postgres_server.running_server() as address:
         server = Server(address, rows)
         try:
             yield server
@@ -109,25 +109,14 @@ def opened(url: str | None, rows: int) -> Iterator[Server]:
             server.drop_templates()
 
 
-def _throw_away() -> AbstractContextManager[str]:
-    postgres_server.SETTINGS.update(SETTINGS)
-    return postgres_server.running_server()
+def check(url: str, built: bool) -> None:
+    """Raise CommandFailed unless all ten indexes are built and valid, or none exists."""
+    found, expected = _one(url, VALID, statements.NAMES), len(statements.NAMES) if built else 0
+    if found != expected:
+        raise CommandFailed(f"{found} of {len(statements.NAMES)} indexes are valid, not {expected}")
 
 
-def standing(url: str) -> int:
-    """How many of the ten indexes stand and are valid."""
-    return int(_one(url, OURS_STANDING, statements.names()))
-
-
-def _fill(url: str, rows: int) -> None:
-    with closing(psycopg2.connect(url)) as connection:
-        foreign_crm.create_schema(connection)
-        if rows:
-            foreign_crm.load(connection, activities=rows)
-    _execute(url, ["VACUUM (ANALYZE)", "CHECKPOINT"])
-
-
-def _execute(url: str, commands: Sequence[str]) -> None:
+def _execute(url: str, *commands: str) -> None:
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         for command in commands:

@@ -1,4 +1,4 @@
-"""Start-up: what a run that has nothing to build costs beside importing its libraries, and the memory of one that has.
+"""The time of a run that has nothing to build beside the import of its libraries, and the memory of one that builds.
 
 Medians of alternating runs; peak memory is ru_maxrss of the process.
 """
@@ -6,24 +6,23 @@ Medians of alternating runs; peak memory is ru_maxrss of the process.
 from __future__ import annotations
 
 import argparse
-import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks import options
+from benchmarks import crm, options
 from benchmarks.contestants import PROJECT
 from benchmarks.process import Run, run
 from benchmarks.results import Aim, Section, megabytes, milliseconds, publish, ratio
 from benchmarks.server import Server, opened
-from tests.support import foreign_crm
 
 RUNS = 20
 IMPORTS = "import click, peewee, psycopg2"
+BASELINE = f"`{IMPORTS}`"
 NO_OP, EMPTY = "`up`, nothing to do, {}", "`up` on empty tables, {}"
 MEMORY = "`up` on {:,} activities, PostgreSQL"
 NO_OP_LIMIT, EMPTY_LIMIT, MEMORY_LIMIT = 1.25, 1.5, 40.0  # the aims: times the imports, times the imports, MB
@@ -33,7 +32,7 @@ COLUMNS = ("", "ms", "of the imports", "peak memory, MB")
 
 @dataclass(frozen=True)
 class Start:
-    """One way to start Python; ``before`` puts the database back where the command expects it and is not timed."""
+    """A command to start; the command ``before`` brings the database into the state that it needs, and is not timed."""
 
     title: str
     command: Sequence[str]
@@ -45,11 +44,11 @@ Measured = dict[str, list[Run]]
 
 
 def starts(sqlite_urls: tuple[str, str], postgres_urls: tuple[str, str]) -> list[Start]:
-    """All that are compared; of each pair of databases the first has its indexes and the second empty tables."""
+    """Return the commands to compare. The first database of a pair keeps its indexes, the second has empty tables."""
     python = sys.executable
     fixed = [
         Start("`python -c pass`", (python, "-c", "pass")),
-        Start(f"`{IMPORTS}`", (python, "-c", IMPORTS)),
+        Start(BASELINE, (python, "-c", IMPORTS)),
         Start("`--help`", (python, "cli.py", "--help")),
     ]
     urls = list(zip(DATABASES, (sqlite_urls, postgres_urls), strict=True))
@@ -59,43 +58,6 @@ def starts(sqlite_urls: tuple[str, str], postgres_urls: tuple[str, str]) -> list
     return [*fixed, *idle, *empty]
 
 
-def measure(field: Sequence[Start], runs: int) -> Measured:
-    """So many alternating runs of each; one run of each before that fills the caches."""
-    for start in field:
-        _perform(start)
-    measured: Measured = {start.title: [] for start in field}
-    for start in options.rounds_of(field, runs):
-        if start.before:
-            run(start.before, PROJECT, {"DATABASE_URL": start.url})
-        measured[start.title].append(_perform(start))
-    return measured
-
-
-def measure_memory(server: Server) -> Run:
-    """One `up` on the full database."""
-    with server.copy() as url:
-        return run((sys.executable, "cli.py", "up"), PROJECT, {"DATABASE_URL": url})
-
-
-def section(server: Server, runs: int, measured: Measured, full: Run) -> Section:
-    """The medians as a section of the results."""
-    return Section(
-        title="Start-up and memory",
-        conditions=f"Medians of {runs} alternating runs.",
-        columns=COLUMNS,
-        rows=[
-            *(_row(title, each, _seconds(measured, f"`{IMPORTS}`")) for title, each in measured.items()),
-            [MEMORY.format(server.rows), milliseconds(full.seconds), "", megabytes(full.peak_bytes)],
-        ],
-        aims=[str(aim) for aim in _aims(measured, full)],
-        raw={
-            **{title: [each.as_json() for each in runs_of] for title, runs_of in measured.items()},
-            MEMORY.format(server.rows): full.as_json(),
-        },
-        settings=server.settings(),
-    )
-
-
 def perform(server: Server, runs: int, folder: Path) -> None:
     """Measure and publish."""
     with _sqlite_pair() as sqlite_urls, server.copy(0) as applied, server.copy(0) as empty:
@@ -103,43 +65,79 @@ def perform(server: Server, runs: int, folder: Path) -> None:
     publish("startup", section(server, runs, measured, measure_memory(server)), folder)
 
 
+def measure(field: Sequence[Start], runs: int) -> Measured:
+    """Run each in alternation; a first run of each fills the caches and is not counted."""
+    for start in field:
+        _perform(start.command, start)
+    measured: Measured = {start.title: [] for start in field}
+    for start in options.rounds_of(field, runs):
+        if start.before:
+            _perform(start.before, start)
+        measured[start.title].append(_perform(start.command, start))
+    return measured
+
+
+def measure_memory(server: Server) -> Run:
+    """Run one `up` on the full database."""
+    with server.copy() as url:
+        return run((sys.executable, "cli.py", "up"), PROJECT, {"DATABASE_URL": url})
+
+
+def section(server: Server, runs: int, measured: Measured, full: Run) -> Section:
+    """Return the medians as a section of the results."""
+    memory = MEMORY.format(server.rows)
+    return Section(
+        title="Start-up and memory",
+        conditions=f"Medians of {runs} alternating runs.",
+        columns=COLUMNS,
+        rows=[
+            *(_row(title, measured) for title in measured),
+            [memory, milliseconds(full.seconds), "", megabytes(full.peak_bytes)],
+        ],
+        aims=_aims(measured, full),
+        raw={
+            **{title: [each.as_json() for each in taken] for title, taken in measured.items()},
+            memory: full.as_json(),
+        },
+        settings=server.settings(),
+    )
+
+
 @contextmanager
 def _sqlite_pair() -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / "applied.db", Path(folder) / "empty.db"]
+        paths = [Path(folder) / name for name in ("applied.db", "empty.db")]
         for path in paths:
-            with closing(sqlite3.connect(path)) as connection:
-                foreign_crm.create_schema(connection)
+            path.touch()
+            crm.create(f"sqlite:///{path}")
         yield f"sqlite:///{paths[0]}", f"sqlite:///{paths[1]}"
 
 
-def _perform(start: Start) -> Run:
-    return run(start.command, PROJECT, {"DATABASE_URL": start.url} if start.url else {})
+def _perform(command: Sequence[str], start: Start) -> Run:
+    return run(command, PROJECT, {"DATABASE_URL": start.url} if start.url else {})
 
 
 def _seconds(measured: Measured, title: str) -> float:
     return median(each.seconds for each in measured[title])
 
 
-def _row(title: str, runs: Sequence[Run], baseline: float) -> list[str]:
-    seconds = median(each.seconds for each in runs)
-    peak = median(each.peak_bytes for each in runs)
-    return [title, milliseconds(seconds), ratio(seconds, baseline), megabytes(peak)]
+def _row(title: str, measured: Measured) -> list[str]:
+    seconds, peak = _seconds(measured, title), median(each.peak_bytes for each in measured[title])
+    return [title, milliseconds(seconds), ratio(seconds, _seconds(measured, BASELINE)), megabytes(peak)]
 
 
-def _aims(measured: Measured, full: Run) -> list[Aim]:
-    baseline = _seconds(measured, f"`{IMPORTS}`")
-    timed = [
-        (title.format(database), limit)
-        for title, limit in ((NO_OP, NO_OP_LIMIT), (EMPTY, EMPTY_LIMIT))
-        for database in DATABASES
-    ]
-    aims = [Aim(f"{title}, of the imports", limit, _seconds(measured, title) / baseline) for title, limit in timed]
-    return [*aims, Aim("peak memory of `up`", MEMORY_LIMIT, full.peak_bytes / 1e6, " MB")]
+def _aims(measured: Measured, full: Run) -> list[str]:
+    aims = []
+    for title, limit in ((NO_OP, NO_OP_LIMIT), (EMPTY, EMPTY_LIMIT)):
+        for name in (title.format(database) for database in DATABASES):
+            share = _seconds(measured, name) / _seconds(measured, BASELINE)
+            aims.append(Aim(f"{name}, of the imports", limit, share))
+    aims.append(Aim("peak memory of `up`", MEMORY_LIMIT, full.peak_bytes / 1e6, " MB"))
+    return list(map(str, aims))
 
 
 def main() -> None:
-    """Called as python -m benchmarks.startup."""
+    """Run python -m benchmarks.startup."""
     arguments: argparse.Namespace = options.parser(__doc__, rounds=RUNS).parse_args()
     with opened(arguments.database_url, arguments.rows) as server:
         perform(server, arguments.rounds, arguments.results)

@@ -1,4 +1,4 @@
-"""The ten indexes as SQL, written from the migration's INDEXES, for the tools that want it so."""
+"""The ten indexes as SQL, made from the INDEXES of the migration."""
 
 from __future__ import annotations
 
@@ -6,28 +6,24 @@ from indexer import Index, Variant
 from migrate_10992629d68e import INDEXES
 
 WHOLE_BTREE = Variant()
+NAMES = [index.name for index in INDEXES]
 
 
 def creations(concurrently: bool = False, tolerant: bool = False, on_postgresql: bool = True) -> list[str]:
-    """Ten CREATE INDEX; tolerant means IF NOT EXISTS."""
+    """Return ten CREATE INDEX; ``tolerant`` means IF NOT EXISTS."""
     modifiers = (" CONCURRENTLY" if concurrently else "") + (" IF NOT EXISTS" if tolerant else "")
     return [f"CREATE INDEX{modifiers} {_definition(index, on_postgresql)}" for index in INDEXES]
 
 
 def drops(concurrently: bool = False, tolerant: bool = False) -> list[str]:
-    """Ten DROP INDEX, last built first; tolerant means IF EXISTS."""
+    """Return ten DROP INDEX, the last index first; ``tolerant`` means IF EXISTS."""
     modifiers = (" CONCURRENTLY" if concurrently else "") + (" IF EXISTS" if tolerant else "")
-    return [f"DROP INDEX{modifiers} {index.name}" for index in reversed(INDEXES)]
+    return [f"DROP INDEX{modifiers} {name}" for name in reversed(NAMES)]
 
 
 def script(statements: list[str]) -> str:
-    """Statements as a script for a database's own shell."""
+    """Return statements as a script for the shell of a database."""
     return "".join(f"{statement};\n" for statement in statements)
-
-
-def names() -> list[str]:
-    """The names of the ten."""
-    return [index.name for index in INDEXES]
 
 
 def _definition(index: Index, on_postgresql: bool) -> str:

@@ -1,7 +1,7 @@
-"""A process that inserts and updates without pause for long, and notes when each write was sent and answered.
+"""A process that inserts and updates, with a short pause between two writes, and notes when each was sent and answered.
 
-Started by load.py with the database's URL, a file for its notes, and the pause between two writes in seconds. Ends on
-SIGTERM, after the write that is under way.
+load.py starts it with the URL of the database, a file for its notes, and the pause in seconds. It ends on SIGTERM,
+after the write that is under way.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import time
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from threading import Event
 from typing import Any
 
 import psycopg2
 
 Write = tuple[str, dict[str, Any]]
 
-# In turn: what a webhook brings, and what the application then does about it.
+# In turn, what the application writes for a webhook.
 WRITES = (
     """INSERT INTO webhook_event (event_id, event_type, payload, processed, created_at)
        VALUES (%(unique)s, 'message.received', '{"object": {"status": "received"}}', false, now())""",
@@ -40,24 +40,11 @@ LAST_IDS = """
 """
 
 
-class Stopping:
-    """True once SIGTERM came."""
-
-    def __init__(self) -> None:
-        self._asked = False
-        signal.signal(signal.SIGTERM, self._ask)
-
-    def __bool__(self) -> bool:
-        return self._asked
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
-
-
 def writes(cursor: Any) -> Iterator[Write]:
-    """Endless writes, the same in every run."""
+    """Yield writes without end, the same in every run."""
     chance = random.Random(10992629)
-    rows = _last_ids(cursor)
+    cursor.execute(LAST_IDS)
+    rows = dict(zip(("activity", "contact", "conversation", "event"), cursor.fetchone(), strict=True))
     number = 0
     while True:
         for statement in WRITES:
@@ -67,8 +54,9 @@ def writes(cursor: Any) -> Iterator[Write]:
 
 
 def write(url: str, notes: Path, pause: float) -> None:
-    """Write until told to stop; then leave the notes: sent, answered, sent, answered, ..."""
-    stopping = Stopping()
+    """Write until SIGTERM, then leave the notes: sent, answered, sent, answered, ..."""
+    stopping = Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
     connection = psycopg2.connect(url, application_name="writer")
     connection.autocommit = True
     moments = array("d")
@@ -77,16 +65,11 @@ def write(url: str, notes: Path, pause: float) -> None:
             sent = time.monotonic()
             cursor.execute(statement, parameters)
             moments.extend((sent, time.monotonic()))
-            if stopping:
+            if stopping.is_set():
                 break
             time.sleep(pause)
     connection.close()
     notes.write_bytes(moments.tobytes())
-
-
-def _last_ids(cursor: Any) -> dict[str, int]:
-    cursor.execute(LAST_IDS)
-    return dict(zip(("activity", "contact", "conversation", "event"), cursor.fetchone(), strict=True))
 
 
 if __name__ == "__main__":
