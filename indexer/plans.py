@@ -38,7 +38,7 @@ class RevisionPlan(NamedTuple):
     def state(self) -> RevisionState:
         """What has become of the revision."""
         found = [step.found is not None for step in self.steps if step.known_to_alembic]
-        return provenance.state_of(self.record, self.alembic.position, found)
+        return provenance.state_of(self.record, self.alembic, found)
 
     @property
     def is_applied(self) -> bool:

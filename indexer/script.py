@@ -12,7 +12,7 @@ from indexer.migrator import Part
 from indexer.plans import Plan, RevisionPlan
 from indexer.records.log import new_entry
 from indexer.records.provenance import Provenance
-from indexer.records.revisions import APPLIED, REVERTED, REVERTING, Record, new_record, only
+from indexer.records.revisions import APPLIED, REVERTED, REVERTING, Record, new_record, reverted
 
 if TYPE_CHECKING:
     from indexer.runner import Runner
@@ -69,9 +69,8 @@ class _Script:
         statements = [(step, statement) for step in move.steps for statement in step.statements]
         for step, statement in statements:
             planned.begin(step, statement)
-        return record._replace(existed_before=planned.existed_before, made={}), [
-            statement for _, statement in statements
-        ]
+        record = record._replace(existed_before=planned.existed_before, made={})
+        return record, [statement for _, statement in statements]
 
     def _beginning(self, record: Record, recorded: bool = False) -> list[Any]:
         """Return what records the start of a move; what is recorded of the way up stays until the way back ends."""
@@ -104,9 +103,8 @@ class _Script:
         )
 
     def _reverted(self, record: Record, left: Sequence[str]) -> Any:
-        remaining = record._replace(existed_before=only(record.existed_before, left))
         return self.history.update(
-            remaining,
+            reverted(record, left),
             state=REVERTED,
             started_at=self.now,
             applied_at=None,

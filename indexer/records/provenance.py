@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from indexer.spec import Index
 
 CREATED, ADOPTED, RENAMED = "created", "adopted", "renamed"  # the origins of an index
-OURS, OTHERS = "this tool, or Alembic in its run of the same revision", "others"
+A_RUN, OTHERS = "a run of the revision, by this tool or by Alembic", "others"
 RENAMING = ("ALTER ", "BEGIN")  # the beginnings of the statements that change names
 
 
@@ -32,14 +32,14 @@ class RevisionState(Enum):
     """
 
     NEW = "no run has applied it", False, OTHERS
-    ALEMBIC_APPLIED = "Alembic has applied it", True, OURS
-    ALEMBIC_PASSED = "Alembic is past it, and none of its indexes exists", False, OURS
-    APPLYING = "an up was interrupted", False, OURS
-    APPLIED = "up has applied it", True, OURS
+    ALEMBIC_APPLIED = "Alembic has applied it", True, A_RUN
+    ALEMBIC_PASSED = "Alembic is past it, and none of its indexes exists", False, A_RUN
+    APPLYING = "an up was interrupted", False, A_RUN
+    APPLIED = "up has applied it", True, A_RUN
     ALEMBIC_REVERTED = "up has applied it, and Alembic has reverted it since", False, OTHERS
-    REVERTING = "a down was interrupted", False, OURS
+    REVERTING = "a down was interrupted", False, A_RUN
     REVERTED = "down has reverted it", False, OTHERS
-    ALEMBIC_REAPPLIED = "down has reverted it, and Alembic has applied it again since", True, OURS
+    ALEMBIC_REAPPLIED = "down has reverted it, and Alembic has applied it again since", True, A_RUN
 
     def __init__(self, description: str, is_applied: bool, made_by: str) -> None:
         self.description = description
@@ -47,14 +47,11 @@ class RevisionState(Enum):
         self.made_by = made_by
 
 
-RECORDED = {
-    APPLYING: RevisionState.APPLYING,
-    APPLIED: RevisionState.APPLIED,
-    REVERTED: RevisionState.REVERTED,
-}  # any other state is that of an interrupted `down`
+# Any other state is that of an interrupted `down`.
+RECORDED = {APPLYING: RevisionState.APPLYING, APPLIED: RevisionState.APPLIED, REVERTED: RevisionState.REVERTED}
 
 
-def state_of(record: Record | None, position: Position | None, found: Sequence[bool]) -> RevisionState:
+def state_of(record: Record | None, alembic: InAlembic, found: Sequence[bool]) -> RevisionState:
     """Return what has become of a revision.
 
     Where Alembic and the catalog together contradict our record, they are right. Alembic has applied the revision again
@@ -62,16 +59,17 @@ def state_of(record: Record | None, position: Position | None, found: Sequence[b
 
     Args:
         record: what is recorded of the revision.
-        position: where Alembic is, seen from the revision.
+        alembic: where Alembic is, seen from the revision.
         found: for each index that has the same name with Alembic, whether something has that name.
     """
     if record is None:
-        if position is Position.AT or (position is Position.PAST and any(found)):
-            return RevisionState.ALEMBIC_APPLIED
-        return RevisionState.ALEMBIC_PASSED if position is Position.PAST else RevisionState.NEW
-    if record.state == REVERTED and position in (Position.AT, Position.PAST) and all(found):
+        if not alembic.has_run:
+            return RevisionState.NEW
+        is_applied = alembic.position is Position.AT or any(found)
+        return RevisionState.ALEMBIC_APPLIED if is_applied else RevisionState.ALEMBIC_PASSED
+    if record.state == REVERTED and alembic.has_run and all(found):
         return RevisionState.ALEMBIC_REAPPLIED
-    if record.state == APPLIED and position is Position.BELOW and found.count(True) * 2 <= len(found):
+    if record.state == APPLIED and alembic.position is Position.BELOW and found.count(True) * 2 <= len(found):
         return RevisionState.ALEMBIC_REVERTED
     return RECORDED.get(record.state, RevisionState.REVERTING)
 
@@ -88,7 +86,7 @@ def origin(step: Step, record: Record | None, state: RevisionState) -> str | Non
         return RENAMED if former_name(step, record) else ADOPTED
     if _was_remade(step, record):
         return ADOPTED
-    return CREATED if _made_by(step, state) == OURS else None
+    return CREATED if _made_by(step, state) == A_RUN else None
 
 
 def former_name(step: Step, record: Record | None) -> str | None:
@@ -127,13 +125,13 @@ def _may_be_ours(step: Step, record: Record | None, state: RevisionState) -> boo
     if state is RevisionState.APPLYING:
         return True  # a killed run has begun it, or its name would be on record
     if step.stays:
-        return _made_by(step, state) == OURS
+        return _made_by(step, state) == A_RUN
     return record is not None and step.found is not None and not step.differences
 
 
 def _made_by(step: Step, state: RevisionState) -> str:
     if state is RevisionState.ALEMBIC_REVERTED and not step.known_to_alembic:
-        return OURS  # Alembic drops what has the same name with it, and nothing else
+        return A_RUN  # Alembic drops what has the same name with it, and nothing else
     return state.made_by
 
 

@@ -146,35 +146,15 @@ def reverting(record: Record, left: Collection[str]) -> Record:
 
 def reverted(record: Record, left: Collection[str]) -> Record:
     """Return a record once its revision is reverted, which has left the indexes of these names."""
-    return record._replace(
-        state=REVERTED,
-        started_at=now(),
-        applied_at=None,
-        duration_ms=None,
-        applied_by=current_user(),
-        existed_before=only(record.existed_before, left),
-        made={},
-    )
-
-
-def only(existed_before: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
-    """Return what is recorded of the indexes of these names."""
-    return {name: former for name, former in existed_before.items() if name in names}
+    before = {name: former for name, former in record.existed_before.items() if name in left}
+    record = record._replace(state=REVERTED, existed_before=before, made={}, applied_by=current_user())
+    return record._replace(started_at=now(), applied_at=None, duration_ms=None)
 
 
 def checksum(indexes: Sequence[Index]) -> str:
     """Return a fingerprint of what a revision declares, which tells a changed file."""
-    declared = [
-        [
-            index.name,
-            index.table,
-            *map(str, index.key),
-            index.unique,
-            index.on_postgresql.using,
-            index.on_postgresql.where,
-        ]
-        for index in indexes
-    ]
+    variants = [(index, index.on_postgresql) for index in indexes]
+    declared = [[each.name, each.table, *map(str, each.key), each.unique, on.using, on.where] for each, on in variants]
     return hashlib.sha256(json.dumps(declared).encode()).hexdigest()[:16]
 
 

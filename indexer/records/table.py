@@ -28,7 +28,7 @@ TRUSTED_AGAIN = "Review it, then a superuser or its owner can run:"
 def bind(model: type[Model], migrator: CatalogMigrator, schema: str | None, name: str) -> Any:
     """Return a copy of a model for the table of this name in a schema of the migrator's database."""
     meta = type("Meta", (), {"database": migrator.database, "schema": schema, "table_name": name})
-    return type(model.__name__, (model,), {"Meta": meta, "__module__": model.__module__})
+    return type(model.__name__, (model,), {"Meta": meta})
 
 
 @contextmanager
@@ -60,7 +60,6 @@ class RecordTable:
     def __init__(self, migrator: CatalogMigrator) -> None:
         self.migrator = migrator
         self._table: Table | None = None
-        self._refusal: PreflightFailed | None = None
         self._home = TRUSTED
         self._is_created = False
 
@@ -83,20 +82,22 @@ class RecordTable:
         self._table = table = tables.get(self.name)
         self._is_created = table is not None
         self._home = next((each.trust for each in tables.values() if each.trust.main_owner), TRUSTED)
-        self._refusal = _distrust(table, self.label) if table else None
-        if self._refusal and self.is_required:
-            raise self._refusal
-        if table and not self._refusal:
-            self._refuse_another_tools(table)
-
-    def _refuse_another_tools(self, table: Table) -> None:
+        if self.is_required:
+            self._refuse_untrusted()
         columns = self.declared._meta.sorted_field_names
-        missing = [column for column in columns if column not in table.columns]
+        missing = [column for column in columns if table and self.is_trusted and column not in table.columns]
         if missing:
             raise PreflightFailed(
                 [f"table {self.label} is not this tool's: it has no column {', '.join(missing)}"],
                 "Rename that table; this tool records its revisions under the name.",
             )
+
+    def _refuse_untrusted(self) -> None:
+        """Raise PreflightFailed if reading or writing the table runs other people's code, or hides rows."""
+        if self._table and not self.is_trusted:
+            trust = self._table.trust
+            problem = f"{self.label} {trust.flaw}: revisions are recorded in an ordinary table of a trusted role"
+            raise PreflightFailed([Problem(problem, TRUSTED_AGAIN, [trust.remedy])], "")
 
     def exists(self, tables: Mapping[str, Table]) -> bool:
         """Return whether the table exists and can be read.
@@ -107,8 +108,7 @@ class RecordTable:
         self.find(tables)
         if self.is_closed:
             raise PreflightFailed(self.migrator.missing_rights_to_read(tables), "")
-        if self._refusal:
-            raise self._refusal
+        self._refuse_untrusted()
         return self._table is not None
 
     @property
@@ -118,8 +118,8 @@ class RecordTable:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether the table is absent or ours, with nothing attached to it by others."""
-        return self._refusal is None
+        """Whether nothing is attached to the table by others; an absent one is trusted."""
+        return self._table is None or not self._table.trust.flaw
 
     @property
     def is_writable(self) -> bool:
@@ -130,13 +130,11 @@ class RecordTable:
     def obstacle(self) -> str:
         """Why the table cannot be written to, with the statements that change that."""
         assert self._table, "only a table that exists refuses to be written to"
-        if not self._refusal:
-            role = self._table.role
-            grant = f"GRANT SELECT, INSERT, UPDATE, DELETE ON {self.label} TO {identifier(role)}"
-            return f"role {role} may not write to it: {grant}"
-        (problem,) = self._refusal.problems
-        statements = problem.statements if isinstance(problem, Problem) else ()
-        return ": ".join(filter(None, (problem.rpartition(": revisions")[0] or str(problem), *statements)))
+        role, trust = self._table.role, self._table.trust
+        if trust.flaw:
+            return ": ".join(filter(None, (f"it {trust.flaw}", trust.remedy)))
+        grant = f"GRANT SELECT, INSERT, UPDATE, DELETE ON {self.label} TO {identifier(role)}"
+        return f"role {role} may not write to it: {grant}"
 
     def create(self) -> list[Any]:
         """Return the statements that create the table for the owner of the indexed ones, unless it exists."""
@@ -148,7 +146,7 @@ class RecordTable:
     def share(self) -> list[Any]:
         """Return the statements that let the owner of the indexed tables use a table that another role created."""
         table = self._table
-        if self._refusal or table is None or not table.owned or table.owner == table.trust.main_owner:
+        if table is None or not (self.is_trusted and table.owned) or table.owner == table.trust.main_owner:
             return []
         if table.trust.is_shared and not table.trust.can_be_given:
             return []
@@ -236,11 +234,3 @@ def current_user() -> str:
     except (KeyError, OSError):  # a numeric id without an entry in /etc/passwd, as in a container
         user = f"uid {os.getuid()}"
     return f"{user}@{socket.gethostname()}"[:255]
-
-
-def _distrust(table: Table, label: str) -> PreflightFailed | None:
-    """Return the error about a table that runs other people's code when read or written, or hides rows."""
-    if not table.trust.flaw:
-        return None
-    problem = f"{label} {table.trust.flaw}: revisions are recorded in an ordinary table of a trusted role"
-    return PreflightFailed([Problem(problem, TRUSTED_AGAIN, [table.trust.remedy])], "")

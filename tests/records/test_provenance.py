@@ -13,10 +13,10 @@ from indexer.decide import Action, Existing, Step, decide_drop
 from indexer.options import Options
 from indexer.records.alembic import InAlembic, Position
 from indexer.records.provenance import (
+    A_RUN,
     ADOPTED,
     CREATED,
     OTHERS,
-    OURS,
     RENAMED,
     Provenance,
     RevisionState,
@@ -96,21 +96,21 @@ def test_the_record_alembic_and_the_catalog_tell_what_has_become_of_a_revision(s
     existing, declared = found
     exists = [number < existing for number in range(declared)]
 
-    assert state_of(recorded(state), position, exists) is expected
+    assert state_of(recorded(state), InAlembic(position), exists) is expected
 
 
 @pytest.mark.parametrize(
     ("state", "is_applied", "made_by"),
     [
         (RevisionState.NEW, False, OTHERS),
-        (RevisionState.ALEMBIC_APPLIED, True, OURS),
-        (RevisionState.ALEMBIC_PASSED, False, OURS),
-        (RevisionState.APPLYING, False, OURS),
-        (RevisionState.APPLIED, True, OURS),
+        (RevisionState.ALEMBIC_APPLIED, True, A_RUN),
+        (RevisionState.ALEMBIC_PASSED, False, A_RUN),
+        (RevisionState.APPLYING, False, A_RUN),
+        (RevisionState.APPLIED, True, A_RUN),
         (RevisionState.ALEMBIC_REVERTED, False, OTHERS),
-        (RevisionState.REVERTING, False, OURS),
+        (RevisionState.REVERTING, False, A_RUN),
         (RevisionState.REVERTED, False, OTHERS),
-        (RevisionState.ALEMBIC_REAPPLIED, True, OURS),
+        (RevisionState.ALEMBIC_REAPPLIED, True, A_RUN),
     ],
 )
 def test_what_has_become_of_a_revision_tells_who_made_its_indexes(state, is_applied, made_by):
@@ -155,7 +155,7 @@ KEPT = {NAME: NAME}
 )
 def test_the_origin_of_an_index_and_what_down_does_about_it(state, position, before, made, found, expected, down):
     record = recorded(state, before, made)
-    revision = state_of(record, position, [found is not None])
+    revision = state_of(record, InAlembic(position), [found is not None])
     context = revert_context(record, InAlembic(position))
 
     assert origin(step(found), record, revision) == expected
@@ -218,7 +218,7 @@ def test_an_index_that_up_has_renamed_has_a_former_name(before, found, former):
 )
 def test_up_lists_what_it_must_not_take_for_its_own(state, before, made, of_step, listed):
     record = recorded(state, before, made)
-    revision = state_of(record, None, [of_step.found is not None])
+    revision = state_of(record, InAlembic(), [of_step.found is not None])
 
     assert existed_before([of_step], record, revision) == listed
 
