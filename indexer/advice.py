@@ -59,11 +59,15 @@ def advise(
     for entry in entries:
         replacement = next((step for step in steps if is_leftover(step, entry)), None)
         if replacement:
-            advice.append(_leftover(entry, replacement, Hint(" replacement. Finish it: ", Command("up", "--replace"))))
+            text = Hint(
+                f"{entry.name} is left from an interrupted replacement. Finish it: ", Command("up", "--replace")
+            )
+            advice.append(_leftover(entry, replacement, text))
         elif OF_REINDEX.search(entry.name) and not entry.usable:
             reindexed = declared.get(OF_REINDEX.sub("", entry.name))
-            drop = Hint(f" REINDEX CONCURRENTLY. Drop it: {drop_statement(entry.name)};")
-            advice.append(_leftover(entry, reindexed, drop))
+            drop = drop_statement(entry.name)
+            text = Hint(f"{entry.name} is left from an interrupted REINDEX CONCURRENTLY. Drop it: {drop};")
+            advice.append(_leftover(entry, reindexed, text))
         elif entry.usable and entry.name not in declared:
             for step in steps:
                 if is_duplicate(step, entry):
@@ -89,20 +93,16 @@ def on_empty_children(uncovered: Iterable[Uncovered]) -> list[Advice]:
     ]
 
 
-def _leftover(entry: CatalogEntry, step: Step | None, interrupted: Hint) -> Advice:
-    """Return the advice about what an interrupted statement has left, unless another session works on it."""
-    about = step.index.name if step else None
+def _leftover(entry: CatalogEntry, step: Step | None, text: Hint) -> Advice:
     if entry.worker:
-        text = f"{entry.name} is being built or dropped by another session (pid {entry.worker})."
-        return Advice(LEFTOVER, entry.name, about, text)
-    return Advice(LEFTOVER, entry.name, about, Hint(f"{entry.name} is left from an interrupted", *interrupted.parts))
+        text = Hint(f"{entry.name} is being built or dropped by another session (pid {entry.worker}).")
+    return Advice(LEFTOVER, entry.name, step.index.name if step else None, text)
 
 
 def _of_twin(step: Step, entry: CatalogEntry) -> str | Hint:
     name = step.index.name
     if step.found is None:
-        rename = Command("up", "--adopt-renamed")
-        return Hint(f"{entry.name} is the same as {name} under another name. Rename it: ", rename)
+        return Hint(f"{entry.name} is {name} under another name. Rename it: ", Command("up", "--adopt-renamed"))
     if step.differences:
         return f"{entry.name} has the definition that is declared for {name}, which has another one."
     return f"{entry.name} is a duplicate of {name}: one of the two is superfluous."

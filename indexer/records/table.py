@@ -193,7 +193,7 @@ class RecordTable:
             f"The row of {self.label} with {where} cannot be read: its {wrong[0]} is {visible(str(row[wrong[0]]))}."
         )
         delete = f"Delete the row: DELETE FROM {self.label} WHERE {where};"  # noqa: S608  shown
-        raise IndexerError(message, Hint(delete, *then.parts))
+        raise IndexerError(message, Hint(delete, then))
 
 
 def from_json(stored: Any) -> Any:
