@@ -1,4 +1,4 @@
-"""A schema for each tenant: migrated one after the other, each with its own record, whatever becomes of the others."""
+"""A schema for each tenant: each is migrated and recorded by itself, whether or not another one fails."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ MINIMAL = {  # no more columns than the ten need
 
 
 def quoted(name: str) -> str:
-    """A name as SQL writes it."""
+    """Return a name as SQL writes it."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -90,40 +90,40 @@ def make(url: str, schemas: Iterable[str]) -> None:
 
 @pytest.fixture
 def tenants(postgres_url: str) -> str:
-    """URL of a database with the schemas one, two and three."""
+    """Return the URL of a database with the schemas one, two and three."""
     make(postgres_url, OPENED)
     return postgres_url
 
 
 def of(*schemas: str) -> list[str]:
-    """The options that name these schemas."""
+    """Return the options that name these schemas."""
     return [word for schema in schemas for word in ("--schema", schema)]
 
 
 def standing(url: str, schema: str) -> set[str]:
-    """The ten, as far as they stand in a schema."""
+    """Return those of the ten indexes that exist in a schema."""
     return relations_in(schema, url) & TEN_NAMES
 
 
 def recorded(url: str, schema: str) -> dict[str, str]:
-    """The revisions on record in a schema."""
+    """Return the revisions on record in a schema."""
     return dict(execute(url, f"SELECT revision, state FROM {quoted(schema)}.schema_revision"))
 
 
 def migrated(url: str, *schemas: str) -> bool:
-    """Do all ten stand in each of these schemas, each with its own record?"""
+    """Return whether each of these schemas has all ten indexes and its own record."""
     return all(standing(url, each) == TEN_NAMES and recorded(url, each)[HEAD] == "applied" for each in schemas)
 
 
 def results(result: Result) -> dict[str, dict[str, Any]]:
-    """The results by schema, from the last line of a run with --json."""
+    """Return the results by schema, from the last line of a run with --json."""
     document = result.json()
     assert document["exit_code"] == result.exit_code == max(each["exit_code"] for each in document["schemas"])
     return {each["schema"]: each for each in document["schemas"]}
 
 
 def lines_of(result: Result, schema: str) -> list[str]:
-    """The lines that tell the result of a schema."""
+    """Return the lines about a schema."""
     return [line for line in (result.stdout + result.stderr).splitlines() if line.startswith(f"{schema}: ")]
 
 
@@ -209,7 +209,7 @@ def test_a_second_run_has_nothing_to_do_anywhere(tenants):
     assert [each["changed"] for each in results(result).values()] == [False] * 3
 
 
-def test_one_schema_is_told_as_ever(tenants):
+def test_one_schema_is_reported_as_without_the_option(tenants):
     result = succeed("up", "--schema", "one", "--json", url=tenants)
 
     assert "schemas" not in result.json()
@@ -246,7 +246,7 @@ def test_the_exit_code_is_the_highest(tenants):
     assert migrated(tenants, "three")
 
 
-def test_a_mended_schema_is_caught_up_by_the_same_command(tenants):
+def test_a_repaired_schema_is_migrated_by_the_same_command(tenants):
     execute(tenants, "ALTER TABLE two.webhook_event RENAME TO delivery")
     run("up", *of(*OPENED), url=tenants)
     execute(tenants, "ALTER TABLE two.delivery RENAME TO webhook_event")
@@ -255,7 +255,7 @@ def test_a_mended_schema_is_caught_up_by_the_same_command(tenants):
     assert migrated(tenants, *OPENED)
 
 
-def test_a_total_is_told_in_the_end(tenants):
+def test_the_last_line_is_a_total(tenants):
     execute(tenants, "ALTER TABLE two.webhook_event RENAME TO delivery")
     result = run("up", *of(*OPENED), url=tenants)
 
@@ -264,7 +264,7 @@ def test_a_total_is_told_in_the_end(tenants):
     assert "1 with exit code 1 (two)" in result.lines[-1]
 
 
-def test_a_run_that_is_stopped_goes_on_with_no_other_schema(tenants):
+def test_an_interrupted_run_does_not_continue_with_another_schema(tenants):
     write = transaction(tenants, "INSERT INTO one.activity (id) VALUES (1)")
     with write, running("up", "--json", *of(*OPENED), url=tenants) as stopped:
         until_phase(tenants, "waiting for writers")
@@ -277,7 +277,7 @@ def test_a_run_that_is_stopped_goes_on_with_no_other_schema(tenants):
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["lines", "json"])
-def test_an_interrupted_run_names_its_schema_and_sums_up_what_it_came_to(tenants, as_json):
+def test_an_interrupted_run_names_its_schema_and_sums_up_its_results(tenants, as_json):
     write = transaction(tenants, "INSERT INTO two.activity (id) VALUES (1)")
     with write, running("up", *(["--json"] if as_json else []), *of(*OPENED), url=tenants) as stopped:
         until_phase(tenants, "waiting for writers")
@@ -305,7 +305,7 @@ def test_a_schema_that_cannot_be_read_does_not_stop_the_others(tenants):
     assert "3 schemas: 1 with exit code 0, 2 with exit code 1 (one, two)." in result.lines
 
 
-def test_a_session_that_is_lost_on_the_way_is_opened_again_for_the_next_schema(tenants):
+def test_a_lost_session_is_reopened_for_the_next_schema(tenants):
     lost = """
         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE datname = current_database() AND application_name LIKE 'indexer%' AND pid <> pg_backend_pid()
@@ -322,7 +322,7 @@ def test_a_session_that_is_lost_on_the_way_is_opened_again_for_the_next_schema(t
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
-def test_check_and_status_look_into_every_schema_and_exit_with_the_worst(tenants):
+def test_check_and_status_read_every_schema_and_exit_with_the_highest_code(tenants):
     succeed("up", *of("one", "two"), url=tenants)
     execute(tenants, "DROP INDEX two.ix_activity_type")
     for command in ("check", "status"):
@@ -377,7 +377,7 @@ def test_the_scripts_of_several_schemas_are_one_script(postgres_url):
         assert all(standing(postgres_url, schema) == wanted for schema in schemas)
 
 
-def test_a_schema_that_would_be_refused_is_no_part_of_the_script(tenants):
+def test_a_schema_that_would_be_refused_is_left_out_of_the_script(tenants):
     execute(tenants, "CREATE VIEW two.ix_activity_type AS SELECT 1 AS one")
     plan = run("plan", "--sql", "--all-schemas", "*", url=tenants)
 
@@ -402,7 +402,7 @@ ODD = "it's A \\ tenant"
 
 
 @pytest.mark.parametrize("command", [["plan"], ["plan", "down"], ["check"], ["status"], ["up"], ["stamp", HEAD]])
-def test_a_command_to_type_next_names_the_schema_as_it_was_named(postgres_url, command):
+def test_a_hint_names_the_schema_as_it_was_typed(postgres_url, command):
     make(postgres_url, [ODD])
     succeed("up", "--schema", ODD, url=postgres_url)
     if command != ["plan", "down"]:
@@ -483,7 +483,7 @@ def test_sqlite_has_no_schemas(sqlite_url, options):
     assert run("up", *options, url=sqlite_url).exit_code == 2
 
 
-def test_a_schema_that_is_not_there_is_told_and_the_others_are_migrated(tenants):
+def test_a_missing_schema_is_reported_and_the_others_are_migrated(tenants):
     result = run("up", *of("one", "nowhere", "three"), url=tenants)
 
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""Database URLs: every form that is promised connects; whatever cannot is one clear sentence without the password."""
+"""Database URLs: every supported form connects; every other one is one clear sentence without the password."""
 
 import os
 import re
@@ -35,7 +35,7 @@ SCHEMES = (
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PasswordServer]:
-    """A server on which `clerk` and `builder` have the password SECRET; the clerk's database stays empty."""
+    """Yield a server on which `clerk` and `builder` have the password SECRET; the clerk's database stays empty."""
     with running_password_server() as started:
         started.add_role("clerk", SECRET)
         started.add_role("builder", SECRET)
@@ -50,7 +50,7 @@ def _libpq_knows_only_the_url(monkeypatch, tmp_path):
 
 
 def cli(*arguments: str, folder: Path, **variables: str) -> Result:
-    """Run the command line in a folder, with no database in the environment but what is given."""
+    """Run the command line in a folder, with only the given variables about databases in the environment."""
     environment = {name: value for name, value in os.environ.items() if "DATABASE_URL" not in name}
     done = subprocess.run(
         [sys.executable, CLI, *arguments],
@@ -63,7 +63,7 @@ def cli(*arguments: str, folder: Path, **variables: str) -> Result:
 
 
 def reaches(url: str) -> bool:
-    """Does `status` reach an empty database, and say which one without a password?"""
+    """Return whether `status` reaches an empty database, and names it without a password."""
     result = run("status", url=url)
     return result.exit_code == NOTHING_THERE_YET and "is empty" in result.lines[0] and SECRET not in result.stdout
 
@@ -82,22 +82,22 @@ def refused(url: str, exit_code: int, *words: str) -> None:
 # SQLite --------------------------------------------------------------------------------------------------------------
 
 
-def test_three_slashes_are_a_file_of_the_current_directory(tmp_path):
+def test_three_slashes_name_a_file_in_the_current_directory(tmp_path):
     assert cli("up", "--database-url", "sqlite:///here.db", folder=tmp_path).exit_code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["here.db"]
 
 
-def test_four_slashes_are_a_file_by_its_absolute_path(tmp_path):
+def test_four_slashes_name_a_file_by_its_absolute_path(tmp_path):
     assert run("up", url=f"sqlite:///{tmp_path}/there.db").exit_code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["there.db"]
 
 
-def test_a_sqlite_path_may_hold_spaces_and_other_letters(tmp_path):
+def test_a_sqlite_path_may_contain_spaces_and_other_letters(tmp_path):
     assert run("up", url=f"sqlite:///{tmp_path}/my crm é.db").exit_code == 0
     assert (tmp_path / "my crm é.db").exists()
 
 
-def test_a_directory_is_no_database(tmp_path):
+def test_a_directory_is_refused(tmp_path):
     refused(f"sqlite:///{tmp_path}", 7, "is a directory")
 
 
@@ -106,7 +106,7 @@ def test_a_missing_directory_is_not_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_no_database_stays_as_it_is(tmp_path):
+def test_a_file_that_is_not_a_database_is_refused_unchanged(tmp_path):
     notes = tmp_path / "notes.txt"
     notes.write_text("Nothing that SQLite wrote.\n" * 100)
     refused(f"sqlite:///{notes}", 7, "notes.txt", "not a database")
@@ -152,14 +152,14 @@ def test_an_encoded_user_password_and_database_connect(server, special):
     assert reaches(server.url(name, password))
 
 
-def test_all_that_is_special_works_with_every_scheme(server):
+def test_special_characters_work_with_every_scheme(server):
     name, password = "all" + SPECIAL, SPECIAL * 2
     server.add_role(name, password)
     assert all(reaches(server.url(name, password, scheme=scheme)) for scheme in SCHEMES)
 
 
 @pytest.mark.parametrize("host", loopback_hosts())
-def test_an_address_of_this_machine_connects_and_is_shown_as_it_was_given(server, host):
+def test_an_address_of_this_machine_connects_and_is_shown_as_given(server, host):
     url = server.url("clerk", SECRET, host=host)
     assert reaches(url)
     assert run("status", "--json", url=url).json()["database"].startswith(url.replace(f":{SECRET}", ""))
@@ -224,7 +224,7 @@ def test_a_scheme_that_is_not_supported_is_named(scheme):
 
 
 @pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "postgres+pg8000", "sqlite+aiosqlite"])
-def test_a_driver_that_is_not_used_here_is_to_be_left_out(scheme):
+def test_the_hint_leaves_out_an_unsupported_driver(scheme):
     url = f"{scheme}://clerk:{SECRET}@localhost/crm"
     base, driver = scheme.split("+")
     refused(url, 2, f"the driver {driver}")
@@ -262,7 +262,7 @@ def test_an_unknown_role_is_named(server):
     refused(server.url("nobody", SECRET), 7, "password authentication failed", '"nobody"')
 
 
-def test_an_unknown_role_is_named_where_no_password_is_asked_for(server):
+def test_an_unknown_role_is_named_if_no_password_is_required(server):
     refused(server.url("stranger", SECRET), 7, 'role "stranger" does not exist')
 
 
@@ -286,7 +286,7 @@ def test_a_refused_connection_says_where(server):
         refused(f"postgresql://clerk:{SECRET}@127.0.0.1:{port}/crm", 7, f"127.0.0.1:{port}/crm", "refused")
 
 
-def test_a_server_that_is_none_of_postgres_is_told_from_a_wrong_parameter():
+def test_a_server_that_is_not_postgresql_is_distinguished_from_a_wrong_parameter():
     with socket.create_server(("127.0.0.1", 0)) as web:
 
         def answer() -> None:
@@ -310,14 +310,14 @@ def test_an_unknown_host_is_named():
 
 
 @pytest.mark.parametrize("port", ["abc", "-1", "5432x", "99999", "0"])
-def test_a_port_that_is_none_is_refused(port):
+def test_a_port_that_is_not_a_number_is_refused(port):
     result = run("up", url=f"postgresql://clerk:{SECRET}@127.0.0.1:{port}/crm")
     assert result.exit_code in (2, 7)
     assert "port" in result.stderr.splitlines()[0]
     assert SECRET not in result.stderr
 
 
-def test_an_unknown_parameter_is_named_and_the_hint_is_about_parameters():
+def test_an_unknown_parameter_is_named_with_a_hint_about_parameters():
     url = f"postgresql://clerk:{SECRET}@localhost/crm?sslmod=require"
     refused(url, 2, "sslmod")
     assert "parameters after the question mark" in run("up", url=url).stderr
@@ -452,7 +452,7 @@ def test_blanks_and_quotes_around_a_url_are_dropped(tmp_path, form):
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "MIGRATION_DATABASE_URL"])
-def test_a_file_may_hold_the_url_and_wins_over_the_variable(tmp_path, name):
+def test_a_file_with_the_url_wins_over_the_variable(tmp_path, name):
     (tmp_path / "secret").write_text(f"{MIGRATION}\n")
     (tmp_path / "work").mkdir()
     variables = {name: APPLICATION, f"{name}_FILE": str(tmp_path / "secret")}

@@ -55,7 +55,7 @@ def test_a_statement_on_anything_else_is_not(statement: str) -> None:
     assert not concerns(statement, "ix_activity_type", "crm")
 
 
-def test_a_transaction_goes_to_one_session_and_each_other_statement_by_itself() -> None:
+def test_a_transaction_is_sent_to_one_session_and_every_other_statement_by_itself() -> None:
     statements = ["CREATE a", "BEGIN", "ALTER b", "ALTER c", "COMMIT", "DROP d"]
     assert list(on_one_session(statements)) == [["CREATE a"], ["BEGIN", "ALTER b", "ALTER c", "COMMIT"], ["DROP d"]]
 
@@ -203,7 +203,7 @@ def test_the_script_does_in_psql_what_up_does(cluster: Cluster) -> None:
     assert (cluster.standing(), cluster.indexes_of_shards()) == (set(), {0})
 
 
-def test_an_index_is_replaced_and_taken_off_again(cluster: Cluster) -> None:
+def test_an_index_is_replaced_and_dropped_again(cluster: Cluster) -> None:
     differing(cluster)
     assert cluster.run("up").exit_code == 4
     cluster.succeed("up", "--replace")
@@ -214,7 +214,9 @@ def test_an_index_is_replaced_and_taken_off_again(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
-def test_after_a_kill_the_next_run_waits_for_what_the_cluster_goes_on_with(cluster: Cluster, command: str) -> None:
+def test_after_a_kill_the_next_run_waits_for_builds_that_continue_in_the_cluster(
+    cluster: Cluster, command: str
+) -> None:
     if command == "down":
         cluster.succeed("up")
     # Through a worker, so that the coordinator has nothing to wait for and its part is over at once.
@@ -249,7 +251,7 @@ def waiting_shard(cluster: Cluster) -> str | None:
     return next((match[1] for match in found if match), None)
 
 
-def test_a_worker_is_refused_before_anything_is_made_there(cluster: Cluster) -> None:
+def test_a_worker_is_refused_before_anything_is_created_on_it(cluster: Cluster) -> None:
     relations = f"SELECT relname FROM pg_class WHERE relnamespace = '{cluster.schema}'::regnamespace ORDER BY 1"
     before = ask(cluster.worker_url, relations)
     refused = cluster.run("up", url=cluster.worker_url)

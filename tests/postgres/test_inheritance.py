@@ -1,4 +1,4 @@
-"""Tables that inherit from an indexed one: PostgreSQL reads them with it, and no index is inherited."""
+"""Tables that inherit from an indexed one: PostgreSQL reads them with it, but no index is inherited."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ OF_ACTIVITY = ["ix_activity_conversation_created", "ix_activity_openphone_id", "
 
 @pytest.fixture
 def base_url(postgres_url: str) -> str:
-    """The CRM's tables, without the ten."""
+    """Return the URL of a database with the CRM's tables, without the ten indexes."""
     prepare(postgres_url, to="base")
     return postgres_url
 
 
 def inherit(url: str, name: str, parent: str = "activity", filled: bool = True) -> None:
-    """Make a table that inherits from another, with rows or without."""
+    """Create a table that inherits from another, with rows or without."""
     execute(url, f"CREATE TABLE {name} () INHERITS ({parent})")
     if filled:
         execute(url, f"INSERT INTO {name} {COLUMNS} {ROWS}")
 
 
 def lacking(result: Result) -> dict[str, list[str]]:
-    """The indexes that tables with rows lack, by table."""
+    """Return the indexes that tables with rows lack, by table."""
     found: dict[str, list[str]] = {}
     for each in result.json()["uncovered"]:
         if each["has_rows"]:
@@ -40,12 +40,12 @@ def lacking(result: Result) -> dict[str, list[str]]:
 
 
 def to_type(url: str) -> list[str]:
-    """The statements that check shows."""
+    """Return the statements that check shows."""
     lines = run("check", url=url).stdout.splitlines()
     return [line.strip() for line in lines if line.startswith(("  CREATE INDEX", "  DROP INDEX"))]
 
 
-def test_up_warns_of_a_child_with_rows_and_check_asks_for_its_indexes_until_they_are_there(base_url: str) -> None:
+def test_up_warns_of_a_child_with_rows_and_check_fails_until_it_is_indexed(base_url: str) -> None:
     inherit(base_url, "activity_2023")
     warning = "1 table that inherits from activity and holds rows is not indexed by up"
     assert warning in succeed("plan", url=base_url).stdout
@@ -71,7 +71,7 @@ def test_children_of_children_and_those_in_other_schemas_count(base_url: str) ->
     succeed("check", url=base_url)
 
 
-def test_a_child_without_rows_is_advice_and_fails_no_check(base_url: str) -> None:
+def test_a_child_without_rows_is_advice_and_does_not_fail_check(base_url: str) -> None:
     prepare(base_url)
     inherit(base_url, "activity_next", filled=False)
     check = succeed("check", "--json", url=base_url)
@@ -82,7 +82,7 @@ def test_a_child_without_rows_is_advice_and_fails_no_check(base_url: str) -> Non
     assert run("check", url=base_url).exit_code == 4
 
 
-def test_an_index_of_any_name_will_do_on_a_child_unless_it_is_another_one_or_broken(base_url: str) -> None:
+def test_an_index_of_any_name_covers_a_child_unless_it_is_different_or_broken(base_url: str) -> None:
     prepare(base_url)
     inherit(base_url, "activity_2023")
     execute(
@@ -95,7 +95,7 @@ def test_an_index_of_any_name_will_do_on_a_child_unless_it_is_another_one_or_bro
     assert lacking(check) == {"public.activity_2023": ["ix_activity_conversation_created"]}
 
 
-def test_what_an_interrupted_build_left_on_a_child_is_dropped_first(base_url: str, superuser_url: str) -> None:
+def test_the_leftover_of_an_interrupted_build_on_a_child_is_dropped_first(base_url: str, superuser_url: str) -> None:
     prepare(base_url)
     inherit(base_url, "activity_2023")
     execute(base_url, *to_type(base_url))
@@ -110,7 +110,7 @@ def test_what_an_interrupted_build_left_on_a_child_is_dropped_first(base_url: st
     succeed("check", url=base_url)
 
 
-def test_a_name_that_is_taken_on_the_way_is_not_proposed(base_url: str) -> None:
+def test_a_name_that_is_taken_is_not_proposed(base_url: str) -> None:
     prepare(base_url)
     inherit(base_url, "activity_2023")
     execute(base_url, "CREATE TABLE ix_activity_type_activity_2023 (id integer)")
@@ -118,7 +118,7 @@ def test_a_name_that_is_taken_on_the_way_is_not_proposed(base_url: str) -> None:
     succeed("check", url=base_url)
 
 
-def test_a_predicate_is_asked_for_on_a_child_too(base_url: str) -> None:
+def test_an_index_of_a_child_needs_the_predicate_too(base_url: str) -> None:
     prepare(base_url)
     execute(
         base_url,
@@ -133,7 +133,7 @@ def test_a_predicate_is_asked_for_on_a_child_too(base_url: str) -> None:
     succeed("check", url=base_url)
 
 
-def test_the_owner_of_a_child_that_is_not_ours_is_named(base_url: str, superuser_url: str) -> None:
+def test_the_owner_of_a_child_of_another_role_is_named(base_url: str, superuser_url: str) -> None:
     prepare(base_url)
     inherit(base_url, "activity_2023")
     # Only a superuser can give a table to a role that the owner is no member of.
@@ -142,7 +142,7 @@ def test_the_owner_of_a_child_that_is_not_ours_is_named(base_url: str, superuser
         assert f"-- as {role}, who owns public.activity_2023:" in run("check", url=base_url).stdout
 
 
-def test_a_child_in_a_schema_that_is_closed_to_us_is_looked_at_all_the_same(base_url: str, superuser_url: str) -> None:
+def test_a_child_in_a_schema_that_our_role_may_not_use_is_inspected_too(base_url: str, superuser_url: str) -> None:
     prepare(base_url)
     # Only a superuser can let a table of another role inherit from the owner's.
     execute(
@@ -157,7 +157,7 @@ def test_a_child_in_a_schema_that_is_closed_to_us_is_looked_at_all_the_same(base
     succeed("verify", url=base_url)
 
 
-def test_a_temporary_child_is_nobodys_to_index(base_url: str) -> None:
+def test_a_temporary_child_is_ignored(base_url: str) -> None:
     prepare(base_url)
     with closing(connect(base_url)) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE mine () INHERITS (activity)")
@@ -172,7 +172,7 @@ def test_a_name_on_a_child_is_never_cut_by_the_server() -> None:
     assert max(len(name.encode()) for name in (first, second)) <= LONGEST_NAME
 
 
-def test_verify_names_the_child_that_a_query_reads_whole(base_url: str) -> None:
+def test_verify_names_the_child_that_a_query_reads_from_end_to_end(base_url: str) -> None:
     prepare(base_url)
     inherit(base_url, "activity_2023")
     execute(base_url, "CREATE SCHEMA archive")
@@ -198,7 +198,7 @@ def test_verify_does_not_take_another_index_of_a_child_for_the_one_it_lacks(base
     assert history not in run("verify", "--json", url=base_url).json()["not_served"]
 
 
-def test_verify_asks_nothing_of_a_child_without_rows(base_url: str) -> None:
+def test_verify_passes_with_a_child_without_rows(base_url: str) -> None:
     prepare(base_url)
     inherit(base_url, "activity_next", filled=False)
     report = succeed("verify", "--json", url=base_url).json()

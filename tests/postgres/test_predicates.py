@@ -1,4 +1,4 @@
-"""A predicate means what it means to the application, whatever the column's type is, and nobody else's code runs."""
+"""A predicate means what it means to the application, for every column type, and no code of another role runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IGNORES_CASE = "COLLATION ignores_case (provider = icu, locale = 'und-u-ks-level
 
 
 def extend(superuser_url: str, schema: str = "public") -> None:
-    """Make the extension citext, which only a superuser may in version 12."""
+    """Create the extension citext, which in version 12 only a superuser may."""
     available = ask(superuser_url, "SELECT 1 FROM pg_available_extensions WHERE name = 'citext'")
     if not available:
         pytest.skip("no citext")
@@ -30,7 +30,7 @@ def extend(superuser_url: str, schema: str = "public") -> None:
 
 
 def give_type(url: str, column_type: str, *before: str) -> None:
-    """Make the base tables, and give contact_flag.flag_type another type."""
+    """Create the base tables, and give contact_flag.flag_type another type."""
     prepare(url, to="base")
     execute(url, *before, f"ALTER TABLE contact_flag ALTER flag_type TYPE {column_type} USING flag_type::{column_type}")
 
@@ -65,7 +65,7 @@ TYPES = {
 
 
 @pytest.mark.parametrize("types", TYPES.values(), ids=TYPES)
-def test_script_run_and_application_make_the_same_index_and_each_is_accepted(superuser_url, postgres_url, types):
+def test_up_a_script_and_the_application_build_the_same_index_and_each_is_accepted(superuser_url, postgres_url, types):
     column_type, *before = types
     if "citext" in "".join(types):
         extend(superuser_url)
@@ -86,7 +86,7 @@ def test_script_run_and_application_make_the_same_index_and_each_is_accepted(sup
     succeed("check", url=postgres_url)
 
 
-def test_an_index_that_the_application_cannot_use_is_found_different_and_replaced(citext_crm):
+def test_an_index_that_the_application_cannot_use_counts_as_different_and_is_replaced(citext_crm):
     succeed("up", url=citext_crm)
     execute(citext_crm, f"DROP INDEX {NAME}", AS_TEXT)
     assert not uses_the_index(citext_crm)
@@ -102,7 +102,7 @@ def test_an_index_that_the_application_cannot_use_is_found_different_and_replace
     succeed("check", url=citext_crm)
 
 
-def test_verify_says_that_the_query_on_a_citext_column_is_served(citext_crm):
+def test_verify_reports_the_query_on_a_citext_column_as_served(citext_crm):
     succeed("up", url=citext_crm)
     succeed("verify", url=citext_crm)
 
@@ -118,7 +118,7 @@ def test_the_extension_is_found_in_a_schema_that_is_on_no_search_path(superuser_
     succeed("verify", url=postgres_url)
 
 
-def test_a_schema_of_the_extension_that_may_not_be_used_is_named_before_anything_changes(superuser_url, postgres_url):
+def test_up_refuses_with_the_grant_if_the_role_may_not_use_the_schema_of_the_extension(superuser_url, postgres_url):
     execute(superuser_url, "CREATE SCHEMA extensions", "GRANT USAGE ON SCHEMA extensions TO PUBLIC")
     extend(superuser_url, "extensions")
     give_type(postgres_url, "extensions.citext")
@@ -131,8 +131,8 @@ def test_a_schema_of_the_extension_that_may_not_be_used_is_named_before_anything
     succeed("up", url=postgres_url)
 
 
-def test_a_schema_of_an_enum_that_may_not_be_used_is_named_before_anything_changes(superuser_url, postgres_url):
-    """Only a superuser can take away the right on a schema that is not the owner's."""
+def test_up_refuses_with_the_grant_if_the_role_may_not_use_the_schema_of_an_enum(superuser_url, postgres_url):
+    """Only a superuser can revoke the right on a schema of another role."""
     execute(superuser_url, "CREATE SCHEMA kinds", "GRANT USAGE ON SCHEMA kinds TO PUBLIC")
     execute(superuser_url, "CREATE TYPE kinds.flag AS ENUM ('opted_out', 'vip')")
     give_type(postgres_url, "kinds.flag")
@@ -147,7 +147,7 @@ def test_a_schema_of_an_enum_that_may_not_be_used_is_named_before_anything_chang
     succeed("check", url=postgres_url)
 
 
-def test_a_predicate_that_compares_with_another_collation_is_found_different(postgres_url):
+def test_a_predicate_with_another_collation_counts_as_different(postgres_url):
     prepare(postgres_url, to="base")
     execute(postgres_url, BY_HAND.replace("flag_type =", 'flag_type COLLATE "POSIX" ='))
     assert not uses_the_index(postgres_url)
@@ -157,15 +157,15 @@ def test_a_predicate_that_compares_with_another_collation_is_found_different(pos
     assert 'COLLATE "POSIX"' in refused.stderr
 
 
-def test_a_role_without_any_right_on_the_table_can_compare(citext_crm, superuser_url):
-    """Only a superuser can make another role."""
+def test_a_role_without_any_right_on_the_table_can_compare_predicates(citext_crm, superuser_url):
+    """Only a superuser can create another role."""
     succeed("up", url=citext_crm)
     execute(citext_crm, "GRANT SELECT ON schema_revision, schema_revision_log TO PUBLIC")
     with another_role(superuser_url) as role:
         succeed("check", url=as_role(citext_crm, role))
 
 
-def test_row_security_and_dropped_columns_change_no_comparison(postgres_url):
+def test_row_security_and_dropped_columns_do_not_change_a_comparison(postgres_url):
     prepare(postgres_url)
     execute(
         postgres_url,
@@ -176,7 +176,7 @@ def test_row_security_and_dropped_columns_change_no_comparison(postgres_url):
     succeed("check", url=postgres_url)
 
 
-# Strangers -----------------------------------------------------------------------------------------------------------
+# Code of other roles -------------------------------------------------------------------------------------------------
 
 FUNCTION = """
     CREATE FUNCTION public.stranger(a {left}, b {right}) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$
@@ -186,19 +186,19 @@ OPERATOR = "CREATE OPERATOR public.= (FUNCTION = public.stranger, LEFTARG = {lef
 
 
 def plant(url: str, left: str, right: str) -> None:
-    """Make an operator in public, whose code fails."""
+    """Create an operator in public whose code fails."""
     execute(url, FUNCTION.format(left=left, right=right), OPERATOR.format(left=left, right=right))
 
 
 @pytest.fixture
 def stranger(superuser_url: str) -> Iterator[str]:
-    """Name of a role that may create in public; only a superuser makes roles."""
+    """Yield the name of a role that may create in public; only a superuser creates roles."""
     with another_role(superuser_url, "GRANT CREATE ON SCHEMA public TO {role}") as role:
         yield role
 
 
 @pytest.mark.parametrize("types", [("citext", "text"), ("text", "citext"), ("anyelement", "anyelement")])
-def test_an_operator_of_a_stranger_that_could_win_is_named_before_anything_changes(citext_crm, stranger, types):
+def test_up_refuses_if_an_operator_of_another_role_could_be_taken(citext_crm, stranger, types):
     plant(as_role(citext_crm, stranger), *types)
     with nothing_changes(citext_crm):
         refused = run("up", url=citext_crm)
@@ -208,7 +208,7 @@ def test_an_operator_of_a_stranger_that_could_win_is_named_before_anything_chang
     assert "the code of a stranger" not in refused.stderr
 
 
-def test_no_index_is_called_right_while_an_operator_of_a_stranger_could_win(citext_crm, stranger):
+def test_check_fails_while_an_operator_of_another_role_could_be_taken(citext_crm, stranger):
     succeed("up", url=citext_crm)
     plant(as_role(citext_crm, stranger), "citext", "text")
     result = run("check", url=citext_crm)
@@ -217,7 +217,7 @@ def test_no_index_is_called_right_while_an_operator_of_a_stranger_could_win(cite
     assert f"operator public.= of role {stranger} could be taken" in " ".join(result.stdout.split())
 
 
-def test_an_operator_of_a_stranger_for_other_types_is_not_used(citext_crm, superuser_url, stranger):
+def test_an_operator_of_another_role_for_other_types_is_ignored(citext_crm, superuser_url, stranger):
     plant(as_role(citext_crm, stranger), "varchar", "varchar")
     succeed("up", url=superuser_url)
 
@@ -225,7 +225,7 @@ def test_an_operator_of_a_stranger_for_other_types_is_not_used(citext_crm, super
     succeed("check", url=superuser_url)
 
 
-def test_an_operator_that_the_owner_of_the_extension_has_added_to_it_is_not_trusted(citext_crm, superuser_url):
+def test_an_operator_that_its_owner_added_to_the_extension_is_not_trusted(citext_crm, superuser_url):
     """Only a superuser can add to this extension; in later versions its owner need not be one."""
     plant(citext_crm, "citext", "text")
     execute(superuser_url, "ALTER EXTENSION citext ADD OPERATOR public.= (citext, text)")
@@ -235,8 +235,8 @@ def test_an_operator_that_the_owner_of_the_extension_has_added_to_it_is_not_trus
     assert "operator public.= of role crm_owner" in refused.stderr
 
 
-def test_a_function_in_a_predicate_that_stands_there_does_not_run_as_who_checks(superuser_url, postgres_url):
-    """The planner runs an immutable function of constants, with the rights of who asks: here a superuser."""
+def test_check_does_not_run_a_function_in_the_predicate_of_an_existing_index(superuser_url, postgres_url):
+    """The planner runs an immutable function of constants with the rights of the role that asks, here a superuser."""
     prepare(postgres_url)
     execute(
         postgres_url,
@@ -307,8 +307,8 @@ def test_each_kind_of_predicate_is_resolved_or_refused_with_the_reason(superuser
                 resolved(where)
 
 
-def test_defaults_of_the_database_change_nothing_in_a_resolved_predicate(superuser_url, postgres_url):
-    """Constants are written so that a session with other settings reads the same; only a superuser extends."""
+def test_the_databases_settings_do_not_change_a_resolved_predicate(superuser_url, postgres_url):
+    """Constants are written so that a session with other settings reads the same."""
     extend(superuser_url)
     execute(postgres_url, "CREATE TABLE flags (a citext, at timestamp, weight float8)")
     name = postgres_url.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""Replication goes on: a table that a publication would send is not made before its subscribers have it."""
+"""Replication continues: a table that a publication would send is not created before its subscribers have it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KINDS = [FOR_ALL, FOR_SCHEMA]
 
 @pytest.fixture(scope="module")
 def logical_server() -> Iterator[str]:
-    """A server whose changes can be decoded: wal_level can only be set when it starts."""
+    """Yield the URL of a server with logical decoding: wal_level can only be set when it starts."""
     with own_server(wal_level="logical", max_replication_slots="10", max_wal_senders="10") as server:
         make_roles(server.url)
         yield server.url
@@ -37,27 +37,27 @@ def logical_server() -> Iterator[str]:
 
 @pytest.fixture
 def publisher(logical_server: str) -> Iterator[str]:
-    """An empty database of the owner's, for its superuser: only that may publish all tables and subscribe."""
+    """Yield the URL of an empty database for its superuser, who alone may publish all tables and subscribe."""
     with new_database(logical_server) as url:
         yield url
 
 
 @pytest.fixture
 def subscriber(logical_server: str) -> Iterator[str]:
-    """Another one on the same server."""
+    """Yield the URL of another database on the same server."""
     with new_database(logical_server) as url:
         yield url
 
 
 def publish(url: str, kind: str) -> None:
-    """Make a publication; FOR TABLES IN SCHEMA came with PostgreSQL 15."""
+    """Create a publication; FOR TABLES IN SCHEMA came with PostgreSQL 15."""
     if kind == FOR_SCHEMA and execute(url, "SHOW server_version_num") < [("150000",)]:
         pytest.skip("a server before 15 cannot publish a schema")
     execute(url, f"CREATE PUBLICATION everything {kind}")
 
 
 def subscribe(publisher: str, subscriber: str) -> Iterator[None]:
-    """Subscribe until the test ends; within one server the slot has to be made beforehand, or both would wait."""
+    """Subscribe until the test ends; within one server the slot has to be created before, or both would wait."""
     execute(publisher, "SELECT pg_create_logical_replication_slot('copy', 'pgoutput')")
     execute(
         subscriber,
@@ -82,7 +82,7 @@ def replicating(publisher: str, subscriber: str, request: pytest.FixtureRequest)
 
 
 def base_tables(url: str) -> list[str]:
-    """The statements that make the seven tables."""
+    """Return the statements that create the seven tables."""
     prepare(url, "base")
     script = succeed("plan", "--sql", "--to", "base", url=_emptied(url)).stdout
     return re.findall(r"^CREATE .*(?=;$)", script, re.MULTILINE)
@@ -103,12 +103,12 @@ def arrives(publisher: str, subscriber: str) -> bool:
 
 
 def creations(said: str) -> list[str]:
-    """The statements that an error says to execute on each subscriber."""
+    """Return the statements that an error says to execute on each subscriber."""
     return re.findall(r"^  (CREATE TABLE .*);$", said, re.MULTILINE)
 
 
 @pytest.mark.parametrize("replicating", KINDS, indirect=True)
-def test_rows_go_on_arriving_after_up_and_down(replicating, publisher, subscriber):
+def test_replication_continues_after_up_and_down(replicating, publisher, subscriber):
     assert arrives(publisher, subscriber)
     with nothing_changes(publisher):
         refused = run("up", url=replicating)
@@ -127,7 +127,7 @@ def test_rows_go_on_arriving_after_up_and_down(replicating, publisher, subscribe
     until(lambda: execute(subscriber, recorded) == [("up",), ("down",)], "our own rows on the subscriber")
 
 
-def test_an_empty_database_that_is_published_gets_no_table_before_the_subscribers_have_it(publisher):
+def test_no_table_is_created_in_a_published_database_before_the_subscribers_have_it(publisher):
     publish(publisher, FOR_ALL)
     url = as_owner(publisher)
     with nothing_changes(publisher):
@@ -140,8 +140,8 @@ def test_an_empty_database_that_is_published_gets_no_table_before_the_subscriber
 
 
 @pytest.mark.parametrize("command", [("plan",), ("stamp", HEAD), ("seed", "--rows", "100")])
-def test_other_commands_make_no_published_table_either(publisher, command):
-    """`stamp` finds the ten there already; `seed` an empty database."""
+def test_other_commands_create_no_published_table_either(publisher, command):
+    """`stamp` finds the ten indexes, `seed` an empty database."""
     url = as_owner(publisher)
     if command[0] != "seed":
         succeed("up", url=url)
@@ -171,7 +171,7 @@ def test_tables_that_exist_need_no_subscriber_to_be_prepared(publisher):
     assert ours(url) == {}
 
 
-def test_a_publication_of_other_tables_or_another_schema_is_no_reason_to_refuse(publisher):
+def test_a_publication_of_other_tables_or_of_another_schema_does_not_matter(publisher):
     url = as_owner(publisher)
     with closing(connect(publisher)) as session:
         cursor = session.cursor()

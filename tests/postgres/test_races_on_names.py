@@ -1,4 +1,4 @@
-"""Others make, drop and rename the same indexes at the same moment: a run looks again and decides anew."""
+"""Other sessions create, drop and rename the same indexes during a run, which reads the catalog and decides again."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ HOW = pytest.mark.parametrize("options", [[], ["--offline"]], ids=["online", "of
 
 @pytest.fixture
 def owner_url(postgres_url: str) -> str:
-    """URL of the CRM's tables for their plain owner."""
+    """Return the URL of the CRM's tables for their plain owner."""
     prepare(postgres_url, to="base")
     return postgres_url
 
 
 def by_hand(url: str, statement: str):
-    """An open transaction of the owner's, in which this was executed, with all the locks that it takes."""
+    """Return an open transaction of the owner that has executed this statement and holds its locks."""
     return transaction(as_role(url, OWNER), statement)
 
 
 def until_blocked(url: str, pid: int) -> None:
-    """Wait until a session waits for this one."""
+    """Wait until another session waits for this one."""
     until(lambda: execute(url, f"SELECT 1 FROM pg_stat_activity WHERE {pid} = ANY (pg_blocking_pids(pid))"))
 
 
 @HOW
 @pytest.mark.parametrize("is_committed", [True, False], ids=["commit", "rollback"])
-def test_an_index_that_somebody_makes_in_an_open_transaction_is_kept_once_it_is_there(owner_url, options, is_committed):
+def test_an_index_that_another_transaction_creates_meanwhile_is_kept_once_committed(owner_url, options, is_committed):
     with (
         by_hand(owner_url, specified(owner_url)[NAME]) as other,
         running("up", "--json", *options, url=owner_url) as up,
@@ -46,7 +46,7 @@ def test_an_index_that_somebody_makes_in_an_open_transaction_is_kept_once_it_is_
 
 
 @HOW
-def test_another_index_that_takes_the_name_in_an_open_transaction_ends_the_run_in_a_sentence(owner_url, options):
+def test_a_run_fails_with_a_sentence_if_another_transaction_takes_the_name_for_another_index(owner_url, options):
     with by_hand(owner_url, OTHER.format(NAME)) as other, running("up", *options, url=owner_url) as up:
         until_blocked(owner_url, other.pid)
         other.execute("COMMIT")
@@ -56,7 +56,7 @@ def test_another_index_that_takes_the_name_in_an_open_transaction_ends_the_run_i
     assert broken(owner_url) == set()
 
 
-def test_a_whole_alembic_like_run_in_one_transaction_beside_up_ends_with_all_indexes(owner_url):
+def test_up_beside_an_alembic_like_transaction_ends_with_all_indexes(owner_url):
     statements = ";".join(specified(owner_url).values())
     with by_hand(owner_url, statements) as other, running("up", "--json", url=owner_url) as up:
         until_blocked(owner_url, other.pid)
@@ -68,7 +68,7 @@ def test_a_whole_alembic_like_run_in_one_transaction_beside_up_ends_with_all_ind
 
 
 @HOW
-def test_an_index_that_somebody_drops_in_an_open_transaction_is_gone_for_down(owner_url, options):
+def test_down_accepts_that_another_transaction_drops_an_index(owner_url, options):
     build_all(owner_url)
     with by_hand(owner_url, f"DROP INDEX {NAME}") as other, running("down", "--json", *options, url=owner_url) as down:
         until_blocked(owner_url, other.pid)
@@ -78,7 +78,7 @@ def test_an_index_that_somebody_drops_in_an_open_transaction_is_gone_for_down(ow
     assert_none_stands(owner_url)
 
 
-def test_an_index_that_somebody_renames_while_down_waits_is_left(owner_url):
+def test_an_index_that_another_session_renames_while_down_waits_is_left(owner_url):
     build_all(owner_url)
     with (
         by_hand(owner_url, f"ALTER INDEX {NAME} RENAME TO theirs; LOCK TABLE webhook_event") as other,
@@ -91,7 +91,7 @@ def test_an_index_that_somebody_renames_while_down_waits_is_left(owner_url):
     assert execute(owner_url, "SELECT 'theirs'::regclass::text") == [("theirs",)]
 
 
-def test_a_replacement_goes_on_when_somebody_drops_the_index_before_its_place_is_taken(owner_url):
+def test_a_replacement_continues_if_another_session_drops_the_replaced_index(owner_url):
     execute(owner_url, OTHER.format(NAME))
     with (
         by_hand(owner_url, f"ALTER INDEX {NAME} SET (fillfactor = 90)") as other,

@@ -33,7 +33,7 @@ OF_BEFORE = "schema_revision_log_id_seq"
 
 @pytest.fixture
 def crm(postgres_url: str) -> str:
-    """A database whose seven tables belong to crm_owner, without any record of ours."""
+    """Return the URL of a database whose seven tables belong to crm_owner, without tables of records."""
     connection = connect(postgres_url)
     foreign_crm.create_schema(connection)
     connection.close()
@@ -41,24 +41,24 @@ def crm(postgres_url: str) -> str:
 
 
 def statements(said: str) -> str:
-    """All statements of an error, as one text to execute."""
+    """Return all statements of an error as one text to execute."""
     return "\n".join(re.findall(r"^  ((?:GRANT|ALTER) .*;)$", said, re.MULTILINE))
 
 
 def owners(url: str) -> dict[str, str]:
-    """Who owns which of our tables."""
+    """Return the owner of each table of records."""
     query = "SELECT relname, pg_get_userbyid(relowner) FROM pg_class WHERE relkind = 'r' AND relname ~ '^schema_rev'"
     return dict(execute(url, query))
 
 
 def belonging_to(role: str) -> dict[str, str]:
-    """What ``owners`` returns where both tables belong to one role."""
+    """Return what ``owners`` returns if both tables belong to one role."""
     return dict.fromkeys(OWN_TABLES, role)
 
 
 @contextmanager
 def group(superuser_url: str, crm: str, members: int = 2) -> Iterator[tuple[str, list[str]]]:
-    """A role that owns the tables of the CRM, and logins that are members of it."""
+    """Yield a role that owns the CRM's tables, and roles that may log in and are members of it."""
     name = "team_" + uuid.uuid4().hex[:8]
     logins = [f"{name}_{number}" for number in range(members)]
     execute(
@@ -78,7 +78,7 @@ def group(superuser_url: str, crm: str, members: int = 2) -> Iterator[tuple[str,
 # Whose the tables are ------------------------------------------------------------------------------------------------
 
 
-def test_what_a_superuser_builds_the_owner_takes_off(superuser_url, crm):
+def test_the_owner_can_drop_what_a_superuser_has_built(superuser_url, crm):
     succeed("up", url=superuser_url)
     assert owners(crm) == belonging_to(OWNER)
     succeed("status", url=crm)
@@ -87,7 +87,7 @@ def test_what_a_superuser_builds_the_owner_takes_off(superuser_url, crm):
     assert ours(crm) == {}
 
 
-def test_a_script_that_a_superuser_runs_leaves_its_tables_to_the_owner(superuser_url, crm):
+def test_a_script_run_by_a_superuser_gives_its_tables_to_the_owner(superuser_url, crm):
     prepare(superuser_url)
     assert owners(crm) == belonging_to(OWNER)
 
@@ -107,7 +107,7 @@ def test_every_member_of_the_owning_role_can_run_every_command(superuser_url, cr
         ]
 
 
-def test_where_the_owning_role_may_not_create_its_members_share_the_tables_by_grant(superuser_url, crm):
+def test_members_share_the_tables_by_grant_if_the_owning_role_may_not_create(superuser_url, crm):
     with group(superuser_url, crm) as (name, logins):
         execute(
             superuser_url,
@@ -129,7 +129,7 @@ def test_tables_that_an_earlier_version_left_to_a_superuser_go_to_the_owner_with
     assert owners(crm) == belonging_to(OWNER)
 
 
-def test_a_table_in_use_keeps_its_owner_and_the_run_goes_on(superuser_url, crm):
+def test_a_table_in_use_keeps_its_owner_and_the_run_continues(superuser_url, crm):
     succeed("up", url=crm)
     execute(superuser_url, *(f"ALTER TABLE {table} OWNER TO postgres" for table in OWN_TABLES))
     dump = connect(superuser_url)
@@ -171,10 +171,10 @@ LACKING = {
 @pytest.mark.parametrize("recorded", [False, True], ids=["unrecorded", "recorded by a superuser"])
 @pytest.mark.parametrize("lacking", LACKING)
 @pytest.mark.parametrize("command", ["up", "down"])
-def test_all_rights_that_are_missing_are_listed_at_once_and_given_by_what_is_printed(
+def test_all_missing_rights_are_listed_at_once_with_the_statements_that_grant_them(
     superuser_url, crm, lacking, recorded, command
 ):
-    """A superuser takes rights away, and gives them as the error says."""
+    """A superuser revokes rights, and grants them as the error says."""
     if recorded or command == "down":
         succeed("up", url=superuser_url)
         log, record = "schema_revision_log", "schema_revision"
@@ -195,7 +195,7 @@ def test_all_rights_that_are_missing_are_listed_at_once_and_given_by_what_is_pri
         execute(superuser_url, f"REASSIGN OWNED BY {role} TO {OWNER}")
 
 
-def test_a_table_of_a_superuser_is_to_be_given_away_and_its_role_is_not(superuser_url, crm):
+def test_for_a_table_of_a_superuser_the_hint_changes_its_owner_and_grants_no_role(superuser_url, crm):
     execute(superuser_url, "ALTER TABLE contact_flag OWNER TO postgres")
     refused = run("up", url=crm)
     given = statements(refused.stderr)
@@ -205,7 +205,7 @@ def test_a_table_of_a_superuser_is_to_be_given_away_and_its_role_is_not(superuse
     succeed("up", url=crm)
 
 
-def test_the_line_of_a_schema_has_the_grant_in_it(superuser_url, crm):
+def test_the_result_line_of_a_schema_contains_the_grant(superuser_url, crm):
     with another_role(superuser_url, "GRANT USAGE, CREATE ON SCHEMA public TO {role}") as role:
         refused = run("up", "--all-schemas", "public", url=as_role(superuser_url, role))
     (line,) = [line for line in (refused.stdout + refused.stderr).splitlines() if line.startswith("public: ")]
@@ -222,7 +222,7 @@ def test_down_needs_no_right_to_create(superuser_url, crm):
     assert ours(crm) == {}
 
 
-def test_a_reader_is_told_what_to_grant_for_all_that_it_may_ask(superuser_url, crm):
+def test_commands_that_only_read_print_the_grants_that_they_need(superuser_url, crm):
     succeed("up", url=crm)
     with another_role(superuser_url, "GRANT USAGE ON SCHEMA public TO {role}") as role:
         url = as_role(superuser_url, role)
@@ -233,7 +233,7 @@ def test_a_reader_is_told_what_to_grant_for_all_that_it_may_ask(superuser_url, c
             succeed(command, url=url)
 
 
-def test_a_role_that_may_not_even_use_the_schema_is_led_to_the_grant_in_two_steps(superuser_url, crm):
+def test_a_role_that_may_not_use_the_schema_gets_the_grant_in_two_steps(superuser_url, crm):
     execute(superuser_url, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
     with another_role(superuser_url) as role:
         url = as_role(superuser_url, role)
@@ -244,7 +244,7 @@ def test_a_role_that_may_not_even_use_the_schema_is_led_to_the_grant_in_two_step
         assert "GRANT USAGE, CREATE ON SCHEMA public" in run("up", "--schema", "public", url=url).stderr
 
 
-def test_names_that_are_keywords_are_quoted_in_what_is_to_be_granted(superuser_url, postgres_url):
+def test_names_that_are_keywords_are_quoted_in_grants(superuser_url, postgres_url):
     execute(superuser_url, 'CREATE SCHEMA "order"', "CREATE ROLE \"user\" LOGIN PASSWORD 'of the test'")
     try:
         execute(superuser_url, 'ALTER SCHEMA "order" OWNER TO crm_owner')
@@ -264,13 +264,13 @@ def test_names_that_are_keywords_are_quoted_in_what_is_to_be_granted(superuser_u
 
 @pytest.fixture
 def url(database_url: str) -> str:
-    """A database at the base revision."""
+    """Return the URL of a database at the base revision."""
     prepare(database_url, "base")
     return database_url
 
 
 def refuse_entries(url: str) -> None:
-    """Let every entry of the log be refused."""
+    """Have every entry of the log refused."""
     if is_postgres(url):
         execute(url, "ALTER TABLE schema_revision_log ADD CONSTRAINT full_up CHECK (false) NOT VALID")
     else:
@@ -279,7 +279,7 @@ def refuse_entries(url: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["up", "down", "stamp head"])
-def test_a_log_that_cannot_be_written_is_a_warning_and_fails_no_run(url, command):
+def test_a_log_that_cannot_be_written_is_a_warning_and_does_not_fail_a_run(url, command):
     if command != "up":
         succeed("up", url=url)
     if command.startswith("stamp"):
@@ -292,7 +292,7 @@ def test_a_log_that_cannot_be_written_is_a_warning_and_fails_no_run(url, command
     assert revisions(url).get(HEAD) == (None if command == "down" else "applied")
 
 
-def test_a_log_that_our_role_may_not_write_is_named_before_the_run_which_goes_on(superuser_url, crm):
+def test_a_log_that_our_role_may_not_write_is_a_warning_before_the_run(superuser_url, crm):
     succeed("up", url=crm)
     execute(superuser_url, "ALTER TABLE schema_revision_log OWNER TO postgres")
     execute(superuser_url, f"REVOKE ALL ON schema_revision_log FROM {OWNER}")
@@ -305,8 +305,8 @@ def test_a_log_that_our_role_may_not_write_is_named_before_the_run_which_goes_on
     assert [each["direction"] for each in succeed("history", "--json", url=crm).json()["history"]] == ["up", "up"]
 
 
-def test_a_log_with_a_sequence_behind_its_rows_is_written_all_the_same(superuser_url, crm):
-    """As an earlier version made it; the rows came by replication, and the owner has no right on the sequence."""
+def test_a_log_whose_sequence_is_behind_its_rows_is_written(superuser_url, crm):
+    """An earlier version created it; the rows came by replication, and the owner has no right on the sequence."""
     succeed("up", url=crm)
     execute(
         superuser_url,
@@ -334,7 +334,7 @@ LOGS_OF_OTHERS = {
 
 
 @pytest.mark.parametrize("name", LOGS_OF_OTHERS)
-def test_a_log_that_cannot_be_trusted_is_left_alone_and_fails_no_run(crm, name):
+def test_a_log_that_cannot_be_trusted_is_left_alone_and_does_not_fail_a_run(crm, name):
     succeed("up", url=crm)
     execute(crm, *LOGS_OF_OTHERS[name])
     script = succeed("plan", "down", "--sql", url=crm).stdout
@@ -360,7 +360,7 @@ def test_a_log_that_cannot_be_trusted_is_left_alone_and_fails_no_run(crm, name):
         "SELECT ON pg_catalog.pg_namespace",
     ],
 )
-def test_rights_on_the_catalog_that_are_missing_are_given_by_what_is_printed(superuser_url, crm, withheld):
+def test_missing_rights_on_the_catalog_are_granted_by_the_printed_statements(superuser_url, crm, withheld):
     # Only a superuser can take them away from everyone, and give them back.
     execute(superuser_url, f"REVOKE {withheld} FROM PUBLIC")
     refused = run("up", url=crm)
@@ -371,14 +371,14 @@ def test_rights_on_the_catalog_that_are_missing_are_given_by_what_is_printed(sup
     succeed("check", url=crm)
 
 
-def test_a_server_that_does_not_tell_of_its_standbys_is_no_reason_to_stop(superuser_url, crm):
+def test_a_server_that_does_not_show_its_standbys_does_not_stop_a_run(superuser_url, crm):
     # Only a superuser can take the right away from everyone.
     execute(superuser_url, "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_stat_get_activity(integer) FROM PUBLIC")
     succeed("plan", url=crm)
     succeed("up", url=crm)
 
 
-def test_default_privileges_that_take_the_owners_own_rights_are_seen_before_the_first_change(crm):
+def test_default_privileges_that_revoke_the_owners_rights_are_found_before_the_first_change(crm):
     execute(crm, f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} REVOKE ALL ON TABLES FROM {OWNER}")
     with nothing_changes(crm):
         refused = run("up", url=crm)
@@ -388,7 +388,7 @@ def test_default_privileges_that_take_the_owners_own_rights_are_seen_before_the_
     succeed("up", url=crm)
 
 
-def test_a_role_that_may_not_connect_is_told_what_gives_it_the_right(superuser_url, crm):
+def test_a_role_that_may_not_connect_gets_the_grant(superuser_url, crm):
     ((name,),) = execute(crm, "SELECT current_database()")
     execute(superuser_url, f"ALTER DATABASE {name} OWNER TO postgres")
     execute(superuser_url, f"REVOKE ALL ON DATABASE {name} FROM PUBLIC, {OWNER}")
@@ -400,7 +400,7 @@ def test_a_role_that_may_not_connect_is_told_what_gives_it_the_right(superuser_u
     succeed("plan", url=crm)
 
 
-def test_a_role_that_may_not_set_up_its_session_is_told_what_gives_it_the_right(superuser_url, crm):
+def test_a_role_that_may_not_set_up_its_session_gets_the_grant(superuser_url, crm):
     # Only a superuser can take the right away from everyone.
     execute(superuser_url, "REVOKE EXECUTE ON FUNCTION pg_catalog.set_config(text, text, boolean) FROM PUBLIC")
     refused = run("plan", url=crm)
@@ -411,7 +411,7 @@ def test_a_role_that_may_not_set_up_its_session_is_told_what_gives_it_the_right(
     succeed("plan", url=crm)
 
 
-def test_down_says_what_lets_it_read_a_version_table_that_may_hold_a_later_revision(crm):
+def test_down_prints_what_lets_it_read_a_version_table_with_row_security(crm):
     succeed("up", url=crm)
     execute(crm, "ALTER TABLE alembic_version ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
     refused = run("down", url=crm)
@@ -422,7 +422,7 @@ def test_down_says_what_lets_it_read_a_version_table_that_may_hold_a_later_revis
     succeed("down", url=crm)
 
 
-def test_a_role_that_may_not_log_in_is_told_so(superuser_url, crm):
+def test_a_role_that_may_not_log_in_gets_the_statement_that_lets_it(superuser_url, crm):
     # A superuser makes a role of its own: the owner belongs to all tests.
     with another_role(superuser_url, "ALTER ROLE {role} NOLOGIN") as member:
         refused = run("plan", url=as_role(crm, member))
@@ -431,7 +431,7 @@ def test_a_role_that_may_not_log_in_is_told_so(superuser_url, crm):
         succeed("wait", url=as_role(crm, member))
 
 
-def test_a_record_that_somebody_drops_while_a_run_goes_on_is_named_and_no_file_is_blamed(superuser_url, crm):
+def test_a_record_that_another_session_drops_during_a_run_is_named_and_no_file_is_blamed(superuser_url, crm):
     # A superuser looks on.
     with open_writer(crm) as writer, running("up", url=crm) as up:
         until_phase(superuser_url, "waiting for writers")
@@ -445,7 +445,7 @@ def test_a_record_that_somebody_drops_while_a_run_goes_on_is_named_and_no_file_i
 
 @pytest.mark.parametrize("mode", ["ACCESS EXCLUSIVE", "SHARE"])
 @pytest.mark.parametrize("table", ["schema_revision", "alembic_version"])
-def test_who_holds_a_lock_on_a_record_is_named(crm, table, mode):
+def test_the_session_that_locks_a_record_is_named(crm, table, mode):
     succeed("up", url=crm)
     with transaction(crm, f"LOCK TABLE {table} IN {mode} MODE") as holder:
         refused = run("down", url=crm)
@@ -456,7 +456,7 @@ def test_who_holds_a_lock_on_a_record_is_named(crm, table, mode):
 
 
 @pytest.mark.parametrize("option", ["INHERIT FALSE, SET TRUE", "ADMIN TRUE, INHERIT FALSE, SET FALSE"])
-def test_a_member_that_does_not_inherit_is_given_what_makes_it_inherit(superuser_url, crm, option):
+def test_a_member_that_does_not_inherit_gets_the_grant_that_makes_it_inherit(superuser_url, crm, option):
     # Only a superuser makes roles. From 16 on it is the membership that inherits or does not.
     if int(execute(superuser_url, "SHOW server_version_num")[0][0]) < 160000:
         option = "ADMIN OPTION"
@@ -469,7 +469,7 @@ def test_a_member_that_does_not_inherit_is_given_what_makes_it_inherit(superuser
         succeed("down", url=url)
 
 
-def test_a_function_of_the_first_statement_that_is_missing_is_given_by_what_is_printed(superuser_url, crm):
+def test_a_missing_right_on_a_function_of_the_first_statement_comes_with_the_grant(superuser_url, crm):
     # Only a superuser can take it away from everyone, and give it back.
     execute(superuser_url, "REVOKE EXECUTE ON FUNCTION pg_catalog.set_config(text, text, boolean) FROM PUBLIC")
     refused = run("plan", url=crm)

@@ -25,7 +25,7 @@ CAN_HEAL = ("08006", "40001", "40P01", "57014", "57P01", "57P02", "57P03")
 
 
 class Failure(psycopg2.Error):
-    """An error with a code of the server's."""
+    """An error with a given SQLSTATE."""
 
     def __init__(self, pgcode: str) -> None:
         super().__init__("what it says")
@@ -46,12 +46,12 @@ def failure_of(url: str, statement: str) -> psycopg2.Error:
 
 
 @pytest.mark.parametrize("code", CANNOT_HEAL)
-def test_what_the_same_command_cannot_heal_says_what_to_do_first(code):
+def test_the_remedy_for_an_error_that_persists_says_what_to_do_first(code):
     assert not remedy(Failure(code)).startswith("Run the same command again")
 
 
 @pytest.mark.parametrize("code", CAN_HEAL)
-def test_what_the_same_command_heals_says_to_run_it_again(code):
+def test_the_remedy_for_an_error_that_can_heal_says_to_run_the_command_again(code):
     assert "run the same command again" in remedy(Failure(code)).lower()
 
 
@@ -60,7 +60,7 @@ def test_every_code_of_the_server_has_a_remedy_in_sentences(code):
     assert re.fullmatch(r"[A-Z].*\.", remedy(Failure(code)))
 
 
-def test_an_unknown_code_names_no_remedy_that_may_be_wrong():
+def test_an_unknown_code_gets_the_general_remedy():
     assert remedy(Failure("ZZ999")) == UNKNOWN
     assert all(re.fullmatch(r"[0-9A-Z]{2,5}", code) for code in REMEDIES)
 
@@ -90,7 +90,7 @@ def test_a_session_that_was_ended_has_the_code_of_a_lost_connection(postgres_url
     assert sqlstate(caught.value) in ("57P01", "08006")
 
 
-def test_a_value_too_long_for_the_index_is_said_with_the_servers_detail_and_hint(postgres_url):
+def test_a_value_too_long_for_the_index_is_reported_with_the_servers_detail_and_hint(postgres_url):
     prepare(postgres_url, to="base")
     execute(
         postgres_url,
@@ -104,7 +104,7 @@ def test_a_value_too_long_for_the_index_is_said_with_the_servers_detail_and_hint
     assert "Shorten the values that are too long" in result.stderr
 
 
-def test_a_failure_that_peewee_hands_on_keeps_its_code_detail_and_remedy(postgres_url):
+def test_an_error_that_peewee_wraps_keeps_its_code_detail_and_remedy(postgres_url):
     with closing(open_database(postgres_url).database) as database, pytest.raises(PeeweeException) as caught:
         database.execute_sql("SELECT 1 / 0")
     assert sqlstate(caught.value) == "22012"
@@ -120,9 +120,7 @@ AUDIT = (
 )
 
 
-def test_a_function_of_an_event_trigger_that_counts_on_a_search_path_is_named_with_what_helps(
-    postgres_url, superuser_url
-):
+def test_an_event_triggers_function_that_relies_on_a_search_path_is_named_with_a_remedy(postgres_url, superuser_url):
     # Only a superuser can make an event trigger, and give its function a search path.
     prepare(postgres_url, to="base")
     execute(postgres_url, "DROP TABLE schema_revision_log")

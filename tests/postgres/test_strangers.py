@@ -105,7 +105,7 @@ def every_command_but_bench(command: Command, url: str) -> None:
     command("history")
 
 
-def test_nothing_of_a_strangers_runs_in_any_command(postgres_server, tmp_path):
+def test_no_command_runs_code_of_another_role(postgres_server, tmp_path):
     with new_database(postgres_server) as friendly, commands(friendly) as (command, sent):
         every_command_but_bench(command, friendly)
     assert any("schema_revision" in statement for statement in sent), "what peewee writes is among them"
@@ -133,7 +133,7 @@ def test_nothing_of_a_strangers_runs_in_any_command(postgres_server, tmp_path):
         assert shadows.called(url), "what is not qualified leads to the stranger"
 
 
-def test_a_view_of_a_strangers_in_place_of_a_table_is_not_read(postgres_server):
+def test_a_view_of_another_role_in_place_of_a_table_is_not_read(postgres_server):
     with (
         new_database(postgres_server) as url,
         another_role(url, "GRANT CREATE ON SCHEMA public TO {role}", "CREATE SCHEMA lure AUTHORIZATION {role}") as role,

@@ -1,4 +1,4 @@
-"""What a database would refuse to index is known before the first change, all of it at once."""
+"""All that a database would refuse to index is reported before the first change, at once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def give_types(url: str, *columns: tuple[str, str, str]) -> None:
         execute(url, default, f"ALTER TABLE {table} ALTER {column} TYPE {column_type} USING NULL")
 
 
-def test_every_column_of_a_type_that_cannot_be_indexed_is_named_before_anything_changes(postgres_url):
+def test_up_refuses_and_lists_every_column_whose_type_cannot_be_indexed(postgres_url):
     prepare(postgres_url, to="base")
     execute(
         postgres_url,
@@ -71,7 +71,7 @@ def test_every_column_of_a_type_that_cannot_be_indexed_is_named_before_anything_
     assert refused.stderr.count("\n  - ") == 7
 
 
-def test_columns_of_every_type_that_can_be_indexed_are(superuser_url, postgres_url):
+def test_columns_of_every_indexable_type_are_indexed(superuser_url, postgres_url):
     prepare(postgres_url, to="base")
     execute(
         postgres_url,
@@ -116,7 +116,7 @@ def test_a_range_is_hashed_only_if_the_type_of_its_bounds_is(postgres_url):
 
 @pytest.fixture
 def problems(postgres_url: str) -> Iterator[Callable[[Index], list[str]]]:
-    """Return what the server would have against an index on the base tables."""
+    """Yield a function that returns why the server would refuse an index on the base tables."""
     prepare(postgres_url, to="base")
     execute(postgres_url, "CREATE TYPE mood AS ENUM ('good')", "CREATE DOMAIN answer AS integer CHECK (VALUE > 0)")
     execute(postgres_url, "ALTER TABLE activity ADD COLUMN answer answer, ADD COLUMN key uuid")
@@ -151,13 +151,13 @@ PREDICATES = {
 
 
 @pytest.mark.parametrize(("index", "said"), METHODS.values(), ids=METHODS)
-def test_what_an_access_method_cannot_do_is_a_problem(problems, index, said):
+def test_an_index_that_the_access_method_does_not_support_is_a_problem(problems, index, said):
     (problem,) = problems(index)
     assert said in problem
 
 
 @pytest.mark.parametrize(("where", "said"), PREDICATES.values(), ids=PREDICATES)
-def test_what_no_predicate_can_be_is_a_problem(problems, where, said):
+def test_a_predicate_that_no_index_can_have_is_a_problem(problems, where, said):
     index = Index("ix", "activity", ("id",), on_postgresql=Variant(where=where))
     (problem,) = problems(index)
 
@@ -212,8 +212,8 @@ def test_a_stored_generated_column_is_indexed(postgres_url):
     succeed("up", url=postgres_url)
 
 
-def test_a_default_tablespace_that_may_not_be_used_is_named_with_the_grant(superuser_url, postgres_url):
-    """Only a superuser makes tablespaces."""
+def test_up_refuses_with_the_grant_if_the_role_may_not_use_the_default_tablespace(superuser_url, postgres_url):
+    """Only a superuser creates tablespaces."""
     name = postgres_url.rpartition("/")[2]
     try:
         execute(superuser_url, "SET allow_in_place_tablespaces = on", f"CREATE TABLESPACE {name} LOCATION ''")
@@ -240,7 +240,7 @@ def test_a_default_tablespace_that_may_not_be_used_is_named_with_the_grant(super
 LONG = "SELECT string_agg(md5(i::text), '') FROM generate_series(1, 400) AS i"
 
 
-def test_one_index_that_cannot_be_built_keeps_no_other_from_it(postgres_url):
+def test_one_index_that_cannot_be_built_does_not_stop_the_others(postgres_url):
     prepare(postgres_url, to="base")
     execute(
         postgres_url,
@@ -264,7 +264,7 @@ def test_one_index_that_cannot_be_built_keeps_no_other_from_it(postgres_url):
 # SQLite --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_collation_that_only_the_application_knows_is_named_before_anything_changes(sqlite_url):
+def test_up_refuses_an_index_on_a_collation_that_only_the_application_has(sqlite_url):
     prepare(sqlite_url, to="base")
     with closing(sqlite3.connect(file_of(sqlite_url))) as application:
         application.create_collation("german", lambda one, other: (one > other) - (one < other))
@@ -279,7 +279,7 @@ def test_a_collation_that_only_the_application_knows_is_named_before_anything_ch
     assert "ix_contact_phone_hash cannot be built on contact: no such collation sequence: german" in refused.stderr
 
 
-def test_a_virtual_table_is_named_before_anything_changes(sqlite_url):
+def test_up_refuses_to_index_a_virtual_table(sqlite_url):
     prepare(sqlite_url, to="base")
     execute(
         sqlite_url,
@@ -294,7 +294,7 @@ def test_a_virtual_table_is_named_before_anything_changes(sqlite_url):
     assert "webhook_event is a virtual table, not an ordinary table" in refused.stderr
 
 
-def test_a_virtual_table_and_a_broken_view_of_the_application_end_no_command(sqlite_url):
+def test_a_virtual_table_and_a_broken_view_do_not_fail_any_command(sqlite_url):
     prepare(sqlite_url, to="base")
     with closing(sqlite3.connect(file_of(sqlite_url))) as application:
         application.execute("PRAGMA writable_schema = on")
@@ -306,7 +306,7 @@ def test_a_virtual_table_and_a_broken_view_of_the_application_end_no_command(sql
         succeed(command, url=sqlite_url)
 
 
-def test_a_view_of_a_table_that_is_gone_is_named_before_anything_changes(sqlite_url):
+def test_up_refuses_to_index_a_view_of_a_dropped_table(sqlite_url):
     prepare(sqlite_url, to="base")
     execute(sqlite_url, "DROP TABLE webhook_event", "CREATE VIEW webhook_event AS SELECT lost FROM nowhere")
     refused = run("up", url=sqlite_url)
@@ -319,7 +319,7 @@ def test_a_view_of_a_table_that_is_gone_is_named_before_anything_changes(sqlite_
     ("column", "index", "exit_code"),
     [("BINARY", "binary", 0), ("NOCASE", "nocase", 0), ("NOCASE", "BINARY", 4), ("BINARY", "NOCASE", 4)],
 )
-def test_an_index_with_a_collation_is_the_same_if_it_is_its_column_s(sqlite_url, column, index, exit_code):
+def test_an_index_with_the_columns_own_collation_counts_as_the_same(sqlite_url, column, index, exit_code):
     prepare(sqlite_url, to="base")
     execute(
         sqlite_url,
@@ -330,7 +330,7 @@ def test_an_index_with_a_collation_is_the_same_if_it_is_its_column_s(sqlite_url,
     assert run("up", url=sqlite_url).exit_code == exit_code
 
 
-def test_text_that_is_no_utf8_ends_no_command(sqlite_url):
+def test_text_that_is_not_utf8_does_not_fail_any_command(sqlite_url):
     prepare(sqlite_url)
     execute(
         sqlite_url,
@@ -359,7 +359,7 @@ def test_generated_columns_and_tables_without_rowids_are_indexed(sqlite_url):
     assert ours(sqlite_url) == specified(sqlite_url)
 
 
-def test_what_is_no_regular_file_is_no_database(tmp_path: Path):
+def test_a_file_that_is_not_regular_is_refused(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/null")):
         refused = run("status", url=f"sqlite:///{path}")
@@ -367,7 +367,7 @@ def test_what_is_no_regular_file_is_no_database(tmp_path: Path):
         assert f"{path} is not a regular file" in refused.stderr
 
 
-def test_a_symbolic_link_to_itself_is_no_database(tmp_path: Path):
+def test_a_symbolic_link_to_itself_is_refused(tmp_path: Path):
     (tmp_path / "crm.db").symlink_to("crm.db")
     for command in ("status", "up"):
         refused = run(command, url=f"sqlite:///{tmp_path}/crm.db")

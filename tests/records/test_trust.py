@@ -1,4 +1,4 @@
-"""Tables that record revisions are read and written only if nobody else's code can run and no row can be hidden."""
+"""Tables that record revisions are read and written only if they can run no code of another role and hide no row."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ SPY = (
 
 @pytest.fixture
 def crm(postgres_url: str) -> str:
-    """A database at the base revision, with both of our tables."""
+    """Return the URL of a database at the base revision, with both tables of records."""
     prepare(postgres_url, "base")
     return postgres_url
 
 
 @pytest.fixture
 def stranger(superuser_url: str, crm: str) -> Iterator[str]:
-    """A role that may create in public, as everybody may before PostgreSQL 15, and has a spy in a schema of its own."""
+    """Yield a role that may create in public, as all may before PostgreSQL 15, and has a spy in its own schema."""
     rights = ("GRANT USAGE, CREATE ON SCHEMA public TO {role}", "CREATE SCHEMA {role} AUTHORIZATION {role}")
     with another_role(superuser_url, *rights) as role:
         execute(as_role(superuser_url, role), *(statement.format(schema=role) for statement in SPY))
@@ -46,12 +46,12 @@ def stranger(superuser_url: str, crm: str) -> Iterator[str]:
 
 
 def nothing_ran(url: str, stranger: str) -> bool:
-    """Whether the spy of a stranger was never called."""
+    """Return whether the other role's spy was never called."""
     return execute(url, f"SELECT * FROM {stranger}.ran") == []
 
 
 def remedy(said: str) -> str:
-    """The statement that an error says to execute."""
+    """Return the statement that an error says to execute."""
     (statement,) = re.findall(r"^  ((?:ALTER|DROP) .*);$", said, re.MULTILINE)
     return statement
 
@@ -108,9 +108,7 @@ FLAWS = {
 
 
 @pytest.mark.parametrize("name", FLAWS)
-def test_a_record_that_cannot_be_trusted_is_refused_by_every_command_with_what_ends_that(
-    superuser_url, crm, stranger, name
-):
+def test_every_command_refuses_a_record_that_cannot_be_trusted_with_the_remedy(superuser_url, crm, stranger, name):
     sentence, by_owner, by_stranger = FLAWS[name]
     execute(crm, *(statement.format(role=stranger) for statement in by_owner))
     execute(as_role(crm, stranger), *(statement.format(role=stranger) for statement in by_stranger))
@@ -127,7 +125,7 @@ def test_a_record_that_cannot_be_trusted_is_refused_by_every_command_with_what_e
     assert ours(crm).keys() == TEN_NAMES
 
 
-def test_a_trigger_made_while_a_run_is_building_does_not_run(superuser_url, crm, stranger):
+def test_a_trigger_created_during_a_build_does_not_run(superuser_url, crm, stranger):
     execute(crm, f"GRANT TRIGGER ON schema_revision TO {stranger}")
     with open_writer(superuser_url) as writer, running("up", url=superuser_url) as up:
         until_phase(superuser_url, "waiting for writers")
@@ -180,7 +178,7 @@ def test_a_version_table_that_cannot_be_trusted_is_neither_read_nor_written(supe
 
 
 @pytest.mark.parametrize("table", ["schema_revision", "alembic_version"])
-def test_row_security_that_does_not_concern_the_owner_changes_nothing(crm, table):
+def test_row_security_that_does_not_apply_to_the_owner_changes_nothing(crm, table):
     execute(crm, *VERSION_TABLE)
     execute(crm, f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     succeed("up", url=crm)

@@ -11,13 +11,13 @@ MOVES = "INDEXES = ()\ndef upgrade(migrator): ...\ndef downgrade(migrator): ...\
 
 
 def write(directory: Path, name: str, revision: str, after: str) -> None:
-    """A migration file that does nothing."""
+    """Write a migration file that does nothing."""
     header = f'"""Revision {revision}."""\nrevision = {revision!r}\ndown_revision = {after!r}\n'
     (directory / f"migrate_{name}.py").write_text(header + MOVES)
 
 
 def failure(directory: Path) -> ChainBroken:
-    """How loading this directory fails."""
+    """Return the error with which loading this directory fails."""
     with pytest.raises(ChainBroken) as caught:
         load(directory)
     return caught.value
@@ -25,7 +25,7 @@ def failure(directory: Path) -> ChainBroken:
 
 @pytest.fixture
 def chain(tmp_path: Path) -> Chain:
-    """base0 - aa1 - ab2 - c3."""
+    """Return the chain base0 - aa1 - ab2 - c3."""
     for name, revision, after in (("1", "aa1", "base0"), ("2", "ab2", "aa1"), ("3", "c3", "ab2")):
         write(tmp_path, name, revision, after)
     return load(tmp_path)
@@ -41,7 +41,7 @@ def test_the_order_is_that_of_down_revision_and_not_of_the_names(tmp_path):
     assert (chain.base, chain.head) == ("start", "third")
 
 
-def test_a_revision_says_who_it_is_in_its_header(tmp_path):
+def test_a_revision_is_described_by_its_header(tmp_path):
     write(tmp_path, "x", "abc", "start")
     (revision,) = load(tmp_path)
     assert (revision.id, revision.down_revision, revision.description) == ("abc", "start", "Revision abc")
@@ -69,7 +69,7 @@ def test_two_starts_from_the_same_revision_are_a_fork(tmp_path):
     assert "migrate_left.py and migrate_right.py fork the chain" in failure(tmp_path).message
 
 
-def test_a_gap_names_the_files_on_its_edges_and_what_they_miss(tmp_path):
+def test_a_gap_names_the_files_at_its_edges_and_the_missing_revision(tmp_path):
     write(tmp_path, "low", "abc", "start")
     write(tmp_path, "high", "xyz", "missing")
     message = failure(tmp_path).message
@@ -146,7 +146,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("fault", "line", "said"), FAULTS.values(), ids=FAULTS)
-def test_a_header_that_is_not_what_it_has_to_be_names_the_file_and_the_line(tmp_path, fault, line, said):
+def test_a_wrong_value_in_a_header_is_reported_with_the_file_and_the_line(tmp_path, fault, line, said):
     parts = "".join(f"{name} = {value}\n" for name, value in {**HEADER, **fault}.items())
     (tmp_path / "migrate_x.py").write_text(f"from indexer import Index\n{parts}")
     error = failure(tmp_path)
@@ -167,7 +167,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(("text", "line", "said"), FAILURES.values(), ids=FAILURES)
-def test_a_file_that_fails_while_it_is_loaded_is_named_with_the_line_and_no_name_of_pythons(tmp_path, text, line, said):
+def test_a_file_that_fails_to_load_is_named_with_the_line_and_without_pythons_error_name(tmp_path, text, line, said):
     (tmp_path / "migrate_x.py").write_text(text)
     error = failure(tmp_path)
     assert error.message.startswith(f"migrate_x.py cannot be loaded, line {line}: {said}")
@@ -175,7 +175,7 @@ def test_a_file_that_fails_while_it_is_loaded_is_named_with_the_line_and_no_name
 
 
 def indexing(directory: Path, name: str, after: str, *indexes: str) -> None:
-    """A migration file that declares indexes of these names."""
+    """Write a migration file that declares indexes of these names."""
     declared = "".join(f"Index({index!r}, 'note', ('text',))," for index in indexes)
     header = f"revision = {name!r}\ndown_revision = {after!r}\nINDEXES = ({declared})\n"
     functions = "def upgrade(m): ...\ndef downgrade(m): ...\n"
@@ -234,17 +234,17 @@ def test_a_revision_is_named_by_its_id_its_start_or_base_or_head(chain, wanted, 
 
 
 @pytest.mark.parametrize(("wanted", "answer"), [("a", "More than one"), ("nope", "No"), ("b2", "No"), ("", "No")])
-def test_a_name_that_means_no_single_revision_is_refused_with_the_ones_there_are(chain, wanted, answer):
+def test_a_name_of_no_single_revision_is_refused_with_the_list_of_revisions(chain, wanted, answer):
     with pytest.raises(UsageError, match=f"{answer} revision is called '{wanted}'") as caught:
         chain.resolve(wanted)
     assert "base0, aa1, ab2, c3" in str(caught.value.hint)
 
 
-def test_an_id_that_another_one_starts_with_can_still_be_named(tmp_path):
+def test_an_id_that_is_the_start_of_another_one_can_be_named(tmp_path):
     write(tmp_path, "1", "ab", "start")
     write(tmp_path, "2", "abc", "ab")
     assert load(tmp_path).resolve("ab") == "ab"
 
 
-def test_a_broken_chain_is_one_of_the_errors_the_command_line_knows():
+def test_a_broken_chain_is_an_indexer_error():
     assert issubclass(ChainBroken, IndexerError)

@@ -35,14 +35,14 @@ FIRST_LINE = len(HEADER.splitlines()) + 2  # the first line of upgrade()
 
 
 def write(folder: Path, upgrade: str = ADD, downgrade: str = DROP) -> None:
-    """A migration file with these statements in its functions."""
+    """Write a migration file with these statements in its functions."""
     bodies = [f"def {name}(migrator):\n    {body}\n" for name, body in (("upgrade", upgrade), ("downgrade", downgrade))]
     (folder / "migrate_aaaa.py").write_text(HEADER + "".join(bodies))
 
 
 @contextmanager
 def runner(url: str, folder: Path, **how: Any) -> Iterator[Runner]:
-    """A runner of the files of this folder."""
+    """Yield a runner of the files of this folder."""
     migrator = connect(url)
     with closing(migrator.database):
         yield Runner(migrator, load(folder), **how)
@@ -50,7 +50,7 @@ def runner(url: str, folder: Path, **how: Any) -> Iterator[Runner]:
 
 @pytest.fixture
 def notes(database_url: str) -> str:
-    """A database with one table and one row."""
+    """Return the URL of a database with one table and one row."""
     execute(
         database_url,
         "CREATE TABLE note (id integer PRIMARY KEY, text varchar(20), kind varchar(20))",
@@ -173,7 +173,7 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize(("upgrade", "downgrade"), ALLOWED.values(), ids=ALLOWED)
-def test_every_way_to_name_all_of_the_indexes_once_works(notes, tmp_path, upgrade, downgrade):
+def test_every_way_to_name_each_index_once_works(notes, tmp_path, upgrade, downgrade):
     write(tmp_path, upgrade, downgrade)
     with runner(notes, tmp_path) as run:
         assert [step.index.name for step in run.up().steps] == ["ix_note_text", "ix_note_kind"]
@@ -238,7 +238,7 @@ def test_a_refused_file_leaves_no_sqlite_file_behind(sqlite_url, tmp_path):
     assert not is_postgres(sqlite_url)
 
 
-def test_what_a_file_prints_does_not_come_into_a_document_or_a_script(notes, tmp_path, capsys):
+def test_what_a_file_prints_goes_to_stderr(notes, tmp_path, capsys):
     write(tmp_path, upgrade=f"print('upgrading'); {ADD}")
     file = tmp_path / "migrate_aaaa.py"
     file.write_text(file.read_text() + "print('loading')\n")

@@ -1,4 +1,4 @@
-"""`new`: the file it writes is the next revision, and runs as it is, forward and back, on both databases."""
+"""`new`: the file that it writes is the next revision, and goes up and down unchanged on both databases."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MESSAGES = (
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the program, which `run` and `succeed` then start."""
+    """Return the folder of a copy of the program, which `run` and `succeed` then start."""
     copy = tmp_path / "project"
     copy.mkdir()
     for file in CLI.parent.glob("*.py"):
@@ -46,17 +46,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def new(message: str) -> dict[str, str]:
-    """Write the next revision; what is said about it."""
+    """Write the next revision and return the document about it."""
     return succeed("new", message, "--json", url=UNREACHABLE).json()
 
 
 def migrations(project: Path) -> set[str]:
-    """The names of the migration files."""
+    """Return the names of the migration files."""
     return {file.name for file in project.glob("migrate_*.py")}
 
 
 def theirs(url: str) -> list[tuple]:
-    """Everything in the database but rows and our own tables."""
+    """Return everything in the database but rows and the tables of records."""
     return [row for row in catalog(url) if "schema_revision" not in row[1] and row[1] != "sqlite_sequence"]
 
 
@@ -77,7 +77,7 @@ def test_the_file_is_the_next_revision_after_the_head(project):
     assert re.search(r'^date = "\d{4}-\d\d-\d\d"$', text, re.MULTILINE)
 
 
-def test_its_path_is_printed_for_people(project):
+def test_the_path_is_printed(project):
     before = migrations(project)
     result = succeed("new", "Index number eleven", url=UNREACHABLE)
     (file,) = migrations(project) - before
@@ -85,13 +85,13 @@ def test_its_path_is_printed_for_people(project):
     assert str(project / file) in result.stdout
 
 
-def test_what_is_to_be_typed_after_new_shows_the_plan(project, sqlite_url):
+def test_the_command_in_the_output_of_new_shows_the_plan(project, sqlite_url):
     written = succeed("new", "Index number eleven", url=UNREACHABLE)
     assert written.next_command() == ["plan"]
     assert succeed("plan", url=sqlite_url).stdout
 
 
-def test_the_file_satisfies_the_linter_as_it_is(project):
+def test_the_file_satisfies_the_linter_unchanged(project):
     file = project / Path(new("Index number eleven")["file"]).name
     for check in (["check"], ["format", "--check"]):
         done = subprocess.run(
@@ -109,7 +109,7 @@ def test_the_file_satisfies_the_linter_as_it_is(project):
         ('desc("last_activity_at")', 'desc("closed_at")', "table {schema}conversation has no column closed_at"),
     ],
 )
-def test_what_the_models_do_not_make_is_missed_before_an_empty_database_is_touched(
+def test_a_table_that_the_models_do_not_create_is_reported_before_an_empty_database_changes(
     project, database_url, declared, instead, missing
 ):
     file = project / Path(new("Index number eleven")["file"]).name
@@ -162,7 +162,7 @@ PREDICATES = (
 
 
 @pytest.mark.parametrize("predicate", PREDICATES)
-def test_whatever_predicate_the_next_index_has_it_is_known_again(project, postgres_url, predicate):
+def test_the_next_index_is_recognised_whatever_its_predicate_is(project, postgres_url, predicate):
     """The server rewrites a predicate when it stores it, and its planner rewrites it once more."""
     file = Path(new("partial")["file"])
     declared = f"""Index("ix_eleven", "campaign_membership", ("id",), on_postgresql=Variant(where={predicate!r}))"""
@@ -177,7 +177,7 @@ def test_whatever_predicate_the_next_index_has_it_is_known_again(project, postgr
     assert "ix_eleven" not in indexes(postgres_url)
 
 
-def test_two_in_a_row_come_one_after_the_other(project, database_url):
+def test_two_new_revisions_follow_each_other(project, database_url):
     first, second = new("Index number eleven"), new("Index number twelve")
     assert second["down_revision"] == first["revision"]
     succeed("up", "--to", "base", url=database_url)
@@ -257,7 +257,7 @@ def test_a_lost_index_comes_before_a_pending_revision(project, database_url):
     assert run("check", url=database_url).exit_code == 0
 
 
-def test_alembic_is_not_moved_by_a_revision_that_is_not_its_own(project, database_url):
+def test_a_revision_that_is_not_in_alembic_does_not_change_its_version_table(project, database_url):
     alembic_app.upgrade(database_url, BASE)
     eleven = new("Index number eleven")["revision"]
     result = succeed("up", url=database_url)
