@@ -341,7 +341,7 @@ def test_text_that_is_not_utf8_does_not_fail_any_command(sqlite_url):
         " || ' ON activity (activity_type)' WHERE name = 'another'",
     )
     assert r"by \xffme" in succeed("status", url=sqlite_url).stdout
-    assert r"x\xff is the same as ix_activity_type" in succeed("check", url=sqlite_url).stdout
+    assert r"x\xff is a duplicate of ix_activity_type" in succeed("check", url=sqlite_url).stdout
     succeed("down", url=sqlite_url)
 
 
