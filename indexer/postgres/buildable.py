@@ -72,12 +72,9 @@ def unbuildable(predicates: Predicates, indexes: Sequence[Index]) -> list[str]:
     for row in columns_of(catalog, {index.table for index in indexes}):
         if row["of_ordinary_table"]:
             columns[row["table_name"]][row["name"]] = row
-    problems = [
-        *_unsuitable_methods(methods, indexes),
-        *_unsuitable_columns(catalog, columns, known),
-    ]
+    problems = [*_unsuitable_methods(methods, indexes), *_unsuitable_columns(catalog, columns, known)]
     for index in indexes:
-        if index.on_postgresql.where and index.table in columns:
+        if index.on_postgresql.where and columns[index.table]:
             problems += _unusable_predicate(predicates, index, columns[index.table])
     return list(dict.fromkeys(problems))
 

@@ -103,7 +103,7 @@ class SqliteCatalog:
 
     def rows(self, query: str, *parameters: Any) -> list[Any]:
         """Return the rows of one SELECT; a parameter that is not UTF-8 is passed as its bytes."""
-        given = [each if not isinstance(each, str) else _bound(each) for each in parameters]
+        given = [_bound(each) if isinstance(each, str) else each for each in parameters]
         return list(self.database.execute_sql(query, given).fetchall())
 
     def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, CatalogEntry]:

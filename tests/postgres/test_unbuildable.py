@@ -187,6 +187,11 @@ def test_a_predicate_that_an_index_can_have_is_no_problem(problems, postgres_url
         assert problems(index) == [], where
 
 
+def test_a_missing_table_or_column_is_not_reported_here(problems):
+    assert problems(Index("ix", "nowhere", ("a",), on_postgresql=Variant(where="a = 1"))) == []
+    assert problems(Index("ix", "contact", ("nowhere",))) == []
+
+
 def test_a_virtual_generated_column_is_named(postgres_url):
     prepare(postgres_url, to="base")
     with suppress(psycopg2.Error):  # before version 18 there are none
