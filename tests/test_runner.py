@@ -261,7 +261,7 @@ def test_a_lost_index_is_shown_by_status_and_mended_by_up(database_url):
 
     assert status.exit_code == 4
     assert re.search(r"^ix_activity_type .* missing", status.stdout, re.MULTILINE)
-    assert status.lines[-1] == "Not what the revision says: ix_activity_type. Repair it: python cli.py up"
+    assert status.lines[-1] == "Missing or different: ix_activity_type. To repair it, run: python cli.py up"
     assert len(mended.announced()) == 1
     assert ours(database_url) == specified(database_url)
     assert standing(database_url)["exit_code"] == 0
@@ -495,9 +495,9 @@ def test_an_index_that_stood_there_before_up_is_kept_and_left_by_down(database_u
     up = succeed("up", url=database_url)
     down = succeed("down", url=database_url)
 
-    assert "  ix_activity_type kept: it stood there already" in up.lines
+    assert "  ix_activity_type kept (already exists)" in up.lines
     assert len(up.announced()) == 9
-    assert "  ix_activity_type left: it stood there before up" in down.lines
+    assert "  ix_activity_type left (existed before up)" in down.lines
     assert set(ours(database_url)) == {"ix_activity_type"}
 
 
@@ -591,7 +591,7 @@ def test_the_scripts_for_psql_lock_no_writer_out(postgres_url):
 def test_a_plan_names_the_command_that_does_what_it_shows(database_url):
     shown = succeed("plan", "--to", "base", "--adopt-renamed", url=database_url).lines[-1]
 
-    assert shown == "Nothing was changed. Do it: python cli.py up --to base --adopt-renamed"
+    assert shown == "Nothing was changed. To do it, run: python cli.py up --to base --adopt-renamed"
 
 
 @pytest.mark.parametrize("command", ["status", "check", "plan", "history", "verify"])

@@ -1,22 +1,18 @@
-"""The commands: what each one asks the engine, and which options it has."""
+"""The commands: what each one asks of the engine, and which options it has."""
 
 from __future__ import annotations
 
-import os
-import sys
-from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
-from indexer import IndexerError, __version__
+from indexer import IndexerError
 from indexer.cli import options
-from indexer.cli.running import Call, Target, ask, connected, target_of, typed_of, unexpected
+from indexer.cli.group import cli as cli
+from indexer.cli.group import command
+from indexer.cli.running import Call, ask, connected
 from indexer.console import output, progress, text
-from indexer.console.hints import HintWriter
-from indexer.errors import Command, Hint, UsageError
-from indexer.options import Options
-from indexer.project import Project
+from indexer.errors import UsageError
 from indexer.signals import Stop, interruptible
 
 if TYPE_CHECKING:
@@ -24,118 +20,12 @@ if TYPE_CHECKING:
     from indexer.console.output import Answer
     from indexer.runner import Runner
 
-PROGRAM = "INDEXER_PROGRAM"  # environment variable: what the user types to start the program
-HELP = """Create and drop performance indexes on a live CRM database.
-
-The database is --database-url, else MIGRATION_DATABASE_URL, else DATABASE_URL, else sqlite:///crm.db. Instead of a
-variable, NAME_FILE can hold the path of a file that contains the URL: DATABASE_URL_FILE.
-"""
-
-
-class Commands(click.Group):
-    """Command group that reports Click's usage errors as JSON, too."""
-
-    def main(self, *arguments: Any, **settings: Any) -> Any:
-        """Run the command; what Click itself prints, such as help, may find no room on the disk."""
-        settings["prog_name"] = os.environ.get(PROGRAM) or settings.get("prog_name", "indexer")
-        try:
-            return super().main(*arguments, **settings)
-        except OSError as error:
-            output.lose(sys.stdout, error)
-            output.tell(f"Error: {output.unwritten(error).message}", err=True)
-            sys.exit(1)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        as_json = "--json" in ctx.args
-        if isinstance(sys.stdout, TextIOWrapper):  # a name may hold what the terminal's encoding does not
-            sys.stdout.reconfigure(errors="backslashreplace")
-        try:
-            return super().invoke(ctx)
-        except click.UsageError as error:
-            if as_json:
-                of_command = [error.ctx.info_name or ""] if error.ctx and error.ctx.parent else []
-                hint = Hint("See the options: ", Command(*of_command, "--help"))
-                failure = output.of_failure(UsageError(error.format_message(), hint))
-                output.say(failure, as_json, HintWriter(ctx.command_path))
-            raise
-
-    def options_of(self, name: str) -> set[str]:
-        """Return the options of a command."""
-        found = self.commands.get(name)
-        return {option for each in found.params for option in each.opts} if found else set()
-
-
-class OneCommand(click.Command):
-    """A command that is called with a ``Call`` and its own options, and from which errors leave by one door."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command and exit with its exit code; report an error as text, and with --json as a document."""
-        given = ctx.params
-        write = HintWriter(ctx.find_root().info_name or "")
-        try:
-            target = target_of(given)
-            write = HintWriter(write.program, typed_of(target, given), cli.options_of)
-            call = _call(given, ctx.find_object(Project) or Project(os.getcwd()), target, write)
-            ctx.params = {"call": call, **{name: value for name, value in given.items() if name not in CALLED}}
-            code = super().invoke(ctx) or 0
-            output.check_written(code)
-        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
-            raise
-        except (Exception, KeyboardInterrupt) as error:
-            _leave(error, given["as_json"], given["verbose"], write)
-        ctx.exit(code)
-
-
-CALLED = {
-    *("database_url", "schemas", "pattern", "as_json", "verbose", "wait_db", "no_wait", "no_alembic"),
-    *Options._fields,
-}
-
-
-def _call(given: dict[str, Any], project: Project, target: Target, write: HintWriter) -> Call:
-    asked = Options(**{name: given[name] for name in Options._fields if name in given})
-    if given.get("no_wait"):
-        asked = asked._replace(wait_lock=0)
-    asked = asked._replace(alembic=not given.get("no_alembic"))
-    wait_db = given.get("wait_db", 0)
-    return Call(project, target, write, given["as_json"], given["verbose"], asked, wait_db)
-
-
-def _leave(error: BaseException, as_json: bool, verbose: bool, write: HintWriter) -> NoReturn:
-    """Say an error and exit with its code."""
-    known = error if isinstance(error, IndexerError) else unexpected(error)
-    if verbose:
-        output.say_traceback(error)
-    if as_json:
-        output.say(output.of_failure(known), as_json, write)
-    output.say_error(known, write)
-    raise click.exceptions.Exit(known.exit_code)
-
-
-@click.group(
-    cls=Commands, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
-@click.version_option(__version__, prog_name="indexer")
-def cli() -> None:
-    pass
-
-
-cli.command_class = OneCommand
-
-
 # Changing a database ------------------------------------------------------------------------------------------------
 
 
-@cli.command()
-@options.to_revision
-@options.adopt_renamed
-@options.replace
-@options.published
-@options.alembic
-@options.waiting
-@options.on_database
-@options.output
+@command(
+    options.to_revision, options.adopt_renamed, options.replace, options.published, options.alembic, options.waiting
+)
 def up(call: Call, to: str | None) -> int:
     """Build the pending indexes, up to the last revision.
 
@@ -145,15 +35,14 @@ def up(call: Call, to: str | None) -> int:
     return ask(call, lambda runner: text.of_outcome(runner.up(to), runner.place), changes=True)
 
 
-@cli.command()
-@options.to_revision
-@options.include_adopted
-@options.below_later
-@options.published
-@options.alembic
-@options.waiting
-@options.on_database
-@options.output
+@command(
+    options.to_revision,
+    options.include_adopted,
+    options.below_later,
+    options.published,
+    options.alembic,
+    options.waiting,
+)
 def down(call: Call, to: str | None) -> int:
     """Drop the indexes that up built, back one revision.
 
@@ -162,12 +51,7 @@ def down(call: Call, to: str | None) -> int:
     return ask(call, lambda runner: text.of_outcome(runner.down(to), runner.place), changes=True)
 
 
-@cli.command()
-@click.argument("revision", metavar="REV")
-@options.published
-@options.alembic
-@options.on_database
-@options.output
+@command(click.argument("revision", metavar="REV"), options.published, options.alembic)
 def stamp(call: Call, revision: str) -> int:
     """Record a revision without building anything.
 
@@ -176,17 +60,16 @@ def stamp(call: Call, revision: str) -> int:
     return ask(call, lambda runner: text.of_stamp(runner.stamp(revision), runner.place), changes=True)
 
 
-@cli.command()
-@click.option(
-    "--rows",
-    type=click.IntRange(min=1),
-    default=100_000,
-    metavar="N",
-    help="How many activities to create; other rows in proportion.  [default: 100000]",
+@command(
+    click.option(
+        "--rows",
+        type=click.IntRange(min=1),
+        default=100_000,
+        metavar="N",
+        help="Activities to create; other rows in proportion.",
+    ),
+    options.published,
 )
-@options.published
-@options.on_database
-@options.output
 def seed(call: Call, rows: int) -> int:
     """Fill an empty database with made-up rows.
 
@@ -206,10 +89,7 @@ def seed(call: Call, rows: int) -> int:
 # Reading a database -------------------------------------------------------------------------------------------------
 
 
-@cli.command()
-@options.version_table
-@options.on_database
-@options.output
+@command(options.version_table)
 def status(call: Call) -> int:
     """Show the current revision and the state of every index.
 
@@ -219,10 +99,7 @@ def status(call: Call) -> int:
     return ask(call, lambda runner: text.of_status(runner.status()))
 
 
-@cli.command()
-@options.version_table
-@options.on_database
-@options.output
+@command(options.version_table)
 def check(call: Call) -> int:
     """Compare the database with its revisions.
 
@@ -232,18 +109,17 @@ def check(call: Call) -> int:
     return ask(call, lambda runner: text.of_check(runner.check()))
 
 
-@cli.command()
-@click.argument("direction", type=click.Choice(["up", "down"]), default="up")
-@options.to_revision
-@click.option("--sql", "as_sql", is_flag=True, help="Print a script for psql or sqlite3 instead.")
-@options.adopt_renamed
-@options.replace
-@options.include_adopted
-@options.below_later
-@options.published
-@options.alembic
-@options.on_database
-@options.output
+@command(
+    click.argument("direction", type=click.Choice(["up", "down"]), default="up"),
+    options.to_revision,
+    click.option("--sql", "as_sql", is_flag=True, help="Print a script for psql or sqlite3 instead."),
+    options.adopt_renamed,
+    options.replace,
+    options.include_adopted,
+    options.below_later,
+    options.published,
+    options.alembic,
+)
 def plan(call: Call, direction: str, to: str | None, as_sql: bool) -> int:
     """Show the statements that up (or down) would execute.
 
@@ -268,9 +144,7 @@ def plan(call: Call, direction: str, to: str | None, as_sql: bool) -> int:
     return ask(call, question, as_script=as_sql)
 
 
-@cli.command()
-@options.on_database
-@options.output
+@command()
 def history(call: Call) -> int:
     """Show the last hundred runs: when, by whom, and which indexes.
 
@@ -279,11 +153,10 @@ def history(call: Call) -> int:
     return ask(call, lambda runner: text.of_history(runner.entries(), runner.place))
 
 
-@cli.command()
-@click.option("--analyze", is_flag=True, help="Also run each query, read-only, and show its time. PostgreSQL only.")
-@click.option("--sql", "as_sql", is_flag=True, help="Print the queries instead.")
-@options.on_database
-@options.output
+@command(
+    click.option("--analyze", is_flag=True, help="Also run each query, read-only, and show its time. PostgreSQL only."),
+    click.option("--sql", "as_sql", is_flag=True, help="Print the queries instead."),
+)
 def verify(call: Call, analyze: bool, as_sql: bool) -> int:
     """Check that the planner uses the indexes.
 
@@ -302,10 +175,7 @@ def verify(call: Call, analyze: bool, as_sql: bool) -> int:
     return ask(call, question, as_script=as_sql)
 
 
-@cli.command()
-@click.option("--timeout", type=options.SECONDS, default=60, metavar="SECONDS", help="How long to wait.  [default: 60]")
-@options.on_database
-@options.output
+@command(click.option("--timeout", type=options.Seconds(), default=60, help="How long to wait."))
 def wait(call: Call, timeout: float) -> None:
     """Wait until the database accepts connections.
 
@@ -325,19 +195,16 @@ def wait(call: Call, timeout: float) -> None:
 # Without a database -------------------------------------------------------------------------------------------------
 
 
-@cli.command()
-@click.option(
-    "--rows",
-    type=options.Numbers(),
-    default="10000,100000,1000000",
-    metavar="N,...",
-    help="Numbers of activities to measure with.  [default: 10000,100000,1000000]",
+@command(
+    click.option(
+        "--rows",
+        type=options.Numbers(),
+        default="10000,100000,1000000",
+        help="Numbers of activities to measure with.",
+    ),
+    click.option("--out", default="bench-results", metavar="FOLDER", help="Folder for the results."),
+    on=options.on_server,
 )
-@click.option(
-    "--out", default="bench-results", metavar="FOLDER", help="Folder for the results.  [default: bench-results]"
-)
-@options.on_server
-@options.output
 def bench(call: Call, rows: list[int], out: str) -> int:
     """Measure the queries without and with the indexes.
 
@@ -367,9 +234,7 @@ def bench(call: Call, rows: list[int], out: str) -> int:
     return answer.error.exit_code if answer.error else 0
 
 
-@cli.command()
-@click.argument("message")
-@options.output
+@command(click.argument("message"), on=options.together())
 def new(call: Call, message: str) -> None:
     """Write the next migrate_<id>.py, with an example in it.
 

@@ -1,4 +1,4 @@
-"""The same facts for machines: what --json prints, as plain dictionaries. Times are UTC in ISO 8601, with a Z."""
+"""The documents that --json prints, as plain dictionaries. Times are UTC in ISO 8601, with a Z."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Document = dict[str, Any]
 
 
 def of_status(status: Status) -> Document:
-    """Where the database stands."""
+    """Return the revisions and the state of every index."""
     return {
         **_position(status),
         "revisions": [
@@ -36,7 +36,7 @@ def of_status(status: Status) -> Document:
 
 
 def of_check(check: Check) -> Document:
-    """Whether the database is what its revisions say."""
+    """Return whether the database is what its revisions declare."""
     status = check.status
     return {
         **_position(status),
@@ -55,7 +55,7 @@ def of_check(check: Check) -> Document:
 
 
 def _uncovered(status: Status) -> list[Document]:
-    """The indexes that are missing on tables that inherit from theirs."""
+    """Return the indexes that are missing on tables that inherit."""
     return [
         {
             "table": each.table,
@@ -78,7 +78,7 @@ def _position(status: Status) -> Document:
 
 
 def of_stamp(stamp: Stamp, place: Place) -> Document:
-    """What was recorded."""
+    """Return what was recorded."""
     return {
         **place._asdict(),
         "revision": stamp.revision,
@@ -88,18 +88,18 @@ def of_stamp(stamp: Stamp, place: Place) -> Document:
 
 
 def of_history(entries: Iterable[Entry], place: Place) -> Document:
-    """What was done to the database, the last move first."""
+    """Return what was done to the database, the last run first."""
     history = [{**entry._asdict(), "finished_at": utc(entry.finished_at)} for entry in entries]
     return {**place._asdict(), "history": history}
 
 
 def of_schemas(documents: Iterable[Document], exit_code: int) -> Document:
-    """What a command has to say about several schemas."""
+    """Return the documents of several schemas in one."""
     return {"schemas": list(documents), "exit_code": exit_code}
 
 
 def of_plan(plan: Plan, place: Place) -> Document:
-    """What a run would do, and what would stop it."""
+    """Return what a run would do, and what would stop it."""
     return {
         **place._asdict(),
         "direction": plan.direction,
@@ -124,7 +124,7 @@ def of_plan(plan: Plan, place: Place) -> Document:
 
 
 def of_outcome(outcome: Outcome, place: Place) -> Document:
-    """What a run did."""
+    """Return what a run did."""
     return {
         **place._asdict(),
         "direction": outcome.direction,
@@ -139,7 +139,7 @@ def of_outcome(outcome: Outcome, place: Place) -> Document:
 
 
 def of_event(event: Event) -> Document:
-    """Something that happened in a run; an index is given by its name."""
+    """Return an event of a run; an index is given by its name."""
     content: Document = event._asdict()
     content.update((name, round(value, 3)) for name, value in content.items() if isinstance(value, float))
     if "target" in content:
@@ -155,7 +155,7 @@ def utc(moment: datetime, timespec: str = "seconds") -> str:
 
 
 def of_failure(error: IndexerError) -> Document:
-    """Why a command ended with an error."""
+    """Return why a command ended with an error."""
     content: Document = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
     if isinstance(error, PreflightFailed):
         content["problems"] = list(error.problems)

@@ -1,4 +1,4 @@
-"""A run told while it goes on: in lines for a log, drawn on a terminal, or one JSON event a line."""
+"""The progress of a run: lines in a log, bars on a terminal, or JSON with one event a line."""
 
 from __future__ import annotations
 
@@ -44,12 +44,17 @@ DONE = {
     Action.REBUILD: "rebuilt",
     Action.RENAME: "renamed",
     Action.REPLACE: "replaced",
-    Action.KEEP: "kept: it stood there already",
+    Action.KEEP: "kept",
     Action.DROP: "dropped",
-    Action.LEAVE: "left: it stood there before up",
+    Action.LEAVE: "left",
     Action.GIVE_BACK: "renamed back",
-    Action.ABSENT: "gone already",
+    Action.ABSENT: "already gone",
     Action.JOIN: "built by another session",
+}
+UNCHANGED = {
+    Action.KEEP: "kept (already exists)",
+    Action.LEAVE: "left (existed before up)",
+    Action.ABSENT: "already gone",
 }
 NOTEWORTHY = (Warned, Waiting, Retrying, Joined, LockWaited, BlockersFound, ServerAwaited, AnswerAwaited)
 ENDING = "end it: "
@@ -57,10 +62,10 @@ LOG_INTERVAL = 10.0  # seconds between two lines that say the same
 
 
 class Throttle:
-    """Decides which events are told: of those that say the same, one in ten seconds.
+    """Decides which events to report: of those that say the same, one in ten seconds.
 
     Args:
-        at_once: tell also the first progress of a phase; in a log that is only noise.
+        at_once: report the first progress of a phase, too; in a log that is only noise.
     """
 
     def __init__(self, at_once: bool) -> None:
@@ -68,7 +73,7 @@ class Throttle:
         self._due: dict[tuple[str, ...], float] = {}
 
     def lets_pass(self, event: Event) -> bool:
-        """Return whether an event is to be told now."""
+        """Return whether to report an event now."""
         if not isinstance(event, Progress | Waiting):
             return True
         now = time.monotonic()
@@ -79,57 +84,64 @@ class Throttle:
         return True
 
     def _subject(self, event: Progress | Waiting) -> tuple[str, ...]:
-        """What an event is about: another phase or another blocker is news."""
+        """Return what an event is about: another phase or another blocker is news."""
         if isinstance(event, Progress):
             return (event.target.name, event.phase if self._at_once else "")
         return (event.target.name, event.phase, *map(_name, event.blockers))
 
 
 class Lines:
-    """A run told in lines: each statement before it is sent, what came of it, and every ten seconds how far it is."""
+    """Reports a run in lines: each statement before it is sent, its outcome, and every ten seconds its progress."""
+
+    at_once = False
 
     def __init__(self, write: Write = str, err: bool = False) -> None:
-        self.pace = Throttle(at_once=False)
+        self.throttle = Throttle(self.at_once)
         self.write = write
         self._err = err
 
     def __call__(self, event: Event) -> None:
-        """Tell one event, if it is not the same again too soon."""
-        if self.pace.lets_pass(event):
-            tell(in_a_line(event, self.write), self._err)
+        """Report an event, unless it repeats one too soon."""
+        if self.throttle.lets_pass(event):
+            self.print(event)
+
+    def print(self, event: Event) -> None:
+        """Print an event."""
+        tell(in_a_line(event, self.write), self._err)
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no line stays open."""
 
 
 class SchemaLines(Lines):
-    """A run on one of several schemas, told in no more than what needs somebody's attention."""
+    """Reports the warnings and the waits of a run on one of several schemas."""
 
     def __init__(self, write: Write, schema: str) -> None:
         super().__init__(write)
         self.schema = schema
 
     def __call__(self, event: Event) -> None:
-        """Tell one event, if it is a warning or a wait, with the schema before it."""
-        if isinstance(event, NOTEWORTHY) and self.pace.lets_pass(event):
-            tell(f"{self.schema}: {in_a_line(event, self.write).strip()}")
+        """Report an event if it is a warning or a wait."""
+        if isinstance(event, NOTEWORTHY):
+            super().__call__(event)
+
+    def print(self, event: Event) -> None:
+        """Print an event after the name of its schema."""
+        tell(f"{self.schema}: {in_a_line(event, self.write).strip()}")
 
 
-class JsonLines:
-    """A run told to a machine: one event a line; with its schema, where there are several."""
+class JsonLines(Lines):
+    """Reports a run in JSON, one event a line; with the schema, where there are several."""
+
+    at_once = True
 
     def __init__(self, write: Write, schema: str | None = None) -> None:
+        super().__init__(write)
         self.of = {} if schema is None else {"schema": schema}
-        self.write = write
-        self.pace = Throttle(at_once=True)
 
-    def __call__(self, event: Event) -> None:
-        """Print the event as one JSON object, if it is not the same again too soon."""
-        if self.pace.lets_pass(event):
-            tell(json.dumps({**documents.of_event(event), **self.of}, default=self.write))
-
-    def close(self) -> None:
-        """Nothing stays open."""
+    def print(self, event: Event) -> None:
+        """Print an event as one JSON object."""
+        tell(json.dumps({**documents.of_event(event), **self.of}, default=self.write))
 
 
 WITH_TIMES, WITH_BAR, BAR = 100, 130, 24  # columns of a terminal from which there is room, and those of a bar
@@ -137,7 +149,7 @@ FOR_PHASE = 30  # columns that are kept for the phase and the blocker
 
 
 def _drawn(tasks: Tasks, width: int) -> Iterator[Any]:
-    """Yield a line for each index: what matters most comes first, what is less needed where there is room."""
+    """Yield a line for each index: first what matters most, then what there is room for."""
     from rich.text import Text
 
     longest = max((len(task.description) for task in tasks.tasks), default=0)
@@ -158,7 +170,7 @@ def _clock(seconds: float | None) -> str:
 
 
 class Bars:
-    """A run drawn on a terminal: a line for each index being built, the finished ones above, a total below."""
+    """Draws a run on a terminal: a line for each index being built, the finished ones above, a total below."""
 
     def __init__(self, write: Write = str) -> None:
         from rich.console import Console, Group
@@ -204,7 +216,7 @@ class Bars:
                 self._print(event)
 
     def _wait(self, event: Waiting) -> None:
-        """Draw a wait; who is in the way is printed whole, once, because a line has no room for it."""
+        """Draw a wait; print its blockers whole, once, because the line has no room for them."""
         names = tuple(map(_name, event.blockers))
         phase = f"waits for {', '.join(names)} ({event.phase})" if names else event.phase
         self._bars.update(self._task(event.target), phase=phase)
@@ -213,7 +225,7 @@ class Bars:
             self._print(event)
 
     def close(self) -> None:
-        """Take the bars off the terminal, if that is there still."""
+        """Remove the bars from the terminal, unless the terminal is gone."""
         with suppress(OSError):
             self._live.stop()
 
@@ -235,7 +247,7 @@ class Bars:
 
 
 def _wrapped(line: str, width: int) -> str:
-    """Return a line broken between words, what follows indented deeper."""
+    """Return a line broken between words, with the later parts indented deeper."""
     indent = line[: len(line) - len(line.lstrip())]
     return textwrap.fill(
         line, width, subsequent_indent=indent + "  ", break_long_words=False, break_on_hyphens=False, tabsize=1
@@ -277,7 +289,7 @@ def _in_words(event: Event, write: Write) -> str:
         case Warned():
             return f"Note: {write(event.text)}"
         case ServerAwaited():
-            return f"{event.reason} Trying again."
+            return f"{event.reason} Retrying."
         case AnswerAwaited():
             return f"No answer from the server for {duration(event.seconds)}: {event.reason}"
         case BlockersFound():
@@ -290,15 +302,15 @@ def _in_words(event: Event, write: Write) -> str:
 
 
 def _of_index(event: Any) -> str:
-    """An event about one index in one line, or a line for each blocker."""
+    """Return an event about one index in one line, or a line for each blocker."""
     name = event.target.name
     match event:
         case StatementStarted():
             return str(event.statement)
-        case IndexFinished() if event.action in (Action.KEEP, Action.LEAVE, Action.ABSENT):
-            return f"{name} {DONE[event.action]}"
+        case IndexFinished() if event.action in UNCHANGED:
+            return f"{name} {UNCHANGED[event.action]}"
         case IndexFinished(action=Action.GIVE_BACK):
-            former = f"renamed back to {event.other_name}" if event.other_name else "put back as it was before up"
+            former = f"renamed back to {event.other_name}" if event.other_name else "restored as it was before up"
             return f"{name} {former} in {duration(event.seconds)}"
         case IndexFinished():
             size = f", {in_bytes(event.bytes)}" if event.bytes is not None else ""
@@ -311,10 +323,10 @@ def _of_index(event: Any) -> str:
             so_far = f", {duration(event.seconds)} so far" if event.seconds >= 1 else ""
             return f"{name} {event.phase}{so_far}" + (f":{listed(event.blockers)}" if event.blockers else "")
         case Retrying():
-            tries = f"try {event.attempt} of {event.retries + 1}"
-            return f"{name} {event.reason}: {tries} given up, next one in {duration(event.pause)}"
+            attempt = f"attempt {event.attempt} of {event.retries + 1}"
+            return f"{name} {event.reason}: {attempt} cancelled, the next one in {duration(event.pause)}"
         case _:
-            return f"{name} is being built by pid {event.worker}: waiting for it to finish"
+            return f"{name} is being built by another session (pid {event.worker}); waiting for it"
 
 
 def _remaining(event: Progress) -> str:
@@ -328,7 +340,7 @@ def _rate(event: Progress) -> str:
 
 
 def listed(blockers: Iterable[Blocker]) -> str:
-    """A line for each blocker, and one for the statement that ends it."""
+    """Return a line for each blocker, and one for the statement that ends it."""
     return "".join(f"\n    {blocker}\n      {ENDING}{visible(blocker.ending)}" for blocker in blockers)
 
 

@@ -1,4 +1,4 @@
-"""Tables for people, as text."""
+"""Tables as text."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class _Column(NamedTuple):
 
     @property
     def longest(self) -> int:
-        """The columns of a terminal that its longest cell takes."""
+        """The width of its longest cell."""
         return max(int(cell.cell_len) for cell in self.cells)
 
     @property
     def least(self) -> int:
-        """The columns of a terminal without which it cannot be read."""
+        """The width below which it cannot be read."""
         if not self.folds:
             return self.longest
         words = (len(word) for cell in self.cells for word in cell.plain.split())
@@ -41,9 +41,9 @@ def drawn(
     folding: Collection[str] = (),
     less_needed: Sequence[str] = (),
 ) -> str:
-    """Return a table that breaks no word: on a narrow terminal it folds some columns, and leaves some out and says so.
+    """Return a table that breaks no word: on a narrow terminal some columns fold, and some are left out, which it says.
 
-    A column in which nothing stands is left out everywhere; in a log nothing folds.
+    An empty column is always left out. In a log nothing folds.
 
     Args:
         titles: of the columns.
@@ -78,7 +78,7 @@ def drawn(
 
 
 def _that_fit(columns: list[_Column], width: int, less_needed: Sequence[str]) -> list[_Column]:
-    """Return the columns that have room beside each other, without the least needed ones."""
+    """Return the columns that fit beside each other, without the least needed ones."""
     for title in less_needed:
         if _width(columns) <= width:
             break

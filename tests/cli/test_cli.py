@@ -78,17 +78,17 @@ def test_a_command_to_type_next_repeats_the_url_that_was_typed_but_no_password(s
     typed = sqlite_url if kind == "sqlite" else UNREACHABLE.replace("clerk", "clerk:secret")
     said = run("plan", "--database-url", typed, url="sqlite:///elsewhere.db")
     if kind == "sqlite":
-        assert said.lines[-1] == f"Nothing was changed. Do it: python cli.py up --database-url {sqlite_url}"
+        assert said.lines[-1] == f"Nothing was changed. To do it, run: python cli.py up --database-url {sqlite_url}"
     assert "secret" not in said.stdout + said.stderr
 
 
 def test_a_command_to_type_next_does_not_repeat_what_the_environment_says(sqlite_url):
-    assert run("plan", url=sqlite_url).lines[-1] == "Nothing was changed. Do it: python cli.py up"
+    assert run("plan", url=sqlite_url).lines[-1] == "Nothing was changed. To do it, run: python cli.py up"
 
 
 def test_a_command_to_type_next_begins_as_the_environment_says(sqlite_url, monkeypatch):
     monkeypatch.setenv("INDEXER_PROGRAM", "docker run --rm crm")
-    assert run("plan", url=sqlite_url).lines[-1] == "Nothing was changed. Do it: docker run --rm crm up"
+    assert run("plan", url=sqlite_url).lines[-1] == "Nothing was changed. To do it, run: docker run --rm crm up"
     assert "Usage: docker run --rm crm up" in run("up", "--bogus", url=sqlite_url).stderr
 
 

@@ -301,7 +301,7 @@ def test_a_schema_that_cannot_be_read_does_not_stop_the_others(tenants):
     assert result.exit_code == 1
     assert re.search(f"^two: Error: .*pid {locker.pid} ", result.stdout, re.MULTILINE), result
     assert re.search("^one: Error: ", result.stdout, re.MULTILINE), result
-    assert "three: is at 10992629d68e (head). All is as it should be." in result.lines
+    assert "three: is at 10992629d68e (head). Everything is as declared." in result.lines
     assert "3 schemas: 1 with exit code 0, 2 with exit code 1 (one, two)." in result.lines
 
 

@@ -65,7 +65,11 @@ def cli(*arguments: str, folder: Path, **variables: str) -> Result:
 def reaches(url: str) -> bool:
     """Return whether `status` reaches an empty database, and names it without a password."""
     result = run("status", url=url)
-    return result.exit_code == NOTHING_THERE_YET and "is empty" in result.lines[0] and SECRET not in result.stdout
+    return (
+        result.exit_code == NOTHING_THERE_YET
+        and "has none of the tables" in result.lines[0]
+        and SECRET not in result.stdout
+    )
 
 
 def refused(url: str, exit_code: int, *words: str) -> None:

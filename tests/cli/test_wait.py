@@ -75,7 +75,7 @@ def test_a_wrong_password_fails_at_once_and_is_not_repeated_to_anybody(command):
         result = run(*command, "60", url=server.url("clerk", "mistyped-secret"))
         assert result.exit_code == 7
         assert "password" in result.stderr
-        assert "Trying again" not in result.stdout
+        assert "Retrying" not in result.stdout
         assert "mistyped-secret" not in result.stdout + result.stderr
 
 
@@ -84,7 +84,7 @@ def test_an_unknown_database_fails_at_once(command, postgres_server):
     url = postgres_server.replace("/postgres", "/nowhere")
     result = run(*command, "60", url=url)
     assert result.exit_code == 7
-    assert "Trying again" not in result.stdout
+    assert "Retrying" not in result.stdout
 
 
 def test_without_wait_db_a_server_that_is_not_there_fails_at_once():
@@ -96,7 +96,7 @@ def test_without_wait_db_a_server_that_is_not_there_fails_at_once():
 def test_wait_answers_at_once_where_there_is_nothing_to_wait_for(database_url):
     if database_url.startswith("sqlite"):
         succeed("up", url=database_url)
-    assert "answers" in succeed("wait", url=database_url).stdout
+    assert "accepts connections" in succeed("wait", url=database_url).stdout
     assert json.loads(succeed("wait", "--json", url=database_url).stdout)["reachable"] is True
 
 
@@ -116,10 +116,10 @@ def test_a_sqlite_file_that_does_not_exist_is_not_said_to_answer(tmp_path):
     url = f"sqlite:///{tmp_path}/new.db"
     told = succeed("wait", "--database-url", url, url="sqlite:///other.db")
     assert "does not exist yet" in told.stdout
-    assert "answers" not in told.stdout
+    assert "accepts connections" not in told.stdout
     assert told.next_command() == ["up", "--database-url", url]
     succeed(*told.next_command(), url="sqlite:///other.db")
-    assert "answers" in succeed("wait", url=url).stdout
+    assert "accepts connections" in succeed("wait", url=url).stdout
 
 
 @pytest.mark.parametrize("option", [("wait", "--timeout"), ("up", "--max-wait"), ("up", "--wait-lock")], ids=str)

@@ -466,7 +466,7 @@ def test_where_only_our_record_is_missing_the_plan_says_no_more_than_that(url):
     alembic_app.upgrade(url, HEAD)
     plan = succeed("plan", url=url)
 
-    assert f"is at {HEAD} already, and only the record of {HEAD} is missing." in plan.lines[0]
+    assert f"is already at {HEAD}; only the record of {HEAD} is missing." in plan.lines[0]
     assert "keep" not in plan.stdout
     assert "->" not in plan.stdout
     succeed(*plan.next_command(), url=url)

@@ -58,7 +58,7 @@ def test_a_single_entry_is_told_in_the_singular(postgres_url):
     prepare(postgres_url, "base")
     told = succeed("history", "--all-schemas", "public", url=postgres_url).lines
 
-    assert told[0].startswith(f"public: 1 entry, last of all up {BASE}, ")
+    assert told[0].startswith(f"public: 1 entry, the last: up {BASE}, ")
     assert told[1] == "1 schema: 1 with exit code 0."
 
 

@@ -111,7 +111,7 @@ def test_names_are_compared_without_regard_to_case_as_sqlite_does(sqlite_crm):
     execute(sqlite_crm, "CREATE INDEX IX_Activity_Type ON Activity (Activity_Type)")
     result = succeed("up", url=sqlite_crm)
 
-    assert "  ix_activity_type kept: it stood there already" in result.lines
+    assert "  ix_activity_type kept (already exists)" in result.lines
     succeed("down", url=sqlite_crm)
     assert [name for name in indexes(sqlite_crm) if name.lower() in TEN_NAMES] == ["IX_Activity_Type"]
 

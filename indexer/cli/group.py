@@ -1,0 +1,128 @@
+"""The group of the commands: from the options of one to its Call, and from an error to what is said of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from io import TextIOWrapper
+from typing import Any, NoReturn
+
+import click
+
+from indexer import IndexerError, __version__
+from indexer.cli import options
+from indexer.cli.running import Call, Target, target_of, typed_of, unexpected
+from indexer.console import output
+from indexer.console.hints import HintWriter
+from indexer.errors import Command, Hint, UsageError
+from indexer.options import Options
+from indexer.project import Project
+
+PROGRAM = "INDEXER_PROGRAM"  # environment variable: what the user types to start the program
+HELP = """Create and drop performance indexes on a live CRM database.
+
+The database is --database-url, else MIGRATION_DATABASE_URL, else DATABASE_URL, else sqlite:///crm.db. Instead of a
+variable, NAME_FILE can hold the path of a file that contains the URL: DATABASE_URL_FILE.
+"""
+
+
+class Commands(click.Group):
+    """Command group that reports Click's usage errors as JSON, too."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Run the command; what Click itself prints, such as help, may find no room on the disk."""
+        settings["prog_name"] = os.environ.get(PROGRAM) or settings.get("prog_name", "indexer")
+        try:
+            return super().main(*arguments, **settings)
+        except OSError as error:
+            output.lose(sys.stdout, error)
+            output.tell(f"Error: {output.unwritten(error).message}", err=True)
+            sys.exit(1)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        as_json = "--json" in ctx.args
+        if isinstance(sys.stdout, TextIOWrapper):  # a name may hold what the terminal's encoding does not
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            if as_json:
+                of_command = [error.ctx.info_name or ""] if error.ctx and error.ctx.parent else []
+                hint = Hint("See the options: ", Command(*of_command, "--help"))
+                failure = output.of_failure(UsageError(error.format_message(), hint))
+                output.say(failure, as_json, HintWriter(ctx.command_path))
+            raise
+
+    def options_of(self, name: str) -> set[str]:
+        """Return the options of a command."""
+        found = self.commands.get(name)
+        return {option for each in found.params for option in each.opts} if found else set()
+
+
+class CallCommand(click.Command):
+    """Command whose function gets a ``Call`` and its own options, and whose errors are all reported in one place."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command and exit with its exit code; report an error as text, and with --json as a document."""
+        given = ctx.params
+        write = HintWriter(ctx.find_root().info_name or "")
+        try:
+            target = target_of(given)
+            write = HintWriter(write.program, typed_of(target, given), cli.options_of)
+            call = _call(given, ctx.find_object(Project) or Project(os.getcwd()), target, write)
+            ctx.params = {"call": call, **{name: value for name, value in given.items() if name not in CALLED}}
+            code = super().invoke(ctx) or 0
+            output.check_written(code)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            _leave(error, given["as_json"], given["verbose"], write)
+        ctx.exit(code)
+
+
+CALLED = {
+    *("database_url", "schemas", "pattern", "as_json", "verbose", "wait_db", "no_wait", "no_alembic", "yes"),
+    *Options._fields,
+}
+
+
+def _call(given: dict[str, Any], project: Project, target: Target, write: HintWriter) -> Call:
+    asked = Options(**{name: given[name] for name in Options._fields if name in given})
+    asked = asked._replace(
+        wait_lock=0 if given.get("no_wait") else asked.wait_lock,
+        below_later=asked.below_later or given.get("yes", False),
+        alembic=not given.get("no_alembic"),
+    )
+    wait_db = given.get("wait_db", 0)
+    return Call(project, target, write, given["as_json"], given["verbose"], asked, wait_db)
+
+
+def _leave(error: BaseException, as_json: bool, verbose: bool, write: HintWriter) -> NoReturn:
+    """Say an error and exit with its code."""
+    known = error if isinstance(error, IndexerError) else unexpected(error)
+    if verbose:
+        output.say_traceback(error)
+    if as_json:
+        output.say(output.of_failure(known), as_json, write)
+    output.say_error(known, write)
+    raise click.exceptions.Exit(known.exit_code)
+
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
+
+
+@click.group(cls=Commands, help=HELP, context_settings=SETTINGS)
+@click.version_option(__version__, prog_name="indexer")
+def cli() -> None:
+    pass
+
+
+def command(*own: Any, on: Any = options.on_database) -> Any:
+    """Return a decorator that makes a command with its own options, those of what it works on, and --json."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        return cli.command(cls=CallCommand)(options.together(*own, on, options.output)(function))
+
+    return decorate
