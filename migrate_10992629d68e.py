@@ -4,9 +4,9 @@ Revision ID: 10992629d68e
 Revises: 2792ed2d7978
 Create Date: 2025-08-21
 
-A webhook asks whether it was seen before, a campaign asks for its members and for who has opted out, a
-conversation is read newest first: each of these scanned a whole table. The ten indexes below serve them.
-What stands under ``on_postgresql`` is PostgreSQL's alone; on SQLite the same index is a whole B-tree.
+Webhooks look up the activity that they report, campaigns look up their members and who has opted out, and
+conversations are read newest first: without these ten indexes each of the queries scans a whole table.
+``on_postgresql`` holds what only PostgreSQL does; on SQLite the same index is a B-tree of all rows.
 """
 
 from playhouse.migrate import SchemaMigrator
@@ -92,5 +92,5 @@ def upgrade(migrator: SchemaMigrator) -> None:
 
 
 def downgrade(migrator: SchemaMigrator) -> None:
-    """Drop them again, last built first."""
+    """Drop the ten indexes, the last one first."""
     migrator.migrate(*(migrator.drop_index(index) for index in reversed(INDEXES)))
