@@ -12,7 +12,7 @@ from postgres_server import running_server
 from roles import another_role, as_application, as_owner, make_roles, new_database
 from scenes import Run
 
-pytest_plugins = ["workers"]
+pytest_plugins = ["workers", "bound_models"]
 
 # A shell lets what it starts in the background ignore SIGINT, and a process hands that on to those that it starts. The
 # commands obey it, so the tests of signals need what a command in the foreground has.

@@ -1,21 +1,12 @@
-"""A query that an index has to serve, and samplers of its arguments.
+"""A query that an index has to serve, and where its arguments are sampled from: an entry of a project's queries.py.
 
-The ``queries.py`` of a project declares one entry a query:
-
-    QUERIES = (
-        Query(
-            "ix_contact_phone",
-            function=contacts_by_phone,
-            sample=rows_of(Contact.phone, otherwise=("+12025550123",)),
-        ),
+    Query(
+        "ix_contact_phone",
+        function=contacts_by_phone,
+        sample=rows_of(Contact.phone, otherwise=("+12025550123",)),
     )
 
-Bind the models before you ask or sample:
-
-    with database.bind_ctx(models.TABLES):
-        for query in QUERIES:
-            for arguments in query.sample(10):
-                query.ask(*arguments)
+Bind the models before you ask or sample.
 """
 
 from __future__ import annotations
@@ -33,7 +24,6 @@ Sampler = Callable[[int], list[Arguments]]
 
 GOLDEN_RATIO = (1 + 5**0.5) / 2
 SPARE = 4  # rows read for each that is wanted: values can be missing or repeated
-MOST_LISTS = 10
 
 
 @dataclass(frozen=True)
@@ -84,7 +74,7 @@ def once(count: int) -> list[Arguments]:
 
 
 def rows_of(*columns: Field, otherwise: Arguments) -> Sampler:
-    """Return a sampler of the values that rows have in these columns.
+    """Return a sampler of the values that rows have in these columns, from all over the table.
 
     It reads by primary key alone, so it is cheap on a table of any size.
 
@@ -100,40 +90,17 @@ def rows_of(*columns: Field, otherwise: Arguments) -> Sampler:
     return sample
 
 
-def lists_of(key: Field, length: int) -> Sampler:
-    """Return a sampler of lists of consecutive values of an integer primary key, such as those of one import.
-
-    Args:
-        key: the primary key.
-        length: how many values a list has at most.
-    """
-
-    def sample(count: int) -> list[Arguments]:
-        values = key.model.select(key).order_by(key).limit(length)
-        firsts = _spread_keys(key.model, min(count, MOST_LISTS)) or [1]
-        return [([*values.where(key >= first).scalars()] or [1],) for first in firsts]
-
-    return sample
-
-
 def _spread(columns: tuple[Field, ...], count: int) -> list[Arguments]:
-    """Return the columns of about this many rows, spread over the table; each first part of the list is spread, too."""
+    """Return the columns of about this many rows in an order in which the first few are spread over the table, too."""
     model, key = columns[0].model, columns[0].model._meta.primary_key
-    keys = _spread_keys(model, count)
-    rows = model.select(key, *columns).where(key.in_(ValueLiterals(keys))).tuples() if keys else ()
-    by_key = {row[0]: tuple(row[1:]) for row in rows}
-    if len(by_key) * 2 > len(keys):
-        return [by_key[each] for each in keys if each in by_key]
-    return [tuple(row) for row in model.select(*columns).order_by(key.desc()).limit(count).tuples()]
-
-
-def _spread_keys(model: type[Model], count: int) -> list[int]:
-    """Return at most this many numbers between the lowest and the highest primary key of a table."""
-    key = model._meta.primary_key
     # One query each: SQLite reads the whole table for MIN and MAX in one.
     lowest, highest = (model.select(end(key)).scalar() for end in (fn.MIN, fn.MAX))
-    if not isinstance(lowest, int):  # no rows, or keys that are no numbers
-        return []
-    # Fractions of the golden ratio are spread evenly, and follow no pattern in the rows.
-    fractions = (place * GOLDEN_RATIO % 1 for place in range(count))
-    return list(dict.fromkeys(lowest + int((highest - lowest + 1) * fraction) for fraction in fractions))
+    if isinstance(lowest, int):
+        # Fractions of the golden ratio are spread evenly, and follow no pattern in the rows.
+        fractions = (place * GOLDEN_RATIO % 1 for place in range(count))
+        keys = list(dict.fromkeys(lowest + int((highest - lowest + 1) * fraction) for fraction in fractions))
+        rows = model.select(key, *columns).where(key.in_(ValueLiterals(keys))).tuples()
+        by_key = {row[0]: tuple(row[1:]) for row in rows}
+        if len(by_key) * 2 > len(keys):
+            return [by_key[each] for each in keys if each in by_key]
+    return [tuple(row) for row in model.select(*columns).order_by(key.desc()).limit(count).tuples()]
