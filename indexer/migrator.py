@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from peewee import SQL, EnclosedNodeList, Entity, NodeList, PeeweeException
+from peewee import SQL, EnclosedNodeList, Entity, Model, NodeList, PeeweeException
 from playhouse.migrate import Operation, SchemaMigrator
 
 from indexer.catalog import META_TABLES, ORDINARY, Catalog, CatalogEntry, Place, Table
@@ -20,6 +20,9 @@ from indexer.records.provenance import Provenance
 from indexer.signals import Stop
 from indexer.spec import PLAIN, Column, Definition, Index, Variant
 from indexer.text import identifier, reason
+
+if TYPE_CHECKING:
+    from indexer.verify.planner import QueryPlanner
 
 BUILDING = CREATIONS | {Action.RENAME}  # SQLite builds an index again to rename it
 
@@ -347,6 +350,10 @@ class CatalogMigrator(SchemaMigrator):
     def delays(self) -> list[str]:
         """Return what makes every commit wait, for people."""
         return []
+
+    @abstractmethod
+    def query_planner(self, models: Sequence[type[Model]]) -> QueryPlanner:
+        """Return the planner that tells what this database would do with queries of these models."""
 
     def unseen(self, tables: Sequence[str]) -> list[str]:
         """Return what a look at these tables cannot see on this database, one sentence each."""

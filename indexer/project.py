@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from indexer.verify.query import Query
 
 
 class Project(NamedTuple):
@@ -21,5 +24,5 @@ class Project(NamedTuple):
 
     folder: str
     models: Callable[[], Sequence[type[Any]]] = tuple
-    queries: Callable[[], Sequence[Any]] = tuple
+    queries: Callable[[], Sequence[Query]] = tuple
     sample: Callable[[], ModuleType] | None = None

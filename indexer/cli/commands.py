@@ -170,7 +170,9 @@ def verify(call: Call, analyze: bool, as_sql: bool) -> int:
     def question(runner: Runner) -> Answer:
         from indexer.verify.verify import verify as verified
 
-        return text.of_verify(verified(runner.migrator, analyze, runner.declared), as_sql)
+        project = call.project
+        report = verified(runner.migrator, project.queries(), project.models(), runner.declared, analyze)
+        return text.of_verify(report, as_sql)
 
     return ask(call, question, as_script=as_sql)
 

@@ -258,19 +258,18 @@ def _past_tense(action: str) -> str:
 
 
 def of_verify(report: Report, as_sql: bool) -> Answer:
-    """Return whether each query is served; or the queries themselves."""
-    from indexer.verify.verify import document, queries, show
+    """Return whether each query is served, or the queries themselves."""
+    from indexer.console import verify
 
-    line = " ".join(report.conclusion().splitlines())
-    answer = Answer(document(report), lambda write: write(show(report)), line, report.exit_code)
+    line = verify.conclusion_of(report, between=" ")
+    answer = Answer(verify.document(report), lambda write: verify.text(report, write), line, report.exit_code)
     if not as_sql:
         return answer
-    unproven = (
-        NotServed(report.conclusion(f" on {report.place}"), Hint("See why: ", Command("verify")))
-        if report.unserved
-        else None
-    )
-    return answer._replace(script=queries(report), error=unproven)
+    error = None
+    if report.unserved:
+        conclusion = "\n".join(verify.sentences_of(report, f" on {report.place}"))
+        error = NotServed(conclusion, Hint("See why: ", Command("verify")))
+    return answer._replace(script=verify.script(report), error=error)
 
 
 def of_bench(result: Result) -> Answer:

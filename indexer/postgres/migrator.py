@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peewee import CommaNodeList, Entity, PeeweeException
+from peewee import CommaNodeList, Entity, Model, PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 
 from indexer.catalog import META_TABLES, CatalogEntry, Place, Table
@@ -35,6 +35,9 @@ from indexer.records.provenance import Provenance
 from indexer.records.table import hidden_rows, placed
 from indexer.spec import Definition, Index, Variant, with_suffix
 from indexer.text import few, shell
+
+if TYPE_CHECKING:
+    from indexer.verify.planner import QueryPlanner
 
 # The path first: before that, a stranger's operator could come before PostgreSQL's own in the predicate of an index.
 OF_A_SCRIPT = {
@@ -142,6 +145,12 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         with self.sessions.tolerating_errors(self.report):
             return standby.delays(self.catalog)
         return []
+
+    def query_planner(self, models: Sequence[type[Model]]) -> QueryPlanner:
+        """Return a planner that asks with EXPLAIN."""
+        from indexer.postgres.query_planner import PostgresQueryPlanner
+
+        return PostgresQueryPlanner(self, models)
 
     def unseen(self, tables: Sequence[str]) -> list[str]:
         """Return what of distributed tables is not looked at."""

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
-from peewee import DatabaseError, OperationalError, PeeweeException, SqliteDatabase
+from peewee import DatabaseError, Model, OperationalError, PeeweeException, SqliteDatabase
 from playhouse.migrate import SqliteMigrator
 
 from indexer.catalog import CatalogEntry, Place, Table
@@ -19,6 +20,9 @@ from indexer.events import LockWaited, Progress
 from indexer.migrator import CatalogMigrator, Part, ScriptValues
 from indexer.spec import Definition, Index
 from indexer.sqlite.catalog import SqliteCatalog
+
+if TYPE_CHECKING:
+    from indexer.verify.planner import QueryPlanner
 
 WRITABLE = (
     "Check that the file and its folder can be written and the disk is not full, then run the same command again."
@@ -161,6 +165,12 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
             key=tuple(str(column._replace(name=column.name.lower())) for column in index.key),
             unique=index.unique,
         )
+
+    def query_planner(self, models: Sequence[type[Model]]) -> QueryPlanner:
+        """Return a planner that asks with EXPLAIN QUERY PLAN."""
+        from indexer.sqlite.query_planner import SqliteQueryPlanner
+
+        return SqliteQueryPlanner(self)
 
     def version_tables(self, schema: str | None, name: str) -> list[tuple[str | None, str]]:
         """Return the first few tables of the file that look like Alembic's, without a schema."""

@@ -1,4 +1,4 @@
-"""What a reader should know beside a verdict, in sentences."""
+"""What to know beside the result of a query, in sentences."""
 
 from __future__ import annotations
 
@@ -7,102 +7,120 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from indexer.catalog import Table
+from indexer.errors import Command, Hint
+from indexer.spec import Index
 from indexer.text import counted, few
-from indexer.verify.query import Arguments, Query
-from indexer.verify.usage import Evidence
+from indexer.verify.query import Arguments
+from indexer.verify.serving import is_ordered
+from indexer.verify.usage import IndexUsage
 
 if TYPE_CHECKING:
     from indexer.decide import Step
 
-REASONS = {
-    "missing": "is missing. Build it: python cli.py up",
-    "invalid": "is invalid, because its build was cut off. Rebuild it: python cli.py up",
-    "in progress": "is being built or dropped by another session. See: python cli.py status",
-    "replaceable": "does not serve {query}, because it is not what the revision says ({different}). Put ours in its"
-    " place: python cli.py up --replace",
-    "different": "does not serve {query}, because it is not what the revision says ({different}). Drop it or rename"
-    " it, then build ours: python cli.py up",
-    "valid": "is as the revision says, but the planner cannot use it for {query}",
+Note = str | Hint
+
+REPAIRS = {
+    "missing": Hint(" is missing. Build it: ", Command("up")),
+    "invalid": Hint(" is invalid, because its build was interrupted. Rebuild it: ", Command("up")),
+    "in progress": Hint(" is being built or dropped by another session. See: ", Command("status")),
 }
 
 
-def notes(evidence: Evidence, query: Query, step: Step, table: Table) -> Iterator[str]:
-    """What the evidence means, one sentence each: what is wrong, what is limited, and what to do about it."""
-    found = step.found.definition if step.found else None
-    yield from _on_standing(evidence, query, step)
-    if evidence.usable and found and found.method == "hash":
-        yield f"{query.index} serves equality alone: no LIKE, no range and no ORDER BY on {found.key[0]} can use a hash"
-    if evidence.empty and any(column.descending for column in step.index.key):
-        yield f"{query.call} has to be sorted while {', '.join(few(sorted(evidence.empty)))} has no {query.index}"
-    elif evidence.plan and any(column.descending for column in step.index.key):
-        now = evidence.plan is evidence.now
-        how = f"comes in order from {query.index}: nothing is" if now else f"can come in order from {query.index}, not"
-        yield f"{query.call} {how} sorted"
-    yield from _on_choice(evidence, query, table)
-    yield from _on_prepared_statements(evidence, step)
+def notes(usage: IndexUsage, call: str, step: Step, table: Table) -> Iterator[Note]:
+    """Yield what the usage of an index means: what is wrong, what is limited, and what to do about it.
+
+    Args:
+        usage: what the planner does with the query and the index.
+        call: the call that executes the query.
+        step: what ``up`` would do about the index.
+        table: the table of the index.
+    """
+    if usage.usable and step.differences:
+        yield f"{step.index.name} serves {call}, but {_difference(step)}"
+    if usage.others:
+        yield _redundancy(usage, call, step)
+    elif not usage.usable:
+        yield _failure(usage, call, step)
+    if usage.usable:
+        yield from _limits(usage, step)
+        yield from _order(usage, call, step.index)
+        yield from _choice(usage, call, step.index.name, table)
+    if table.trust.unhiding:
+        yield f"row-level security may hide rows of {table.name} from role {table.role}: the plans are for this role"
 
 
-def _on_standing(evidence: Evidence, query: Query, step: Step) -> Iterator[str]:
-    """Why the index cannot be used, what else serves its query, and how it differs from the revision."""
-    other = min(evidence.others, default=None)
-    different = ", ".join(f"{part.part} is {part.found}, not {part.declared}" for part in step.differences)
-    if evidence.usable and different:
-        yield f"{query.index} serves {query.call}, but is not what the revision says ({different})"
-    if other and (evidence.usable or step.state == "valid"):
-        yield f"{other} serves {query.call}: {query.index} is redundant here"
-    elif other:
-        yield f"{other} serves {query.call}: {query.index} is {step.state}, but would be redundant here"
-    elif evidence.whole and step.state == "valid":
-        tables = ", ".join(few(sorted(evidence.whole)))
-        yield (
-            f"{query.call} reads {tables} whole: {query.index} is not inherited. See what to build there:"
-            " python cli.py check"
-        )
-    elif not evidence.usable:
-        kind = "replaceable" if step.can_be_replaced else "different"
-        reason = REASONS[kind if different else step.state]
-        yield f"{query.index} {reason.format(query=query.call, different=different)}"
+def _difference(step: Step) -> str:
+    parts = ", ".join(f"{part.part} is {part.found}, not {part.declared}" for part in step.differences)
+    return f"differs from the revision ({parts})"
 
 
-def _on_choice(evidence: Evidence, query: Query, table: Table) -> Iterator[str]:
-    """What the planner prefers to the index, and when."""
-    if not evidence.usable:
+def _redundancy(usage: IndexUsage, call: str, step: Step) -> Note:
+    other, index = min(usage.others), step.index.name
+    if usage.usable or step.state == "valid":
+        return f"{other} serves {call}: {index} is redundant here"
+    return f"{other} serves {call}: {index} is {step.state}, but would be redundant here"
+
+
+def _failure(usage: IndexUsage, call: str, step: Step) -> Note:
+    """Return why the index does not serve the query, and how to repair that."""
+    index = step.index.name
+    if step.differences:
+        failure = f"{index} does not serve {call}, because it {_difference(step)}. "
+        if step.can_be_replaced:
+            return Hint(f"{failure}Replace it: ", Command("up", "--replace"))
+        return Hint(f"{failure}Drop it or rename it, then build the index: ", Command("up"))
+    if step.state != "valid":
+        return Hint(index, REPAIRS[step.state])
+    if usage.unserved_children:
+        tables = ", ".join(few(sorted(usage.unserved_children)))
+        whole = f"{call} reads {tables} whole: {index}"
+        return Hint(f"{whole} is not inherited. See what to build there: ", Command("check"))
+    return f"{index} matches the revision, but the planner cannot use it for {call}"
+
+
+def _limits(usage: IndexUsage, step: Step) -> Iterator[Note]:
+    """Yield what the access method and a plan for any parameters, as SQLite's are, cannot do with the index."""
+    index, found = step.index.name, step.found.definition if step.found else None
+    if found and found.method == "hash":
+        yield f"{index} serves only equality: a hash cannot serve LIKE, ranges or ORDER BY on {found.key[0]}"
+    if usage.generic_as_parameter is False:
+        predicate = step.index.on_postgresql.where
+        literally = f"{index} needs the literal {predicate} in the statement, as in queries.py"
+        if step.declared.predicate is None:
+            yield f"{literally}: a statement with a parameter in its place cannot use the index"
+        else:
+            yield (
+                f"{literally}. A prepared statement with a parameter in its place stops using the index when its plan"
+                " becomes generic: keep the literal, or SET plan_cache_mode = force_custom_plan"
+            )
+    elif usage.generic is False:
+        yield f"{index} serves this statement with literals: a prepared statement with a generic plan cannot use it"
+
+
+def _order(usage: IndexUsage, call: str, index: Index) -> Iterator[Note]:
+    if is_ordered(index) and usage.empty_children:
+        lacking = ", ".join(few(sorted(usage.empty_children)))
+        yield f"{call} has to be sorted while {lacking} has no {index.name}"
+    elif is_ordered(index) and usage.plan:
+        yield f"{call} {'comes' if usage.chosen else 'can come'} in order from {index.name}, without a sort"
+
+
+def _choice(usage: IndexUsage, call: str, index: str, table: Table) -> Iterator[Note]:
+    """Yield for which arguments the planner chooses the index, and what it prefers now."""
+    if usage.passed_over:
+        chosen, *others = map(_shortened, (usage.case.arguments, *usage.passed_over))
+        yield f"{call}: the planner chooses {index} for {chosen}, but not for {' and '.join(others)}"
+    if usage.chosen:
         return
-    if evidence.passed_over:
-        others = " and ".join(map(_call, evidence.passed_over))
-        yield f"{query.call}: for {_call(evidence.arguments)} the planner chooses {query.index}, for {others} not"
-    if evidence.plan is evidence.now:
-        return
-    if evidence.preferred == query.index:
-        yield f"{query.call}: the planner reads {query.index} now, but finds it cheaper to sort a few rows"
-    elif evidence.preferred:
-        yield f"{query.call}: the planner prefers {evidence.preferred} now"
+    if usage.preferred == index:
+        yield f"{call}: the planner uses {index} now, but finds a sort of the few rows cheaper than reading in order"
+    elif usage.preferred:
+        yield f"{call}: the planner prefers {usage.preferred} now"
     elif table.rows is None:
-        yield f"{query.call}: a scan is preferred, but {table.name} has no statistics yet. Gather them: ANALYZE"
+        yield f"{call}: the planner prefers a scan, but {table.name} has no statistics yet. Gather them: ANALYZE"
     else:
-        yield f"{query.call}: a scan of {table.name} (about {counted(table.rows, 'row')}) is cheaper now"
+        yield f"{call}: a scan of {table.name} (about {counted(table.rows, 'row')}) is cheaper now"
 
 
-def _call(arguments: Arguments) -> str:
+def _shortened(arguments: Arguments) -> str:
     return f"({', '.join(map(reprlib.repr, arguments))})"
-
-
-def _on_prepared_statements(evidence: Evidence, step: Step) -> Iterator[str]:
-    """What a plan made before the parameters are known means for the index; on SQLite it is always made so."""
-    index = step.index
-    if evidence.generic is False and evidence.as_parameter is not False:
-        yield (
-            f"{index.name} serves the statement with the values that are in it: a prepared one, whose plan is made"
-            " for any parameters, cannot use it"
-        )
-    if evidence.as_parameter is False and step.declared.predicate is None:
-        yield (
-            f"{index.name} serves statements that say {index.on_postgresql.where} literally, as queries.py does:"
-            " one that makes a parameter of that value cannot use it"
-        )
-    elif evidence.as_parameter is False:
-        yield (
-            f"{index.name} serves statements that say {index.on_postgresql.where} literally, as queries.py does."
-            " A prepared statement with that value as a parameter loses it when its plan becomes generic:"
-            " keep the literal, or SET plan_cache_mode = force_custom_plan"
-        )

@@ -1,26 +1,29 @@
-"""What a database would do with a query, asked without running it. One small module for each database."""
+"""What a database would do with a query: the records of a plan, and the questions to a planner.
+
+The adapters are ``indexer.postgres.query_planner`` and ``indexer.sqlite.query_planner``; a migrator supplies its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+from peewee import PeeweeException
 
 from indexer.catalog import CatalogEntry, Table
+from indexer.errors import IndexerError
+from indexer.inheritance import Child
 from indexer.spec import Index
-
-if TYPE_CHECKING:
-    from indexer.migrator import CatalogMigrator
-
-T = TypeVar("T")
 
 LONGEST_RUN = 10  # seconds that a query may take when it is run
 
 
 class Statement(NamedTuple):
-    """A statement in the placeholders of its driver, and what goes into them.
+    """The text of a query with the placeholders of its driver, and its parameters.
 
-    ``constants`` are the places of the parameters that are the same whatever is asked for.
+    ``constants`` are the positions of the parameters that are the same for any arguments of the query.
     """
 
     text: str
@@ -29,24 +32,16 @@ class Statement(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """One use of an index in a plan, and the columns by which it is searched."""
+    """One use of an index in a plan, and the columns that it is searched by."""
 
     name: str
     columns: frozenset[str]
 
 
-class Heir(NamedTuple):
-    """A table that inherits from another one, by its name in plans."""
-
-    parent: str
-    name: str
-    has_rows: bool
-
-
 class Plan(NamedTuple):
-    """The parts of a plan that a verdict depends on; ``cost`` is None where the database tells none.
+    """What matters of a plan: index scans, whether it sorts, its cost, and the tables that it reads whole.
 
-    ``whole`` are the tables that are read from their first row to their last.
+    ``cost`` is in the planner's unit, and None where the database gives no costs.
     """
 
     scans: tuple[Scan, ...]
@@ -56,57 +51,70 @@ class Plan(NamedTuple):
 
 
 class Refused(Exception):
-    """The database understands the query, or a sample of its arguments, no more than its tables let it."""
+    """The database cannot plan the query, or read samples for it, because of its tables, columns or types."""
 
 
-class Planner(Protocol):
-    """The questions that a verdict asks, the same for every database; those inside ``asking`` may raise Refused."""
+class QueryPlanner(ABC):
+    """The planner of one session. The methods from ``reading`` to ``literal`` need ``session()``, and raise Refused."""
 
-    def check_rights(self) -> None:
-        """Raises IndexerError when our role may not even name the tables."""
+    def __init__(self, migrator: Any) -> None:
+        self.migrator = migrator
+        self.database = migrator.database
+        self.catalog = migrator.catalog
 
-    def asking(self) -> AbstractContextManager[None]:
-        """All other questions are asked inside, and nothing of them stays behind."""
+    def tables(self, names: Sequence[str]) -> dict[str, Table]:
+        """Return the tables of these names by name; raise IndexerError if our role may not even name them."""
+        tables: dict[str, Table] = self.catalog.tables(names)
+        return tables
 
-    def preamble(self) -> str:
-        """What has to be said in the database's own shell before the queries that are written out."""
-
-    def children(self, tables: Mapping[str, Table]) -> list[Heir]:
-        """Return the tables that are read whenever one of these is."""
+    def children(self, tables: Mapping[str, Table]) -> list[Child]:
+        """Return the tables that inherit from these, by their names in plans."""
+        return []
 
     def indexes(self, tables: Mapping[str, Table]) -> dict[str, CatalogEntry]:
-        """The indexes of these tables and their children by name, those of constraints included."""
+        """Return the indexes of these tables and of their children, by their names in plans."""
+        return {entry.name: entry for entry in self.catalog.indexes_on(tables)}
 
-    def read(self, question: Callable[[], T]) -> T:
-        """What a question of the caller's own answers, inside ``asking``."""
+    def session(self) -> AbstractContextManager[None]:
+        """Prepare the session for the questions below, and undo in the end what they have set."""
+        return nullcontext()
 
-    def now(self, query: Statement) -> Plan:
-        """What the database would do now."""
+    def preamble(self) -> str:
+        """Return the statement to execute before those of ``literal``, or an empty string."""
+        return ""
 
-    def forced(self, query: Statement, index: Index) -> Iterator[Plan]:
-        """What it would do if it had to use an index, in one way after another, until a plan satisfies."""
+    @abstractmethod
+    def reading(self) -> AbstractContextManager[None]:
+        """Let the block read the tables with queries of its own."""
 
-    def prepared(self, query: Statement, keeping: Collection[int] = ()) -> AbstractContextManager[Statement]:
-        """The query as a prepared statement, whose forced plans are plans for any parameters but those kept."""
+    @abstractmethod
+    def plan(self, statement: Statement) -> Plan:
+        """Return the plan that the database would follow now."""
 
-    def cost_of_scanning(self, query: Statement) -> float | None:
-        """What the query would cost without any index."""
+    @abstractmethod
+    def forced_plans(self, statement: Statement, index: Index) -> Iterator[Plan]:
+        """Yield the plans of a database that has to use indexes, forced in one way after another."""
 
-    def milliseconds(self, query: Statement) -> float | None:
-        """How long the query takes: runs it, read-only. None if that is more than LONGEST_RUN."""
+    @abstractmethod
+    def prepared(self, statement: Statement, keeping: Collection[int] = ()) -> AbstractContextManager[Statement]:
+        """Prepare the statement for any parameters, except those at the positions to keep.
 
-    def written_out(self, query: Statement) -> str:
-        """The query with its parameters in their places, for people to read and to repeat."""
+        The forced plans of the resulting statement are generic: made before the parameters are known.
+        """
 
+    def cost_without_indexes(self, statement: Statement) -> float | None:
+        """Return the cost of the plan that uses no index; None where the database gives no costs."""
+        return None
 
-def planner_of(migrator: CatalogMigrator) -> Planner:
-    """The planner of the database that a migrator works on."""
-    from peewee import PostgresqlDatabase
+    @abstractmethod
+    def milliseconds(self, statement: Statement) -> float | None:
+        """Run the statement read-only and return how long it took; None if it was stopped after LONGEST_RUN seconds."""
 
-    if isinstance(migrator.database, PostgresqlDatabase):
-        from indexer.postgres.planner import PostgresPlanner
+    @abstractmethod
+    def literal(self, statement: Statement) -> str:
+        """Return the statement with its parameters as literals, to be read and to be run in a shell."""
 
-        return PostgresPlanner(migrator)
-    from indexer.sqlite.planner import SqlitePlanner
-
-    return SqlitePlanner(migrator)
+    def translate_error(self, error: PeeweeException) -> IndexerError:
+        """Return the error to raise for a failure of the database."""
+        failure: IndexerError = self.migrator.translate_error(error)
+        return failure

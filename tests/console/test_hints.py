@@ -195,7 +195,7 @@ def test_what_verify_says_to_drop_is_dropped_and_then_ours_is_built(database_url
     prepare(database_url, to="base")
     execute(database_url, f"CREATE VIEW {NAME} AS SELECT 1 AS one")
     said = run("verify", url=database_url)
-    assert "Drop it or rename it, then build ours: python cli.py up" in " ".join(said.stdout.split())
+    assert "Drop it or rename it, then build the index: python cli.py up" in " ".join(said.stdout.split())
     execute(database_url, f"DROP VIEW {NAME}")
     succeed("up", url=database_url)
 

@@ -15,9 +15,12 @@ import pytest
 from command import BASE, HEAD, execute, indexes, nothing_changes, prepare, revisions, run, succeed
 from scenes import application, assert_all_stand, assert_none_stands, old_snapshot, running, until, until_phase
 
+import models
 from indexer.connect import connect
 from indexer.errors import StatementFailed
 from indexer.verify.verify import verify
+from migrate_10992629d68e import INDEXES
+from queries import QUERIES
 
 PGBOUNCER = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
 MODES = ("session", "transaction", "statement")
@@ -180,8 +183,8 @@ def test_verify_works_behind_a_pooler_by_transaction_and_leaves_nothing_behind(p
         before = settings_behind(pooled)
         migrator = connect(pooled, read_only=True)
         with closing(migrator.database), nothing_changes(postgres_url):
-            report = verify(migrator)
-        assert all(verdict.usable and verdict.generic for verdict in report.verdicts)
+            report = verify(migrator, QUERIES, models.TABLES, INDEXES)
+        assert all(result.usable and result.generic for result in report.results)
         assert settings_behind(pooled) == before
         assert execute(pooled, "SELECT name FROM pg_prepared_statements") == []
 
@@ -191,5 +194,5 @@ def test_verify_behind_a_pooler_by_statement_is_refused(postgres_url):
     with pgbouncer(postgres_url, "statement") as pooled:
         migrator = connect(pooled, read_only=True)
         with closing(migrator.database), pytest.raises(StatementFailed) as raised:
-            verify(migrator)
+            verify(migrator, QUERIES, models.TABLES, INDEXES)
         assert "pooler by statement" in str(raised.value.hint)

@@ -217,6 +217,18 @@ def test_check_fails_while_an_operator_of_another_role_could_be_taken(citext_crm
     assert f"operator public.= of role {stranger} could be taken" in " ".join(result.stdout.split())
 
 
+def test_verify_plans_no_query_while_an_operator_of_another_role_could_be_taken(citext_crm, stranger):
+    succeed("up", url=citext_crm)
+    plant(as_role(citext_crm, stranger), "citext", "text")
+    refused = run("verify", url=citext_crm)
+
+    assert refused.exit_code == 1
+    assert f"operator public.= of role {stranger} could be taken" in refused.stderr
+    assert "Then run again: python cli.py verify" in refused.stderr
+    execute(as_role(citext_crm, stranger), "DROP OPERATOR public.= (citext, text)")
+    succeed("verify", url=citext_crm)
+
+
 def test_an_operator_of_another_role_for_other_types_is_ignored(citext_crm, superuser_url, stranger):
     plant(as_role(citext_crm, stranger), "varchar", "varchar")
     succeed("up", url=superuser_url)

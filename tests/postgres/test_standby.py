@@ -14,10 +14,13 @@ from postgres_server import NoServer, find_binaries, with_database
 from scenes import assert_all_stand
 from standby_server import Pair, let_the_standby_catch_up, running_pair
 
+import models
 from indexer.connect import connect
 from indexer.revisions.chain import load
 from indexer.runner import Runner
 from indexer.verify.verify import verify
+from migrate_10992629d68e import INDEXES
+from queries import QUERIES
 
 STANDBY = "the server is a standby (in recovery): connect to the primary"
 
@@ -108,10 +111,10 @@ def test_status_on_a_standby_shows_the_indexes_that_the_primary_built(applied):
 def test_verify_on_a_standby_proves_the_indexes_that_the_primary_built(applied):
     migrator = connect(applied, read_only=True)
     with nothing_changes(applied), closing(migrator.database):
-        report = verify(migrator)
+        report = verify(migrator, QUERIES, models.TABLES, INDEXES)
 
     assert report.exit_code == 0
-    assert all(verdict.usable for verdict in report.verdicts)
+    assert all(result.usable for result in report.results)
 
 
 def test_up_on_a_standby_with_everything_in_place_has_nothing_to_do(applied):

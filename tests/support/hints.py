@@ -162,6 +162,8 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "python cli.py up --replace": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
     "Drop it or rename it": "test_hints::test_what_verify_says_to_drop_is_dropped_and_then_ours_is_built",
     "Gather them: ANALYZE": "test_hints::test_once_statistics_are_gathered_nobody_says_to_gather_them",
+    "Then run again: python cli.py verify": "test_predicates::test_verify_plans_no_query_while_an_operator_of_another_role_could_be_taken",
+    "Compare the indexes with the revision": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
     "SET plan_cache_mode": "test_verify::test_a_prepared_statement_uses_the_partial_index_with_the_setting_that_is_printed",
     "EXPLAIN (ANALYZE": SENT,
     "SQLite has no EXPLAIN ANALYZE.": NO_COMMAND,

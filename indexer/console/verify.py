@@ -1,0 +1,101 @@
+"""The report of ``verify`` as text, as a document of --json, and as a script of the queries."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from indexer.console.documents import Document
+from indexer.console.hints import Write
+from indexer.console.tables import drawn
+from indexer.errors import Command, Hint
+from indexer.text import few, visible
+from indexer.verify.result import QueryResult, Report
+
+NUMBERS = ("cost with", "cost without", "ms")
+TITLES = ("query", "index", "usable", "chosen", "generic", *NUMBERS)
+LESS_NEEDED = ("cost without", "cost with", "ms", "index", "generic")
+STYLES = {"yes": "green", "no": "red", "served": "yellow"}
+
+
+def document(report: Report) -> Document:
+    """Return the report as a document."""
+    return {
+        **report.place._asdict(),
+        "exit_code": report.exit_code,
+        "not_served": list(report.unserved),
+        "without_query": list(report.without_query),
+        "queries": [
+            {**asdict(result), "notes": list(result.notes), "served": result.served} for result in report.results
+        ],
+    }
+
+
+def text(report: Report, write: Write) -> str:
+    """Return the report as a table, the notes about its rows, and the conclusion."""
+    table = drawn(TITLES, list(map(_row, report.results)), right=NUMBERS, less_needed=LESS_NEEDED)
+    notes = dict.fromkeys(f"- {visible(write(note))}" for result in report.results for note in result.notes)
+    conclusion = write(conclusion_of(report, f" on {report.place}"))
+    return "\n\n".join(filter(None, (table, "\n".join(notes), conclusion)))
+
+
+def script(report: Report) -> str:
+    """Return the queries, each under a comment that names its index."""
+    queries = (f"-- {each.index}: {each.query}\n{each.sql};" for each in report.results if each.sql)
+    return "\n\n".join(filter(None, (report.preamble, *queries)))
+
+
+def conclusion_of(report: Report, where: str = "", between: str = "\n") -> Hint:
+    """Return whether all queries are served and, if not, what to run.
+
+    Args:
+        report: what verify found out.
+        where: words about the place, after the subject of a sentence.
+        between: separates the sentences.
+    """
+    sentences = between.join(sentences_of(report, where))
+    if not report.fitting_unserved:
+        return Hint(sentences)
+    return Hint(f"{sentences}{between}Compare the indexes with the revision: ", Command("check"))
+
+
+def sentences_of(report: Report, where: str = "") -> list[str]:
+    """Return the sentences of the conclusion that name no command."""
+    misfits = [result.query for result in report.results if not result.fits]
+    sentences = []
+    if report.fitting_unserved:
+        sentences.append(f"Not served{where}: {', '.join(report.fitting_unserved)}.")
+    if misfits:
+        sentences.append(f"The tables{where} do not have what these queries read: {', '.join(few(misfits))}.")
+    if not sentences:
+        sentences.append(f"All {len(report.results)} queries are served{where}.")
+    if report.without_query:
+        sentences.append(f"Not verified, because queries.py has no query for it: {', '.join(report.without_query)}.")
+    return sentences
+
+
+def _row(result: QueryResult) -> list[Any]:
+    from rich.text import Text
+
+    by_another = result.served_by is not None and not result.usable
+    cells = (
+        result.query,
+        result.index,
+        "served" if by_another else _answer(result.usable),
+        _answer(result.chosen) if result.usable else "",
+        "literal" if result.generic_as_parameter is False else _answer(result.generic),
+        _number(result.cost_with),
+        _number(result.cost_without),
+        _number(result.milliseconds),
+    )
+    return [Text(cell, STYLES.get(cell, "")) for cell in cells]
+
+
+def _answer(answer: bool | None) -> str:
+    if answer is None:
+        return ""
+    return "yes" if answer else "no"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.2f}"

@@ -1,0 +1,92 @@
+"""Which indexes serve a query, judged by a plan for it. Pure: no database here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from indexer.catalog import CatalogEntry
+from indexer.inheritance import Child
+from indexer.spec import Definition, Index
+from indexer.verify.planner import Plan, Scan
+
+EQUALITY = ("btree", "hash")  # access methods that serve equality on any type
+
+
+class Indexes:
+    """The indexes of the tables that are queried, and of the tables that inherit from these."""
+
+    def __init__(self, entries: Mapping[str, CatalogEntry], children: Sequence[Child]) -> None:
+        self._entries = entries
+        self._definitions = {name: entry.definition for name, entry in entries.items() if entry.definition}
+        self._children = children
+
+    def serving(self, plan: Plan, index: Index) -> frozenset[str]:
+        """Return the indexes that serve the query of a plan as the declared one should.
+
+        None serves while the table, or a child with rows, is read whole. Where the declared index is to deliver an
+        order, nothing may be sorted. A child without rows and without the index is sorted whatever is forced, so a sort
+        proves nothing as long as there is one.
+        """
+        if plan.sorts and is_ordered(index) and not self.children(index.table, has_rows=False):
+            return frozenset()
+        if index.table in plan.whole or self.unserved_children(plan, index):
+            return frozenset()
+        children = {child.name for child in self._children if child.parent == index.table}
+        names = (scan.name for scan in plan.scans if self._serves(scan, index))
+        return frozenset(name for name in names if self._table(name) not in children)
+
+    def unserved_children(self, plan: Plan, index: Index) -> frozenset[str]:
+        """Return the children with rows that a plan reads whole, or by an index made for something else."""
+        scanned = {self._table(scan.name) for scan in plan.scans}
+        served = {self._table(scan.name) for scan in plan.scans if self._serves(scan, index)}
+        return self.children(index.table, has_rows=True) & (plan.whole | (scanned - served))
+
+    def children(self, table: str, has_rows: bool) -> frozenset[str]:
+        """Return the tables, either with or without rows, that inherit from a table."""
+        return frozenset(child.name for child in self._children if (child.parent, child.has_rows) == (table, has_rows))
+
+    def used_on(self, table: str, plan: Plan) -> str | None:
+        """Return the first index of a table that a plan uses."""
+        return next((scan.name for scan in plan.scans if self._table(scan.name) == table), None)
+
+    @property
+    def partial(self) -> frozenset[str]:
+        """The names of the indexes that have a predicate."""
+        return frozenset(name for name, definition in self._definitions.items() if definition.predicate)
+
+    def of_same_key(self, index: Index) -> frozenset[str]:
+        """Return the other usable indexes of all rows whose key is the declared one, or begins with it."""
+        key = tuple(map(str, index.key))
+
+        def is_alike(other: Definition) -> bool:
+            of_all_rows = other.table == index.table and other.predicate is None
+            return of_all_rows and other.method in EQUALITY and other.key[: len(key)] == key
+
+        alike = {name for name, definition in self._definitions.items() if is_alike(definition)}
+        return frozenset(name for name in alike - {index.name} if self._entries[name].usable)
+
+    def _serves(self, scan: Scan, index: Index) -> bool:
+        """Return whether the use of an index leaves no condition on the declared columns to be checked in the table.
+
+        Its key begins with a column that the query compares for equality, and each declared column is searched by,
+        implied by the predicate, or in the key as declared.
+        """
+        found = self._definitions.get(scan.name)
+        if found is None or found.method == "brin":  # which finds blocks that are searched in whole
+            return False
+        declared = {column.name for column in index.key}
+        equal = {column.name for column in index.key if not column.descending}
+        implied = declared.intersection(re.findall(r"\w+", found.predicate or ""))
+        plain = {part.removesuffix(" DESC") for part in found.key}  # no other collation or operator class
+        first = found.key[0].split(" ")[0]
+        return first in equal and declared <= scan.columns | implied | plain
+
+    def _table(self, name: str) -> str | None:
+        definition = self._definitions.get(name)
+        return definition.table if definition else None
+
+
+def is_ordered(index: Index) -> bool:
+    """Return whether queries rely on the order of an index: one of its columns is descending."""
+    return any(column.descending for column in index.key)
