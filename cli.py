@@ -28,9 +28,9 @@ def queries() -> Any:
 
 def sample() -> Any:
     """Return the module that makes up rows."""
-    from proof import seed
+    import sample
 
-    return seed
+    return sample
 
 
 if __name__ == "__main__":

@@ -76,12 +76,15 @@ def seed(call: Call, rows: int) -> int:
     Creates the tables first if there are none. Refuses a database that contains any row.
     """
 
+    sample = call.project.sample
+    if sample is None:
+        raise UsageError("This project makes no sample rows.", "Give its Project a sample module.")
+
     def question(runner: Runner) -> Answer:
         from indexer.bench.progress import reporting
-        from proof.seed import seed as seeded
 
         with reporting(call.as_json, call.write, runner.report) as tell:
-            return text.of_seed(seeded(runner, rows, tell=tell))
+            return text.of_seed(runner.place, sample().seed(runner, rows, tell=tell))
 
     return ask(call, question, changes=True)
 

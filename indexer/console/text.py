@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from indexer.records.revisions import Record
     from indexer.revisions.scaffold import Written
     from indexer.verify.result import Report
-    from proof.seed import Seeded
 
 FOLDING = ("for", "declared", "found", "indexes")
 # Left out on a narrow terminal, the first one first.
@@ -281,10 +280,11 @@ def of_bench(result: Result) -> Answer:
     return Answer(asdict(result), lambda write: show(result), result.product)
 
 
-def of_seed(seeded: Seeded) -> Answer:
-    """Return which rows were written."""
-    document = {**seeded.place._asdict(), "rows": seeded.rows}
-    return _answer(document, str(seeded))
+def of_seed(place: Place, rows: Mapping[str, int]) -> Answer:
+    """Return how many rows were written to each table."""
+    each = ", ".join(f"{count:,} in {table}" for table, count in rows.items())
+    line = f"{sum(rows.values()):,} rows on {place}: {each}."
+    return _answer({**place._asdict(), "rows": dict(rows)}, line)
 
 
 # The future ------------------------------------------------------------------------------------------------------

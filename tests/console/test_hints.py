@@ -25,7 +25,7 @@ from indexer.options import Options
 from indexer.revisions.chain import load
 from indexer.runner import Runner
 from indexer.spec import Index
-from proof.generator import Crm
+from sample import counts
 
 ROOT = CLI.parent
 NAME, TABLE = "ix_activity_type", "activity"
@@ -118,7 +118,7 @@ def test_as_many_rows_as_a_hint_names_can_be_made(sqlite_url, command):
     refused = run(*command.split(), url=sqlite_url)
     assert refused.exit_code == 2
     (activities,) = re.findall(r"Use \w+: --rows (\d+)", refused.stderr)
-    assert all(Crm(int(activities)).counts.values())
+    assert all(counts(int(activities)).values())
 
 
 def test_an_unknown_revision_names_those_that_there_are(sqlite_url):

@@ -1,0 +1,184 @@
+"""Fill a database with a made-up CRM.
+
+runner = Runner(connect("sqlite:///demo.db"), load("."), lambda: models.TABLES)
+print(seed(runner, activities=100_000, tell=drawing))
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from peewee import PeeweeException, PostgresqlDatabase
+
+from indexer.catalog import ORDINARY
+from indexer.errors import Command, Hint, IndexerError, Interrupted, PreflightFailed, StatementFailed
+from indexer.text import reason
+from indexer.bench.events import Filled, Filling, Tell, silently
+from sample.rows import SEED, batches, counts, parameters, statements
+
+if TYPE_CHECKING:
+    from indexer.migrator import CatalogMigrator
+    from indexer.runner import Runner
+
+FORBIDDEN = "42501"  # the SQLSTATE for a missing right
+AGAIN = "Remove the cause, then run the same command again."
+ELSEWHERE = Hint("Fill an empty database instead: ", Command("seed", "--database-url", "sqlite:///demo.db"))
+
+
+def seed(runner: Runner, activities: int, number: int = SEED, tell: Tell = silently) -> dict[str, int]:
+    """Fill an empty database, creating the tables first where there are none; return how many rows each table got.
+
+    All rows are written in one transaction. An interruption undoes the rows, but not the tables.
+
+    Args:
+        runner: of the database, not read-only.
+        activities: how many; there are eight other rows to ten of them.
+        number: the same number makes the same rows.
+        tell: called with each event, those of ``up`` included.
+
+    Raises:
+        UsageError: too many activities.
+        PreflightFailed: a table holds rows, or is missing, or lacks a column; nothing was changed.
+        Locked: another run, or a writer, is at work on the database.
+        StatementFailed: the database refused a statement; nothing was written.
+        Interrupted: a signal asked to stop; nothing was written.
+    """
+    rows, migrator = counts(activities), runner.migrator
+    runner.report = migrator.report = tell
+    with _if_interrupted(": no row was written", "Run the same command again."):
+        with translated(migrator), _hints_for_seed():
+            _check(runner)
+            runner.plan("up", "base").check()
+            _refuse_rows(migrator)
+            made = runner.up("base").base_tables
+        fill(migrator, activities, bool(made), tell, number)
+    with _if_interrupted(": all rows are written", "Bring statistics up to date: ANALYZE"), translated(migrator):
+        dialect_of(migrator).analyze(migrator, [migrator.qualified(table) for table in rows])
+    return rows
+
+
+def fill(migrator: CatalogMigrator, activities: int, new: bool, tell: Tell, seed: int = SEED) -> None:
+    """Write all rows in one transaction, in which no other session writes to the seven tables.
+
+    Args:
+        migrator: the database; its tables exist.
+        activities: how many; the other rows are in proportion.
+        new: whether this command has made the tables.
+        tell: called with each event.
+        seed: the same number makes the same rows.
+
+    Raises:
+        PreflightFailed: a table holds rows.
+        StatementFailed: the database refused a statement.
+        Interrupted: a signal asked to stop; nothing was written.
+    """
+    started, rows, dialect = time.monotonic(), counts(activities), dialect_of(migrator)
+    done, total = 0, sum(rows.values())
+    inserts, values = statements(dialect.SPELLING, migrator.qualified), parameters(activities, seed)
+    with migrator.migration_context(), translated(migrator), dialect.writing(migrator, rows, new):
+        _refuse_rows(migrator)
+        for table, first, last in batches(activities):
+            migrator.stop.check()
+            tell(Filling(table, done, total))
+            migrator.database.cursor().execute(inserts[table], {**values, "first": first, "last": last})
+            done += last - first + 1
+    tell(Filled(total, time.monotonic() - started))
+
+
+def dialect_of(migrator: CatalogMigrator) -> Any:
+    """Return the module for the database of a migrator."""
+    if isinstance(migrator.database, PostgresqlDatabase):
+        from sample import postgres
+
+        return postgres
+    from sample import sqlite
+
+    return sqlite
+
+
+@contextmanager
+def translated(migrator: CatalogMigrator) -> Iterator[None]:
+    """Say what a failure means.
+
+    Raises:
+        Interrupted: a signal asked to stop.
+        StatementFailed: the database refused a statement.
+    """
+    try:
+        yield
+    except StatementFailed:
+        migrator.stop.check()  # a statement that was cancelled has failed as well
+        raise
+    except (PeeweeException, migrator.database.connection().Error) as error:
+        migrator.stop.check()
+        is_forbidden = getattr(getattr(error, "orig", error), "pgcode", None) == FORBIDDEN
+        hint = migrator.remedy(error) if is_forbidden else AGAIN
+        raise StatementFailed(f"The database refused a statement: {reason(error)}.", hint) from error
+
+
+def _refuse_rows(migrator: CatalogMigrator) -> None:
+    """Raise PreflightFailed when one of the tables holds a row."""
+    cursor, held = migrator.database.cursor(), []
+    for table in migrator.catalog.tables(list(counts(1))):
+        cursor.execute(f"SELECT EXISTS (SELECT 1 FROM {migrator.qualified(table)})")
+        held += [table] if cursor.fetchone()[0] else []
+    if held:
+        raise PreflightFailed([f"table {table} holds rows" for table in held], ELSEWHERE)
+
+
+def _check(runner: Runner) -> None:
+    """Raise PreflightFailed unless the database is empty or has the seven tables with all their columns."""
+    migrator, models = runner.migrator, runner.models()
+    names = [model._meta.table_name for model in models]
+    found = migrator.catalog.tables(names)
+    if not found and migrator.catalog.is_empty():
+        return
+    problems = [f"table {migrator.qualified(name)} is missing" for name in names if name not in found]
+    for model in models:
+        table = found.get(model._meta.table_name)
+        lacking = sorted(set(model._meta.columns) - table.columns) if table else []
+        problems += [f"table {migrator.qualified(model._meta.table_name)} has no column {name}" for name in lacking]
+    # A view, and the triggers of another role's table, would run that role's code with our rights.
+    problems += [
+        f"{migrator.qualified(table.name)} is a {table.kind}, not an ordinary table"
+        for table in found.values()
+        if table.kind != ORDINARY
+    ]
+    owners = sorted({str(table.owner) for table in found.values()})
+    problems += [f"the tables belong to several roles: {', '.join(owners)}"] if len(owners) > 1 else []
+    if problems:
+        raise PreflightFailed(problems, ELSEWHERE)
+
+
+@contextmanager
+def _hints_for_seed() -> Iterator[None]:
+    """Name ``seed`` where a hint says to run ``up``."""
+    try:
+        yield
+    except IndexerError as error:
+        error.hint = error.hint.with_commands(_for_seed)
+        raise
+
+
+def _for_seed(command: Command) -> Command:
+    """Return ``seed`` for ``up``, with its options but for the revision at which it stops."""
+    name, *options = command
+    if name != "up":
+        return command
+    if "--to" in options:
+        del options[(place := options.index("--to")) : place + 2]
+    return Command("seed", *options)
+
+
+@contextmanager
+def _if_interrupted(outcome: str, hint: str) -> Iterator[None]:
+    """Let an interruption say what it left, and what to do next."""
+    try:
+        yield
+    except Interrupted as interruption:
+        said = Interrupted(interruption.number, outcome)
+        said.hint = Hint(hint)
+        raise said from None
