@@ -21,6 +21,7 @@ from models import (
     ContactFlag,
     WebhookEvent,
 )
+from sample import counts
 
 # Every column of every table, in order; ! says NOT NULL.
 COLUMNS = {
@@ -206,13 +207,7 @@ def test_writing_leaves_the_columns_we_do_not_know_to_their_defaults(foreign_db)
 def test_a_fingerprint_changes_with_any_value(foreign_db):
     before = foreign_crm.fingerprint(foreign_db.connection())
     assert {table: rows for table, (rows, _checksum) in before.items()} == {
-        "contact": 2_000,
-        "conversation": 2_000,
-        "activity": 20_000,
-        "campaign": 5,
-        "campaign_membership": 4_000,
-        "contact_flag": 1_000,
-        "webhook_event": 5_000,
+        **counts(20_000),
         "alembic_version": 1,
         "app_user": 2,
         "setting": 3,
