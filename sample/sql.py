@@ -1,8 +1,8 @@
 """SQL expressions for made-up values, as text.
 
 ``n`` is the number of a row, and ``chance`` a number below PRIME that follows from it and looks random; the values of
-the row follow from both. All arithmetic is with whole numbers, in which PostgreSQL and SQLite agree. Words in braces are
-parameters and tables, which ``rows.statements`` fills in.
+the row follow from both. All arithmetic is with whole numbers, in which PostgreSQL and SQLite agree. Words in braces
+are parameters and tables, which ``rows.statements`` fills in.
 """
 
 from __future__ import annotations
