@@ -7,7 +7,6 @@ RUN pip install --no-cache-dir --no-compile -r /app/requirements.txt
 
 COPY models.py queries.py migrate_*.py cli.py /app/
 COPY indexer /app/indexer
-COPY proof /app/proof
 COPY sample /app/sample
 
 # The default database is the file crm.db in the working directory; mount a volume over /data to keep it.

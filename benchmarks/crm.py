@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from cli import cli
+import models
+import sample
 from indexer.bench.events import silently
 from indexer.connect import connect
 
@@ -20,6 +21,6 @@ def create(url: str, activities: int = 0) -> None:
     with closing(migrator.database):
         migrator.settle(())
         with migrator.migration_context():
-            migrator.create_tables(cli.project.models())
+            migrator.create_tables(models.TABLES)
         if activities:
-            cli.project.sample().fill(migrator, activities, True, silently)
+            sample.fill(migrator, activities, True, silently)

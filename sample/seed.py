@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import PeeweeException, PostgresqlDatabase
 
+from indexer.bench.events import Filled, Filling, Tell, silently
 from indexer.catalog import ORDINARY
 from indexer.errors import Command, Hint, IndexerError, Interrupted, PreflightFailed, StatementFailed
 from indexer.text import reason
-from indexer.bench.events import Filled, Filling, Tell, silently
 from sample.rows import SEED, batches, counts, parameters, statements
 
 if TYPE_CHECKING:
