@@ -55,6 +55,7 @@ import sys
 import models
 from indexer.connect import connect
 from indexer.errors import IndexerError
+from indexer.revisions.chain import load
 from indexer.runner import Runner
 from indexer.signals import interruptible
 from sample import seed
