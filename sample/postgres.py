@@ -20,7 +20,6 @@ SPELLING = Spelling(
         OFFSET 0
     )""",
     moment="'1970-01-01'::pg_catalog.timestamp + ({}) * '1 second'::pg_catalog.interval",
-    date="('1970-01-01'::pg_catalog.timestamp + ({}) * '1 second'::pg_catalog.interval)::pg_catalog.date",
     json="({})::pg_catalog.json",
     digits="pg_catalog.lpad(pg_catalog.to_hex({}), 16, '0')",
     parameter="%({})s",

@@ -7,7 +7,6 @@ Both get the same rows for the same number of activities and the same seed, on e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from indexer.errors import UsageError
 from sample.sql import PRIME, SMALLEST_CAMPAIGN, Spelling, multiplier
@@ -18,15 +17,6 @@ SEED = 1
 BATCH = 20_000  # rows of a statement
 WHOLE = ("conversation", "campaign_membership")  # one statement for all rows, because it reads all activities
 LARGEST_CAMPAIGN = 10_000  # members
-STRIDES = (7919, 7907, 7901)  # primes; no table has a number of rows that all of them divide
-
-
-class Batch(NamedTuple):
-    """Rows that one statement inserts: those with the numbers from first to last."""
-
-    table: str
-    first: int
-    last: int
 
 
 def counts(activities: int) -> dict[str, int]:
@@ -49,12 +39,12 @@ def counts(activities: int) -> dict[str, int]:
     }
 
 
-def batches(activities: int) -> Iterator[Batch]:
-    """Yield the batches of all tables in the order in which they can be inserted."""
+def batches(activities: int) -> Iterator[tuple[str, int, int]]:
+    """Yield the table, the first and the last number of each batch, in the order in which they can be inserted."""
     for table, count in counts(activities).items():
-        size = count if table in WHOLE else BATCH
-        for first in range(1, count + 1, size or 1):
-            yield Batch(table, first, min(first + size - 1, count))
+        size = max(1, count) if table in WHOLE else BATCH
+        for first in range(1, count + 1, size):
+            yield table, first, min(first + size - 1, count)
 
 
 def parameters(activities: int, seed: int = SEED) -> dict[str, int]:
@@ -63,9 +53,7 @@ def parameters(activities: int, seed: int = SEED) -> dict[str, int]:
     return {
         "shift": seed * multiplier("seed") % PRIME,
         "contacts": rows["contact"],
-        "contact_stride": _stride(rows["contact"]),
         "conversations": rows["conversation"],
-        "conversation_stride": _stride(rows["conversation"]),
         "activities": activities,
         "campaigns": rows["campaign"],
         "largest": min(LARGEST_CAMPAIGN, rows["contact"]),
@@ -87,11 +75,6 @@ def statements(spelling: Spelling, quoted: Callable[[str], str]) -> dict[str, st
         table: rows(spelling).insert(table).replace("%", spelling.percent).format(**escaped, **named)
         for table, rows in TABLES.items()
     }
-
-
-def _stride(length: int) -> int:
-    """Return a step that visits every place of a ring of this length."""
-    return next(stride for stride in STRIDES if length % stride)
 
 
 def _campaigns(memberships: int, largest: int) -> int:

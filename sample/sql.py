@@ -15,6 +15,7 @@ from sample import words
 
 PRIME = 2**31 - 1
 SCATTERING = 0x9E3779B9  # odd: multiplying by it permutes the numbers of 32 bits
+STRIDE = 1_000_000_007  # a prime above the rows of any table: steps of its length visit all rows
 
 FIRST_MORNING = 1_609_488_000  # 2021-01-01 08:00 UTC, in seconds since 1970
 DAYS = 5 * 365
@@ -29,7 +30,6 @@ class Spelling(NamedTuple):
     Attributes:
         numbers: a common table expression with the columns n, from ``first`` to ``last``, and chance.
         moment: the time so many seconds after 1970.
-        date: the day of that time.
         json: a text as a JSON value.
         digits: a number as 16 hexadecimal digits.
         parameter: a named parameter.
@@ -38,7 +38,6 @@ class Spelling(NamedTuple):
 
     numbers: str
     moment: str
-    date: str
     json: str
     digits: str
     parameter: str
@@ -51,10 +50,6 @@ class Spelling(NamedTuple):
     def time(self, second: str) -> str:
         """Return the time of an open second."""
         return self.moment.format(f"{FIRST_MORNING} + {second} / {DAY} * 86400 + {second} % {DAY}")
-
-    def day(self, second: str) -> str:
-        """Return the day of an open second."""
-        return self.date.format(f"{FIRST_MORNING} + {second} / {DAY} * 86400")
 
     def openphone_id(self, prefix: str, n: str = "n", chance: str = "chance") -> str:
         """Return 32 hexadecimal digits in no order; the first eight are different for each n."""
@@ -112,7 +107,7 @@ def happened(activity: str) -> str:
 def conversation_of(chance: str) -> str:
     """Return the conversation of an activity. A few are very long, most are short."""
     die = draw("conversation", PRIME, chance)
-    return f"({die} * {die} / {PRIME} * {{conversations}} / {PRIME} * {{conversation_stride}} % {{conversations}} + 1)"
+    return f"({die} * {die} / {PRIME} * {{conversations}} / {PRIME} * {STRIDE} % {{conversations}} + 1)"
 
 
 def contact_of(conversation: str) -> str:

@@ -20,7 +20,6 @@ SPELLING = Spelling(
         SELECT n + 1, {next} FROM {name} WHERE n < {last}
     )""",
     moment="datetime({}, 'unixepoch')",
-    date="date({}, 'unixepoch')",
     json="{}",
     digits="printf('%016x', {})",
     parameter=":{}",

@@ -10,6 +10,7 @@ from sample.sql import (
     DAY,
     SIZE,
     SPAN,
+    STRIDE,
     Spelling,
     chance_of,
     contact_of,
@@ -61,7 +62,6 @@ def contacts(sql: Spelling) -> Rows:
         "tax_exempt": f"{draw('tax exempt', 50)} = 0",
         "total_sales": when(is_customer, amount),
         "lead_source": when(f"{draw('has source', 100)} < 80", one_of("source", ("website", "referral", "radio"))),
-        "customer_since": when(is_customer, sql.day(draw("customer since", SPAN))),
     }
     return Rows(columns, [sql.drawn()])
 
@@ -177,14 +177,14 @@ def memberships(sql: Spelling) -> Rows:
         f"sized AS (SELECT id, status, {SIZE} AS size FROM {{campaign}})",
         "bounded AS (SELECT id, status, CASE WHEN size < {largest} THEN size ELSE {largest} END AS size FROM sized)",
         "placed AS (SELECT bounded.*, CAST(sum(size) OVER (ORDER BY id) AS bigint) - size AS before FROM bounded)",
-        """members AS (
+        f"""members AS (
             SELECT before + place.id AS n,
                    placed.id AS campaign_id,
                    placed.status AS campaign_status,
-                   (placed.id * placed.id + CAST(place.id AS bigint) * {contact_stride}) % {contacts} + 1 AS contact_id
+                   (placed.id * placed.id + CAST(place.id AS bigint) * {STRIDE}) % {{contacts}} + 1 AS contact_id
               FROM placed
-              JOIN {contact} AS place ON place.id <= placed.size
-             WHERE before + place.id <= {memberships}
+              JOIN {{contact}} AS place ON place.id <= placed.size
+             WHERE before + place.id <= {{memberships}}
         )""",
         f"drawn AS (SELECT members.*, {chance_of('n')} AS chance FROM members)",
         """messages AS (
