@@ -51,6 +51,7 @@ def column(crm: str, table: str, name: str) -> list[Any]:
 
 
 def checksum(values: Any) -> str:
+    """Return a checksum of anything that Python can write."""
     return hashlib.sha256(repr(values).encode()).hexdigest()[:16]
 
 
@@ -180,9 +181,9 @@ def test_an_activity_is_with_the_contact_of_its_conversation(crm: str):
 def test_a_conversation_knows_its_last_activity(crm: str):
     last = {row["conversation_id"]: row for row in rows(crm, "activity")}
     for row in rows(crm, "conversation"):
-        told = row["last_activity_at"], row["last_activity_type"], row["last_activity_id"]
+        noted = row["last_activity_at"], row["last_activity_type"], row["last_activity_id"]
         activity = last.get(row["id"], {})
-        assert told == tuple(map(activity.get, ("created_at", "activity_type", "openphone_id")))
+        assert noted == tuple(map(activity.get, ("created_at", "activity_type", "openphone_id")))
 
 
 def test_a_membership_points_to_messages_of_its_own_contact(crm: str):
@@ -192,8 +193,11 @@ def test_a_membership_points_to_messages_of_its_own_contact(crm: str):
         for name, direction in directions.items():
             if row[name]:
                 found = activities[row[name]]
-                told = found["contact_id"], found["activity_type"], found["direction"]
-                assert told == (row["contact_id"], "message", direction)
+                assert (found["contact_id"], found["activity_type"], found["direction"]) == (
+                    row["contact_id"],
+                    "message",
+                    direction,
+                )
 
 
 def test_a_message_of_a_campaign_calls_its_contact_by_name(crm: str):
@@ -212,8 +216,8 @@ def test_an_event_is_about_one_of_the_latest_activities(crm: str):
     latest = rows(crm, "activity")[-5_000:]
     for event, activity in zip(rows(crm, "webhook_event"), latest, strict=True):
         payload = json.loads(event["payload"])
-        told = payload["data"]["object"]["id"], payload["createdAt"], payload["type"]
-        assert told == (activity["openphone_id"], activity["created_at"], event["event_type"])
+        content = payload["data"]["object"]["id"], payload["createdAt"], payload["type"]
+        assert content == (activity["openphone_id"], activity["created_at"], event["event_type"])
 
 
 # Believable -----------------------------------------------------------------------------------------------------------

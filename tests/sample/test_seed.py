@@ -1,4 +1,4 @@
-"""Demonstration data: into an empty database and no other, all of it or nothing."""
+"""Made-up rows are written to an empty database only, all of them or none."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ except IndexerError as error:
 
 @contextmanager
 def runner_on(url: str, schema: str | None = None) -> Iterator[Runner]:
-    """A runner as the command line makes it."""
+    """Yield a runner as the command line makes it."""
     migrator = connect(url, schema)
     try:
         yield Runner(migrator, load(ROOT), lambda: models.TABLES)
@@ -85,16 +85,16 @@ def runner_on(url: str, schema: str | None = None) -> Iterator[Runner]:
 
 
 def seeded(url: str, activities: int = 400, schema: str | None = None) -> list[Told]:
-    """Seed a database; the events that were told."""
-    told: list[Told] = []
+    """Seed a database, and return the events."""
+    events: list[Told] = []
     with runner_on(url, schema) as runner:
-        seed(runner, activities, tell=told.append)
-    return told
+        seed(runner, activities, tell=events.append)
+    return events
 
 
 @contextmanager
 def begun(url: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that is writing activities."""
+    """Yield a process that is inserting activities."""
     with subprocess.Popen(
         [sys.executable, "-c", SEEDING, url, ROOT],
         cwd=ROOT,
@@ -109,7 +109,7 @@ def begun(url: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def counted(url: str) -> dict[str, int]:
-    """How many rows each table has."""
+    """Return how many rows each table has."""
     return {table: execute(url, f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
 
 
@@ -133,7 +133,7 @@ def test_the_tables_are_those_that_up_makes_with_all_their_references(database_u
 
 
 @pytest.mark.parametrize("to", ["base", "head"])
-def test_tables_that_are_there_and_empty_are_filled(database_url: str, to: str):
+def test_existing_empty_tables_are_filled(database_url: str, to: str):
     prepare(database_url, to=to)
     before = catalog(database_url)
     seeded(database_url)
@@ -142,7 +142,7 @@ def test_tables_that_are_there_and_empty_are_filled(database_url: str, to: str):
     assert ours(database_url) == (specified(database_url) if to == "head" else {})
 
 
-def test_a_schema_that_is_named_is_filled(postgres_url: str):
+def test_the_schema_of_the_option_is_filled(postgres_url: str):
     execute(postgres_url, "CREATE SCHEMA demo")
     seeded(postgres_url, schema="demo")
     assert execute(postgres_url, "SELECT count(*) FROM demo.activity") == [(400,)]
@@ -157,7 +157,7 @@ def test_a_schema_with_a_percent_sign_is_filled_and_its_ids_go_on(postgres_url: 
     assert execute(postgres_url, added) == [(1,)]
 
 
-def test_the_command_to_type_next_is_one_of_ours(postgres_url: str):
+def test_the_hint_names_seed_and_not_up(postgres_url: str):
     prepare(postgres_url, to="base")
     execute(postgres_url, "ALTER SCHEMA public RENAME TO elsewhere", "CREATE SCHEMA public")
     refused = run("seed", url=postgres_url)
@@ -166,7 +166,7 @@ def test_the_command_to_type_next_is_one_of_ours(postgres_url: str):
 
 
 @pytest.mark.parametrize("table", ROWS)
-def test_a_table_that_holds_a_row_is_a_reason_to_refuse(database_url: str, table: str):
+def test_a_table_that_holds_a_row_is_refused(database_url: str, table: str):
     prepare(database_url, to="base")
     execute(database_url, ROWS[table])
     with (
@@ -185,8 +185,8 @@ def test_with_json_there_is_one_document_and_nothing_else(database_url: str):
     assert document["rows"] == counts(20)
 
 
-def test_a_role_without_rights_on_the_schema_is_told_which_to_get(superuser_url: str, postgres_url: str):
-    """The superuser makes the role."""
+def test_a_role_without_rights_on_the_schema_gets_the_grants_to_type(superuser_url: str, postgres_url: str):
+    """A superuser makes the role."""
     execute(postgres_url, "CREATE SCHEMA tenant_b")
     seeded(postgres_url, 20, schema="tenant_b")
     with another_role(superuser_url) as role:
@@ -199,7 +199,7 @@ def test_a_role_without_rights_on_the_schema_is_told_which_to_get(superuser_url:
         assert "in schema tenant_b\n" not in run("seed", "--rows", "20", "--schema", "tenant_b", url=url).stderr
 
 
-def test_more_rows_than_have_ids_are_refused(database_url: str):
+def test_too_many_rows_are_refused(database_url: str):
     with nothing_changes(database_url):
         result = run("seed", "--rows", "99999999999999999999", url=database_url)
     assert result.exit_code == 2
@@ -234,13 +234,13 @@ def test_a_refused_statement_leaves_no_row(database_url: str):
     assert sum(counted(database_url).values()) == 0
 
 
-def test_progress_is_told_from_the_first_table_to_the_last(database_url: str):
-    told = seeded(database_url)
-    filling = [event for event in told if isinstance(event, Filling)]
+def test_progress_is_reported_from_the_first_table_to_the_last(database_url: str):
+    events = seeded(database_url)
+    filling = [event for event in events if isinstance(event, Filling)]
     assert [event.table for event in filling] == TABLES
     assert [event.done for event in filling] == sorted(event.done for event in filling)
     assert {event.total for event in filling} == {sum(counts(400).values())}
-    assert isinstance(told[-1], Filled)
+    assert isinstance(events[-1], Filled)
 
 
 def test_every_query_finds_rows_in_it(database_url: str):
@@ -251,7 +251,7 @@ def test_every_query_finds_rows_in_it(database_url: str):
             assert any(query.ask(*arguments) for arguments in query.sample(400)), query.call
 
 
-def test_the_planner_knows_what_is_in_the_tables(database_url: str):
+def test_the_planner_has_statistics_afterwards(database_url: str):
     seeded(database_url)
     if is_postgres(database_url):
         known = execute(database_url, "SELECT DISTINCT tablename FROM pg_stats WHERE schemaname = 'public'")
@@ -260,12 +260,10 @@ def test_the_planner_knows_what_is_in_the_tables(database_url: str):
     assert {table for (table,) in known} >= {"contact", "conversation", "webhook_event"}
 
 
-def test_a_killed_seeding_leaves_no_process_behind(sqlite_url: str):
+def test_the_same_command_works_after_a_killed_seeding(sqlite_url: str):
     with begun(sqlite_url) as process:
         process.kill()
-        process.communicate(
-            timeout=60
-        )  # stderr ends when nobody holds it any more, the process that makes rows included
+        process.communicate(timeout=60)
     seeded(sqlite_url)
 
 
@@ -284,7 +282,9 @@ def test_an_interrupted_seeding_writes_no_row(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_seeding_interrupted_while_it_makes_the_tables_says_so(postgres_url: str, number: signal.Signals):
+def test_a_seeding_interrupted_while_it_creates_tables_says_that_no_row_was_written(
+    postgres_url: str, number: signal.Signals
+):
     waiting = "SELECT 1 FROM pg_stat_activity WHERE query ~ '^CREATE TABLE' AND wait_event_type = 'Lock'"
     with transaction(postgres_url, "CREATE TABLE contact ()"), running("seed", url=postgres_url) as seeding:
         until(lambda: execute(postgres_url, waiting))
@@ -294,7 +294,7 @@ def test_a_seeding_interrupted_while_it_makes_the_tables_says_so(postgres_url: s
     assert f"Interrupted by {number.name}: no row was written. " in result.stderr.replace("\n", " ")
 
 
-def test_a_seeding_interrupted_in_the_end_says_how_to_bring_statistics_up_to_date(postgres_url: str):
+def test_a_seeding_interrupted_after_its_rows_says_how_to_bring_statistics_up_to_date(postgres_url: str):
     prepare(postgres_url, to="base")
     waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ '^{}'"
     with open_writer(postgres_url) as writer, running("seed", "--rows", "200", url=postgres_url) as seeding:

@@ -267,7 +267,7 @@ def load(connection: Any, activities: int = 200_000) -> None:
 
 
 def fingerprint(connection: Any) -> dict[str, tuple[int, str]]:
-    """The number of rows in each table, and a checksum over every value in them. Ends the transaction."""
+    """Return the number of rows in each table, and a checksum over every value in them. Ends the transaction."""
     query = _dialect(connection).fingerprint
     cursor = connection.cursor()
     found = {table: _one(cursor, query.format(table)) if query else _hash_rows(cursor, table) for table in TABLES}
