@@ -282,9 +282,7 @@ def test_an_interrupted_seeding_writes_no_row(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_seeding_interrupted_while_it_creates_tables_says_that_no_row_was_written(
-    postgres_url: str, number: signal.Signals
-):
+def test_a_seeding_interrupted_before_its_rows_says_that_none_was_written(postgres_url: str, number: signal.Signals):
     waiting = "SELECT 1 FROM pg_stat_activity WHERE query ~ '^CREATE TABLE' AND wait_event_type = 'Lock'"
     with transaction(postgres_url, "CREATE TABLE contact ()"), running("seed", url=postgres_url) as seeding:
         until(lambda: execute(postgres_url, waiting))
