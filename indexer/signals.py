@@ -100,6 +100,15 @@ class Stop:
         finally:
             self.at_once = before
 
+    @contextmanager
+    def leaving(self, remains: str) -> Iterator[None]:
+        """Say what remains, and how to remove it, if the process ends during the block without cleaning up."""
+        self.leaves = remains
+        try:
+            yield
+        finally:
+            self.leaves = ""
+
     def close(self) -> None:
         """Close the pipe, if there is one; ``fileno`` makes another when it is needed again."""
         with self._pipe_lock:

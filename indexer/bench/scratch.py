@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from indexer.signals import Stop
 
 if TYPE_CHECKING:
-    from indexer.bench.postgres import Schema
-    from indexer.bench.sqlite import File
+    from indexer.postgres.scratch import Schema
+    from indexer.sqlite.scratch import File
 
 PREFIX = "indexer_bench_"
 
@@ -31,24 +31,14 @@ def scratch(url: str, stop: Stop) -> Iterator[File | Schema]:
         UsageError, Unreachable: as ``connect``.
         StatementFailed: the role may not create a schema, or the schema cannot be dropped.
     """
-    create: Callable[[str, Stop], AbstractContextManager[Any]]
+    create: Callable[[str, str, Stop], AbstractContextManager[Any]]
     if url.startswith("sqlite:"):
-        from indexer.bench.sqlite import file as create
+        from indexer.sqlite.scratch import file as create
     else:
-        from indexer.bench.postgres import schema as create
-    with create(url, stop) as database:
+        from indexer.postgres.scratch import schema as create
+    with create(url, PREFIX, stop) as database:
         try:
             database.migrator.settle(())
             yield database
         finally:
             database.migrator.database.close()
-
-
-@contextmanager
-def leaving(stop: Stop, remains: str) -> Iterator[None]:
-    """Let the stop say what remains, and how to remove it, if the process ends during the block."""
-    stop.leaves = remains
-    try:
-        yield
-    finally:
-        stop.leaves = ""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 from peewee import CommaNodeList, Database, Entity, PeeweeException, PostgresqlDatabase
 
-from indexer.bench.scratch import PREFIX, leaving
 from indexer.connect import connect
 from indexer.errors import StatementFailed, Unreachable
 from indexer.signals import Stop
@@ -88,15 +87,15 @@ class Schema:
 
 
 @contextmanager
-def schema(url: str, stop: Stop) -> Iterator[Schema]:
+def schema(url: str, prefix: str, stop: Stop) -> Iterator[Schema]:
     """Create a schema that exists during the block, and remove those that killed processes left."""
-    name = PREFIX + secrets.token_hex(4)
+    name = prefix + secrets.token_hex(4)
     removal = f"DROP SCHEMA IF EXISTS {name} CASCADE;"
     with stop.ending_at_once():
         migrator = connect(url, name, stop=stop)
-    with closing(migrator.database), leaving(stop, f"Schema {name} is left: {removal}"):
+    with closing(migrator.database), stop.leaving(f"Schema {name} is left: {removal}"):
         try:
-            _remove_stale_schemas(migrator.database)
+            _remove_stale_schemas(migrator.database, prefix)
             migrator.database.execute_sql(LOCK, (FAMILY, name))
             _execute(migrator.database, "CREATE SCHEMA ", name)
         except PeeweeException as error:
@@ -126,7 +125,7 @@ def _remedy(migrator: CatalogMigrator, error: PeeweeException) -> str:
     return f"Let the owner of the database give the right: GRANT CREATE ON DATABASE {name} TO {role}"
 
 
-def _remove_stale_schemas(database: Any) -> None:
+def _remove_stale_schemas(database: Any, prefix: str) -> None:
     """Drop the schemas of this role whose lock is free: the process that worked there has ended.
 
     A schema that cannot be dropped now, because the server still executes a statement in it, is left for the next
@@ -134,7 +133,7 @@ def _remove_stale_schemas(database: Any) -> None:
     """
     if database.pooled:
         return
-    for (name,) in database.execute_sql(OWN_SCHEMAS, (f"^{PREFIX}[0-9a-f]{{8}}$",)).fetchall():
+    for (name,) in database.execute_sql(OWN_SCHEMAS, (f"^{prefix}[0-9a-f]{{8}}$",)).fetchall():
         if database.execute_sql(TRY, (FAMILY, name)).fetchone()[0]:
             with suppress(PeeweeException):
                 _execute(database, "DROP SCHEMA IF EXISTS ", name, " CASCADE")

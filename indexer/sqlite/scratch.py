@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import Database, SqliteDatabase
 
-from indexer.bench.scratch import PREFIX, leaving
 from indexer.connect import connect
 from indexer.signals import Stop
 from indexer.text import shell, visible
@@ -63,12 +62,12 @@ class File:
 
 
 @contextmanager
-def file(url: str, stop: Stop) -> Iterator[File]:
+def file(url: str, prefix: str, stop: Stop) -> Iterator[File]:
     """Create a file that exists during the block, and remove those that killed processes left."""
-    _remove_stale_folders()
+    _remove_stale_folders(prefix)
     with (
-        tempfile.TemporaryDirectory(prefix=PREFIX) as folder,
-        leaving(stop, f"{visible(folder)} is left: rm -r {shell(folder)}"),
+        tempfile.TemporaryDirectory(prefix=prefix) as folder,
+        stop.leaving(f"{visible(folder)} is left: rm -r {shell(folder)}"),
         ExitStack() as stack,
     ):
         with suppress(OSError):  # a file system without such locks: no other process gets one either
@@ -83,9 +82,9 @@ def _cancel(connection: sqlite3.Connection) -> None:
         connection.interrupt()
 
 
-def _remove_stale_folders() -> None:
+def _remove_stale_folders(prefix: str) -> None:
     """Remove the folders in which no process works: each process locks its folder before it creates the file."""
-    for folder in glob(os.path.join(escape(tempfile.gettempdir()), f"{PREFIX}*")):
+    for folder in glob(os.path.join(escape(tempfile.gettempdir()), f"{prefix}*")):
         with suppress(OSError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
             if os.path.exists(os.path.join(folder, FILE)):
                 shutil.rmtree(folder)
