@@ -1,4 +1,4 @@
-"""The benchmark: what it measures, what it leaves behind (nothing), and what it draws, looked at."""
+"""Test the benchmark: what it measures, that it leaves nothing behind, and what it draws."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ stop.interruptible(work)
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_server: str) -> Path:
-    """Where temporary files are made, but those of the server, which may not look into it."""
+    """Return the folder of temporary files; those of the server are elsewhere, because it may not read this one."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -109,7 +109,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_server: 
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure less often: a test looks at what is measured, not at how well."""
+    """Measure less often: a test checks what is measured, not how exactly."""
     monkeypatch.setattr(measure, "MOST", 6)
     monkeypatch.setattr(inserts, "STATEMENTS", 1)
     monkeypatch.setattr(inserts, "TURNS", 2)
@@ -121,18 +121,18 @@ def bench(url: str, rows: Iterable[int], tell: Tell = silently) -> Result:
 
 
 def schemas(url: str) -> set[str]:
-    """The schemas of a database but PostgreSQL's own."""
+    """Return the schemas of a database without those of PostgreSQL."""
     return {name for (name,) in execute(url, "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_'")}
 
 
 def assert_nothing_is_left(url: str, temporary: Path) -> None:
-    """No schema, no file."""
+    """Assert that no schema and no file is left."""
     assert list(temporary.iterdir()) == []
     if is_postgres(url):
         assert schemas(url) == {"public", "information_schema"}
 
 
-# What is measured ---------------------------------------------------------------------------------------------------
+# Measuring -----------------------------------------------------------------------------------------------------------
 
 
 def test_every_query_is_measured_at_every_size_before_and_after(database_url: str, hasty: None, temporary: Path):
@@ -154,7 +154,7 @@ def test_every_query_is_measured_at_every_size_before_and_after(database_url: st
     assert_nothing_is_left(database_url, temporary)
 
 
-def test_the_tables_grow_by_the_indexes_and_not_by_the_inserts_that_were_timed(
+def test_the_tables_grow_by_the_indexes_and_not_by_the_timed_inserts(
     database_url: str, hasty: None, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(inserts, "STATEMENTS", 20)
@@ -164,8 +164,8 @@ def test_the_tables_grow_by_the_indexes_and_not_by_the_inserts_that_were_timed(
     assert of_indexes <= only.bytes_after - only.bytes_before < of_indexes + 100_000  # in a file also our own tables
 
 
-def test_rows_are_asked_for_in_no_order_of_their_table_and_each_time_in_the_same(sqlite_url):
-    """A server that begins each scan where the last one ended would find them at once, with no index at all."""
+def test_queries_are_called_in_a_random_order_that_is_the_same_each_time(sqlite_url):
+    """A server that begins each scan where the last one ended would find the rows at once, even without an index."""
     succeed("seed", "--rows", "5000", url=sqlite_url)
     with closing(connect(sqlite_url, read_only=True).database) as database, database.bind_ctx(models.TABLES):
         query = next(each for each in QUERIES if each.function is activity_seen)
@@ -179,7 +179,7 @@ def test_rows_are_asked_for_in_no_order_of_their_table_and_each_time_in_the_same
     assert sum(steps) / len(steps) > len(ordered) / 5
 
 
-def test_everything_is_told_in_order(database_url: str, hasty: None):
+def test_events_come_in_order(database_url: str, hasty: None):
     told: list[Told] = []
     bench(database_url, [200], told.append)
     kinds = [type(event) for event in told]
@@ -192,7 +192,7 @@ def test_everything_is_told_in_order(database_url: str, hasty: None):
     ]
 
 
-def test_the_tables_of_the_user_are_never_touched(database_url: str, hasty: None):
+def test_the_tables_of_the_user_are_not_changed(database_url: str, hasty: None):
     prepare(database_url)
     execute(database_url, "INSERT INTO contact (first_name, last_name, phone) VALUES ('Ada', 'Byron', '+12025550123')")
     with nothing_changes(database_url):
@@ -200,12 +200,12 @@ def test_the_tables_of_the_user_are_never_touched(database_url: str, hasty: None
     assert execute(database_url, "SELECT count(*) FROM contact") == [(1,)]
 
 
-def test_a_sqlite_file_is_not_even_made(sqlite_url: str, hasty: None, tmp_path: Path):
+def test_no_sqlite_file_is_created(sqlite_url: str, hasty: None, tmp_path: Path):
     bench(sqlite_url, [200])
     assert not (tmp_path / "crm.db").exists()
 
 
-def test_an_error_in_between_leaves_nothing(database_url: str, temporary: Path):
+def test_an_error_during_the_measurement_leaves_nothing(database_url: str, temporary: Path):
     with suppress(ZeroDivisionError), scratch(database_url, Stop()) as database:
         with database.migrator.migration_context():
             database.migrator.create_tables(models.TABLES)
@@ -224,8 +224,8 @@ def test_a_session_that_the_server_ends_leaves_nothing(postgres_url: str, tempor
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_role_that_may_make_no_schema_is_told_what_to_grant(superuser_url: str, app_url: str):
-    """The superuser gives the right: each database of the tests is another one."""
+def test_a_role_that_may_not_create_a_schema_learns_what_to_grant(superuser_url: str, app_url: str):
+    """Only the superuser can give the right."""
     with pytest.raises(StatementFailed, match="permission denied") as refusal:
         bench(app_url, [200])
     execute(superuser_url, re.findall("GRANT CREATE ON DATABASE .*", str(refusal.value.hint))[0])
@@ -233,10 +233,10 @@ def test_a_role_that_may_make_no_schema_is_told_what_to_grant(superuser_url: str
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_role_that_reads_only_by_default_is_refused_before_any_row_is_made(
+def test_a_role_that_is_read_only_by_default_is_refused_before_any_row_is_made(
     superuser_url: str, postgres_url: str, temporary: Path
 ):
-    """The superuser makes the role."""
+    """Only the superuser can create the role."""
     name = postgres_url.rpartition("/")[2]
     rights = (
         f"GRANT CREATE ON DATABASE {name} TO {{role}}",
@@ -287,7 +287,7 @@ def test_an_interrupted_benchmark_leaves_nothing(
 @pytest.mark.parametrize(
     ("grace", "numbers"), [("60", (signal.SIGTERM, signal.SIGINT)), ("0.1", (signal.SIGTERM,))], ids=["twice", "once"]
 )
-def test_what_a_process_leaves_that_ends_at_once_is_told_with_its_removal(
+def test_a_process_that_ends_at_once_says_what_it_leaves_and_how_to_remove_it(
     database_url: str, grace: str, numbers: tuple[signal.Signals, ...], temporary: Path
 ):
     with subprocess.Popen(
@@ -315,7 +315,7 @@ def test_what_a_process_leaves_that_ends_at_once_is_told_with_its_removal(
 
 @contextmanager
 def at_work(url: str, temporary: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process with a scratch database of its own."""
+    """Run another process with a scratch database during the block."""
     with subprocess.Popen(
         [sys.executable, "-c", CLEANING_UP_FOR_LONG, url, "60"],
         cwd=ROOT,
@@ -332,12 +332,12 @@ def at_work(url: str, temporary: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def left(url: str, temporary: Path) -> set[str]:
-    """The scratch databases that are there."""
+    """Return the names of the scratch databases that exist."""
     found = schemas(url) if is_postgres(url) else {path.name for path in temporary.iterdir()}
     return {name for name in found if name.startswith(PREFIX)}
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_one(database_url: str, temporary: Path):
+def test_the_scratch_database_of_a_killed_process_is_removed_by_the_next_one(database_url: str, temporary: Path):
     with at_work(database_url, temporary) as process:
         process.kill()
         process.wait()
@@ -349,7 +349,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(database_url: str
     assert_nothing_is_left(database_url, temporary)
 
 
-def test_what_another_process_works_in_is_left_alone(database_url: str, temporary: Path):
+def test_the_scratch_database_of_a_running_process_is_not_removed(database_url: str, temporary: Path):
     with at_work(database_url, temporary):
         theirs = left(database_url, temporary)
         assert theirs
@@ -358,8 +358,8 @@ def test_what_another_process_works_in_is_left_alone(database_url: str, temporar
         assert left(database_url, temporary) == theirs
 
 
-def test_a_schema_of_another_name_or_role_is_left_alone(superuser_url: str, postgres_url: str):
-    """The superuser makes a schema of the application's, which may make none itself."""
+def test_a_schema_of_another_name_or_role_is_not_dropped(superuser_url: str, postgres_url: str):
+    """The superuser creates the schema of the application, which may not create one."""
     execute(postgres_url, "CREATE SCHEMA indexer_bench_results")
     execute(superuser_url, f"CREATE SCHEMA indexer_bench_0123abcd AUTHORIZATION {APPLICATION}")
     with scratch(postgres_url, Stop()):
@@ -367,11 +367,11 @@ def test_a_schema_of_another_name_or_role_is_left_alone(superuser_url: str, post
     assert schemas(postgres_url) >= {"indexer_bench_results", "indexer_bench_0123abcd"}
 
 
-# What follows from it -----------------------------------------------------------------------------------------------
+# Results -------------------------------------------------------------------------------------------------------------
 
 
 def made_up(product: str = "PostgreSQL 15.18", sizes: tuple[int, ...] = (1_000, 10_000, 100_000)) -> Result:
-    """A result with a scan that grows with n before, and a lookup that does not after."""
+    """Return a result in which the time grows with n before, and not after."""
 
     def queries(n: int) -> tuple[QueryTiming, ...]:
         before, after = Timing(n * 1e-7, n * 2e-7, 50, 1), Timing(1e-4, 2e-4, 300, 1)
@@ -409,7 +409,7 @@ def test_too_many_rows_are_refused_at_once(database_url: str, rows: str):
 
 
 @pytest.mark.parametrize("option", [("--schema", "tenant_a"), ("--all-schemas", "tenant_*")])
-def test_a_schema_is_not_for_the_benchmark_to_choose(database_url: str, option: tuple[str, str]):
+def test_bench_has_no_options_for_schemas(database_url: str, option: tuple[str, str]):
     result = run("bench", *option, url=database_url)
     assert result.exit_code == 2
     assert f"No such option '{option[0]}'" in result.stderr
@@ -422,7 +422,7 @@ def test_the_exponent_is_the_slope_on_logarithmic_axes():
     assert exponent([10], [3]) is None
 
 
-def test_growth_stands_beside_the_claim():
+def test_growth_is_computed_for_every_claim():
     for growth, query in zip(made_up().growths, QUERIES, strict=True):
         assert (growth.query, growth.claim) == (query.call, query.claim)
         assert growth.before == pytest.approx(1)
@@ -483,15 +483,15 @@ def test_one_size_alone_has_no_growth():
 
 @cache
 def shown() -> str:
-    """The page of the result above."""
+    """Return the page of the result above."""
     return page.html(made_up(), chart.svg([made_up()]))
 
 
-# What is drawn ------------------------------------------------------------------------------------------------------
+# Drawings ------------------------------------------------------------------------------------------------------------
 
 
 def colours(png: bytes) -> dict[str, float]:
-    """The share of each colour in a picture."""
+    """Return the share of each colour in a picture."""
     from PIL import Image
 
     image = Image.open(io.BytesIO(png)).convert("RGB")
@@ -508,7 +508,7 @@ def test_the_picture_is_not_blank(results: list[Result]):
     assert len(png) < 400_000
 
 
-def test_before_lies_above_after_in_the_picture():
+def test_before_is_above_after_in_the_picture():
     from PIL import Image
 
     image = Image.open(io.BytesIO(chart.png([made_up()]))).convert("RGB")
@@ -544,7 +544,7 @@ def test_a_picture_of_the_same_result_is_the_same_file():
 
 
 class Page(html.parser.HTMLParser):
-    """What an HTML page shows, and what it refers to."""
+    """The text of an HTML page, and its references."""
 
     def __init__(self, content: str) -> None:
         super().__init__()
@@ -579,7 +579,7 @@ class Page(html.parser.HTMLParser):
             self.cells[-1] += data
 
 
-def test_the_page_needs_nothing_besides_itself():
+def test_the_page_needs_no_other_file():
     content = shown()
     parsed = Page(content)
     assert parsed.open == []
@@ -602,20 +602,20 @@ def test_the_page_shows_the_picture_and_the_figures_of_every_query():
     assert set(parsed.cells) >= TEN_NAMES
 
 
-def test_what_a_server_says_of_itself_is_escaped():
+def test_the_version_of_a_server_is_escaped():
     content = page.html(made_up('PostgreSQL <b>"15"</b>'), b"")
     assert "<b>" not in content
     assert "PostgreSQL &lt;b&gt;" in content
 
 
-# Opened in a browser ------------------------------------------------------------------------------------------------
+# In a browser --------------------------------------------------------------------------------------------------------
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> list[str]:
-    """A headless browser as a command, if there is one; pip brings none."""
+    """Return the command of a headless browser; skip the test if none is installed."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if not found:
         pytest.skip(f"there is no browser on this machine: none of {', '.join(BROWSERS)}")
@@ -624,7 +624,7 @@ def browser(tmp_path: Path) -> list[str]:
 
 
 def opened(browser: list[str], *arguments: str, content: str, folder: Path) -> tuple[str, str]:
-    """Open a page; what is left of it as HTML, and what the browser has logged about it."""
+    """Open a page, and return the HTML that the browser made of it, and what it logged."""
     (folder / "page.html").write_text(content, encoding="utf-8")
     done = subprocess.run(
         [*browser, *arguments, (folder / "page.html").as_uri()],
@@ -680,9 +680,7 @@ def test_four_files_are_written_into_a_new_folder(tmp_path: Path):
     assert sorted(path.name for path in (tmp_path / "deep" / "results").iterdir()) == sorted(names)
 
 
-def test_without_matplotlib_the_tables_come_and_a_word_on_how_to_get_the_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_without_matplotlib_a_warning_says_how_to_draw_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     told: list[Told] = []
     report.write(made_up(), str(tmp_path / "results"), told.append)
@@ -700,9 +698,7 @@ def test_without_matplotlib_the_tables_come_and_a_word_on_how_to_get_the_picture
     assert (tmp_path / "results" / "bench.svg").exists()
 
 
-def test_without_jinja2_the_picture_comes_and_a_word_on_how_to_get_the_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_without_jinja2_a_warning_says_how_to_draw_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     told: list[Told] = []
     report.write(made_up(), str(tmp_path), told.append)
@@ -714,7 +710,7 @@ def test_without_jinja2_the_picture_comes_and_a_word_on_how_to_get_the_page(
     assert (tmp_path / "bench.html").exists()
 
 
-def test_an_error_comes_without_a_word_on_pictures(monkeypatch: pytest.MonkeyPatch):
+def test_an_error_comes_without_a_warning_about_pictures(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     told: list[Told] = []
     with pytest.raises(UsageError):
@@ -723,7 +719,7 @@ def test_an_error_comes_without_a_word_on_pictures(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(("folder", "exit_code"), [("file/results", 1), ("", 2)])
-def test_a_folder_that_cannot_be_written_is_found_out_before_the_measuring(
+def test_a_folder_that_cannot_be_written_is_refused_before_the_measurement(
     sqlite_url: str, tmp_path: Path, folder: str, exit_code: int
 ):
     (tmp_path / "file").touch()
@@ -736,15 +732,15 @@ def test_a_folder_that_cannot_be_written_is_found_out_before_the_measuring(
 
 @pytest.mark.long
 @pytest.mark.parametrize("as_json", [False, True], ids=["table", "json"])
-def test_what_was_measured_is_told_although_it_cannot_be_written(sqlite_url: str, as_json: bool):
-    """Everybody may write into /proc, and nobody can."""
+def test_results_that_cannot_be_written_are_printed(sqlite_url: str, as_json: bool):
+    """Every role may write into /proc, but no file can be created there."""
     result = run("bench", "--rows", "100", "--out", "/proc/results", *(["--json"] if as_json else []), url=sqlite_url)
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: /proc/results cannot be written")
     assert result.json()["rounds"] if as_json else "Before and after" in result.stdout
 
 
-def test_a_file_of_before_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_older_file_stays_until_the_new_one_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     report.write(made_up(), str(tmp_path), lambda event: None)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     monkeypatch.setattr(os, "replace", failing)
@@ -754,18 +750,18 @@ def test_a_file_of_before_stays_until_the_new_one_is_whole(tmp_path: Path, monke
 
 
 def failing(*_: Any) -> None:
-    """A full disk."""
+    """Raise the error of a full disk."""
     raise OSError(28, "No space left on device")
 
 
 @pytest.mark.parametrize("rows", ["abc", "1e6", "1000,", "0", "-5", "10 000"])
-def test_numbers_of_rows_that_are_none_are_wrong_usage(sqlite_url: str, rows: str):
+def test_rows_that_are_no_numbers_are_a_usage_error(sqlite_url: str, rows: str):
     result = run("bench", "--rows", rows, url=sqlite_url)
     assert result.exit_code == 2
     assert f"{rows!r} is not a list of whole numbers such as 10000,100000." in result.stderr
 
 
-def test_looking_into_a_folder_makes_nothing(tmp_path: Path):
+def test_checking_a_folder_creates_nothing(tmp_path: Path):
     report.check(str(tmp_path / "not" / "there"))
     assert not (tmp_path / "not").exists()
 
@@ -789,7 +785,7 @@ STORY = (
 )
 
 
-def test_a_log_has_a_line_for_each_thing_that_begins_or_is_done(capsys: pytest.CaptureFixture[str]):
+def test_a_log_has_a_line_for_each_phase_and_result(capsys: pytest.CaptureFixture[str]):
     passed_on: list[Any] = []
     with reporting(False, report=passed_on.append) as tell:
         for event in STORY:
@@ -825,7 +821,7 @@ def test_a_document_is_not_disturbed_by_progress(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == ""
 
 
-def test_a_picture_is_drawn_again_from_results_that_were_kept(tmp_path: Path):
+def test_the_picture_of_two_databases_is_drawn_from_kept_results(tmp_path: Path):
     for result in (made_up(), made_up("SQLite 3.40.1")):
         (tmp_path / f"{result.product}.json").write_text(json.dumps(asdict(result)))
     command = ["-m", "indexer.bench.report", tmp_path / "both", *sorted(tmp_path.glob("*.json"))]
