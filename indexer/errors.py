@@ -207,12 +207,14 @@ class Blocked(IndexerError):
 class Interrupted(IndexerError):
     """A signal asked the run to end: 129 after SIGHUP, 130 after SIGINT, 143 after SIGTERM."""
 
-    def __init__(self, number: Signals, standing: str = "", at_once: bool = False) -> None:
+    def __init__(
+        self, number: Signals, standing: str = "", at_once: bool = False, hint: str | Hint | None = None
+    ) -> None:
         again = "Run the same command again"
         if at_once:  # before the first change, or from a command that changes nothing
             super().__init__(f"Interrupted by {number.name}: nothing was changed.", f"{again}.")
         else:
-            super().__init__(f"Interrupted by {number.name}{standing}.", f"{again}: it goes on from here.")
+            super().__init__(f"Interrupted by {number.name}{standing}.", hint or f"{again}: it goes on from here.")
         self.number = number
         self.exit_code = 128 + number
 

@@ -59,9 +59,8 @@ def bench(
     try:
         return _measured(url, sizes, project, tell, stop, seed)
     except Interrupted as interruption:
-        ended = Interrupted(interruption.number, ": nothing was left behind")
-        ended.hint = Hint("Begin again: ", Command("bench"))
-        raise ended from None
+        hint = Hint("Begin again: ", Command("bench"))
+        raise Interrupted(interruption.number, ": nothing was left behind", hint=hint) from None
 
 
 def _measured(url: str, sizes: list[int], project: Project, tell: Tell, stop: Stop, seed: int) -> Result:
