@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import cycle, islice
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ def inserts_a_second(
 ) -> tuple[Writes, ...]:
     """Return the rows a second into each indexed table, as peewee sends them.
 
-    The rows are copies of existing ones, with new unique values. Every transaction is rolled back, including those that
+    The rows are copies of existing ones, with new identifiers. Every transaction is rolled back, including those that
     drop the indexes.
 
     Args:
@@ -54,8 +54,11 @@ def inserts_a_second(
         tell: called before each turn.
         stop: asks for an end.
     """
-    tables = {index.table for index in indexes}
-    rows = {model: _copies(model, TOGETHER * STATEMENTS * TURNS) for model in models if _name(model) in tables}
+    leading: dict[str, set[str]] = {}
+    for index in indexes:
+        leading.setdefault(index.table, set()).add(index.key[0].name)
+    wanted = TOGETHER * STATEMENTS * TURNS
+    rows = {model: _copies(model, wanted, leading[_name(model)]) for model in models if _name(model) in leading}
     drops = [migrator.drop_index_statement(index.name) for index in indexes]
     before: Taken = {_name(model): [] for model in rows}
     after: Taken = {_name(model): [] for model in rows}
@@ -85,16 +88,33 @@ def _insert(database: Database, drops: Sequence[str], inserts: Statements, taken
         transaction.rollback()
 
 
-def _copies(model: Any, wanted: int) -> list[dict[str, Any]]:
-    """Return copies of rows from the whole table, with new unique values and without ids."""
+def _copies(model: Any, wanted: int, leading: Collection[str]) -> list[dict[str, Any]]:
+    """Return copies of rows from the whole table, without ids and with new values that identify a row.
+
+    Args:
+        model: of the table.
+        wanted: the number of copies.
+        leading: the columns that an index begins with.
+    """
     count = model.select().count()
     ids = range(1, count + 1, max(1, count // wanted))
-    unique = [field.name for field in model._meta.sorted_fields if field.unique]
+    rows = list(model.select().where(model.id.in_(ValueLiterals(ids))).dicts())
+    fields = [field for field in model._meta.sorted_fields if field.unique or field.column_name in leading]
+    renewed = [field for field in fields if field.unique or _differ([row[field.name] for row in rows])]
     copies = []
-    for row in islice(cycle(model.select().where(model.id.in_(ValueLiterals(ids))).dicts()), wanted):
-        fresh = {name: secrets.token_hex(16) for name in unique if row[name] is not None}
+    for row in islice(cycle(rows), wanted):
+        fresh = {field.name: _fresh(field) for field in renewed if row[field.name] is not None}
         copies.append({name: value for name, value in {**row, **fresh}.items() if name != "id"})
     return copies
+
+
+def _differ(values: Sequence[Any]) -> bool:
+    """Return whether the values are texts, and no two are the same."""
+    return len(set(values)) == len(values) and all(isinstance(value, str) for value in values)
+
+
+def _fresh(field: Any) -> str:
+    return secrets.token_hex(16)[: getattr(field, "max_length", None)]
 
 
 def _name(model: Any) -> str:
