@@ -44,25 +44,16 @@ SETTINGS: Any = {
 }
 
 
-def png(results: Sequence[Result]) -> bytes:
+def picture(results: Sequence[Result], form: str) -> bytes:
     """Return the picture of one result, or of one result for each database.
 
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
-    return _drawn(results, format="png", dpi=130)
-
-
-def svg(results: Sequence[Result]) -> bytes:
-    """Return the same picture as SVG.
+    Args:
+        results: in the order of the legend.
+        form: png or svg.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
-    return _drawn(results, format="svg", metadata={"Date": None})
-
-
-def _drawn(results: Sequence[Result], **options: Any) -> bytes:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -71,7 +62,7 @@ def _drawn(results: Sequence[Result], **options: Any) -> bytes:
     with rc_context(SETTINGS):
         figure = Figure(figsize=(CELL[0] * COLUMNS, CELL[1] * rows), layout="constrained")
         _draw(figure, rows, results)
-        figure.savefig(content, facecolor="white", **options)
+        figure.savefig(content, format=form, facecolor="white", dpi=130, metadata={"Date": None})
     return content.getvalue()
 
 

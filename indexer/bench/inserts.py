@@ -29,8 +29,8 @@ TOGETHER = 100  # rows in a statement
 STATEMENTS = 5  # for each table in a turn
 TURNS = 12  # without and with the indexes, alternately: a machine that slows down for a while does so for both
 
-Statements = list[tuple[str, Any]]  # tables, and the statements with their parameters
-Taken = dict[str, list[float]]  # seconds of each statement, by table
+Statements = list[tuple[Any, Any]]  # models, and the statements with their parameters
+Taken = dict[Any, list[float]]  # seconds of each statement, by model
 
 
 def inserts_a_second(
@@ -58,21 +58,21 @@ def inserts_a_second(
     for index in indexes:
         leading.setdefault(index.table, set()).add(index.key[0].name)
     wanted = TOGETHER * STATEMENTS * TURNS
-    rows = {model: _copies(model, wanted, leading[_name(model)]) for model in models if _name(model) in leading}
+    indexed = [model for model in models if model._meta.table_name in leading]
+    rows = {model: _copies(model, wanted, leading[model._meta.table_name]) for model in indexed}
     drops = [migrator.drop_index_statement(index.name) for index in indexes]
-    before: Taken = {_name(model): [] for model in rows}
-    after: Taken = {_name(model): [] for model in rows}
+    before: Taken = {model: [] for model in indexed}
+    after: Taken = {model: [] for model in indexed}
     for turn in range(TURNS):
         tell(Measuring("inserts", "without indexes and with", turn, TURNS))
         inserts = [
-            (_name(model), model.insert_many(each[first : first + TOGETHER]).sql())
+            (model, model.insert_many(each[first : first + TOGETHER]).sql())
             for first in range(turn * TOGETHER * STATEMENTS, (turn + 1) * TOGETHER * STATEMENTS, TOGETHER)
             for model, each in rows.items()
         ]
         _insert(database, drops, inserts, before, stop)
         _insert(database, [], inserts, after, stop)
-    # A median would vary twice as much on a machine that has two speeds.
-    return tuple(Writes(table, TOGETHER / fmean(before[table]), TOGETHER / fmean(after[table])) for table in before)
+    return tuple(Writes(model._meta.table_name, _rate(before[model]), _rate(after[model])) for model in indexed)
 
 
 def _insert(database: Database, drops: Sequence[str], inserts: Statements, taken: Taken, stop: Stop) -> None:
@@ -80,11 +80,11 @@ def _insert(database: Database, drops: Sequence[str], inserts: Statements, taken
     with database.atomic() as transaction:
         for drop in drops:
             database.execute_sql(drop)
-        for table, statement in inserts:
+        for model, statement in inserts:
             stop.check()
             started = time.perf_counter()
             database.execute_sql(*statement)
-            taken[table].append(time.perf_counter() - started)
+            taken[model].append(time.perf_counter() - started)
         transaction.rollback()
 
 
@@ -117,5 +117,6 @@ def _fresh(field: Any) -> str:
     return secrets.token_hex(16)[: getattr(field, "max_length", None)]
 
 
-def _name(model: Any) -> str:
-    return str(model._meta.table_name)
+def _rate(taken: list[float]) -> float:
+    """Return rows a second, by the mean: the median varies twice as much on a machine that has two speeds."""
+    return TOGETHER / fmean(taken)

@@ -79,9 +79,9 @@ def draw(name: str, results: Sequence[Result], tell: Tell = silently) -> None:
     """
     picture = b""
     if is_installed("matplotlib"):
-        picture = chart.svg(results)
+        picture = chart.picture(results, "svg")
         _write_whole(f"{name}.svg", picture, tell)
-        _write_whole(f"{name}.png", chart.png(results), tell)
+        _write_whole(f"{name}.png", chart.picture(results, "png"), tell)
     if len(results) == 1 and is_installed("Jinja2"):
         _write_whole(f"{name}.html", page.html(results[0], picture).encode(), tell)
 

@@ -135,7 +135,7 @@ def test_one_size_alone_has_no_growth():
 @cache
 def shown() -> str:
     """Return the page of the result above."""
-    return page.html(made_up(), chart.svg([made_up()]))
+    return page.html(made_up(), chart.picture([made_up()], "svg"))
 
 
 # Drawings ------------------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def colours(png: bytes) -> dict[str, float]:
 
 @pytest.mark.parametrize("results", [[made_up()], [made_up(), made_up("SQLite 3.40.1")]], ids=["one", "both"])
 def test_the_picture_is_not_blank(results: list[Result]):
-    png = chart.png(results)
+    png = chart.picture(results, "png")
     shares = colours(png)
     assert 0.5 < shares["#ffffff"] < 0.98
     assert all(shares[colour] > 0.0005 for colour in (chart.BEFORE, chart.AFTER, chart.INK))
@@ -162,7 +162,7 @@ def test_the_picture_is_not_blank(results: list[Result]):
 def test_before_is_above_after_in_the_picture():
     from PIL import Image
 
-    image = Image.open(io.BytesIO(chart.png([made_up()]))).convert("RGB")
+    image = Image.open(io.BytesIO(chart.picture([made_up()], "png"))).convert("RGB")
     width, height = image.width // 4, image.height // 3
     cell = image.crop((width // 2, 0, width, height))
 
@@ -174,7 +174,7 @@ def test_before_is_above_after_in_the_picture():
 
 
 def test_the_svg_names_every_query():
-    svg = chart.svg([made_up(), made_up("SQLite 3.40.1")])
+    svg = chart.picture([made_up(), made_up("SQLite 3.40.1")], "svg")
     texts = [text for element in ElementTree.fromstring(svg).iter() for text in [element.text] if text]
     assert {query.call for query in QUERIES} <= set(texts)
     assert {"PostgreSQL 15.18", "SQLite 3.40.1", "without the indexes", "with them", "100k"} <= set(texts)
@@ -185,13 +185,13 @@ def test_the_svg_names_every_query():
 def test_any_sizes_make_a_picture_without_a_warning(sizes: tuple[int, ...]):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        drawing = chart.svg([made_up(sizes=sizes)]).decode()
+        drawing = chart.picture([made_up(sizes=sizes)], "svg").decode()
     assert "10k" in drawing or sizes == (100,)
     assert "9.999k" not in drawing  # there is no room for both
 
 
 def test_a_picture_of_the_same_result_is_the_same_file():
-    assert chart.svg([made_up()]) == chart.svg([made_up()])
+    assert chart.picture([made_up()], "svg") == chart.picture([made_up()], "svg")
 
 
 class Page(html.parser.HTMLParser):
@@ -243,7 +243,7 @@ def test_the_page_needs_no_other_file():
 def test_the_page_shows_the_picture_and_the_figures_of_every_query():
     parsed = Page(shown())
     (picture,) = parsed.references
-    assert b64decode(picture.partition("base64,")[2]) == chart.svg([made_up()])
+    assert b64decode(picture.partition("base64,")[2]) == chart.picture([made_up()], "svg")
     for query in QUERIES:
         assert query.call in parsed.text
         assert query.claim in parsed.text
@@ -440,5 +440,5 @@ def test_the_picture_of_two_databases_is_drawn_from_kept_results(tmp_path: Path)
         (tmp_path / f"{result.product}.json").write_text(json.dumps(asdict(result)))
     command = ["-m", "indexer.bench.report", tmp_path / "both", *sorted(tmp_path.glob("*.json"))]
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
-    assert (tmp_path / "both.svg").read_bytes() == chart.svg([made_up(), made_up("SQLite 3.40.1")])
+    assert (tmp_path / "both.svg").read_bytes() == chart.picture([made_up(), made_up("SQLite 3.40.1")], "svg")
     assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
