@@ -1,4 +1,4 @@
-"""Every failure a user can meet: what happened, what to type next, and the exit code."""
+"""The errors that a user can see: what happened, what to do next, and the exit code."""
 
 from __future__ import annotations
 
@@ -81,17 +81,17 @@ class ChainBroken(IndexerError):
 
 
 class RevisionRefused(IndexerError):
-    """A function of a migration file does something else than build or drop the indexes it declares."""
+    """A function of a migration file does more than create or drop the indexes that the file declares."""
 
 
-GRANTED = "A superuser, or the owner, gives the rights that are missing:"
+GRANTED = "A superuser or the owner can grant the missing rights:"
 
 
 class Problem(str):
-    """A sentence about what stops a run, with the statements that end it.
+    """A sentence about what stops a run, with the statements that solve it.
 
     Attributes:
-        lead: who executes them, and where; problems with the same lead are solved together.
+        lead: who can execute them, and where; problems with the same lead are solved together.
         statements: SQL, each statement without its semicolon.
     """
 
@@ -106,21 +106,29 @@ class Problem(str):
 
 
 class PreflightFailed(IndexerError):
-    """Something is missing that the run needs: a table, a column, a right. Nothing was changed."""
+    """Something that the run needs is missing: a table, a column, a right. Nothing was changed."""
 
-    def __init__(self, problems: Sequence[str], hint: str | Hint) -> None:
+    def __init__(
+        self, problems: Sequence[str], hint: str | Hint, heading: str = "Nothing was changed, because"
+    ) -> None:
         listed = "".join(f"\n  - {visible(problem)}" for problem in problems)
-        super().__init__(f"Nothing was changed, because:{listed}", lines_of([*_solutions(problems), hint]))
+        super().__init__(f"{heading}:{listed}", lines_of([*_solutions(problems), hint]))
         self.problems = tuple(problems)
+        self.heading = heading
+        self._after_solutions = hint
+
+    def while_reading(self) -> PreflightFailed:
+        """Return the same error for a command that only reads."""
+        return PreflightFailed(self.problems, self._after_solutions, "Cannot read the database")
 
     @property
     def summary(self) -> str:
         """The first few problems."""
-        return f"Nothing was changed, because {'; '.join(few(self.problems))}."
+        return f"{self.heading}: {'; '.join(few(self.problems))}."
 
 
 def _solutions(problems: Sequence[str]) -> list[str]:
-    """Return the lines that solve the problems: under each lead its statements, each once."""
+    """Return the lines that solve the problems: each lead with its statements, without repetitions."""
     found: dict[str, dict[str, None]] = {}
     for problem in problems:
         if isinstance(problem, Problem) and problem.statements:
@@ -137,7 +145,7 @@ class IndexFailed(StatementFailed):
 
 
 class NoSession(IndexerError):
-    """The server gave this run no further session."""
+    """The server refused another session."""
 
 
 class UsageError(IndexerError):
@@ -148,7 +156,7 @@ class UsageError(IndexerError):
 
 
 class Different(IndexerError):
-    """What stands under a name of ours is something else. Nothing was changed."""
+    """Existing objects have the names of declared indexes, or indexes differ. Nothing was changed."""
 
     exit_code = 4
 
@@ -159,7 +167,7 @@ class Different(IndexerError):
 
     @property
     def summary(self) -> str:
-        """The first few names, without what stands under them."""
+        """The message with the first few names, without the differences."""
         return f"{self._said} {', '.join(few(list(self.found)))}."
 
 
@@ -179,7 +187,8 @@ class Locked(IndexerError):
 class Unreachable(IndexerError):
     """No connection: refused, unknown host or database, wrong password, not a SQLite file.
 
-    ``can_heal`` says whether waiting may help: the server is starting, or its name is not known yet.
+    Attributes:
+        can_heal: whether waiting may help, because the server is starting or its name is not known yet.
     """
 
     exit_code = 7
@@ -191,10 +200,10 @@ class Unreachable(IndexerError):
 
 
 class Held(Unreachable):
-    """A SQLite file that another process has locked whole, so that it cannot even be read."""
+    """Another process has an exclusive lock on a SQLite file, so that it cannot even be read."""
 
     def __init__(self, message: str) -> None:
-        hint = Hint("Another process holds the file. Wait for it to end: ", Command("wait"))
+        hint = Hint("Another process has locked the file. To wait for it, run: ", Command("wait"))
         super().__init__(message, hint, can_heal=True)
 
 
@@ -210,11 +219,11 @@ class Interrupted(IndexerError):
     def __init__(
         self, number: Signals, standing: str = "", at_once: bool = False, hint: str | Hint | None = None
     ) -> None:
-        again = "Run the same command again"
         if at_once:  # before the first change, or from a command that changes nothing
-            super().__init__(f"Interrupted by {number.name}: nothing was changed.", f"{again}.")
+            super().__init__(f"Interrupted by {number.name}: nothing was changed.", "Run the same command again.")
         else:
-            super().__init__(f"Interrupted by {number.name}{standing}.", hint or f"{again}: it goes on from here.")
+            hint = hint or "To continue, run the same command again."
+            super().__init__(f"Interrupted by {number.name}{standing}.", hint)
         self.number = number
         self.exit_code = 128 + number
 

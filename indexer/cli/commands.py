@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from indexer.console.output import Answer
     from indexer.runner import Runner
 
+SQL_AND_JSON = "--sql and --json cannot be combined."
+
 # Changing a database ------------------------------------------------------------------------------------------------
 
 
@@ -129,19 +131,17 @@ def plan(call: Call, direction: str, to: str | None, as_sql: bool) -> int:
     Changes nothing. Exits with 1 or 4 if the run itself would be refused.
     """
     if as_sql and call.as_json:
-        raise UsageError("A plan is a script or a document, not both.", "Leave out --sql or --json.")
+        raise UsageError(SQL_AND_JSON, "Leave out --sql or --json.")
     own, others = call.options.words(direction), call.options.words("down" if direction == "up" else "up")
     if foreign := [option for option in others if option not in own]:
-        raise UsageError(
-            f"{' and '.join(foreign)}: not for a plan of {direction}.", "Leave out what is for the other direction."
-        )
+        named = " and ".join(foreign)
+        raise UsageError(f"plan {direction} does not accept {named}.", f"Leave out {named}.")
 
     def question(runner: Runner) -> Answer:
         found = runner.plan(direction, to, sizes=True)
         answer = text.of_plan(found, runner.place)
         if as_sql:
-            found.check()
-            return answer._replace(script=runner.script(found))
+            return answer._replace(script="" if answer.error else runner.script(found))
         return answer
 
     return ask(call, question, as_script=as_sql)
@@ -168,7 +168,7 @@ def verify(call: Call, analyze: bool, as_sql: bool) -> int:
     serves is not a failure, nor is a table so small that a scan is cheaper.
     """
     if as_sql and call.as_json:
-        raise UsageError("The queries are printed as text or as a document, not both.", "Leave out --sql or --json.")
+        raise UsageError(SQL_AND_JSON, "Leave out --sql or --json.")
 
     def question(runner: Runner) -> Answer:
         from indexer.verify.verify import verify as verified
@@ -228,7 +228,7 @@ def bench(call: Call, rows: list[int], out: str) -> int:
             answer = text.of_bench(result)
             try:
                 report.write(result, out, tell)
-            except IndexerError as error:  # what took minutes to measure is told all the same
+            except IndexerError as error:  # what took minutes to measure is printed all the same
                 return answer._replace(error=error)
             return answer
 
@@ -241,7 +241,7 @@ def bench(call: Call, rows: list[int], out: str) -> int:
 
 @command(click.argument("message"), on=options.together())
 def new(call: Call, message: str) -> None:
-    """Write the next migrate_<id>.py, with an example in it.
+    """Write the next migrate_<id>.py, with an example.
 
     MESSAGE describes the revision in one line.
     """

@@ -36,7 +36,7 @@ class Jobs(click.ParamType["int | None"]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
         """Return the number."""
         if not (value == "auto" or (value.isascii() and value.isdigit() and int(value))):
-            self.fail(f"{value!r} is neither a number from 1 on nor auto.", param, ctx)
+            self.fail(f"{value!r} is neither a positive number nor auto.", param, ctx)
         return None if value == "auto" else int(value)
 
 

@@ -1,4 +1,4 @@
-"""One call of a command: connect, put its question to one database or to several schemas, say the answer, exit."""
+"""One call of a command: connect, ask one database or several schemas, print the answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from indexer.console import output, progress
 from indexer.console.hints import DATABASE_URL, SCHEMA, HintWriter
-from indexer.errors import Command, Hint, IndexerError, Interrupted, UsageError
+from indexer.errors import Command, Hint, IndexerError, Interrupted, PreflightFailed, UsageError
 from indexer.options import DEFAULTS, VERSION_TABLE, Options
 from indexer.project import Project
 from indexer.signals import Stop, interruptible
@@ -35,7 +35,7 @@ class Target(NamedTuple):
         url: the database URL.
         source: where it was given: an option, a variable, or nowhere ("").
         schemas: their names.
-        pattern: what their names are like instead.
+        pattern: what their names match instead.
     """
 
     url: str = DEFAULT
@@ -50,7 +50,7 @@ class Target(NamedTuple):
 
     @property
     def schema(self) -> str | None:
-        """The one schema that was named; None for that of the search path, or for several."""
+        """The only schema that was named; None for that of the search path, or for several."""
         return self.schemas[0] if self.schemas and not self.is_many else None
 
 
@@ -66,8 +66,8 @@ class Call(NamedTuple):
     wait_db: float = 0
 
     def looking(self) -> str:
-        """Return what to type after an interruption that gave no time to say how things are."""
-        return self.write(Hint("Next: ", Command("status")))
+        """Return what to say after an interruption without time to report what was done."""
+        return self.write(Hint("To see what was done, run: ", Command("status")))
 
 
 def target_of(given: Mapping[str, Any]) -> Target:
@@ -81,14 +81,14 @@ def target_of(given: Mapping[str, Any]) -> Target:
     url, source = database_url(given["database_url"], os.environ)
     schemas, pattern = given.get("schemas", ()), given.get("pattern")
     if schemas and pattern is not None:
-        raise UsageError("Schemas are given by name or by a pattern, not both.", "Leave out --all-schemas.")
+        raise UsageError("--schema and --all-schemas cannot be combined.", "Leave out --all-schemas.")
     if "" in schemas:
         raise UsageError("The name of a schema is empty.", "Check that the shell variable in it is set.")
     return Target(url, source, tuple(dict.fromkeys(schemas)), pattern)
 
 
 def typed_of(target: Target, given: Mapping[str, Any]) -> dict[str, str]:
-    """Return the options to repeat in the next command, as a shell takes them; not a URL that may hold a password."""
+    """Return the options to repeat in the next command, quoted for a shell; not a URL that may contain a password."""
     typed: dict[str, str] = {}
     if target.source == DATABASE_URL:
         typed[DATABASE_URL] = shell(target.url) if target.url.startswith("sqlite:") else "URL"
@@ -100,8 +100,15 @@ def typed_of(target: Target, given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def ask(call: Call, question: Question, changes: bool = False, as_script: bool = False) -> int:
-    """Put a question to the database, or to each of several schemas, say the answer, and return the exit code."""
-    chain = _chain(call.project.folder)  # a chain that is broken is a reason not to connect at all
+    """Ask the database, or each of several schemas, print the answer, and return the exit code.
+
+    Args:
+        call: what the user typed.
+        question: what to ask; called with the Runner of a database or schema.
+        changes: it changes the database, or tries to.
+        as_script: only a script goes to stdout.
+    """
+    chain = _chain(call.project.folder)  # before connecting, which a broken chain makes useless
     work = _ask_each if call.target.is_many else _ask_one
     return interruptible(
         lambda stop: work(call, question, chain, stop, changes, as_script), reading=not changes, look=call.looking()
@@ -111,7 +118,7 @@ def ask(call: Call, question: Question, changes: bool = False, as_script: bool =
 def _ask_one(call: Call, question: Question, chain: Chain, stop: Stop, changes: bool, as_script: bool) -> int:
     report: Any = progress.reporter(call.as_json, call.write) if changes else progress.Lines(call.write, err=True)
     try:
-        with connected(call, report, stop, changes) as migrator, _translated(migrator):
+        with connected(call, report, stop, changes) as migrator, _translated(migrator, changes):
             answer = question(_runner(call, migrator, chain, report, stop))
     finally:
         report.close()
@@ -122,7 +129,7 @@ def _ask_one(call: Call, question: Question, chain: Chain, stop: Stop, changes: 
 
 
 def _ask_each(call: Call, question: Question, chain: Chain, stop: Stop, changes: bool, as_script: bool) -> int:
-    """Put the question to each schema, going on after a failure; return the highest exit code."""
+    """Ask each schema, even after a failure; return the highest exit code."""
     target, as_json, write = call.target, call.as_json, call.write
     answers: dict[str, Answer] = {}
     with connected(call, progress.Lines(write, err=True), stop, changes) as migrator:
@@ -132,7 +139,7 @@ def _ask_each(call: Call, question: Question, chain: Chain, stop: Stop, changes:
             try:
                 one.reconnect()
                 report = progress.reporter_of_schema(schema, as_json, write)
-                with _translated(one):
+                with _translated(one, changes):
                     answers[schema] = question(_runner(call, one, chain, report, stop))
             except IndexerError as error:
                 if call.verbose:
@@ -171,12 +178,16 @@ def connected(call: Call, report: Any, stop: Stop, changes: bool) -> Iterator[Ca
 
 
 @contextmanager
-def _translated(migrator: CatalogMigrator) -> Iterator[None]:
-    """Raise what keeps a database from answering as an IndexerError."""
+def _translated(migrator: CatalogMigrator, changes: bool) -> Iterator[None]:
+    """Raise any error as an IndexerError."""
     from peewee import PeeweeException
 
     try:
         yield
+    except PreflightFailed as error:
+        if changes:
+            raise
+        raise error.while_reading() from error
     except IndexerError:
         raise
     except PeeweeException as error:
@@ -186,12 +197,10 @@ def _translated(migrator: CatalogMigrator) -> Iterator[None]:
 
 
 def unexpected(error: BaseException) -> IndexerError:
-    """Return the IndexerError of an error that this tool does not expect."""
+    """Return an IndexerError for an error that this tool does not expect."""
     if isinstance(error, KeyboardInterrupt):
         return Interrupted(SIGINT)
-    return IndexerError(
-        f"An error that this tool does not expect: {reason(error)}.", "Add --verbose to see where it happened."
-    )
+    return IndexerError(f"Unexpected error: {reason(error)}.", "To see where it happened, add --verbose.")
 
 
 @cache

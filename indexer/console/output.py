@@ -1,4 +1,4 @@
-"""Writing to stdout and stderr: lines, documents, scripts. A reader or a disk that takes no more stops no run."""
+"""Output on stdout and stderr: text, documents, scripts. A run continues after its output can no longer be written."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ MOST_NAMES = 10  # of schemas that failed alike
 
 
 class Answer(NamedTuple):
-    """What a command says in the end.
+    """What a command prints in the end.
 
     Attributes:
         document: for a machine.
         show: returns the text for a person, given what writes the hints in it.
         line: the same in one line, for one of several schemas.
         exit_code: what the command exits with.
-        error: what the command ends with once the rest is said.
-        script: what is printed instead of all that.
+        error: what the command ends with after the rest is printed.
+        script: what is printed instead of the text; empty where there is an error instead.
     """
 
     document: documents.Document
@@ -56,7 +56,7 @@ def say_line(schema: str, answer: Answer, write: HintWriter) -> None:
 
 def say_script(schema: str, answer: Answer, write: HintWriter) -> None:
     """Print an answer as a part of a script for several schemas; what is no SQL goes to stderr, or into a comment."""
-    if answer.script is not None:
+    if answer.script:
         tell_script(f"-- schema {visible(schema)}\n{answer.script}")
     if answer.error:
         line = write.of_schema(schema)(of_failure(answer.error).line)
@@ -64,7 +64,7 @@ def say_script(schema: str, answer: Answer, write: HintWriter) -> None:
 
 
 def say_total(answers: dict[str, Answer], schemas: int, as_json: bool, as_script: bool, write: HintWriter) -> None:
-    """Print the sum of what several schemas have answered; an interrupted run has not come to all of them."""
+    """Print the sum of the answers; an interrupted run has not asked all schemas."""
     worst = max((answer.exit_code for answer in answers.values()), default=0)
     if as_json:
         each = (
@@ -87,13 +87,13 @@ def say_total(answers: dict[str, Answer], schemas: int, as_json: bool, as_script
 
 
 def _written(document: documents.Document, write: HintWriter) -> documents.Document:
-    """Return a document with its hints as text: those of each schema name that."""
+    """Return a document with its hints as text, each with the schema."""
     content: documents.Document = json.loads(json.dumps(document, default=write))
     return content
 
 
 def of_failure(error: IndexerError) -> Answer:
-    """Return what is said about a schema on which a command failed."""
+    """Return the answer of a command that failed."""
     hint = error.hint.with_texts(_in_a_line)
     line = Hint("Error: ", error.summary, " " if hint else "", hint)
     return Answer(documents.of_failure(error), lambda write: write(line), line, error.exit_code, error)
@@ -119,7 +119,7 @@ def say_traceback(error: BaseException) -> None:
 
 
 def styled(text: str, style: str) -> str:
-    """Return a text in a colour or in bold, unless the user wants none (no-color.org); a log gets none anyway."""
+    """Return a text in a colour or in bold, unless the user wants none (no-color.org)."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return text if plain else f"{style}{text}{PLAIN}"
 
@@ -132,8 +132,9 @@ def tell(text: str, err: bool = False) -> None:
 
 
 def tell_script(script: str) -> None:
-    """Print a script byte for byte, in UTF-8 whatever the terminal's encoding."""
-    _print(sys.stdout, script.encode(errors="surrogateescape") + b"\n")
+    """Print a script, unless it is empty, byte for byte, in UTF-8 whatever the terminal's encoding."""
+    if script:
+        _print(sys.stdout, script.encode(errors="surrogateescape") + b"\n")
 
 
 def _print(stream: TextIO, text: str | bytes) -> None:
@@ -144,12 +145,12 @@ def _print(stream: TextIO, text: str | bytes) -> None:
         else:
             stream.write(text)
         stream.flush()
-    except OSError as error:  # a full disk, a terminal that is gone: the run goes on, and says so in the end
+    except OSError as error:  # a full disk, a terminal that is gone: the run continues, and the error comes at its end
         lose(stream, error)
 
 
 def lose(stream: TextIO, error: OSError) -> None:
-    """Send what else is written to a stream to nowhere, because it takes nothing any more."""
+    """Discard everything else that is written to a stream, because it accepts no more output."""
     if stream is sys.stdout and not isinstance(error, BrokenPipeError):
         _lost.append(error)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -163,7 +164,7 @@ _lost: list[OSError] = []
 def check_written(code: int = 0) -> None:
     """Raise an error if a part of stdout could not be written, with the exit code of the command unless that is 0.
 
-    A reader who has gone away, such as head, is no error.
+    A reader that has gone away, such as head, is not an error.
     """
     if _lost:
         error = unwritten(_lost.pop())
@@ -172,8 +173,8 @@ def check_written(code: int = 0) -> None:
 
 
 def unwritten(error: OSError) -> IndexerError:
-    """Return the error of output that is lost."""
+    """Return the error for output that is lost."""
     return IndexerError(
         f"The output cannot be written: {error.strerror}.",
-        "The command itself was carried out. Check the file or the device that stdout is sent to.",
+        "The command itself was carried out. Check the file or device that stdout goes to.",
     )

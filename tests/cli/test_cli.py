@@ -319,7 +319,7 @@ def test_a_chain_that_is_broken_is_an_error_with_the_names_of_the_files(tmp_path
     assert not (tmp_path / "crm.db").exists()
 
 
-UNFORESEEN = "An error that this tool does not expect: surprise."
+UNFORESEEN = "Unexpected error: surprise."
 
 
 def surprised(directory: Path) -> Path:
