@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.errors import Different, IndexerError, PreflightFailed
 from indexer.events import BlockersFound, Waiting
-from indexer.records.provenance import ADOPTED, RENAMED
 
 if TYPE_CHECKING:
     from indexer.catalog import Place
@@ -184,6 +183,8 @@ def _record(record: Record | None) -> Document:
 
 
 def _standing(move: RevisionPlan, step: Step) -> Document:
+    from indexer.records.provenance import ADOPTED, RENAMED  # here, because --help need not wait for peewee
+
     origin = move.origin(step)
     return {
         **_index(step),
