@@ -81,6 +81,7 @@ NO_COMMAND = "It names a command, and nothing is to be typed."
 # counts; a quote stands for the hint's end.
 HINTS: dict[str, str | tuple[str, ...]] = {
     "'python cli.py'": "It is the name of the program.",
+    "cannot be combined.": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
     "'ALTER TABLE {} OWNER TO {}": "test_rights::test_a_table_of_a_superuser_is_to_be_given_away_and_its_role_is_not",
     "is not inherited. See what to build": "test_inheritance::test_verify_names_the_child_that_a_query_reads_whole",
     "Leave out --sql or --json.": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
