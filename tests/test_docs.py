@@ -1,4 +1,4 @@
-"""The README says what is so: its session is run, and its tables are compared with the code."""
+"""The README is correct: its session is run, and its tables are compared with the code."""
 
 import os
 import re
@@ -40,44 +40,44 @@ VARIES = (
 
 
 def section(title: str) -> str:
-    """What stands under a heading of the README."""
+    """Return the text under a heading of the README."""
     (text,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
     return text
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of all tables in a text, without the marks of code."""
+    """Return the cells of all tables in a text, without the marks of code."""
     return [[cell.replace("`", "") for cell in row] for row in cells(text)]
 
 
 def cells(text: str) -> list[list[str]]:
-    """The cells of all tables in a text."""
+    """Return the cells of all tables in a text."""
     lines = re.findall(r"^\|(?!---).*", text, re.MULTILINE)
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
 def session() -> list[tuple[str, str]]:
-    """The commands of the README's terminal session, each with the output that is shown under it."""
+    """Return the commands of the README's terminal session, each with its output."""
     (text,) = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
     return re.findall(r"^\$ python cli\.py (.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE)
 
 
 def normal(output: str) -> str:
-    """An output without what is different each time and on each machine."""
+    """Return an output without the parts that differ from run to run and from machine to machine."""
     for pattern, stand_in in VARIES:
         output = re.sub(pattern, stand_in, output, flags=re.MULTILINE)
     return output.strip()
 
 
 def in_table(index: Index) -> list[str]:
-    """The row of the README's table that an index of the migration should have."""
+    """Return the row of an index in the README's table."""
     method = {"btree": "B-tree", "hash": "hash"}[index.on_postgresql.using]
     predicate = f" WHERE {index.on_postgresql.where}" if index.on_postgresql.where else ""
     return [index.name, index.table, ", ".join(map(str, index.key)), method + predicate, "B-tree", index.purpose]
 
 
 def exit_codes(kind: type[IndexerError] = IndexerError) -> set[int]:
-    """The exit codes of all the errors there are."""
+    """Return the exit codes of all errors."""
     return {kind.exit_code}.union(*map(exit_codes, kind.__subclasses__()))
 
 
@@ -100,7 +100,7 @@ def test_the_session_shows_up_status_plan_and_down():
     assert [command for command, _ in session()] == ["up", "status", "plan down", "down"]
 
 
-def test_the_two_commands_are_there_word_by_word():
+def test_the_two_commands_are_in_the_readme_word_by_word():
     blocks = re.findall(r"```sh\n(.*?)\n```", README, re.DOTALL)
     assert blocks[:2] == [
         "pip install -r requirements.txt && python cli.py up",
@@ -108,7 +108,7 @@ def test_the_two_commands_are_there_word_by_word():
     ]
 
 
-def test_the_second_command_is_what_ci_runs():
+def test_the_second_command_is_the_one_of_ci():
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
     assert any(line.startswith("pip install") and line.endswith("-r requirements-dev.txt") for line in lines)
     assert lines[-1] == "pytest"

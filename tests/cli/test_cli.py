@@ -1,4 +1,4 @@
-"""The command line itself: help, start-up, the documents of --json, and the one door through which errors leave."""
+"""The command line: help, start-up, the documents of --json, and errors."""
 
 import json
 import os
@@ -26,14 +26,14 @@ OTHER_INDEX = "CREATE INDEX ix_activity_type ON activity (direction)"
 
 
 def document(result: Result) -> dict[str, Any]:
-    """The one JSON document on stdout; whatever is before it or after it is an error."""
+    """Return the JSON document on stdout, which has to be all that is printed there."""
     content = json.loads(result.stdout)
     assert result.stdout == json.dumps(content) + "\n"
     return content
 
 
 def failure(result: Result) -> dict[str, Any]:
-    """The document of an error, which has to say the same as stderr and the exit code."""
+    """Return the document of an error, which has to agree with stderr and the exit code."""
     content = document(result)
     assert content["exit_code"] == result.exit_code
     assert content["error"] in result.stderr
@@ -42,7 +42,7 @@ def failure(result: Result) -> dict[str, Any]:
 
 
 def imported(*arguments: str, url: str = UNREACHABLE) -> set[str]:
-    """The top-level modules that a command imports."""
+    """Return the top-level modules that a command imports."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", CLI, *arguments],
         env={**os.environ, "DATABASE_URL": url},
@@ -54,7 +54,7 @@ def imported(*arguments: str, url: str = UNREACHABLE) -> set[str]:
 
 
 def project(directory: Path, migration: str) -> Path:
-    """A copy of the program with one more migration; the path of its cli.py."""
+    """Copy the program with one more migration; return the path of its cli.py."""
     root = CLI.parent
     for file in root.glob("*.py"):
         shutil.copy(file, directory)
@@ -95,7 +95,7 @@ def test_a_command_to_type_next_begins_as_the_environment_says(sqlite_url, monke
 # Help ----------------------------------------------------------------------------------------------------------------
 
 
-def test_help_lists_every_command_with_what_it_does():
+def test_help_lists_every_command_with_a_description():
     listed = dict(
         re.findall(r"^  (\w+) +(\S.*)$", succeed("--help", url="").stdout.partition("Commands:")[2], re.MULTILINE)
     )
@@ -139,7 +139,7 @@ MISUSED = [("up", "--jobs", "abc"), ("up", "--bogus"), ("stamp",), ("plan", "sid
 
 
 @pytest.mark.parametrize("arguments", MISUSED, ids=" ".join)
-def test_wrong_usage_is_a_document_too_and_stderr_says_what_it_says_without(arguments, sqlite_url):
+def test_wrong_usage_is_a_document_too_and_does_not_change_stderr(arguments, sqlite_url):
     result = run(*arguments, "--json", url=sqlite_url)
     content = document(result)
     assert content.keys() == {"error", "hint", "exit_code"}
@@ -194,7 +194,7 @@ def test_json_needs_no_drawing_either(sqlite_url):
 # Documents -----------------------------------------------------------------------------------------------------------
 
 
-def test_up_and_down_end_with_one_document_of_what_they_did(database_url):
+def test_up_and_down_end_with_one_document(database_url):
     up = succeed("up", "--json", url=database_url).json()
     assert (up["direction"], up["from"], up["to"], up["changed"]) == ("up", None, HEAD, True)
     assert up["indexes"] == dict.fromkeys(TEN_NAMES, "create")
@@ -212,7 +212,7 @@ def test_nothing_to_do_is_a_document_too(database_url, command):
     assert content["indexes"] == {}
 
 
-def test_a_run_with_json_tells_its_story_one_event_a_line_and_ends_with_what_it_did(database_url):
+def test_a_run_with_json_prints_one_event_a_line_and_the_outcome_last(database_url):
     result = succeed("up", "--json", url=database_url)
     *events, outcome = result.story()
     assert result.stderr == ""
@@ -262,7 +262,7 @@ def test_a_script_and_a_document_are_not_mixed(sqlite_url):
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 entries"), (1, "1 entry"), (2, "2 entries")])
-def test_a_number_is_said_with_the_form_of_the_noun_that_it_takes(count, said):
+def test_a_number_has_the_right_form_of_its_noun(count, said):
     assert counted(count, "entry", "entries") == said
     assert counted(count, "session") == f"{count} session{'' if count == 1 else 's'}"
 
@@ -287,7 +287,7 @@ def test_a_refusal_by_preflight_is_a_document_with_all_problems(database_url):
     assert len(content["problems"]) > 1
 
 
-def test_another_index_under_a_name_of_ours_is_a_document_with_the_differences(database_url):
+def test_an_index_with_another_definition_is_a_document_with_the_differences(database_url):
     succeed("up", "--to", "base", url=database_url)
     execute(database_url, OTHER_INDEX)
     content = failure(run("up", "--json", url=database_url))
@@ -298,7 +298,7 @@ def test_another_index_under_a_name_of_ours_is_a_document_with_the_differences(d
 
 
 @pytest.mark.parametrize("command", ["up", "down", "plan", "status"])
-def test_a_table_of_another_tool_under_the_name_of_ours_is_refused_and_left_alone(database_url, command):
+def test_another_tools_table_with_the_name_of_the_record_is_refused_and_unchanged(database_url, command):
     execute(database_url, FOREIGN_META_TABLE)
     with nothing_changes(database_url):
         result = run(command, url=database_url)
@@ -323,14 +323,14 @@ UNFORESEEN = "Unexpected error: surprise."
 
 
 def surprised(directory: Path) -> Path:
-    """A copy of the program whose models fail as nobody foresaw; the path of its cli.py."""
+    """Copy the program with models that fail unexpectedly; return the path of its cli.py."""
     program = project(directory, "")
     (directory / "migrate_next.py").unlink()
     (directory / "models.py").write_text("raise AttributeError('surprise')")
     return program
 
 
-def test_an_error_nobody_foresaw_shows_no_traceback_and_says_how_to_see_it(tmp_path):
+def test_an_unexpected_error_shows_no_traceback_and_how_to_see_it(tmp_path):
     result = run_project(surprised(tmp_path), "up")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith(f"Error: {UNFORESEEN}")
@@ -338,7 +338,7 @@ def test_an_error_nobody_foresaw_shows_no_traceback_and_says_how_to_see_it(tmp_p
     assert "Traceback" not in result.stderr
 
 
-def test_an_error_nobody_foresaw_is_a_document_too(tmp_path):
+def test_an_unexpected_error_is_a_document_too(tmp_path):
     content = failure(run_project(surprised(tmp_path), "up", "--json"))
     assert content["error"] == UNFORESEEN
 

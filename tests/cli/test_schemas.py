@@ -1,4 +1,4 @@
-"""A schema for each tenant: each is migrated and recorded by itself, whether or not another one fails."""
+"""One schema per tenant: each is migrated and recorded separately, even if another one fails."""
 
 from __future__ import annotations
 
@@ -433,7 +433,7 @@ def test_without_a_schema_none_is_named(postgres_url):
     assert "--schema" not in run("plan", url=postgres_url).stdout
 
 
-def test_the_line_of_a_schema_that_fails_stays_short_however_many_others_there_are(postgres_url):
+def test_the_line_of_a_failed_schema_is_short_with_any_number_of_schemas(postgres_url):
     schemas = [f"tenant_{number:02}" for number in range(20)]
     make(postgres_url, schemas)
     execute(postgres_url, "ALTER TABLE tenant_07.webhook_event RENAME TO delivery")
@@ -462,7 +462,7 @@ def test_every_schema_moves_its_own_alembic(postgres_url):
     assert [alembic_app.current(postgres_url, each) for each in OPENED] == [(BASE,), (alembic_app.LATER,), (BASE,)]
 
 
-def test_another_tools_tables_in_a_schema_are_adopted_there(postgres_url):
+def test_existing_tables_in_a_schema_are_adopted(postgres_url):
     for schema in ("one", "two"):
         with closing(connect(postgres_url)) as connection:
             foreign_crm.create_schema(connection, schema)

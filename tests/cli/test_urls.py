@@ -200,7 +200,7 @@ def test_a_parameter_reaches_libpq(server, connects, fails, words):
 
 
 @pytest.mark.parametrize(("query", "name"), [("", "indexer"), ("?application_name=nightly", "nightly")])
-def test_the_session_carries_the_application_name_of_the_url_or_ours(server, query, name):
+def test_the_session_has_the_application_name_of_the_url_or_the_default(server, query, name):
     database = connect(server.url("clerk", SECRET) + query).database
     with closing(database):
         assert database.execute_sql("SHOW application_name").fetchone() == (name,)

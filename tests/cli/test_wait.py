@@ -1,4 +1,4 @@
-"""Waiting for a server: for what time can heal, once per reason, and never for a wrong password."""
+"""Waiting for a server, as long as waiting can help: not for a wrong password."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_server_that_starts_later_is_waited_for(command):
         assert len([line for line in waiting.lines if "refused" in line]) == 1
 
 
-def test_each_reason_is_told_once_to_a_machine_too():
+def test_each_reason_is_one_event_with_json_too():
     with own_server() as server:
         server.crash()
         with running("wait", "--json", "--timeout", "60", url=server.url) as waiting:
@@ -59,7 +59,7 @@ def test_too_many_connections_heal(command):
     assert connection.closed
 
 
-def test_a_host_that_nobody_knows_is_tried_until_the_time_is_over():
+def test_an_unknown_host_is_retried_until_the_timeout():
     with running("wait", "--json", "--timeout", "1", url="postgresql://clerk@nowhere.invalid/crm") as waiting:
         assert "nowhere.invalid" in waiting.event("ServerAwaited")["reason"]
         result = waiting.end()
@@ -87,13 +87,13 @@ def test_an_unknown_database_fails_at_once(command, postgres_server):
     assert "Retrying" not in result.stdout
 
 
-def test_without_wait_db_a_server_that_is_not_there_fails_at_once():
+def test_without_wait_db_a_missing_server_fails_at_once():
     url = f"postgresql://clerk@127.0.0.1:{postgres_server.free_port()}/crm"
     result = run("up", url=url)
     assert (result.exit_code, result.stdout) == (7, "")
 
 
-def test_wait_answers_at_once_where_there_is_nothing_to_wait_for(database_url):
+def test_wait_ends_at_once_if_the_database_accepts_connections(database_url):
     if database_url.startswith("sqlite"):
         succeed("up", url=database_url)
     assert "accepts connections" in succeed("wait", url=database_url).stdout
@@ -112,7 +112,7 @@ def test_waiting_leaves_no_session_and_nothing_else(postgres_url):
     assert execute(postgres_url, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]
 
 
-def test_a_sqlite_file_that_does_not_exist_is_not_said_to_answer(tmp_path):
+def test_wait_reports_a_sqlite_file_that_does_not_exist(tmp_path):
     url = f"sqlite:///{tmp_path}/new.db"
     told = succeed("wait", "--database-url", url, url="sqlite:///other.db")
     assert "does not exist yet" in told.stdout

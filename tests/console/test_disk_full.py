@@ -1,4 +1,4 @@
-"""A disk that is full: a clear error, nothing left behind, and the next run goes on once there is room."""
+"""A full disk: a clear error, no leftovers, and the next run continues once there is room."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS = 60_000
 
 
 def may_mount() -> bool:
-    """Root may, unless a container forbids it."""
+    """Return whether a file system can be mounted: by root, unless a container forbids it."""
     if os.geteuid() != 0 or not shutil.which("mount"):
         return False
     with postgres_server.work_directory() as top:
@@ -31,7 +31,7 @@ def may_mount() -> bool:
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A directory that the server may write, and that is soon full."""
+    """Yield a small directory that the server can write to."""
     if not may_mount():
         pytest.skip("only root can mount a small file system")
     with postgres_server.work_directory() as top:
@@ -45,14 +45,14 @@ def small_disk() -> Iterator[Path]:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A server of this test's own: its tablespace is on the small disk."""
+    """Yield a separate server with a tablespace on the small disk."""
     with own_server() as server:
         yield server
 
 
 @contextmanager
 def indexes_on(disk: Path, server: Server) -> Iterator[str]:
-    """A database with a large activity, whose new indexes go to this disk; only a superuser may make a tablespace."""
+    """Return the URL of a database with a large table activity whose new indexes go to the small disk."""
     with server.new_database() as url:
         fill_activity(url, ROWS)
         name = execute(url, "SELECT current_database()")[0][0]
@@ -66,7 +66,7 @@ def indexes_on(disk: Path, server: Server) -> Iterator[str]:
         execute(server.url, f"ALTER DATABASE {name} RESET default_tablespace")
 
 
-def test_a_full_disk_is_a_clear_error_without_a_leftover_and_the_next_up_goes_on(small_disk, server):
+def test_a_full_disk_is_a_clear_error_without_a_leftover_and_the_next_up_continues(small_disk, server):
     with indexes_on(small_disk, server) as url:
         result = run("up", url=url)
         assert result.exit_code == 1

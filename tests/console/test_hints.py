@@ -1,4 +1,4 @@
-"""Every hint is typed as it is printed, and either works or says why not."""
+"""Every hint is typed as it is printed, and either works or explains why not."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TWIN = "CREATE INDEX by_type ON activity (activity_type)"
 
 @pytest.fixture
 def base_url(postgres_url: str) -> str:
-    """The CRM's tables, without the ten."""
+    """Return the URL of a database with the CRM's tables but without the ten indexes."""
     prepare(postgres_url, to="base")
     return postgres_url
 
@@ -121,7 +121,7 @@ def test_as_many_rows_as_a_hint_names_can_be_made(sqlite_url, command):
     assert all(counts(int(activities)).values())
 
 
-def test_an_unknown_revision_names_those_that_there_are(sqlite_url):
+def test_an_unknown_revision_lists_the_known_ones(sqlite_url):
     refused = run("up", "--to", "nowhere", url=sqlite_url)
     named = re.search(r"Name one of: (.*)\.", refused.stderr)[1].split(", ")
     assert named == [BASE, HEAD]
@@ -150,7 +150,7 @@ def test_a_schema_is_named_or_sought_and_without_the_pattern_the_command_works(p
     succeed("status", "--schema", "public", url=postgres_url)
 
 
-def test_a_file_that_is_locked_whole_is_waited_for_by_the_command_of_the_hint(sqlite_url):
+def test_the_command_of_the_hint_waits_for_a_locked_file(sqlite_url):
     prepare(sqlite_url)
     with closing(connect(sqlite_url)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
@@ -163,7 +163,7 @@ def test_a_file_that_is_locked_whole_is_waited_for_by_the_command_of_the_hint(sq
     succeed("status", url=sqlite_url)
 
 
-def test_status_shows_what_the_run_does_that_holds_the_lock(base_url):
+def test_status_shows_the_progress_of_the_run_that_holds_the_lock(base_url):
     with open_writer(base_url), running("up", url=base_url):
         until_phase(base_url, "waiting for writers before build")
         refused = run("up", "--no-wait", url=base_url)
@@ -173,7 +173,7 @@ def test_status_shows_what_the_run_does_that_holds_the_lock(base_url):
         assert re.search(rf"{FIRST} .* in progress", seen.stdout)
 
 
-def test_status_shows_who_builds_the_index_that_verify_misses(base_url):
+def test_status_shows_the_build_of_an_index_that_verify_misses(base_url):
     with open_writer(base_url), running("up", url=base_url):
         until_phase(base_url, "waiting for writers before build")
         note = "is being built or dropped by another session. See: python cli.py status"
@@ -181,7 +181,7 @@ def test_status_shows_who_builds_the_index_that_verify_misses(base_url):
         assert re.search(rf"{FIRST} .* in progress", run("status", url=base_url).stdout)
 
 
-def test_indexes_that_nobody_recorded_are_dropped_and_then_the_base_is_stamped(database_url):
+def test_unrecorded_indexes_are_dropped_and_then_the_base_is_stamped(database_url):
     prepare(database_url)
     execute(database_url, "DELETE FROM schema_revision")
     refused = run("stamp", "base", url=database_url)
@@ -191,7 +191,7 @@ def test_indexes_that_nobody_recorded_are_dropped_and_then_the_base_is_stamped(d
     succeed(*refused.next_command(), url=database_url)
 
 
-def test_what_verify_says_to_drop_is_dropped_and_then_ours_is_built(database_url):
+def test_after_the_drop_that_verify_asks_for_the_index_is_built(database_url):
     prepare(database_url, to="base")
     execute(database_url, f"CREATE VIEW {NAME} AS SELECT 1 AS one")
     said = run("verify", url=database_url)
@@ -212,7 +212,7 @@ def test_the_columns_of_the_tables_to_be_made_are_in_the_script(database_url):
         ("verify", "head", "webhook_event has no statistics yet. Gather them: ANALYZE"),
     ],
 )
-def test_once_statistics_are_gathered_nobody_says_to_gather_them(postgres_url, command, to, hint):
+def test_with_statistics_no_hint_asks_to_gather_them(postgres_url, command, to, hint):
     if command == "verify" and int(execute(postgres_url, "SHOW server_version_num")[0][0]) < 140000:
         pytest.skip(
             "before PostgreSQL 14 a table without statistics looks like an empty one; only plan asks for its size"
@@ -259,7 +259,7 @@ stop.interruptible(work, look="Next: python cli.py status")
 """
 
 
-def test_after_an_end_without_cleaning_up_status_shows_what_stands(sqlite_url):
+def test_after_an_end_without_cleaning_up_status_shows_the_state(sqlite_url):
     prepare(sqlite_url, to="base")
     typed = [sys.executable, "-c", CLEANING_UP_FOR_LONG]
     with subprocess.Popen(typed, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -272,7 +272,7 @@ def test_after_an_end_without_cleaning_up_status_shows_what_stands(sqlite_url):
 
 
 def failing(url: str, meanwhile: Callable[[Index], str]) -> str:
-    """The hint of a run during which somebody executes a statement, once the first index is built."""
+    """Return the hint of a run during which a statement is executed, once the first index is built."""
     statements: list[str] = []
 
     def report(event: object) -> None:
@@ -289,14 +289,14 @@ def failing(url: str, meanwhile: Callable[[Index], str]) -> str:
     return str(failed.value.hint)
 
 
-def test_an_index_that_somebody_drops_during_a_run_is_built_by_the_command_of_the_hint(base_url):
+def test_the_command_of_the_hint_builds_an_index_that_was_dropped_during_a_run(base_url):
     hint = failing(base_url, lambda index: f"DROP INDEX {index.name}")
     assert hint.endswith("up")
     succeed("up", url=base_url)
     assert_all_stand(base_url)
 
 
-def test_what_somebody_makes_under_a_name_of_ours_during_a_run_is_shown_by_the_command_of_the_hint(base_url):
+def test_the_command_of_the_hint_shows_a_conflict_that_was_created_during_a_run(base_url):
     hint = failing(base_url, lambda _: f"CREATE INDEX {LAST} ON contact (first_name)")
     assert hint.endswith("check")
     said = run("check", url=base_url)
@@ -332,7 +332,7 @@ def test_every_error_has_a_hint():
     assert without == []
 
 
-def test_no_hint_says_to_run_again_what_was_not_changed():
+def test_no_hint_asks_to_run_again_without_a_change():
     assert [place for place, text in hints() if re.search(r"\b[Mm]end\b|the same command again, it", text)] == []
 
 
@@ -351,7 +351,7 @@ def test_every_hint_that_holds_something_to_type_has_a_test_or_a_reason():
     assert HINTS.keys() - entries.values() == set()
 
 
-def test_every_test_of_a_hint_is_there():
+def test_every_test_of_a_hint_exists():
     each = [entry for value in HINTS.values() for entry in (value if isinstance(value, tuple) else (value,))]
     named = {tuple(entry.split("::")) for entry in each if "::" in entry}
     there = {

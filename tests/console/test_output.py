@@ -1,4 +1,4 @@
-"""Where the output goes: a full disk, a reader or a terminal that is gone, a closed descriptor. A run goes on."""
+"""Output to a full disk, to a reader or a terminal that is gone, to a closed descriptor: a run continues."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ needs_full = pytest.mark.skipif(not os.path.exists(FULL), reason="there is no /d
 
 @pytest.fixture
 def url(sqlite_url: str) -> str:
-    """A SQLite database at the base revision."""
+    """Return the URL of a SQLite database at the base revision."""
     prepare(sqlite_url, to="base")
     return sqlite_url
 
@@ -39,7 +39,7 @@ def start(*arguments: str, url: str, **streams: Any) -> subprocess.Popen[str]:
 @needs_full
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_run_whose_output_has_no_room_is_carried_out_and_says_so(url, options, unbuffered, monkeypatch):
+def test_a_run_whose_output_cannot_be_written_is_carried_out_and_reports_it(url, options, unbuffered, monkeypatch):
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with open(FULL, "w") as full, start("up", *options, url=url, stdout=full) as up:
         _, said = up.communicate()
@@ -65,13 +65,13 @@ def test_help_that_has_no_room_is_no_traceback(url):
 
 
 @needs_full
-def test_an_error_that_cannot_be_told_keeps_its_exit_code(url):
+def test_an_error_that_cannot_be_printed_keeps_its_exit_code(url):
     with open(FULL, "w") as full, start("up", "--to", "nowhere", url=url, stderr=full) as up:
         up.communicate()
     assert up.returncode == 2
 
 
-def test_the_exit_code_is_the_commands_own_also_when_nobody_reads_stderr(url):
+def test_the_exit_code_does_not_depend_on_a_reader_of_stderr(url):
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "w") as stderr, start("plan", "--to", HEAD, "--verbose", url=url, stderr=stderr) as plan:
@@ -79,7 +79,7 @@ def test_the_exit_code_is_the_commands_own_also_when_nobody_reads_stderr(url):
     assert plan.returncode == 0
 
 
-def test_a_note_that_nobody_reads_does_not_lose_the_answer(tmp_path):
+def test_a_note_without_a_reader_does_not_lose_the_answer(tmp_path):
     unset = ("DATABASE_URL", "DATABASE_URL_FILE", "MIGRATION_DATABASE_URL", "MIGRATION_DATABASE_URL_FILE")
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     prepare(f"sqlite:///{tmp_path}/crm.db", to="base")
@@ -110,7 +110,7 @@ def test_a_run_whose_streams_are_closed_is_carried_out(url, closed):
 
 @pytest.fixture
 def crm(postgres_url: str) -> str:
-    """A PostgreSQL database at the base revision."""
+    """Return the URL of a PostgreSQL database at the base revision."""
     prepare(postgres_url, to="base")
     return postgres_url
 
@@ -155,7 +155,7 @@ def test_a_signal_that_is_ignored_from_the_start_ends_nothing(crm, ignored):
     assert_all_stand(crm)
 
 
-def test_what_is_to_be_typed_is_not_broken_over_two_lines_on_a_narrow_terminal(monkeypatch, capsys):
+def test_a_statement_to_copy_is_not_wrapped_on_a_narrow_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "60")
     blocker = Blocker(1, "web", "crm_app", None, "1", 2.0, "SELECT", "writes", "SELECT " + "word " * 30)
     bars = progress.Bars()

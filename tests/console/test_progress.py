@@ -1,4 +1,4 @@
-"""How far a run is: numbers for a build, lines for a log, events for a machine, bars for a terminal."""
+"""The progress of a run: fractions of a build, lines in a log, events in JSON, bars on a terminal."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ RECORDED = (
 
 
 def known(sequence: tuple) -> list[float]:
-    """The fractions of a sequence, without the phases for which there is none."""
+    """Return the fractions of a sequence, without the phases that have none."""
     fractions = [fraction(Counters(*each)) for each in sequence]
     return [each for each in fractions if each is not None]
 
@@ -66,12 +66,12 @@ def test_the_fraction_of_a_recorded_build_only_rises_and_ends_near_one():
 
 
 @pytest.mark.parametrize("phase", sorted({phase for phase, *_ in RECORDED if re.search("^waiting|sorting", phase)}))
-def test_there_is_no_number_in_waits_nor_in_sorts_that_are_not_counted(phase):
+def test_waits_and_uncounted_sorts_have_no_fraction(phase):
     assert fraction(Counters(phase, 0, 0, 0, 0)) is None
 
 
 @pytest.mark.parametrize("counters", [each for each in RECORDED if each[0].startswith("waiting")], ids=lambda c: c[0])
-def test_what_an_earlier_phase_has_counted_is_not_taken_for_a_wait_s_own(counters):
+def test_counters_of_an_earlier_phase_are_not_used_for_a_wait(counters):
     assert fraction(Counters(*counters)) is None
 
 
@@ -119,13 +119,13 @@ def test_every_event_about_an_index_names_it_and_none_comes_after_it_is_finished
 
 
 def progress(up: Run, phase: str) -> dict | None:
-    """What was told of a phase with a number."""
+    """Return the first progress event of a phase that has a fraction."""
     told = [each for each in up.events if (each["event"], each.get("phase")) == ("Progress", phase)]
     return next((each for each in told if each["fraction"] is not None), None)
 
 
 def told_in(phase: str, up: Run, url: str) -> dict:
-    """What is told while a build is stopped in a phase.
+    """Return the progress that is reported while a build is stopped in a phase.
 
     On a busy machine a build may have left the phase before it is stopped: then the build of the next index is.
     """
@@ -135,7 +135,7 @@ def told_in(phase: str, up: Run, url: str) -> dict:
         assert up.is_running, "the build ended before anything was told of it"
 
 
-def test_a_build_on_postgresql_tells_how_far_it_is():
+def test_a_build_on_postgresql_reports_its_progress():
     with own_server() as server, server.new_database() as url:
         fill_activity(url, 300_000)
         with running("up", "--json", "--jobs", "1", url=url) as up:
@@ -151,7 +151,7 @@ def test_a_build_on_postgresql_tells_how_far_it_is():
 
 @pytest.fixture
 def large_sqlite(sqlite_url: str) -> Iterator[str]:
-    """A SQLite file with 400,000 activities."""
+    """Return the URL of a SQLite file with 400,000 activities."""
     prepare(sqlite_url, to="base")
     execute(
         sqlite_url,
@@ -214,7 +214,7 @@ def test_a_log_and_json_hold_no_control_characters(postgres_url):
 
 
 class Terminal:
-    """A run that believes it has a terminal, 160 columns wide, and all that it draws there."""
+    """A run on a pseudo-terminal of 160 columns, and everything that it draws there."""
 
     def __init__(self, *arguments: str, url: str) -> None:
         self._ours, theirs = pty.openpty()
@@ -248,7 +248,7 @@ class Terminal:
 
 
 def screen(drawn: str, columns: int = 160) -> list[str]:
-    """What is left on a terminal in the end: just enough of one to follow rich, which goes up and erases lines."""
+    """Return the final lines of a terminal, emulated just enough for rich, which moves up and erases lines."""
     lines, row, column = [""], 0, 0
     for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", drawn):
         if part == "\n":
@@ -266,7 +266,7 @@ def screen(drawn: str, columns: int = 160) -> list[str]:
     return [line.rstrip() for line in lines if line.strip()]
 
 
-def test_on_a_terminal_there_is_a_bar_while_it_builds_and_none_in_the_end(postgres_url):
+def test_on_a_terminal_a_build_has_a_bar_until_it_ends(postgres_url):
     prepare(postgres_url, to="base")
     with open_writer(postgres_url) as writer:
         terminal = Terminal("up", url=postgres_url)

@@ -1,4 +1,4 @@
-"""Tables as text: whatever the terminal, no name is cut and nothing is taken for anything but text."""
+"""Tables as text: on any terminal no name is cut, and no text is taken for markup."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONG = "ix_" + "long_" * 10 + " of several words"
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal of 40 columns."""
+    """Make the terminal 40 columns wide."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "40")
 
@@ -25,7 +25,7 @@ def test_a_name_is_never_cut_on_a_narrow_terminal(narrow):
     assert "…" not in table
 
 
-def test_what_may_fold_takes_several_lines_on_a_narrow_terminal_and_breaks_no_word(narrow):
+def test_a_folding_column_takes_several_lines_on_a_narrow_terminal_and_breaks_no_word(narrow):
     purpose = "a word or two " * 20
     table = drawn(("index", "for"), [("ix_short", purpose)], folding=("for",))
 
@@ -45,7 +45,7 @@ def test_on_a_narrow_terminal_the_least_needed_columns_are_left_out_and_named(na
     assert shown[2:] == ["Left out for lack of room: method."]
 
 
-def test_the_longest_word_of_what_may_fold_is_not_broken_but_takes_the_room_of_what_is_less_needed(narrow):
+def test_the_longest_word_of_a_folding_column_takes_the_room_of_a_less_needed_column(narrow):
     name = "(ix_campaign_membership_campaign_status)"
     table = drawn(("what", "by", "indexes"), [("up", "somebody", f"1 rebuilt {name}")], (), ("indexes",), ("by",))
 
@@ -53,7 +53,7 @@ def test_the_longest_word_of_what_may_fold_is_not_broken_but_takes_the_room_of_w
     assert "somebody" not in table
 
 
-def test_nothing_is_left_out_where_there_is_room():
+def test_no_column_is_left_out_if_there_is_room():
     table = drawn(("index", "method"), [("ix_activity_type", "btree")], less_needed=("method",))
 
     assert table.splitlines()[0].split() == ["index", "method"]
@@ -65,7 +65,7 @@ def test_in_a_log_a_row_is_a_line():
     assert len(drawn(("index", "for"), rows, folding=("for",)).splitlines()) == 3
 
 
-def test_a_column_in_which_nothing_stands_is_left_out():
+def test_an_empty_column_is_left_out():
     assert drawn(("index", "found", "size"), [("ix_a", "", 1), ("ix_b", "", "")]).split() == [
         *("index", "size"),
         *("ix_a", "1", "ix_b"),
@@ -76,5 +76,5 @@ def test_a_name_with_brackets_is_no_markup():
     assert "ix_[red]a[/red]" in drawn(("index",), [("ix_[red]a[/red]",)])
 
 
-def test_numbers_stand_to_the_right_where_that_is_wanted():
+def test_numbers_are_aligned_to_the_right_on_request():
     assert drawn(("rows",), [("1",), ("1000",)], right=("rows",)).splitlines()[1:] == ["   1", "1000"]

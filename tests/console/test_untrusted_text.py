@@ -40,13 +40,13 @@ OBEYED = re.compile("[\0-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u
 
 
 def assert_harmless(result: Result) -> None:
-    """Neither stream has a character that a terminal would obey, but line breaks, and none of those is hostile."""
+    """Check that no stream has a character that a terminal obeys, except line breaks of the program itself."""
     assert not OBEYED.search(result.stdout + result.stderr), result
     assert not re.search(r"\\r$", result.stdout + result.stderr, re.MULTILINE), result
 
 
 def quoted(name: str) -> str:
-    """A name in a statement."""
+    """Return a name as it is quoted in a statement."""
     return '"{}"'.format(name.replace('"', '""'))
 
 
@@ -58,7 +58,7 @@ def test_each_character_that_a_terminal_obeys_is_shown_as_its_code():
     assert shown("\x1b[1mone\x1b[0m\x1b[2J", styled=True) == "\x1b[1mone\x1b[0m\\x1b[2J"
 
 
-def test_what_is_to_be_typed_names_the_same_thing(postgres_url):
+def test_a_printed_command_names_the_same_object(postgres_url):
     for text in (HOSTILE.replace("\0", ""), 'it\'s \\ "so"\t'):
         assert not OBEYED.search(identifier(text) + literal(text) + shell(text))
         assert execute(postgres_url, f"SELECT {literal(text)}") == [(text,)]
@@ -76,7 +76,7 @@ def test_a_cell_of_a_table_stays_in_its_line_and_is_no_markup():
 
 @contextmanager
 def hostile_neighbours(superuser_url: str, url: str) -> Iterator[None]:
-    """A base schema with hostile names around it, and a session of a hostile role that holds a lock."""
+    """Create hostile names around a base schema, and a session of a hostile role that holds a lock."""
     name, schema = quoted(HOSTILE[:30]), quoted(f"s {HOSTILE}")
     prepare(url, to="base")
     execute(
@@ -106,7 +106,7 @@ def hostile_neighbours(superuser_url: str, url: str) -> Iterator[None]:
 
 @contextmanager
 def closing_connection(url: str) -> Iterator[psycopg2.extensions.connection]:
-    """A connection in one transaction that is committed."""
+    """Yield a connection in one transaction, which is committed."""
     connection = psycopg2.connect(url)
     try:
         with connection:
