@@ -1,4 +1,4 @@
-"""The models against real tables, our own and another tool's."""
+"""The models against real tables: those that they create, and another tool's."""
 
 import sqlite3
 import subprocess
@@ -189,7 +189,7 @@ def test_importing_the_models_imports_only_peewee_and_the_standard_library():
 # Another tool's database
 
 
-def test_writing_leaves_the_columns_we_do_not_know_to_their_defaults(foreign_db):
+def test_writing_leaves_columns_that_the_models_lack_at_their_defaults(foreign_db):
     before = foreign_crm.fingerprint(foreign_db.connection())
     ada = contact(phone="+12025550100", contact_metadata={"a": 1})
     ada.lead_source = "radio"

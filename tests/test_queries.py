@@ -1,4 +1,4 @@
-"""Every query on both databases, on our own tables and on another tool's, and the index that serves it."""
+"""Every query on both databases, on tables of the models and of another tool, and the index that serves it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
@@ -44,7 +44,7 @@ def test_of_contacts_sharing_a_phone_the_first_one_is_found(db):
 
 
 @pytest.mark.parametrize("withheld", [None, ""])
-def test_a_withheld_number_belongs_to_nobody(db, withheld):
+def test_a_withheld_number_is_no_contacts_number(db, withheld):
     contact(phone=withheld)
     assert queries.contact_by_phone(withheld) is None
 
@@ -124,7 +124,7 @@ def test_fifty_thousand_contacts_are_checked_in_one_query(db):
     assert len(sent) == 1
 
 
-def test_nobody_is_checked_without_a_query(db):
+def test_checking_no_contacts_needs_no_query(db):
     with recorded(db) as sent:
         assert queries.opted_out_among(iter([])) == set()
     assert sent == []
@@ -216,7 +216,7 @@ def test_a_long_conversation_of_a_foreign_crm_is_read_page_by_page(foreign_db):
     assert sorted(ids(everything(pages(1, 25)))) == expected
 
 
-def test_the_queries_work_on_tables_with_more_columns_than_ours(foreign_db):
+def test_the_queries_work_on_tables_with_more_columns_than_the_models(foreign_db):
     assert queries.contact_by_phone(Contact.get_by_id(1).phone).id == 1
     assert queries.activity_seen(Activity.get_by_id(1).openphone_id)
     assert all(event.payload["data"]["object"]["id"] for event in queries.unprocessed_events("message.received"))
@@ -232,7 +232,7 @@ def test_the_queries_work_on_tables_with_more_columns_than_ours(foreign_db):
 
 
 class Served(NamedTuple):
-    """A query, and the index that has to serve it; `using` and `where` are PostgreSQL's alone."""
+    """A query and the index that has to serve it; ``using`` and ``where`` are for PostgreSQL only."""
 
     index: str
     table: str
@@ -294,7 +294,7 @@ SERVED = [
 
 
 def plan_of(db: Database, query: Callable) -> str:
-    """How the database executes what the function asks for, sequential scans being the last resort."""
+    """Return the plan of the query that a function executes."""
     with recorded(db) as sent:
         query()
     (event,) = sent

@@ -32,7 +32,7 @@ RIGHTS = """
            pg_catalog.has_schema_privilege(%(schema)s, 'USAGE') AS may_use
 """
 
-# A session of an application has none of the settings that ours are pinned to.
+# An application's session has none of the settings that this tool's sessions are pinned to.
 BEGIN = (
     "SET TRANSACTION READ ONLY",
     *(f"SET LOCAL {name} TO DEFAULT" for name in (*QUICK, "row_security")),
@@ -103,7 +103,7 @@ class PostgresQueryPlanner(QueryPlanner):
         return found
 
     def _named(self, schema: str, name: str) -> str:
-        """Return the name of a table or an index in plans: with its schema, unless that is ours."""
+        """Return the name of a table or an index in plans: with its schema, unless that is the migrator's."""
         return name if schema == self.migrator.schema else f"{schema}.{name}"
 
     @contextmanager
@@ -173,7 +173,7 @@ class PostgresQueryPlanner(QueryPlanner):
 
     def milliseconds(self, statement: Statement) -> float | None:
         """Run EXPLAIN ANALYZE and return the execution time; None if it was stopped after LONGEST_RUN seconds."""
-        self._send(Statement(LONGER))  # a message of its own: in version 12 a timeout holds from the next one on
+        self._send(Statement(LONGER))  # a separate message: in version 12 a timeout holds from the next message on
         try:
             explain = sendable(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.text}")
             (document,) = self.database.execute_sql(explain, statement.parameters).fetchone()
@@ -225,7 +225,7 @@ class PostgresQueryPlanner(QueryPlanner):
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Raise Refused for a missing table, column or operator; a lost connection stays an error."""
+    """Raise Refused for a missing table, column or operator; a lost connection is another error."""
     try:
         yield
     except (ProgrammingError, DataError) as error:

@@ -75,7 +75,7 @@ class SqliteQueryPlanner(QueryPlanner):
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Raise Refused for a missing table, column or plan; a locked file stays an error."""
+    """Raise Refused for a missing table, column or plan; a locked file is another error."""
     try:
         yield
     except OperationalError as error:

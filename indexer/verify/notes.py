@@ -73,8 +73,8 @@ def _failure(usage: IndexUsage, call: str, step: Step) -> Note:
         return Hint(index, REPAIRS[step.state])
     if usage.unserved_children:
         tables = ", ".join(few(sorted(usage.unserved_children)))
-        whole = f"{call} reads {tables} whole: {index}"
-        return Hint(f"{whole} is not inherited. See what to build there: ", Command("check"))
+        scan = f"{call} reads all rows of {tables}: {index}"
+        return Hint(f"{scan} is not inherited. See what to build there: ", Command("check"))
     return f"{index} matches the revision, but the planner cannot use it for {call}"
 
 

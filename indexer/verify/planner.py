@@ -85,7 +85,7 @@ class QueryPlanner(ABC):
 
     @abstractmethod
     def reading(self) -> AbstractContextManager[None]:
-        """Let the block read the tables with queries of its own."""
+        """Let the block read the tables."""
 
     @abstractmethod
     def plan(self, statement: Statement) -> Plan:

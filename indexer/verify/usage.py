@@ -180,7 +180,7 @@ def statement_of(select: Callable[..., SelectBase], arguments: Arguments) -> Sta
 
 
 def _another(argument: Any) -> Any:
-    """Return another value of the same type; a list is part of the text and stays the same."""
+    """Return another value of the same type; a list is part of the text, and is returned unchanged."""
     if isinstance(argument, str):
         return f"{argument}?"
     return argument + 1 if isinstance(argument, int) else argument

@@ -181,7 +181,7 @@ def test_verify_names_the_child_that_a_query_reads_from_end_to_end(base_url: str
     assert (result.exit_code, sorted(result.json()["not_served"])) == (4, OF_ACTIVITY)
     notes = [note for query in result.json()["queries"] for note in query["notes"]]
     assert any(
-        "reads activity_2023, archive.activity whole: ix_activity_type is not inherited" in note for note in notes
+        "reads all rows of activity_2023, archive.activity: ix_activity_type is not inherited" in note for note in notes
     )
     execute(base_url, *to_type(base_url))
     succeed("verify", url=base_url)

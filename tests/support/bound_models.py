@@ -25,7 +25,7 @@ def bound_to(url: str) -> Iterator[Database]:
 
 @contextmanager
 def recorded(db: Database) -> Iterator[list]:
-    """The queries that are executed in the block."""
+    """Record the queries that the block executes."""
     sent: list = []
     db.query_hooks.append(sent.append)
     try:
@@ -36,7 +36,7 @@ def recorded(db: Database) -> Iterator[list]:
 
 @pytest.fixture
 def db(database_url: str) -> Iterator[Database]:
-    """A database with the seven tables as our models create them."""
+    """Yield a database with the seven tables as the models create them."""
     with bound_to(database_url) as bound:
         bound.create_tables(models.TABLES)
         yield bound
@@ -44,7 +44,7 @@ def db(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def foreign_db(database_url: str) -> Iterator[Database]:
-    """A database that another tool made and filled."""
+    """Yield a database that another tool created and filled."""
     with bound_to(database_url) as bound:
         foreign_crm.create_schema(bound.connection())
         foreign_crm.load(bound.connection(), activities=20_000)

@@ -1,4 +1,4 @@
-"""verify says what the planner of a real database does with the queries that the ten indexes exist for."""
+"""verify against the planners of real databases, for the queries that the ten indexes exist for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from indexer.verify.verify import verify
 from migrate_10992629d68e import INDEXES
 from queries import AUDIENCE, QUERIES, contact_by_phone, opted_out_among
 
-QUESTIONS = {query.call: query.index for query in QUERIES}
+CALLS = {query.call: query.index for query in QUERIES}
 WRITE = HintWriter("python cli.py")
 HISTORY = "ix_activity_conversation_created"
 PHONE = "ix_contact_phone_hash"
@@ -41,7 +41,7 @@ EVENTS = "ix_webhook_event_processed"
 
 @contextmanager
 def migrating(url: str, schema: str | None = None) -> Iterator[CatalogMigrator]:
-    """A migrator that can change nothing, as the command line opens it."""
+    """Yield a read-only migrator, as the command line opens it."""
     migrator = connect(url, schema, read_only=True)
     try:
         yield migrator
@@ -51,35 +51,35 @@ def migrating(url: str, schema: str | None = None) -> Iterator[CatalogMigrator]:
 
 @contextmanager
 def asked_about(migrator: CatalogMigrator) -> Iterator[None]:
-    """The models bound to the migrator's database, whose search path names no schema of tables."""
+    """Bind the models to the migrator's database, whose search path names no schema of tables."""
     schema = "public" if isinstance(migrator.database, PostgresqlDatabase) else None
     with migrator.database.bind_ctx(models.TABLES), placed(models.TABLES, schema):
         yield
 
 
 def verified(url: str, schema: str | None = None, analyze: bool = False) -> Report:
-    """What verify says about a database."""
+    """Return the report of verify on a database."""
     with migrating(url, schema) as migrator:
         return verify(migrator, QUERIES, models.TABLES, INDEXES, analyze)
 
 
 def of(index: str, report: Report) -> QueryResult:
-    """The first result about an index."""
+    """Return the first result of an index."""
     return next(result for result in report.results if result.index == index)
 
 
 def about(index: str, report: Report) -> str:
-    """All notes about an index."""
+    """Return all notes about an index."""
     return "\n".join(WRITE(note) for result in report.results if result.index == index for note in result.notes)
 
 
 def text(report: Report) -> str:
-    """The report as the command prints it."""
+    """Return the report as the command prints it."""
     return console.text(report, WRITE)
 
 
 class Place(NamedTuple):
-    """A database: its URL for the owner, and for who may load rows without a check of foreign keys."""
+    """A database: its URL for the owner, and for a role that may load rows without a check of foreign keys."""
 
     url: str
     loaded_by: str
@@ -87,7 +87,7 @@ class Place(NamedTuple):
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Place]]:
-    """Where databases can be made, all of one kind."""
+    """Yield a function that creates databases, all of one kind."""
     if request.param == "sqlite":
         yield lambda name: Place(*[f"sqlite:///{tmp_path_factory.mktemp(name) / 'crm.db'}"] * 2)
         return
@@ -99,7 +99,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def standing(place: Callable[[str], Place]) -> str:
-    """A database with empty tables and the ten indexes, for tests that put back what they took."""
+    """Return the URL of a database with empty tables and the ten indexes, for tests that restore what they change."""
     url = place("standing").url
     prepare(url)
     return url
@@ -107,7 +107,7 @@ def standing(place: Callable[[str], Place]) -> str:
 
 @pytest.fixture(scope="module")
 def filled(place: Callable[[str], Place]) -> str:
-    """A CRM that another tool made, with unique constraints of its own, many rows and the ten indexes; read only."""
+    """Return the URL of another tool's CRM with unique constraints, many rows and the ten indexes; for reading only."""
     url, loaded_by = place("filled")
     with closing(command.connect(url)) as connection:
         foreign_crm.create_schema(connection)
@@ -122,7 +122,7 @@ def filled(place: Callable[[str], Place]) -> str:
 
 @pytest.fixture
 def reader(superuser_url: str, postgres_url: str) -> Iterator[tuple[str, str]]:
-    """A role that may connect, made by a superuser, and the URL for it, beside a database with the ten indexes."""
+    """Yield a role that may connect to a database with the ten indexes, and its URL; only a superuser makes roles."""
     prepare(postgres_url)
     with another_role(superuser_url) as role:
         yield role, as_role(postgres_url, role)
@@ -130,7 +130,7 @@ def reader(superuser_url: str, postgres_url: str) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def instead_of(name: str, url: str, definition: str | None = None) -> Iterator[None]:
-    """Let something else stand under the name of an index, or nothing, and put the index back."""
+    """Replace an index with another one of its name, or with nothing, and restore it at the end."""
     original = ours(url)[name]
     execute(url, f"DROP INDEX {name}")
     if definition:
@@ -141,14 +141,14 @@ def instead_of(name: str, url: str, definition: str | None = None) -> Iterator[N
         execute(url, f"DROP INDEX IF EXISTS {name}", original)
 
 
-# The ten -------------------------------------------------------------------------------------------------------------
+# The ten indexes -----------------------------------------------------------------------------------------------------
 
 
-def test_there_is_a_probe_for_each_of_the_ten_in_the_order_of_the_migration():
-    assert list(dict.fromkeys(QUESTIONS.values())) == [index.name for index in INDEXES]
+def test_each_of_the_ten_indexes_has_a_query_in_the_order_of_the_migration():
+    assert list(dict.fromkeys(CALLS.values())) == [index.name for index in INDEXES]
 
 
-def test_with_the_ten_every_query_is_served(standing):
+def test_with_the_ten_indexes_every_query_is_served(standing):
     report = verified(standing)
 
     assert report.exit_code == 0
@@ -175,7 +175,7 @@ def test_without_any_index_nothing_is_served(database_url):
     assert set(report.unserved) == TEN_NAMES
 
 
-# Something else under the name ---------------------------------------------------------------------------------------
+# Other indexes under the name ----------------------------------------------------------------------------------------
 
 SERVING = [
     pytest.param(HISTORY, "activity (conversation_id, created_at)", id="ascending, read backwards"),
@@ -184,7 +184,7 @@ SERVING = [
     pytest.param(PHONE, "contact (phone, email)", id="wider"),
     pytest.param(MEMBERS, "campaign_membership (status, campaign_id)", id="columns exchanged"),
     pytest.param(OPTED_OUT, "contact_flag (flag_type, contact_id)", id="whole for partial"),
-    pytest.param(PHONE, "contact (phone) WHERE phone IS NOT NULL", id="without what nobody asks for"),
+    pytest.param(PHONE, "contact (phone) WHERE phone IS NOT NULL", id="without rows that no query asks for"),
     pytest.param(OPTED_OUT, "contact_flag (contact_id) WHERE flag_type = 'opted_out'", id="no more than it needs"),
 ]
 USELESS = [
@@ -216,7 +216,7 @@ def test_another_index_under_the_name_that_serves_is_usable(standing, name, defi
 
 
 @pytest.mark.parametrize(("name", "definition"), USELESS)
-def test_another_index_under_the_name_that_does_not_serve_is_told_with_the_difference(standing, name, definition):
+def test_another_index_under_the_name_that_does_not_serve_is_reported_with_the_difference(standing, name, definition):
     with instead_of(name, standing, definition):
         report = verified(standing)
 
@@ -303,14 +303,14 @@ def test_a_table_under_the_name_serves_nothing(standing):
 
 @pytest.fixture
 def unique_phone(standing: str) -> Iterator[str]:
-    """The name of another index on contact.phone, as a unique constraint has it."""
+    """Yield the name of another index on contact.phone, as a unique constraint has it."""
     name = "contact_phone_key"
     execute(standing, f"CREATE UNIQUE INDEX {name} ON contact (phone)")
     yield name
     execute(standing, f"DROP INDEX {name}")
 
 
-def test_a_query_that_a_unique_index_serves_is_served_without_ours(standing, unique_phone):
+def test_a_query_that_a_unique_index_serves_is_served_without_the_declared_index(standing, unique_phone):
     with instead_of(PHONE, standing):
         report = verified(standing)
 
@@ -321,7 +321,7 @@ def test_a_query_that_a_unique_index_serves_is_served_without_ours(standing, uni
     assert "Build it" not in text(report)
 
 
-def test_beside_a_unique_index_ours_is_called_redundant(standing, unique_phone):
+def test_beside_a_unique_index_the_declared_one_is_called_redundant(standing, unique_phone):
     report = verified(standing)
     assert report.exit_code == 0
     assert of(PHONE, report).usable
@@ -329,7 +329,7 @@ def test_beside_a_unique_index_ours_is_called_redundant(standing, unique_phone):
     assert f"{unique_phone} serves contact_by_phone(phone): {PHONE} is redundant here" in text(report)
 
 
-def test_ours_is_usable_beside_a_unique_index_that_is_always_preferred(standing):
+def test_the_declared_index_is_usable_beside_a_unique_one_that_is_always_preferred(standing):
     execute(standing, "CREATE UNIQUE INDEX rival ON activity (openphone_id)")
     try:
         report = verified(standing)
@@ -361,7 +361,7 @@ def test_a_partial_index_of_opt_outs_serves_on_sqlite_too(sqlite_url):
         (PHONE, "contact (lower(phone))"),
     ],
 )
-def test_an_index_that_does_half_of_the_work_neither_hides_ours_nor_replaces_it(standing, name, rival):
+def test_an_index_that_does_half_of_the_work_neither_hides_the_declared_one_nor_replaces_it(standing, name, rival):
     execute(standing, f"CREATE INDEX rival ON {rival}")
     try:
         beside = verified(standing)
@@ -383,7 +383,7 @@ def test_an_index_that_does_half_of_the_work_neither_hides_ours_nor_replaces_it(
         (MEMBERS, "campaign_membership (campaign_id, status) WHERE status = 'pending'"),
     ],
 )
-def test_an_index_of_some_rows_does_not_stand_in_for_one_of_all(standing, name, rival):
+def test_an_index_of_some_rows_does_not_replace_one_of_all_rows(standing, name, rival):
     execute(standing, f"CREATE INDEX rival ON {rival}")
     try:
         with instead_of(name, standing):
@@ -419,11 +419,11 @@ def test_the_planner_expects_an_index_to_be_cheaper_than_a_scan(filled):
 
 
 def selective(report: Report) -> list[QueryResult]:
-    """The verdicts without that about counts, which read everything: versions differ over what is cheapest then."""
+    """Return the results but for event_counts(), which reads all rows: versions differ over what is cheapest then."""
     return [result for result in report.results if result.query != "event_counts()"]
 
 
-def test_a_value_that_most_rows_have_is_told_from_one_for_which_the_index_is_chosen(filled):
+def test_a_value_that_most_rows_have_is_distinguished_from_one_for_which_the_index_is_chosen(filled):
     note = r"the planner chooses ix_activity_type for \('\w+'\), but not for \('message'\)( and \('\w+'\))*"
     assert bool(re.search(note, about("ix_activity_type", verified(filled)))) is is_postgres(filled)
 
@@ -558,10 +558,10 @@ def test_a_whole_index_serves_prepared_statements_with_the_flag_as_a_parameter(p
 
 
 def test_the_document_is_json_with_all_that_the_table_shows(filled):
-    told = json.loads(json.dumps(document(verified(filled)), default=WRITE))
-    assert list(told) == ["database", "schema", "exit_code", "not_served", "without_query", "queries"]
-    assert {query["query"]: query["index"] for query in told["queries"]} == QUESTIONS
-    assert all(query["served"] and query["usable"] for query in told["queries"])
+    read = json.loads(json.dumps(document(verified(filled)), default=WRITE))
+    assert list(read) == ["database", "schema", "exit_code", "not_served", "without_query", "queries"]
+    assert {query["query"]: query["index"] for query in read["queries"]} == CALLS
+    assert all(query["served"] and query["usable"] for query in read["queries"])
 
 
 def test_an_index_of_a_later_revision_has_no_query_and_is_named(sqlite_url):
@@ -578,14 +578,14 @@ def test_the_table_has_a_row_for_each_query_and_no_empty_column(standing):
     header, *rows = text(verified(standing)).split("\n\n")[0].splitlines()
     costs = ["cost with", "cost without"] if is_postgres(standing) else []
     assert re.split("  +", header) == ["query", "index", "usable", "chosen", "generic", *costs]
-    assert [row.split("  ")[0] for row in rows] == list(QUESTIONS)
+    assert [row.split("  ")[0] for row in rows] == list(CALLS)
 
 
 def test_the_queries_it_shows_can_be_run_as_they_are(filled):
     shown = script(verified(filled))
-    assert len(re.findall("^-- ", shown, re.MULTILINE)) == len(QUESTIONS)
+    assert len(re.findall("^-- ", shown, re.MULTILINE)) == len(CALLS)
     answers = [execute(filled, query) for query in shown.split(";\n") if "SET search_path" not in query]
-    assert all(answers), "each sample is of rows that are there"
+    assert all(answers), "each sample is of existing rows"
 
 
 def test_the_queries_it_shows_are_about_the_schema_that_was_named(postgres_url):
@@ -602,7 +602,7 @@ def test_the_queries_it_shows_are_about_the_schema_that_was_named(postgres_url):
     assert len(answered) > len(queries) / 2, "the tables in public are empty"
 
 
-def test_the_queries_of_a_database_that_does_not_serve_them_come_with_a_word_beside_them(database_url):
+def test_the_queries_of_a_database_that_does_not_serve_them_are_printed_with_an_error_beside_them(database_url):
     prepare(database_url, to="base")
     result = run("verify", "--sql", url=database_url)
 
@@ -620,7 +620,7 @@ def test_nothing_changes(standing):
         verified(standing)
 
 
-def test_no_query_is_run_and_nothing_stays_in_the_session(filled):
+def test_no_query_is_run_and_nothing_remains_in_the_session(filled):
     sent: list[str] = []
     with migrating(filled) as migrator:
         before = settings(migrator)
@@ -643,7 +643,7 @@ def test_a_session_that_may_write_asks_in_a_transaction_that_may_not(postgres_ur
 
 
 def settings(migrator: CatalogMigrator) -> list[Any]:
-    """All settings of a session but the search path, which is set on purpose."""
+    """Return all settings of a session but the search path, which is set on purpose."""
     if not isinstance(migrator.database, PostgresqlDatabase):
         return []
     query = "SELECT name, setting FROM pg_settings WHERE name <> 'search_path' ORDER BY name"
@@ -666,7 +666,7 @@ def test_samples_are_read_by_primary_key_alone(filled):
     assert len(sent) > len(QUERIES)
 
 
-def test_samples_are_of_rows_that_are_there_and_spread(filled):
+def test_samples_are_of_existing_rows_from_all_over_the_table(filled):
     with migrating(filled) as migrator, asked_about(migrator):
         types = [next(iter(each)) for each in samples("activities_of_type(activity_type)", 100)]
         phones = samples("contact_by_phone(phone)", 50)
@@ -677,12 +677,12 @@ def test_samples_are_of_rows_that_are_there_and_spread(filled):
         assert [len(ids) <= AUDIENCE for (ids,) in audiences] == [True] * 3
 
 
-def samples(question: str, count: int) -> list[tuple[Any, ...]]:
-    """So many arguments for a question; the models are bound."""
-    return next(query for query in QUERIES if query.call == question).sample(count)
+def samples(call: str, count: int) -> list[tuple[Any, ...]]:
+    """Return at most this many arguments of a query; the models are bound."""
+    return next(query for query in QUERIES if query.call == call).sample(count)
 
 
-def test_it_waits_for_nobody_who_writes(postgres_url):
+def test_it_does_not_wait_for_writers(postgres_url):
     prepare(postgres_url)
     with closing(command.connect(postgres_url)) as connection, connection.cursor() as writer:
         connection.autocommit = False
@@ -690,7 +690,7 @@ def test_it_waits_for_nobody_who_writes(postgres_url):
         assert verified(postgres_url).exit_code == 0
 
 
-def test_a_table_that_is_locked_whole_is_not_waited_for_long(postgres_url):
+def test_it_does_not_wait_long_for_an_exclusive_lock(postgres_url):
     prepare(postgres_url)
     with closing(command.connect(postgres_url)) as connection, connection.cursor() as alteration:
         connection.autocommit = False
@@ -699,7 +699,7 @@ def test_a_table_that_is_locked_whole_is_not_waited_for_long(postgres_url):
             verified(postgres_url)
 
 
-def test_a_file_that_is_locked_is_an_error_and_no_verdict(sqlite_url):
+def test_a_locked_file_is_an_error_and_no_result(sqlite_url):
     prepare(sqlite_url)
     with migrating(sqlite_url) as migrator, closing(command.connect(sqlite_url)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
@@ -707,7 +707,7 @@ def test_a_file_that_is_locked_is_an_error_and_no_verdict(sqlite_url):
             verify(migrator, QUERIES, models.TABLES, INDEXES)
 
 
-def test_analyze_runs_the_queries_and_tells_how_long_they_took(postgres_url):
+def test_analyze_runs_the_queries_and_measures_how_long_they_take(postgres_url):
     prepare(postgres_url)
     with nothing_changes(postgres_url):
         report = verified(postgres_url, analyze=True)
@@ -737,7 +737,7 @@ def test_sqlite_cannot_analyze(sqlite_url):
         verified(sqlite_url, analyze=True)
 
 
-# Whatever database it is ---------------------------------------------------------------------------------------------
+# Databases of any kind -----------------------------------------------------------------------------------------------
 
 
 def test_a_database_that_is_empty_has_no_tables_and_nothing_is_served(database_url):
@@ -749,12 +749,12 @@ def test_a_database_that_is_empty_has_no_tables_and_nothing_is_served(database_u
     assert "table contact is missing" in text(report).replace("public.", "")
 
 
-def test_a_missing_file_is_not_made(sqlite_url):
+def test_a_missing_file_is_not_created(sqlite_url):
     assert verified(sqlite_url).exit_code == 4
     assert not file_of(sqlite_url).exists()
 
 
-def test_a_missing_column_is_named_and_the_other_queries_have_their_verdicts(database_url):
+def test_a_missing_column_is_named_and_the_other_queries_have_results(database_url):
     prepare(database_url)
     execute(
         database_url,
@@ -778,7 +778,7 @@ def test_a_view_in_the_place_of_a_table_is_named(database_url):
     assert "contact is a view, not an ordinary table" in about(PHONE, verified(database_url))
 
 
-def test_the_tables_may_stand_in_a_schema_with_an_awkward_name(postgres_url):
+def test_the_tables_may_be_in_a_schema_with_an_awkward_name(postgres_url):
     schema = 'a "second" CRM'
     with closing(command.connect(postgres_url)) as connection:
         foreign_crm.create_schema(connection, schema)
@@ -798,10 +798,8 @@ def test_a_role_that_may_only_read_sees_everything(postgres_url, reader):
 
 
 @pytest.mark.parametrize("setting", ["enable_seqscan", "enable_sort"])
-def test_a_role_that_avoids_scans_is_told_all_the_same_what_they_would_cost(
-    superuser_url, postgres_url, reader, setting
-):
-    """The superuser sets what only the role itself could set otherwise."""
+def test_the_cost_of_scans_is_reported_to_a_role_that_avoids_them_too(superuser_url, postgres_url, reader, setting):
+    """Only a superuser can change settings of another role."""
     role, url = reader
     execute(postgres_url, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
     execute(superuser_url, f"ALTER ROLE {role} SET {setting} = off")
