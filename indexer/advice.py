@@ -12,7 +12,7 @@ from indexer.inheritance import Uncovered
 from indexer.spec import Definition
 
 if TYPE_CHECKING:
-    from indexer.decide import Step
+    from indexer.steps import Step
 
 TWIN, SAME_KEY, SUPERFLUOUS = "twin", "serves the same key", "superfluous"
 LEFTOVER, CHANGED_FILE, EMPTY_CHILD = "leftover", "changed file", "empty child"

@@ -135,6 +135,12 @@ class Catalog(Protocol):
     def indexes_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
         """Return all indexes of these tables, in the order of their names."""
 
+    def tables_in(self, schema: str | None, names: Sequence[str]) -> dict[str, Table]:
+        """Return the tables of these names in a schema, by name."""
+
+    def version_tables(self, schema: str | None, name: str) -> list[tuple[str | None, str]]:
+        """Return schema and name of the first few tables that look like Alembic's, besides the one of this name."""
+
     def is_empty(self) -> bool:
         """Return whether the schema has no table but those that record revisions."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
+from indexer.context import Context
 from indexer.errors import Held, Unreachable
 from indexer.events import Report, ServerAwaited, silent
 from indexer.migrator import CatalogMigrator
-from indexer.options import Options
+from indexer.options import DEFAULTS, Options
 from indexer.signals import Stop
 from indexer.urls import split_scheme
 
@@ -36,14 +37,15 @@ def connect(
         UsageError: the URL cannot be read, or its scheme is not supported.
         Unreachable: the server, database, role or file does not exist, or refuses the connection.
     """
+    context = Context(DEFAULTS, report, stop or Stop())
     family, pooled, rest = split_scheme(url)
     if family == "sqlite":
         from indexer.sqlite.connect import open_sqlite
 
-        return open_sqlite(f"sqlite://{rest}", schema, read_only)
+        return open_sqlite(f"sqlite://{rest}", schema, read_only, context)
     from indexer.postgres.connect import open_postgres
 
-    return open_postgres(rest, schema, read_only, pooled, report, stop, within)
+    return open_postgres(rest, schema, read_only, pooled, context, within)
 
 
 def connect_patiently(

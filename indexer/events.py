@@ -1,6 +1,6 @@
-"""What a run can report while it goes on. The engine emits these and never prints.
+"""The events of a run. The engine emits them and prints nothing.
 
-Named tuples, here and elsewhere: a frozen dataclass takes seven times as long to make, at every start of a command.
+They are named tuples: a frozen dataclass takes seven times as long to define, at every start of a command.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from indexer.text import visible
 class Blocker(NamedTuple):
     """A session that a build has to wait for.
 
-    ``pid`` is None for a prepared transaction. ``transaction`` tells two transactions of one session apart,
-    ``seconds`` is its age, ``ending`` the statement that would end it. Of a session that the role of this run may not
-    look at, ``seconds`` is None, and ``hidden_from`` names that role.
+    Attributes:
+        pid: its process id; None for a prepared transaction.
+        transaction: tells two transactions of one session apart.
+        seconds: the age of the transaction; None if our role may not see it.
+        reason: what it holds, such as a lock on a table.
+        ending: the statement that ends it.
+        hidden_from: our role, if that may not see what the session does.
     """
 
     pid: int | None
@@ -35,7 +39,7 @@ class Blocker(NamedTuple):
 
     @property
     def identity(self) -> tuple[int | None, str]:
-        """The same for the same transaction of the same session."""
+        """What two records of the same transaction have in common."""
         return self.pid, self.transaction
 
     def __str__(self) -> str:
@@ -46,13 +50,13 @@ class Blocker(NamedTuple):
 
 
 class Warned(NamedTuple):
-    """Something that the user should know, and that does not stop the run."""
+    """What the user should know, and what does not stop the run."""
 
     text: str | Hint
 
 
 class BaseCreated(NamedTuple):
-    """An empty database was given its tables."""
+    """The tables of an empty database were created."""
 
     revision: str
     tables: tuple[str, ...]
@@ -60,7 +64,7 @@ class BaseCreated(NamedTuple):
 
 
 class RevisionStarted(NamedTuple):
-    """A revision is about to be applied (``up``) or reverted (``down``); ``indexes`` counts what there is to do."""
+    """A revision is about to be applied (``up``) or reverted (``down``); ``indexes`` is the number of its steps."""
 
     revision: str
     description: str
@@ -77,22 +81,25 @@ class RevisionFinished(NamedTuple):
 
 
 class BlockersFound(NamedTuple):
-    """Before the start: the sessions that the waiting phases of a build would wait for if they do not end first."""
+    """Before the first change: the sessions that builds will wait for unless they end first."""
 
     blockers: tuple[Blocker, ...]
 
 
 class StatementStarted(NamedTuple):
-    """This statement is sent now."""
+    """A statement is about to be sent."""
 
     target: Index
     statement: str
 
 
 class Progress(NamedTuple):
-    """How far a build is. ``fraction`` is None where there is no number: in sorts.
+    """The progress of a build.
 
-    ``rate`` is how many of ``unit`` a second the phase gets through, once two looks have shown that.
+    Attributes:
+        fraction: the part of the phase that is done, from 0 to 1; None where the server gives no number, as in sorts.
+        seconds: since the start of the statement.
+        rate: how many of ``unit`` a second are done; None until two measurements are known.
     """
 
     target: Index
@@ -104,7 +111,7 @@ class Progress(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A build cannot go on before these sessions end."""
+    """A build waits for these sessions to end."""
 
     target: Index
     phase: str
@@ -113,7 +120,7 @@ class Waiting(NamedTuple):
 
 
 class Retrying(NamedTuple):
-    """A try was given up and cleaned away; the next one begins after a pause."""
+    """An attempt was cancelled and cleaned up; the next one begins after ``pause`` seconds."""
 
     target: Index
     reason: str
@@ -123,7 +130,7 @@ class Retrying(NamedTuple):
 
 
 class IndexFinished(NamedTuple):
-    """One index is done with, whether or not anything had to be done; if it was renamed, the name it has elsewhere."""
+    """A step is done, whether or not it changed anything; ``other_name`` is the other name of a renamed index."""
 
     target: Index
     action: Action
@@ -133,26 +140,26 @@ class IndexFinished(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """Another session works on this index; we wait for it and then look again."""
+    """Another session, ``worker``, is building or dropping this index; the run waits for it."""
 
     target: Index
     worker: int
 
 
 class LockWaited(NamedTuple):
-    """Another run holds the run lock; said when the waiting begins and when the other run has moved on."""
+    """Another run holds the run lock; reported when the wait begins and while the other run progresses."""
 
     holder: str
 
 
 class ServerAwaited(NamedTuple):
-    """The database does not answer yet, for a reason that can heal."""
+    """The database does not answer yet, for a reason that may pass."""
 
     reason: str
 
 
 class AnswerAwaited(NamedTuple):
-    """A statement has had no answer for so many seconds; the reason is what another session could see of it."""
+    """A statement has had no answer for ``seconds``; ``reason`` is what another session sees of it."""
 
     reason: str
     seconds: float
@@ -178,14 +185,14 @@ Report = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """Report to nobody."""
+    """Ignore an event."""
 
 
 class SafeReport:
-    """Pass events on to a report, whose failure must not end the run that it only describes.
+    """A report whose failure does not end the run that it describes.
 
     Attributes:
-        failure: the first one.
+        failure: the first failure.
     """
 
     def __init__(self, report: Report) -> None:

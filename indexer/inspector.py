@@ -1,21 +1,20 @@
-"""What is: the records, every index, and what a run would do about them. Reads, and changes nothing."""
+"""Reads a database: its records, every index, and what a run would do about them. Changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
 from peewee import Model
 
-from indexer import inheritance
+from indexer import inheritance, preflight
 from indexer.advice import CHANGED_FILE, Advice, advise, on_empty_children
 from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Place, Table
-from indexer.decide import Action, Step
-from indexer.errors import Hint, PreflightFailed, Problem
+from indexer.decide import Action
+from indexer.errors import Command, Hint, PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
-from indexer.options import DEFAULTS, Options
-from indexer.plans import Check, Plan, RevisionPlan, Status
+from indexer.plans import Check, Plan, RevisionPlan, StampPlan, Status
 from indexer.publishing import NOT_PUBLISHED, Publishing
 from indexer.records.alembic import AlembicState, AlembicTable, assumed_later
 from indexer.records.log import Entry, LogTable
@@ -23,255 +22,327 @@ from indexer.records.provenance import revert_context
 from indexer.records.revisions import Record, RevisionTable, checksum
 from indexer.revisions.chain import Chain, Revision
 from indexer.spec import Index
+from indexer.steps import Step, StepPlanner
 
-CAN_BE_RENAMED = (
-    "{name} stands already under the name {duplicate}: up --adopt-renamed renames that instead of building another."
-)
-STAYS = "{duplicate} is the same as {name} under another name, and stays."
+Due = tuple[Sequence[RevisionPlan], Sequence[RevisionPlan], str]  # all, those to be applied or reverted, and the end
 
 
 class State(NamedTuple):
-    """What is on record, and which of the tables stand: read in one go, before anything is decided."""
+    """What is recorded, and which tables exist: read at once, before anything is decided."""
 
     tables: dict[str, Table]
     records: dict[str, Record]
     alembic: AlembicState
 
+    @property
+    def replaced(self) -> frozenset[str]:
+        """The names on record that replacements gave to the indexes they replaced."""
+        return frozenset(name for record in self.records.values() for name in record.existed_before)
+
     def unknown(self, chain: Chain) -> list[str]:
-        """The recorded revisions that this version of the tool does not know."""
+        """Return the recorded revisions that this version of the tool does not know."""
         return [revision for revision in self.records if revision not in chain.ids]
 
 
-class Reader:
-    """Looks at one database with the eyes of a chain of revisions.
+class Inspector:
+    """Reads one database, and compares it with a chain of revisions.
 
     Args:
-        migrator: the open database.
-        chain: the revisions there are.
-        models: gives the tables of the base schema; asked only about an empty database.
-        options: what the user asks of a run; a plan takes it into account.
+        migrator: the database, in the context of the command.
+        chain: the revisions of the project.
+        models: returns the models of the base schema; called only for an empty database.
     """
 
     def __init__(
-        self,
-        migrator: CatalogMigrator,
-        chain: Chain,
-        models: Callable[[], Sequence[type[Model]]] = tuple,
-        options: Options = DEFAULTS,
+        self, migrator: CatalogMigrator, chain: Chain, models: Callable[[], Sequence[type[Model]]] = tuple
     ) -> None:
         self.migrator = migrator
         self.chain = chain
         self.models = models
-        migrator.options = self.options = options
-        self.history = RevisionTable(migrator)
-        self.journal = LogTable(migrator)
-        self.alembic = AlembicTable(migrator, chain, options)
-        self.indexes = {revision.id: revision.indexes for revision in chain}
-        migrator.declared_names = {index.name for index in self.declared}
-        self.indexed_tables = chain.tables
-        migrator.settle(self.indexed_tables)
+        self.options = migrator.context.options
+        self.revisions = RevisionTable(migrator)
+        self.log = LogTable(migrator)
+        self.alembic = AlembicTable(migrator, chain, self.options)
 
     @property
     def declared(self) -> list[Index]:
         """The indexes of all revisions, in the order of the chain."""
-        return [index for indexes in self.indexes.values() for index in indexes]
+        return [index for revision in self.chain for index in revision.indexes]
 
     @property
     def place(self) -> Place:
-        """Where it looks."""
+        """The database and the schema."""
         return self.migrator.place
 
+    def planner(self, replaced: Collection[str] = ()) -> StepPlanner:
+        """Return a planner of steps for the chain.
+
+        Args:
+            replaced: the names on record that replacements gave to the indexes they replaced.
+        """
+        declared = frozenset(index.name for index in self.declared)
+        return StepPlanner(self.migrator.catalog, self.migrator.dialect, self.options, declared, replaced)
+
+    # Questions ------------------------------------------------------------------------------------------------------
+
     def status(self) -> Status:
-        """Where the database stands; changes nothing and takes no lock."""
+        """Return the state of the database. Changes nothing and takes no lock."""
+        return self._status(self._read())
+
+    def check(self) -> Check:
+        """Return the state of the database, with advice. Changes nothing and takes no lock."""
         state = self._read()
-        moves = tuple(self._move_up(revision, state, sizes=True) for revision in self.chain)
-        base = state.records.get(self.chain.base)
+        status, planner = self._status(state), self.planner(state.replaced)
+        advice = advise(
+            status.steps,
+            self.migrator.catalog.indexes_on(self.chain.tables),
+            lambda step, found: planner.is_duplicate(step.index, found),
+            lambda step, found: planner.is_leftover(step.index, found),
+            self.migrator.dialect.drop_statement,
+        )
+        changed = [
+            Advice(CHANGED_FILE, None, None, f"{revision_plan.revision.file} has changed since it was applied.")
+            for revision_plan in status.revisions
+            if revision_plan.record and revision_plan.record.checksum != checksum(revision_plan.revision.indexes)
+        ]
+        return Check(status, (*advice, *on_empty_children(status.uncovered), *changed))
+
+    def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False) -> Plan:
+        """Return what ``up`` or ``down`` would do now. Changes nothing and takes no lock.
+
+        Args:
+            to: the revision to stop at; the head, or the one before the last, by default.
+            sizes: whether to read the sizes of tables and indexes as well.
+
+        Raises:
+            UsageError: there is no such revision.
+            PreflightFailed: what is recorded cannot be read.
+        """
+        state = self._read(sizes, Command(direction))
+        find_due = self._due_up if direction == "up" else self._due_down
+        revision_plans, due, end = find_due(to, state, sizes)
+        is_empty = direction == "up" and not self._has_tables(state) and self.migrator.catalog.is_empty()
+        base_tables = _tables_of(self.models()) if is_empty else {}
+        plan = Plan(
+            direction=direction,
+            start=self._current(revision_plans, state),
+            end=end,
+            revisions=tuple(due),
+            base_tables=tuple(base_tables),
+            tables=state.tables,
+            options=self.options,
+            to=to,
+            replaced=state.replaced,
+        )
+        plan = plan if plan.is_empty else self._completed(plan, base_tables, state)
+        concerned = [revision_plan.revision for revision_plan in (revision_plans if direction == "up" else due)]
+        return plan._replace(warnings=tuple(self._warnings(plan, state, concerned)))
+
+    def plan_stamp(self, target: str) -> StampPlan:
+        """Return what ``stamp`` would record now. Changes nothing and takes no lock.
+
+        Raises:
+            PreflightFailed: what is recorded cannot be read.
+        """
+        state = self._read(command=Command("stamp", target))
+        problems = [*self.migrator.catalog.problems(), *self.migrator.server.missing_rights(state.tables)]
+        problems += self._alembic_rights(problems, state)
+        published = [] if self.options.published else self._publishing(state.tables).problems
+        revision_plans, position = self._up_plans(self.chain.revisions, state), self.chain.position(target)
+        forward, back = revision_plans[:position], revision_plans[position:][::-1]
+        left_alone = [
+            *self.alembic.left_alone(state.alembic, [revision_plan.revision for revision_plan in forward], "up"),
+            *self.alembic.left_alone(state.alembic, [revision_plan.revision for revision_plan in back], "down"),
+        ]
+        return StampPlan(
+            revision=target,
+            forward=forward,
+            back=back,
+            missing_tables=tuple(name for name in self.chain.tables if name not in state.tables),
+            problems=(*problems, *published),
+            options=self.options._replace(published=self.options.published or bool(published)),
+            alembic=state.alembic,
+            base_is_recorded=self.chain.base in state.records,
+            warnings=(*self._unknown(state), *left_alone, *self._closed_log()),
+        )
+
+    def entries(self) -> list[Entry]:
+        """Return what was done to this database, the last first."""
+        return self.log.read(self._read().tables)
+
+    # Reading --------------------------------------------------------------------------------------------------------
+
+    def _read(self, sizes: bool = False, command: Command | None = None) -> State:
+        """Read all that is recorded.
+
+        Args:
+            command: the one that is to change something; what it cannot read is then refused with all rights it needs.
+        """
+        tables = self.migrator.catalog.tables([*self.chain.tables, *META_TABLES, *self.alembic.names], sizes)
+        self.revisions.find(tables)
+        self.log.find(tables)
+        if command and self.revisions.is_closed:
+            missing = self._missing_rights(tables, command)
+            raise PreflightFailed(missing, Hint("Correct this, then run: ", command))
+        return State(tables, self.revisions.read(tables), self.alembic.read(tables))
+
+    def _missing_rights(self, tables: dict[str, Table], command: Command) -> list[Problem]:
+        """Return every right that a command may need; which of them it does need, only the records would tell."""
+        indexed = () if command[0] == "stamp" else self.chain.tables
+        missing = self.migrator.server.missing_rights(tables, indexed, creating=command[0] == "up")
+        return [*missing, *self.alembic.missing_rights(tables)]
+
+    def _status(self, state: State) -> Status:
+        revision_plans = self._up_plans(self.chain.revisions, state, sizes=True)
+        applied = [revision_plan.revision for revision_plan in revision_plans if revision_plan.is_applied]
         warnings = (
             *self._unknown(state),
             *self.alembic.left_alone(state.alembic, self.chain.revisions, "up"),
             *self._table_problems(state),
-            *self.migrator.unseen(self.indexed_tables),
+            *self.migrator.server.unseen(self.chain.tables),
         )
-        applied = [index for move in moves if move.is_applied for index in self.indexes[move.revision.id]]
-        uncovered = tuple(self.migrator.uncovered(applied, state.tables))
-        return Status(self.place, self._current(moves, state), self.chain, base, moves, warnings, uncovered)
-
-    def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False) -> Plan:
-        """What ``up`` or ``down`` would do now, with table sizes if wanted; changes nothing and takes no lock."""
-        state = self._read(sizes, direction)
-        return self._plan_up(to, state) if direction == "up" else self._plan_down(to, state, sizes)
-
-    def entries(self) -> list[Entry]:
-        """What was done to this database, the last move first."""
-        return self.journal.read(self._read().tables)
-
-    def check(self) -> Check:
-        """Is the database what its revisions say? Changes nothing and takes no lock."""
-        status = self.status()
-        steps = [step for move in status.moves for step in move.steps]
-        advice = advise(
-            steps,
-            self.migrator.catalog.indexes_on(self.indexed_tables),
-            lambda step, found: self.migrator.is_duplicate(step.index, found),
-            lambda step, found: self.migrator.is_leftover(step.index, found),
-            self.migrator.drop_statement,
+        return Status(
+            place=self.place,
+            current=self._current(revision_plans, state),
+            chain=self.chain,
+            base=state.records.get(self.chain.base),
+            revisions=revision_plans,
+            warnings=warnings,
+            uncovered=tuple(self.migrator.server.uncovered(_indexes_of(applied), state.tables)),
         )
-        changed = [
-            Advice(CHANGED_FILE, None, None, f"{move.revision.file} has changed since it was applied.")
-            for move in status.moves
-            if move.record and move.record.checksum != checksum(self.indexes[move.revision.id])
-        ]
-        return Check(status, (*advice, *on_empty_children(status.uncovered), *changed))
 
-    def _read(self, sizes: bool = False, command: str | None = None) -> State:
-        """Read all that is on record; with a command that is to change something, refuse what keeps that from it."""
-        tables = self.migrator.catalog.tables([*self.indexed_tables, *META_TABLES, *self.alembic.names], sizes)
-        self.history.find(tables)
-        self.journal.find(tables)
-        if command and self.history.is_closed:
-            raise PreflightFailed(self._missing_rights(tables, command), f"Correct this, then: python cli.py {command}")
-        records = self.history.read(tables)
-        self.migrator.replaced_names = {name for record in records.values() for name in record.existed_before}
-        return State(tables, records, self.alembic.read(tables))
+    # Plans ----------------------------------------------------------------------------------------------------------
 
-    def _missing_rights(self, tables: dict[str, Table], command: str) -> list[Problem]:
-        """Return every right that a command may need, where what is recorded cannot be read to tell which it does."""
-        indexed = () if command.startswith("stamp") else self.indexed_tables
-        missing = self.migrator.missing_rights(tables, indexed, creating=command.startswith("up"))
-        return [*missing, *self.alembic.missing_rights(tables)]
+    def _up_plans(self, revisions: Sequence[Revision], state: State, sizes: bool = False) -> tuple[RevisionPlan, ...]:
+        planner = self.planner(state.replaced)
+        return tuple(self._revision_plan(each, planner.up(each.indexes, sizes), state) for each in revisions)
 
-    def _plan_up(self, to: str | None, state: State) -> Plan:
-        target = self.chain.resolve("head" if to is None else to)
-        ours = [name for name in self.indexed_tables if name in state.tables]
-        creating = not ours and self.migrator.catalog.is_empty()
-        wanted = self.chain.revisions[: self.chain.position(target)]
-        moves = tuple(self._move_up(revision, state) for revision in wanted)
-        base_tables = _tables_of(self.models()) if creating else {}
-        due = tuple(move for move in moves if move.is_due)
-        plan = self._planned("up", self._current(moves, state), target, due, base_tables, state)._replace(to=to)
-        left_alone = self.alembic.left_alone(state.alembic, wanted, "up")
-        indexes = [index for revision in wanted for index in self.indexes[revision.id]]
-        inheriting = inheritance.warnings(self.migrator.uncovered(indexes, state.tables))
-        return self._warned(plan, state, [*left_alone, *inheriting], CAN_BE_RENAMED)
+    def _down_plans(self, state: State, sizes: bool) -> tuple[RevisionPlan, ...]:
+        planner, revision_plans = self.planner(state.replaced), []
+        for revision in self.chain:
+            context = revert_context(state.records.get(revision.id), state.alembic.place(revision))
+            steps = planner.down(revision.indexes[::-1], context, sizes)
+            revision_plans.append(self._revision_plan(revision, steps, state))
+        return tuple(revision_plans)
 
-    def _plan_down(self, to: str | None, state: State, sizes: bool) -> Plan:
-        moves = tuple(self._move_down(revision, state, sizes) for revision in self.chain)
-        undoable = [move for move in moves if move.is_undoable]
+    def _revision_plan(self, revision: Revision, steps: tuple[Step, ...], state: State) -> RevisionPlan:
+        return RevisionPlan(revision, steps, state.records.get(revision.id), state.alembic.place(revision))
+
+    def _due_up(self, to: str | None, state: State, sizes: bool) -> Due:
+        end = self.chain.resolve("head" if to is None else to)
+        revision_plans = self._up_plans(self.chain.revisions[: self.chain.position(end)], state)
+        return revision_plans, [revision_plan for revision_plan in revision_plans if revision_plan.is_due], end
+
+    def _due_down(self, to: str | None, state: State, sizes: bool) -> Due:
+        revision_plans = self._down_plans(state, sizes)
+        undoable = [revision_plan for revision_plan in revision_plans if revision_plan.is_undoable]
         parent = undoable[-1].revision.down_revision if undoable else self.chain.base
-        target = parent if to is None else self.chain.resolve(to)
-        undone = [move for move in undoable if self.chain.position(move.revision.id) > self.chain.position(target)]
-        due = tuple(reversed(undone))
-        plan = self._planned("down", self._current(moves, state), target, due, {}, state)._replace(to=to)
-        left_alone = self.alembic.left_alone(state.alembic, [move.revision for move in due], "down")
-        return self._warned(plan, state, left_alone, STAYS)
+        end = parent if to is None else self.chain.resolve(to)
+        position = self.chain.position
+        return revision_plans, [each for each in undoable[::-1] if position(each.revision.id) > position(end)], end
 
-    def _warned(self, plan: Plan, state: State, left_alone: Sequence[str | Hint], of_twin: str) -> Plan:
-        unseen = [*self.migrator.unseen(self.indexed_tables), *self.migrator.hidden(plan.blockers)]
-        run = [] if plan.is_empty else [*self.migrator.delays(), *self._closed_log()]
-        known = (*plan.warnings, *self._unknown(state), *left_alone)
-        return plan._replace(warnings=(*known, *_duplicates(plan.steps, of_twin), *unseen, *run))
-
-    def _planned(
-        self,
-        direction: str,
-        start: str | None,
-        end: str,
-        moves: tuple[RevisionPlan, ...],
-        base_tables: dict[str, Table],
-        state: State,
-    ) -> Plan:
-        steps = [step for move in moves for step in move.steps if direction == "up" or step.changes]
-        plan = Plan(direction, start, end, moves, tuple(base_tables), state.tables, self.options)
-        if plan.is_empty:
-            return plan
-        later = self._later_ones(direction, moves, state)
-        problems = [*self.migrator.problems(steps, base_tables)]
-        if any(isinstance(problem, Problem) for problem in problems) and any(move.alembic.position for move in moves):
-            problems += self.alembic.missing_rights(state.tables)
-        publishing = self._publishing(state.tables, tuple(base_tables))
+    def _completed(self, plan: Plan, base_tables: dict[str, Table], state: State) -> Plan:
+        """Return the plan with what would stop it, what it would wait for, and what its command needs to allow."""
+        steps = [step for step in plan.steps if plan.direction == "up" or step.changes]
+        problems = preflight.problems(self.migrator, steps, base_tables)
+        if any(revision_plan.alembic.position for revision_plan in plan.revisions):
+            problems += self._alembic_rights(problems, state)
+        publishing = self._publishing(state.tables, plan.base_tables)
         published = [] if self.options.published else publishing.problems
-        blockers = () if base_tables else self.migrator.expected_blockers(steps)
-        needed = plan.options._replace(
-            below_later=plan.options.below_later or bool(later), published=plan.options.published or bool(published)
+        later = () if plan.direction == "up" else self._later_ones(plan.revisions, state)
+        needed = self.options._replace(
+            below_later=self.options.below_later or bool(later),
+            published=self.options.published or bool(published),
         )
         return plan._replace(
             problems=(*problems, *published),
             later=tuple(later),
-            blockers=blockers,
+            blockers=() if base_tables else self.migrator.server.expected_blockers(steps),
             warnings=tuple(publishing.warnings),
             options=needed,
         )
 
+    def _alembic_rights(self, problems: Sequence[str], state: State) -> list[Problem]:
+        """Return the rights that our role lacks on Alembic's table, if it lacks any other right."""
+        lacks_rights = any(isinstance(problem, Problem) for problem in problems)
+        return self.alembic.missing_rights(state.tables) if lacks_rights else []
+
     def _publishing(self, tables: dict[str, Table], base_tables: Sequence[str] = ()) -> Publishing:
-        """Return the tables that are about to be made and the publications that send them to subscribers at once."""
-        made = [table for table in (self.history, self.journal) if table.name not in tables]
+        """Return the tables that would be created, and the publications that send them to subscribers at once."""
+        made = [table for table in (self.revisions, self.log) if table.name not in tables]
         names = (*base_tables, *(table.name for table in made))
-        publications = self.migrator.publications() if names else []
+        server = self.migrator.server
+        publications = server.publications() if names else []
         if not publications:
             return NOT_PUBLISHED
-        base = self.migrator.table_statements(self.models()) if base_tables else []
+        base = self.migrator.dialect.table_statements(self.models()) if base_tables else []
         statements = (*base, *(table.creation for table in made))
-        return Publishing(names, tuple(publications), statements, tuple(self.migrator.subscriptions()))
+        return Publishing(names, tuple(publications), statements, tuple(server.subscriptions()))
+
+    def _current(self, revision_plans: Iterable[RevisionPlan], state: State) -> str | None:
+        applied = [each.revision.id for each in takewhile(lambda each: each.is_applied, revision_plans)]
+        if applied:
+            return applied[-1]
+        return self.chain.base if self._has_tables(state) or self.chain.base in state.records else None
+
+    def _has_tables(self, state: State) -> bool:
+        return any(name in state.tables for name in self.chain.tables)
+
+    # Warnings -------------------------------------------------------------------------------------------------------
+
+    def _warnings(self, plan: Plan, state: State, concerned: Sequence[Revision]) -> Iterator[str | Hint]:
+        server = self.migrator.server
+        yield from (*plan.warnings, *self._unknown(state))
+        yield from self.alembic.left_alone(state.alembic, concerned, plan.direction)
+        if plan.direction == "up":
+            yield from inheritance.warnings(server.uncovered(_indexes_of(concerned), state.tables))
+        for name, step in ((step.index.name, step) for step in plan.steps if step.other_name):
+            if step.action is Action.CREATE:
+                rename = Command("up", "--adopt-renamed")
+                yield Hint(f"{name} already exists under the name {step.other_name}. Rename that instead: ", rename)
+            elif step.action is Action.ABSENT:
+                yield f"{step.other_name} is the same as {name} under another name, and is not dropped."
+        yield from (*server.unseen(self.chain.tables), *server.hidden(plan.blockers))
+        if not plan.is_empty:
+            yield from (*server.delays(), *self._closed_log())
 
     def _closed_log(self) -> list[str]:
         """Return a warning if our role may not write to the log, which stops no run."""
-        if self.journal.is_writable:
+        if self.log.is_writable:
             return []
-        return [f"{self.journal.label} is not written, because {self.journal.obstacle}."]
-
-    def _move_up(self, revision: Revision, state: State, sizes: bool = False) -> RevisionPlan:
-        steps = self.migrator.steps_up(self.indexes[revision.id], sizes)
-        return self._move(revision, steps, state)
-
-    def _move_down(self, revision: Revision, state: State, sizes: bool) -> RevisionPlan:
-        self.migrator.past = revert_context(state.records.get(revision.id), state.alembic.place(revision))
-        steps = self.migrator.steps_down(revision.indexes[::-1], sizes)
-        return self._move(revision, steps, state)
-
-    def _move(self, revision: Revision, steps: tuple[Step, ...], state: State) -> RevisionPlan:
-        return RevisionPlan(revision, steps, state.records.get(revision.id), state.alembic.place(revision))
-
-    def _current(self, moves: Iterable[RevisionPlan], state: State) -> str | None:
-        applied = [move.revision.id for move in takewhile(lambda move: move.is_applied, moves)]
-        stands = any(name in state.tables for name in self.indexed_tables) or self.chain.base in state.records
-        return applied[-1] if applied else self.chain.base if stands else None
-
-    # What others have done -----------------------------------------------------------------------------------------
+        return [f"{self.log.label} is not written, because {self.log.obstacle}."]
 
     def _unknown(self, state: State) -> list[str]:
-        """A warning for each recorded revision that a later version of this tool has applied."""
+        """Return a warning for each recorded revision that a later version of this tool has applied."""
         name = self.migrator.qualified(META_TABLE)
         return [
             f"{name} holds {revision} ({state.records[revision].description}), which this version does not know."
             for revision in state.unknown(self.chain)
         ]
 
-    def _later_ones(self, direction: str, moves: Sequence[RevisionPlan], state: State) -> list[str]:
+    def _later_ones(self, revision_plans: Sequence[RevisionPlan], state: State) -> list[str]:
         """Return a problem for each later revision that ``down`` would go below, unless that is allowed."""
-        if direction == "up" or self.options.below_later or not moves:
+        if self.options.below_later or not revision_plans:
             return []
+        revisions = [revision_plan.revision for revision_plan in revision_plans]
         unknown = [
-            f"{META_TABLE} holds {later}, which {assumed_later(moves[0].revision.id)}"
-            for later in state.unknown(self.chain)
+            f"{META_TABLE} holds {later}, which {assumed_later(revisions[0].id)}" for later in state.unknown(self.chain)
         ]
-        return [*state.alembic.later_than([move.revision for move in moves]), *unknown]
+        return [*state.alembic.later_than(revisions), *unknown]
 
     def _table_problems(self, state: State) -> list[str]:
-        """Why the tables cannot have the indexes, where there are tables at all."""
-        ours = [name for name in self.indexed_tables if name in state.tables]
-        if not ours and self.migrator.catalog.is_empty():
+        """Return why the tables cannot have the indexes, unless the database is empty."""
+        if not self._has_tables(state) and self.migrator.catalog.is_empty():
             return []
-        return [f"{problem}." for problem in self.migrator.table_problems(self.declared, state.tables)]
+        problems = preflight.table_problems(self.declared, state.tables, self.migrator.qualified)
+        return [f"{problem}." for problem in problems]
+
+
+def _indexes_of(revisions: Iterable[Revision]) -> list[Index]:
+    return [index for revision in revisions for index in revision.indexes]
 
 
 def _tables_of(models: Sequence[type[Model]]) -> dict[str, Table]:
-    """Return the tables that these models make, by name."""
+    """Return the tables that these models create, by name."""
     described = (model._meta for model in models)
     return {each.table_name: Table(each.table_name, ORDINARY, frozenset(each.columns)) for each in described}
-
-
-def _duplicates(steps: Iterable[Step], told: str) -> Iterator[str]:
-    """A sentence about each index that is not there and stands under another name."""
-    for step in steps:
-        if step.action in (Action.CREATE, Action.ABSENT) and step.other_name:
-            yield told.format(name=step.index.name, duplicate=step.other_name)

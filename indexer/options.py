@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from indexer.errors import Blocked, Locked
+from indexer.errors import Blocked, Command, Locked
 
 VERSION_TABLE = "alembic_version"
 AGAIN = "Wait for it to end, then run the same command again."
@@ -56,6 +56,10 @@ class Options(NamedTuple):
         }
         named = ("--version-table", self.version_table) if self.version_table != VERSION_TABLE else ()
         return (*(option for option, is_given in given.items() if is_given), *named)
+
+    def command(self, name: str, to: str | None = None) -> Command:
+        """Return the command of this name that allows as much, up or down to a revision if one is given."""
+        return Command(name, *(("--to", to) if to else ()), *self.words(name))
 
     def check_wait(self, waited: float, why: str) -> None:
         """Give up waiting for another process to release a SQLite file, if this was too long.

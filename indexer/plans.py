@@ -1,24 +1,22 @@
-"""What a run is made of and what it leaves: a move for each revision, a plan of them, an outcome, a status."""
+"""Results: the plan of a run, its outcome, the status of a database."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from indexer.advice import Advice
 from indexer.catalog import Place, Table
-from indexer.decide import Action, Step
-from indexer.errors import Different, Hint, IndexerError, PreflightFailed
+from indexer.decide import Action
+from indexer.errors import Command, Different, Hint, PreflightFailed
 from indexer.events import Blocker
 from indexer.inheritance import Uncovered
 from indexer.options import DEFAULTS, Options
 from indexer.records import provenance
-from indexer.records.alembic import NOT_IN_ALEMBIC, InAlembic
+from indexer.records.alembic import NOT_IN_ALEMBIC, AlembicState, InAlembic
 from indexer.records.provenance import RevisionState
 from indexer.records.revisions import REVERTED, Record
 from indexer.revisions.chain import Chain, Revision
-from indexer.spec import Difference
-from indexer.text import shell
+from indexer.steps import Step
 
 PENDING = 3  # exit code
 
@@ -26,7 +24,9 @@ PENDING = 3  # exit code
 class RevisionPlan(NamedTuple):
     """One revision to be applied or reverted, with a step for each of its indexes.
 
-    ``record`` is what our table holds about it, ``alembic`` what Alembic has to do with it.
+    Attributes:
+        record: what our table holds about it, if anything.
+        alembic: what Alembic has to do with it.
     """
 
     revision: Revision
@@ -74,17 +74,28 @@ class RevisionPlan(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All that a run would do, and all that would stop it: ``problems``, and ``later`` ones unless that is allowed.
+    """All that a run would do, and all that would stop it.
 
-    ``start`` is None on an empty database. ``base_tables`` are the tables that an empty database is given first,
-    ``blockers`` the sessions that the steps would have to wait for if they began now, ``warnings`` sentences about
-    what does not stop the run. The command of the run needs these ``options``, and to name the revision ``to``.
+    Attributes:
+        direction: ``up`` or ``down``.
+        start: the revision that the database is at; None for an empty database.
+        end: the revision that it would be at after the run.
+        revisions: those to be applied or reverted, in the order in which that is done.
+        base_tables: the tables that an empty database is given first.
+        tables: the tables that exist, by name.
+        options: what the command of the run needs to allow.
+        to: the revision that the user named.
+        problems: what stops the run, a sentence each.
+        later: later revisions, which stop ``down`` unless ``below_later`` is given.
+        blockers: the sessions that the run would have to wait for if it began now.
+        warnings: what does not stop the run, a sentence each.
+        replaced: the names on record that replacements gave to the indexes they replaced.
     """
 
     direction: str
     start: str | None
     end: str
-    moves: tuple[RevisionPlan, ...]
+    revisions: tuple[RevisionPlan, ...]
     base_tables: tuple[str, ...]
     tables: dict[str, Table]
     options: Options = DEFAULTS
@@ -93,62 +104,76 @@ class Plan(NamedTuple):
     later: tuple[str, ...] = ()
     blockers: tuple[Blocker, ...] = ()
     warnings: tuple[str | Hint, ...] = ()
+    replaced: frozenset[str] = frozenset()
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """The steps of all moves in order."""
-        return tuple(step for move in self.moves for step in move.steps)
+        """The steps of all revisions in order."""
+        return tuple(step for revision_plan in self.revisions for step in revision_plan.steps)
 
     @property
     def refused(self) -> tuple[Step, ...]:
-        """The steps that stop the run, because something else stands under the name."""
+        """The steps that stop the run, because something else has the name of the index."""
         return tuple(step for step in self.steps if step.action is Action.REFUSE)
 
     @property
     def is_empty(self) -> bool:
-        """Is there nothing to do?"""
-        return not self.moves and not self.base_tables
+        """Whether there is nothing to do."""
+        return not self.revisions and not self.base_tables
 
     @property
-    def command(self) -> str:
+    def command(self) -> Command:
         """The command of the run."""
-        return _command(self.direction, self.options, self.to)
+        return self.options.command(self.direction, self.to)
 
     @property
     def unrecorded(self) -> tuple[str, ...]:
-        """The revisions of which nothing is missing but our record, where that is all there is to do."""
+        """The revisions of which only our record is missing, if there is nothing else to do."""
         stays = self.start == self.end and all(step.action is Action.KEEP for step in self.steps)
-        missing = stays and all(move.record is None for move in self.moves)
-        return tuple(move.revision.id for move in self.moves) if missing else ()
+        missing = stays and all(revision_plan.record is None for revision_plan in self.revisions)
+        return tuple(revision_plan.revision.id for revision_plan in self.revisions) if missing else ()
 
     @property
     def exit_code(self) -> int:
         """What the run itself would exit with."""
-        refused = Different.exit_code if self.refused else 0
-        return PreflightFailed.exit_code if self.problems or self.later else refused
+        if self.problems or self.later:
+            return PreflightFailed.exit_code
+        return Different.exit_code if self.refused else 0
+
+
+class StampPlan(NamedTuple):
+    """What ``stamp`` would record, and all that would stop it.
+
+    Attributes:
+        revision: the revision to be recorded.
+        forward: the revisions up to it; all of their indexes have to be valid.
+        back: the later revisions, the last one first; none of their indexes may exist.
+        missing_tables: the indexed tables that do not exist.
+        problems: what stops it, a sentence each.
+        options: what the command needs to allow.
+        alembic: the revisions that Alembic records.
+        base_is_recorded: whether our record has the base schema.
+        warnings: what does not stop it, a sentence each.
+    """
+
+    revision: str
+    forward: tuple[RevisionPlan, ...]
+    back: tuple[RevisionPlan, ...]
+    missing_tables: tuple[str, ...]
+    problems: tuple[str, ...]
+    options: Options
+    alembic: AlembicState
+    base_is_recorded: bool
+    warnings: tuple[str | Hint, ...]
 
     @property
-    def refusal(self) -> IndexerError | None:
-        """Why the run must not start, if it must not."""
-        if self.problems or self.later:
-            then = "Correct this, then" if self.problems else "To go below it all the same"
-            return PreflightFailed((*self.problems, *self.later), f"{then}: {self.command}")
-        if not self.refused:
-            return None
-        return Different(
-            "Nothing was changed, because something else stands under a name of ours:",
-            way_out(self.refused, self.direction, self.options, self.to),
-            {step.index.name: (*step.differences, *step.obstacles) for step in self.refused},
-        )
-
-    def check(self) -> None:
-        """Raises PreflightFailed or Different when the run must not start."""
-        if self.refusal:
-            raise self.refusal
+    def command(self) -> Command:
+        """The command that stamps."""
+        return Command("stamp", self.revision, *self.options.words("stamp"))
 
 
 class Outcome(NamedTuple):
-    """What a run did."""
+    """What a run did; ``steps`` are those that were taken, ``seconds`` the duration of the run."""
 
     direction: str
     start: str | None
@@ -160,12 +185,12 @@ class Outcome(NamedTuple):
 
     @property
     def changed(self) -> bool:
-        """Was there anything to do?"""
+        """Whether the run changed the revision or any index."""
         return self.start != self.end or any(step.changes for step in self.steps)
 
 
 class Stamp(NamedTuple):
-    """A revision that was recorded without building anything; ``changed`` is false when it was recorded already."""
+    """A revision that was recorded without building anything; ``changed`` is false if it was recorded already."""
 
     revision: str
     changed: bool
@@ -173,116 +198,58 @@ class Stamp(NamedTuple):
 
 
 class Status(NamedTuple):
-    """Where the database stands: the chain, its records, and every index of every revision.
+    """The state of a database: its revision, its records, and every index of every revision.
 
-    ``current`` is None on an empty database. ``uncovered`` are the indexes of applied revisions that are missing on
-    tables that inherit from theirs.
+    Attributes:
+        current: the revision that the database is at; None for an empty database.
+        base: the record of the base schema.
+        uncovered: the indexes of applied revisions that are missing on tables that inherit from theirs.
     """
 
     place: Place
     current: str | None
     chain: Chain
     base: Record | None
-    moves: tuple[RevisionPlan, ...]
+    revisions: tuple[RevisionPlan, ...]
     warnings: tuple[str | Hint, ...] = ()
     uncovered: tuple[Uncovered, ...] = ()
 
     @property
     def pending(self) -> tuple[Revision, ...]:
         """The revisions that are not applied."""
-        return tuple(move.revision for move in self.moves if not move.is_applied)
+        return tuple(revision_plan.revision for revision_plan in self.revisions if not revision_plan.is_applied)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of ``up`` about all indexes in order."""
+        return tuple(step for revision_plan in self.revisions for step in revision_plan.steps)
 
     @property
     def refused(self) -> tuple[Step, ...]:
-        """The steps that would stop ``up``, because something else stands under the name."""
-        return tuple(step for move in self.moves for step in move.steps if step.action is Action.REFUSE)
+        """The steps that would stop ``up``, because something else has the name of the index."""
+        return tuple(step for step in self.steps if step.action is Action.REFUSE)
 
     @property
     def drifted(self) -> tuple[Step, ...]:
         """The indexes of applied revisions that ``up`` would have to repair."""
-        return tuple(step for move in self.moves if move.is_applied for step in move.steps if not step.stands)
+        applied = (revision_plan for revision_plan in self.revisions if revision_plan.is_applied)
+        return tuple(step for revision_plan in applied for step in revision_plan.steps if not step.is_valid)
 
     @property
     def unindexed(self) -> tuple[Uncovered, ...]:
-        """The uncovered ones where there are rows to be found."""
+        """The uncovered indexes on tables that hold rows."""
         return tuple(each for each in self.uncovered if each.child.has_rows)
 
     @property
     def exit_code(self) -> int:
-        """4 when an index of an applied revision does not stand, else 3 when a revision is pending, else 0."""
-        return Different.exit_code if self.drifted or self.unindexed else PENDING if self.pending else 0
+        """4 if an index of an applied revision is missing or different, else 3 if a revision is pending, else 0."""
+        if self.drifted or self.unindexed:
+            return Different.exit_code
+        return PENDING if self.pending else 0
 
 
 class Check(NamedTuple):
-    """Whether the database is what its revisions say, and what else a look at its indexes suggests."""
+    """The status of a database, with advice about the indexes of its tables."""
 
     status: Status
     advice: tuple[Advice, ...]
-
-
-def way_out(refused: Sequence[Step], direction: str = "up", options: Options = DEFAULTS, to: str | None = None) -> str:
-    """What helps, and what to type, where something else stands under names of ours.
-
-    What a run with ``--replace`` refuses has to be renamed or dropped by hand.
-    """
-    replaceable = [step for step in refused if step.can_be_replaced and not options.replace]
-    others = [step for step in refused if step not in replaceable]
-    again, replacing = _command(direction, options, to), _command("up", options._replace(replace=True), to)
-    if direction == "down":
-        first = "" if others else "Put ours in its place first: python cli.py up --replace. Or rename or drop it"
-        return f"{first or 'Rename or drop it'} if nobody needs it ({_names(refused)}), then: {again}"
-    rename = "Rename" if others else f"Replace it: {replacing}. Or rename"
-    then = f" replace the rest ({_names(replaceable)}): {replacing}" if others and replaceable else f": {again}"
-    return f"{rename} or drop it if nobody needs it ({_names(others or replaceable)}), then{then}"
-
-
-def _command(direction: str, options: Options, to: str | None) -> str:
-    return " ".join(("python cli.py", direction, *(("--to", to) if to else ()), *map(shell, options.words(direction))))
-
-
-def _names(steps: Sequence[Step]) -> str:
-    return ", ".join(step.conflict.name if step.conflict else step.index.name for step in steps)
-
-
-def refuse_different(
-    target: str, missing_tables: Sequence[str], forward: Sequence[RevisionPlan], back: Sequence[RevisionPlan]
-) -> None:
-    """Refuse to call a database what it is not.
-
-    Args:
-        target: the revision it is said to be at.
-        missing_tables: tables of ours that are not there.
-        forward: the moves that lead to the target: all of their indexes have to stand.
-        back: the moves beyond it: none of theirs may.
-
-    Raises:
-        Different: with everything that is not so.
-    """
-    missing: dict[str, tuple[Difference, ...]] = {
-        f"table {name}": (Difference("state", "there", "missing"),) for name in missing_tables
-    }
-    for step in (step for move in forward for step in move.steps if not step.stands):
-        missing[step.index.name] = step.differences or (Difference("state", "valid", step.state),)
-    ahead = [move for move in back if any(step.found for step in move.steps)]
-    beyond = {
-        step.index.name: (Difference("state", "absent", step.state),)
-        for move in ahead
-        for step in move.steps
-        if step.found
-    }
-    if missing or beyond:
-        raise Different(
-            f"Nothing was recorded, because the database is not what revision {target} says:",
-            _way_to(target, ahead),
-            {**missing, **beyond},
-        )
-
-
-def _way_to(target: str, ahead: Sequence[RevisionPlan]) -> str:
-    """Return what brings the database to a revision, where these moves beyond it have left indexes."""
-    if not ahead:
-        return f"Build what is missing: python cli.py up --to {target}"
-    if all(move.is_undoable for move in ahead):
-        return f"Drop what is beyond it: python cli.py down --to {target}"
-    names = ", ".join(step.index.name for move in ahead for step in move.steps if step.found)
-    return f"Drop what is beyond it if nobody needs it ({names}), then: python cli.py stamp {target}"

@@ -1,4 +1,4 @@
-"""Forward and back along the chain: plan, check, and only then change."""
+"""Moves a database along the chain of revisions: it plans, checks the plan, and only then changes anything."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 
 from peewee import Model, PeeweeException
 
-from indexer.decide import Action, Step
-from indexer.errors import Hint, IndexerError, Interrupted, PreflightFailed, Problem, StatementFailed
+from indexer import preflight
+from indexer.context import Context
+from indexer.decide import Action
+from indexer.errors import Command, Hint, IndexerError, Interrupted, StatementFailed
 from indexer.events import (
     BaseCreated,
     BlockersFound,
@@ -21,31 +23,33 @@ from indexer.events import (
     Warned,
     silent,
 )
-from indexer.inspector import Reader, State
-from indexer.migrator import CatalogMigrator, IndexOperation
+from indexer.inspector import Inspector
+from indexer.migrator import CatalogMigrator
 from indexer.options import DEFAULTS, Options
-from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, refuse_different
+from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, StampPlan
 from indexer.records.log import Entry, new_entry
 from indexer.records.provenance import Provenance, revert_context
-from indexer.records.revisions import APPLIED, REVERTED, Record, applied, new_record, reverted, reverting
+from indexer.records.recorder import Recorder
+from indexer.records.revisions import APPLIED, REVERTED, Record
 from indexer.records.table import written_by
 from indexer.revisions.chain import Chain, Revision
 from indexer.revisions.functions import collect
-from indexer.script import BASE_DESCRIPTION, script_of
+from indexer.script import script_of
 from indexer.signals import Stop
 from indexer.spec import Index
-from indexer.text import are, reason, shell
+from indexer.steps import Step, StepPlanner
+from indexer.text import are, reason
 
 
-class Runner(Reader):
-    """Moves one database along the chain of revisions.
+class Runner:
+    """Applies and reverts the revisions of one database.
 
     Args:
         migrator: the open database.
-        chain: the revisions there are.
-        models: gives the tables of the base schema; asked only about an empty database.
-        options: what the user asks of a run.
-        report: called with each event of a run.
+        chain: the revisions of the project.
+        models: returns the models of the base schema; called only for an empty database.
+        options: what the user asks of the run.
+        report: called with each event of the run.
         stop: asks the run to end.
     """
 
@@ -58,13 +62,21 @@ class Runner(Reader):
         report: Report = silent,
         stop: Stop | None = None,
     ) -> None:
-        super().__init__(migrator, chain, models, options)
-        self._safe_report = SafeReport(report)
-        self.report: Report = self._safe_report
-        migrator.report = self._safe_report
-        migrator.stop = self.stop = stop or migrator.stop
+        self.chain = chain
+        self.models = models
+        self.stop = stop or Stop()
+        self.report = SafeReport(report)
+        self.migrator = migrator.within(Context(options, self.report, self.stop), chain.tables)
+        self.inspector = Inspector(self.migrator, chain, models)
+        self._log_table, self._revisions = self.inspector.log, self.inspector.revisions
+        self._recorder = Recorder(self._revisions, self._log_table, self.inspector.alembic, options)
+        self._replaced: set[str] = set()
         self._uncommitted: list[RevisionFinished] = []
         self._unlogged: list[str] = []
+
+    def reporting(self, report: Report) -> Runner:
+        """Return a runner like this one that reports the events of a run elsewhere."""
+        return Runner(self.migrator, self.chain, self.models, self.migrator.context.options, report, self.stop)
 
     def up(self, to: str | None = None) -> Outcome:
         """Apply what is pending up to a revision (the head), and repair what is broken of what was applied.
@@ -77,114 +89,95 @@ class Runner(Reader):
         return self._run("up", to)
 
     def down(self, to: str | None = None) -> Outcome:
-        """Revert the last revision, or all of them after a given one; what stood there before ``up`` stays.
+        """Revert the last revision, or all after a given one; indexes that existed before ``up`` stay.
 
         Raises: as ``up``.
         """
         return self._run("down", to)
 
+    def script(self, plan: Plan) -> str:
+        """Return the plan as a script for the database's own shell; it records the revisions as a run would."""
+        return script_of(plan, self.migrator, self._recorder, self.chain.base, self.models)
+
+    # Stamp ----------------------------------------------------------------------------------------------------------
+
     def stamp(self, to: str) -> Stamp:
-        """Record a revision without building, once the database has proved to be what that revision says.
+        """Record a revision without building anything, if the database is what that revision says.
 
         Raises:
             UsageError: there is no such revision.
-            Different: an index that should be there is not as declared, or one stands that should not.
+            PreflightFailed: something that stamping needs is missing.
+            Different: an index of the revision is missing or different, or one of a later revision exists.
         """
         target = self.chain.resolve(to)
-        self._stamping(target)
+        preflight.check_stamp(self.inspector.plan_stamp(target))
         self.migrator.name_run(f"stamp {target}")
         with self.migrator.migration_context():
-            statements, entry, warnings = self._stamping(target)
+            plan = self.inspector.plan_stamp(target)  # again, now that no other run changes anything
+            preflight.check_stamp(plan)
+            statements = self._stamping(plan)
             self._share()
             self._write(statements)
             if statements:
-                self._log(entry)
-        return Stamp(target, bool(statements), (*warnings, *self._unlogged))
+                steps = [step for revision_plan in plan.forward for step in revision_plan.steps]
+                self._log(new_entry(target, "stamp", steps, 0))
+        return Stamp(target, bool(statements), (*plan.warnings, *self._unlogged))
 
-    def _stamping(self, target: str) -> tuple[list[Any], Entry, list[str]]:
-        """What records this revision, its entry in the log, and what to tell; raises Different where it differs."""
-        state = self._read(command=f"stamp {target}")
-        self._refuse_stamp(target, state)
-        moves = [self._move_up(revision, state) for revision in self.chain]
-        position = self.chain.position(target)
-        forward, back = moves[:position], moves[position:][::-1]
-        refuse_different(target, [name for name in self.indexed_tables if name not in state.tables], forward, back)
+    def _stamping(self, plan: StampPlan) -> list[Any]:
+        """Return the statements that record the revision, and that later ones are not applied; none if that is so."""
         statements: list[Any] = []
-        if position == 0 and target not in state.records:
-            statements += self._standing_at_base(0)
-        for move in forward:
-            record = move.record if move.record and move.record.state == APPLIED else None
-            if not record or state.alembic.moves(move.revision, "up"):
-                statements += self._standing_at(move, "up", record or self.begun(move, "up"), 0)
-        for move in back:
-            recorded = move.record is not None and move.record.state != REVERTED
-            if recorded or state.alembic.moves(move.revision, "down"):
-                statements += self._standing_at(move, "down", self.begun(move, "down"), 0)
-        entry = new_entry(target, "stamp", [step for move in forward for step in move.steps], 0)
-        left = [
-            *self.alembic.left_alone(state.alembic, [move.revision for move in forward], "up"),
-            *self.alembic.left_alone(state.alembic, [move.revision for move in back], "down"),
-        ]
-        return statements, entry, [*self._unknown(state), *left, *self._closed_log()]
+        if not plan.forward and not plan.base_is_recorded:
+            statements += self._recorder.base(self.chain.base, 0)
+        for each in plan.forward:
+            record = each.record if each.record and each.record.state == APPLIED else None
+            if not record or plan.alembic.moves(each.revision, "up"):
+                statements += self._recorder.ending(each, "up", record or self._recorder.begun(each, "up"), 0)
+        for each in plan.back:
+            is_recorded = each.record is not None and each.record.state != REVERTED
+            if is_recorded or plan.alembic.moves(each.revision, "down"):
+                statements += self._recorder.ending(each, "down", self._recorder.begun(each, "down"), 0)
+        return statements
 
-    def _refuse_stamp(self, target: str, state: State) -> None:
-        problems = [*self.migrator.catalog.problems(), *self.migrator.missing_rights(state.tables)]
-        if any(isinstance(problem, Problem) for problem in problems):
-            problems += self.alembic.missing_rights(state.tables)
-        published = [] if self.options.published else self._publishing(state.tables).problems
-        if problems or published:
-            needed = self.options._replace(published=self.options.published or bool(published))
-            command = " ".join([f"python cli.py stamp {target}", *map(shell, needed.words("stamp"))])
-            raise PreflightFailed([*problems, *published], f"Correct this, then: {command}")
-
-    def script(self, plan: Plan) -> str:
-        """The plan as a script for the database's own shell; it records the revisions as a run would."""
-        return script_of(plan, self)
+    # Runs -----------------------------------------------------------------------------------------------------------
 
     def _run(self, direction: str, to: str | None) -> Outcome:
         seconds = _stopwatch()
         with self.stop.ending_at_once():  # nothing has been changed yet
-            plan = self.plan(direction, to)
-        plan.check()
+            plan = self.inspector.plan(direction, to)
+        preflight.check(plan)
         if plan.is_empty:
             self._warn(plan.warnings)
             end = plan.start or plan.end
             return Outcome(direction, end, end, (), (), seconds(), plan.warnings)
-        asked = self._asked(plan)  # what a migration file must not do is found before a lock or a file is taken
-        self.migrator.name_run(f"{direction} {plan.moves[0].revision.id if plan.moves else plan.end}")
+        asked = _asked(plan)  # what a migration file must not do is found before a lock is taken or a file created
+        self.migrator.name_run(f"{direction} {plan.revisions[0].revision.id if plan.revisions else plan.end}")
         try:
             with self.migrator.migration_context():
-                plan = self.plan(direction, to)  # again, now that nobody else is at it
-                steps = self._carry_out(plan, {**self._asked(plan, asked), **asked})
-            self._tell_committed()
+                plan = self.inspector.plan(direction, to)  # again, now that no other run changes anything
+                preflight.check(plan)
+                steps = self._carry_out(plan, {**_asked(plan, asked), **asked})
+            self._report_committed()
             self._warn(self._unlogged)
         except Interrupted as interruption:
-            raise Interrupted(interruption.number, self._standing()) from None
+            raise Interrupted(interruption.number, self._progress()) from None
         except (IndexerError, PeeweeException) as error:
-            if self.stop.asked:  # what was cancelled, or cut off, has failed because of the signal
-                raise Interrupted(self.stop.interruption().number, self._standing()) from error
-            if isinstance(error, IndexerError):
-                raise
-            raise StatementFailed(
-                f"The run ended in the middle: {self.migrator.said(error)}",
-                f"{self.migrator.remedy(error)} The command is: {plan.command}",
-            ) from error
-        warnings = (*plan.warnings, *self._unlogged, *self._untold())
+            raise self._failure(error, plan.command) from error
+        warnings = (*plan.warnings, *self._unlogged, *self._unreported())
         return Outcome(direction, plan.start, plan.end, steps, plan.base_tables, seconds(), warnings)
 
-    def _untold(self) -> list[str]:
-        """What to say in the end if the run could not be reported while it went on."""
-        failure = self._safe_report.failure
-        return [f"The progress of the run could not be reported: {reason(failure)}."] if failure else []
-
-    def _asked(self, plan: Plan, known: Collection[str] = ()) -> dict[str, tuple[Index, ...]]:
-        """Run the functions of a plan's revisions, each once in a run; return the indexes they ask for."""
-        revisions = [move.revision for move in plan.moves if move.revision.id not in known]
-        return {revision.id: collect(revision, plan.direction) for revision in revisions}
+    def _failure(self, error: IndexerError | PeeweeException, command: Command) -> IndexerError:
+        if self.stop.asked:  # what was cancelled, or cut off, has failed because of the signal
+            return Interrupted(self.stop.interruption().number, self._progress())
+        if isinstance(error, IndexerError):
+            return error
+        return StatementFailed(
+            f"The run was broken off: {self.migrator.said(error)}",
+            Hint(self.migrator.remedy(error), " The command is: ", command),
+        )
 
     def _carry_out(self, plan: Plan, asked: Mapping[str, Sequence[Index]]) -> tuple[Step, ...]:
         """Carry out a plan and return the steps that were taken; the catalog may have changed since it was made."""
-        plan.check()
+        self._replaced = set(plan.replaced)
         self.migrator.reserve(plan.steps)
         self._warn(plan.warnings)
         self._share()
@@ -192,168 +185,136 @@ class Runner(Reader):
             self.report(BlockersFound(plan.blockers))
         if plan.base_tables:
             self._create_base(plan.base_tables)
-        carry_out = self._apply if plan.direction == "up" else self._revert
-        return tuple(step for move in plan.moves for step in carry_out(move, asked[move.revision.id]).steps)
-
-    def _standing(self) -> str:
-        """What an interrupted run leaves, for people; silent when the database cannot be asked any more."""
-        with suppress(PeeweeException):
-            steps = [step for indexes in self.indexes.values() for step in self.migrator.steps_up(indexes)]
-            valid = sum(step.action is Action.KEEP for step in steps)
-            broken = [step.index.name for step in steps if step.action is Action.REBUILD]
-            unfinished = f"{', '.join(broken)} {are(broken)} unfinished and will be rebuilt"
-            left = f", {unfinished if broken else 'none is unfinished'}"
-            return f": {valid} of {len(steps)} indexes stand{left}"
-        return ""
+        taken = [self._move(revision_plan, plan.direction, asked) for revision_plan in plan.revisions]
+        return tuple(step for steps in taken for step in steps)
 
     def _create_base(self, tables: tuple[str, ...]) -> None:
         seconds = _stopwatch()
         self.migrator.create_tables(self.models())
-        self._write(self._standing_at_base(seconds()))
-        self._log(self._entry_of_base(seconds()))
+        self._write(self._recorder.base(self.chain.base, seconds()))
+        self._log(new_entry(self.chain.base, "up", (), seconds()))
         self.report(BaseCreated(self.chain.base, tables, seconds()))
 
-    def _apply(self, move: RevisionPlan, indexes: Sequence[Index]) -> RevisionPlan:
-        """Apply a revision and return the move as it was made."""
-        revision = move.revision
-        self.report(RevisionStarted(revision.id, revision.description, "up", len(move.steps)))
-        seconds = _stopwatch()
-        record = self.begun(move, "up")
-        self._write(self.history.replace(record))
-        operations = [self.migrator.add_index(index) for index in indexes]
-        made, record = self._made(move, record, operations)
-        self._confirm(revision)
-        self._record(made, "up", record, seconds())
-        self._finished(RevisionFinished(revision.id, "up", seconds()))
-        return made
+    def _move(
+        self, revision_plan: RevisionPlan, direction: str, asked: Mapping[str, Sequence[Index]]
+    ) -> tuple[Step, ...]:
+        """Apply or revert one revision: record its start, build or drop its indexes, record its end."""
+        revision, seconds = revision_plan.revision, _stopwatch()
+        self.report(RevisionStarted(revision.id, revision.description, direction, len(revision_plan.steps)))
+        record = self._recorder.begun(revision_plan, direction)
+        self._write(self._revisions.replace(record))
+        done, record = self._executed(revision_plan, direction, record, asked[revision.id])
+        if direction == "up":
+            self._confirm(revision)
+        self._write(self._recorder.ending(done, direction, record, seconds()))
+        self._log(new_entry(revision.id, direction, done.steps, seconds()))
+        self._finished(RevisionFinished(revision.id, direction, seconds()))
+        return done.steps
 
-    def _revert(self, move: RevisionPlan, indexes: Sequence[Index]) -> RevisionPlan:
-        """Revert a revision and return the move as it was made."""
-        revision = move.revision
-        self.report(RevisionStarted(revision.id, revision.description, "down", len(move.steps)))
-        seconds = _stopwatch()
-        record = self.begun(move, "down")
-        self._write(self.history.replace(record))
-        self.migrator.past = revert_context(move.record, move.alembic)
-        operations = [self.migrator.drop_index(index) for index in indexes]
-        made, record = self._made(move, record, operations)
-        self._record(made, "down", record, seconds())
-        self._finished(RevisionFinished(revision.id, "down", seconds()))
-        return made
-
-    def _made(
-        self, move: RevisionPlan, record: Record, operations: Sequence[IndexOperation]
+    def _executed(
+        self, revision_plan: RevisionPlan, direction: str, record: Record, indexes: Sequence[Index]
     ) -> tuple[RevisionPlan, Record]:
-        """Carry out operations; return the move with the steps that were taken, and the record with what they made."""
+        """Carry out a revision; return its plan with the steps that were taken, and the record of what they made."""
         provenance = Provenance(record, self._save)
+        if direction == "up":
+            operations = [self.migrator.add_index(index, self._planner) for index in indexes]
+        else:
+            context = revert_context(revision_plan.record, revision_plan.alembic)
+            operations = [self.migrator.drop_index(index, self._planner, context) for index in indexes]
         steps = self.migrator.carry_out(operations, provenance)
-        order = [step.index for step in move.steps]
+        order = [step.index for step in revision_plan.steps]
         taken = tuple(sorted(steps, key=lambda step: order.index(step.index)))
-        return move._replace(steps=taken), record._replace(existed_before=provenance.existed_before, made={})
+        return revision_plan._replace(steps=taken), record._replace(existed_before=provenance.existed_before, made={})
+
+    def _planner(self) -> StepPlanner:
+        """Return a planner that knows of all names that this run has put on record as replaced, too."""
+        return self.inspector.planner(frozenset(self._replaced))
+
+    def _confirm(self, revision: Revision) -> None:
+        steps = self._planner().up(revision.indexes)
+        broken = [step.index.name for step in steps if step.action is not Action.KEEP]
+        if broken:
+            raise StatementFailed(
+                f"Revision {revision.id} is not in place: {', '.join(broken)} {are(broken)} missing or invalid.",
+                Hint("Run the same command again: ", Command("up")),
+            )
+
+    def _progress(self) -> str:
+        """Return what an interrupted run leaves, for its message; nothing if the database can no longer be asked."""
+        with suppress(PeeweeException):
+            steps = self._planner().up(self.inspector.declared)
+            valid = sum(step.action is Action.KEEP for step in steps)
+            broken = [step.index.name for step in steps if step.action is Action.REBUILD]
+            built = f": {valid} of {len(steps)} indexes are built"
+            if not broken:
+                return f"{built}; none is incomplete"
+            return f"{built}; {', '.join(broken)} {are(broken)} incomplete and will be rebuilt"
+        return ""
+
+    # Records --------------------------------------------------------------------------------------------------------
 
     def _save(self, record: Record) -> None:
-        """Record whose the indexes are at this moment of a run, unless all of the run is one transaction."""
-        self.migrator.replaced_names = {*self.migrator.replaced_names, *record.existed_before}
+        """Record who makes the indexes at this moment of a run, unless all of the run is one transaction."""
+        self._replaced.update(record.existed_before)
         if not self.migrator.transactional_ddl:
-            self._write([self.history.update(record)])
+            self._write([self._revisions.update(record)])
 
     def _write(self, statements: Sequence[Any]) -> None:
-        """Record something, all of it or nothing."""
+        """Execute statements that record something, all of them or none."""
         with self.migrator.database.atomic():
             self.migrator.hold(written_by(statements))
             for statement in statements:
                 self.migrator.database.execute(statement)
 
-    def _record(self, move: RevisionPlan, direction: str, record: Record, seconds: float) -> None:
-        """Record a move that has ended: in our table and in Alembic's, and then in the log."""
-        self._write(self._standing_at(move, direction, record, seconds))
-        self._log(_entry(move, direction, seconds))
-
     def _log(self, entry: Entry) -> None:
-        """Add an entry to the log, apart from the record: what keeps it out is a warning and fails no run."""
-        if not self.journal.is_writable:
-            return  # which the plan has said
+        """Add an entry to the log, apart from the record: a failure to do so is a warning and fails no run."""
+        if not self._log_table.is_writable:
+            return  # the plan has warned of that
         try:
-            self._write(self.journal.insert(entry))
+            self._write(self._log_table.insert(entry))
         except (PeeweeException, StatementFailed) as error:
-            self.journal.rolled_back()
+            self._log_table.rolled_back()
             self._unlogged.append(
-                f"{self.journal.label} was not written, and history does not show this: {reason(error)}."
+                f"{self._log_table.label} was not written, and history does not show this run: {reason(error)}."
             )
 
     def _share(self) -> None:
-        """Let the owner of the tables work with what another role has made; a table that is in use stays as it is."""
-        for table in (self.history, self.journal):
+        """Let the owner of the other tables use those of ours that another role created, unless they are in use."""
+        for table in (self._revisions, self._log_table):
             if sharing := table.share():
                 with suppress(PeeweeException):
                     self._write(sharing)
 
-    def _standing_at(self, move: RevisionPlan, direction: str, record: Record, seconds: float) -> list[Any]:
-        """The statements that record where a move has ended: in our table and in Alembic's."""
-        revision = move.revision
-        theirs = self.following(move, direction)
-        if direction == "up":
-            done = record if record.state == APPLIED else applied(record, seconds)
-            return [*theirs, *self.history.replace(self.without_what_was_replaced(move, done))]
-        if move.alembic.stays:
-            return self.history.replace(reverted(record, move.left))
-        return [*theirs, self.history.delete(revision.id)]
-
-    def following(self, move: RevisionPlan, direction: str) -> list[Any]:
-        """Return what moves Alembic along with a move, if it is to be moved."""
-        return [self.alembic.move(move.revision, direction)] if move.alembic.follows else []
-
-    def without_what_was_replaced(self, move: RevisionPlan, record: Record) -> Record:
-        """The record without the indexes whose places were taken: a run that replaces has dropped all of them."""
-        if not self.options.replace:
-            return record
-        replaced = {step.index.replaced for step in move.steps}
-        before = {name: former for name, former in record.existed_before.items() if name not in replaced}
-        return record._replace(existed_before=before)
-
-    def _entry_of_base(self, seconds: float) -> Entry:
-        return new_entry(self.chain.base, "up", (), seconds)
-
-    def _standing_at_base(self, seconds: float) -> list[Any]:
-        return self.history.replace(applied(new_record(self.chain.base, None, BASE_DESCRIPTION), seconds))
+    # Reports --------------------------------------------------------------------------------------------------------
 
     def _warn(self, warnings: Sequence[str | Hint]) -> None:
         for warning in warnings:
             self.report(Warned(warning))
 
     def _finished(self, event: RevisionFinished) -> None:
-        """Say so now, or, if all of the run is one transaction, once that is committed."""
+        """Report the event now or, if all of the run is one transaction, once that is committed."""
         self._uncommitted.append(event)
         if not self.migrator.transactional_ddl:
-            self._tell_committed()
+            self._report_committed()
 
-    def _tell_committed(self) -> None:
+    def _report_committed(self) -> None:
         for event in self._uncommitted:
             self.report(event)
         self._uncommitted.clear()
 
-    def begun(self, move: RevisionPlan, direction: str) -> Record:
-        """The record of a move that begins or is resumed."""
-        revision = move.revision
-        before = move.existed_before() if direction == "up" else {}
-        made = move.record.made if move.record else {}
-        new = new_record(revision.id, revision.down_revision, revision.description, revision.indexes, before, made)
-        return new if direction == "up" else reverting(move.record or new, move.left)
-
-    def _confirm(self, revision: Revision) -> None:
-        steps = self.migrator.steps_up(self.indexes[revision.id])
-        broken = ", ".join(step.index.name for step in steps if step.action is not Action.KEEP)
-        if broken:
-            raise StatementFailed(
-                f"Revision {revision.id} does not stand: {broken}.", "Run the same command again: python cli.py up"
-            )
+    def _unreported(self) -> list[str]:
+        """Return a warning if reporting the run has failed."""
+        failure = self.report.failure
+        return [f"The progress of the run could not be reported: {reason(failure)}."] if failure else []
 
 
-def _entry(move: RevisionPlan, direction: str, seconds: float) -> Entry:
-    return new_entry(move.revision.id, direction, move.steps, seconds)
+def _asked(plan: Plan, known: Collection[str] = ()) -> dict[str, tuple[Index, ...]]:
+    """Call the functions of a plan's revisions, each once in a run; return the indexes they ask for."""
+    revisions = [revision_plan.revision for revision_plan in plan.revisions if revision_plan.revision.id not in known]
+    return {revision.id: collect(revision, plan.direction) for revision in revisions}
 
 
 def _stopwatch() -> Callable[[], float]:
-    """Seconds since now, by a clock that cannot jump."""
+    """Return a function that returns the seconds since now, by a clock that cannot jump."""
     started = time.monotonic()
     return lambda: time.monotonic() - started

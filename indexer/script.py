@@ -2,112 +2,125 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from peewee import SQL, ValueLiterals
+from peewee import ValueLiterals
 
-from indexer.decide import Step
-from indexer.migrator import Part
+from indexer.dialect import Part, ScriptValues
+from indexer.migrator import CatalogMigrator
 from indexer.plans import Plan, RevisionPlan
 from indexer.records.log import new_entry
 from indexer.records.provenance import Provenance
+from indexer.records.recorder import BASE_DESCRIPTION, Recorder
 from indexer.records.revisions import APPLIED, REVERTED, REVERTING, Record, new_record, reverted
-
-if TYPE_CHECKING:
-    from indexer.runner import Runner
-
-BASE_DESCRIPTION = "base schema"
+from indexer.steps import Step
 
 
-def script_of(plan: Plan, runner: Runner) -> str:
+def script_of(
+    plan: Plan,
+    migrator: CatalogMigrator,
+    recorder: Recorder,
+    base: str,
+    models: Callable[[], Sequence[Any]],
+) -> str:
     """Return the script of a plan.
 
     What it records as time, duration and role are expressions that the server evaluates, not values of this process:
-    a script is often printed on one day by one person and run on another by somebody else.
+    a script is often printed on one day by one person and executed on another day by another.
+
+    Args:
+        recorder: gives the statements that record the revisions.
+        base: the revision of the base schema.
+        models: returns the models of the base schema.
     """
-    return _Script(plan, runner).text()
+    script = _Script(plan.direction, migrator, recorder, migrator.dialect.script_values)
+    parts = [script.base(base, models())] if plan.base_tables else []
+    for revision_plan in plan.revisions:
+        parts += script.revision(revision_plan)
+    return str(migrator.dialect.script(parts))
 
 
-class _Script:
-    """Writes one script."""
+class _Script(NamedTuple):
+    """Writes the parts of one script."""
 
-    def __init__(self, plan: Plan, runner: Runner) -> None:
-        self.plan = plan
-        self.runner = runner
-        self.migrator = runner.migrator
-        self.history = runner.history
-        self.now, self.start, self.whole, self.elapsed, self.role = map(SQL, self.migrator.script_values)
+    direction: str
+    migrator: CatalogMigrator
+    recorder: Recorder
+    server: ScriptValues
 
-    def text(self) -> str:
-        """Return the whole script."""
-        parts = [self._base()] if self.plan.base_tables else []
-        for move in self.plan.moves:
-            record, statements = self._as_planned(move)
-            parts += [
-                Part(self._written_out(self._beginning(record, move.record is not None))),
-                Part(statements, atomic=False),
-                Part(self._written_out(self._ending(move, record))),
-            ]
-        return self.migrator.script(parts)
+    def base(self, revision: str, models: Sequence[Any]) -> Part:
+        """Return the part that creates the base schema."""
+        record = new_record(revision, None, BASE_DESCRIPTION)
+        tables = self.migrator.dialect.table_statements(models)
+        begins = self._text(self._beginning(record))
+        ends = self._text([*self._entry(record, "up", ()), self._applied(record)])
+        return Part([*begins, *tables, *ends])
 
-    def _written_out(self, nodes: Sequence[Any]) -> list[str]:
+    def revision(self, revision_plan: RevisionPlan) -> list[Part]:
+        """Return the parts that apply or revert a revision: record its start, change indexes, record its end."""
+        record, statements = self._as_planned(revision_plan)
+        return [
+            Part(self._text(self._beginning(record, revision_plan.record is not None))),
+            Part(statements, atomic=False),
+            Part(self._text(self._ending(revision_plan, record))),
+        ]
+
+    def _text(self, nodes: Sequence[Any]) -> list[str]:
         """Return the statements as text, their values in place."""
         return [str(self.migrator.make_context().sql(ValueLiterals(node)).query()[0]) for node in nodes]
 
-    def _base(self) -> Part:
-        record = new_record(self.runner.chain.base, None, BASE_DESCRIPTION)
-        made = self.migrator.table_statements(self.runner.models())
-        begins = self._written_out(self._beginning(record))
-        ends = [*self._entry(record, "up", ()), self._applied(record)]
-        return Part([*begins, *made, *self._written_out(ends)])
-
-    def _as_planned(self, move: RevisionPlan) -> tuple[Record, list[str]]:
+    def _as_planned(self, revision_plan: RevisionPlan) -> tuple[Record, list[str]]:
         """Return the record that the script begins with, as if it had sent all of its statements, and those."""
-        record = self.runner.begun(move, self.plan.direction)
+        record = self.recorder.begun(revision_plan, self.direction)
         planned = Provenance(record)
-        statements = [(step, statement) for step in move.steps for statement in step.statements]
+        statements = [(step, statement) for step in revision_plan.steps for statement in step.statements]
         for step, statement in statements:
             planned.begin(step, statement)
         record = record._replace(existed_before=planned.existed_before, made={})
         return record, [statement for _, statement in statements]
 
-    def _beginning(self, record: Record, recorded: bool = False) -> list[Any]:
-        """Return what records the start of a move; what is recorded of the way up stays until the way back ends."""
-        if record.state == REVERTING and recorded:
-            return [self.history.update(record, state=REVERTING, started_at=self.start)]
-        return self.history.replace(record, started_at=self.start, applied_by=self.role)
+    def _beginning(self, record: Record, is_recorded: bool = False) -> list[Any]:
+        """Return what records the start; what is recorded of ``up`` stays until ``down`` ends."""
+        revisions = self.recorder.revisions
+        if record.state == REVERTING and is_recorded:
+            return [revisions.update(record, state=REVERTING, started_at=self.server.start)]
+        return revisions.replace(record, started_at=self.server.start, applied_by=self.server.role)
 
-    def _ending(self, move: RevisionPlan, record: Record) -> list[Any]:
-        """Return what records a move at its end; the entry comes first, because it needs the time of the start."""
-        direction = self.plan.direction
-        entry = self._entry(record, direction, move.steps)
-        alembic = self.runner.following(move, direction)
-        if direction == "up":
-            return [*entry, *alembic, self._applied(self.runner.without_what_was_replaced(move, record))]
-        if move.alembic.stays:
-            return [*entry, self._reverted(record, move.left)]
-        return [*entry, *alembic, self.history.delete(record.revision)]
+    def _ending(self, revision_plan: RevisionPlan, record: Record) -> list[Any]:
+        """Return what records the end; the entry of the log comes first, because it needs the time of the start."""
+        entry = self._entry(record, self.direction, revision_plan.steps)
+        alembic = self.recorder.following(revision_plan, self.direction)
+        if self.direction == "up":
+            return [*entry, *alembic, self._applied(self.recorder.without_replaced(revision_plan, record))]
+        if revision_plan.alembic.stays:
+            return [*entry, self._reverted(record, revision_plan.left)]
+        return [*entry, *alembic, self.recorder.revisions.delete(record.revision)]
 
     def _entry(self, record: Record, direction: str, steps: Sequence[Step]) -> list[Any]:
-        if not self.runner.journal.is_trusted:
+        if not self.recorder.log.is_trusted:
             return []
-        model = self.history.model
-        elapsed = model.select(self.elapsed).where(model.revision == record.revision)
+        model = self.recorder.revisions.model
+        elapsed = model.select(self.server.elapsed).where(model.revision == record.revision)
         entry = new_entry(record.revision, direction, steps, 0)
-        return self.runner.journal.insert(entry, finished_at=self.now, duration_ms=elapsed, by=self.role)
+        values = {"finished_at": self.server.now, "duration_ms": elapsed, "by": self.server.role}
+        return self.recorder.log.insert(entry, **values)
 
     def _applied(self, record: Record) -> Any:
-        return self.history.update(
-            record, state=APPLIED, started_at=self.whole, applied_at=self.now, duration_ms=self.elapsed
+        return self.recorder.revisions.update(
+            record,
+            state=APPLIED,
+            started_at=self.server.whole,
+            applied_at=self.server.now,
+            duration_ms=self.server.elapsed,
         )
 
     def _reverted(self, record: Record, left: Sequence[str]) -> Any:
-        return self.history.update(
+        return self.recorder.revisions.update(
             reverted(record, left),
             state=REVERTED,
-            started_at=self.now,
+            started_at=self.server.now,
             applied_at=None,
             duration_ms=None,
-            applied_by=self.role,
+            applied_by=self.server.role,
         )

@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGINT, SIGTERM and SIGHUP end a run in good order, a second one ends it at once."""
+"""Signals: SIGINT, SIGTERM and SIGHUP end a run in good order; a second one ends it at once."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import TypeVar
 
 from indexer.errors import Interrupted
 
-GRACE = 4.5  # seconds to clean up in; an orchestrator's patience is usually longer, a person's is not
-CANCELLING = 1.0  # seconds in which a question to the server is cancelled, so that it does not work on for nobody
+GRACE = 4.5  # seconds to clean up in; orchestrators usually wait longer, users do not
+CANCELLING = 1.0  # seconds to cancel a query in, so that the server does not work on in vain
 AT_ONCE = 0.1  # seconds; coreutils' timeout sends a signal to the process and then to its group
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one: the terminal is gone
 TOO_LONG = "Interrupted; cleaning up took too long."
 HANGUP = bytes([signal.SIGHUP])
-ENDED = b"\0"  # what the run itself writes where the numbers of signals are read
+ENDED = b"\0"  # what the thread of the run writes into the pipe of the signals' numbers
 
 T = TypeVar("T")
 
 
 class Stop:
-    """A request to stop that a loop can look at, wait on, and select on.
+    """A request to stop, which a loop can check, wait for, and select on.
 
     Attributes:
-        signal: the one that asked.
-        leaves: what stays behind if the process ends now, and how to remove it; it is told when that happens.
-        at_once: nothing has been changed yet, so the process ends without waiting for the database's answer.
+        signal: the signal that asked.
+        leaves: what remains if the process ends now, and how to remove it; written to stderr when that happens.
+        at_once: whether nothing has been changed yet, so that the process ends without waiting for the database.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Stop:
         self._on_ask: list[Callable[[], None]] = []
 
     def fileno(self) -> int:
-        """Readable as soon as somebody asks to stop; the pipe behind it is made at the first call."""
+        """Return a descriptor that is readable once a stop is asked for; the first call creates its pipe."""
         with self._pipe_lock:
             if self._pipe is None:
                 self._pipe = os.pipe()
@@ -54,7 +54,7 @@ class Stop:
             return self._pipe[0]
 
     def ask(self, number: int) -> None:
-        """Ask the run to stop, because this signal came."""
+        """Ask the run to stop, because this signal arrived."""
         self.signal = signal.Signals(number)
         self._asked_at = time.monotonic()
         self._asked.set()
@@ -65,35 +65,35 @@ class Stop:
             call()
 
     def on_ask(self, call: Callable[[], None]) -> None:
-        """Call this as soon as somebody asks, from another thread."""
+        """Call a function, from another thread, as soon as a stop is asked for."""
         self._on_ask.append(call)
 
     @property
     def asked(self) -> bool:
-        """Has somebody asked?"""
+        """Whether a stop is asked for."""
         return self._asked.is_set()
 
     def asked_for(self) -> float:
-        """For how many seconds the request has been there, once there is one."""
+        """Return the seconds since the stop was asked for."""
         return time.monotonic() - self._asked_at
 
     def check(self) -> None:
-        """Raises Interrupted when somebody has asked."""
+        """Raise Interrupted if a stop is asked for."""
         if self.asked:
             raise self.interruption()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, but not through a request; raises Interrupted then."""
+        """Sleep; raise Interrupted as soon as a stop is asked for."""
         self._asked.wait(seconds)
         self.check()
 
     def interruption(self) -> Interrupted:
-        """The error that a stopped run ends with."""
+        """Return the error that a stopped run ends with."""
         return Interrupted(self.signal or signal.SIGINT, at_once=self.at_once)
 
     @contextmanager
     def ending_at_once(self) -> Iterator[None]:
-        """End the process at the first signal meanwhile, because there is nothing to clean up."""
+        """End the process at the first signal until the block ends, because there is nothing to clean up."""
         before, self.at_once = self.at_once, True
         try:
             yield
@@ -110,7 +110,7 @@ class Stop:
             self.leaves = ""
 
     def close(self) -> None:
-        """Close the pipe, if there is one; ``fileno`` makes another when it is needed again."""
+        """Close the pipe, if there is one; ``fileno`` creates another one when needed."""
         with self._pipe_lock:
             pipe, self._pipe = self._pipe, None
             for end in pipe or ():
@@ -121,14 +121,17 @@ class Stop:
 
 
 def interruptible(work: Callable[[Stop], T], reading: bool = False, look: str = "") -> T:
-    """Do the work in a thread of its own, so that a signal is heard whatever a database driver is doing.
+    """Do the work in another thread and return its result; signals end it, whatever a database driver is doing.
 
-    psycopg2 and sqlite3 let no signal handler run while a statement does (psycopg/psycopg2#333); the main thread,
-    which only waits here, always can, as long as the driver gives the interpreter's lock back while it waits.
+    psycopg2 and sqlite3 let no signal handler run during a statement (psycopg/psycopg2#333). The main thread only waits
+    here, so it always can, as long as the driver releases the interpreter's lock while it waits.
 
     Args:
-        reading: the work changes nothing, and is left where it is when a signal comes.
-        look: what to type to see how things are, said where cleaning up took too long.
+        reading: whether the work changes nothing, so that a signal need not wait for it.
+        look: the next step if cleaning up takes too long.
+
+    Raises:
+        Interrupted: a signal ended the work.
     """
     stop = Stop()
     stop.at_once = reading
@@ -141,58 +144,62 @@ def interruptible(work: Callable[[Stop], T], reading: bool = False, look: str = 
         except BaseException as error:
             errors.append(error)
         finally:
-            os.write(telling, ENDED)
+            os.write(writing, ENDED)
 
-    heard, telling = os.pipe()
-    with _hearing(telling):
+    numbers, writing = os.pipe()
+    with _signals_into(writing):
         thread = Thread(target=do, name="run", daemon=True)
         thread.start()
-        is_done = _supervise(stop, heard, look)
+        is_done = _supervise(stop, numbers, look)
         if not is_done:
-            thread.join(CANCELLING)  # still heeding signals: the same one, sent twice, would end all without a word
+            thread.join(CANCELLING)  # with our handlers: the same signal, sent twice, would end the process silently
     if not is_done:  # the pipe stays open: the thread may still write to it
-        said = [error for error in errors if isinstance(error, Interrupted)]
-        raise said[0] if said else Interrupted(stop.signal or signal.SIGINT, at_once=True)
+        interruptions = [error for error in errors if isinstance(error, Interrupted)]
+        raise interruptions[0] if interruptions else Interrupted(stop.signal or signal.SIGINT, at_once=True)
     thread.join()
-    for each in (heard, telling):
+    for each in (numbers, writing):
         os.close(each)
     stop.close()
     if errors and stop.asked and not isinstance(errors[0], Interrupted):
-        raise stop.interruption() from errors[0]  # what was cancelled, or cut off, has failed because of the signal
+        raise stop.interruption() from errors[0]  # a cancelled statement fails because of the signal
     if errors:
         raise errors[0]
     return results[0]
 
 
 def heeded() -> list[signal.Signals]:
-    """Return the signals that end a run: not those that nohup, or a shell for a job in the background, ignores."""
+    """Return the signals that end a run; nohup, or a shell for a background job, may have some ignored."""
     return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextmanager
-def _hearing(telling: int) -> Iterator[None]:
-    """Write the number of each signal that comes to this end of a pipe.
+def _signals_into(pipe: int) -> Iterator[None]:
+    """Write the number of each signal into a pipe until the block ends.
 
-    A handler in Python would run in the main thread, which the kernel does not wake when it gives the signal to
-    another (Python manual, signal.set_wakeup_fd): of two at once both were lost, and rarely one alone.
+    A handler in Python would run in the main thread, which the kernel does not wake when it gives the signal to another
+    thread (Python manual, signal.set_wakeup_fd): two signals at once were lost, and rarely a single one.
     """
-    os.set_blocking(telling, False)
+    os.set_blocking(pipe, False)
     previous = {number: signal.signal(number, lambda *_: None) for number in heeded()}
-    previous_telling = signal.set_wakeup_fd(telling)
+    previous_pipe = signal.set_wakeup_fd(pipe)
     try:
         yield
     finally:
-        signal.set_wakeup_fd(previous_telling)
+        signal.set_wakeup_fd(previous_pipe)
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _supervise(stop: Stop, heard: int, look: str) -> bool:
-    """Wait for the end; hand a first signal on, and end the process at a second or when cleaning up takes too long.
+def _supervise(stop: Stop, numbers: int, look: str) -> bool:
+    """Wait for the end of the work; pass the first signal on; end the process at the second one or after ``GRACE``.
 
-    Returns whether the work has ended; else it is to be left where it is.
+    Args:
+        numbers: the pipe of the signals' numbers.
+
+    Returns:
+        Whether the work has ended; if not, it is not waited for.
     """
-    first = os.read(heard, 1)
+    first = os.read(numbers, 1)
     if first == ENDED:
         return True
     stop.ask(ord(first))
@@ -201,28 +208,28 @@ def _supervise(stop: Stop, heard: int, look: str) -> bool:
     timer = Timer(GRACE, lambda: _end_at_once(ord(first), f"{TOO_LONG} {stop.leaves or look}"))
     timer.daemon = True
     timer.start()
-    second = _another(heard, first)
+    second = _second(numbers, first)
     timer.cancel()
     if second != ENDED:
         _end_at_once(ord(second), stop.leaves)
     return True
 
 
-def _another(heard: int, first: bytes) -> bytes:
-    """What comes next; the same signal at once is the first one, sent twice.
+def _second(numbers: int, first: bytes) -> bytes:
+    """Return the next number; the same signal at once is the first one, sent twice.
 
-    A SIGHUP is never insistence: systemd may send one after SIGTERM, and both kernel and shell when a terminal closes.
+    A SIGHUP does not count: systemd may send one after SIGTERM, and both kernel and shell when a terminal closes.
     """
     deadline = time.monotonic() + AT_ONCE
-    while (following := os.read(heard, 1)) == HANGUP or (following == first and time.monotonic() < deadline):
+    while (following := os.read(numbers, 1)) == HANGUP or (following == first and time.monotonic() < deadline):
         pass
     return following
 
 
-def _end_at_once(number: int, told: str) -> None:
-    """End the process without any cleaning up."""
+def _end_at_once(number: int, message: str) -> None:
+    """End the process without cleaning up."""
     with suppress(OSError, AttributeError):  # there may be no stderr
         descriptor = sys.stderr.fileno()
-        if told and select([], [descriptor], [], 0)[1]:  # a pipe that nobody reads would hold us up for ever
-            os.write(descriptor, f"Error: {told}\n".encode(errors="replace"))
+        if message and select([], [descriptor], [], 0)[1]:  # a full pipe that is not read would block for ever
+            os.write(descriptor, f"Error: {message}\n".encode(errors="replace"))
     os._exit(128 + number)

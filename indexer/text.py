@@ -1,4 +1,4 @@
-"""How numbers of things, long lists, names and errors are put into words."""
+"""Numbers, lists, names and errors as text."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Sequence
 
 FEW = 3
 
-# What a terminal obeys or hides: control characters, line and paragraph separators, marks that turn the direction of
-# writing or have no width, and the halves of characters that stand for bytes which could not be decoded.
+# Characters that a terminal obeys or hides: control characters, line and paragraph separators, marks that change the
+# direction of writing or have no width, and surrogates, which stand for bytes that could not be decoded.
 OBEYED = re.compile(
     "[\0-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 STYLE = re.compile("(\x1b\\[[0-9;]*m)")
 
-# PostgreSQL's keywords that are no names of tables, schemas or roles unless they are quoted.
+# PostgreSQL's keywords that name a table, schema or role only in quotes.
 RESERVED = frozenset(
     """
     all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
@@ -31,7 +31,7 @@ RESERVED = frozenset(
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun: 1 index, 2 indexes."""
+    """Return a number with its noun: 1 index, 2 indexes."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
@@ -55,7 +55,7 @@ def duration(seconds: float) -> str:
 
 
 def identifier(name: str) -> str:
-    """Return a name as a statement needs it: quoted where it has to be, and without a raw control character."""
+    """Return a name as SQL needs it: quoted if necessary, control characters as codes."""
     if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name not in RESERVED:
         return name
     quoted = name.replace('"', '""')
@@ -70,7 +70,7 @@ def qualified(*names: str | None) -> str:
 
 
 def literal(text: str) -> str:
-    """Return a text as a string constant of PostgreSQL, without a raw control character."""
+    """Return a text as a string constant of PostgreSQL, control characters as codes."""
     quoted = text.replace("'", "''")
     if not OBEYED.search(text):
         return f"'{quoted}'"
@@ -78,35 +78,35 @@ def literal(text: str) -> str:
 
 
 def shell(text: str) -> str:
-    """Return a text as one word for a shell, without a raw control character."""
+    """Return a text as one word for a shell, control characters as codes."""
     if not OBEYED.search(text):
         return shlex.quote(text)
     return "$'{}'".format(visible(text.replace("\\", "\\\\").replace("'", "\\'")))
 
 
 def reason(error: BaseException) -> str:
-    """What an error says, in its first line and without the full stop."""
+    """Return the first line of an error's message, without the full stop."""
     return visible(next(iter(str(error).strip().splitlines()), "no reason was given").rstrip("."))
 
 
 def are(things: Sequence[object]) -> str:
-    """The verb for as many things."""
+    """Return the verb for as many things: is, or are."""
     return "is" if len(things) == 1 else "are"
 
 
 def few(sentences: Sequence[str], most: int = FEW) -> list[str]:
-    """The first of them, and how many more there are."""
+    """Return the first sentences, and how many more there are."""
     more = len(sentences) - most
     return [*sentences[:most], *([f"… and {more} more"] if more > 0 else [])]
 
 
 def visible(text: str) -> str:
-    """Return a text from outside in one line, with each character that a terminal would obey or hide as its code."""
+    """Return a text in one line, with each character that a terminal would obey or hide as its code."""
     return OBEYED.sub(_code, text)
 
 
 def shown(text: str, styled: bool = False) -> str:
-    """Return a text of several lines as it may be printed; line breaks stay, and colours where it is ``styled``."""
+    """Return a text as it may be printed: ``visible`` but for line breaks and, if it is ``styled``, colours."""
     if styled:
         parts = STYLE.split(text)
         return "".join(part if place % 2 else shown(part) for place, part in enumerate(parts))
@@ -115,8 +115,8 @@ def shown(text: str, styled: bool = False) -> str:
 
 def _code(found: re.Match[str]) -> str:
     number = ord(found[0])
-    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no character of the encoding
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that could not be decoded
         return f"\\x{number - 0xDC00:02x}"
-    if 0x80 <= number <= 0xFF:  # of two bytes: where this is typed again, \\x would be one
+    if 0x80 <= number <= 0xFF:  # \\x would be one byte where this is typed again
         return f"\\u{number:04x}"
     return found[0].encode("unicode_escape").decode()

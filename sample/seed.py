@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import PeeweeException, PostgresqlDatabase
 
+from indexer import preflight
 from indexer.bench.events import Filled, Filling, Tell, silently
 from indexer.catalog import ORDINARY
 from indexer.errors import Command, Hint, IndexerError, Interrupted, PreflightFailed, StatementFailed
@@ -46,12 +47,12 @@ def seed(runner: Runner, activities: int, number: int = SEED, tell: Tell = silen
         StatementFailed: the database refused a statement; nothing was written.
         Interrupted: a signal asked to stop; nothing was written.
     """
+    runner = runner.reporting(tell)
     rows, migrator = counts(activities), runner.migrator
-    runner.report = migrator.report = tell
     with _if_interrupted(": no row was written", "Run the same command again."):
         with translated(migrator), _hints_for_seed():
             _check(runner)
-            runner.plan("up", "base").check()
+            preflight.check(runner.inspector.plan("up", "base"))
             _refuse_rows(migrator)
             made = runner.up("base").base_tables
         fill(migrator, activities, bool(made), tell, number)
@@ -81,7 +82,7 @@ def fill(migrator: CatalogMigrator, activities: int, new: bool, tell: Tell, seed
     with migrator.migration_context(), translated(migrator), dialect.writing(migrator, rows, new):
         _refuse_rows(migrator)
         for table, first, last in batches(activities):
-            migrator.stop.check()
+            migrator.context.stop.check()
             tell(Filling(table, done, total))
             migrator.database.cursor().execute(inserts[table], {**values, "first": first, "last": last})
             done += last - first + 1
@@ -110,10 +111,10 @@ def translated(migrator: CatalogMigrator) -> Iterator[None]:
     try:
         yield
     except StatementFailed:
-        migrator.stop.check()  # a statement that was cancelled has failed as well
+        migrator.context.stop.check()  # a statement that was cancelled has failed as well
         raise
     except (PeeweeException, migrator.database.connection().Error) as error:
-        migrator.stop.check()
+        migrator.context.stop.check()
         is_forbidden = getattr(getattr(error, "orig", error), "pgcode", None) == FORBIDDEN
         hint = migrator.remedy(error) if is_forbidden else AGAIN
         raise StatementFailed(f"The database refused a statement: {reason(error)}.", hint) from error

@@ -172,7 +172,7 @@ def check_refusal(url: str, trap: Trap) -> None:
     assert f"\n  {trap.name}\n" in refused
     assert difference(trap.part, trap.declared, trap.found).search(refused), refused
     assert refused.splitlines()[-1].endswith(
-        f"ename or drop it if nobody needs it ({trap.name}), then: python cli.py up"
+        f"ename or drop it if nothing needs it ({trap.name}), then run: python cli.py up"
     )
 
 

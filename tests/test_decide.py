@@ -4,9 +4,10 @@ import pytest
 
 from indexer import Column, Index, Variant, desc
 from indexer.catalog import CatalogEntry
-from indexer.decide import Action, Existing, RevertContext, Step, compare, decide, decide_drop
+from indexer.decide import Action, Existing, RevertContext, compare, decide, decide_drop
 from indexer.options import DEFAULTS, Options
 from indexer.spec import Definition, Difference, differences
+from indexer.steps import Step
 
 INDEX = Index("ix_activity_created", "activity", ("conversation_id", desc("created_at")))
 DECLARED = Definition("activity", "btree", ("conversation_id", "created_at DESC"))
@@ -65,8 +66,8 @@ def down(
         pytest.param(SAME._replace(ready=False), Action.REBUILD, id="not ready"),
         pytest.param(SAME._replace(live=False), Action.REBUILD, id="not live"),
         pytest.param(SAME._replace(valid=False, ready=False, live=False), Action.REBUILD, id="half dropped"),
-        pytest.param(IN_BUILD, Action.JOIN, id="being built by another session"),
-        pytest.param(SAME._replace(live=False, worker=WORKER), Action.JOIN, id="being dropped by another session"),
+        pytest.param(IN_BUILD, Action.WAIT, id="being built by another session"),
+        pytest.param(SAME._replace(live=False, worker=WORKER), Action.WAIT, id="being dropped by another session"),
         pytest.param(TABLE, Action.REFUSE, id="a table"),
         pytest.param(TABLE._replace(kind="view"), Action.REFUSE, id="a view"),
     ],
@@ -83,7 +84,7 @@ def test_up_decides_by_what_stands_under_the_name(found, action):
         pytest.param(SAME._replace(worker=WORKER), Action.DROP, id="the same, with somebody at work on it"),
         pytest.param(BROKEN, Action.DROP, id="not valid"),
         pytest.param(SAME._replace(valid=False, ready=False, live=False), Action.DROP, id="half dropped"),
-        pytest.param(IN_BUILD, Action.JOIN, id="being built by another session"),
+        pytest.param(IN_BUILD, Action.WAIT, id="being built by another session"),
         pytest.param(TABLE, Action.REFUSE, id="a table"),
     ],
 )
@@ -155,7 +156,7 @@ def test_a_twin_is_renamed_only_when_that_is_allowed():
         pytest.param(
             OTHER,
             {"replacing": REPLACING._replace(valid=False, worker=WORKER)},
-            Action.JOIN,
+            Action.WAIT,
             id="being built beside it",
         ),
         pytest.param(OTHER, {"conflict": OTHER}, Action.REFUSE, id="something else under a name it needs"),
@@ -178,7 +179,7 @@ def test_a_replacement_goes_on_from_wherever_it_came_to(found, standing, action)
 
 def test_an_index_that_had_another_name_gets_it_back():
     was = RevertContext({INDEX.name: "by_hand"})
-    assert down(SAME, was) is Action.GIVE_BACK
+    assert down(SAME, was) is Action.RENAME_BACK
     assert down(OTHER, was) is Action.LEAVE
     assert down(None, was) is Action.ABSENT
 

@@ -209,7 +209,7 @@ def test_a_signal_ends_a_run_in_good_order(url, scene, number):
         assert lock_holder(url) is None
         assert result.exit_code == EXIT_CODES[number], result
         valid = TEN_NAMES & ours(url).keys() - broken(url)
-        assert f"Interrupted by {number.name}: {len(valid)} of 10 indexes stand" in result.stderr
+        assert f"Interrupted by {number.name}: {len(valid)} of 10 indexes are built" in result.stderr
         assert broken(url) == set() or scene not in NOT_IN_THE_WAY
     assert_repairable(url)
 
@@ -219,7 +219,7 @@ def test_a_leftover_that_cannot_be_dropped_yet_is_named(url):
         stopped.send(signal.SIGTERM)
         result = stopped.end()
     assert broken(url) == {"ix_activity_openphone_id"}
-    assert "ix_activity_openphone_id is unfinished" in result.stderr
+    assert "ix_activity_openphone_id is incomplete" in result.stderr
 
 
 def test_a_second_signal_ends_a_run_at_once(url):
@@ -228,7 +228,7 @@ def test_a_second_signal_ends_a_run_at_once(url):
         stopped.send(signal.SIGINT)
         result = stopped.end()
         assert result.exit_code in (130, 143)
-        assert "indexes stand" not in result.stderr  # which is said after cleaning up
+        assert "indexes are built" not in result.stderr  # which is said after cleaning up
     until_idle(url)
     assert_repairable(url)
 
@@ -239,7 +239,7 @@ def test_a_signal_that_is_sent_twice_at_once_counts_once(url):
         stopped.send(signal.SIGTERM)  # as timeout(1) does: to the process, and to its group
         result = stopped.end()
     assert result.exit_code == 143
-    assert "indexes stand" in result.stderr
+    assert "indexes are built" in result.stderr
 
 
 @pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
@@ -317,7 +317,7 @@ def test_a_signal_rolls_back_all_of_a_run_on_sqlite(large_sqlite, number):
         stopped.send(number)
         result = stopped.end()
     assert result.exit_code == EXIT_CODES[number], result
-    assert "0 of 10 indexes stand" in result.stderr
+    assert "0 of 10 indexes are built" in result.stderr
     assert_none_stands(large_sqlite)
     assert HEAD not in revisions(large_sqlite)
     assert_repairable(large_sqlite)

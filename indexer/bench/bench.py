@@ -66,9 +66,10 @@ def bench(
 def _measured(url: str, sizes: list[int], project: Project, tell: Tell, stop: Stop, seed: int) -> Result:
     chain = load(project.folder)
     with scratch(url, stop) as database:
+        publications = database.migrator.server.publications()
         problems = [  # ``up`` would find them only after the rows are made
             *database.migrator.catalog.problems(),
-            *(f"publication {each} would send the rows to subscribers" for each in database.migrator.publications()),
+            *(f"publication {each} would send the rows to subscribers" for each in publications),
         ]
         if problems:
             raise PreflightFailed(problems, Hint("Correct this, then: ", Command("bench")))

@@ -60,7 +60,7 @@ def inserts_a_second(
     wanted = TOGETHER * STATEMENTS * TURNS
     indexed = [model for model in models if model._meta.table_name in leading]
     rows = {model: _copies(model, wanted, leading[model._meta.table_name]) for model in indexed}
-    drops = [migrator.drop_index_statement(index.name) for index in indexes]
+    drops = [migrator.dialect.drop_index_statement(index.name) for index in indexes]
     before: Taken = {model: [] for model in indexed}
     after: Taken = {model: [] for model in indexed}
     for turn in range(TURNS):

@@ -64,8 +64,8 @@ def measure(url: str, activities: int, project: Project, chain: Chain, tell: Tel
         tell(event)
 
     with scratch(url, stop) as database, _translated(database, stop):
-        migrator = database.migrator
-        runner = Runner(migrator, chain, project.models, report=note, stop=stop)
+        runner = Runner(database.migrator, chain, project.models, report=note, stop=stop)
+        migrator = runner.migrator
         with migrator.migration_context():  # ``up`` would refuse if the user's tables exist in another schema
             migrator.create_tables(models)
         sample.fill(migrator, activities, True, note, seed)

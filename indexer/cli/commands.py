@@ -34,7 +34,7 @@ def up(call: Call, to: str | None) -> int:
     Creates the tables first if the database is empty. Keeps an index that already exists with the same definition,
     and rebuilds one that an interrupted run left incomplete. Always safe to run again.
     """
-    return ask(call, lambda runner: text.of_outcome(runner.up(to), runner.place), changes=True)
+    return ask(call, lambda runner: text.of_outcome(runner.up(to), runner.migrator.place), changes=True)
 
 
 @command(
@@ -50,7 +50,7 @@ def down(call: Call, to: str | None) -> int:
 
     Keeps indexes that existed before up. Changes no table and no row.
     """
-    return ask(call, lambda runner: text.of_outcome(runner.down(to), runner.place), changes=True)
+    return ask(call, lambda runner: text.of_outcome(runner.down(to), runner.migrator.place), changes=True)
 
 
 @command(click.argument("revision", metavar="REV"), options.published, options.alembic)
@@ -59,7 +59,7 @@ def stamp(call: Call, revision: str) -> int:
 
     Compares the database with the revision first. Exits with 4 and lists the differences if there are any.
     """
-    return ask(call, lambda runner: text.of_stamp(runner.stamp(revision), runner.place), changes=True)
+    return ask(call, lambda runner: text.of_stamp(runner.stamp(revision), runner.migrator.place), changes=True)
 
 
 @command(
@@ -86,7 +86,7 @@ def seed(call: Call, rows: int) -> int:
         from indexer.bench.progress import reporting
 
         with reporting(call.as_json, call.write, runner.report) as tell:
-            return text.of_seed(runner.place, sample().seed(runner, rows, tell=tell))
+            return text.of_seed(runner.migrator.place, sample().seed(runner, rows, tell=tell))
 
     return ask(call, question, changes=True)
 
@@ -101,7 +101,7 @@ def status(call: Call) -> int:
     Changes nothing. Exits with 4 if an index of an applied revision is missing or different, else with 3 if a
     revision is pending.
     """
-    return ask(call, lambda runner: text.of_status(runner.status()))
+    return ask(call, lambda runner: text.of_status(runner.inspector.status()))
 
 
 @command(options.version_table)
@@ -111,7 +111,7 @@ def check(call: Call) -> int:
     Changes nothing. Exits with 4 if an index of an applied revision is missing, broken or different, else with 3 if a
     revision is pending. Advice, such as about a redundant index, does not change the exit code.
     """
-    return ask(call, lambda runner: text.of_check(runner.check()))
+    return ask(call, lambda runner: text.of_check(runner.inspector.check()))
 
 
 @command(
@@ -138,8 +138,8 @@ def plan(call: Call, direction: str, to: str | None, as_sql: bool) -> int:
         raise UsageError(f"plan {direction} does not accept {named}.", f"Leave out {named}.")
 
     def question(runner: Runner) -> Answer:
-        found = runner.plan(direction, to, sizes=True)
-        answer = text.of_plan(found, runner.place)
+        found = runner.inspector.plan(direction, to, sizes=True)
+        answer = text.of_plan(found, runner.migrator.place)
         if as_sql:
             return answer._replace(script="" if answer.error else runner.script(found))
         return answer
@@ -153,7 +153,7 @@ def history(call: Call) -> int:
 
     Changes nothing.
     """
-    return ask(call, lambda runner: text.of_history(runner.entries(), runner.place))
+    return ask(call, lambda runner: text.of_history(runner.inspector.entries(), runner.migrator.place))
 
 
 @command(
@@ -174,7 +174,7 @@ def verify(call: Call, analyze: bool, as_sql: bool) -> int:
         from indexer.verify.verify import verify as verified
 
         project = call.project
-        report = verified(runner.migrator, project.queries(), project.models(), runner.declared, analyze)
+        report = verified(runner.migrator, project.queries(), project.models(), runner.inspector.declared, analyze)
         return text.of_verify(report, as_sql)
 
     return ask(call, question, as_script=as_sql)

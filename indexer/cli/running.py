@@ -118,8 +118,8 @@ def ask(call: Call, question: Question, changes: bool = False, as_script: bool =
 def _ask_one(call: Call, question: Question, chain: Chain, stop: Stop, changes: bool, as_script: bool) -> int:
     report: Any = progress.reporter(call.as_json, call.write) if changes else progress.Lines(call.write, err=True)
     try:
-        with connected(call, report, stop, changes) as migrator, _translated(migrator, changes):
-            answer = question(_runner(call, migrator, chain, report, stop))
+        with connected(call, report, stop, changes) as migrator:
+            answer = _answer(call, question, migrator, chain, report, stop, changes)
     finally:
         report.close()
     output.say(answer, call.as_json, call.write)
@@ -139,8 +139,7 @@ def _ask_each(call: Call, question: Question, chain: Chain, stop: Stop, changes:
             try:
                 one.reconnect()
                 report = progress.reporter_of_schema(schema, as_json, write)
-                with _translated(one, changes):
-                    answers[schema] = question(_runner(call, one, chain, report, stop))
+                answers[schema] = _answer(call, question, one, chain, report, stop, changes)
             except IndexerError as error:
                 if call.verbose:
                     output.say_traceback(error)
@@ -153,10 +152,15 @@ def _ask_each(call: Call, question: Question, chain: Chain, stop: Stop, changes:
     return max(answer.exit_code for answer in answers.values())
 
 
-def _runner(call: Call, migrator: CatalogMigrator, chain: Chain, report: Any, stop: Stop) -> Runner:
+def _answer(
+    call: Call, question: Question, migrator: CatalogMigrator, chain: Chain, report: Any, stop: Stop, changes: bool
+) -> Answer:
     from indexer.runner import Runner
 
-    return Runner(migrator, chain, call.project.models, call.options, report, stop)
+    with _translated(migrator, changes):
+        runner = Runner(migrator, chain, call.project.models, call.options, report, stop)
+    with _translated(runner.migrator, changes):
+        return question(runner)
 
 
 @contextmanager

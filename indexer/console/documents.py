@@ -11,11 +11,11 @@ from indexer.events import BlockersFound, Waiting
 
 if TYPE_CHECKING:
     from indexer.catalog import Place
-    from indexer.decide import Step
     from indexer.events import Event
     from indexer.plans import Check, Outcome, Plan, RevisionPlan, Stamp, Status
     from indexer.records.log import Entry
     from indexer.records.revisions import Record
+    from indexer.steps import Step
 
 Document = dict[str, Any]
 
@@ -26,9 +26,11 @@ def of_status(status: Status) -> Document:
         **_position(status),
         "revisions": [
             {"revision": status.chain.base, "description": "base schema", **_record(status.base)},
-            *(_move(move) for move in status.moves),
+            *(_revision(revision_plan) for revision_plan in status.revisions),
         ],
-        "indexes": [_standing(move, step) for move in status.moves for step in move.steps],
+        "indexes": [
+            _standing(revision_plan, step) for revision_plan in status.revisions for step in revision_plan.steps
+        ],
         "uncovered": _uncovered(status),
         "warnings": list(status.warnings),
     }
@@ -40,9 +42,9 @@ def of_check(check: Check) -> Document:
     return {
         **_position(status),
         "indexes": [
-            {**_standing(move, step), "revision": move.revision.id, "finding": step.finding}
-            for move in status.moves
-            for step in move.steps
+            {**_standing(revision_plan, step), "revision": revision_plan.revision.id, "finding": step.finding}
+            for revision_plan in status.revisions
+            for step in revision_plan.steps
         ],
         "uncovered": _uncovered(status),
         "warnings": list(status.warnings),
@@ -163,10 +165,10 @@ def of_failure(error: IndexerError) -> Document:
     return content
 
 
-def _move(move: RevisionPlan) -> Document:
-    revision = move.revision
+def _revision(revision_plan: RevisionPlan) -> Document:
+    revision = revision_plan.revision
     header = {"revision": revision.id, "down_revision": revision.down_revision, "date": revision.date}
-    return {**header, "description": revision.description, **_record(move.record)}
+    return {**header, "description": revision.description, **_record(revision_plan.record)}
 
 
 def _record(record: Record | None) -> Document:
@@ -182,15 +184,15 @@ def _record(record: Record | None) -> Document:
     }
 
 
-def _standing(move: RevisionPlan, step: Step) -> Document:
+def _standing(revision_plan: RevisionPlan, step: Step) -> Document:
     from indexer.records.provenance import ADOPTED, RENAMED  # here, because --help need not wait for peewee
 
-    origin = move.origin(step)
+    origin = revision_plan.origin(step)
     return {
         **_index(step),
         "existed_before": origin in (ADOPTED, RENAMED),
         "origin": origin,
-        "renamed_from": move.renamed_from(step),
+        "renamed_from": revision_plan.renamed_from(step),
     }
 
 

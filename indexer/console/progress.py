@@ -47,9 +47,9 @@ DONE = {
     Action.KEEP: "kept",
     Action.DROP: "dropped",
     Action.LEAVE: "left",
-    Action.GIVE_BACK: "renamed back",
+    Action.RENAME_BACK: "renamed back",
     Action.ABSENT: "already gone",
-    Action.JOIN: "built by another session",
+    Action.WAIT: "built by another session",
 }
 UNCHANGED = {
     Action.KEEP: "kept (already exists)",
@@ -309,7 +309,7 @@ def _of_index(event: Any) -> str:
             return str(event.statement)
         case IndexFinished() if event.action in UNCHANGED:
             return f"{name} {UNCHANGED[event.action]}"
-        case IndexFinished(action=Action.GIVE_BACK):
+        case IndexFinished(action=Action.RENAME_BACK):
             former = f"renamed back to {event.other_name}" if event.other_name else "restored as it was before up"
             return f"{name} {former} in {duration(event.seconds)}"
         case IndexFinished():

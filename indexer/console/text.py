@@ -13,18 +13,20 @@ from indexer.console.output import BOLD, Answer, of_failure, styled
 from indexer.console.progress import DONE, listed
 from indexer.decide import CREATIONS, Action
 from indexer.errors import Command, Hint, NotServed
+from indexer.options import DEFAULTS
+from indexer.preflight import conflict_hint, refusal
 from indexer.text import counted, duration, few, in_bytes, visible
 
 if TYPE_CHECKING:
     from indexer.bench.result import Result
     from indexer.catalog import Place
     from indexer.console.documents import Document
-    from indexer.decide import Step
     from indexer.inheritance import Uncovered
     from indexer.plans import Check, Outcome, Plan, RevisionPlan, Stamp, Status
     from indexer.records.log import Entry
     from indexer.records.revisions import Record
     from indexer.revisions.scaffold import Written
+    from indexer.steps import Step
     from indexer.verify.result import Report
 
 FOLDING = ("for", "declared", "found", "indexes")
@@ -94,8 +96,9 @@ def of_status(status: Status) -> Answer:
 def _shown_status(status: Status, document: Document, verdict: Hint, write: Write) -> Iterator[str]:
     yield f"{status.place} {_position(status)}\n"
     yield f"  {status.chain.base}  base schema{visible(_when(status.base))}"
-    for move in status.moves:
-        yield f"  {move.revision.id}  {visible(f'{move.revision.description} ({move.revision.date}){_by(move)}')}"
+    for revision_plan in status.revisions:
+        revision = revision_plan.revision
+        yield f"  {revision.id}  {visible(f'{revision.description} ({revision.date}){_by(revision_plan)}')}"
     yield ""
     titles = ("index", "table", "method", "state", "origin", "size", "for")
     yield _table(titles, [_status_row(index) for index in document["indexes"]])
@@ -169,7 +172,6 @@ def _notes(warnings: Iterable[str | Hint], write: Write) -> Iterator[str]:
 
 def _verdict(status: Status) -> Hint:
     """Return what is wrong and what to type; nothing where all is right."""
-    from indexer.plans import way_out  # here, because --help need not wait for peewee
 
     names = ", ".join(step.index.name for step in status.drifted)
     if not names and status.unindexed:
@@ -182,7 +184,7 @@ def _verdict(status: Status) -> Hint:
     if not status.refused:
         return Hint(f"{wrong}. To {'repair' if names else 'build'} it, run: ", Command("up"))
     conflict = "" if names else ", but something else has the name of an index"
-    return Hint(f"{wrong}{conflict}. ", way_out(status.refused))
+    return Hint(f"{wrong}{conflict}. ", conflict_hint(status.refused, "up", DEFAULTS))
 
 
 def _position(status: Status) -> str:
@@ -191,11 +193,13 @@ def _position(status: Status) -> str:
     return f"is at {status.current}" + (" (head)" if status.current == status.chain.head else "")
 
 
-def _by(move: RevisionPlan) -> str:
-    record = move.record
-    if record is None or (move.is_applied and record.state != "applied"):
-        return ", applied by Alembic" if move.is_applied else ""
-    return _when(record) + (", reverted by Alembic" if record.state == "applied" and not move.is_applied else "")
+def _by(revision_plan: RevisionPlan) -> str:
+    record = revision_plan.record
+    if record is None or (revision_plan.is_applied and record.state != "applied"):
+        return ", applied by Alembic" if revision_plan.is_applied else ""
+    return _when(record) + (
+        ", reverted by Alembic" if record.state == "applied" and not revision_plan.is_applied else ""
+    )
 
 
 def _when(record: Record | None) -> str:
@@ -292,7 +296,7 @@ def of_seed(place: Place, rows: Mapping[str, int]) -> Answer:
 
 def of_plan(plan: Plan, place: Place) -> Answer:
     """Return each statement with what it is for, and what would stop the run."""
-    document, error = documents.of_plan(plan, place), plan.refusal
+    document, error = documents.of_plan(plan, place), refusal(plan)
     line = Hint(_plan_line(plan, place)) if error is None else of_failure(error).line
     return Answer(document, lambda write: "\n".join(_shown_plan(plan, place, write)), line, plan.exit_code, error)
 

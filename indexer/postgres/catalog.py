@@ -278,9 +278,9 @@ class PostgresCatalog(CatalogReader):
         """Return the tables of these names in the schema, by name, with PostgreSQL's estimate of their rows."""
         return self._tables(self.namespace, names, sizes)
 
-    def tables_in(self, schema: str, names: Iterable[str]) -> dict[str, Table]:
+    def tables_in(self, schema: str | None, names: Iterable[str]) -> dict[str, Table]:
         """Return the tables of these names in another schema, by name."""
-        found = self.rows(SCHEMA, path=[schema], tables=[])
+        found = self.rows(SCHEMA, path=[schema or ""], tables=[])
         return self._tables(found[0]["namespace"], names) if found else {}
 
     def _tables(self, namespace: int | None, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
@@ -288,9 +288,10 @@ class PostgresCatalog(CatalogReader):
         found = self.ask(FIND_TABLES, sizes=sizes, **asked)
         return {row["name"]: table_of(row, row["name"] in self.indexed) for row in found}
 
-    def version_tables(self, schema: str, name: str) -> list[dict[str, Any]]:
+    def version_tables(self, schema: str | None, name: str) -> list[tuple[str | None, str]]:
         """Return schema and name of the first few tables that look like Alembic's, but for this one."""
-        return self.rows(VERSION_TABLES, kept_schema=schema, kept=name, indexed=self.indexed)
+        found = self.rows(VERSION_TABLES, kept_schema=schema or "", kept=name, indexed=self.indexed)
+        return [(row["schema"], row["name"]) for row in found]
 
     def is_empty(self) -> bool:
         """Return whether the schema has no table but extensions' and those that record revisions."""

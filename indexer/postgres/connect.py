@@ -7,12 +7,11 @@ from functools import partial
 from peewee import DatabaseError
 from psycopg2.extensions import libpq_version
 
+from indexer.context import Context
 from indexer.errors import Unreachable
-from indexer.events import Report, silent
 from indexer.postgres.database import UNNAMED, OnlineDatabase
 from indexer.postgres.migrator import OnlineMigrator
 from indexer.postgres.url import address_of, one_sentence, parameters_of, without_secrets
-from indexer.signals import Stop
 from indexer.text import identifier
 
 # What a URL leaves out. With these keepalives a lost server is noticed after half a minute.
@@ -70,9 +69,8 @@ def open_postgres(
     rest: str,
     schema: str | None,
     read_only: bool,
-    pooled: bool = False,
-    report: Report = silent,
-    stop: Stop | None = None,
+    pooled: bool,
+    context: Context,
     within: float | None = None,
 ) -> OnlineMigrator:
     """Open a session and return its migrator.
@@ -82,8 +80,7 @@ def open_postgres(
         schema: the schema of the tables; None finds them on the search path.
         read_only: whether the session can change nothing.
         pooled: whether the URL is for peewee's pool, and may hold parameters of that.
-        report: called when the server gives no answer.
-        stop: a request to stop ends a statement that gets no answer.
+        context: its report is called when the server gives no answer; its stop ends a statement without one.
         within: how many seconds the first session may take to open, if that is less than the URL allows.
 
     Raises:
@@ -93,10 +90,12 @@ def open_postgres(
     parameters = parameters_of(rest, pooled)
     # libpq may know the database's name from a service file or from PGDATABASE; None leaves it to libpq.
     settings = {**DEFAULTS, "dbname": None, **parameters, "client_encoding": "UTF8"}
-    database = OnlineDatabase(parameters.get("dbname") or "postgresql", read_only, report, stop, **settings)
+    database = OnlineDatabase(
+        parameters.get("dbname") or "postgresql", read_only, context.report, context.stop, **settings
+    )
     connect = partial(_connect, database, parameters)
     connect(within)
-    return OnlineMigrator(database, address_of(parameters), schema, connect)
+    return OnlineMigrator(database, address_of(parameters), schema, connect, context)
 
 
 def _connect(database: OnlineDatabase, parameters: dict[str, str], within: float | None = None) -> None:

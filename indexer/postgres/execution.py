@@ -22,7 +22,7 @@ from typing import NamedTuple
 import psycopg2
 from peewee import PeeweeException
 
-from indexer.decide import CREATIONS, Action, Step
+from indexer.decide import CREATIONS, Action
 from indexer.errors import NoSession
 from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, Waiting
 from indexer.migrator import Work
@@ -38,6 +38,7 @@ from indexer.postgres.watchdog import CANCEL, LOST
 from indexer.records.provenance import Provenance
 from indexer.signals import Stop
 from indexer.spec import Index
+from indexer.steps import Step
 
 BEFORE_THE_START = "waiting before the start"
 UNANSWERED = 3.0  # seconds after a signal; a cancelled statement has ended by then, or its answer does not come
@@ -108,7 +109,7 @@ class Execution:
     def _decide_when_free(self) -> Generator[object, None, Step]:
         """Decide; wait while another session works on the index, whose complete index is then kept."""
         step, watch = self.decide(), None
-        while step.action is Action.JOIN and step.found and step.found.worker:
+        while step.action is Action.WAIT and step.found and step.found.worker:
             self.run.stop.check()
             if watch is None or watch.pid != step.found.worker:
                 self.run.report(Joined(step.index, step.found.worker))
@@ -255,7 +256,7 @@ class Execution:
             return False
         with suppress(PeeweeException, psycopg2.Error, NoSession):
             until, leftover = time.monotonic() + CLEAN_UP, self.decide()
-            while leftover.action is Action.JOIN and time.monotonic() < until:  # its session has not let go of it yet
+            while leftover.action is Action.WAIT and time.monotonic() < until:  # its session has not let go of it yet
                 leftover = self.decide()
             if leftover.action in UNFINISHED and leftover.statements[0].startswith(DROP):
                 builder = self.builders.take({"statement_timeout": f"{CLEAN_UP:g}s"})
@@ -263,7 +264,7 @@ class Execution:
                     builder.execute(leftover.statements[0])
                 finally:
                     self.builders.give_back(builder)
-            return self.decide().action in (*UNFINISHED, Action.JOIN)
+            return self.decide().action in (*UNFINISHED, Action.WAIT)
         return True
 
     def _drop_needless_replacement(self) -> Work:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import psycopg2
 
-from indexer.decide import Action, Step
+from indexer.decide import Action
 from indexer.errors import Blocked, IndexerError, IndexFailed, StatementFailed
 from indexer.events import Blocker
 from indexer.postgres.server_errors import AGAIN, concerns_one_index, remedy, said
 from indexer.postgres.sessions import listed
+from indexer.steps import Step
 
-DOING = {Action.DROP: "Dropping", Action.RENAME: "Renaming", Action.GIVE_BACK: "Renaming", Action.REPLACE: "Replacing"}
+DOING = {
+    Action.DROP: "Dropping",
+    Action.RENAME: "Renaming",
+    Action.RENAME_BACK: "Renaming",
+    Action.REPLACE: "Replacing",
+}
 
 # Another session created, renamed or dropped the index first. The server says so with one of these SQLSTATEs, or with
 # an internal error, whose message it does not translate.

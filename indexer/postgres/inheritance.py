@@ -14,7 +14,7 @@ from indexer.postgres.reader import CatalogReader
 from indexer.spec import LONGEST_NAME, Index
 
 if TYPE_CHECKING:
-    from indexer.postgres.migrator import OnlineMigrator
+    from indexer.postgres.dialect import PostgresDialect
 
 # An estimate of no rows may be older than the rows; a file without a block holds none.
 CHILDREN = """
@@ -54,13 +54,13 @@ def children(catalog: CatalogReader, tables: Sequence[str]) -> list[Child]:
     return [Child(**row) for row in catalog.rows(CHILDREN, tables=list(tables))]
 
 
-def uncovered(migrator: OnlineMigrator, indexes: Sequence[Index], found: Sequence[Child]) -> list[Uncovered]:
+def uncovered(dialect: PostgresDialect, indexes: Sequence[Index], found: Sequence[Child]) -> list[Uncovered]:
     """Return the indexes that these children lack, by child."""
     by_schema = groupby(found, lambda child: (child.schema, child.namespace))
     return [
         each
         for (schema, namespace), group in by_schema
-        for each in _uncovered(migrator, migrator.beside(schema, namespace), indexes, list(group))
+        for each in _uncovered(dialect, dialect.beside(schema, namespace), indexes, list(group))
     ]
 
 
@@ -74,9 +74,9 @@ def name_on(index: Index, child: str, number: int = 1) -> str:
 
 
 def _uncovered(
-    migrator: OnlineMigrator, there: OnlineMigrator, indexes: Sequence[Index], found: Sequence[Child]
+    dialect: PostgresDialect, there: PostgresDialect, indexes: Sequence[Index], found: Sequence[Child]
 ) -> list[Uncovered]:
-    """Return the indexes that children of one schema lack; ``there`` is that schema's migrator."""
+    """Return the indexes that children of one schema lack; ``there`` is that schema's dialect."""
     existing: dict[str, list[CatalogEntry]] = defaultdict(list)
     for entry in there.catalog.indexes_on([child.name for child in found]):
         if entry.definition:
@@ -84,7 +84,7 @@ def _uncovered(
     lacking = []
     for child in found:
         for index in (index for index in indexes if index.table == child.parent):
-            alike = [entry for entry in existing[child.name] if _is_alike(migrator, index, child, entry)]
+            alike = [entry for entry in existing[child.name] if _is_alike(dialect, index, child, entry)]
             if not any(entry.usable for entry in alike):
                 lacking.append((index, child, alike[0] if alike else None))
     taken = there.catalog.find([name for index, child, _ in lacking for name in _names(index, child)])
@@ -92,10 +92,10 @@ def _uncovered(
     for index, child, broken in lacking:
         statements: tuple[str, ...] = ()
         if broken is None:
-            statements = (migrator.create_statement_on(child, index, _free_name(index, child, taken)),)
+            statements = (dialect.create_statement_on(child, index, _free_name(index, child, taken)),)
         elif not broken.worker:  # the leftover of an interrupted build
             drop = there.drop_index_statement(broken.name, concurrently=True)
-            statements = (drop, migrator.create_statement_on(child, index, broken.name))
+            statements = (drop, dialect.create_statement_on(child, index, broken.name))
         missing.append(Uncovered(index, child, there.qualified(child.name), statements))
     return missing
 
@@ -109,15 +109,15 @@ def _free_name(index: Index, child: Child, taken: Mapping[str, CatalogEntry]) ->
     return next((name for name in names if name not in taken), names[-1])
 
 
-def _is_alike(migrator: OnlineMigrator, index: Index, child: Child, found: CatalogEntry) -> bool:
+def _is_alike(dialect: PostgresDialect, index: Index, child: Child, found: CatalogEntry) -> bool:
     """Return whether a child's index serves the same queries as the declared one, unique or not, under any name.
 
     A child has the columns of its parent. Predicates are resolved with the parent, whose schema our role may use.
     """
-    declared, existing = migrator.definition(index, None), found.definition
+    declared, existing = dialect.definition(index, None), found.definition
     if existing is None or (existing.method, existing.key) != (declared.method, declared.key):
         return False
     if declared.predicate is None or existing.predicate is None:
         return existing.predicate is declared.predicate
-    predicate = migrator.catalog.predicates.compared(index, found.name, existing.predicate, child.namespace)
+    predicate = dialect.catalog.predicates.compared(index, found.name, existing.predicate, child.namespace)
     return predicate == existing.predicate

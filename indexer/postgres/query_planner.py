@@ -90,14 +90,17 @@ class PostgresQueryPlanner(QueryPlanner):
 
     def children(self, tables: Mapping[str, Table]) -> list[Child]:
         """Return the tables that inherit from these, in any schema."""
-        return [child._replace(name=self._named(child.schema, child.name)) for child in self.migrator.children(tables)]
+        return [
+            child._replace(name=self._named(child.schema, child.name))
+            for child in self.migrator.server.children(tables)
+        ]
 
     def indexes(self, tables: Mapping[str, Table]) -> dict[str, CatalogEntry]:
         """Return the indexes of these tables in the schema, and those of their children in any."""
         found = super().indexes(tables)
-        for child in self.migrator.children(tables):
+        for child in self.migrator.server.children(tables):
             table = self._named(child.schema, child.name)
-            for each in self.migrator.beside(child.schema, child.namespace).catalog.indexes_on([child.name]):
+            for each in self.migrator.dialect.beside(child.schema, child.namespace).catalog.indexes_on([child.name]):
                 definition = each.definition._replace(table=table)
                 found[self._named(child.schema, each.name)] = each._replace(definition=definition)
         return found

@@ -227,7 +227,7 @@ class AlembicTable:
 
     def _find(self, tables: Mapping[str, Table]) -> Table | None:
         """Return the table, if one of its name has Alembic's column."""
-        table = (tables if self.names else self.migrator.tables_in(self.schema, [self.name])).get(self.name)
+        table = (tables if self.names else self.migrator.catalog.tables_in(self.schema, [self.name])).get(self.name)
         if table is None and self.label != VERSION_TABLE:
             raise UsageError(
                 f"There is no table {self.label}.", "Name Alembic's version table with --version-table [SCHEMA.]NAME."
@@ -243,8 +243,8 @@ class AlembicTable:
         """Return a sentence about another version table that holds a revision of our chain, where ours holds none."""
         if any(row in self.chain.ids for row in state.rows or ()):
             return None
-        for schema, name in self.migrator.version_tables(self.schema, self.name):
-            table = self.migrator.tables_in(schema, [name]).get(name)
+        for schema, name in self.migrator.catalog.version_tables(self.schema, self.name):
+            table = self.migrator.catalog.tables_in(schema, [name]).get(name)
             if table is None or table.trust.flaw or not table.readable:
                 continue
             held = [row for row in _rows(bind(Version, self.migrator, schema, name)) if row in self.chain.ids]

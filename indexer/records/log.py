@@ -11,8 +11,9 @@ from peewee import CharField, DateTimeField, IntegerField, Model, TextField, fn
 
 from indexer import __version__
 from indexer.catalog import LOG_TABLE, Table
-from indexer.decide import Action, Step
+from indexer.decide import Action
 from indexer.records.table import RecordTable, current_user, from_json, now
+from indexer.steps import Step
 
 KEPT = 100  # entries
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from indexer.decide import CREATIONS, UNKNOWN, Action, RevertContext, Step, is_remade
+from indexer.decide import CREATIONS, UNKNOWN, Action, RevertContext, is_remade
 from indexer.records.alembic import InAlembic, Position
 from indexer.records.revisions import APPLIED, APPLYING, REVERTED, Record
 
 if TYPE_CHECKING:
     from indexer.catalog import CatalogEntry
     from indexer.spec import Index
+    from indexer.steps import Step
 
 CREATED, ADOPTED, RENAMED = "created", "adopted", "renamed"  # the origins of an index
 A_RUN, OTHERS = "a run of the revision, by this tool or by Alembic", "others"
@@ -216,7 +217,7 @@ class Provenance:
         elif step.action is Action.KEEP:
             if name in self._at_first:
                 before[name] = self._at_first[name]
-        elif step.action is Action.GIVE_BACK:
+        elif step.action is Action.RENAME_BACK:
             before[name] = name
             before.pop(replaced, None)
         else:

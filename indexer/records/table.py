@@ -107,7 +107,7 @@ class RecordTable:
         """
         self.find(tables)
         if self.is_closed:
-            raise PreflightFailed(self.migrator.missing_rights_to_read(tables), "")
+            raise PreflightFailed(self.migrator.server.missing_rights_to_read(tables), "")
         self._refuse_untrusted()
         return self._table is not None
 

@@ -185,9 +185,13 @@ class SqliteCatalog:
         except DatabaseError:  # dbstat is a compile-time option of SQLite
             return None
 
-    def version_tables(self, name: str) -> list[str]:
+    def tables_in(self, schema: str | None, names: Iterable[str]) -> dict[str, Table]:
+        """Return the tables of these names in a schema; a file has none but its own, which has no name."""
+        return {} if schema else self.tables(names)
+
+    def version_tables(self, schema: str | None, name: str) -> list[tuple[str | None, str]]:
         """Return the first few tables that look like Alembic's, but for the one of this name."""
-        return [found for (found,) in self.rows(VERSION_TABLES, name)]
+        return [] if schema else [(None, found) for (found,) in self.rows(VERSION_TABLES, name)]
 
     def is_empty(self) -> bool:
         """Return whether the file has no table but those that record revisions."""

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from peewee import DatabaseError, SqliteDatabase
 
+from indexer.context import Context
 from indexer.errors import Held, Unreachable, UsageError
 from indexer.sqlite.migrator import PlainMigrator
 from indexer.text import shell
@@ -34,7 +35,7 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def open_sqlite(url: str, schema: str | None, read_only: bool) -> PlainMigrator:
+def open_sqlite(url: str, schema: str | None, read_only: bool, context: Context) -> PlainMigrator:
     """Open the file of a ``sqlite:///`` URL; a missing file reads as an empty one until a run begins.
 
     Raises:
@@ -46,7 +47,7 @@ def open_sqlite(url: str, schema: str | None, read_only: bool) -> PlainMigrator:
         raise UsageError("SQLite has no schemas.", "Leave --schema out.")
     _check(path, url)
     try:
-        return PlainMigrator(_opened(path, read_only), path, url)
+        return PlainMigrator(_opened(path, read_only), path, url, context)
     except DatabaseError as error:
         if "locked" in str(error):
             raise Held(f"Cannot read {url}: {error}.") from error

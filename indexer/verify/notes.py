@@ -15,7 +15,7 @@ from indexer.verify.serving import is_ordered
 from indexer.verify.usage import IndexUsage
 
 if TYPE_CHECKING:
-    from indexer.decide import Step
+    from indexer.steps import Step
 
 Note = str | Hint
 

@@ -15,7 +15,8 @@ from indexer.verify.serving import Indexes
 if TYPE_CHECKING:
     from peewee import SelectBase
 
-    from indexer.decide import Step
+    from indexer.steps import Step
+
 
 SAMPLES = 4  # arguments tried before the index counts as not chosen
 
@@ -101,12 +102,12 @@ class Usages:
         index = step.index
         case, passed_over = self._case(query, index)
         search = self._search(index, chain([case.plan], self.planner.forced_plans(case.statement, index)))
-        generic = self._serving_generic(case.statement, index, step.stands)
+        generic = self._serving_generic(case.statement, index, step.is_valid)
         # A partial index may hold the rows of these arguments alone.
         incomplete = self.indexes.partial - generic
         if incomplete and case.statement.constants:
-            incomplete -= self._serving_generic(case.statement, index, step.stands, case.statement.constants)
-        usable = index.name in search.serving(index, step.stands) - incomplete
+            incomplete -= self._serving_generic(case.statement, index, step.is_valid, case.statement.constants)
+        usable = index.name in search.serving(index, step.is_valid) - incomplete
         plan = search.plan if usable else None
         others = search.others - incomplete
         if not search.unserved_children:

@@ -14,6 +14,7 @@ from peewee import Model, PeeweeException
 
 from indexer.catalog import Table
 from indexer.errors import IndexerError, UsageError
+from indexer.preflight import table_problems
 from indexer.spec import Index
 from indexer.text import identifier
 from indexer.verify.notes import Note, notes
@@ -23,8 +24,8 @@ from indexer.verify.result import QueryResult, Report
 from indexer.verify.usage import Usages
 
 if TYPE_CHECKING:
-    from indexer.decide import Step
     from indexer.migrator import CatalogMigrator
+    from indexer.steps import Step
 
 VIEWS = ("view", "materialized view")
 
@@ -53,7 +54,7 @@ def verify(
     indexes = _queried(queries, declared)
     names = [model._meta.table_name for model in models]
     migrator.settle(sorted({index.table for index in indexes}))
-    if migrator.unseen(names):
+    if migrator.server.unseen(names):
         raise IndexerError(
             "verify cannot read yet what Citus plans for distributed tables.",
             "Look at a query by hand: SET citus.explain_all_tasks = on; EXPLAIN SELECT ...;",
@@ -62,8 +63,8 @@ def verify(
     try:
         tables = planner.tables(names)
         _check_readable(tables, migrator.qualified)
-        steps = {step.index.name: step for step in migrator.steps_up(indexes)}
-        problems = {index.name: migrator.table_problems([index], tables) for index in indexes}
+        steps = {step.index.name: step for step in migrator.planner().up(indexes)}
+        problems = {index.name: table_problems([index], tables, migrator.qualified) for index in indexes}
         usages = Usages(planner, tables)
         with planner.session(), migrator.database.bind_ctx(models):
             results = tuple(

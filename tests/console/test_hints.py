@@ -186,7 +186,7 @@ def test_unrecorded_indexes_are_dropped_and_then_the_base_is_stamped(database_ur
     execute(database_url, "DELETE FROM schema_revision")
     refused = run("stamp", "base", url=database_url)
     assert refused.exit_code == 4
-    (names,) = re.findall(r"Drop what is beyond it if nobody needs it \((.*)\), then: ", refused.stderr)
+    (names,) = re.findall(r"Drop what is beyond it if nothing needs it \((.*)\), then run: ", refused.stderr)
     execute(database_url, *(f"DROP INDEX {name}" for name in names.split(", ")))
     succeed(*refused.next_command(), url=database_url)
 

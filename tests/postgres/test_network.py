@@ -158,7 +158,7 @@ def test_a_build_is_cancelled_and_cleaned_away_when_only_new_connections_get_no_
         stopped.send(signal.SIGTERM)
         result = stopped.end()
     assert result.exit_code == 143
-    assert "0 of 10 indexes stand, none is unfinished" in result.stderr
+    assert "0 of 10 indexes are built; none is incomplete" in result.stderr
     assert_repairable(proxy, url)
 
 

@@ -124,7 +124,7 @@ def problems(postgres_url: str) -> Iterator[Callable[[Index], list[str]]]:
     migrator = connect(postgres_url)
     migrator.settle(["contact", "activity"])
     with closing(migrator.database):
-        yield lambda index: migrator.unbuildable([index], {})
+        yield lambda index: migrator.unbuildable([index])
 
 
 METHODS = {

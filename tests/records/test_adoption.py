@@ -628,7 +628,7 @@ def test_a_name_that_a_replacement_needs_is_named_when_it_is_taken(url):
         assert "--replace" not in said.stdout + said.stderr
     refused = run("up", "--replace", url=url)
 
-    assert f"Rename or drop it if nobody needs it ({NAME}_replacing)" in refused.stderr
+    assert f"Rename or drop it if nothing needs it ({NAME}_replacing)" in refused.stderr
     execute(url, f"DROP INDEX {NAME}_replacing")
     succeed(*refused.next_command(), url=url)
     assert_all_stand(url)
@@ -656,7 +656,7 @@ def test_every_refusal_names_the_command_that_replaces(database_url, command, to
     execute(database_url, f"DROP INDEX IF EXISTS {NAME}", WRONG)
     said = run(command, url=database_url)
 
-    assert f"Replace it: python cli.py up --replace. Or rename or drop it if nobody needs it ({NAME})" in (
+    assert f"Replace it: python cli.py up --replace. Or rename or drop it if nothing needs it ({NAME})" in (
         said.stdout + said.stderr
     )
 
@@ -669,7 +669,7 @@ def test_what_up_cannot_replace_is_to_be_renamed_or_dropped_first(database_url, 
     execute(database_url, f"DROP INDEX IF EXISTS {NAME}", *made_by)
     said = run(command, url=database_url)
 
-    assert f"Rename or drop it if nobody needs it ({NAME}), then: python cli.py up\n" in said.stdout + said.stderr
+    assert f"Rename or drop it if nothing needs it ({NAME}), then run: python cli.py up\n" in said.stdout + said.stderr
     assert "--replace" not in said.stdout + said.stderr
 
 
@@ -678,7 +678,7 @@ def test_where_some_can_be_replaced_and_some_cannot_the_last_word_is_the_command
     execute(url, WRONG, "CREATE VIEW ix_contact_phone_hash AS SELECT 1 AS one")
     said = run(command, url=url)
 
-    assert f"drop it if nobody needs it (ix_contact_phone_hash), then replace the rest ({NAME}): " in (
+    assert f"drop it if nothing needs it (ix_contact_phone_hash), then replace the rest ({NAME}): " in (
         said.stdout + said.stderr
     )
     execute(url, "DROP VIEW ix_contact_phone_hash")
@@ -948,7 +948,7 @@ def test_a_way_back_whose_old_name_is_taken_is_refused_before_any_change(url):
         refused = run("down", url=url)
 
     assert refused.exit_code == 1
-    assert f"{NAME} cannot get its name theirs back, because another index has it by now" in refused.stderr
+    assert f"{NAME} cannot get its former name theirs back, because another index has that name now" in refused.stderr
     assert "down --include-adopted" in refused.stderr
     succeed("down", "--include-adopted", url=url)
     assert "theirs" in names(url)

@@ -9,7 +9,7 @@ import pytest
 
 from indexer import Index
 from indexer.catalog import CatalogEntry
-from indexer.decide import Action, Existing, Step, decide_drop
+from indexer.decide import Action, Existing, decide_drop
 from indexer.options import Options
 from indexer.records.alembic import InAlembic, Position
 from indexer.records.provenance import (
@@ -28,6 +28,7 @@ from indexer.records.provenance import (
 )
 from indexer.records.revisions import APPLIED, APPLYING, REVERTED, REVERTING, Record
 from indexer.spec import Definition
+from indexer.steps import Step
 
 NAME = "ix_activity_type"
 INDEX = Index(NAME, "activity", ("activity_type",))
@@ -142,7 +143,7 @@ KEPT = {NAME: NAME}
         pytest.param(APPLIED, None, {}, {}, None, None, Action.ABSENT, id="it is missing"),
         pytest.param(APPLIED, None, KEPT, {}, SAME, ADOPTED, Action.LEAVE, id="it is older than up"),
         pytest.param(APPLIED, None, KEPT, {}, OTHER, None, Action.LEAVE, id="another one is older than up"),
-        pytest.param(APPLIED, None, BY_HAND, {}, SAME, RENAMED, Action.GIVE_BACK, id="up has renamed it"),
+        pytest.param(APPLIED, None, BY_HAND, {}, SAME, RENAMED, Action.RENAME_BACK, id="up has renamed it"),
         pytest.param(APPLIED, None, BY_HAND, {}, OTHER, None, Action.LEAVE, id="up has renamed it, another one exists"),
         pytest.param(APPLIED, AT, {}, {}, SAME, CREATED, Action.DROP, id="up has made it, and Alembic follows"),
         pytest.param(APPLIED, PAST, {}, {}, SAME, CREATED, Action.DROP, id="up has made it, and Alembic is past it"),
@@ -298,7 +299,7 @@ def test_the_oid_of_an_index_that_down_is_about_to_drop_is_noted_and_then_its_na
 
 def test_an_index_that_has_its_name_back_is_older_than_the_run():
     notes, saved = run_of({INDEX.replaced: NAME})
-    notes.finish(step(OTHER, Action.GIVE_BACK))
+    notes.finish(step(OTHER, Action.RENAME_BACK))
 
     assert saved == [(KEPT, {})]
 

@@ -185,11 +185,11 @@ def test_every_way_to_name_each_index_once_works(notes, tmp_path, upgrade, downg
 
 
 READS: dict[str, Callable[[Runner], Any]] = {
-    "status": Runner.status,
-    "check": Runner.check,
-    "history": Runner.entries,
-    "plan": lambda run: run.script(run.plan("up")),
-    "plan down": lambda run: run.script(run.plan("down")),
+    "status": lambda run: run.inspector.status(),
+    "check": lambda run: run.inspector.check(),
+    "history": lambda run: run.inspector.entries(),
+    "plan": lambda run: run.script(run.inspector.plan("up")),
+    "plan down": lambda run: run.script(run.inspector.plan("down")),
     "stamp": lambda run: run.stamp("base"),
 }
 
@@ -220,9 +220,9 @@ def test_only_up_and_down_run_the_functions_of_a_file_and_each_runs_them_once(no
 def test_a_plan_shows_the_order_of_indexes_and_the_reverse_for_down(notes, tmp_path):
     write(tmp_path, "migrate(*map(migrator.add_index, INDEXES[::-1]))")
     with runner(notes, tmp_path) as run:
-        assert [step.index.name for step in run.plan("up").steps] == ["ix_note_text", "ix_note_kind"]
+        assert [step.index.name for step in run.inspector.plan("up").steps] == ["ix_note_text", "ix_note_kind"]
         run.up()
-        assert [step.index.name for step in run.plan("down").steps] == ["ix_note_kind", "ix_note_text"]
+        assert [step.index.name for step in run.inspector.plan("down").steps] == ["ix_note_kind", "ix_note_text"]
 
 
 def test_a_refused_file_leaves_no_sqlite_file_behind(sqlite_url, tmp_path):

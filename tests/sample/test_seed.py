@@ -116,7 +116,7 @@ def counted(url: str) -> dict[str, int]:
 def test_an_empty_database_is_given_tables_and_rows(database_url: str):
     with runner_on(database_url) as runner:
         done = seed(runner, 400)
-        said = of_seed(runner.place, done).line
+        said = of_seed(runner.migrator.place, done).line
     assert counted(database_url) == done == counts(400)
     assert revisions(database_url) == {BASE: "applied"}
     assert "730 rows" in said

@@ -1,0 +1,23 @@
+"""What work on a database is done with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from indexer.events import Report
+from indexer.options import Options
+from indexer.signals import Stop
+
+
+class Context(NamedTuple):
+    """What work on a database is done with.
+
+    Attributes:
+        options: what the user asks of a run.
+        report: called with each event.
+        stop: asks the work to end.
+    """
+
+    options: Options
+    report: Report
+    stop: Stop

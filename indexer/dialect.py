@@ -1,0 +1,144 @@
+"""What a database adapter supplies for each index: its definition, and the statements of that database's SQL."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from peewee import SQL, EnclosedNodeList, Entity, NodeList
+
+from indexer.catalog import Catalog, CatalogEntry
+from indexer.decide import Existing
+from indexer.spec import PLAIN, Column, Definition, Index, Variant
+from indexer.text import qualified
+
+
+class ScriptValues(NamedTuple):
+    """What a script records about itself, as expressions that the server evaluates. Times are UTC.
+
+    Attributes:
+        now: the time in whole seconds.
+        start: the time in milliseconds.
+        whole: ``started_at`` in whole seconds.
+        elapsed: the milliseconds since ``started_at``.
+        role: the role that runs the script.
+    """
+
+    now: SQL
+    start: SQL
+    whole: SQL
+    elapsed: SQL
+    role: SQL
+
+
+class Part(NamedTuple):
+    """Statements of a script; ``atomic`` where all of them are executed or none."""
+
+    statements: Sequence[str]
+    atomic: bool = True
+
+
+class Dialect(ABC):
+    """The SQL of one database, in which every name has the schema of the catalog.
+
+    Args:
+        database: a peewee database, whose quoting is used.
+        catalog: the catalog of the schema.
+        offline: whether statements may block writers.
+    """
+
+    script_values: ScriptValues
+
+    def __init__(self, database: Any, catalog: Catalog, offline: bool = False) -> None:
+        self.database = database
+        self.catalog: Any = catalog
+        self.offline = offline
+
+    @abstractmethod
+    def definition(self, index: Index, found: CatalogEntry | None) -> Definition:
+        """Return what the index is to be on this database, in terms that compare with those of the found entry."""
+
+    @abstractmethod
+    def create_statement(self, index: Index) -> str:
+        """Return the statement that builds the index."""
+
+    @abstractmethod
+    def drop_statement(self, name: str) -> str:
+        """Return the statement that drops the index of this name."""
+
+    @abstractmethod
+    def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:
+        """Return the statements that rename the index, which exists under the first name."""
+
+    @abstractmethod
+    def replace_statements(self, index: Index, existing: Existing, differs: bool) -> list[str]:
+        """Return the statements that replace a different index, from wherever a killed run stopped.
+
+        Args:
+            differs: false when the declared index is in place already and only leftovers are dropped.
+        """
+
+    def restore_statements(self, index: Index, existing: Existing) -> list[str]:
+        """Return the statements that rename back the index that a killed replacement has put aside.
+
+        There is none where a run is one transaction, because a replacement is then done or was never begun.
+        """
+        return []
+
+    @abstractmethod
+    def script(self, parts: Sequence[Part]) -> str:
+        """Return a script for the database's own shell."""
+
+    def alembic_name(self, index: Index) -> str:
+        """Return the name that Alembic's run of the same revision gives the index on this database."""
+        return index.name
+
+    def table_statements(self, models: Sequence[Any]) -> list[str]:
+        """Return the statements that create the tables of these models, with the unique indexes they declare."""
+        with self.database.bind_ctx(models):
+            contexts = [
+                context
+                for schema in (model._schema for model in models)
+                for context in (schema._create_table(safe=False), *schema._create_indexes(safe=False))
+            ]
+        return [str(context.query()[0]) for context in contexts]
+
+    def qualified(self, name: str) -> str:
+        """Return a name with its schema, quoted where a statement needs that."""
+        return qualified(self.catalog.schema, name)
+
+    # What the statements are made of, identifiers quoted by peewee --------------------------------------------------
+
+    def create_index(
+        self, index: Index, variant: Variant = PLAIN, concurrently: bool = False, name: str | None = None
+    ) -> str:
+        """Return the text of a CREATE INDEX, under another name if one is given."""
+        context = self._context("CREATE UNIQUE INDEX " if index.unique else "CREATE INDEX ")
+        context.literal("CONCURRENTLY " if concurrently else "").sql(Entity(name or index.name))
+        context.literal(" ON ").sql(self._entity(index.table))
+        context.literal("" if variant.using == PLAIN.using else f" USING {variant.using}")
+        context.literal(" ").sql(EnclosedNodeList([_ordered(column) for column in index.key]))
+        context.literal(f" WHERE {variant.where}" if variant.where else "")
+        return str(context.query()[0])
+
+    def drop_index_statement(self, name: str, concurrently: bool = False, if_exists: bool = False) -> str:
+        """Return the text of a DROP INDEX."""
+        context = self._context("DROP INDEX CONCURRENTLY " if concurrently else "DROP INDEX ")
+        context.literal("IF EXISTS " if if_exists else "")
+        return str(context.sql(self._entity(name)).query()[0])
+
+    def rename_index_statement(self, name: str, new_name: str) -> str:
+        """Return the text of an ALTER INDEX that renames."""
+        context = self._context("ALTER INDEX ").sql(self._entity(name)).literal(" RENAME TO ")
+        return str(context.sql(Entity(new_name)).query()[0])
+
+    def _context(self, beginning: str) -> Any:
+        return self.database.get_sql_context().literal(beginning)
+
+    def _entity(self, name: str) -> Any:
+        return Entity(self.catalog.schema, name)
+
+
+def _ordered(column: Column) -> Any:
+    return NodeList((Entity(column.name), SQL("DESC"))) if column.descending else Entity(column.name)

@@ -1,0 +1,156 @@
+"""PostgreSQL's statements: every index is built, dropped and repaired CONCURRENTLY, unless the run is offline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from peewee import SQL
+
+from indexer.catalog import CatalogEntry
+from indexer.decide import Existing
+from indexer.dialect import Dialect, Part, ScriptValues
+from indexer.inheritance import Child
+from indexer.postgres.catalog import PostgresCatalog
+from indexer.postgres.encoding import UNCONVERTED
+from indexer.postgres.execution import BEGIN, COMMIT
+from indexer.postgres.settings import PINNED
+from indexer.records.table import placed
+from indexer.spec import Definition, Index, Variant, with_suffix
+
+# The path comes first: before it is set, an operator of another role could come before PostgreSQL's own in a predicate.
+OF_A_SCRIPT = {
+    **{name: PINNED[name] for name in ("search_path", "standard_conforming_strings", "row_security")},
+    "client_encoding": "UTF8",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+}
+CLOCK = "pg_catalog.timezone('UTC', pg_catalog.clock_timestamp())"
+SCRIPT_VALUES = ScriptValues(
+    now=SQL(f"pg_catalog.date_trunc('second', {CLOCK})"),
+    start=SQL(f"pg_catalog.date_trunc('milliseconds', {CLOCK})"),
+    whole=SQL("pg_catalog.date_trunc('second', started_at)"),
+    elapsed=SQL(
+        f"pg_catalog.int4(pg_catalog.date_part('epoch', {CLOCK} OPERATOR(pg_catalog.-) started_at)"
+        " OPERATOR(pg_catalog.*) 1000)"
+    ),
+    role=SQL(
+        "pg_catalog.concat(SESSION_USER, '@',"
+        " COALESCE(pg_catalog.host(pg_catalog.inet_client_addr()), 'local'), ' (script)')"
+    ),
+)
+
+
+class PostgresDialect(Dialect):
+    """The statements for one schema of a PostgreSQL database."""
+
+    script_values = SCRIPT_VALUES
+    catalog: PostgresCatalog
+
+    def beside(self, schema: str, namespace: int) -> PostgresDialect:
+        """Return the dialect for another schema of the same database."""
+        catalog = PostgresCatalog(self.database, schema)
+        catalog.namespace = namespace
+        return PostgresDialect(self.database, catalog, self.offline)
+
+    def definition(self, index: Index, found: CatalogEntry | None) -> Definition:
+        """Return the index's PostgreSQL variant, its predicate in the words of a found one that means the same."""
+        existing = found.definition if found else None
+        predicate = index.on_postgresql.where
+        if found and existing and existing.predicate and existing.table == index.table:
+            predicate = self.catalog.predicates.compared(index, found.name, existing.predicate)
+        return Definition(
+            table=index.table,
+            method=index.on_postgresql.using,
+            key=tuple(map(str, index.key)),
+            unique=index.unique,
+            predicate=predicate,
+        )
+
+    def create_statement(self, index: Index) -> str:
+        """Return CREATE INDEX CONCURRENTLY, without IF NOT EXISTS: that accepts an invalid or a different index."""
+        return self._create(index, index.name)
+
+    def _create(self, index: Index, name: str) -> str:
+        return self.create_index(index, self._variant(index), not self.offline, name)
+
+    def create_statement_on(self, child: Child, index: Index, name: str) -> str:
+        """Return CREATE INDEX CONCURRENTLY for a table that inherits, under another name, for the user to execute."""
+        there = self.beside(child.schema, child.namespace)
+        return there.create_index(replace(index, table=child.name), self._variant(index), True, name)
+
+    def _variant(self, index: Index) -> Variant:
+        """Return the PostgreSQL variant, its predicate resolved with the types of the table's columns."""
+        variant = index.on_postgresql
+        return variant if variant.where is None else replace(variant, where=self.catalog.predicates.settled(index))
+
+    def drop_statement(self, name: str) -> str:
+        """Return DROP INDEX CONCURRENTLY: a plain DROP would block every query of the table while it waits.
+
+        On Citus IF EXISTS: without it a drop ends at the first shard that has lost its index already. Elsewhere the
+        error is welcome, because it says that another session was faster.
+        """
+        return self.drop_index_statement(name, not self.offline, self.catalog.is_citus)
+
+    def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:
+        """Return ALTER INDEX: its lock on the index blocks neither readers nor writers (manual, ALTER INDEX)."""
+        return [self.rename_index_statement(name, new_name)]
+
+    def replace_statements(self, index: Index, existing: Existing, differs: bool) -> list[str]:
+        """Build beside the old index, swap names in one transaction, drop the old; go on where a killed run stopped."""
+        drop_replaced, replacing = self.drop_statement(index.replaced), existing.replacing
+        clear = [drop_replaced] if existing.replaced else []
+        if not differs:
+            return [*clear, *([self.drop_statement(index.replacing)] if replacing else [])]
+        if replacing and not replacing.usable:
+            clear.append(self.drop_statement(index.replacing))
+        build = [] if replacing and replacing.usable else [self._create(index, index.replacing)]
+        return [*clear, *build, *self._swap_statements(index.name, index.replaced, index.replacing), drop_replaced]
+
+    def restore_statements(self, index: Index, existing: Existing) -> list[str]:
+        """Swap names back in one transaction, then drop the declared index; go on where a killed run stopped.
+
+        A drop that was interrupted has made the earlier index invalid, and only REINDEX makes it valid again.
+        """
+        replaced, replacing = existing.replaced, existing.replacing
+        assert replaced
+        drop_replacing = [self.drop_statement(index.replacing)]
+        clear = drop_replacing if replacing else []
+        repair = self._leftovers_of_reindex(replaced.name)
+        repair += [] if replaced.usable else [self._reindex_statement(replaced.name)]
+        if existing.found is None:
+            return [*repair, self.rename_index_statement(replaced.name, index.name), *clear]
+        return [*clear, *repair, *self._swap_statements(index.name, index.replacing, index.replaced), *drop_replacing]
+
+    def _swap_statements(self, name: str, aside: str, following: str) -> list[str]:
+        """Return the statements that put the index of this name aside and give its name to another, at once."""
+        renames = (self.rename_index_statement(name, aside), self.rename_index_statement(following, name))
+        return [BEGIN, *renames, COMMIT]
+
+    def _leftovers_of_reindex(self, name: str) -> list[str]:
+        """Return the statements that drop what an interrupted REINDEX CONCURRENTLY has left (manual, REINDEX)."""
+        found = self.catalog.find([with_suffix(name, suffix) for suffix in ("_ccnew", "_ccold")])
+        return [self.drop_statement(each.name) for each in found.values() if each.definition and not each.usable]
+
+    def _reindex_statement(self, name: str) -> str:
+        context = self._context("REINDEX INDEX " if self.offline else "REINDEX INDEX CONCURRENTLY ")
+        return str(context.sql(self._entity(name)).query()[0])
+
+    def table_statements(self, models: Sequence[Any]) -> list[str]:
+        """Return the statements that create these tables in the schema."""
+        with placed(models, self.catalog.schema):
+            return super().table_statements(models)
+
+    def script(self, parts: Sequence[Part]) -> str:
+        """Return a script for psql: in autocommit, without timeouts, stopped at the first error."""
+        settings = dict(OF_A_SCRIPT)
+        if self.database.connection().info.parameter_status("server_encoding") == UNCONVERTED:
+            settings["client_encoding"] = UNCONVERTED  # any other would refuse a name that is no UTF-8
+        preamble = ["\\set ON_ERROR_STOP on", *(f"SET {name} = {setting};" for name, setting in settings.items())]
+        statements = [
+            statement
+            for part in parts
+            for statement in ([BEGIN, *part.statements, COMMIT] if part.atomic else part.statements)
+        ]
+        return "\n".join([*preamble, *(f"{statement};" for statement in statements)])

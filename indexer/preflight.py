@@ -1,0 +1,199 @@
+"""Every problem that stops a run, found before the first change, and the errors that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from indexer.catalog import META_TABLES, ORDINARY, Table
+from indexer.decide import CREATIONS, Action
+from indexer.errors import Command, Different, Hint, IndexerError, PreflightFailed
+from indexer.spec import Difference, Index
+from indexer.text import few, shell
+
+if TYPE_CHECKING:
+    from indexer.migrator import CatalogMigrator
+    from indexer.options import Options
+    from indexer.plans import Plan, RevisionPlan, StampPlan
+    from indexer.steps import Step
+
+BUILDING = CREATIONS | {Action.RENAME}  # SQLite builds an index again to rename it
+CREATING = BUILDING | {Action.RENAME_BACK}
+
+
+# What the database says against a plan -------------------------------------------------------------------------------
+
+
+def problems(migrator: CatalogMigrator, steps: Sequence[Step], new: Mapping[str, Table] | None = None) -> list[str]:
+    """Return everything that would stop these steps, one sentence each; nothing is changed.
+
+    Args:
+        new: the tables that an empty database is given first.
+    """
+    server, indexes = migrator.server, [step.index for step in steps]
+    tables = migrator.catalog.tables([*{index.table for index in indexes}, *META_TABLES])
+    is_elsewhere = any(index.table not in (new or tables) for index in indexes)
+    is_elsewhere |= bool(new) and not server.schema_was_named
+    elsewhere = server.other_schemas() if is_elsewhere else []
+    return [
+        *migrator.catalog.problems(),
+        *(server.missing_rights(tables, creating=True) if new else _missing_rights(migrator, steps, tables)),
+        *table_problems(indexes, new or tables, migrator.qualified),
+        *([] if new else _index_problems(migrator, steps, tables)),
+        *few([f"the tables are in schema {each}: add --schema {shell(each)}" for each in elsewhere]),
+    ]
+
+
+def _missing_rights(migrator: CatalogMigrator, steps: Sequence[Step], tables: Mapping[str, Table]) -> Sequence[str]:
+    changed = dict.fromkeys(step.index.table for step in steps if step.changes)
+    return migrator.server.missing_rights(tables, changed, creating=any(step.action in CREATING for step in steps))
+
+
+def _index_problems(migrator: CatalogMigrator, steps: Sequence[Step], tables: Mapping[str, Table]) -> list[str]:
+    built = [step.index for step in steps if step.action in BUILDING]
+    return [
+        *migrator.unbuildable([index for index in built if not table_problems([index], tables)]),
+        *_taken_names(migrator, steps),
+        *_needed(steps),
+    ]
+
+
+def table_problems(
+    indexes: Iterable[Index], tables: Mapping[str, Table], qualified: Callable[[str], str] = str
+) -> list[str]:
+    """Return why these tables cannot have these indexes: missing, not a table, or without a column.
+
+    Args:
+        tables: the tables that exist, by name.
+        qualified: writes the name of a table for the user.
+    """
+    found: dict[str, None] = {}  # in order, each once
+    for index in indexes:
+        name, table = qualified(index.table), tables.get(index.table)
+        if table is None:
+            found[f"table {name} is missing"] = None
+        elif table.kind != ORDINARY:
+            found[f"{name} is a {table.kind}, not an ordinary table"] = None
+        else:
+            missing = [column.name for column in index.key if column.name not in table.columns]
+            found.update({f"table {name} has no column {column}": None for column in missing})
+    return list(found)
+
+
+def _taken_names(migrator: CatalogMigrator, steps: Sequence[Step]) -> list[str]:
+    """Return a problem for each former name that ``down`` is to give back and that something else has now."""
+    given_back = {step.other_name: step.index for step in steps if step.action is Action.RENAME_BACK}
+    taken = migrator.catalog.find([name for name in given_back if name]) if given_back else {}
+    return [
+        f"{index.name} cannot get its former name {name} back, because another {taken[name].kind} has that name now: "
+        "rename that one, or drop this index instead: python cli.py down --include-adopted"
+        for name, index in given_back.items()
+        if name in taken
+    ]
+
+
+def _needed(steps: Sequence[Step]) -> list[str]:
+    return [
+        f"{step.index.name} cannot be dropped, because {step.found.needed_by} needs it"
+        for step in steps
+        if step.action is Action.DROP and step.found and step.found.needed_by
+    ]
+
+
+# Refusals ------------------------------------------------------------------------------------------------------------
+
+
+def check(plan: Plan) -> None:
+    """Raise PreflightFailed or Different if the run must not start."""
+    if error := refusal(plan):
+        raise error
+
+
+def check_stamp(plan: StampPlan) -> None:
+    """Raise PreflightFailed or Different if the revision must not be recorded."""
+    if plan.problems:
+        raise PreflightFailed(plan.problems, Hint("Correct this, then run: ", plan.command))
+    refuse_different(plan.revision, plan.missing_tables, plan.forward, plan.back)
+
+
+def refusal(plan: Plan) -> IndexerError | None:
+    """Return why the run must not start, if it must not."""
+    if plan.problems or plan.later:
+        then = "Correct this, then run: " if plan.problems else "To go below it all the same: "
+        return PreflightFailed((*plan.problems, *plan.later), Hint(then, plan.command))
+    if not plan.refused:
+        return None
+    return Different(
+        "Nothing was changed, because an index or a table with this name exists, with another definition:",
+        conflict_hint(plan.refused, plan.direction, plan.options, plan.to),
+        {step.index.name: (*step.differences, *step.obstacles) for step in plan.refused},
+    )
+
+
+def conflict_hint(refused: Sequence[Step], direction: str, options: Options, to: str | None = None) -> Hint:
+    """Return the next step where something else has a declared name.
+
+    A run with ``--replace`` replaces what it can; the rest has to be renamed or dropped by hand.
+
+    Args:
+        refused: the steps that stop the run.
+        direction, options, to: what was asked for.
+    """
+    replaceable = [step for step in refused if step.can_be_replaced and not options.replace]
+    others = [step for step in refused if step not in replaceable]
+    again, replace = options.command(direction, to), options._replace(replace=True).command("up", to)
+    if direction == "down":
+        by_hand = f"ename or drop it if nothing needs it ({_names(refused)}), then run: "
+        if others:
+            return Hint(f"R{by_hand}", again)
+        return Hint("Put the declared one in its place first: ", Command("up", "--replace"), f". Or r{by_hand}", again)
+    if not others:
+        by_hand = f"rename or drop it if nothing needs it ({_names(replaceable)}), then run: "
+        return Hint("Replace it: ", replace, f". Or {by_hand}", again)
+    by_hand = f"Rename or drop it if nothing needs it ({_names(others)}), then "
+    if replaceable:
+        return Hint(f"{by_hand}replace the rest ({_names(replaceable)}): ", replace)
+    return Hint(f"{by_hand}run: ", again)
+
+
+def _names(steps: Sequence[Step]) -> str:
+    return ", ".join(step.conflict.name if step.conflict else step.index.name for step in steps)
+
+
+def refuse_different(
+    target: str, missing_tables: Sequence[str], forward: Sequence[RevisionPlan], back: Sequence[RevisionPlan]
+) -> None:
+    """Refuse to record a revision that the database is not at.
+
+    Args:
+        target: the revision to be recorded.
+        missing_tables: the indexed tables that do not exist.
+        forward: the revisions up to the target; all of their indexes have to be valid.
+        back: the later revisions; none of their indexes may exist.
+
+    Raises:
+        Different: with every difference.
+    """
+    differences: dict[str, tuple[Difference, ...]] = {
+        f"table {name}": (Difference("state", "exists", "missing"),) for name in missing_tables
+    }
+    for step in (step for revision_plan in forward for step in revision_plan.steps if not step.is_valid):
+        differences[step.index.name] = step.differences or (Difference("state", "valid", step.state),)
+    ahead = [revision_plan for revision_plan in back if any(step.found for step in revision_plan.steps)]
+    beyond = [step for revision_plan in ahead for step in revision_plan.steps if step.found]
+    differences.update({step.index.name: (Difference("state", "absent", step.state),) for step in beyond})
+    if differences:
+        raise Different(
+            f"Nothing was recorded, because the database is not at revision {target}:",
+            _way_to(target, ahead, beyond),
+            differences,
+        )
+
+
+def _way_to(target: str, ahead: Sequence[RevisionPlan], beyond: Sequence[Step]) -> Hint:
+    if not ahead:
+        return Hint("Build what is missing: ", Command("up", "--to", target))
+    if all(revision_plan.is_undoable for revision_plan in ahead):
+        return Hint("Drop what is beyond it: ", Command("down", "--to", target))
+    names = ", ".join(step.index.name for step in beyond)
+    return Hint(f"Drop what is beyond it if nothing needs it ({names}), then run: ", Command("stamp", target))

@@ -1,0 +1,56 @@
+"""The statements that record a revision: in our table, in Alembic's, and in the log."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from indexer.options import Options
+from indexer.plans import RevisionPlan
+from indexer.records.alembic import AlembicTable
+from indexer.records.log import LogTable
+from indexer.records.revisions import APPLIED, Record, RevisionTable, applied, new_record, reverted, reverting
+
+BASE_DESCRIPTION = "base schema"
+
+
+class Recorder(NamedTuple):
+    """Gives the statements that record revisions, as peewee nodes; it executes none."""
+
+    revisions: RevisionTable
+    log: LogTable
+    alembic: AlembicTable
+    options: Options
+
+    def begun(self, revision_plan: RevisionPlan, direction: str) -> Record:
+        """Return the record of a revision that a run begins or resumes."""
+        revision = revision_plan.revision
+        before = revision_plan.existed_before() if direction == "up" else {}
+        made = revision_plan.record.made if revision_plan.record else {}
+        new = new_record(revision.id, revision.down_revision, revision.description, revision.indexes, before, made)
+        return new if direction == "up" else reverting(revision_plan.record or new, revision_plan.left)
+
+    def ending(self, revision_plan: RevisionPlan, direction: str, record: Record, seconds: float) -> list[Any]:
+        """Return the statements that record a revision as applied or reverted, in our table and in Alembic's."""
+        alembic = self.following(revision_plan, direction)
+        if direction == "up":
+            done = record if record.state == APPLIED else applied(record, seconds)
+            return [*alembic, *self.revisions.replace(self.without_replaced(revision_plan, done))]
+        if revision_plan.alembic.stays:
+            return self.revisions.replace(reverted(record, revision_plan.left))
+        return [*alembic, self.revisions.delete(record.revision)]
+
+    def base(self, revision: str, seconds: float) -> list[Any]:
+        """Return the statements that record the base schema."""
+        return self.revisions.replace(applied(new_record(revision, None, BASE_DESCRIPTION), seconds))
+
+    def following(self, revision_plan: RevisionPlan, direction: str) -> list[Any]:
+        """Return what moves Alembic along with a revision, if it is to be moved."""
+        return [self.alembic.move(revision_plan.revision, direction)] if revision_plan.alembic.follows else []
+
+    def without_replaced(self, revision_plan: RevisionPlan, record: Record) -> Record:
+        """Return the record without the replaced indexes: a run that replaces has dropped all of them."""
+        if not self.options.replace:
+            return record
+        replaced = {step.index.replaced for step in revision_plan.steps}
+        before = {name: former for name, former in record.existed_before.items() if name not in replaced}
+        return record._replace(existed_before=before)

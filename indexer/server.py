@@ -1,0 +1,74 @@
+"""What a database server has besides tables and indexes: schemas, roles, sessions, replication."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from indexer.catalog import Table
+from indexer.errors import Problem
+from indexer.events import Blocker
+from indexer.inheritance import Child, Uncovered
+from indexer.spec import Index
+from indexer.steps import Step
+
+
+class Server:
+    """Questions to a server, answered for a database without one, such as a SQLite file. Nothing here changes data.
+
+    Attributes:
+        schema_was_named: whether the user named the schema.
+    """
+
+    schema_was_named = False
+
+    def other_schemas(self) -> list[str]:
+        """Return the other schemas that hold all of the indexed tables."""
+        return []
+
+    def children(self, tables: Mapping[str, Table]) -> list[Child]:
+        """Return the tables that inherit from these."""
+        return []
+
+    def uncovered(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[Uncovered]:
+        """Return which of these indexes are missing on tables that inherit from theirs."""
+        return []
+
+    def missing_rights(
+        self, tables: Mapping[str, Table], indexed: Collection[str] = (), creating: bool = False
+    ) -> list[Problem]:
+        """Return the rights that our role lacks to change the indexes of these tables, and to record that.
+
+        Args:
+            tables: those that exist, by name, and those that record revisions.
+            indexed: the names of the tables whose indexes are changed.
+            creating: whether an index is created or renamed, or a table created.
+        """
+        return []
+
+    def missing_rights_to_read(self, tables: Mapping[str, Table]) -> list[Problem]:
+        """Return the rights that our role lacks to read what is recorded."""
+        return []
+
+    def expected_blockers(self, steps: Sequence[Step]) -> tuple[Blocker, ...]:
+        """Return the sessions that these steps would have to wait for if they began now."""
+        return ()
+
+    def hidden(self, blockers: Sequence[Blocker]) -> list[str]:
+        """Return what would let our role see more of these sessions, one sentence each."""
+        return []
+
+    def delays(self) -> list[str]:
+        """Return what makes every commit wait, one sentence each."""
+        return []
+
+    def unseen(self, tables: Sequence[str]) -> list[str]:
+        """Return what the catalog does not show of these tables, one sentence each."""
+        return []
+
+    def publications(self) -> list[str]:
+        """Return the publications that would send the rows of a new table in our schema to subscribers."""
+        return []
+
+    def subscriptions(self) -> list[str]:
+        """Return the most likely names of the subscriptions to this database."""
+        return []

@@ -1,0 +1,232 @@
+"""Steps: what is decided about each index, with the statements that carry it out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from indexer.catalog import Catalog, CatalogEntry
+from indexer.decide import (
+    CHANGES,
+    Action,
+    Existing,
+    RevertContext,
+    can_be_replaced,
+    compare,
+    decide,
+    decide_drop,
+)
+from indexer.dialect import Dialect
+from indexer.options import DEFAULTS, Options
+from indexer.spec import Definition, Difference, Index
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One index, what was decided about it, and the statements that carry the decision out.
+
+    Attributes:
+        found: what has the name of the index, or is being built to replace that.
+        other_name: the name of the duplicate; on the way down the name that the index is given back.
+        known_to_alembic: whether Alembic's run of the revision gives the index the same name.
+        conflict: what has a name that a replacement would need.
+    """
+
+    action: Action
+    index: Index
+    declared: Definition
+    found: CatalogEntry | None = None
+    statements: tuple[str, ...] = ()
+    other_name: str | None = None
+    known_to_alembic: bool = True
+    conflict: CatalogEntry | None = None
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """How the found index differs from the declared one; empty if there is none."""
+        return compare(self.declared, self.found) if self.found else ()
+
+    @property
+    def state(self) -> str:
+        """What has the name, in one word: valid, missing, invalid, in progress, different, or the kind of relation."""
+        if self.found is None:
+            return "missing"
+        return "different" if self.found.definition and self.differences else self.found.state
+
+    @property
+    def finding(self) -> str:
+        """The state in more detail: which flag is missing, or what differs."""
+        found = self.found
+        if found is None:
+            return "missing"
+        if found.definition is None:
+            return "not an index"
+        if found.definition.table != self.declared.table:
+            return "different table"
+        if self.differences:
+            return "different definition"
+        return found.flaw
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the index exists as declared and queries can use it."""
+        return self.state == "valid"
+
+    @property
+    def stays(self) -> bool:
+        """Whether an index that exists under the name, or is being built there, is taken as it is."""
+        named = self.found is not None and self.found.name != self.index.replacing
+        return named and self.action in (Action.KEEP, Action.WAIT)
+
+    @property
+    def can_be_replaced(self) -> bool:
+        """Whether ``up --replace`` could replace what has the name."""
+        return self.found is not None and not self.conflict and can_be_replaced(self.declared, self.found)
+
+    @property
+    def obstacles(self) -> tuple[Difference, ...]:
+        """What else than its definition prevents the found index from being replaced."""
+        needed = self.found.needed_by if self.found else None
+        return (
+            *((Difference("needed by", "nothing", needed),) if needed else ()),
+            *((Difference("the name", f"{self.conflict.name} is free", "taken"),) if self.conflict else ()),
+        )
+
+    @property
+    def restores(self) -> bool:
+        """Whether the step renames back an index that a killed replacement has put aside."""
+        return self.action is Action.RENAME_BACK and self.other_name is None
+
+    @property
+    def changes(self) -> bool:
+        """Whether the step changes the database."""
+        return self.action in CHANGES
+
+
+class StepPlanner(NamedTuple):
+    """Plans steps from what is declared and what exists. It reads the catalog and changes nothing.
+
+    Attributes:
+        declared: the names of all indexes of the chain; an index of such a name is no duplicate of another.
+        replaced: the names on record that replacements gave to the indexes they replaced.
+    """
+
+    catalog: Catalog
+    dialect: Dialect
+    options: Options = DEFAULTS
+    declared: Collection[str] = ()
+    replaced: Collection[str] = ()
+
+    def up(self, indexes: Sequence[Index], sizes: bool = False) -> tuple[Step, ...]:
+        """Return what ``up`` would do about each of these indexes now.
+
+        Args:
+            sizes: whether to read the sizes of the indexes as well.
+        """
+        existing = self._existing(indexes, sizes)
+        return tuple(self._step_up(index, existing[index]) for index in indexes)
+
+    def down(self, indexes: Sequence[Index], context: RevertContext, sizes: bool = False) -> tuple[Step, ...]:
+        """Return what ``down`` would do about each of these indexes now; ``sizes`` as for ``up``."""
+        existing = self._existing(indexes, sizes)
+        return tuple(self._step_down(index, existing[index], context) for index in indexes)
+
+    def next_up(self, index: Index) -> Step:
+        """Return what a run does about one index now; it looks for duplicates only if it is to rename them."""
+        return self._step_up(index, self._now(index))
+
+    def next_down(self, index: Index, context: RevertContext) -> Step:
+        """Return what a run that reverts does about one index now."""
+        return self._step_down(index, self._now(index), context)
+
+    def _now(self, index: Index) -> Existing:
+        return self._existing([index], duplicates=self.options.adopt_renamed)[index]
+
+    # What exists ----------------------------------------------------------------------------------------------------
+
+    def _existing(
+        self, indexes: Sequence[Index], sizes: bool = False, duplicates: bool = True
+    ) -> dict[Index, Existing]:
+        """Return all that matters to these indexes, with two queries at most; the second one finds duplicates."""
+        names = [name for index in indexes for name in (*index.names, self.dialect.alembic_name(index))]
+        found = self.catalog.find(names, sizes) if indexes else {}
+        missing = [index for index in indexes if duplicates and index.name not in found]
+        others = self.catalog.indexes_on({index.table for index in missing}) if missing else []
+        return {
+            index: self._of_index(index, found, self._duplicate(index, others) if index in missing else None)
+            for index in indexes
+        }
+
+    def _of_index(self, index: Index, found: Mapping[str, CatalogEntry], duplicate: CatalogEntry | None) -> Existing:
+        others = [found.get(index.replacing), found.get(index.replaced)]
+        replacing, replaced = (each if each and self.is_leftover(index, each) else None for each in others)
+        conflict = next((each for each in others if each not in (None, replacing, replaced)), None)
+        alembic_index = found.get(self.dialect.alembic_name(index))
+        alembic_index = alembic_index if alembic_index and self.is_duplicate(index, alembic_index) else None
+        return Existing(found.get(index.name), duplicate, alembic_index, replacing, replaced, conflict)
+
+    def is_leftover(self, index: Index, found: CatalogEntry) -> bool:
+        """Return whether a replacement of this index left the found one, which has one of the names for that."""
+        if found.name == index.replacing:
+            return not compare(self.dialect.definition(index, found), found)
+        aside = found.name == index.replaced and found.name in self.replaced
+        return aside and can_be_replaced(self.dialect.definition(index, found), found)
+
+    def _duplicate(self, index: Index, others: Sequence[CatalogEntry]) -> CatalogEntry | None:
+        return next((other for other in others if self.is_duplicate(index, other)), None)
+
+    def is_duplicate(self, index: Index, other: CatalogEntry) -> bool:
+        """Return whether the other one is the same index under a name that no index of the chain has."""
+        taken = other.name in index.names or other.name in self.declared
+        if taken or not other.usable or other.definition is None:
+            return False
+        declared = self.dialect.definition(index, None)
+        alike = (other.definition.table, other.definition.key) == (declared.table, declared.key)
+        return alike and not compare(self.dialect.definition(index, other), other)
+
+    # Decisions and their statements ---------------------------------------------------------------------------------
+
+    def _step_up(self, index: Index, existing: Existing) -> Step:
+        dialect, found = self.dialect, existing.found
+        declared = dialect.definition(index, found)
+        action = decide(declared, existing, self.options)
+        duplicate = existing.duplicate.name if existing.duplicate else None
+        statements: Sequence[str] = ()
+        match action:
+            case Action.CREATE:
+                statements = [dialect.create_statement(index)]
+            case Action.REBUILD:
+                statements = [dialect.drop_statement(index.name), dialect.create_statement(index)]
+            case Action.RENAME:
+                assert duplicate
+                statements = dialect.rename_statements(index, duplicate, index.name)
+            case Action.REPLACE:
+                statements = dialect.replace_statements(index, existing, bool(found and compare(declared, found)))
+            case Action.WAIT if not (found and found.worker):
+                found = existing.replacing
+        known = dialect.alembic_name(index) == index.name
+        return Step(action, index, declared, found, tuple(statements), duplicate, known, existing.conflict)
+
+    def _step_down(self, index: Index, existing: Existing, context: RevertContext) -> Step:
+        dialect, found = self.dialect, existing.found
+        declared = dialect.definition(index, found)
+        action = decide_drop(declared, existing, index.name, context, self.options)
+        former = context.existed_before.get(index.name)
+        statements: Sequence[str] = ()
+        match action:
+            case Action.DROP:
+                alembic_index = existing.alembic_index if context.alembic_has_run else None
+                dropped = (found, existing.replacing, existing.replaced, alembic_index)
+                statements = [dialect.drop_statement(each.name) for each in dropped if each]
+            case Action.LEAVE if existing.replacing:
+                statements = [dialect.drop_statement(existing.replacing.name)]
+            case Action.RENAME_BACK if found and former:
+                statements = dialect.rename_statements(index, index.name, former)
+            case Action.RENAME_BACK:
+                statements, former = dialect.restore_statements(index, existing), None
+            case Action.ABSENT:
+                former = existing.duplicate.name if existing.duplicate else None
+        other_name = former if former != index.name else None
+        known = dialect.alembic_name(index) == index.name
+        return Step(action, index, declared, found, tuple(statements), other_name, known)
