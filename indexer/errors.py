@@ -81,7 +81,7 @@ class ChainBroken(IndexerError):
 
 
 class RevisionRefused(IndexerError):
-    """A function of a migration file does more than create or drop the indexes that the file declares."""
+    """A function of a revision file does more than create or drop the indexes that the file declares."""
 
 
 GRANTED = "A superuser or the owner can grant the missing rights:"

@@ -149,7 +149,7 @@ class Runner:
             self._warn(plan.warnings)
             end = plan.start or plan.end
             return Outcome(direction, end, end, (), (), seconds(), plan.warnings)
-        asked = _asked(plan)  # what a migration file must not do is found before a lock is taken or a file created
+        asked = _asked(plan)  # what a revision file must not do is found before a lock is taken or a file created
         self.migrator.name_run(f"{direction} {plan.revisions[0].revision.id if plan.revisions else plan.end}")
         try:
             with self.migrator.migration_context():

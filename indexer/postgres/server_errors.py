@@ -9,7 +9,7 @@ import psycopg2
 from indexer.text import reason, visible
 
 AGAIN = "Run the same command again: it continues where this run stopped."
-DECLARED = "Change the column's type or the index in the migration file, then run the same command again."
+DECLARED = "Change the column's type or the index in the revision file, then run the same command again."
 MISSING = "Another session has dropped or renamed it: find out which, then run the same command again."
 LOST = f"Read the server's log if it happens again. {AGAIN}"
 

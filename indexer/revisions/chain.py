@@ -73,7 +73,7 @@ def load(directory: str | os.PathLike[str]) -> Chain:
     revisions = [read(path) for path in sorted(glob.glob(os.path.join(directory, PATTERN)))]
     by_id = _unique(revisions, lambda revision: revision.id, "carry the same revision")
     if not by_id:
-        raise ChainBroken(f"There is no {PATTERN} in {directory}.", "Run the command where the migration files are.")
+        raise ChainBroken(f"There is no {PATTERN} in {directory}.", "Run the command where the revision files are.")
     after = _unique(by_id.values(), lambda revision: revision.down_revision, "fork the chain: both come after")
     starts = [revision for revision in by_id.values() if revision.down_revision not in by_id]
     ordered: list[Revision] = []

@@ -11,7 +11,7 @@ MOVES = "INDEXES = ()\ndef upgrade(migrator): ...\ndef downgrade(migrator): ...\
 
 
 def write(directory: Path, name: str, revision: str, after: str) -> None:
-    """Write a migration file that does nothing."""
+    """Write a revision file that does nothing."""
     header = f'"""Revision {revision}."""\nrevision = {revision!r}\ndown_revision = {after!r}\n'
     (directory / f"migrate_{name}.py").write_text(header + MOVES)
 
@@ -175,7 +175,7 @@ def test_a_file_that_fails_to_load_is_named_with_the_line_and_without_pythons_er
 
 
 def indexing(directory: Path, name: str, after: str, *indexes: str) -> None:
-    """Write a migration file that declares indexes of these names."""
+    """Write a revision file that declares indexes of these names."""
     declared = "".join(f"Index({index!r}, 'note', ('text',))," for index in indexes)
     header = f"revision = {name!r}\ndown_revision = {after!r}\nINDEXES = ({declared})\n"
     functions = "def upgrade(m): ...\ndef downgrade(m): ...\n"

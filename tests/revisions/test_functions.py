@@ -1,4 +1,4 @@
-"""What a migration file's functions may do: build or drop the indexes of INDEXES, and nothing else, on any database."""
+"""What a revision file's functions may do: build or drop the indexes of INDEXES, and nothing else, on any database."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FIRST_LINE = len(HEADER.splitlines()) + 2  # the first line of upgrade()
 
 
 def write(folder: Path, upgrade: str = ADD, downgrade: str = DROP) -> None:
-    """Write a migration file with these statements in its functions."""
+    """Write a revision file with these statements in its functions."""
     bodies = [f"def {name}(migrator):\n    {body}\n" for name, body in (("upgrade", upgrade), ("downgrade", downgrade))]
     (folder / "migrate_aaaa.py").write_text(HEADER + "".join(bodies))
 

@@ -51,7 +51,7 @@ def new(message: str) -> dict[str, str]:
 
 
 def migrations(project: Path) -> set[str]:
-    """Return the names of the migration files."""
+    """Return the names of the revision files."""
     return {file.name for file in project.glob("migrate_*.py")}
 
 
