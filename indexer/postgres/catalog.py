@@ -122,12 +122,8 @@ BY_TABLE = """
      ORDER BY c.relname
 """
 
-FIND = PreparedQuery(
-    "indexer_find", {"namespace": "bigint", "names": "pg_catalog.text[]", "sizes": "boolean"}, INDEXES + BY_NAME
-)
-FIND_ON = PreparedQuery(
-    "indexer_find_on", {"namespace": "bigint", "tables": "pg_catalog.text[]", "sizes": "boolean"}, INDEXES + BY_TABLE
-)
+FIND = PreparedQuery("indexer_find", INDEXES + BY_NAME)
+FIND_ON = PreparedQuery("indexer_find_on", INDEXES + BY_TABLE)
 
 # A query of its own, asked only about an index that is not usable: it triples the time that planning takes.
 WORKERS = """
@@ -176,7 +172,7 @@ SERVER = """
             WHERE name = 'default_transaction_read_only') AS read_only
 """
 
-ASK_SERVER = PreparedQuery("indexer_server", {}, SERVER)
+ASK_SERVER = PreparedQuery("indexer_server", SERVER)
 
 # The tables that look like Alembic's version table, but for those of other schemas that hold the indexed tables.
 VERSION_TABLES = """

@@ -103,8 +103,8 @@ TYPES = """
       JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
 """
 
-FIND_COLUMNS = PreparedQuery("indexer_columns", {"namespace": "bigint", "tables": "pg_catalog.text[]"}, COLUMNS)
-FIND_TYPES = PreparedQuery("indexer_types", {"types": "pg_catalog.oid[]"}, TYPES)
+FIND_COLUMNS = PreparedQuery("indexer_columns", COLUMNS)
+FIND_TYPES = PreparedQuery("indexer_types", TYPES)
 
 ARRAYS_COMPARE = ("btree", "hash", "gin")  # access methods that compare the elements of an array
 

@@ -22,7 +22,6 @@ from indexer.signals import Stop
 POLL = 0.5  # seconds between two attempts, give or take half
 REPEATED = 10.0  # seconds between two reports of the wait
 FAMILY = 0x5343_5256  # the upper half of the key, the same for every run of this tool; the lower half is the schema
-KEY = {"family": "integer", "namespace": "bigint"}
 
 TRY = """
     SELECT pg_catalog.pg_try_advisory_lock((%(family)s::bigint << 32) | %(namespace)s) AS taken
@@ -62,8 +61,8 @@ IS_OURS = """
        AND l.pid = pg_catalog.pg_backend_pid()
 """
 
-FIND_HOLDERS = PreparedQuery("indexer_holder", KEY, HOLDERS + IS_RUN_LOCK)
-FIND_OURS = PreparedQuery("indexer_held", KEY, LOCKS + IS_RUN_LOCK + IS_OURS)
+FIND_HOLDERS = PreparedQuery("indexer_holder", HOLDERS + IS_RUN_LOCK)
+FIND_OURS = PreparedQuery("indexer_held", LOCKS + IS_RUN_LOCK + IS_OURS)
 
 # Of a hidden build every role sees that it exists, on which table it holds its lock, and whether it waits.
 BUILDING = """

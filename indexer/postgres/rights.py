@@ -86,7 +86,7 @@ CATALOG_RIGHTS = """
 WITHHELD = "A superuser gives the rights on the system's catalog that are missing:"
 ADVISED = {"pg_terminate_backend"}  # printed, never executed
 
-ASK_RIGHTS = PreparedQuery("indexer_rights", {"namespace": "bigint", "owners": "pg_catalog.text[]"}, RIGHTS)
+ASK_RIGHTS = PreparedQuery("indexer_rights", RIGHTS)
 
 
 def missing_rights(

@@ -138,12 +138,10 @@ BUILDS = """
        AND c.relname = %(table)s
 """
 
-FIND_BUILDS = PreparedQuery("indexer_building_on", {"namespace": "bigint", "table": "pg_catalog.text"}, BUILDS)
-FIND_LOCKS = PreparedQuery(
-    "indexer_locks", {"namespace": "bigint", "tables": "pg_catalog.text[]", "modes": "pg_catalog.text[]"}, LOCK_HOLDERS
-)
-FIND_SNAPSHOTS = PreparedQuery("indexer_snapshots", {}, SNAPSHOT_HOLDERS)
-COUNT_CLIENTS = PreparedQuery("indexer_others", {"ours": "integer[]"}, ACTIVE_CLIENTS)
+FIND_BUILDS = PreparedQuery("indexer_building_on", BUILDS)
+FIND_LOCKS = PreparedQuery("indexer_locks", LOCK_HOLDERS)
+FIND_SNAPSHOTS = PreparedQuery("indexer_snapshots", SNAPSHOT_HOLDERS)
+COUNT_CLIENTS = PreparedQuery("indexer_others", ACTIVE_CLIENTS)
 
 WRITING = ("RowExclusiveLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 READING = ("AccessShareLock", "RowShareLock", "ShareLock")

@@ -5,34 +5,37 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+PARAMETER = re.compile(r"%\((\w+)\)s")
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
 class PreparedQuery(NamedTuple):
     """A SELECT that a run repeats, and that takes the server longer to plan than to execute.
 
+    The server infers the type of each named parameter from the text.
+
     Attributes:
         name: the name of the prepared statement.
-        types: PostgreSQL's type of each named parameter of the text.
         text: the SELECT.
     """
 
     name: str
-    types: dict[str, str]
     text: str
 
     @property
     def preparation(self) -> str:
         """The statement that prepares the query."""
-        numbered = {name: f"${number}" for number, name in enumerate(self.types, 1)}
-        types = f"({', '.join(self.types.values())})" if self.types else ""
-        return f"PREPARE {self.name}{types} AS {self.text % numbered}".replace("%", "%%")
+        numbered = {name: f"${number}" for number, name in enumerate(self._parameters(), 1)}
+        return f"PREPARE {self.name} AS {self.text % numbered}".replace("%", "%%")
 
     @property
     def execution(self) -> str:
         """The statement that executes the prepared query, with the same named parameters."""
-        parameters = f"({', '.join(f'%({name})s' for name in self.types)})" if self.types else ""
-        return f"EXECUTE {self.name}{parameters}"
+        parameters = ", ".join(f"%({name})s" for name in self._parameters())
+        return f"EXECUTE {self.name}" + (f"({parameters})" if parameters else "")
+
+    def _parameters(self) -> list[str]:
+        return list(dict.fromkeys(PARAMETER.findall(self.text)))
 
 
 def sendable(sql: str) -> str:

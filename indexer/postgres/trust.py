@@ -121,17 +121,7 @@ TABLES = """
        AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
 
-FIND_TABLES = PreparedQuery(
-    "indexer_tables",
-    {
-        "namespace": "bigint",
-        "names": "pg_catalog.text[]",
-        "sizes": "boolean",
-        "home": "bigint",
-        "indexed": "pg_catalog.text[]",
-    },
-    TABLES,
-)
+FIND_TABLES = PreparedQuery("indexer_tables", TABLES)
 
 
 def table_of(row: dict[str, Any], is_indexed: bool) -> Table:
