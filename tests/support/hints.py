@@ -23,7 +23,7 @@ TO_TYPE = re.compile(
 
 def program() -> Iterator[Path]:
     """Yield the files of the program."""
-    yield from sorted([*ROOT.glob("*.py"), *ROOT.glob("indexer/**/*.py"), *ROOT.glob("proof/**/*.py")])
+    yield from sorted([*ROOT.glob("*.py"), *ROOT.glob("indexer/**/*.py"), *ROOT.glob("sample/**/*.py")])
 
 
 def collected() -> set[str]:
@@ -80,6 +80,7 @@ NO_COMMAND = "It names a command, and nothing is to be typed."
 # A part of the hint, and the tests that type it or, where none can, the reason. Of several parts that fit the longest
 # counts; a quote stands for the hint's end.
 HINTS: dict[str, str | tuple[str, ...]] = {
+    "'ANALYZE {}'": SENT,
     "'python cli.py'": "It is the name of the program.",
     "cannot be combined.": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
     "'ALTER TABLE {} OWNER TO {}": "test_rights::test_for_a_table_of_a_superuser_the_hint_changes_its_owner_and_grants_no_role",
@@ -179,9 +180,6 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "SCHEMA '": SENT,
     "IF EXISTS '": SENT,
     "Bring statistics up to date": "test_seed::test_a_seeding_interrupted_after_its_rows_says_how_to_bring_statistics_up_to_date",
-    "python cli\\.py up": "It finds the command in a hint, and is never printed.",
-    "GRANT USAGE, CREATE": "test_seed::test_a_role_without_rights_on_the_schema_gets_the_grants_to_type",
-    "'DROP CONSTRAINT": SENT,
     "'VACUUM": SENT,
     "GRANT SELECT ON": "test_verify::test_a_role_that_may_not_read_is_told_what_to_grant",
     "Create and drop performance indexes": NO_COMMAND,
@@ -189,7 +187,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "'python cli.py stamp {}": "test_publications::test_other_commands_create_no_published_table_either",
     "To see what was done, run: python cli.py status": "test_hints::test_after_an_end_without_cleaning_up_status_shows_the_state",
     "see what it does": "test_hints::test_status_shows_the_progress_of_the_run_that_holds_the_lock",
-    "'Correct this, then: python cli.py bench": "test_bench::test_a_role_that_reads_only_by_default_is_refused_before_any_row_is_made",
+    "'Correct this, then: python cli.py bench": "test_bench::test_a_role_that_is_read_only_by_default_is_refused_before_any_row_is_made",
     "Fill an empty database": "test_hints::test_an_empty_database_elsewhere_is_filled_where_this_one_holds_rows",
     "Build what is missing: ": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
     "'python cli.py {}'": "It is how the console writes any command.",
