@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg2
-from peewee import CommaNodeList, Database, Entity, PeeweeException, PostgresqlDatabase
+from peewee import Database, PeeweeException, PostgresqlDatabase
 
 from indexer.connect import connect
 from indexer.errors import StatementFailed, Unreachable
@@ -69,8 +69,7 @@ class Schema:
 
     def analyze(self, tables: Collection[str]) -> None:
         """VACUUM and ANALYZE the tables."""
-        names = CommaNodeList([Entity(self._name, table) for table in tables])
-        self._database.execute(self._database.get_sql_context().literal("VACUUM (ANALYZE) ").sql(names))
+        self.migrator.execute_text(f"VACUUM (ANALYZE) {', '.join(map(self.migrator.qualified, tables))}")
 
     def bytes(self, tables: Collection[str]) -> int:
         """Return the size of the tables with their indexes and their TOAST."""
@@ -89,24 +88,26 @@ class Schema:
 @contextmanager
 def schema(url: str, prefix: str, stop: Stop) -> Iterator[Schema]:
     """Create a schema that exists during the block, and remove those that killed processes left."""
-    name = prefix + secrets.token_hex(4)
-    removal = f"DROP SCHEMA IF EXISTS {name} CASCADE;"
+    name = prefix + secrets.token_hex(4)  # needs no quotes
+    removal = f"DROP SCHEMA IF EXISTS {name} CASCADE"
     with stop.ending_at_once():
         migrator = connect(url, name, stop=stop)
-    with closing(migrator.database), stop.leaving(f"Schema {name} is left: {removal}"):
+    with closing(migrator.database), stop.leaving(f"Schema {name} is left: {removal};"):
         try:
-            _remove_stale_schemas(migrator.database, prefix)
+            _remove_stale_schemas(migrator, prefix)
             migrator.database.execute_sql(LOCK, (FAMILY, name))
-            _execute(migrator.database, "CREATE SCHEMA ", name)
+            migrator.execute_text(f"CREATE SCHEMA {name}")
         except PeeweeException as error:
             raise StatementFailed(f"Cannot create a schema: {reason(error)}.", _remedy(migrator, error)) from error
         try:
             yield Schema(migrator, name, stop)
         finally:
             try:
-                _drop(url, name)
+                other = connect(url)  # the session that worked in the schema may be broken
+                with closing(other.database):
+                    other.execute_text(removal)
             except (PeeweeException, Unreachable) as error:
-                raise StatementFailed(f"Cannot drop the schema {name}: {error}", removal) from error
+                raise StatementFailed(f"Cannot drop the schema {name}: {error}", f"{removal};") from error
 
 
 def _cancel(connection: Any) -> None:
@@ -125,26 +126,17 @@ def _remedy(migrator: CatalogMigrator, error: PeeweeException) -> str:
     return f"Let the owner of the database give the right: GRANT CREATE ON DATABASE {name} TO {role}"
 
 
-def _remove_stale_schemas(database: Any, prefix: str) -> None:
+def _remove_stale_schemas(migrator: CatalogMigrator, prefix: str) -> None:
     """Drop the schemas of this role whose lock is free: the process that worked there has ended.
 
     A schema that cannot be dropped now, because the server still executes a statement in it, is left for the next
     time. Behind a pooler nothing is dropped, because there the lock of a session says nothing about a process.
     """
+    database: Any = migrator.database
     if database.pooled:
         return
     for (name,) in database.execute_sql(OWN_SCHEMAS, (f"^{prefix}[0-9a-f]{{8}}$",)).fetchall():
         if database.execute_sql(TRY, (FAMILY, name)).fetchone()[0]:
             with suppress(PeeweeException):
-                _execute(database, "DROP SCHEMA IF EXISTS ", name, " CASCADE")
+                migrator.execute_text(f"DROP SCHEMA IF EXISTS {name} CASCADE")
             database.execute_sql(UNLOCK, (FAMILY, name))
-
-
-def _drop(url: str, name: str) -> None:
-    """Drop a schema in a new session, because the one that worked in it may be broken."""
-    with closing(connect(url).database) as database:
-        _execute(database, "DROP SCHEMA IF EXISTS ", name, " CASCADE")
-
-
-def _execute(database: Any, verb: str, name: str, end: str = "") -> None:
-    database.execute(database.get_sql_context().literal(verb).sql(Entity(name)).literal(end))
