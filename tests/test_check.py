@@ -1,4 +1,4 @@
-"""The gate: `check` tells the truth about every index, advises about its neighbours, and changes nothing."""
+"""`check` shows what is wrong with each index, advises about its neighbours, and changes nothing."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ ADVICE = {"kind", "index", "about", "text"}
 
 @pytest.fixture
 def url(database_url: str) -> str:
-    """A database at the head."""
+    """Return a database at the head."""
     prepare(database_url)
     return database_url
 
 
 @pytest.fixture
 def postgres(postgres_url: str) -> str:
-    """The same on PostgreSQL alone."""
+    """Return a database at the head, on PostgreSQL."""
     prepare(postgres_url)
     return postgres_url
 
 
 def check(url: str, exit_code: int = 0) -> dict[str, Any]:
-    """What ``check --json`` says; it must change nothing and exit as expected."""
+    """Return what ``check --json`` says; it must change nothing and exit as expected."""
     with nothing_changes(url):
         result = run("check", "--json", url=url)
     document = result.json()
@@ -60,7 +60,7 @@ def check(url: str, exit_code: int = 0) -> dict[str, Any]:
 
 
 def finding(url: str, exit_code: int = 4, name: str = NAME) -> dict[str, Any]:
-    """What ``check`` says of one index; nothing must be wrong with the other nine."""
+    """Return what ``check`` says about one index; nothing must be wrong with the other nine."""
     indexes = {each["name"]: each for each in check(url, exit_code)["indexes"]}
     others = {each["finding"] for each in indexes.values() if each["name"] != name}
     assert others == ({"valid"} if exit_code == 4 else {"missing"})
@@ -68,13 +68,13 @@ def finding(url: str, exit_code: int = 4, name: str = NAME) -> dict[str, Any]:
 
 
 def found(url: str, exit_code: int = 4, name: str = NAME) -> tuple[str, str]:
-    """State and finding of one index."""
+    """Return state and finding of one index."""
     index = finding(url, exit_code, name)
     return index["state"], index["finding"]
 
 
 def shown(url: str, exit_code: int = 4) -> Result:
-    """What ``check`` shows to people."""
+    """Return what ``check`` prints without ``--json``."""
     with nothing_changes(url):
         result = run("check", url=url)
     assert result.exit_code == exit_code, result
@@ -82,7 +82,7 @@ def shown(url: str, exit_code: int = 4) -> Result:
 
 
 def advice(url: str, exit_code: int = 0) -> set[tuple[str, str | None, str | None]]:
-    """The pieces of advice: kind, index, about which of ours."""
+    """Return the advice: kind, index, and the declared index that it is about."""
     given = check(url, exit_code)["advice"]
     assert all(each.keys() == ADVICE and each["text"] for each in given)
     return {(each["kind"], each["index"], each["about"]) for each in given}
@@ -91,7 +91,7 @@ def advice(url: str, exit_code: int = 0) -> set[tuple[str, str | None, str | Non
 # All well ------------------------------------------------------------------------------------------------------------
 
 
-def test_where_all_stands_there_is_nothing_to_find_and_nothing_to_advise(url):
+def test_with_all_indexes_valid_there_is_no_finding_and_no_advice(url):
     document = check(url)
 
     assert document.keys() >= DOCUMENT
@@ -111,7 +111,7 @@ def test_the_table_for_people_names_every_index_with_its_finding(url):
         assert " valid" in line
 
 
-def test_indexes_built_without_the_tool_are_as_good_as_ours(database_url):
+def test_indexes_built_without_the_tool_are_as_good(database_url):
     prepare(database_url, "base")
     execute(database_url, *specified(database_url).values())
     document = check(database_url, 3)
@@ -151,7 +151,7 @@ def test_a_run_that_did_not_end_is_pending(url):
     assert check(url, 3)["pending"] == [HEAD]
 
 
-def test_what_stands_in_the_way_of_a_pending_revision_is_shown(database_url):
+def test_a_conflict_with_a_pending_revision_is_shown(database_url):
     prepare(database_url, "base")
     execute(database_url, f"CREATE INDEX {NAME} ON activity (status)")
 
@@ -319,14 +319,14 @@ def test_status_exits_as_check_does(url):
 # Advice --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_twin_is_advised(url):
+def test_a_duplicate_is_advised(url):
     execute(url, f"CREATE INDEX theirs ON {ON}")
 
     assert advice(url) == {("twin", "theirs", NAME)}
     assert "theirs" in shown(url, 0).stdout
 
 
-def test_a_twin_of_what_ours_ought_to_be_is_not_called_the_same(url):
+def test_a_duplicate_of_what_is_declared_is_not_called_the_same_as_what_exists(url):
     execute(url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (status)", f"CREATE INDEX theirs ON {ON}")
 
     assert (
@@ -334,7 +334,7 @@ def test_a_twin_of_what_ours_ought_to_be_is_not_called_the_same(url):
     )
 
 
-def test_every_twin_is_advised(url):
+def test_every_duplicate_is_advised(url):
     execute(url, *(f"CREATE INDEX theirs_{number} ON {ON}" for number in range(3)))
 
     assert advice(url) == {("twin", f"theirs_{number}", NAME) for number in range(3)}
@@ -367,7 +367,7 @@ def test_an_index_of_another_method_that_serves_the_same_key_is_advised(postgres
     assert advice(postgres) == {("serves the same key", "theirs", "ix_contact_phone_hash")}
 
 
-def test_an_index_of_ours_in_capitals_is_not_its_own_twin(sqlite_url):
+def test_an_index_in_capitals_is_not_its_own_duplicate(sqlite_url):
     prepare(sqlite_url)
     execute(sqlite_url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME.upper()} ON activity (activity_type)")
 
@@ -381,14 +381,14 @@ def test_what_the_tables_lack_is_said(url):
         assert "webhook_event is missing." in "".join(run(command, "--json", url=url).json()["warnings"])
 
 
-def test_of_what_is_not_ours_nothing_is_said_to_be_created(url):
+def test_an_index_of_another_definition_has_no_origin(url):
     execute(url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (status)")
     (found,) = (each for each in run("check", "--json", url=url).json()["indexes"] if each["name"] == NAME)
 
     assert found["origin"] is None
 
 
-def test_a_wider_index_that_makes_ours_superfluous_is_advised(url):
+def test_a_wider_index_that_makes_a_declared_one_superfluous_is_advised(url):
     execute(url, "CREATE INDEX theirs ON activity (activity_type, status)")
     ((kind, index, about),) = advice(url)
 
@@ -396,13 +396,13 @@ def test_a_wider_index_that_makes_ours_superfluous_is_advised(url):
     assert (index, about) == ("theirs", NAME)
 
 
-def test_an_index_that_ours_makes_superfluous_is_advised(url):
+def test_an_index_that_a_declared_one_makes_superfluous_is_advised(url):
     execute(url, "CREATE INDEX theirs ON campaign_membership (campaign_id)")
 
     assert advice(url) == {("superfluous", "theirs", "ix_campaign_membership_campaign_status")}
 
 
-def test_of_two_of_theirs_the_one_that_is_superfluous_is_advised_and_none_of_ours_is_named(url):
+def test_of_two_other_indexes_the_superfluous_one_is_advised_and_no_declared_one_is_named(url):
     execute(url, "CREATE INDEX narrow ON activity (status)", "CREATE INDEX wide ON activity (status, direction)")
 
     assert advice(url) in (set(), {("superfluous", "narrow", None)})
@@ -455,7 +455,7 @@ def test_every_leftover_of_several_cancelled_reindexes_is_advised(postgres):
     assert advice(postgres) == {("leftover", first, NAME), ("leftover", f"{first}1", NAME)}
 
 
-def test_a_leftover_of_somebody_elses_index_on_our_table_is_advised_too(postgres):
+def test_a_leftover_of_another_index_on_the_table_is_advised_too(postgres):
     execute(postgres, "CREATE INDEX theirs ON activity (status)")
     left = ccnew(postgres, "theirs", "activity")
 
@@ -490,7 +490,7 @@ def test_check_does_not_wait_for_writers_builds_and_runs(postgres):
 
 
 @pytest.mark.parametrize("command", ["check", "plan", "up"])
-def test_a_table_that_is_locked_whole_is_told_with_whoever_has_locked_it(postgres, command):
+def test_a_locked_table_is_reported_with_the_session_that_has_locked_it(postgres, command):
     with transaction(postgres, "LOCK TABLE contact_flag IN ACCESS EXCLUSIVE MODE") as locker:
         said = run(command, url=postgres)
         assert said.exit_code == 1

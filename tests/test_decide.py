@@ -40,28 +40,28 @@ REPLACING = SAME._replace(name=INDEX.replacing)
 
 
 def up(found: CatalogEntry | None, options: Options = DEFAULTS, **standing: CatalogEntry) -> Action:
-    """What `up` decides about the index of these tests."""
+    """Return what `up` decides about the index of these tests."""
     return decide(DECLARED, Existing(found, **standing), options)
 
 
 def drop(found: CatalogEntry | None, *existed_before: str) -> Action:
-    """What `down` decides about the index of these tests."""
+    """Return what `down` decides about the index, with these names listed as older."""
     return down(found, RevertContext({name: name for name in existed_before}))
 
 
 def down(
     found: CatalogEntry | None, past: RevertContext, options: Options = DEFAULTS, **standing: CatalogEntry
 ) -> Action:
-    """The same, with all that may be known of the past."""
+    """Return what `down` decides with all that may be known of the past."""
     return decide_drop(DECLARED, Existing(found, **standing), INDEX.name, past, options)
 
 
 @pytest.mark.parametrize(
     ("found", "action"),
     [
-        pytest.param(None, Action.CREATE, id="nothing there"),
+        pytest.param(None, Action.CREATE, id="missing"),
         pytest.param(SAME, Action.KEEP, id="the same"),
-        pytest.param(SAME._replace(worker=WORKER), Action.KEEP, id="the same, with somebody at work on it"),
+        pytest.param(SAME._replace(worker=WORKER), Action.KEEP, id="the same, with another session working on it"),
         pytest.param(BROKEN, Action.REBUILD, id="not valid"),
         pytest.param(SAME._replace(ready=False), Action.REBUILD, id="not ready"),
         pytest.param(SAME._replace(live=False), Action.REBUILD, id="not live"),
@@ -72,23 +72,23 @@ def down(
         pytest.param(TABLE._replace(kind="view"), Action.REFUSE, id="a view"),
     ],
 )
-def test_up_decides_by_what_stands_under_the_name(found, action):
+def test_up_decides_by_what_has_the_name(found, action):
     assert up(found) is action
 
 
 @pytest.mark.parametrize(
     ("found", "action"),
     [
-        pytest.param(None, Action.ABSENT, id="nothing there"),
+        pytest.param(None, Action.ABSENT, id="missing"),
         pytest.param(SAME, Action.DROP, id="the same"),
-        pytest.param(SAME._replace(worker=WORKER), Action.DROP, id="the same, with somebody at work on it"),
+        pytest.param(SAME._replace(worker=WORKER), Action.DROP, id="the same, with another session working on it"),
         pytest.param(BROKEN, Action.DROP, id="not valid"),
         pytest.param(SAME._replace(valid=False, ready=False, live=False), Action.DROP, id="half dropped"),
         pytest.param(IN_BUILD, Action.WAIT, id="being built by another session"),
         pytest.param(TABLE, Action.REFUSE, id="a table"),
     ],
 )
-def test_down_decides_by_what_stands_under_the_name(found, action):
+def test_down_decides_by_what_has_the_name(found, action):
     assert drop(found) is action
 
 
@@ -99,7 +99,7 @@ def test_an_index_that_differs_in_any_part_is_neither_kept_nor_dropped(found):
 
 
 @pytest.mark.parametrize("found", DIFFERENT)
-def test_a_broken_index_of_another_definition_is_not_ours_to_rebuild_or_drop(found):
+def test_a_broken_index_of_another_definition_is_neither_rebuilt_nor_dropped(found):
     broken = found._replace(valid=False)
     assert up(broken) is Action.REFUSE
     assert drop(broken) is Action.REFUSE
@@ -107,15 +107,15 @@ def test_a_broken_index_of_another_definition_is_not_ours_to_rebuild_or_drop(fou
 
 
 @pytest.mark.parametrize("found", [SAME, BROKEN, IN_BUILD, TABLE, *DIFFERENT])
-def test_down_leaves_what_stood_there_before_up_whatever_it_is(found):
+def test_down_leaves_what_is_older_than_up_whatever_it_is(found):
     assert drop(found, INDEX.name) is Action.LEAVE
 
 
-def test_what_stood_there_before_and_is_gone_since_needs_nothing():
+def test_what_is_older_than_up_and_gone_since_needs_nothing():
     assert drop(None, INDEX.name) is Action.ABSENT
 
 
-def test_only_the_names_that_stood_there_before_are_left():
+def test_only_the_names_that_are_listed_as_older_are_left():
     assert drop(SAME, "ix_activity_type") is Action.DROP
 
 
@@ -140,7 +140,7 @@ def test_looking_keeping_leaving_and_refusing_change_nothing():
     assert idle == {Action.KEEP, Action.LEAVE, Action.ABSENT, Action.REFUSE}
 
 
-def test_a_twin_is_renamed_only_when_that_is_allowed():
+def test_a_duplicate_is_renamed_only_when_that_is_allowed():
     duplicate = SAME._replace(name="by_hand")
     assert up(None, duplicate=duplicate) is Action.CREATE
     assert up(None, ADOPT, duplicate=duplicate) is Action.RENAME
@@ -163,7 +163,7 @@ def test_a_twin_is_renamed_only_when_that_is_allowed():
         pytest.param(SAME, {"conflict": OTHER}, Action.KEEP, id="something else under a name that is not needed"),
         pytest.param(SAME, {"replaced": OTHER}, Action.REPLACE, id="only the old one to be dropped"),
         pytest.param(SAME, {}, Action.KEEP, id="done"),
-        pytest.param(None, {}, Action.CREATE, id="nothing there"),
+        pytest.param(None, {}, Action.CREATE, id="missing"),
         pytest.param(TABLE, {}, Action.REFUSE, id="a table"),
         pytest.param(
             SAME._replace(definition=OTHER_DEFINITIONS["table"]), {}, Action.REFUSE, id="an index of another table"
@@ -184,7 +184,7 @@ def test_an_index_that_had_another_name_gets_it_back():
     assert down(None, was) is Action.ABSENT
 
 
-def test_what_stood_there_before_is_dropped_only_when_that_is_allowed():
+def test_what_is_older_than_up_is_dropped_only_when_that_is_allowed():
     for was in (RevertContext({INDEX.name: INDEX.name}), RevertContext({INDEX.name: "by_hand"})):
         assert down(SAME, was, INCLUDE) is Action.DROP
         assert down(OTHER, was, INCLUDE) is Action.REFUSE
@@ -226,11 +226,11 @@ def test_the_names_of_a_replacement_are_never_cut_by_the_server():
         ("nulls", Difference("nulls_distinct", "yes", "no")),
     ],
 )
-def test_a_difference_is_told_in_words(part, difference):
+def test_a_difference_is_described_in_words(part, difference):
     assert differences(DECLARED, OTHER_DEFINITIONS[part]) == (difference,)
 
 
-def test_all_differences_are_told_in_the_order_of_a_definition():
+def test_all_differences_are_listed_in_the_order_of_a_definition():
     found = Definition("campaign", "hash", ("status",), predicate="(status IS NULL)")
     assert [difference.part for difference in differences(DECLARED, found)] == ["table", "method", "key", "predicate"]
 

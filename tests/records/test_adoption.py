@@ -1,4 +1,4 @@
-"""Moving in next to what is there: kept, renamed or replaced, and `down` gives back what was not ours."""
+"""Indexes older than the tool: they are kept, renamed or replaced, and `down` undoes only what `up` did."""
 
 from __future__ import annotations
 
@@ -55,61 +55,61 @@ ODD_NAMES = ("By Hand", 'say "so"', "it's;--", LONGEST, "índice_ünïque_電話
 
 @pytest.fixture
 def url(database_url: str) -> str:
-    """A database at the base revision."""
+    """Return a database at the base revision."""
     prepare(database_url, "base")
     return database_url
 
 
 @pytest.fixture
 def postgres(postgres_url: str) -> str:
-    """The same on PostgreSQL alone."""
+    """Return a database at the base revision, on PostgreSQL."""
     prepare(postgres_url, "base")
     return postgres_url
 
 
 @pytest.fixture
 def crm(database_url: str) -> str:
-    """A database with another tool's tables in it."""
+    """Return a database that holds another tool's tables, too."""
     with closing(connect(database_url)) as connection:
         foreign_crm.create_schema(connection)
     return database_url
 
 
 def quoted(name: str) -> str:
-    """A name as SQL writes it."""
+    """Return a name as SQL writes it."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def make(url: str, name: str, as_named: str | None = None) -> None:
-    """Make one of the ten as somebody before us might have, under its own name or another."""
+    """Make one of the ten by hand, under its own name or another."""
     execute(url, specified(url)[name].replace(f"INDEX {name} ", f"INDEX {quoted(as_named or name)} "))
 
 
 def come_from(url: str) -> dict[str, tuple[str | None, str | None]]:
-    """Where each index comes from, as status says: its origin, and the name it had."""
+    """Return the origin of each index and the name it had, as status shows them."""
     found = run("status", "--json", url=url).json()["indexes"]
     return {each["name"]: (each["origin"], each["renamed_from"]) for each in found}
 
 
 def others_than_created(url: str) -> dict[str, tuple[str | None, str | None]]:
-    """The indexes that `up` did not build."""
+    """Return the indexes that `up` did not build."""
     return {name: origin for name, origin in come_from(url).items() if origin != ("created", None)}
 
 
 def identity(url: str, name: str) -> tuple[int, int]:
-    """The number and the file of a relation of PostgreSQL: a rename keeps both."""
+    """Return OID and file of a relation of PostgreSQL: a rename keeps both."""
     query = f"SELECT oid::bigint, relfilenode::bigint FROM pg_class WHERE oid = 'public.{quoted(name)}'::regclass"
     (found,) = ask(url, query)
     return found
 
 
 def names(url: str) -> set[str]:
-    """All indexes but those of constraints."""
+    """Return all indexes but those of constraints."""
     return set(indexes(url))
 
 
 def theirs(url: str) -> list[tuple]:
-    """Everything in the database but rows and our own tables."""
+    """Return everything in the database but rows and the tool's own tables."""
     return [row for row in catalog(url) if "schema_revision" not in row[1]]
 
 
@@ -128,7 +128,7 @@ def test_an_identical_index_of_the_right_name_is_adopted_and_left_by_down(url):
     assert NAME in down.stdout
 
 
-def test_all_ten_may_stand_there_already(url):
+def test_all_ten_may_exist_already(url):
     for name in TEN_NAMES:
         make(url, name)
     result = succeed("up", url=url)
@@ -151,7 +151,7 @@ def test_status_shows_for_each_index_whether_it_was_created_adopted_or_renamed(u
     assert re.search(r"^ix_conversation_contact_id .*created", shown, re.MULTILINE)
 
 
-def test_include_adopted_drops_what_stood_there_before_too(url):
+def test_include_adopted_drops_older_indexes_too(url):
     make(url, NAME)
     make(url, "ix_contact_phone_hash", as_named="theirs")
     succeed("up", "--adopt-renamed", url=url)
@@ -180,7 +180,7 @@ def test_what_was_adopted_once_is_created_when_up_has_built_it_anew(url):
 # The same under another name -----------------------------------------------------------------------------------------
 
 
-def test_up_names_a_twin_and_builds_ours_beside_it(url):
+def test_up_names_a_duplicate_and_builds_the_index_beside_it(url):
     execute(url, TWIN)
     result = succeed("up", url=url)
     (line,) = [line for line in result.lines if "theirs" in line]
@@ -195,7 +195,7 @@ def test_up_names_a_twin_and_builds_ours_beside_it(url):
     assert ours(url) == {}
 
 
-def test_a_twin_is_renamed_when_that_is_asked_for_and_named_back_by_down(url):
+def test_a_duplicate_is_renamed_when_that_is_asked_for_and_renamed_back_by_down(url):
     execute(url, TWIN)
     before = theirs(url)
     succeed("up", "--adopt-renamed", url=url)
@@ -257,7 +257,7 @@ def test_of_several_twins_one_is_renamed_and_the_others_stay(url):
     assert names(url) == before
 
 
-def test_a_twin_is_not_renamed_where_ours_stands_already(url):
+def test_a_duplicate_is_not_renamed_where_the_index_exists(url):
     make(url, NAME)
     execute(url, TWIN)
     succeed("up", "--adopt-renamed", url=url)
@@ -364,7 +364,7 @@ def test_a_twin_in_another_schema_is_not_looked_at(postgres):
     assert "theirs" in names(postgres)
 
 
-def test_an_invalid_index_of_ours_gives_way_to_a_valid_twin_or_is_rebuilt(postgres):
+def test_an_invalid_index_gives_way_to_a_valid_duplicate_or_is_rebuilt(postgres):
     not_ready(postgres, NAME, "activity (activity_type)")
     execute(postgres, TWIN)
     succeed("up", "--adopt-renamed", url=postgres)
@@ -374,7 +374,7 @@ def test_an_invalid_index_of_ours_gives_way_to_a_valid_twin_or_is_rebuilt(postgr
 
 @contextmanager
 def index_locked(url: str, name: str) -> Iterator[None]:
-    """Somebody's open transaction that has changed a setting of an index: nobody can rename it meanwhile."""
+    """Hold a transaction open that has changed a setting of an index: no other session can rename it."""
     with transaction(url, f"ALTER INDEX {name} SET (fillfactor = 80)") as session:
         yield session
 
@@ -401,7 +401,7 @@ def test_a_rename_that_cannot_have_its_lock_is_given_up_in_the_end_and_done_by_t
     assert come_from(postgres)[NAME] == ("renamed", "theirs")
 
 
-# What a crash must not make us forget --------------------------------------------------------------------------------
+# What is remembered after a crash ------------------------------------------------------------------------------------
 
 FIRST = "ix_activity_openphone_id"
 EVENT_WRITTEN = "INSERT INTO webhook_event (event_type) VALUES ('written')"
@@ -466,7 +466,7 @@ def test_an_interrupted_run_on_sqlite_has_renamed_nothing(sqlite_url):
     execute(sqlite_url, TWIN)
     with closing(connect(sqlite_url)) as reader:
         reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM contact").fetchone()  # nobody can commit meanwhile
+        reader.execute("SELECT count(*) FROM contact").fetchone()  # no other session can commit meanwhile
         with running("up", "--json", "--adopt-renamed", url=sqlite_url) as killed:
             killed.event("LockWaited")
             killed.kill()
@@ -697,14 +697,14 @@ def test_a_replacement_that_is_refused_asks_for_itself_again(url):
 
 @pytest.fixture
 def wrong(postgres: str) -> str:
-    """A database on which one of ours was altered by hand after `up`."""
+    """Return a database on which one of the ten was altered by hand after `up`."""
     prepare(postgres)
     execute(postgres, f"DROP INDEX {NAME}", WRONG)
     return postgres
 
 
 class Watch:
-    """Looks all the time whether a valid index of a name stands."""
+    """Checks all the time whether a valid index of a name exists."""
 
     def __init__(self, url: str) -> None:
         self._connection = psycopg2.connect(url)
@@ -734,7 +734,7 @@ class Watch:
 
 
 def serving(url: str) -> str:
-    """The definition of what stands, valid, under our name."""
+    """Return the definition of the valid index of this name."""
     assert NAME not in broken(url)
     return indexes(url)[NAME]
 
@@ -749,7 +749,7 @@ def test_there_is_no_moment_without_a_valid_index_of_the_name(wrong):
 
 @contextmanager
 def building_the_new_one(url: str) -> Iterator[Run]:
-    """A replacement that waits for a writer before it can build; the old index serves."""
+    """Run a replacement that waits for a writer before it can build; queries use the old index."""
     with open_writer(url), running("up", "--json", "--replace", url=url) as up:
         until_phase(url, "waiting for writers before build")
         assert "(status)" in serving(url)
@@ -758,7 +758,7 @@ def building_the_new_one(url: str) -> Iterator[Run]:
 
 @contextmanager
 def waiting_to_swap(url: str) -> Iterator[Run]:
-    """A replacement whose new index is built, and that cannot rename yet; the old index serves."""
+    """Run a replacement that has built the new index and cannot rename yet; queries use the old one."""
     with index_locked(url, NAME), running("up", "--json", "--replace", url=url) as up:
         up.event("Retrying", index=NAME)
         assert "(status)" in serving(url)
@@ -768,7 +768,7 @@ def waiting_to_swap(url: str) -> Iterator[Run]:
 
 @contextmanager
 def dropping_the_old_one(url: str) -> Iterator[Run]:
-    """A replacement that waits for a reader before it can drop the old index; the new one serves."""
+    """Run a replacement that waits for a reader before it can drop the old index; queries use the new one."""
     with open_reader(url), running("up", "--json", "--replace", url=url) as up:
         until_dropping(url)
         assert serving(url) == specified(url)[NAME]
@@ -881,7 +881,7 @@ def test_what_a_killed_replacement_left_is_advice_of_check(wrong, step):
 
 
 def test_a_leftover_of_a_replacement_that_is_no_longer_needed_is_dropped_by_up(wrong):
-    """Somebody mended the index by hand after the run was killed."""
+    """The index is repaired by hand after the run was killed."""
     with building_the_new_one(wrong) as killed:
         killed.kill()
     until_idle(wrong)
@@ -892,7 +892,7 @@ def test_a_leftover_of_a_replacement_that_is_no_longer_needed_is_dropped_by_up(w
     assert not [name for name in names(wrong) if "_replac" in name]
 
 
-def test_somebody_elses_index_under_the_temporary_name_is_not_dropped(wrong):
+def test_another_index_with_the_temporary_name_is_not_dropped(wrong):
     execute(wrong, "CREATE TABLE call (id integer)", f"CREATE INDEX {NAME}_replacing ON call (id)")
     run("up", "--replace", url=wrong)
 
@@ -900,7 +900,7 @@ def test_somebody_elses_index_under_the_temporary_name_is_not_dropped(wrong):
     assert serving(wrong)
 
 
-STRANGERS = (
+CONFLICTS = (
     f"CREATE INDEX {NAME}_replacing ON contact (last_name)",
     f"CREATE INDEX {NAME}_replacing ON activity (status)",
     f"CREATE INDEX {NAME}_replaced ON contact (last_name)",
@@ -909,20 +909,20 @@ STRANGERS = (
 )
 
 
-@pytest.mark.parametrize("stranger", STRANGERS)
-def test_what_only_carries_a_temporary_name_is_neither_dropped_nor_called_a_leftover(url, stranger):
+@pytest.mark.parametrize("conflict", CONFLICTS)
+def test_what_only_carries_a_temporary_name_is_neither_dropped_nor_called_a_leftover(url, conflict):
     succeed("up", url=url)
-    execute(url, stranger)
+    execute(url, conflict)
     report = run("check", "--json", url=url).json()
     succeed("up", "--replace", url=url)
     succeed("down", url=url)
 
     assert "leftover" not in {each["kind"] for each in report["advice"]}
-    execute(url, stranger.split(" ON ")[0].split(" (")[0].replace("CREATE", "DROP"))  # it stands still
+    execute(url, conflict.split(" ON ")[0].split(" (")[0].replace("CREATE", "DROP"))  # it still exists
 
 
 def test_a_name_that_is_taken_stops_a_replacement_before_any_change(url):
-    execute(url, f"CREATE INDEX {NAME} ON activity (status)", STRANGERS[0])
+    execute(url, f"CREATE INDEX {NAME} ON activity (status)", CONFLICTS[0])
     with nothing_changes(url):
         assert run("up", "--replace", url=url).exit_code == 4
 
@@ -987,7 +987,7 @@ BEFORE_THIS = """
 
 @pytest.fixture
 def recorded_before(crm: str) -> str:
-    """A database that version 0.1.0 brought to the head; one of the ten stood there before."""
+    """Return a database that version 0.1.0 brought to the head; one of the ten is older."""
     moment = "'2025-09-01 12:00:00'"
     rest = f"'applied', {moment}, {moment}, 5, 'unknown', '0.1.0', 'somebody@somewhere'"
     execute(
@@ -1014,7 +1014,7 @@ def test_what_an_earlier_version_built_is_taken_off_and_what_it_kept_is_left(rec
     assert ours(recorded_before).keys() == {NAME}
 
 
-def test_what_an_earlier_version_built_is_mended(recorded_before):
+def test_what_an_earlier_version_built_is_repaired(recorded_before):
     execute(recorded_before, "DROP INDEX ix_contact_phone_hash")
     succeed("up", url=recorded_before)
 

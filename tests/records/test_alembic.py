@@ -46,20 +46,20 @@ ROW_LOCK = "UPDATE alembic_version SET version_num = version_num"
 
 @pytest.fixture
 def url(database_url: str) -> str:
-    """A database that Alembic has brought to the revision before ours."""
+    """Return a database that Alembic has brought to the revision before ours."""
     alembic_app.upgrade(database_url, BASE)
     return database_url
 
 
 @pytest.fixture
 def postgres(postgres_url: str) -> str:
-    """The same on PostgreSQL alone."""
+    """Return such a database on PostgreSQL."""
     alembic_app.upgrade(postgres_url, BASE)
     return postgres_url
 
 
 def go_up(url: str, tool: str) -> None:
-    """Forward to our revision, by this Tool or by Alembic."""
+    """Go forward to our revision, by this Tool or by Alembic."""
     if tool == "A":
         alembic_app.upgrade(url, HEAD)
     else:
@@ -67,7 +67,7 @@ def go_up(url: str, tool: str) -> None:
 
 
 def go_down(url: str, tool: str) -> None:
-    """Back to the revision before ours, by this Tool or by Alembic."""
+    """Go back to the revision before ours, by this Tool or by Alembic."""
     if tool == "A":
         alembic_app.downgrade(url, BASE)
     else:
@@ -75,7 +75,7 @@ def go_down(url: str, tool: str) -> None:
 
 
 def assert_at_head(url: str) -> None:
-    """Everybody agrees that our revision stands."""
+    """Check that both tools and the catalog say that our revision is applied."""
     assert_all_stand(url)
     assert current(url) == (HEAD,)
     status = run("status", "--json", url=url)
@@ -83,7 +83,7 @@ def assert_at_head(url: str) -> None:
 
 
 def assert_at_base(url: str) -> None:
-    """Everybody agrees that our revision does not stand."""
+    """Check that both tools and the catalog say that our revision is not applied."""
     assert_none_stands(url)
     assert current(url) == (BASE,)
     status = run("status", "--json", url=url)
@@ -91,18 +91,18 @@ def assert_at_base(url: str) -> None:
 
 
 def lines_about_alembic(result: Result) -> list[str]:
-    """What a run said about Alembic's table."""
+    """Return what a run said about Alembic's table."""
     return [line for line in (result.stdout + result.stderr).splitlines() if "alembic_version" in line]
 
 
 def origin(url: str) -> dict[str, str | None]:
-    """Where each index comes from, as status says."""
+    """Return the origin of each index, as status shows it."""
     return {each["name"]: each["origin"] for each in run("status", "--json", url=url).json()["indexes"]}
 
 
 @contextmanager
 def nothing_moves(url: str) -> Iterator[None]:
-    """Nothing changes, and Alembic's table neither."""
+    """Check that the block changes nothing, Alembic's table included."""
     before = current(url)
     with nothing_changes(url):
         yield
@@ -188,7 +188,7 @@ def test_nothing_is_said_of_alembic_where_both_agree(url):
 
 
 def test_a_record_that_says_less_than_alembic_is_caught_up(url):
-    """Our row is gone or was never there; Alembic knows better."""
+    """Alembic's record counts where ours is missing."""
     go_up(url, "T")
     execute(url, "DELETE FROM schema_revision")
     with nothing_moves(url):
@@ -209,18 +209,18 @@ def test_a_plan_and_every_other_reading_command_leave_alembic_alone(url):
 
 @pytest.fixture
 def sqlite(sqlite_url: str) -> str:
-    """A file that Alembic has brought to the revision before ours."""
+    """Return a file that Alembic has brought to the revision before ours."""
     alembic_app.upgrade(sqlite_url, BASE)
     return sqlite_url
 
 
 def theirs(url: str) -> set[str]:
-    """Which of the two stand under Alembic's names."""
+    """Return which of the two exist under Alembic's names."""
     names = ", ".join(f"'{name}'" for name in THEIRS)
     return {name for (name,) in execute(url, f"SELECT name FROM sqlite_master WHERE name IN ({names})")}
 
 
-def test_what_alembic_leaves_of_ours_on_its_way_back_is_pending_and_no_drift(sqlite):
+def test_what_alembic_leaves_when_it_reverts_is_pending_and_no_drift(sqlite):
     go_up(sqlite, "T")
     alembic_app.downgrade(sqlite, BASE, in_other_words=True)
     assert ours(sqlite).keys() == set(THEIRS.values())
@@ -233,7 +233,7 @@ def test_what_alembic_leaves_of_ours_on_its_way_back_is_pending_and_no_drift(sql
     assert set(origin(sqlite).values()) == {"created"}
 
 
-def test_what_alembic_leaves_of_ours_after_a_later_revision_is_pending_and_no_drift(sqlite):
+def test_what_alembic_leaves_after_a_later_revision_is_pending_and_no_drift(sqlite):
     alembic_app.upgrade(sqlite, LATER, in_other_words=True)
     succeed("up", url=sqlite)
     alembic_app.downgrade(sqlite, BASE, in_other_words=True)
@@ -290,7 +290,7 @@ def test_what_has_alembics_names_where_alembic_has_not_run_stays_and_is_named(sq
 
 
 def test_both_tools_take_turns_although_two_names_differ(sqlite):
-    """What Alembic has left standing under its own names disturbs nobody: it says IF NOT EXISTS."""
+    """Indexes that Alembic has left under its own names do not matter: it says IF NOT EXISTS."""
     for step, tool in enumerate(EVERY_ORDER):
         done = EVERY_ORDER[: step + 1]
         if tool == "A" and step % 2 == 0:
@@ -309,7 +309,7 @@ def test_both_tools_take_turns_although_two_names_differ(sqlite):
             assert check.exit_code == (4 if missing else 0), done
 
 
-# What is taken back while Alembic goes on saying that it stands -------------------------------------------------------
+# What is reverted while Alembic goes on saying that it is applied -----------------------------------------------------
 
 
 def by_hand(url: str, name: str = "ix_activity_type") -> None:
@@ -336,7 +336,7 @@ def test_what_was_taken_back_stays_taken_back_whatever_alembic_says(url, revisio
 
 
 @pytest.mark.parametrize("revision", [HEAD, LATER])
-def test_what_stood_there_before_is_remembered_after_down(url, revision):
+def test_older_indexes_are_remembered_after_down(url, revision):
     by_hand(url)
     go_up(url, "T")
     alembic_app.upgrade(url, revision)
@@ -497,14 +497,14 @@ def test_up_builds_again_after_down_below_a_later_revision(url):
     assert current(url) == (LATER,)
 
 
-def test_yes_is_not_needed_where_nothing_later_stands(url):
+def test_yes_is_not_needed_where_alembic_is_at_no_later_revision(url):
     go_up(url, "T")
     succeed("down", "--yes", url=url)
 
     assert_at_base(url)
 
 
-def test_the_eight_that_a_later_revision_drops_are_noticed_and_mended(postgres):
+def test_the_eight_that_a_later_revision_drops_are_noticed_and_rebuilt(postgres):
     alembic_app.upgrade(postgres, HEAD)
     succeed("up", url=postgres)
     alembic_app.upgrade(postgres, DROPS_EIGHT)
@@ -520,7 +520,7 @@ def test_the_eight_that_a_later_revision_drops_are_noticed_and_mended(postgres):
     assert run("check", url=postgres).exit_code == 0
 
 
-def test_the_eight_are_noticed_without_any_record_of_ours(postgres):
+def test_the_eight_are_noticed_without_any_record(postgres):
     alembic_app.upgrade(postgres, DROPS_EIGHT)
     assert run("status", url=postgres).exit_code == 4
     succeed("up", url=postgres)
@@ -573,7 +573,7 @@ def refuse_at_the_end(url: str, table: str) -> None:
 
 
 def allow_writes(url: str, table: str) -> None:
-    """Undo what refuses them."""
+    """Allow the writes again."""
     if is_postgres(url):
         execute(url, f"ALTER TABLE {table} DROP CONSTRAINT refusal")
     else:
@@ -581,7 +581,7 @@ def allow_writes(url: str, table: str) -> None:
 
 
 def fails(url: str, command: str) -> Result:
-    """A run that the database does not let finish."""
+    """Run a command that the database does not let finish."""
     result = run(command, url=url)
     assert result.exit_code == 1, result
     return result
@@ -602,7 +602,7 @@ def test_up_is_not_recorded_with_us_when_it_cannot_be_recorded_with_alembic(url)
 
 def test_up_is_not_recorded_with_alembic_when_it_cannot_be_recorded_with_us(url):
     go_up(url, "T")
-    go_down(url, "T")  # now there is a table of ours
+    go_down(url, "T")  # now there is a table of this tool
     refuse_writes(url, "schema_revision", when="WHEN (NEW.state = 'applied')")
     fails(url, "up")
     assert current(url) == (BASE,)
@@ -713,7 +713,7 @@ def test_an_empty_table_is_left_empty(url):
 
 
 def test_a_revision_before_the_neighbouring_one_is_left_alone(url):
-    """Somebody made the last table by hand: our revision is not the next one for Alembic, or unknown to us."""
+    """The last table was made by hand: Alembic is at a revision that is not next to ours, or unknown."""
     alembic_app.put(url, "e1b04c7a9f35")
     succeed("up", url=url)
 
@@ -721,7 +721,7 @@ def test_a_revision_before_the_neighbouring_one_is_left_alone(url):
     assert current(url) == ("e1b04c7a9f35",)
 
 
-def test_alembic_may_be_at_our_revision_while_nothing_stands(url):
+def test_alembic_may_be_at_our_revision_while_no_index_exists(url):
     alembic_app.put(url, HEAD)
     assert run("status", url=url).exit_code == 4
     succeed("up", url=url)
@@ -819,7 +819,7 @@ def test_alembics_table_in_a_schema_of_any_name_is_moved(postgres_url):
 
 @pytest.fixture(params=["other_versions", "tracking.alembic_version", '"with.dot".other_versions'])
 def kept_elsewhere(request: pytest.FixtureRequest, postgres: str) -> str:
-    """The name of Alembic's version table where Alembic was told to keep it somewhere else."""
+    """Return the name of Alembic's version table where Alembic keeps it somewhere else."""
     *schema, name = [part.strip('"') for part in re.findall(r'"[^"]*"|[^.]+', request.param)]
     execute(postgres, *(f'CREATE SCHEMA "{each}"' for each in schema))
     execute(postgres, *(f'ALTER TABLE alembic_version SET SCHEMA "{each}"' for each in schema))
@@ -861,7 +861,7 @@ def test_a_version_table_of_another_name_is_found_on_sqlite_too(sqlite):
     assert execute(sqlite, "SELECT version_num FROM other_versions") == [(HEAD,)]
 
 
-def test_a_version_table_of_a_chain_that_is_not_ours_is_not_mentioned(postgres):
+def test_a_version_table_of_another_chain_is_not_mentioned(postgres):
     execute(
         postgres,
         "DROP TABLE alembic_version",
@@ -884,7 +884,7 @@ def test_a_version_table_that_does_not_exist_is_wrong_usage(url, name):
 
 @pytest.fixture
 def role(superuser_url: str, postgres: str) -> Iterator[str]:
-    """A role that owns the six tables, and of Alembic's may only read; made by a superuser, gone after the test."""
+    """Return a role that owns the six tables and may only read Alembic's; a superuser makes it for the test."""
     rights = (
         "GRANT USAGE, CREATE ON SCHEMA public TO {role}",
         "GRANT SELECT ON alembic_version TO {role}",
@@ -894,7 +894,7 @@ def role(superuser_url: str, postgres: str) -> Iterator[str]:
         yield name
 
 
-def test_a_role_that_may_not_move_alembic_is_told_which_right_it_lacks_and_goes_without(postgres, role):
+def test_the_right_that_a_role_lacks_to_move_alembic_is_named_and_the_run_goes_on(postgres, role):
     said = succeed("up", url=as_role(postgres, role)).stdout
 
     assert re.search(r"^Note: alembic_version is not updated, .*GRANT SELECT, UPDATE ON .*alembic_version", said, re.M)
@@ -939,7 +939,7 @@ def test_a_version_table_in_a_closed_schema_is_kept_in_step_with_the_rights_that
 
 
 @pytest.mark.parametrize(("command", "exit_code"), [("status", 3), ("check", 3), ("up", 0)])
-def test_a_role_that_may_not_even_read_alembics_table_is_told_so_in_words(postgres, role, command, exit_code):
+def test_a_role_that_may_not_read_alembics_table_gets_the_grants_to_type(postgres, role, command, exit_code):
     execute(postgres, f"REVOKE ALL ON alembic_version FROM {role}")
     result = run(command, url=as_role(postgres, role))
 
@@ -949,9 +949,7 @@ def test_a_role_that_may_not_even_read_alembics_table_is_told_so_in_words(postgr
     assert "is not updated" not in run(command, url=as_role(postgres, role)).stdout
 
 
-def test_down_asks_for_yes_where_nobody_can_see_whether_alembic_stands_at_a_later_revision(
-    superuser_url, postgres, role
-):
+def test_down_needs_yes_where_the_revision_of_alembic_cannot_be_read(superuser_url, postgres, role):
     """Alembic moves on as a superuser, because the tables are the role's."""
     succeed("up", url=as_role(postgres, role))
     alembic_app.upgrade(superuser_url, LATER)

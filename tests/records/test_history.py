@@ -32,20 +32,20 @@ KEPT = 100
 
 @pytest.fixture
 def url(database_url: str) -> str:
-    """A database at the base revision."""
+    """Return a database at the base revision."""
     prepare(database_url, "base")
     return database_url
 
 
 def history(url: str, *arguments: str) -> list[dict[str, Any]]:
-    """What ``history --json`` tells of our revision, newest first; telling it changes nothing."""
+    """Return what ``history --json`` says about our revision, newest first; it must change nothing."""
     with nothing_changes(url):
         entries = succeed("history", "--json", *arguments, url=url).json()["history"]
     assert all(each.keys() >= ENTRY for each in entries)
     return [each for each in entries if each["revision"] == HEAD]
 
 
-def test_every_run_is_told_the_newest_first(url):
+def test_history_lists_every_run_newest_first(url):
     for command in ("up", "down", "up"):
         succeed(command, url=url)
 
@@ -54,7 +54,7 @@ def test_every_run_is_told_the_newest_first(url):
     assert [each["direction"] for each in history(url)] == ["down", "up", "down", "up"]
 
 
-def test_a_single_entry_is_told_in_the_singular(postgres_url):
+def test_a_single_entry_is_counted_in_the_singular(postgres_url):
     prepare(postgres_url, "base")
     told = succeed("history", "--all-schemas", "public", url=postgres_url).lines
 
@@ -84,7 +84,7 @@ def test_an_entry_says_what_became_of_each_index(url):
     assert down == dict.fromkeys(TEN_NAMES - {"ix_activity_type"}, "drop")
 
 
-def test_a_run_that_mends_is_told_too(url):
+def test_a_repair_is_listed_too(url):
     succeed("up", url=url)
     execute(url, "DROP INDEX ix_activity_type")
     succeed("up", url=url)
@@ -94,14 +94,14 @@ def test_a_run_that_mends_is_told_too(url):
     assert entry["indexes"]["ix_activity_type"] == "create"
 
 
-def test_a_stamp_is_told_as_what_it_is(url):
+def test_a_stamp_is_listed_as_a_stamp(url):
     execute(url, *specified(url).values())
     succeed("stamp", HEAD, url=url)
 
     assert [each["direction"] for each in history(url)] == ["stamp"]
 
 
-def test_a_stamp_of_the_base_is_told_as_one_that_built_nothing(url):
+def test_a_stamp_of_the_base_is_listed_without_an_index(url):
     succeed("up", url=url)
     execute(url, *(f"DROP INDEX {name}" for name in specified(url)))
     succeed("stamp", "base", url=url)
@@ -110,7 +110,7 @@ def test_a_stamp_of_the_base_is_told_as_one_that_built_nothing(url):
     assert (stamped["direction"], stamped["revision"], stamped["indexes"]) == ("stamp", BASE, {})
 
 
-def test_a_run_that_had_nothing_to_do_is_not_told(url):
+def test_a_run_that_had_nothing_to_do_is_not_listed(url):
     succeed("up", url=url)
     succeed("up", url=url)
     succeed("down", url=url)
@@ -119,14 +119,14 @@ def test_a_run_that_had_nothing_to_do_is_not_told(url):
     assert len(history(url)) == 2
 
 
-def test_a_refused_run_is_not_told(url):
+def test_a_refused_run_is_not_listed(url):
     execute(url, "CREATE INDEX ix_activity_type ON activity (status)")
     assert run("up", url=url).exit_code == 4
 
     assert history(url) == []
 
 
-def test_a_run_that_was_killed_is_told_once_it_is_finished(postgres_url):
+def test_a_killed_run_is_listed_once_it_is_finished(postgres_url):
     prepare(postgres_url, "base")
     with open_writer(postgres_url), running("up", url=postgres_url) as killed:
         until_phase(postgres_url, "waiting for writers")
@@ -139,7 +139,7 @@ def test_a_run_that_was_killed_is_told_once_it_is_finished(postgres_url):
     assert [each["direction"] for each in history(postgres_url)] == ["up"]
 
 
-def test_people_are_told_in_lines_the_newest_first(url):
+def test_the_lines_are_in_order_newest_first(url):
     succeed("up", url=url)
     succeed("down", url=url)
     lines = [line for line in succeed("history", url=url).lines if HEAD in line]
@@ -148,13 +148,13 @@ def test_people_are_told_in_lines_the_newest_first(url):
     assert all(re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d", line) and "@" in line for line in lines)
 
 
-def test_where_nothing_has_happened_there_is_nothing_to_tell_and_nothing_is_made(database_url):
+def test_without_a_run_history_is_empty_and_creates_nothing(database_url):
     assert history(database_url) == []
     assert succeed("history", url=database_url).stderr == ""
     assert is_postgres(database_url) or not file_of(database_url).exists()
 
 
-def test_what_a_later_version_did_is_told_in_its_own_word(url):
+def test_an_action_of_a_later_version_is_listed_in_its_word(url):
     succeed("up", url=url)
     execute(url, 'UPDATE schema_revision_log SET indexes = \'{"ix_activity_type": "polish"}\'')
 
@@ -186,7 +186,7 @@ def multiply_the_log(url: str, entries: int) -> None:
 
 
 def columns_of_the_log(url: str) -> list[str]:
-    """The names of the log's columns."""
+    """Return the names of the log's columns."""
     query = (
         "SELECT attname FROM pg_attribute WHERE attrelid = 'schema_revision_log'::regclass AND attnum > 0"
         if is_postgres(url)
@@ -203,7 +203,7 @@ def test_the_log_is_the_only_table_besides_the_record(database_url):
     assert BASE not in {each["revision"] for each in history(database_url)}
 
 
-def test_the_log_stands_in_the_schema_of_the_tables(postgres_url):
+def test_the_log_is_in_the_schema_of_the_tables(postgres_url):
     execute(postgres_url, 'CREATE SCHEMA "Our CRM"')
     succeed("up", "--schema", "Our CRM", url=postgres_url)
 
@@ -227,7 +227,7 @@ def test_a_log_that_is_another_tools_is_left_alone(url):
     assert execute(url, "SELECT version FROM schema_revision_log") == [(7,)]
 
 
-# What nobody but somebody else has written ---------------------------------------------------------------------------
+# What no run has written ---------------------------------------------------------------------------------------------
 
 GARBAGE = (
     ("schema_revision", "existed_before", "not JSON", "status"),

@@ -127,7 +127,7 @@ KEPT = {NAME: NAME}
 @pytest.mark.parametrize(
     ("state", "position", "before", "made", "found", "expected", "down"),
     [
-        pytest.param(None, None, {}, {}, SAME, None, Action.DROP, id="nobody has run it"),
+        pytest.param(None, None, {}, {}, SAME, None, Action.DROP, id="no run has applied it"),
         pytest.param(None, AT, {}, {}, SAME, CREATED, Action.DROP, id="Alembic has run it"),
         pytest.param(None, PAST, {}, {}, SAME, CREATED, Action.DROP, id="Alembic is past it"),
         pytest.param(None, AT, {}, {}, OTHER, None, Action.REFUSE, id="Alembic has run it, and another one exists"),

@@ -1,4 +1,4 @@
-"""`stamp` records a revision that stands already, and refuses to record one that does not."""
+"""`stamp` records a revision whose indexes exist already, and refuses to record one whose indexes do not."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ FIRST, NAME = "ix_activity_openphone_id", "ix_activity_type"
 
 @pytest.fixture
 def url(database_url: str) -> str:
-    """A database at the base revision."""
+    """Return a database at the base revision."""
     prepare(database_url, "base")
     return database_url
 
 
 @pytest.fixture
 def built(url: str) -> str:
-    """A database on which somebody has built the ten, and nobody recorded it."""
+    """Return a database with the ten built by hand and no record of them."""
     execute(url, *specified(url).values())
     return url
 
 
 def refuses(url: str, *arguments: str) -> Result:
-    """A stamp that finds something else than the revision says, and changes nothing."""
+    """Check that stamp finds something else than the revision says, and changes nothing."""
     with nothing_changes(url):
         result = run("stamp", *arguments, url=url)
     assert result.exit_code == 4, result
@@ -54,7 +54,7 @@ def refuses(url: str, *arguments: str) -> Result:
 # Forward -------------------------------------------------------------------------------------------------------------
 
 
-def test_ten_that_stand_are_recorded_and_not_built(built):
+def test_ten_that_exist_are_recorded_and_not_built(built):
     before = ours(built)
     result = succeed("stamp", HEAD, url=built)
 
@@ -90,7 +90,7 @@ def test_a_revision_may_be_named_as_everywhere(built, name):
     assert revisions(built)[HEAD] == "applied"
 
 
-def test_a_run_that_did_not_end_is_recorded_as_ended_when_all_stand(url):
+def test_a_run_that_did_not_end_is_recorded_as_ended_when_all_exist(url):
     prepare(url)
     execute(url, f"UPDATE schema_revision SET state = 'applying', applied_at = NULL WHERE revision = '{HEAD}'")
     succeed("stamp", HEAD, url=url)
@@ -107,7 +107,7 @@ def test_a_missing_index_is_named_and_nothing_recorded(built):
     assert "ix_contact_phone_hash" not in result.stderr
 
 
-def test_all_ten_are_named_where_none_stands(url):
+def test_all_ten_are_named_where_none_exists(url):
     said = refuses(url, HEAD).stderr
 
     assert all(name in said for name in TEN_NAMES)
@@ -146,7 +146,7 @@ def test_no_stamp_makes_the_tables_of_an_empty_database(database_url):
 # Back ----------------------------------------------------------------------------------------------------------------
 
 
-def test_the_base_is_recorded_where_none_of_the_ten_stands(url):
+def test_the_base_is_recorded_where_none_of_the_ten_exists(url):
     prepare(url)
     execute(url, *(f"DROP INDEX {name}" for name in TEN_NAMES))
     result = succeed("stamp", BASE, url=url)
@@ -156,7 +156,7 @@ def test_the_base_is_recorded_where_none_of_the_ten_stands(url):
     assert run("status", url=url).exit_code == 3
 
 
-def test_the_base_is_not_recorded_while_one_of_the_ten_stands(url):
+def test_the_base_is_not_recorded_while_one_of_the_ten_exists(url):
     prepare(url)
     execute(url, *(f"DROP INDEX {name}" for name in TEN_NAMES - {NAME}))
     result = refuses(url, BASE)

@@ -1,4 +1,4 @@
-"""A database that a later version has seen: a warning, never a loop, and no step back without being asked."""
+"""A database that a later version has migrated: `up` warns and succeeds, and `down` has to be asked for."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LATER = "feedfacefeed"
 
 @pytest.fixture
 def url(database_url: str) -> str:
-    """A database at a revision after our head, that this version does not know."""
+    """Return a database at a revision after our head, unknown to this version."""
     prepare(database_url)
     known = execute(database_url, f"SELECT * FROM schema_revision WHERE revision = '{HEAD}'")
     assert known
@@ -50,13 +50,13 @@ def record_like_head(url: str, revision: str, after: str) -> None:
 
 
 def warnings(result: Result, revision: str = LATER) -> list[str]:
-    """The lines that name the unknown revision."""
+    """Return the lines that name the unknown revision."""
     return [line for line in (result.stdout + result.stderr).splitlines() if revision in line]
 
 
 @contextmanager
 def nothing_moves(url: str) -> Iterator[None]:
-    """Nothing changes, and no row of ours."""
+    """Check that the block changes nothing, the records included."""
     before = records(url)
     with nothing_changes(url):
         yield
@@ -66,7 +66,7 @@ def nothing_moves(url: str) -> Iterator[None]:
 # Forward -------------------------------------------------------------------------------------------------------------
 
 
-def test_up_succeeds_again_and_again_where_the_ten_stand(url):
+def test_up_succeeds_again_and_again_where_the_ten_exist(url):
     with nothing_moves(url):
         for _ in range(2):
             result = succeed("up", url=url)
@@ -74,7 +74,7 @@ def test_up_succeeds_again_and_again_where_the_ten_stand(url):
             assert "Nothing to do" in result.stdout
 
 
-def test_up_mends_what_is_missing_and_leaves_the_unknown_row(url):
+def test_up_builds_what_is_missing_and_leaves_the_unknown_row(url):
     execute(url, f"DROP INDEX {NAME}")
     result = succeed("up", url=url)
 
@@ -83,7 +83,7 @@ def test_up_mends_what_is_missing_and_leaves_the_unknown_row(url):
     assert revisions(url) == {BASE: "applied", HEAD: "applied", LATER: "applied"}
 
 
-def test_up_builds_ours_where_only_the_unknown_one_is_recorded(database_url):
+def test_up_builds_the_ten_where_only_the_unknown_one_is_recorded(database_url):
     prepare(database_url)
     record_like_head(database_url, LATER, after=HEAD)
     execute(
@@ -110,7 +110,7 @@ def test_check_and_status_warn_and_find_nothing_wrong(url):
     assert warnings(for_people)
 
 
-def test_check_finds_what_is_wrong_with_ours_even_so(url):
+def test_check_finds_what_is_wrong_with_the_ten_even_so(url):
     execute(url, f"DROP INDEX {NAME}")
 
     assert run("check", url=url).exit_code == 4
@@ -136,7 +136,7 @@ def test_down_below_the_unknown_revision_asks_for_yes_and_names_it(url):
     assert "--below-later" in refused.stderr
 
 
-def test_down_with_yes_drops_ours_and_leaves_the_unknown_row(url):
+def test_down_with_yes_drops_the_ten_and_leaves_the_unknown_row(url):
     succeed("down", "--yes", url=url)
 
     assert ours(url) == {}
@@ -144,7 +144,7 @@ def test_down_with_yes_drops_ours_and_leaves_the_unknown_row(url):
     assert revisions(url)[LATER] == "applied"
 
 
-def test_after_down_with_yes_up_builds_ours_again(url):
+def test_after_down_with_yes_up_builds_the_ten_again(url):
     succeed("down", "--yes", url=url)
     succeed("up", url=url)
 

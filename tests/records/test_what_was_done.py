@@ -59,34 +59,34 @@ SERVER_PROCESSES = """
 
 
 def origins(url: str) -> dict[str, str | None]:
-    """Where each index comes from, as status says."""
+    """Return the origin of each index, as status shows it."""
     return {each["name"]: each["origin"] for each in run("status", "--json", url=url).json()["indexes"]}
 
 
 def last_entry(url: str) -> dict[str, Any]:
-    """What history says about the last move."""
+    """Return what history says about the last run."""
     return succeed("history", "--json", url=url).json()["history"][0]
 
 
 def down_leaves(url: str, *names: str) -> None:
-    """Take the revision back; these of the ten must be left, and no other."""
+    """Revert the revision; these of the ten must be left, and no other."""
     succeed("down", url=url)
     assert ours(url).keys() == set(names)
 
 
-# Somebody else is faster ---------------------------------------------------------------------------------------------
+# Others are faster ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def at_base(postgres_url: str) -> str:
-    """A database with the tables and none of the ten."""
+    """Return a database with the tables and none of the ten."""
     prepare(postgres_url, "base")
     return postgres_url
 
 
 @contextmanager
 def waiting_up(url: str) -> Iterator[Any]:
-    """A run whose first build waits for the application's writer; somebody makes the index of a later one meanwhile."""
+    """Run up while its first build waits for a writer, and others make the index of a later one."""
     with open_writer(url) as writer, running("up", "--json", "--jobs", "1", url=url) as up:
         until_phase(url, "waiting for writers before build")
         execute(url, MADE_BY_HAND)
@@ -94,7 +94,7 @@ def waiting_up(url: str) -> Iterator[Any]:
         yield up
 
 
-def test_an_index_that_somebody_makes_while_a_run_waits_is_said_recorded_and_left_as_theirs(at_base):
+def test_an_index_that_others_make_while_a_run_waits_is_reported_recorded_and_left(at_base):
     with waiting_up(at_base) as up:
         up.writer.end()
         outcome = up.succeed().json()
@@ -114,7 +114,7 @@ def killed(up: Any, url: str) -> None:
     until_idle(url)
 
 
-def test_an_index_that_somebody_made_before_a_killed_run_came_to_it_is_left_by_down(at_base):
+def test_an_index_that_others_made_before_a_killed_run_came_to_it_is_left_by_down(at_base):
     with waiting_up(at_base) as up:
         killed(up, at_base)
     assert origins(at_base)[NAME] == "adopted"
@@ -122,7 +122,7 @@ def test_an_index_that_somebody_made_before_a_killed_run_came_to_it_is_left_by_d
     down_leaves(at_base, NAME)
 
 
-def test_an_index_that_somebody_made_before_a_killed_run_came_to_it_is_adopted_by_the_next(at_base):
+def test_an_index_that_others_made_before_a_killed_run_came_to_it_is_adopted_by_the_next(at_base):
     with waiting_up(at_base) as up:
         killed(up, at_base)
     outcome = succeed("up", "--json", url=at_base).json()
@@ -154,7 +154,7 @@ def test_a_run_that_has_waited_decides_anew_before_its_statement(at_base):
 
 
 def until_waiting_for_a_lock(url: str) -> None:
-    """Wait until a build of ours waits for a lock on its table."""
+    """Wait until a build of a run waits for a lock on its table."""
     query = """
         SELECT pid FROM pg_stat_activity
          WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'
@@ -162,7 +162,7 @@ def until_waiting_for_a_lock(url: str) -> None:
     until(lambda: ask(url, query), "a build that waits for a lock")
 
 
-def test_an_index_of_a_transaction_that_is_committed_while_a_run_waits_is_kept_as_theirs(at_base):
+def test_an_index_of_a_transaction_that_is_committed_while_a_run_waits_is_adopted(at_base):
     with transaction(at_base, FIRST_BY_HAND) as session, running("up", "--json", "--jobs", "1", url=at_base) as up:
         until_waiting_for_a_lock(at_base)
         session.execute("COMMIT")
@@ -174,7 +174,7 @@ def test_an_index_of_a_transaction_that_is_committed_while_a_run_waits_is_kept_a
 
 @pytest.mark.real_start
 def test_an_index_of_a_transaction_that_is_committed_after_a_run_was_stopped_is_left(at_base):
-    """The server has said that the statement was cancelled, so whatever stands there later is not its index."""
+    """The server has said that the statement was cancelled, so an index that exists later is not its result."""
     with transaction(at_base, FIRST_BY_HAND) as session, running("up", "--jobs", "1", url=at_base) as up:
         until_waiting_for_a_lock(at_base)
         up.send(signal.SIGTERM)
@@ -194,7 +194,7 @@ def test_what_a_killed_run_has_begun_itself_is_its_own(at_base):
     down_leaves(at_base, NAME)
 
 
-def test_a_build_by_hand_that_a_run_waits_for_is_recorded_as_theirs(at_base):
+def test_a_build_by_hand_that_a_run_waits_for_is_recorded_as_adopted(at_base):
     by_hand = FIRST_BY_HAND.replace("INDEX", "INDEX CONCURRENTLY")
     with open_writer(at_base) as writer:
         other = ByHand(at_base, by_hand)
@@ -210,13 +210,13 @@ def test_a_build_by_hand_that_a_run_waits_for_is_recorded_as_theirs(at_base):
 
 
 def until_noted(url: str, name: str) -> None:
-    """Wait until a run has recorded which index of this name it is at work on."""
+    """Wait until a run has recorded which index of this name it is working on."""
     query = f"SELECT 1 FROM public.schema_revision WHERE existed_before ~ '{name}.{{2,4}}[0-9]'"
     until(lambda: execute(url, query), f"a note about {name}")
 
 
 @pytest.mark.parametrize("then", ["down", "up"])
-def test_what_somebody_makes_in_place_of_a_killed_build_is_left(at_base, then):
+def test_what_others_make_in_place_of_a_killed_build_is_left(at_base, then):
     with open_writer(at_base), running("up", "--json", "--jobs", "1", url=at_base) as up:
         name = up.event("Waiting", phase="waiting for writers before build")["index"]
         until_noted(at_base, name)
@@ -231,7 +231,7 @@ def test_what_somebody_makes_in_place_of_a_killed_build_is_left(at_base, then):
 
 
 @pytest.mark.parametrize("then", ["down", "up"])
-def test_what_somebody_makes_in_place_of_a_killed_drop_is_left(postgres_url, then):
+def test_what_others_make_in_place_of_a_killed_drop_is_left(postgres_url, then):
     prepare(postgres_url)
     with open_reader(postgres_url), running("down", "--json", "--jobs", "1", url=postgres_url) as down:
         until_dropping(postgres_url)
@@ -247,7 +247,7 @@ def test_what_somebody_makes_in_place_of_a_killed_drop_is_left(postgres_url, the
 
 @contextmanager
 def waiting_down(url: str) -> Iterator[Any]:
-    """A way back that waits for a reader, when it has dropped an index that somebody makes again meanwhile."""
+    """Run down while it waits for a reader, and others make an index again that it has dropped."""
     with open_reader(url) as reader, running("down", "--json", "--jobs", "1", url=url) as down:
         until(lambda: NAME not in indexes(url))
         until_dropping(url)
@@ -256,7 +256,7 @@ def waiting_down(url: str) -> Iterator[Any]:
         yield down
 
 
-def test_an_index_that_somebody_makes_again_after_down_has_dropped_it_is_left(postgres_url):
+def test_an_index_that_others_make_again_after_down_has_dropped_it_is_left(postgres_url):
     prepare(postgres_url)
     with waiting_down(postgres_url) as down:
         down.reader.end()
@@ -266,7 +266,7 @@ def test_an_index_that_somebody_makes_again_after_down_has_dropped_it_is_left(po
 
 
 @pytest.mark.parametrize("then", ["down", "up"])
-def test_an_index_that_somebody_makes_again_before_down_is_killed_is_left_by_the_next_run(postgres_url, then):
+def test_an_index_that_others_make_again_before_down_is_killed_is_left_by_the_next_run(postgres_url, then):
     prepare(postgres_url)
     with waiting_down(postgres_url) as down:
         killed(down, postgres_url)
@@ -302,7 +302,7 @@ MOMENTS = range(1, len(STATEMENTS) + 2)  # before each statement, and after the 
 
 @pytest.fixture
 def notes(postgres_url: str, tmp_path: Path) -> str:
-    """A database with one table and an index of our name and another definition."""
+    """Return a database with one table and an index of the declared name and another definition."""
     (tmp_path / "migrate_aaaa.py").write_text(ONE_INDEX)
     execute(postgres_url, "CREATE TABLE note (text varchar(20), kind varchar(20))")
     execute(postgres_url, "CREATE INDEX ix_note_text ON note (kind)")
@@ -310,14 +310,14 @@ def notes(postgres_url: str, tmp_path: Path) -> str:
 
 
 def act(url: str, folder: Path, action: Callable[[Runner], Any], options: Options = DEFAULTS, **how: Any) -> Any:
-    """Do something with the revision of this folder."""
+    """Run a command on the revision of this folder."""
     migrator = connect(url)
     with closing(migrator.database):
         return action(Runner(migrator, load(folder), options=options, **how))
 
 
 def kill_at(moment: int, url: str, folder: Path, action: Callable[[Runner], Any], options: Options = DEFAULTS) -> str:
-    """Carry it out in a process that is killed when it says that it sends this statement; what it said last."""
+    """Run it in a process that is killed when it reports that it sends this statement; return its last report."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -341,7 +341,7 @@ def kill_at(moment: int, url: str, folder: Path, action: Callable[[Runner], Any]
 
 
 def on_note(url: str) -> dict[str, str]:
-    """The indexes of the table, by name."""
+    """Return the indexes of the table, by name."""
     return {name: definition.partition("public.")[2] for name, definition in indexes(url).items() if "note" in name}
 
 
