@@ -151,9 +151,6 @@ class Provenance:
     The OID of an index that a run makes or is about to drop is noted, too: after a kill, an index of another OID was
     made by others, who have repaired or replaced it. (Only after a kill: REINDEX CONCURRENTLY changes the OID.)
 
-    This is one small UPDATE an index, two for a long build. Where a run is one transaction (SQLite) there is nothing to
-    save in between.
-
     What cannot be told: a run is killed between its note and the first look at its build, and others make the same
     index. That one counts as created, because the killed run's server process may have made it as well.
 

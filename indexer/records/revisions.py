@@ -70,9 +70,6 @@ class RevisionTable(RecordTable):
     def read(self, tables: Mapping[str, Table]) -> dict[str, Record]:
         """Return all records by revision; none where the table does not exist.
 
-        Args:
-            tables: the tables of the schema by name, this one among them if it exists.
-
         Raises:
             PreflightFailed: the table is another tool's, cannot be trusted or may not be read.
             IndexerError: a row holds what no run has written.

@@ -47,6 +47,8 @@ def placed(models: Sequence[Any], schema: str | None) -> Iterator[None]:
 class RecordTable:
     """A table of this tool, recognised by its name and its columns; the first run that changes something creates it.
 
+    Wherever a method takes ``tables``, these are those of the schema by name, this one among them if it exists.
+
     Attributes:
         name: its name.
         declared: its columns.
@@ -74,7 +76,7 @@ class RecordTable:
         return self.migrator.qualified(self.name)
 
     def find(self, tables: Mapping[str, Table]) -> None:
-        """Find the table among those of the schema, by name.
+        """Find the table.
 
         Raises:
             PreflightFailed: another tool's table has the name, or a required one cannot be trusted.
