@@ -316,7 +316,7 @@ class Inspector:
         """Return a warning for each recorded revision that a later version of this tool has applied."""
         name = self.migrator.qualified(META_TABLE)
         return [
-            f"{name} holds {revision} ({state.records[revision].description}), which this version does not know."
+            f"{name} holds {revision} ({state.records[revision].description}), which is unknown to this version."
             for revision in state.unknown(self.chain)
         ]
 

@@ -14,7 +14,7 @@ from indexer.options import DEFAULTS, Options
 from indexer.records import provenance
 from indexer.records.alembic import NOT_IN_ALEMBIC, AlembicState, InAlembic
 from indexer.records.provenance import RevisionState
-from indexer.records.revisions import REVERTED, Record
+from indexer.records.revisions import Record
 from indexer.revisions.chain import Chain, Revision
 from indexer.steps import Step
 
@@ -48,7 +48,7 @@ class RevisionPlan(NamedTuple):
     @property
     def is_undoable(self) -> bool:
         """Whether there is anything for ``down`` to do."""
-        return self.is_applied or (self.record is not None and self.record.state != REVERTED)
+        return self.state.is_undoable
 
     @property
     def is_due(self) -> bool:

@@ -191,7 +191,7 @@ class AlembicTable:
             return state._replace(obstacle=obstacle, is_hidden=table.kind == ORDINARY)
         obstacle = (
             f"role {table.role} may not read and update it: {'; '.join(self._grants(table))};"
-            " after the run stamp brings it in step"
+            " once it may, stamp brings it in step"
         )
         if not table.readable:
             return state._replace(obstacle=obstacle, is_hidden=True)

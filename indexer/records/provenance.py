@@ -29,22 +29,24 @@ class RevisionState(Enum):
 
     Attributes:
         is_applied: whether the revision counts as applied.
+        is_undoable: whether there is anything for ``down`` to do.
         made_by: who made an index of the revision that exists and that the record does not list as older than ``up``.
     """
 
-    NEW = "no run has applied it", False, OTHERS
-    ALEMBIC_APPLIED = "Alembic has applied it", True, A_RUN
-    ALEMBIC_PASSED = "Alembic is past it, and none of its indexes exists", False, A_RUN
-    APPLYING = "an up was interrupted", False, A_RUN
-    APPLIED = "up has applied it", True, A_RUN
-    ALEMBIC_REVERTED = "up has applied it, and Alembic has reverted it since", False, OTHERS
-    REVERTING = "a down was interrupted", False, A_RUN
-    REVERTED = "down has reverted it", False, OTHERS
-    ALEMBIC_REAPPLIED = "down has reverted it, and Alembic has applied it again since", True, A_RUN
+    NEW = "no run has applied it", False, False, OTHERS
+    ALEMBIC_APPLIED = "Alembic has applied it", True, True, A_RUN
+    ALEMBIC_PASSED = "Alembic is past it, and none of its indexes exists", False, False, A_RUN
+    APPLYING = "an up was interrupted", False, True, A_RUN
+    APPLIED = "up has applied it", True, True, A_RUN
+    ALEMBIC_REVERTED = "up has applied it, and Alembic has reverted it since", False, True, OTHERS
+    REVERTING = "a down was interrupted", False, True, A_RUN
+    REVERTED = "down has reverted it", False, False, OTHERS
+    ALEMBIC_REAPPLIED = "down has reverted it, and Alembic has applied it again since", True, True, A_RUN
 
-    def __init__(self, description: str, is_applied: bool, made_by: str) -> None:
+    def __init__(self, description: str, is_applied: bool, is_undoable: bool, made_by: str) -> None:
         self.description = description
         self.is_applied = is_applied
+        self.is_undoable = is_undoable
         self.made_by = made_by
 
 

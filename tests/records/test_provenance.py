@@ -101,21 +101,23 @@ def test_the_record_alembic_and_the_catalog_tell_what_has_become_of_a_revision(s
 
 
 @pytest.mark.parametrize(
-    ("state", "is_applied", "made_by"),
+    ("state", "is_applied", "is_undoable", "made_by"),
     [
-        (RevisionState.NEW, False, OTHERS),
-        (RevisionState.ALEMBIC_APPLIED, True, A_RUN),
-        (RevisionState.ALEMBIC_PASSED, False, A_RUN),
-        (RevisionState.APPLYING, False, A_RUN),
-        (RevisionState.APPLIED, True, A_RUN),
-        (RevisionState.ALEMBIC_REVERTED, False, OTHERS),
-        (RevisionState.REVERTING, False, A_RUN),
-        (RevisionState.REVERTED, False, OTHERS),
-        (RevisionState.ALEMBIC_REAPPLIED, True, A_RUN),
+        (RevisionState.NEW, False, False, OTHERS),
+        (RevisionState.ALEMBIC_APPLIED, True, True, A_RUN),
+        (RevisionState.ALEMBIC_PASSED, False, False, A_RUN),
+        (RevisionState.APPLYING, False, True, A_RUN),
+        (RevisionState.APPLIED, True, True, A_RUN),
+        (RevisionState.ALEMBIC_REVERTED, False, True, OTHERS),
+        (RevisionState.REVERTING, False, True, A_RUN),
+        (RevisionState.REVERTED, False, False, OTHERS),
+        (RevisionState.ALEMBIC_REAPPLIED, True, True, A_RUN),
     ],
 )
-def test_what_has_become_of_a_revision_tells_who_made_its_indexes(state, is_applied, made_by):
-    assert (state.is_applied, state.made_by) == (is_applied, made_by)
+def test_what_has_become_of_a_revision_tells_what_down_may_do_and_who_made_its_indexes(
+    state, is_applied, is_undoable, made_by
+):
+    assert (state.is_applied, state.is_undoable, state.made_by) == (is_applied, is_undoable, made_by)
 
 
 # Where an index comes from, and what `down` does about it ------------------------------------------------------------
