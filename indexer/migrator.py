@@ -166,7 +166,7 @@ class CatalogMigrator(SchemaMigrator):
     def reserve(self, steps: Sequence[Step]) -> None:
         """Open what these steps need of the server before the first change; raises NoSession."""
 
-    def hold(self, tables: Collection[tuple[str | None, str]]) -> None:
+    def lock_tables(self, tables: Collection[tuple[str | None, str]]) -> None:
         """Keep others from changing what is attached to these tables until the transaction ends.
 
         Args:

@@ -262,7 +262,7 @@ class Runner:
     def _write(self, statements: Sequence[Any]) -> None:
         """Execute statements that record something, all of them or none."""
         with self.migrator.database.atomic():
-            self.migrator.hold(written_by(statements))
+            self.migrator.lock_tables(written_by(statements))
             for statement in statements:
                 self.migrator.database.execute(statement)
 

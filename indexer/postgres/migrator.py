@@ -190,7 +190,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
         return PostgresQueryPlanner(self, models)
 
-    def hold(self, tables: Collection[tuple[str | None, str]]) -> None:
+    def lock_tables(self, tables: Collection[tuple[str | None, str]]) -> None:
         """Lock these tables against new triggers and rules, then look at them as before the run."""
         self._refuse_untrusted(tables)
         found = [Entity(schema, name) for schema, name in tables if self.catalog.tables_in(schema, [name])]
