@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from indexer.catalog import CatalogEntry
 from indexer.errors import Command, Hint
 from indexer.inheritance import Uncovered
 from indexer.spec import Definition
-
-if TYPE_CHECKING:
-    from indexer.steps import Step
+from indexer.steps import Step, StepPlanner
 
 TWIN, SAME_KEY, SUPERFLUOUS = "twin", "serves the same key", "superfluous"
 LEFTOVER, CHANGED_FILE, EMPTY_CHILD = "leftover", "changed file", "empty child"
@@ -37,43 +35,26 @@ class Advice(NamedTuple):
     text: str | Hint
 
 
-def advise(
-    steps: Sequence[Step],
-    entries: Sequence[CatalogEntry],
-    is_duplicate: Callable[[Step, CatalogEntry], bool],
-    is_leftover: Callable[[Step, CatalogEntry], bool],
-    drop_statement: Callable[[str], str],
-) -> list[Advice]:
+def advise(steps: Sequence[Step], entries: Sequence[CatalogEntry], planner: StepPlanner) -> list[Advice]:
     """Return the advice about the declared indexes and all others of the same tables.
 
     Args:
         steps: what is declared, and what exists under those names.
         entries: all indexes of the tables.
-        is_duplicate: whether an index is the declared one under another name.
-        is_leftover: whether a replacement of the declared index has left an index.
-        drop_statement: the statement that drops an index.
+        planner: tells duplicates and leftovers.
     """
     # SQLite finds an index by its name in any case, and shows the one that it was created with.
     declared = {name: step for step in steps for name in (step.index.name, step.found.name if step.found else "")}
     advice: list[Advice] = []
     for entry in entries:
-        replacement = next((step for step in steps if is_leftover(step, entry)), None)
+        replacement = next((step for step in steps if planner.is_leftover(step.index, entry)), None)
         if replacement:
-            text = Hint(
-                f"{entry.name} is left from an interrupted replacement. Finish it: ", Command("up", "--replace")
-            )
-            advice.append(_leftover(entry, replacement, text))
+            advice.append(_of_replacement(entry, replacement))
         elif OF_REINDEX.search(entry.name) and not entry.usable:
-            reindexed = declared.get(OF_REINDEX.sub("", entry.name))
-            drop = drop_statement(entry.name)
-            text = Hint(f"{entry.name} is left from an interrupted REINDEX CONCURRENTLY. Drop it: {drop};")
-            advice.append(_leftover(entry, reindexed, text))
+            step = declared.get(OF_REINDEX.sub("", entry.name))
+            advice.append(_of_reindex(entry, step, planner.dialect.drop_statement(entry.name)))
         elif entry.usable and entry.name not in declared:
-            for step in steps:
-                if is_duplicate(step, entry):
-                    advice.append(Advice(TWIN, entry.name, step.index.name, _of_twin(step, entry)))
-                elif _serves(step, entry):
-                    advice.append(Advice(SAME_KEY, entry.name, step.index.name, _of_same_key(step, entry)))
+            advice += _of_other(entry, steps, planner)
             advice += [_superfluous(entry, wide, declared) for wide in entries if _makes_superfluous(wide, entry)]
     return sorted(advice, key=lambda each: ORDER.index(each.kind))
 
@@ -93,10 +74,31 @@ def on_empty_children(uncovered: Iterable[Uncovered]) -> list[Advice]:
     ]
 
 
+def _of_replacement(entry: CatalogEntry, step: Step) -> Advice:
+    text = Hint(f"{entry.name} is left from an interrupted replacement. Finish it: ", Command("up", "--replace"))
+    return _leftover(entry, step, text)
+
+
+def _of_reindex(entry: CatalogEntry, step: Step | None, drop: str) -> Advice:
+    text = Hint(f"{entry.name} is left from an interrupted REINDEX CONCURRENTLY. Drop it: {drop};")
+    return _leftover(entry, step, text)
+
+
 def _leftover(entry: CatalogEntry, step: Step | None, text: Hint) -> Advice:
     if entry.worker:
         text = Hint(f"{entry.name} is being built or dropped by another session (pid {entry.worker}).")
     return Advice(LEFTOVER, entry.name, step.index.name if step else None, text)
+
+
+def _of_other(entry: CatalogEntry, steps: Sequence[Step], planner: StepPlanner) -> list[Advice]:
+    """Return the advice about an index that is not declared, one for each declared index that it can stand in for."""
+    advice: list[Advice] = []
+    for step in steps:
+        if planner.is_duplicate(step.index, entry):
+            advice.append(Advice(TWIN, entry.name, step.index.name, _of_twin(step, entry)))
+        elif _serves(step, entry):
+            advice.append(Advice(SAME_KEY, entry.name, step.index.name, _of_same_key(step, entry)))
+    return advice
 
 
 def _of_twin(step: Step, entry: CatalogEntry) -> str | Hint:

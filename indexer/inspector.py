@@ -93,13 +93,7 @@ class Inspector:
         """Return the state of the database, with advice. Changes nothing and takes no lock."""
         state = self._read()
         status, planner = self._status(state), self.planner(state.replaced)
-        advice = advise(
-            status.steps,
-            self.migrator.catalog.indexes_on(self.chain.tables),
-            lambda step, found: planner.is_duplicate(step.index, found),
-            lambda step, found: planner.is_leftover(step.index, found),
-            self.migrator.dialect.drop_statement,
-        )
+        advice = advise(status.steps, self.migrator.catalog.indexes_on(self.chain.tables), planner)
         changed = [
             Advice(CHANGED_FILE, None, None, f"{revision_plan.revision.file} has changed since it was applied.")
             for revision_plan in status.revisions
