@@ -160,14 +160,8 @@ def _hints_for_seed() -> Iterator[None]:
     try:
         yield
     except IndexerError as error:
-        error.hint = error.hint.with_commands(_for_seed).with_texts(_text_for_seed)
+        error.hint = error.hint.with_commands(_for_seed)
         raise
-
-
-def _text_for_seed(text: str) -> str:
-    for command in ("up --to base", "up"):  # until the plan gives its command as data
-        text = text.replace(f"python cli.py {command}", "python cli.py seed")
-    return text
 
 
 def _for_seed(command: Command) -> Command:
