@@ -114,7 +114,6 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "{} cannot get its former name {} back": "test_adoption::test_a_way_back_whose_old_name_is_taken_is_refused_before_any_change",
     "INDEX '": SENT,
     "INDEX CONCURRENTLY '": SENT,
-    "'up --to base'": "It finds a command in a text, and is never printed.",
     "'python cli.py {} {} {}'": "test_runner::test_a_plan_names_the_command_that_does_what_it_shows",
     "Drop what is beyond it: python cli.py down": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
     "Drop what is beyond it if nothing needs it": "test_hints::test_unrecorded_indexes_are_dropped_and_then_the_base_is_stamped",
