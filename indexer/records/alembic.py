@@ -17,11 +17,10 @@ from peewee import CharField, Model, fn
 from indexer.catalog import ORDINARY, Table
 from indexer.errors import GRANTED, Problem, UsageError
 from indexer.options import DEFAULTS, VERSION_TABLE, Options
-from indexer.records.table import bind
+from indexer.records.table import Home, bind
 from indexer.text import identifier
 
 if TYPE_CHECKING:
-    from indexer.migrator import CatalogMigrator
     from indexer.revisions.chain import Chain, Revision
 
 
@@ -155,8 +154,8 @@ class Version(Model):
 class AlembicTable:
     """Alembic's version table: the one that the user names, else ``alembic_version`` in the schema of our tables."""
 
-    def __init__(self, migrator: CatalogMigrator, chain: Chain, options: Options = DEFAULTS) -> None:
-        self.migrator = migrator
+    def __init__(self, home: Home, chain: Chain, options: Options = DEFAULTS) -> None:
+        self.home = home
         self.chain = chain
         self.is_kept = options.alembic
         self.label = options.version_table
@@ -165,12 +164,12 @@ class AlembicTable:
     @property
     def schema(self) -> str | None:
         """The schema of the table."""
-        return self._schema or self.migrator.schema
+        return self._schema or self.home.schema
 
     @property
     def names(self) -> list[str]:
         """Its name, if it is to be looked for among our own tables."""
-        return [self.name] if self.schema == self.migrator.schema else []
+        return [self.name] if self.schema == self.home.schema else []
 
     def read(self, tables: Mapping[str, Table]) -> AlembicState:
         """Return what the table says.
@@ -223,11 +222,11 @@ class AlembicTable:
 
     @cached_property
     def _model(self) -> Any:
-        return bind(Version, self.migrator, self.schema, self.name)
+        return bind(Version, self.home, self.schema, self.name)
 
     def _find(self, tables: Mapping[str, Table]) -> Table | None:
         """Return the table, if one of its name has Alembic's column."""
-        table = (tables if self.names else self.migrator.catalog.tables_in(self.schema, [self.name])).get(self.name)
+        table = (tables if self.names else self.home.catalog.tables_in(self.schema, [self.name])).get(self.name)
         if table is None and self.label != VERSION_TABLE:
             raise UsageError(
                 f"There is no table {self.label}.", "Name Alembic's version table with --version-table [SCHEMA.]NAME."
@@ -243,13 +242,13 @@ class AlembicTable:
         """Return a sentence about another version table that holds a revision of our chain, where ours holds none."""
         if any(row in self.chain.ids for row in state.rows or ()):
             return None
-        for schema, name in self.migrator.catalog.version_tables(self.schema, self.name):
-            table = self.migrator.catalog.tables_in(schema, [name]).get(name)
+        for schema, name in self.home.catalog.version_tables(self.schema, self.name):
+            table = self.home.catalog.tables_in(schema, [name]).get(name)
             if table is None or table.trust.flaw or not table.readable:
                 continue
-            held = [row for row in _rows(bind(Version, self.migrator, schema, name)) if row in self.chain.ids]
+            held = [row for row in _rows(bind(Version, self.home, schema, name)) if row in self.chain.ids]
             if held:
-                label = join_name(None if schema == self.migrator.schema else schema, name)
+                label = join_name(None if schema == self.home.schema else schema, name)
                 option = f"--version-table {quote(label)}"
                 return f"{label} is not updated, although it holds {', '.join(held)}: to keep it in step, add {option}"
         return None

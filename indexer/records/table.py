@@ -9,25 +9,35 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from peewee import SQL, Entity, Model, NodeList, _ModelWriteQueryHelper
 
 from indexer.catalog import TRUSTED, Table, TableTrust
 from indexer.errors import Hint, IndexerError, PreflightFailed, Problem
+from indexer.server import Server
 from indexer.text import identifier, literal, visible
-
-if TYPE_CHECKING:
-    from indexer.migrator import CatalogMigrator
 
 HIDDEN = "Connect as a role that it does not concern, or as the owner run:"
 NOTHING_ELSE = Hint()
 TRUSTED_AGAIN = "Review it, then a superuser or its owner can run:"
 
 
-def bind(model: type[Model], migrator: CatalogMigrator, schema: str | None, name: str) -> Any:
-    """Return a copy of a model for the table of this name in a schema of the migrator's database."""
-    meta = type("Meta", (), {"database": migrator.database, "schema": schema, "table_name": name})
+class Home(Protocol):
+    """The database and the schema that a table is in, as a migrator has them."""
+
+    database: Any
+    schema: str | None
+    catalog: Any
+    server: Server
+
+    def qualified(self, name: str) -> str:
+        """Return a name with its schema, quoted where a statement needs that."""
+
+
+def bind(model: type[Model], home: Home, schema: str | None, name: str) -> Any:
+    """Return a copy of a model for the table of this name in a schema of a database."""
+    meta = type("Meta", (), {"database": home.database, "schema": schema, "table_name": name})
     return type(model.__name__, (model,), {"Meta": meta})
 
 
@@ -59,21 +69,21 @@ class RecordTable:
     declared: type[Model]
     is_required = True
 
-    def __init__(self, migrator: CatalogMigrator) -> None:
-        self.migrator = migrator
+    def __init__(self, home: Home) -> None:
+        self.home = home
         self._table: Table | None = None
-        self._home = TRUSTED
+        self._trust = TRUSTED
         self._is_created = False
 
     @cached_property
     def model(self) -> Any:
         """The model to read and write with."""
-        return bind(self.declared, self.migrator, self.migrator.schema, self.name)
+        return bind(self.declared, self.home, self.home.schema, self.name)
 
     @property
     def label(self) -> str:
         """The name with the schema, quoted where SQL needs it."""
-        return self.migrator.qualified(self.name)
+        return self.home.qualified(self.name)
 
     def find(self, tables: Mapping[str, Table]) -> None:
         """Find the table.
@@ -83,7 +93,7 @@ class RecordTable:
         """
         self._table = table = tables.get(self.name)
         self._is_created = table is not None
-        self._home = next((each.trust for each in tables.values() if each.trust.main_owner), TRUSTED)
+        self._trust = next((each.trust for each in tables.values() if each.trust.main_owner), TRUSTED)
         if self.is_required:
             self._refuse_untrusted()
         columns = self.declared._meta.sorted_field_names
@@ -109,7 +119,7 @@ class RecordTable:
         """
         self.find(tables)
         if self.is_closed:
-            raise PreflightFailed(self.migrator.server.missing_rights_to_read(tables), "")
+            raise PreflightFailed(self.home.server.missing_rights_to_read(tables), "")
         self._refuse_untrusted()
         return self._table is not None
 
@@ -143,7 +153,7 @@ class RecordTable:
         if self._is_created:
             return []
         self._is_created = True
-        return [self.model._schema._create_table(safe=False), *self._share(self._home)]
+        return [self.model._schema._create_table(safe=False), *self._share(self._trust)]
 
     def share(self) -> list[Any]:
         """Return the statements that let the owner of the indexed tables use a table that another role created."""
@@ -158,7 +168,7 @@ class RecordTable:
         """Return what gives the table to the owner of the indexed ones or, without the right to do so, opens it."""
         if not trust.main_owner:
             return []
-        table, owner = Entity(self.migrator.schema, self.name), Entity(trust.main_owner)
+        table, owner = Entity(self.home.schema, self.name), Entity(trust.main_owner)
         if trust.can_be_given:
             return [NodeList((SQL("ALTER TABLE"), table, SQL("OWNER TO"), owner))]
         return [NodeList((SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON"), table, SQL("TO"), owner))]
@@ -166,7 +176,7 @@ class RecordTable:
     @property
     def creation(self) -> str:
         """The text of its CREATE TABLE."""
-        return str(self.migrator.make_context().sql(self.model._schema._create_table(safe=False)).query()[0])
+        return str(self.home.database.get_sql_context().sql(self.model._schema._create_table(safe=False)).query()[0])
 
     def rolled_back(self) -> None:
         """Note that the transaction that was to create the table is rolled back."""
