@@ -86,7 +86,7 @@ def _taken_names(migrator: CatalogMigrator, steps: Sequence[Step]) -> list[str]:
     taken = migrator.catalog.find([name for name in given_back if name]) if given_back else {}
     return [
         f"{index.name} cannot get its former name {name} back, because another {taken[name].kind} has that name now: "
-        "rename that one, or drop this index instead: python cli.py down --include-adopted"
+        "rename that one, or use down --include-adopted to drop this index"
         for name, index in given_back.items()
         if name in taken
     ]

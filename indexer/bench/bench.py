@@ -72,7 +72,7 @@ def _measured(url: str, sizes: list[int], project: Project, tell: Tell, stop: St
             *(f"publication {each} would send the rows to subscribers" for each in publications),
         ]
         if problems:
-            raise PreflightFailed(problems, Hint("Correct this, then: ", Command("bench")))
+            raise PreflightFailed(problems, Hint("Correct this, then run: ", Command("bench")))
         product, settings = database.product, database.settings()
     measured_at = utc(datetime.now(timezone.utc))
     rounds = []

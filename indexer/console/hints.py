@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 
 from indexer.errors import Command, Hint
@@ -10,8 +9,6 @@ from indexer.text import shell
 
 DATABASE_URL, SCHEMA = "--database-url", "--schema"
 Write = Callable[[str | Hint], str]
-# TODO: goes when the last string that holds a command is a Hint
-OLD = re.compile(r"python cli\.py ((?!new\b)\w+)\b(?! --database-url)")
 
 
 class HintWriter:
@@ -35,11 +32,9 @@ class HintWriter:
 
     def __call__(self, said: str | Hint) -> str:
         """Return a text with its commands as they are to be typed."""
-        parts = said.parts if isinstance(said, Hint) else (said,)
-        return "".join(self._line(part) if isinstance(part, Command) else self._old(part) for part in parts)
-
-    def _old(self, text: str) -> str:
-        return OLD.sub(lambda found: self._line(Command(found[1])), text)
+        if isinstance(said, str):
+            return said
+        return "".join(self._line(part) if isinstance(part, Command) else part for part in said.parts)
 
     def of_schema(self, schema: str) -> HintWriter:
         """Return the writer for one of several schemas."""

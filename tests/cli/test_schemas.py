@@ -411,8 +411,8 @@ def test_a_hint_names_the_schema_as_it_was_typed(postgres_url, command):
     result = run(*command, "--schema", ODD, url=postgres_url)
     said = result.stdout + result.stderr
 
-    assert said.count("python cli.py ") == len(re.findall(r"python cli\.py \w+ --schema '", said)) > 0
-    assert result.next_command()[1:3] == ["--schema", ODD]
+    assert said.count("python cli.py ") == len(re.findall(r"python cli\.py [^\n]*? --schema '", said)) > 0
+    assert result.next_command()[-2:] == ["--schema", ODD]
 
 
 def test_a_document_names_the_schema_in_its_hint_too(tenants):
