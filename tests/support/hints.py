@@ -185,7 +185,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "'python cli.py stamp {}": "test_publications::test_other_commands_create_no_published_table_either",
     "To see what was done, run: python cli.py status": "test_hints::test_after_an_end_without_cleaning_up_status_shows_the_state",
     "see what it does": "test_hints::test_status_shows_the_progress_of_the_run_that_holds_the_lock",
-    "'Correct this, then: python cli.py bench": "test_bench::test_a_role_that_is_read_only_by_default_is_refused_before_any_row_is_made",
+    "'Correct this, then run: python cli.py bench": "test_bench::test_a_role_that_is_read_only_by_default_is_refused_before_any_row_is_made",
     "Fill an empty database": "test_hints::test_an_empty_database_elsewhere_is_filled_where_this_one_holds_rows",
     "Build what is missing: ": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
     "'python cli.py {}'": "It is how the console writes any command.",
