@@ -7,7 +7,7 @@ from contextlib import closing
 import models
 import sample
 from indexer.bench.events import silently
-from indexer.connect import connect
+from indexer.connection import connect
 
 
 def create(url: str, activities: int = 0) -> None:

@@ -1,4 +1,10 @@
-"""Creates and drops indexes on a live database. A migration needs only these names."""
+"""Creates and drops indexes on a live database.
+
+A revision file needs Index, Column, Variant and desc. A program that applies revisions by itself needs the others:
+
+runner = Runner(connect("sqlite:///crm.db"), load("."), lambda: models.TABLES, Options(jobs=1))
+runner.up()
+"""
 
 from __future__ import annotations
 
@@ -6,19 +12,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from indexer.connection import connect as connect
     from indexer.errors import IndexerError as IndexerError
+    from indexer.options import Options as Options
+    from indexer.revisions.chain import load as load
+    from indexer.runner import Runner as Runner
     from indexer.spec import Column as Column
     from indexer.spec import Index as Index
     from indexer.spec import Variant as Variant
     from indexer.spec import desc as desc
 
 __version__ = "0.1.0"
-__all__ = ["Column", "Index", "IndexerError", "Variant", "desc"]
+__all__ = ["Column", "Index", "IndexerError", "Options", "Runner", "Variant", "connect", "desc", "load"]
+MODULES = {
+    "IndexerError": "indexer.errors",
+    "Options": "indexer.options",
+    "Runner": "indexer.runner",
+    "connect": "indexer.connection",
+    "load": "indexer.revisions.chain",
+}  # of the public names that are not in indexer.spec
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is used first: a command that is interrupted at its start has imported little."""
+    """Import a public name when it is first used, so that a command that is interrupted at its start imports little."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module("indexer.errors" if name == "IndexerError" else "indexer.spec")
-    return getattr(module, name)
+    return getattr(import_module(MODULES.get(name, "indexer.spec")), name)

@@ -167,7 +167,7 @@ def _answer(
 def connected(call: Call, report: Any, stop: Stop, changes: bool) -> Iterator[CatalogMigrator]:
     """Connect to the target, waiting for it as long as the call says."""
     # Imported here, because --help need not wait for peewee.
-    from indexer.connect import connect_patiently
+    from indexer.connection import connect_patiently
 
     target = call.target
     if not target.source:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 from peewee import Database, PeeweeException, PostgresqlDatabase
 
-from indexer.connect import connect
+from indexer.connection import connect
 from indexer.errors import StatementFailed, Unreachable
 from indexer.signals import Stop
 from indexer.text import identifier, reason

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import Database, SqliteDatabase
 
-from indexer.connect import connect
+from indexer.connection import connect
 from indexer.signals import Stop
 from indexer.text import shell, visible
 

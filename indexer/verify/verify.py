@@ -1,6 +1,6 @@
 """Ask the planner of a database whether the queries that the indexes exist for are served.
 
-migrator = indexer.connect.connect(url, schema, read_only=True)
+migrator = indexer.connection.connect(url, schema, read_only=True)
 report = verify(migrator, queries.QUERIES, models.TABLES, migration.INDEXES)
 sys.exit(report.exit_code)
 """

@@ -35,7 +35,7 @@ from indexer.bench import inserts, measure, report
 from indexer.bench.events import Filled, Filling, Measuring, RoundStarted, Tell, Told, silently
 from indexer.bench.result import Result
 from indexer.bench.scratch import PREFIX, scratch
-from indexer.connect import connect
+from indexer.connection import connect
 from indexer.errors import Command, PreflightFailed, StatementFailed, UsageError
 from indexer.events import IndexFinished
 from indexer.project import Project

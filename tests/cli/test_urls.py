@@ -15,7 +15,7 @@ import pytest
 from command import CLI, Result, run
 from password_server import PasswordServer, loopback_hosts, running_password_server
 
-from indexer.connect import connect
+from indexer.connection import connect
 
 SPECIAL = "@:/?#%"  # what ends a user or a password early, unless it is encoded
 SECRET = "Tr0ub4dor"

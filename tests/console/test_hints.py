@@ -18,7 +18,7 @@ from scenes import assert_all_stand, open_writer, running, until, until_phase
 
 from indexer import errors
 from indexer.cli.commands import cli
-from indexer.connect import connect as connect_to
+from indexer.connection import connect as connect_to
 from indexer.errors import StatementFailed
 from indexer.events import IndexFinished
 from indexer.options import Options

@@ -16,7 +16,7 @@ import pytest
 from command import CLI, HEAD, TEN, TEN_NAMES, connect, execute, ours, prepare, specified, succeed
 from scenes import Run, fill_activity, frozen, open_writer, own_server, running, until, until_phase
 
-from indexer.connect import connect as connected
+from indexer.connection import connect as connected
 from indexer.events import Event, Progress
 from indexer.postgres.progress import Counters, counted, fraction
 from indexer.revisions.chain import load

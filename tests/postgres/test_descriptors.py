@@ -12,7 +12,7 @@ from pathlib import Path
 from command import CLI, HEAD, SIX_INDEXED_TABLES, execute, prepare
 from scenes import until
 
-from indexer.connect import connect
+from indexer.connection import connect
 from indexer.revisions.chain import load
 from indexer.runner import Runner
 

@@ -31,7 +31,7 @@ from scenes import (
     until_phase,
 )
 
-from indexer.connect import connect
+from indexer.connection import connect
 from indexer.revisions.chain import load
 from indexer.runner import Runner
 

@@ -28,7 +28,7 @@ from scenes import (
     until_phase,
 )
 
-from indexer.connect import connect
+from indexer.connection import connect
 from indexer.postgres import watchdog
 
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}

@@ -16,7 +16,7 @@ from command import BASE, HEAD, execute, indexes, nothing_changes, prepare, revi
 from scenes import application, assert_all_stand, assert_none_stands, old_snapshot, running, until, until_phase
 
 import models
-from indexer.connect import connect
+from indexer.connection import connect
 from indexer.errors import StatementFailed
 from indexer.verify.verify import verify
 from migrate_10992629d68e import INDEXES

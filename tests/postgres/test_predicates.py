@@ -11,7 +11,7 @@ from command import ask, broken, execute, indexes, nothing_changes, prepare, run
 from roles import another_role, as_role
 
 from indexer import Index, Variant
-from indexer.connect import connect
+from indexer.connection import connect
 from indexer.postgres.explain import NotUnderstood
 from indexer.postgres.expression import operators_in, tokens, words_in
 

@@ -10,7 +10,7 @@ from command import ask, execute, ours, run, run_script, specified, succeed, tab
 from postgres_server import with_database
 from roles import OWNER, as_owner, new_database
 
-from indexer.connect import connect
+from indexer.connection import connect
 from indexer.postgres.catalog import PostgresCatalog
 from indexer.postgres.sessions import Sessions
 from indexer.postgres.settings import PINNED

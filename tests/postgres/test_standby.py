@@ -15,7 +15,7 @@ from scenes import assert_all_stand
 from standby_server import Pair, let_the_standby_catch_up, running_pair
 
 import models
-from indexer.connect import connect
+from indexer.connection import connect
 from indexer.revisions.chain import load
 from indexer.runner import Runner
 from indexer.verify.verify import verify

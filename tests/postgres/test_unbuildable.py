@@ -24,7 +24,7 @@ from command import (
 from roles import OWNER
 
 from indexer import Index, Variant, desc
-from indexer.connect import connect
+from indexer.connection import connect
 
 # Types ---------------------------------------------------------------------------------------------------------------
 

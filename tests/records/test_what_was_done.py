@@ -42,7 +42,7 @@ from scenes import (
     until_phase,
 )
 
-from indexer.connect import connect
+from indexer.connection import connect
 from indexer.events import IndexFinished, StatementStarted
 from indexer.options import DEFAULTS, Options
 from indexer.revisions.chain import load

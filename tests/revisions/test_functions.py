@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from command import catalog, execute, indexes, is_postgres
 
-from indexer.connect import connect
+from indexer.connection import connect
 from indexer.errors import IndexerError, RevisionRefused
 from indexer.revisions.chain import load
 from indexer.runner import Runner

@@ -19,7 +19,7 @@ from playhouse.db_url import connect
 
 import models
 import sample
-from indexer.connect import connect as open_migrator
+from indexer.connection import connect as open_migrator
 from sample import rows as made
 from sample.sqlite import SPELLING
 

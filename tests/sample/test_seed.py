@@ -32,7 +32,7 @@ from scenes import ByHand, open_writer, running, transaction, until
 import cli
 import models
 from indexer.bench.events import Filled, Filling, Told
-from indexer.connect import connect
+from indexer.connection import connect
 from indexer.console.text import of_seed
 from indexer.errors import PreflightFailed, StatementFailed
 from indexer.revisions.chain import load
@@ -53,7 +53,7 @@ ROWS = {
 SEEDING = """
 import sys
 import models
-from indexer.connect import connect
+from indexer.connection import connect
 from indexer.errors import IndexerError
 from indexer.revisions.chain import load
 from indexer.runner import Runner

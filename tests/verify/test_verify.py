@@ -18,7 +18,7 @@ from roles import another_role, as_owner, as_role, new_database
 
 import models
 from indexer import Index, IndexerError
-from indexer.connect import connect
+from indexer.connection import connect
 from indexer.console import verify as console
 from indexer.console.hints import HintWriter
 from indexer.console.verify import conclusion_of, document, script
