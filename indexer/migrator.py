@@ -59,12 +59,12 @@ class CatalogMigrator(SchemaMigrator):
         dialect: the statements of the database.
         server: what the database has besides tables and indexes.
         context: what its work is done with.
-        is_there: whether the database exists; a SQLite file may be still to be created.
+        exists: whether the database exists; a SQLite file may be still to be created.
     """
 
     database: Any
     schema: str | None
-    is_there = True
+    exists = True
 
     def __init__(self, database: Any, catalog: Catalog, dialect: Dialect, server: Server, context: Context) -> None:
         super().__init__(database, catalog.schema)
@@ -191,7 +191,7 @@ class CatalogMigrator(SchemaMigrator):
                 self.execute_text(statement)
 
     def execute_text(self, statement: str) -> None:
-        """Execute a complete statement: nothing in it stands for a parameter."""
+        """Execute a statement without parameters."""
         self.database.execute_sql(statement)
 
     def qualified(self, name: str) -> str:

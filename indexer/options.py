@@ -18,7 +18,7 @@ class Options(NamedTuple):
         retries: how often a cancelled build is tried again.
         wait_lock: how long to wait for another run that makes no progress; 0 does not wait at all.
         jobs: how many builds run at once; None lets the load of the server decide.
-        offline: build without CONCURRENTLY, faster, while nobody writes: in a maintenance window, on an empty database.
+        offline: build without CONCURRENTLY, which is faster and blocks writers: for a maintenance window.
         adopt_renamed: rename an identical index that has another name, instead of building one.
         replace: replace an index that has the declared name and another definition.
         include_adopted: drop also the indexes that existed before ``up``.

@@ -203,7 +203,7 @@ class Status(NamedTuple):
     Attributes:
         current: the revision that the database is at; None for an empty database.
         base: the record of the base schema.
-        uncovered: the indexes of applied revisions that are missing on tables that inherit from theirs.
+        uncovered: the indexes of applied revisions that are missing on tables that inherit from the indexed ones.
     """
 
     place: Place

@@ -279,7 +279,7 @@ class Runner:
             )
 
     def _share(self) -> None:
-        """Let the owner of the other tables use those of ours that another role created, unless they are in use."""
+        """Let the owner of the indexed tables use our tables, if another role created them and they are not in use."""
         for table in (self._revisions, self._log_table):
             if sharing := table.share():
                 with suppress(PeeweeException):

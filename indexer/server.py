@@ -30,7 +30,7 @@ class Server:
         return []
 
     def uncovered(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[Uncovered]:
-        """Return which of these indexes are missing on tables that inherit from theirs."""
+        """Return which of these indexes are missing on tables that inherit from the indexed ones."""
         return []
 
     def missing_rights(

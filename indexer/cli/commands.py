@@ -191,10 +191,10 @@ def wait(call: Call, timeout: float) -> None:
 
     def work(stop: Stop) -> tuple[Place, bool]:
         with connected(call._replace(wait_db=timeout), report, stop, changes=False) as migrator:
-            return migrator.place, migrator.is_there
+            return migrator.place, migrator.exists
 
-    place, is_there = interruptible(work, reading=True, look=call.looking())
-    output.say(text.of_wait(place, is_there), call.as_json, call.write)
+    place, exists = interruptible(work, reading=True, look=call.looking())
+    output.say(text.of_wait(place, exists), call.as_json, call.write)
 
 
 # Without a database -------------------------------------------------------------------------------------------------

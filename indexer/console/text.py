@@ -75,10 +75,10 @@ def of_new(written: Written) -> Answer:
     return _answer(written._asdict(), line)
 
 
-def of_wait(place: Place, is_there: bool) -> Answer:
+def of_wait(place: Place, exists: bool) -> Answer:
     """Return that a database accepts connections, or that it is a file that does not exist yet."""
     missing = Hint(f"The file of {place} does not exist yet. To create it, run: ", Command("up"))
-    return _answer({**place._asdict(), "reachable": True}, f"{place} accepts connections." if is_there else missing)
+    return _answer({**place._asdict(), "reachable": True}, f"{place} accepts connections." if exists else missing)
 
 
 # The present state --------------------------------------------------------------------------------------------------

@@ -206,11 +206,11 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
                 if table.trust.flaw:
                     raise StatementFailed(
                         f"Table {schema}.{name} {table.trust.flaw}, and is not written.",
-                        f"Look at it, then run as a superuser or its owner: {table.trust.remedy}",
+                        f"Review it, then run as a superuser or its owner: {table.trust.remedy}",
                     )
 
     def execute_text(self, statement: str) -> None:
-        """Execute a complete statement, with its percent signs doubled for psycopg2."""
+        """Execute a statement without parameters, its percent signs doubled for psycopg2."""
         self.database.execute_sql(statement.replace("%", "%%"))
 
     def _schedule(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:

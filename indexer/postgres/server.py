@@ -50,7 +50,7 @@ class PostgresServer(Server):
         return inheritance.children(self.catalog, parents) if parents else []
 
     def uncovered(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[Uncovered]:
-        """Return which of these indexes are missing on tables that inherit from theirs."""
+        """Return which of these indexes are missing on tables that inherit from the indexed ones."""
         found = self.children({index.table: tables[index.table] for index in indexes if index.table in tables})
         return inheritance.uncovered(self.dialect, indexes, found)
 

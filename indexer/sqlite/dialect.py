@@ -26,7 +26,7 @@ class SqliteDialect(Dialect):
     script_values = SCRIPT_VALUES
 
     def definition(self, index: Index, found: CatalogEntry | None) -> Definition:
-        """Return a whole B-tree, names in lower case: only PostgreSQL has access methods and predicates of ours."""
+        """Return a whole B-tree, names in lower case: access methods and predicates are for PostgreSQL only."""
         return Definition(
             table=index.table.lower(),
             method="btree",

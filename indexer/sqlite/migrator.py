@@ -46,7 +46,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         catalog = SqliteCatalog(database, path)
         super().__init__(database, catalog, SqliteDialect(database, catalog), Server(), context)
         self.path = path
-        self.is_there = os.path.exists(path)
+        self.exists = os.path.exists(path)
         self._address = address
 
     def within(self, context: Context, tables: Sequence[str]) -> PlainMigrator:
@@ -84,7 +84,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
                 self._ensure_transaction()
 
     def _ensure_transaction(self) -> None:
-        """Begin a transaction for peewee to end, if ours was committed or was rolled back by an interruption."""
+        """Begin a transaction for peewee to end, if the run's was committed or was rolled back by an interruption."""
         if not self.database.connection().in_transaction:
             self.database.execute_sql("BEGIN")
 
@@ -122,12 +122,12 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
 
     def _wait(self, reason: str, attempt: Callable[[], bool]) -> None:
         """Try until it succeeds; busy_timeout would wait as well, but without a report and deaf to signals."""
-        started, told = time.monotonic(), False
+        started, is_reported = time.monotonic(), False
         while not attempt():
             self.context.options.check_wait(time.monotonic() - started, f"{self.place}: {reason}")
-            if not told:
+            if not is_reported:
                 self.context.report(LockWaited(reason))
-                told = True
+                is_reported = True
             self.context.stop.sleep(LOCK_POLL)
 
     def _begin(self, transaction: ExitStack) -> bool:
