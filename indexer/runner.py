@@ -161,19 +161,16 @@ class Runner:
         except Interrupted as interruption:
             raise Interrupted(interruption.number, self._progress()) from None
         except (IndexerError, PeeweeException) as error:
-            raise self._failure(error, plan.command) from error
+            if self.stop.asked:  # a cancelled statement fails because of the signal
+                raise Interrupted(self.stop.interruption().number, self._progress()) from error
+            if isinstance(error, IndexerError):
+                raise
+            raise StatementFailed(
+                f"The run failed: {self.migrator.said(error)}",
+                Hint(self.migrator.remedy(error), " The command is: ", plan.command),
+            ) from error
         warnings = (*plan.warnings, *self._unlogged, *self._unreported())
         return Outcome(direction, plan.start, plan.end, steps, plan.base_tables, seconds(), warnings)
-
-    def _failure(self, error: IndexerError | PeeweeException, command: Command) -> IndexerError:
-        if self.stop.asked:  # what was cancelled, or cut off, has failed because of the signal
-            return Interrupted(self.stop.interruption().number, self._progress())
-        if isinstance(error, IndexerError):
-            return error
-        return StatementFailed(
-            f"The run was broken off: {self.migrator.said(error)}",
-            Hint(self.migrator.remedy(error), " The command is: ", command),
-        )
 
     def _carry_out(self, plan: Plan, asked: Mapping[str, Sequence[Index]]) -> tuple[Step, ...]:
         """Carry out a plan and return the steps that were taken; the catalog may have changed since it was made."""

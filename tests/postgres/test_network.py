@@ -172,7 +172,7 @@ def test_the_next_run_is_right_after_a_connection_was_cut(proxy, url):
         result = up.end()
     assert result.exit_code == 1
     assert "un the same command again" in result.stderr
-    assert "Error: The run ended in the middle: " in result.stderr
+    assert "Error: The run failed: " in result.stderr
     assert result.next_command() == ["up"]
     assert_repairable(proxy, url)
 
