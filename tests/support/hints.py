@@ -189,5 +189,4 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "Fill an empty database": "test_hints::test_an_empty_database_elsewhere_is_filled_where_this_one_holds_rows",
     "Build what is missing: ": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
     "'python cli.py {}'": "It is how the console writes any command.",
-    "python cli\\.py ((?!new": "It finds the commands in a text, and is never printed.",
 }
