@@ -109,13 +109,6 @@ def check(plan: Plan) -> None:
         raise error
 
 
-def check_stamp(plan: StampPlan) -> None:
-    """Raise PreflightFailed or Different if the revision must not be recorded."""
-    if plan.problems:
-        raise PreflightFailed(plan.problems, Hint("Correct this, then run: ", plan.command))
-    refuse_different(plan.revision, plan.missing_tables, plan.forward, plan.back)
-
-
 def refusal(plan: Plan) -> IndexerError | None:
     """Return why the run must not start, if it must not."""
     if plan.problems or plan.later:
@@ -160,37 +153,33 @@ def _names(steps: Sequence[Step]) -> str:
     return ", ".join(step.conflict.name if step.conflict else step.index.name for step in steps)
 
 
-def refuse_different(
-    target: str, missing_tables: Sequence[str], forward: Sequence[RevisionPlan], back: Sequence[RevisionPlan]
-) -> None:
+# Stamp ---------------------------------------------------------------------------------------------------------------
+
+
+def check_stamp(plan: StampPlan) -> None:
     """Refuse to record a revision that the database is not at.
 
-    Args:
-        target: the revision to be recorded.
-        missing_tables: the indexed tables that do not exist.
-        forward: the revisions up to the target; all of their indexes have to be valid.
-        back: the later revisions; none of their indexes may exist.
-
     Raises:
+        PreflightFailed: with every problem.
         Different: with every difference.
     """
+    if plan.problems:
+        raise PreflightFailed(plan.problems, Hint("Correct this, then run: ", plan.command))
     differences: dict[str, tuple[Difference, ...]] = {
-        f"table {name}": (Difference("state", "exists", "missing"),) for name in missing_tables
+        f"table {name}": (Difference("state", "exists", "missing"),) for name in plan.missing_tables
     }
-    for step in (step for revision_plan in forward for step in revision_plan.steps if not step.is_valid):
+    for step in (step for revision_plan in plan.forward for step in revision_plan.steps if not step.is_valid):
         differences[step.index.name] = step.differences or (Difference("state", "valid", step.state),)
-    ahead = [revision_plan for revision_plan in back if any(step.found for step in revision_plan.steps)]
+    ahead = [revision_plan for revision_plan in plan.back if any(step.found for step in revision_plan.steps)]
     beyond = [step for revision_plan in ahead for step in revision_plan.steps if step.found]
     differences.update({step.index.name: (Difference("state", "absent", step.state),) for step in beyond})
     if differences:
-        raise Different(
-            f"Nothing was recorded, because the database is not at revision {target}:",
-            _way_to(target, ahead, beyond),
-            differences,
-        )
+        message = f"Nothing was recorded, because the database is not at revision {plan.revision}:"
+        raise Different(message, _way_to(plan.revision, ahead, beyond), differences)
 
 
 def _way_to(target: str, ahead: Sequence[RevisionPlan], beyond: Sequence[Step]) -> Hint:
+    """Return the next step to get to a revision, where these later ones have left indexes."""
     if not ahead:
         return Hint("Build what is missing: ", Command("up", "--to", target))
     if all(revision_plan.is_undoable for revision_plan in ahead):
