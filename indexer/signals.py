@@ -34,10 +34,10 @@ class Stop:
         at_once: whether nothing has been changed yet, so that the process ends without waiting for the database.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: bool = False) -> None:
         self.signal: signal.Signals | None = None
         self.leaves = ""
-        self.at_once = False
+        self.at_once = at_once
         self._asked = Event()
         self._asked_at = 0.0
         self._pipe: tuple[int, int] | None = None
@@ -133,8 +133,7 @@ def interruptible(work: Callable[[Stop], T], reading: bool = False, look: str = 
     Raises:
         Interrupted: a signal ended the work.
     """
-    stop = Stop()
-    stop.at_once = reading
+    stop = Stop(at_once=reading)
     results: list[T] = []
     errors: list[BaseException] = []
 

@@ -209,8 +209,8 @@ MISSES_ROWS = range(140000, 140004)
 class PostgresCatalog(CatalogReader):
     """The catalog of one schema of one PostgreSQL database."""
 
-    def __init__(self, database: OnlineDatabase, schema: str | None) -> None:
-        super().__init__(database, schema)
+    def __init__(self, database: OnlineDatabase, schema: str | None, namespace: int | None = None) -> None:
+        super().__init__(database, schema, namespace)
         self.predicates = Predicates(self)
         self.indexed: list[str] = []
 

@@ -50,9 +50,7 @@ class PostgresDialect(Dialect):
 
     def beside(self, schema: str, namespace: int) -> PostgresDialect:
         """Return the dialect for another schema of the same database."""
-        catalog = PostgresCatalog(self.database, schema)
-        catalog.namespace = namespace
-        return PostgresDialect(self.database, catalog, self.offline)
+        return PostgresDialect(self.database, PostgresCatalog(self.database, schema, namespace), self.offline)
 
     def definition(self, index: Index, found: CatalogEntry | None) -> Definition:
         """Return the index's PostgreSQL variant, its predicate in the words of a found one that means the same."""

@@ -14,13 +14,13 @@ class CatalogReader:
 
     Attributes:
         schema: its name; None until it is known.
-        namespace: its OID.
+        namespace: its OID; None until it is known.
     """
 
-    def __init__(self, database: OnlineDatabase, schema: str | None) -> None:
+    def __init__(self, database: OnlineDatabase, schema: str | None, namespace: int | None = None) -> None:
         self.database = database
         self.schema = schema
-        self.namespace: int | None = None
+        self.namespace = namespace
 
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """Return the rows of one SELECT as dictionaries; parameters are named, as in ``%(namespace)s``."""
