@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from command import make_crm
+from command import make_crm, prepare
 from postgres_server import running_server
 from roles import another_role, as_application, as_owner, make_roles, new_database
 from scenes import Run
@@ -66,6 +66,48 @@ def sqlite_url(tmp_path: Path) -> str:
 def database_url(request: pytest.FixtureRequest) -> str:
     """URL of an empty database: a test that asks for it runs on SQLite and on PostgreSQL."""
     return request.getfixturevalue({"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param])
+
+
+@pytest.fixture
+def base_url(postgres_url: str) -> str:
+    """Return the URL of a PostgreSQL database at the base revision: the seven tables without the ten indexes."""
+    prepare(postgres_url, "base")
+    return postgres_url
+
+
+@pytest.fixture
+def head_url(postgres_url: str) -> str:
+    """Return the URL of a PostgreSQL database at the head revision, with the ten indexes."""
+    prepare(postgres_url)
+    return postgres_url
+
+
+@pytest.fixture
+def sqlite_base_url(sqlite_url: str) -> str:
+    """Return the URL of a SQLite file at the base revision."""
+    prepare(sqlite_url, "base")
+    return sqlite_url
+
+
+@pytest.fixture
+def sqlite_head_url(sqlite_url: str) -> str:
+    """Return the URL of a SQLite file at the head revision."""
+    prepare(sqlite_url)
+    return sqlite_url
+
+
+@pytest.fixture
+def any_base_url(database_url: str) -> str:
+    """Return the URL of a database at the base revision, on SQLite and on PostgreSQL."""
+    prepare(database_url, "base")
+    return database_url
+
+
+@pytest.fixture
+def any_head_url(database_url: str) -> str:
+    """Return the URL of a database at the head revision, on SQLite and on PostgreSQL."""
+    prepare(database_url)
+    return database_url
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from command import (
     file_of,
     is_postgres,
     nothing_changes,
-    prepare,
     run,
     specified,
     succeed,
@@ -33,20 +32,6 @@ ON = "activity (activity_type)"
 DOCUMENT = {"database", "revision", "head", "pending", "exit_code", "indexes", "warnings", "advice"}
 INDEX = {"name", "table", "state", "finding", "differences", "origin", "renamed_from"}
 ADVICE = {"kind", "index", "about", "text"}
-
-
-@pytest.fixture
-def url(database_url: str) -> str:
-    """Return a database at the head."""
-    prepare(database_url)
-    return database_url
-
-
-@pytest.fixture
-def postgres(postgres_url: str) -> str:
-    """Return a database at the head, on PostgreSQL."""
-    prepare(postgres_url)
-    return postgres_url
 
 
 def check(url: str, exit_code: int = 0) -> dict[str, Any]:
@@ -91,8 +76,8 @@ def advice(url: str, exit_code: int = 0) -> set[tuple[str, str | None, str | Non
 # All well ------------------------------------------------------------------------------------------------------------
 
 
-def test_with_all_indexes_valid_there_is_no_finding_and_no_advice(url):
-    document = check(url)
+def test_with_all_indexes_valid_there_is_no_finding_and_no_advice(any_head_url):
+    document = check(any_head_url)
 
     assert document.keys() >= DOCUMENT
     assert all(each.keys() >= INDEX for each in document["indexes"])
@@ -103,18 +88,17 @@ def test_with_all_indexes_valid_there_is_no_finding_and_no_advice(url):
     assert document["warnings"] == document["advice"] == []
 
 
-def test_the_table_for_people_names_every_index_with_its_finding(url):
-    lines = shown(url, 0).lines
+def test_the_table_for_people_names_every_index_with_its_finding(any_head_url):
+    lines = shown(any_head_url, 0).lines
 
     for name in TEN_NAMES:
         (line,) = [line for line in lines if line.startswith(name)]
         assert " valid" in line
 
 
-def test_indexes_built_without_the_tool_are_as_good(database_url):
-    prepare(database_url, "base")
-    execute(database_url, *specified(database_url).values())
-    document = check(database_url, 3)
+def test_indexes_built_without_the_tool_are_as_good(any_base_url):
+    execute(any_base_url, *specified(any_base_url).values())
+    document = check(any_base_url, 3)
 
     assert {each["finding"] for each in document["indexes"]} == {"valid"}
     assert document["pending"] == [HEAD]
@@ -131,76 +115,74 @@ def test_on_an_empty_database_the_revision_is_pending_and_nothing_is_made(databa
     assert is_postgres(database_url) or not file_of(database_url).exists()
 
 
-def test_at_the_base_the_revision_is_pending(database_url):
-    prepare(database_url, "base")
-    document = check(database_url, 3)
+def test_at_the_base_the_revision_is_pending(any_base_url):
+    document = check(any_base_url, 3)
 
     assert (document["revision"], document["pending"]) == (BASE, [HEAD])
-    assert "python cli.py up" in shown(database_url, 3).stdout
+    assert "python cli.py up" in shown(any_base_url, 3).stdout
 
 
-def test_after_down_the_revision_is_pending(url):
-    succeed("down", url=url)
+def test_after_down_the_revision_is_pending(any_head_url):
+    succeed("down", url=any_head_url)
 
-    assert check(url, 3)["pending"] == [HEAD]
-
-
-def test_a_run_that_did_not_end_is_pending(url):
-    execute(url, f"UPDATE schema_revision SET state = 'applying', applied_at = NULL WHERE revision = '{HEAD}'")
-
-    assert check(url, 3)["pending"] == [HEAD]
+    assert check(any_head_url, 3)["pending"] == [HEAD]
 
 
-def test_a_conflict_with_a_pending_revision_is_shown(database_url):
-    prepare(database_url, "base")
-    execute(database_url, f"CREATE INDEX {NAME} ON activity (status)")
+def test_a_run_that_did_not_end_is_pending(any_head_url):
+    execute(any_head_url, f"UPDATE schema_revision SET state = 'applying', applied_at = NULL WHERE revision = '{HEAD}'")
 
-    assert found(database_url, 3) == ("different", "different definition")
+    assert check(any_head_url, 3)["pending"] == [HEAD]
+
+
+def test_a_conflict_with_a_pending_revision_is_shown(any_base_url):
+    execute(any_base_url, f"CREATE INDEX {NAME} ON activity (status)")
+
+    assert found(any_base_url, 3) == ("different", "different definition")
 
 
 # What can be wrong ---------------------------------------------------------------------------------------------------
 
 
-def test_a_missing_index_is_found(url):
-    execute(url, f"DROP INDEX {NAME}")
+def test_a_missing_index_is_found(any_head_url):
+    execute(any_head_url, f"DROP INDEX {NAME}")
 
-    assert found(url) == ("missing", "missing")
-    assert finding(url)["differences"] == []
-
-
-def test_an_index_that_was_given_another_name_is_missing_and_the_other_name_is_advised(url):
-    execute(url, f"DROP INDEX {NAME}", f"CREATE INDEX theirs ON {ON}")
-
-    assert found(url) == ("missing", "missing")
-    assert advice(url, 4) == {("twin", "theirs", NAME)}
+    assert found(any_head_url) == ("missing", "missing")
+    assert finding(any_head_url)["differences"] == []
 
 
-def test_another_definition_is_found_with_the_part_that_differs(url):
-    execute(url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (status)")
-    index = finding(url)
+def test_an_index_that_was_given_another_name_is_missing_and_the_other_name_is_advised(any_head_url):
+    execute(any_head_url, f"DROP INDEX {NAME}", f"CREATE INDEX theirs ON {ON}")
+
+    assert found(any_head_url) == ("missing", "missing")
+    assert advice(any_head_url, 4) == {("twin", "theirs", NAME)}
+
+
+def test_another_definition_is_found_with_the_part_that_differs(any_head_url):
+    execute(any_head_url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (status)")
+    index = finding(any_head_url)
 
     assert (index["state"], index["finding"]) == ("different", "different definition")
     assert index["differences"] == [{"part": "key", "declared": "activity_type", "found": "status"}]
 
 
-def test_each_part_that_differs_is_set_side_by_side_for_people(url):
-    execute(url, f"DROP INDEX {NAME}", f"CREATE UNIQUE INDEX {NAME} ON activity (status, direction DESC)")
-    text = shown(url).stdout
+def test_each_part_that_differs_is_set_side_by_side_for_people(any_head_url):
+    execute(any_head_url, f"DROP INDEX {NAME}", f"CREATE UNIQUE INDEX {NAME} ON activity (status, direction DESC)")
+    text = shown(any_head_url).stdout
 
     assert re.search(r"\bkey +activity_type +status, direction DESC$", text, re.MULTILINE), text
     assert re.search(r"^ +unique +no +yes$", text, re.MULTILINE), text
     assert re.search(r"declared +found", text)
 
 
-def test_what_postgresql_alone_is_to_do_is_compared(postgres):
+def test_what_postgresql_alone_is_to_do_is_compared(head_url):
     execute(
-        postgres,
+        head_url,
         "DROP INDEX ix_contact_phone_hash",
         "CREATE INDEX ix_contact_phone_hash ON contact (phone)",
         "DROP INDEX ix_contact_flag_opted_out",
         "CREATE INDEX ix_contact_flag_opted_out ON contact_flag (flag_type, contact_id)",
     )
-    differing = {each["name"]: each for each in check(postgres, 4)["indexes"] if each["finding"] != "valid"}
+    differing = {each["name"]: each for each in check(head_url, 4)["indexes"] if each["finding"] != "valid"}
 
     assert differing.keys() == {"ix_contact_phone_hash", "ix_contact_flag_opted_out"}
     assert differing["ix_contact_phone_hash"]["differences"] == [
@@ -209,9 +191,9 @@ def test_what_postgresql_alone_is_to_do_is_compared(postgres):
     assert [each["part"] for each in differing["ix_contact_flag_opted_out"]["differences"]] == ["predicate"]
 
 
-def test_an_index_of_another_table_is_found(url):
-    execute(url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON campaign (campaign_type)")
-    index = finding(url)
+def test_an_index_of_another_table_is_found(any_head_url):
+    execute(any_head_url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON campaign (campaign_type)")
+    index = finding(any_head_url)
 
     assert (index["state"], index["finding"]) == ("different", "different table")
     assert {"part": "table", "declared": "activity", "found": "campaign"} in index["differences"]
@@ -221,74 +203,73 @@ def test_an_index_of_another_table_is_found(url):
     ("kind", "made_by"),
     [("table", f"CREATE TABLE {NAME} (id integer)"), ("view", f"CREATE VIEW {NAME} AS SELECT 1 AS one")],
 )
-def test_what_is_not_an_index_is_found(url, kind, made_by):
-    execute(url, f"DROP INDEX {NAME}", made_by)
+def test_what_is_not_an_index_is_found(any_head_url, kind, made_by):
+    execute(any_head_url, f"DROP INDEX {NAME}", made_by)
 
-    assert found(url) == (kind, "not an index")
-
-
-def test_an_index_that_is_not_ready_is_found(postgres):
-    execute(postgres, f"DROP INDEX {NAME}")
-    not_ready(postgres, NAME, ON)
-
-    assert found(postgres) == ("invalid", "not ready")
+    assert found(any_head_url) == (kind, "not an index")
 
 
-def test_an_index_that_is_not_valid_is_found(postgres):
-    not_valid(postgres, NAME, "activity")
+def test_an_index_that_is_not_ready_is_found(head_url):
+    execute(head_url, f"DROP INDEX {NAME}")
+    not_ready(head_url, NAME, ON)
 
-    assert found(postgres) == ("invalid", "not valid")
-
-
-def test_an_index_that_is_not_live_is_found(postgres):
-    not_live(postgres, NAME, "activity")
-
-    assert found(postgres) == ("invalid", "not live")
+    assert found(head_url) == ("invalid", "not ready")
 
 
-def test_an_index_that_is_being_built_is_found(postgres):
-    execute(postgres, f"DROP INDEX {NAME}")
-    with open_writer(postgres):
-        by_hand = ByHand(postgres, f"CREATE INDEX CONCURRENTLY {NAME} ON {ON}")
-        until_phase(postgres, "waiting for writers")
-        state = found(postgres)
-        text = shown(postgres).stdout
+def test_an_index_that_is_not_valid_is_found(head_url):
+    not_valid(head_url, NAME, "activity")
+
+    assert found(head_url) == ("invalid", "not valid")
+
+
+def test_an_index_that_is_not_live_is_found(head_url):
+    not_live(head_url, NAME, "activity")
+
+    assert found(head_url) == ("invalid", "not live")
+
+
+def test_an_index_that_is_being_built_is_found(head_url):
+    execute(head_url, f"DROP INDEX {NAME}")
+    with open_writer(head_url):
+        by_hand = ByHand(head_url, f"CREATE INDEX CONCURRENTLY {NAME} ON {ON}")
+        until_phase(head_url, "waiting for writers")
+        state = found(head_url)
+        text = shown(head_url).stdout
     by_hand.end()
 
     assert state == ("in progress", "being built")
     assert re.search(rf"^{NAME} .*being built", text, re.MULTILINE)
-    assert check(postgres)["exit_code"] == 0
+    assert check(head_url)["exit_code"] == 0
 
 
-def test_an_invalid_index_with_another_definition_is_first_of_all_another_one(postgres):
-    execute(postgres, f"DROP INDEX {NAME}")
-    not_ready(postgres, NAME, "activity (status)")
+def test_an_invalid_index_with_another_definition_is_first_of_all_another_one(head_url):
+    execute(head_url, f"DROP INDEX {NAME}")
+    not_ready(head_url, NAME, "activity (status)")
 
-    assert found(postgres)[0] in ("different", "invalid")
-    assert finding(postgres)["differences"] == [{"part": "key", "declared": "activity_type", "found": "status"}]
+    assert found(head_url)[0] in ("different", "invalid")
+    assert finding(head_url)["differences"] == [{"part": "key", "declared": "activity_type", "found": "status"}]
 
 
-def test_an_index_that_was_kept_from_before_is_marked(database_url):
-    prepare(database_url, "base")
-    execute(database_url, f"CREATE INDEX {NAME} ON {ON}")
-    succeed("up", url=database_url)
-    kept = {each["name"] for each in check(database_url)["indexes"] if each["origin"] == "adopted"}
+def test_an_index_that_was_kept_from_before_is_marked(any_base_url):
+    execute(any_base_url, f"CREATE INDEX {NAME} ON {ON}")
+    succeed("up", url=any_base_url)
+    kept = {each["name"] for each in check(any_base_url)["indexes"] if each["origin"] == "adopted"}
 
     assert kept == {NAME}
-    assert re.search(rf"^{NAME} .*(adopted|before)", shown(database_url, 0).stdout, re.MULTILINE)
+    assert re.search(rf"^{NAME} .*(adopted|before)", shown(any_base_url, 0).stdout, re.MULTILINE)
 
 
-def test_all_that_is_wrong_is_found_in_one_go(postgres):
+def test_all_that_is_wrong_is_found_in_one_go(head_url):
     execute(
-        postgres,
+        head_url,
         *(f"DROP INDEX {name}" for name in ("ix_contact_phone_hash", "ix_conversation_contact_id")),
         "CREATE TABLE ix_conversation_contact_id (id integer)",
         "DROP INDEX ix_activity_openphone_id",
         "CREATE INDEX ix_activity_openphone_id ON activity (status)",
     )
-    not_valid(postgres, "ix_webhook_event_event_type", "webhook_event")
-    wrong = {each["name"]: each["finding"] for each in check(postgres, 4)["indexes"] if each["finding"] != "valid"}
-    text = shown(postgres).stdout
+    not_valid(head_url, "ix_webhook_event_event_type", "webhook_event")
+    wrong = {each["name"]: each["finding"] for each in check(head_url, 4)["indexes"] if each["finding"] != "valid"}
+    text = shown(head_url).stdout
 
     assert wrong == {
         "ix_contact_phone_hash": "missing",
@@ -300,44 +281,47 @@ def test_all_that_is_wrong_is_found_in_one_go(postgres):
         assert re.search(rf"^{name} .*{what}", text, re.MULTILINE), text
 
 
-def test_a_missing_table_is_the_end_of_its_indexes(url):
-    execute(url, "DROP TABLE webhook_event")
-    document = check(url, 4)
+def test_a_missing_table_is_the_end_of_its_indexes(any_head_url):
+    execute(any_head_url, "DROP TABLE webhook_event")
+    document = check(any_head_url, 4)
     missing = {each["name"] for each in document["indexes"] if each["finding"] == "missing"}
 
     assert missing == {"ix_webhook_event_processed", "ix_webhook_event_event_type"}
 
 
-def test_status_exits_as_check_does(url):
-    assert run("status", url=url).exit_code == 0
-    execute(url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (status)")
-    assert run("status", url=url).exit_code == 4
-    execute(url, f"DELETE FROM schema_revision WHERE revision = '{HEAD}'")
-    assert run("status", url=url).exit_code == 3
+def test_status_exits_as_check_does(any_head_url):
+    assert run("status", url=any_head_url).exit_code == 0
+    execute(any_head_url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (status)")
+    assert run("status", url=any_head_url).exit_code == 4
+    execute(any_head_url, f"DELETE FROM schema_revision WHERE revision = '{HEAD}'")
+    assert run("status", url=any_head_url).exit_code == 3
 
 
 # Advice --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_duplicate_is_advised(url):
-    execute(url, f"CREATE INDEX theirs ON {ON}")
+def test_a_duplicate_is_advised(any_head_url):
+    execute(any_head_url, f"CREATE INDEX theirs ON {ON}")
 
-    assert advice(url) == {("twin", "theirs", NAME)}
-    assert "theirs" in shown(url, 0).stdout
+    assert advice(any_head_url) == {("twin", "theirs", NAME)}
+    assert "theirs" in shown(any_head_url, 0).stdout
 
 
-def test_a_duplicate_of_what_is_declared_is_not_called_the_same_as_what_exists(url):
-    execute(url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (status)", f"CREATE INDEX theirs ON {ON}")
+def test_a_duplicate_of_what_is_declared_is_not_called_the_same_as_what_exists(any_head_url):
+    execute(
+        any_head_url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (status)", f"CREATE INDEX theirs ON {ON}"
+    )
 
     assert (
-        f"theirs has the definition that is declared for {NAME}, which has another one." in run("check", url=url).stdout
+        f"theirs has the definition that is declared for {NAME}, which has another one."
+        in run("check", url=any_head_url).stdout
     )
 
 
-def test_every_duplicate_is_advised(url):
-    execute(url, *(f"CREATE INDEX theirs_{number} ON {ON}" for number in range(3)))
+def test_every_duplicate_is_advised(any_head_url):
+    execute(any_head_url, *(f"CREATE INDEX theirs_{number} ON {ON}" for number in range(3)))
 
-    assert advice(url) == {("twin", f"theirs_{number}", NAME) for number in range(3)}
+    assert advice(any_head_url) == {("twin", f"theirs_{number}", NAME) for number in range(3)}
 
 
 def test_a_unique_constraint_that_serves_the_same_key_is_advised(database_url):
@@ -355,62 +339,63 @@ def test_a_unique_constraint_that_serves_the_same_key_is_advised(database_url):
         assert {index for _, index, _ in given} == {"contact_phone_key", "activity_openphone_id_key"}
 
 
-def test_a_unique_index_that_serves_the_same_key_is_advised(url):
-    execute(url, f"CREATE UNIQUE INDEX theirs ON {ON}")
+def test_a_unique_index_that_serves_the_same_key_is_advised(any_head_url):
+    execute(any_head_url, f"CREATE UNIQUE INDEX theirs ON {ON}")
 
-    assert advice(url) == {("serves the same key", "theirs", NAME)}
-
-
-def test_an_index_of_another_method_that_serves_the_same_key_is_advised(postgres):
-    execute(postgres, "CREATE INDEX theirs ON contact (phone)")
-
-    assert advice(postgres) == {("serves the same key", "theirs", "ix_contact_phone_hash")}
+    assert advice(any_head_url) == {("serves the same key", "theirs", NAME)}
 
 
-def test_an_index_in_capitals_is_not_its_own_duplicate(sqlite_url):
-    prepare(sqlite_url)
-    execute(sqlite_url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME.upper()} ON activity (activity_type)")
+def test_an_index_of_another_method_that_serves_the_same_key_is_advised(head_url):
+    execute(head_url, "CREATE INDEX theirs ON contact (phone)")
 
-    assert not advice(sqlite_url)
-    assert run("check", url=sqlite_url).exit_code == 0
+    assert advice(head_url) == {("serves the same key", "theirs", "ix_contact_phone_hash")}
 
 
-def test_what_the_tables_lack_is_said(url):
-    execute(url, "ALTER TABLE webhook_event RENAME TO gone")
+def test_an_index_in_capitals_is_not_its_own_duplicate(sqlite_head_url):
+    execute(sqlite_head_url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME.upper()} ON activity (activity_type)")
+
+    assert not advice(sqlite_head_url)
+    assert run("check", url=sqlite_head_url).exit_code == 0
+
+
+def test_what_the_tables_lack_is_said(any_head_url):
+    execute(any_head_url, "ALTER TABLE webhook_event RENAME TO gone")
     for command in ("check", "status"):
-        assert "webhook_event is missing." in "".join(run(command, "--json", url=url).json()["warnings"])
+        assert "webhook_event is missing." in "".join(run(command, "--json", url=any_head_url).json()["warnings"])
 
 
-def test_an_index_of_another_definition_has_no_origin(url):
-    execute(url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (status)")
-    (found,) = (each for each in run("check", "--json", url=url).json()["indexes"] if each["name"] == NAME)
+def test_an_index_of_another_definition_has_no_origin(any_head_url):
+    execute(any_head_url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (status)")
+    (found,) = (each for each in run("check", "--json", url=any_head_url).json()["indexes"] if each["name"] == NAME)
 
     assert found["origin"] is None
 
 
-def test_a_wider_index_that_makes_a_declared_one_superfluous_is_advised(url):
-    execute(url, "CREATE INDEX theirs ON activity (activity_type, status)")
-    ((kind, index, about),) = advice(url)
+def test_a_wider_index_that_makes_a_declared_one_superfluous_is_advised(any_head_url):
+    execute(any_head_url, "CREATE INDEX theirs ON activity (activity_type, status)")
+    ((kind, index, about),) = advice(any_head_url)
 
     assert kind in ("superfluous", "serves the same key")
     assert (index, about) == ("theirs", NAME)
 
 
-def test_an_index_that_a_declared_one_makes_superfluous_is_advised(url):
-    execute(url, "CREATE INDEX theirs ON campaign_membership (campaign_id)")
+def test_an_index_that_a_declared_one_makes_superfluous_is_advised(any_head_url):
+    execute(any_head_url, "CREATE INDEX theirs ON campaign_membership (campaign_id)")
 
-    assert advice(url) == {("superfluous", "theirs", "ix_campaign_membership_campaign_status")}
-
-
-def test_of_two_other_indexes_the_superfluous_one_is_advised_and_no_declared_one_is_named(url):
-    execute(url, "CREATE INDEX narrow ON activity (status)", "CREATE INDEX wide ON activity (status, direction)")
-
-    assert advice(url) in (set(), {("superfluous", "narrow", None)})
+    assert advice(any_head_url) == {("superfluous", "theirs", "ix_campaign_membership_campaign_status")}
 
 
-def test_what_only_looks_like_it_is_not_advised(url):
+def test_of_two_other_indexes_the_superfluous_one_is_advised_and_no_declared_one_is_named(any_head_url):
     execute(
-        url,
+        any_head_url, "CREATE INDEX narrow ON activity (status)", "CREATE INDEX wide ON activity (status, direction)"
+    )
+
+    assert advice(any_head_url) in (set(), {("superfluous", "narrow", None)})
+
+
+def test_what_only_looks_like_it_is_not_advised(any_head_url):
+    execute(
+        any_head_url,
         "CREATE INDEX another_column ON activity (status)",
         "CREATE INDEX begins_otherwise ON activity (direction, activity_type)",
         "CREATE INDEX partial ON activity (activity_type, direction) WHERE direction = 'incoming'",
@@ -419,101 +404,100 @@ def test_what_only_looks_like_it_is_not_advised(url):
         "CREATE INDEX other_words ON conversation (last_activity_type)",
     )
 
-    assert advice(url) == set()
+    assert advice(any_head_url) == set()
 
 
-def test_another_collation_or_operator_class_does_not_serve_the_same(postgres):
+def test_another_collation_or_operator_class_does_not_serve_the_same(head_url):
     execute(
-        postgres,
+        head_url,
         'CREATE INDEX another_collation ON activity (activity_type COLLATE "POSIX", status)',
         "CREATE INDEX a_hash_has_no_prefix ON conversation USING hash (name)",
         "CREATE INDEX only_some ON contact_flag (flag_type, contact_id) WHERE flag_type = 'office_number'",
     )
 
-    assert advice(postgres) == set()
+    assert advice(head_url) == set()
 
 
-def test_an_invalid_index_makes_nothing_superfluous(postgres):
-    not_ready(postgres, "theirs", "activity (activity_type, status)")
+def test_an_invalid_index_makes_nothing_superfluous(head_url):
+    not_ready(head_url, "theirs", "activity (activity_type, status)")
 
-    assert "superfluous" not in {kind for kind, *_ in advice(postgres)}
+    assert "superfluous" not in {kind for kind, *_ in advice(head_url)}
 
 
 @pytest.mark.parametrize("leave", [ccnew, ccold])
-def test_a_leftover_of_a_cancelled_reindex_is_advised(postgres, leave):
-    left = leave(postgres, NAME, "activity")
+def test_a_leftover_of_a_cancelled_reindex_is_advised(head_url, leave):
+    left = leave(head_url, NAME, "activity")
 
-    assert advice(postgres) == {("leftover", left, NAME)}
-    execute(postgres, re.findall(f"{left} is left from .*: (DROP .*);", shown(postgres, 0).stdout)[0])
-    assert advice(postgres) == set()
-
-
-def test_every_leftover_of_several_cancelled_reindexes_is_advised(postgres):
-    first = ccnew(postgres, NAME, "activity")
-    ccnew(postgres, NAME, "activity")
-
-    assert advice(postgres) == {("leftover", first, NAME), ("leftover", f"{first}1", NAME)}
+    assert advice(head_url) == {("leftover", left, NAME)}
+    execute(head_url, re.findall(f"{left} is left from .*: (DROP .*);", shown(head_url, 0).stdout)[0])
+    assert advice(head_url) == set()
 
 
-def test_a_leftover_of_another_index_on_the_table_is_advised_too(postgres):
-    execute(postgres, "CREATE INDEX theirs ON activity (status)")
-    left = ccnew(postgres, "theirs", "activity")
+def test_every_leftover_of_several_cancelled_reindexes_is_advised(head_url):
+    first = ccnew(head_url, NAME, "activity")
+    ccnew(head_url, NAME, "activity")
 
-    assert advice(postgres) == {("leftover", left, None)}
-
-
-def test_advice_has_no_exit_code_of_its_own(database_url):
-    prepare(database_url, "base")
-    execute(database_url, f"CREATE INDEX theirs ON {ON}")
-    assert advice(database_url, 3) == {("twin", "theirs", NAME)}
+    assert advice(head_url) == {("leftover", first, NAME), ("leftover", f"{first}1", NAME)}
 
 
-def test_a_revision_whose_file_was_changed_after_it_was_applied_is_advised(url):
-    execute(url, f"UPDATE schema_revision SET checksum = 'another' WHERE revision = '{HEAD}'")
-    given = check(url)["advice"]
+def test_a_leftover_of_another_index_on_the_table_is_advised_too(head_url):
+    execute(head_url, "CREATE INDEX theirs ON activity (status)")
+    left = ccnew(head_url, "theirs", "activity")
+
+    assert advice(head_url) == {("leftover", left, None)}
+
+
+def test_advice_has_no_exit_code_of_its_own(any_base_url):
+    execute(any_base_url, f"CREATE INDEX theirs ON {ON}")
+    assert advice(any_base_url, 3) == {("twin", "theirs", NAME)}
+
+
+def test_a_revision_whose_file_was_changed_after_it_was_applied_is_advised(any_head_url):
+    execute(any_head_url, f"UPDATE schema_revision SET checksum = 'another' WHERE revision = '{HEAD}'")
+    given = check(any_head_url)["advice"]
 
     assert [each["kind"] for each in given] == ["changed file"]
     assert HEAD in given[0]["text"]
-    assert HEAD in shown(url, 0).stdout
+    assert HEAD in shown(any_head_url, 0).stdout
 
 
 # Reading only --------------------------------------------------------------------------------------------------------
 
 
-def test_check_does_not_wait_for_writers_builds_and_runs(postgres):
-    execute(postgres, f"DROP INDEX {NAME}")
-    with open_writer(postgres):
-        by_hand = ByHand(postgres, f"CREATE INDEX CONCURRENTLY {NAME} ON {ON}")
-        until_phase(postgres, "waiting for writers")
-        assert run("check", url=postgres).exit_code == 4
+def test_check_does_not_wait_for_writers_builds_and_runs(head_url):
+    execute(head_url, f"DROP INDEX {NAME}")
+    with open_writer(head_url):
+        by_hand = ByHand(head_url, f"CREATE INDEX CONCURRENTLY {NAME} ON {ON}")
+        until_phase(head_url, "waiting for writers")
+        assert run("check", url=head_url).exit_code == 4
     by_hand.end()
 
 
 @pytest.mark.parametrize("command", ["check", "plan", "up"])
-def test_a_locked_table_is_reported_with_the_session_that_has_locked_it(postgres, command):
-    with transaction(postgres, "LOCK TABLE contact_flag IN ACCESS EXCLUSIVE MODE") as locker:
-        said = run(command, url=postgres)
+def test_a_locked_table_is_reported_with_the_session_that_has_locked_it(head_url, command):
+    with transaction(head_url, "LOCK TABLE contact_flag IN ACCESS EXCLUSIVE MODE") as locker:
+        said = run(command, url=head_url)
         assert said.exit_code == 1
         assert f"  - pid {locker.pid} (" in said.stderr
         assert f"end it: SELECT pg_catalog.pg_terminate_backend({locker.pid})" in said.stderr
-        assert run("history", url=postgres).exit_code == 0
+        assert run("history", url=head_url).exit_code == 0
 
 
-def test_a_role_that_may_only_read_can_check(superuser_url, postgres):
+def test_a_role_that_may_only_read_can_check(superuser_url, head_url):
     """The superuser makes the role."""
-    execute(postgres, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    execute(head_url, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     with another_role(superuser_url, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}") as role:
-        result = run("check", url=as_role(postgres, role))
+        result = run("check", url=as_role(head_url, role))
 
     assert result.exit_code == 0, result
 
 
-def test_check_looks_only_into_the_chosen_schema(postgres):
+def test_check_looks_only_into_the_chosen_schema(head_url):
     copies = (f"CREATE TABLE tenant.{table} (LIKE public.{table})" for table in SEVEN_TABLES)
-    execute(postgres, "CREATE SCHEMA tenant", *copies, "CREATE INDEX theirs ON tenant.activity (activity_type)")
-    with nothing_changes(postgres):
-        assert run("check", "--schema", "tenant", url=postgres).exit_code == 3
-    assert advice(postgres) == set()
+    execute(head_url, "CREATE SCHEMA tenant", *copies, "CREATE INDEX theirs ON tenant.activity (activity_type)")
+    with nothing_changes(head_url):
+        assert run("check", "--schema", "tenant", url=head_url).exit_code == 3
+    assert advice(head_url) == set()
 
 
 def test_an_unreachable_database_is_7():

@@ -107,19 +107,17 @@ def test_up_gives_an_empty_database_seven_tables_and_the_ten_indexes_and_records
     assert result.stderr == ""
 
 
-def test_up_builds_the_ten_and_no_other_index(database_url):
-    prepare(database_url, "base")
-    before = indexes(database_url)
-    succeed("up", url=database_url)
+def test_up_builds_the_ten_and_no_other_index(any_base_url):
+    before = indexes(any_base_url)
+    succeed("up", url=any_base_url)
 
-    assert indexes(database_url).keys() - before.keys() == TEN_NAMES
-    assert before.items() <= indexes(database_url).items()
+    assert indexes(any_base_url).keys() - before.keys() == TEN_NAMES
+    assert before.items() <= indexes(any_base_url).items()
 
 
-def test_a_second_up_says_in_one_line_that_there_is_nothing_to_do(database_url):
-    prepare(database_url)
-    with nothing_changes(database_url):
-        result = succeed("up", url=database_url)
+def test_a_second_up_says_in_one_line_that_there_is_nothing_to_do(any_head_url):
+    with nothing_changes(any_head_url):
+        result = succeed("up", url=any_head_url)
 
     assert len(result.lines) == 1
     assert result.lines[0].startswith("Nothing to do")
@@ -144,32 +142,29 @@ def test_up_as_json_ends_with_what_it_did(database_url):
 # down ----------------------------------------------------------------------------------------------------------------
 
 
-def test_down_drops_exactly_the_ten_and_goes_back_to_the_base(database_url):
-    prepare(database_url, "base")
-    before = catalog(database_url)
-    succeed("up", url=database_url)
-    result = succeed("down", "--to", "base", url=database_url)
+def test_down_drops_exactly_the_ten_and_goes_back_to_the_base(any_base_url):
+    before = catalog(any_base_url)
+    succeed("up", url=any_base_url)
+    result = succeed("down", "--to", "base", url=any_base_url)
 
-    assert catalog(database_url) == before
+    assert catalog(any_base_url) == before
     assert len(result.announced()) == 10
-    assert revisions(database_url) == {BASE: "applied"}
-    assert standing(database_url)["revision"] == BASE
+    assert revisions(any_base_url) == {BASE: "applied"}
+    assert standing(any_base_url)["revision"] == BASE
 
 
-def test_down_leaves_every_table_and_row(database_url):
-    prepare(database_url)
-    execute(database_url, ONE_CONTACT)
-    succeed("down", url=database_url)
+def test_down_leaves_every_table_and_row(any_head_url):
+    execute(any_head_url, ONE_CONTACT)
+    succeed("down", url=any_head_url)
 
-    assert tables(database_url) >= SEVEN_TABLES
-    assert execute(database_url, "SELECT id, phone FROM contact") == [(1, "+12025550123")]
+    assert tables(any_head_url) >= SEVEN_TABLES
+    assert execute(any_head_url, "SELECT id, phone FROM contact") == [(1, "+12025550123")]
 
 
-def test_a_second_down_says_in_one_line_that_there_is_nothing_to_roll_back(database_url):
-    prepare(database_url)
-    succeed("down", url=database_url)
-    with nothing_changes(database_url):
-        result = succeed("down", url=database_url)
+def test_a_second_down_says_in_one_line_that_there_is_nothing_to_roll_back(any_head_url):
+    succeed("down", url=any_head_url)
+    with nothing_changes(any_head_url):
+        result = succeed("down", url=any_head_url)
 
     assert len(result.lines) == 1
     assert result.lines[0].startswith("Nothing to roll back")
@@ -193,14 +188,13 @@ def test_up_down_up_leaves_the_same_catalog_as_one_up(database_url):
     assert records(database_url) == recorded_once
 
 
-def test_down_passes_over_an_index_that_somebody_dropped_before(database_url):
-    prepare(database_url)
-    drop_indexes(database_url, "ix_activity_type")
-    result = succeed("down", url=database_url)
+def test_down_passes_over_an_index_that_somebody_dropped_before(any_head_url):
+    drop_indexes(any_head_url, "ix_activity_type")
+    result = succeed("down", url=any_head_url)
 
-    assert ours(database_url) == {}
+    assert ours(any_head_url) == {}
     assert len(result.announced()) == 9
-    assert revisions(database_url) == {BASE: "applied"}
+    assert revisions(any_head_url) == {BASE: "applied"}
 
 
 # --to ----------------------------------------------------------------------------------------------------------------
@@ -220,16 +214,14 @@ def test_a_revision_may_be_named_by_how_it_starts(database_url):
     assert revisions(database_url)[HEAD] == "applied"
 
 
-def test_up_to_a_revision_behind_goes_nowhere(database_url):
-    prepare(database_url)
-    with nothing_changes(database_url):
-        assert succeed("up", "--to", "base", url=database_url).lines[0].startswith("Nothing to do")
+def test_up_to_a_revision_behind_goes_nowhere(any_head_url):
+    with nothing_changes(any_head_url):
+        assert succeed("up", "--to", "base", url=any_head_url).lines[0].startswith("Nothing to do")
 
 
-def test_down_to_the_head_goes_nowhere(database_url):
-    prepare(database_url)
-    with nothing_changes(database_url):
-        assert succeed("down", "--to", "head", url=database_url).lines[0].startswith("Nothing to roll back")
+def test_down_to_the_head_goes_nowhere(any_head_url):
+    with nothing_changes(any_head_url):
+        assert succeed("down", "--to", "head", url=any_head_url).lines[0].startswith("Nothing to roll back")
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
@@ -253,24 +245,22 @@ def test_status_exits_with_3_before_up_and_with_0_after_it(database_url):
     assert run("status", url=database_url).exit_code == 3
 
 
-def test_a_lost_index_is_shown_by_status_and_mended_by_up(database_url):
-    prepare(database_url)
-    drop_indexes(database_url, "ix_activity_type")
-    status = run("status", url=database_url)
-    mended = succeed("up", url=database_url)
+def test_a_lost_index_is_shown_by_status_and_mended_by_up(any_head_url):
+    drop_indexes(any_head_url, "ix_activity_type")
+    status = run("status", url=any_head_url)
+    mended = succeed("up", url=any_head_url)
 
     assert status.exit_code == 4
     assert re.search(r"^ix_activity_type .* missing", status.stdout, re.MULTILINE)
     assert status.lines[-1] == "Missing or different: ix_activity_type. To repair it, run: python cli.py up"
     assert len(mended.announced()) == 1
-    assert ours(database_url) == specified(database_url)
-    assert standing(database_url)["exit_code"] == 0
+    assert ours(any_head_url) == specified(any_head_url)
+    assert standing(any_head_url)["exit_code"] == 0
 
 
-def test_status_shows_every_index_with_its_method_and_state(database_url):
-    prepare(database_url)
-    shown = run("status", url=database_url).stdout
-    phone = "hash" if is_postgres(database_url) else "btree"
+def test_status_shows_every_index_with_its_method_and_state(any_head_url):
+    shown = run("status", url=any_head_url).stdout
+    phone = "hash" if is_postgres(any_head_url) else "btree"
 
     assert all(re.search(rf"^{name} .* valid ", shown, re.MULTILINE) for name in TEN_NAMES)
     assert re.search(rf"^ix_contact_phone_hash +contact +{phone} +valid", shown, re.MULTILINE)
@@ -287,12 +277,11 @@ def test_reading_leaves_no_trace_on_an_empty_database(database_url):
     assert tables(database_url) == set() if is_postgres(database_url) else not file_of(database_url).exists()
 
 
-def test_reading_leaves_no_trace_where_revisions_stand(database_url):
-    prepare(database_url)
-    drop_indexes(database_url, "ix_activity_type")
-    with nothing_changes(database_url):
+def test_reading_leaves_no_trace_where_revisions_stand(any_head_url):
+    drop_indexes(any_head_url, "ix_activity_type")
+    with nothing_changes(any_head_url):
         for command in READING:
-            run(*command.split(), url=database_url)
+            run(*command.split(), url=any_head_url)
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])
@@ -315,35 +304,31 @@ def test_plan_on_an_empty_database_shows_the_statements_that_up_announces(databa
     assert sorted(statement for step in steps for statement in step["statements"]) == announced
 
 
-def test_plan_shows_only_what_is_still_missing(database_url):
-    prepare(database_url)
-    interrupt(database_url)
-    steps = succeed("plan", "--json", url=database_url).json()["steps"]
+def test_plan_shows_only_what_is_still_missing(any_head_url):
+    interrupt(any_head_url)
+    steps = succeed("plan", "--json", url=any_head_url).json()["steps"]
 
     assert {step["name"] for step in steps if step["action"] == "create"} == set(SOME_OF_THE_TEN)
     assert {step["action"] for step in steps} == {"create", "keep"}
 
 
-def test_plan_names_rows_and_size_of_the_table(database_url):
-    prepare(database_url, "base")
-    execute(database_url, ONE_CONTACT, "ANALYZE")
+def test_plan_names_rows_and_size_of_the_table(any_base_url):
+    execute(any_base_url, ONE_CONTACT, "ANALYZE")
     (step,) = (
         step
-        for step in succeed("plan", "--json", url=database_url).json()["steps"]
+        for step in succeed("plan", "--json", url=any_base_url).json()["steps"]
         if step["name"] == "ix_contact_phone_hash"
     )
 
     assert step["table_rows"] == 1
     assert step["table_bytes"] > 0
-    assert "on contact (about 1 row, " in succeed("plan", url=database_url).stdout
+    assert "on contact (about 1 row, " in succeed("plan", url=any_base_url).stdout
 
 
-def test_plan_where_nothing_is_due_says_so_in_one_line(database_url):
-    prepare(database_url)
-
-    assert succeed("plan", url=database_url).lines[0].startswith("Nothing to do")
-    succeed("down", url=database_url)
-    assert succeed("plan", "down", url=database_url).lines[0].startswith("Nothing to roll back")
+def test_plan_where_nothing_is_due_says_so_in_one_line(any_head_url):
+    assert succeed("plan", url=any_head_url).lines[0].startswith("Nothing to do")
+    succeed("down", url=any_head_url)
+    assert succeed("plan", "down", url=any_head_url).lines[0].startswith("Nothing to roll back")
 
 
 # plan --sql ----------------------------------------------------------------------------------------------------------
@@ -360,9 +345,8 @@ def test_the_script_of_plan_does_in_the_databases_own_shell_what_up_does(databas
     assert (catalog(database_url), records(database_url), standing(database_url)) == by_script
 
 
-def test_the_script_of_plan_records_in_one_transaction_before_the_builds_and_in_one_after_them(postgres_url):
-    prepare(postgres_url, "base")
-    preamble, *transactions = succeed("plan", "--sql", url=postgres_url).stdout.split("BEGIN;")
+def test_the_script_of_plan_records_in_one_transaction_before_the_builds_and_in_one_after_them(base_url):
+    preamble, *transactions = succeed("plan", "--sql", url=base_url).stdout.split("BEGIN;")
     begun, recorded = (transaction.partition("COMMIT;") for transaction in transactions)
 
     assert "schema_revision" not in preamble
@@ -372,60 +356,55 @@ def test_the_script_of_plan_records_in_one_transaction_before_the_builds_and_in_
     assert recorded[2].strip() == ""
 
 
-def test_the_script_of_plan_down_does_in_the_databases_own_shell_what_down_does(database_url):
-    prepare(database_url)
-    run_script(succeed("plan", "down", "--sql", url=database_url).stdout, database_url)
-    by_script = catalog(database_url), records(database_url), standing(database_url)
-    succeed("up", url=database_url)
-    succeed("down", url=database_url)
+def test_the_script_of_plan_down_does_in_the_databases_own_shell_what_down_does(any_head_url):
+    run_script(succeed("plan", "down", "--sql", url=any_head_url).stdout, any_head_url)
+    by_script = catalog(any_head_url), records(any_head_url), standing(any_head_url)
+    succeed("up", url=any_head_url)
+    succeed("down", url=any_head_url)
 
-    assert (catalog(database_url), records(database_url), standing(database_url)) == by_script
-
-
-def test_the_script_of_plan_completes_an_interrupted_run_and_down_undoes_it(database_url):
-    prepare(database_url, "base")
-    make_by_hand(database_url, "ix_activity_type")
-    succeed("up", url=database_url)
-    interrupt(database_url, missing=("ix_contact_phone_hash",))
-    run_script(succeed("plan", "--sql", url=database_url).stdout, database_url)
-
-    assert standing(database_url)["exit_code"] == 0
-    succeed("down", url=database_url)
-    assert set(ours(database_url)) == {"ix_activity_type"}
+    assert (catalog(any_head_url), records(any_head_url), standing(any_head_url)) == by_script
 
 
-def test_the_script_of_plan_where_nothing_is_due_changes_nothing(database_url):
-    prepare(database_url)
-    with nothing_changes(database_url):
-        run_script(succeed("plan", "--sql", url=database_url).stdout, database_url)
+def test_the_script_of_plan_completes_an_interrupted_run_and_down_undoes_it(any_base_url):
+    make_by_hand(any_base_url, "ix_activity_type")
+    succeed("up", url=any_base_url)
+    interrupt(any_base_url, missing=("ix_contact_phone_hash",))
+    run_script(succeed("plan", "--sql", url=any_base_url).stdout, any_base_url)
+
+    assert standing(any_base_url)["exit_code"] == 0
+    succeed("down", url=any_base_url)
+    assert set(ours(any_base_url)) == {"ix_activity_type"}
 
 
-def test_the_script_of_plan_stops_at_the_first_error(database_url):
-    prepare(database_url, "base")
-    script = succeed("plan", "--sql", url=database_url).stdout
-    make_by_hand(database_url, "ix_activity_type")
+def test_the_script_of_plan_where_nothing_is_due_changes_nothing(any_head_url):
+    with nothing_changes(any_head_url):
+        run_script(succeed("plan", "--sql", url=any_head_url).stdout, any_head_url)
+
+
+def test_the_script_of_plan_stops_at_the_first_error(any_base_url):
+    script = succeed("plan", "--sql", url=any_base_url).stdout
+    make_by_hand(any_base_url, "ix_activity_type")
     with pytest.raises(Exception, match="already exists"):
-        run_script(script, database_url)
+        run_script(script, any_base_url)
 
-    begun = {HEAD: "applying"} if is_postgres(database_url) else {}
-    assert revisions(database_url) == {BASE: "applied", **begun}
+    begun = {HEAD: "applying"} if is_postgres(any_base_url) else {}
+    assert revisions(any_base_url) == {BASE: "applied", **begun}
 
 
 @pytest.mark.parametrize("finished", [True, False], ids=["finished by up", "undone at once"])
-def test_a_script_that_stops_on_its_way_has_recorded_what_stood_before(database_url, finished):
-    prepare(database_url, "base")
-    make_by_hand(database_url, "ix_webhook_event_event_type")
-    script = succeed("plan", "--sql", url=database_url).stdout
-    make_by_hand(database_url, "ix_activity_type")  # the last but one
+def test_a_script_that_stops_on_its_way_has_recorded_what_stood_before(any_base_url, finished):
+    make_by_hand(any_base_url, "ix_webhook_event_event_type")
+    script = succeed("plan", "--sql", url=any_base_url).stdout
+    make_by_hand(any_base_url, "ix_activity_type")  # the last but one
     with pytest.raises(Exception, match="already exists"):
-        run_script(script, database_url)
+        run_script(script, any_base_url)
     if finished:
-        drop_indexes(database_url, "ix_activity_type")
-        succeed("up", url=database_url)
-    succeed("down", url=database_url)
+        drop_indexes(any_base_url, "ix_activity_type")
+        succeed("up", url=any_base_url)
+    succeed("down", url=any_base_url)
 
-    stays = {"ix_activity_type"} if not finished and not is_postgres(database_url) else set()
-    assert set(ours(database_url)) == {"ix_webhook_event_event_type"} | stays
+    stays = {"ix_activity_type"} if not finished and not is_postgres(any_base_url) else set()
+    assert set(ours(any_base_url)) == {"ix_webhook_event_event_type"} | stays
 
 
 @pytest.mark.parametrize(
@@ -433,122 +412,111 @@ def test_a_script_that_stops_on_its_way_has_recorded_what_stood_before(database_
     [("CREATE VIEW ix_activity_type AS SELECT 1 AS one", 4), ("ALTER TABLE activity RENAME TO call", 1)],
     ids=["a view", "a missing table"],
 )
-def test_a_run_that_would_be_refused_has_no_script_and_its_refusal_is_on_stderr(database_url, obstacle, exit_code):
-    prepare(database_url, "base")
-    execute(database_url, obstacle)
-    result = run("plan", "--sql", url=database_url)
+def test_a_run_that_would_be_refused_has_no_script_and_its_refusal_is_on_stderr(any_base_url, obstacle, exit_code):
+    execute(any_base_url, obstacle)
+    result = run("plan", "--sql", url=any_base_url)
 
     assert (result.exit_code, result.stdout) == (exit_code, "")
-    assert result.stderr == run("up", url=database_url).stderr
+    assert result.stderr == run("up", url=any_base_url).stderr
 
 
 # Interrupted runs ----------------------------------------------------------------------------------------------------
 
 
-def test_status_shows_a_run_that_did_not_end_as_pending(database_url):
-    prepare(database_url)
-    interrupt(database_url)
-    status = run("status", url=database_url)
+def test_status_shows_a_run_that_did_not_end_as_pending(any_head_url):
+    interrupt(any_head_url)
+    status = run("status", url=any_head_url)
 
     assert status.exit_code == 3
     assert re.search(rf"{HEAD} .*, applying since .*: interrupted or still running", status.stdout)
 
 
 @pytest.mark.parametrize("state", ["applying", "reverting"])
-def test_up_completes_a_run_that_did_not_end(database_url, state):
-    prepare(database_url)
-    complete = catalog(database_url), records(database_url)
-    interrupt(database_url, state)
-    result = succeed("up", url=database_url)
+def test_up_completes_a_run_that_did_not_end(any_head_url, state):
+    complete = catalog(any_head_url), records(any_head_url)
+    interrupt(any_head_url, state)
+    result = succeed("up", url=any_head_url)
 
     assert len(result.announced()) == len(SOME_OF_THE_TEN)
-    assert (catalog(database_url), records(database_url)) == complete
+    assert (catalog(any_head_url), records(any_head_url)) == complete
 
 
 @pytest.mark.parametrize("state", ["applying", "reverting"])
-def test_down_undoes_a_run_that_did_not_end(database_url, state):
-    prepare(database_url, "base")
-    before = catalog(database_url)
-    succeed("up", url=database_url)
-    interrupt(database_url, state)
-    succeed("down", url=database_url)
+def test_down_undoes_a_run_that_did_not_end(any_base_url, state):
+    before = catalog(any_base_url)
+    succeed("up", url=any_base_url)
+    interrupt(any_base_url, state)
+    succeed("down", url=any_base_url)
 
-    assert catalog(database_url) == before
-    assert revisions(database_url) == {BASE: "applied"}
+    assert catalog(any_base_url) == before
+    assert revisions(any_base_url) == {BASE: "applied"}
 
 
-def test_up_records_a_run_that_was_killed_after_its_last_index(database_url):
-    prepare(database_url)
-    interrupt(database_url, missing=())
-    result = succeed("up", url=database_url)
+def test_up_records_a_run_that_was_killed_after_its_last_index(any_head_url):
+    interrupt(any_head_url, missing=())
+    result = succeed("up", url=any_head_url)
 
     assert result.announced() == []
-    assert revisions(database_url)[HEAD] == "applied"
+    assert revisions(any_head_url)[HEAD] == "applied"
 
 
 # What stood there before ---------------------------------------------------------------------------------------------
 
 
-def test_an_index_that_stood_there_before_up_is_kept_and_left_by_down(database_url):
-    prepare(database_url, "base")
-    make_by_hand(database_url, "ix_activity_type")
-    up = succeed("up", url=database_url)
-    down = succeed("down", url=database_url)
+def test_an_index_that_stood_there_before_up_is_kept_and_left_by_down(any_base_url):
+    make_by_hand(any_base_url, "ix_activity_type")
+    up = succeed("up", url=any_base_url)
+    down = succeed("down", url=any_base_url)
 
     assert "  ix_activity_type kept (already exists)" in up.lines
     assert len(up.announced()) == 9
     assert "  ix_activity_type left (existed before up)" in down.lines
-    assert set(ours(database_url)) == {"ix_activity_type"}
+    assert set(ours(any_base_url)) == {"ix_activity_type"}
 
 
-def test_status_marks_an_index_that_stood_there_before_up(database_url):
-    prepare(database_url, "base")
-    make_by_hand(database_url, "ix_activity_type")
-    succeed("up", url=database_url)
-    marked = {name for name, (_, before) in standing(database_url)["indexes"].items() if before}
+def test_status_marks_an_index_that_stood_there_before_up(any_base_url):
+    make_by_hand(any_base_url, "ix_activity_type")
+    succeed("up", url=any_base_url)
+    marked = {name for name, (_, before) in standing(any_base_url)["indexes"].items() if before}
 
     assert marked == {"ix_activity_type"}
 
 
 @pytest.mark.parametrize("state", ["applying", "reverting"])
-def test_what_stood_there_before_up_is_not_forgotten_by_an_interrupted_run(database_url, state):
-    prepare(database_url, "base")
-    make_by_hand(database_url, "ix_activity_type")
-    succeed("up", url=database_url)
-    interrupt(database_url, state, missing=("ix_contact_phone_hash", "ix_activity_openphone_id"))
-    succeed("up", url=database_url)
-    succeed("down", url=database_url)
+def test_what_stood_there_before_up_is_not_forgotten_by_an_interrupted_run(any_base_url, state):
+    make_by_hand(any_base_url, "ix_activity_type")
+    succeed("up", url=any_base_url)
+    interrupt(any_base_url, state, missing=("ix_contact_phone_hash", "ix_activity_openphone_id"))
+    succeed("up", url=any_base_url)
+    succeed("down", url=any_base_url)
 
-    assert set(ours(database_url)) == {"ix_activity_type"}
-
-
-def test_what_up_built_is_not_taken_for_older_than_up_by_an_interrupted_run(database_url):
-    prepare(database_url, "base")
-    before = catalog(database_url)
-    succeed("up", url=database_url)
-    interrupt(database_url)
-    succeed("up", url=database_url)
-    succeed("down", url=database_url)
-
-    assert catalog(database_url) == before
+    assert set(ours(any_base_url)) == {"ix_activity_type"}
 
 
-def test_mending_a_lost_index_does_not_make_the_others_older_than_up(database_url):
-    prepare(database_url, "base")
-    make_by_hand(database_url, "ix_activity_type")
-    succeed("up", url=database_url)
-    drop_indexes(database_url, "ix_contact_phone_hash")
-    succeed("up", url=database_url)
-    succeed("down", url=database_url)
+def test_what_up_built_is_not_taken_for_older_than_up_by_an_interrupted_run(any_base_url):
+    before = catalog(any_base_url)
+    succeed("up", url=any_base_url)
+    interrupt(any_base_url)
+    succeed("up", url=any_base_url)
+    succeed("down", url=any_base_url)
 
-    assert set(ours(database_url)) == {"ix_activity_type"}
+    assert catalog(any_base_url) == before
 
 
-def test_plan_down_does_not_drop_what_down_leaves(database_url):
-    prepare(database_url, "base")
-    make_by_hand(database_url, "ix_activity_type")
-    succeed("up", url=database_url)
-    script = succeed("plan", "down", "--sql", url=database_url).stdout
+def test_mending_a_lost_index_does_not_make_the_others_older_than_up(any_base_url):
+    make_by_hand(any_base_url, "ix_activity_type")
+    succeed("up", url=any_base_url)
+    drop_indexes(any_base_url, "ix_contact_phone_hash")
+    succeed("up", url=any_base_url)
+    succeed("down", url=any_base_url)
+
+    assert set(ours(any_base_url)) == {"ix_activity_type"}
+
+
+def test_plan_down_does_not_drop_what_down_leaves(any_base_url):
+    make_by_hand(any_base_url, "ix_activity_type")
+    succeed("up", url=any_base_url)
+    script = succeed("plan", "down", "--sql", url=any_base_url).stdout
 
     assert set(re.findall(r"^DROP INDEX .*(ix_\w+)", script, re.MULTILINE)) == TEN_NAMES - {"ix_activity_type"}
 
@@ -556,20 +524,18 @@ def test_plan_down_does_not_drop_what_down_leaves(database_url):
 # Which statements ----------------------------------------------------------------------------------------------------
 
 
-def test_no_index_is_created_if_not_exists(database_url):
-    prepare(database_url, "base")
-    script = succeed("plan", "--sql", url=database_url).stdout
-    created = [*succeed("up", url=database_url).announced(), *re.findall(r"^CREATE .*INDEX .*", script, re.MULTILINE)]
+def test_no_index_is_created_if_not_exists(any_base_url):
+    script = succeed("plan", "--sql", url=any_base_url).stdout
+    created = [*succeed("up", url=any_base_url).announced(), *re.findall(r"^CREATE .*INDEX .*", script, re.MULTILINE)]
 
     assert len(created) == 20
     assert not [statement for statement in created if "IF NOT EXISTS" in statement.upper()]
 
 
-def test_postgresql_is_sent_what_was_announced_and_nothing_that_locks_writers_out(superuser_url, postgres_url):
+def test_postgresql_is_sent_what_was_announced_and_nothing_that_locks_writers_out(superuser_url, base_url):
     """Only a superuser makes an event trigger."""
-    prepare(postgres_url, "base")
     with ddl_sent_to(superuser_url) as sent:
-        announced = [*succeed("up", url=postgres_url).announced(), *succeed("down", url=postgres_url).announced()]
+        announced = [*succeed("up", url=base_url).announced(), *succeed("down", url=base_url).announced()]
 
     assert sorted(sent) == sorted(announced)
     assert [statement.partition(' "')[0] for statement in sent] == (
@@ -577,11 +543,10 @@ def test_postgresql_is_sent_what_was_announced_and_nothing_that_locks_writers_ou
     )
 
 
-def test_the_scripts_for_psql_lock_no_writer_out(postgres_url):
-    prepare(postgres_url, "base")
-    script = succeed("plan", "--sql", url=postgres_url).stdout
-    succeed("up", url=postgres_url)
-    script += succeed("plan", "down", "--sql", url=postgres_url).stdout
+def test_the_scripts_for_psql_lock_no_writer_out(base_url):
+    script = succeed("plan", "--sql", url=base_url).stdout
+    succeed("up", url=base_url)
+    script += succeed("plan", "down", "--sql", url=base_url).stdout
     statements = re.findall(r"^(?:CREATE|DROP) .*", script, re.MULTILINE)
 
     assert len(statements) == 20
@@ -595,14 +560,13 @@ def test_a_plan_names_the_command_that_does_what_it_shows(database_url):
 
 
 @pytest.mark.parametrize("command", ["status", "check", "plan", "history", "verify"])
-def test_reading_leaves_the_write_ahead_log_of_another_process_alone(sqlite_url, command):
-    prepare(sqlite_url)
-    with closing(connect(sqlite_url)) as writer:
+def test_reading_leaves_the_write_ahead_log_of_another_process_alone(sqlite_head_url, command):
+    with closing(connect(sqlite_head_url)) as writer:
         writer.execute("PRAGMA journal_mode = wal")
         writer.execute("INSERT INTO contact (first_name, last_name) VALUES ('Ada', 'Lovelace')")
-        for name, content in {path: path.read_bytes() for path in file_of(sqlite_url).parent.iterdir()}.items():
+        for name, content in {path: path.read_bytes() for path in file_of(sqlite_head_url).parent.iterdir()}.items():
             name.with_name(f"left-{name.name}").write_bytes(content)
-    left = sqlite_url.replace(file_of(sqlite_url).name, f"left-{file_of(sqlite_url).name}")
+    left = sqlite_head_url.replace(file_of(sqlite_head_url).name, f"left-{file_of(sqlite_head_url).name}")
     before = {path.name: path.read_bytes() for path in file_of(left).parent.glob("left-*[bl]")}
     run(command, url=left)
 
@@ -610,8 +574,7 @@ def test_reading_leaves_the_write_ahead_log_of_another_process_alone(sqlite_url,
     assert f"{file_of(left).name}-wal" in before
 
 
-def test_what_a_killed_process_left_in_a_rollback_journal_is_taken_back_before_anything_is_read(sqlite_url):
-    prepare(sqlite_url)
+def test_what_a_killed_process_left_in_a_rollback_journal_is_taken_back_before_anything_is_read(sqlite_head_url):
     half_written = """
         import os, sqlite3, sys
         connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -621,10 +584,10 @@ def test_what_a_killed_process_left_in_a_rollback_journal_is_taken_back_before_a
         connection.executemany("INSERT INTO activity (body) VALUES (?)", [("x" * 4000,)] * 1000)
         os._exit(9)
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(half_written), file_of(sqlite_url)], check=False)
-    assert file_of(sqlite_url).with_name(file_of(sqlite_url).name + "-journal").exists()
+    subprocess.run([sys.executable, "-c", textwrap.dedent(half_written), file_of(sqlite_head_url)], check=False)
+    assert file_of(sqlite_head_url).with_name(file_of(sqlite_head_url).name + "-journal").exists()
 
-    assert run("check", url=sqlite_url).exit_code == 0
+    assert run("check", url=sqlite_head_url).exit_code == 0
 
 
 def test_on_sqlite_names_are_the_same_in_any_case(sqlite_url):

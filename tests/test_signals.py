@@ -58,13 +58,6 @@ def fragile_url(fragile_server: Server) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def url(postgres_url: str) -> str:
-    """A database at the base revision."""
-    prepare(postgres_url, to="base")
-    return postgres_url
-
-
 # Runs held open at each of their phases -----------------------------------------------------------------------------
 
 
@@ -173,14 +166,14 @@ def assert_repairable(url: str) -> None:
 
 @EVERY_PHASE
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
-def test_the_next_up_and_down_repair_what_an_attack_left(url, scene, attack):
-    with scene(url) as attacked:
-        attack(attacked, url)
+def test_the_next_up_and_down_repair_what_an_attack_left(base_url, scene, attack):
+    with scene(base_url) as attacked:
+        attack(attacked, base_url)
         result = attacked.end()
     if attack is not kill_the_client and scene in HELD:
         assert result.exit_code == 1
         assert re.search(r"run the same command again", result.stderr, re.IGNORECASE), result.stderr
-    assert_repairable(url)
+    assert_repairable(base_url)
 
 
 @EVERY_PHASE
@@ -200,41 +193,41 @@ def test_the_next_up_and_down_repair_what_a_crash_of_the_server_left(fragile_ser
 
 @EVERY_PHASE
 @pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
-def test_a_signal_ends_a_run_in_good_order(url, scene, number):
-    with scene(url) as stopped:
+def test_a_signal_ends_a_run_in_good_order(base_url, scene, number):
+    with scene(base_url) as stopped:
         stopped.send(number)
         result = stopped.end()
         assert "took too long" not in result.stderr  # which is said after five seconds, and ends it
-        until_idle(url)  # the statement has ended on the server too, although whoever held it up has not
-        assert lock_holder(url) is None
+        until_idle(base_url)  # the statement has ended on the server too, although whoever held it up has not
+        assert lock_holder(base_url) is None
         assert result.exit_code == EXIT_CODES[number], result
-        valid = TEN_NAMES & ours(url).keys() - broken(url)
+        valid = TEN_NAMES & ours(base_url).keys() - broken(base_url)
         assert f"Interrupted by {number.name}: {len(valid)} of 10 indexes are built" in result.stderr
-        assert broken(url) == set() or scene not in NOT_IN_THE_WAY
-    assert_repairable(url)
+        assert broken(base_url) == set() or scene not in NOT_IN_THE_WAY
+    assert_repairable(base_url)
 
 
-def test_a_leftover_that_cannot_be_dropped_yet_is_named(url):
-    with waiting_for_writers_before_the_build(url) as stopped:
+def test_a_leftover_that_cannot_be_dropped_yet_is_named(base_url):
+    with waiting_for_writers_before_the_build(base_url) as stopped:
         stopped.send(signal.SIGTERM)
         result = stopped.end()
-    assert broken(url) == {"ix_activity_openphone_id"}
+    assert broken(base_url) == {"ix_activity_openphone_id"}
     assert "ix_activity_openphone_id is incomplete" in result.stderr
 
 
-def test_a_second_signal_ends_a_run_at_once(url):
-    with waiting_for_writers_before_the_build(url) as stopped:
+def test_a_second_signal_ends_a_run_at_once(base_url):
+    with waiting_for_writers_before_the_build(base_url) as stopped:
         stopped.send(signal.SIGTERM)
         stopped.send(signal.SIGINT)
         result = stopped.end()
         assert result.exit_code in (130, 143)
         assert "indexes are built" not in result.stderr  # which is said after cleaning up
-    until_idle(url)
-    assert_repairable(url)
+    until_idle(base_url)
+    assert_repairable(base_url)
 
 
-def test_a_signal_that_is_sent_twice_at_once_counts_once(url):
-    with waiting_for_writers_before_the_build(url) as stopped:
+def test_a_signal_that_is_sent_twice_at_once_counts_once(base_url):
+    with waiting_for_writers_before_the_build(base_url) as stopped:
         stopped.send(signal.SIGTERM)
         stopped.send(signal.SIGTERM)  # as timeout(1) does: to the process, and to its group
         result = stopped.end()
@@ -243,8 +236,8 @@ def test_a_signal_that_is_sent_twice_at_once_counts_once(url):
 
 
 @pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
-def test_a_signal_is_obeyed_while_waiting_for_another_run(url, number):
-    with waiting_for_old_snapshots(url), running("up", "--json", url=url) as follower:
+def test_a_signal_is_obeyed_while_waiting_for_another_run(base_url, number):
+    with waiting_for_old_snapshots(base_url), running("up", "--json", url=base_url) as follower:
         follower.event("LockWaited")
         follower.send(number)
         result = follower.end()
@@ -344,19 +337,19 @@ def test_a_second_signal_ends_a_run_at_once_on_sqlite(large_sqlite):
 
 
 @pytest.mark.long
-def test_anything_at_any_moment_can_be_repaired(url, capsys):
+def test_anything_at_any_moment_can_be_repaired(base_url, capsys):
     with capsys.disabled():
         print(f"\nTEST_SEED={SEED} TEST_ROUNDS={ROUNDS} repeats this")
     chance = random.Random(SEED)
     for _ in range(ROUNDS):
         command = chance.choice(["up", "up", "down"])
-        with running(command, "--json", url=url) as attacked:
+        with running(command, "--json", url=base_url) as attacked:
             until(lambda: attacked.lines or not attacked.is_running)
             attacked.wait(chance.uniform(0, 0.3))
             attacked.send(chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
             assert attacked.end().exit_code in (0, 130, 143, -signal.SIGKILL, -signal.SIGINT, -signal.SIGTERM)
-        assert ours(url).items() <= specified(url).items()
-    succeed("up", url=url)
-    assert_all_stand(url)
-    succeed("down", url=url)
-    assert_none_stands(url)
+        assert ours(base_url).items() <= specified(base_url).items()
+    succeed("up", url=base_url)
+    assert_all_stand(base_url)
+    succeed("down", url=base_url)
+    assert_none_stands(base_url)

@@ -21,7 +21,6 @@ from command import (
     execute,
     is_postgres,
     nothing_changes,
-    prepare,
     run,
     succeed,
 )
@@ -177,12 +176,11 @@ def test_events_come_in_order(database_url: str, hasty: None):
     ]
 
 
-def test_the_tables_of_the_user_are_not_changed(database_url: str, hasty: None):
-    prepare(database_url)
-    execute(database_url, "INSERT INTO contact (first_name, last_name, phone) VALUES ('Ada', 'Byron', '+12025550123')")
-    with nothing_changes(database_url):
-        bench(database_url, [200])
-    assert execute(database_url, "SELECT count(*) FROM contact") == [(1,)]
+def test_the_tables_of_the_user_are_not_changed(any_head_url: str, hasty: None):
+    execute(any_head_url, "INSERT INTO contact (first_name, last_name, phone) VALUES ('Ada', 'Byron', '+12025550123')")
+    with nothing_changes(any_head_url):
+        bench(any_head_url, [200])
+    assert execute(any_head_url, "SELECT count(*) FROM contact") == [(1,)]
 
 
 def test_no_sqlite_file_is_created(sqlite_url: str, hasty: None, tmp_path: Path):

@@ -34,13 +34,6 @@ OTHER = f"CREATE INDEX {NAME} ON {TABLE} (openphone_id)"
 TWIN = "CREATE INDEX by_type ON activity (activity_type)"
 
 
-@pytest.fixture
-def base_url(postgres_url: str) -> str:
-    """Return the URL of a database with the CRM's tables but without the ten indexes."""
-    prepare(postgres_url, to="base")
-    return postgres_url
-
-
 class Scene(NamedTuple):
     """A command that prints a hint, and what its command does when it is typed.
 
@@ -106,11 +99,10 @@ def test_the_command_of_a_hint_works_as_it_is_printed(database_url, scene):
         ("status --all-schemas public", "status"),
     ],
 )
-def test_without_the_option_that_is_to_be_left_out_the_command_works(sqlite_url, tmp_path, command, left_out):
-    prepare(sqlite_url)
-    refused = run(*command.split(), url=sqlite_url)
+def test_without_the_option_that_is_to_be_left_out_the_command_works(sqlite_head_url, tmp_path, command, left_out):
+    refused = run(*command.split(), url=sqlite_head_url)
     assert (refused.exit_code, refused.stderr.startswith("Error: ")) == (2, True), refused
-    assert run(*left_out.format(folder=tmp_path / "out").split(), url=sqlite_url).exit_code == 0
+    assert run(*left_out.format(folder=tmp_path / "out").split(), url=sqlite_head_url).exit_code == 0
 
 
 @pytest.mark.parametrize("command", ["bench --rows 10", "seed --rows 200000000"])
@@ -128,12 +120,11 @@ def test_an_unknown_revision_lists_the_known_ones(sqlite_url):
     assert [run("plan", "--to", each, url=sqlite_url).exit_code for each in named] == [0, 0]
 
 
-def test_the_schemas_that_hold_the_tables_are_named_and_work(postgres_url):
-    prepare(postgres_url)
-    refused = run("status", "--all-schemas", "nowhere_*", url=postgres_url)
+def test_the_schemas_that_hold_the_tables_are_named_and_work(head_url):
+    refused = run("status", "--all-schemas", "nowhere_*", url=head_url)
     assert refused.exit_code == 2
     assert "These do: public." in refused.stderr
-    assert run("status", "--all-schemas", "public", url=postgres_url).exit_code == 0
+    assert run("status", "--all-schemas", "public", url=head_url).exit_code == 0
 
 
 def test_a_folder_that_is_missing_can_be_made_as_the_hint_says(tmp_path):
@@ -143,24 +134,22 @@ def test_a_folder_that_is_missing_can_be_made_as_the_hint_says(tmp_path):
     assert run("up", url=url).exit_code == 0
 
 
-def test_a_schema_is_named_or_sought_and_without_the_pattern_the_command_works(postgres_url):
-    prepare(postgres_url)
-    refused = run("status", "--schema", "public", "--all-schemas", "public", url=postgres_url)
+def test_a_schema_is_named_or_sought_and_without_the_pattern_the_command_works(head_url):
+    refused = run("status", "--schema", "public", "--all-schemas", "public", url=head_url)
     assert (refused.exit_code, "Leave out --all-schemas." in refused.stderr) == (2, True)
-    succeed("status", "--schema", "public", url=postgres_url)
+    succeed("status", "--schema", "public", url=head_url)
 
 
-def test_the_command_of_the_hint_waits_for_a_locked_file(sqlite_url):
-    prepare(sqlite_url)
-    with closing(connect(sqlite_url)) as writer:
+def test_the_command_of_the_hint_waits_for_a_locked_file(sqlite_head_url):
+    with closing(connect(sqlite_head_url)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
-        refused = run("status", url=sqlite_url)
+        refused = run("status", url=sqlite_head_url)
         assert refused.exit_code == 7
-        with running(*refused.next_command(), "--json", url=sqlite_url) as wait:
+        with running(*refused.next_command(), "--json", url=sqlite_head_url) as wait:
             assert "locked" in wait.event("ServerAwaited")["reason"]
             writer.execute("ROLLBACK")
             wait.succeed()
-    succeed("status", url=sqlite_url)
+    succeed("status", url=sqlite_head_url)
 
 
 def test_status_shows_the_progress_of_the_run_that_holds_the_lock(base_url):
@@ -181,23 +170,21 @@ def test_status_shows_the_build_of_an_index_that_verify_misses(base_url):
         assert re.search(rf"{FIRST} .* in progress", run("status", url=base_url).stdout)
 
 
-def test_unrecorded_indexes_are_dropped_and_then_the_base_is_stamped(database_url):
-    prepare(database_url)
-    execute(database_url, "DELETE FROM schema_revision")
-    refused = run("stamp", "base", url=database_url)
+def test_unrecorded_indexes_are_dropped_and_then_the_base_is_stamped(any_head_url):
+    execute(any_head_url, "DELETE FROM schema_revision")
+    refused = run("stamp", "base", url=any_head_url)
     assert refused.exit_code == 4
     (names,) = re.findall(r"Drop what is beyond it if nothing needs it \((.*)\), then run: ", refused.stderr)
-    execute(database_url, *(f"DROP INDEX {name}" for name in names.split(", ")))
-    succeed(*refused.next_command(), url=database_url)
+    execute(any_head_url, *(f"DROP INDEX {name}" for name in names.split(", ")))
+    succeed(*refused.next_command(), url=any_head_url)
 
 
-def test_after_the_drop_that_verify_asks_for_the_index_is_built(database_url):
-    prepare(database_url, to="base")
-    execute(database_url, f"CREATE VIEW {NAME} AS SELECT 1 AS one")
-    said = run("verify", url=database_url)
+def test_after_the_drop_that_verify_asks_for_the_index_is_built(any_base_url):
+    execute(any_base_url, f"CREATE VIEW {NAME} AS SELECT 1 AS one")
+    said = run("verify", url=any_base_url)
     assert "Drop it or rename it, then build the index: python cli.py up" in " ".join(said.stdout.split())
-    execute(database_url, f"DROP VIEW {NAME}")
-    succeed("up", url=database_url)
+    execute(any_base_url, f"DROP VIEW {NAME}")
+    succeed("up", url=any_base_url)
 
 
 def test_the_columns_of_the_tables_to_be_made_are_in_the_script(database_url):
@@ -259,8 +246,7 @@ stop.interruptible(work, look="Next: python cli.py status")
 """
 
 
-def test_after_an_end_without_cleaning_up_status_shows_the_state(sqlite_url):
-    prepare(sqlite_url, to="base")
+def test_after_an_end_without_cleaning_up_status_shows_the_state(sqlite_base_url):
     typed = [sys.executable, "-c", CLEANING_UP_FOR_LONG]
     with subprocess.Popen(typed, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "begun\n"
@@ -268,7 +254,7 @@ def test_after_an_end_without_cleaning_up_status_shows_the_state(sqlite_url):
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 143
     assert errors == "Error: Interrupted; cleaning up took too long. Next: python cli.py status\n"
-    assert run("status", url=sqlite_url).exit_code == 3
+    assert run("status", url=sqlite_base_url).exit_code == 3
 
 
 def failing(url: str, meanwhile: Callable[[Index], str]) -> str:

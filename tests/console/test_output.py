@@ -22,13 +22,6 @@ FULL = "/dev/full"
 needs_full = pytest.mark.skipif(not os.path.exists(FULL), reason="there is no /dev/full here")
 
 
-@pytest.fixture
-def url(sqlite_url: str) -> str:
-    """Return the URL of a SQLite database at the base revision."""
-    prepare(sqlite_url, to="base")
-    return sqlite_url
-
-
 def start(*arguments: str, url: str, **streams: Any) -> subprocess.Popen[str]:
     """Start the command line with these streams."""
     given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
@@ -39,42 +32,47 @@ def start(*arguments: str, url: str, **streams: Any) -> subprocess.Popen[str]:
 @needs_full
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_run_whose_output_cannot_be_written_is_carried_out_and_reports_it(url, options, unbuffered, monkeypatch):
+def test_a_run_whose_output_cannot_be_written_is_carried_out_and_reports_it(
+    sqlite_base_url, options, unbuffered, monkeypatch
+):
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
-    with open(FULL, "w") as full, start("up", *options, url=url, stdout=full) as up:
+    with open(FULL, "w") as full, start("up", *options, url=sqlite_base_url, stdout=full) as up:
         _, said = up.communicate()
     assert up.returncode == 1
     assert said.startswith("Error: The output cannot be written: No space left on device.\n")
-    assert_all_stand(url)
+    assert_all_stand(sqlite_base_url)
 
 
 @needs_full
-def test_the_exit_code_is_the_commands_own_also_when_the_output_has_no_room(url, monkeypatch):
+def test_the_exit_code_is_the_commands_own_also_when_the_output_has_no_room(sqlite_base_url, monkeypatch):
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")
-    with open(FULL, "w") as full, start("check", url=url, stdout=full) as check:
+    with open(FULL, "w") as full, start("check", url=sqlite_base_url, stdout=full) as check:
         _, said = check.communicate()
     assert check.returncode == 3
     assert "The output cannot be written" in said
 
 
 @needs_full
-def test_help_that_has_no_room_is_no_traceback(url):
-    with open(FULL, "w") as full, start("--help", url=url, stdout=full) as asked:
+def test_help_that_has_no_room_is_no_traceback(sqlite_base_url):
+    with open(FULL, "w") as full, start("--help", url=sqlite_base_url, stdout=full) as asked:
         _, said = asked.communicate()
     assert (asked.returncode, said) == (1, "Error: The output cannot be written: No space left on device.\n")
 
 
 @needs_full
-def test_an_error_that_cannot_be_printed_keeps_its_exit_code(url):
-    with open(FULL, "w") as full, start("up", "--to", "nowhere", url=url, stderr=full) as up:
+def test_an_error_that_cannot_be_printed_keeps_its_exit_code(sqlite_base_url):
+    with open(FULL, "w") as full, start("up", "--to", "nowhere", url=sqlite_base_url, stderr=full) as up:
         up.communicate()
     assert up.returncode == 2
 
 
-def test_the_exit_code_does_not_depend_on_a_reader_of_stderr(url):
+def test_the_exit_code_does_not_depend_on_a_reader_of_stderr(sqlite_base_url):
     reading, writing = os.pipe()
     os.close(reading)
-    with open(writing, "w") as stderr, start("plan", "--to", HEAD, "--verbose", url=url, stderr=stderr) as plan:
+    with (
+        open(writing, "w") as stderr,
+        start("plan", "--to", HEAD, "--verbose", url=sqlite_base_url, stderr=stderr) as plan,
+    ):
         assert "CREATE INDEX" in plan.communicate()[0]
     assert plan.returncode == 0
 
@@ -93,66 +91,59 @@ def test_a_note_without_a_reader_does_not_lose_the_answer(tmp_path):
 
 
 @pytest.mark.parametrize("closed", [(1,), (0, 1, 2)], ids=str)
-def test_a_run_whose_streams_are_closed_is_carried_out(url, closed):
+def test_a_run_whose_streams_are_closed_is_carried_out(sqlite_base_url, closed):
     def close() -> None:
         for descriptor in closed:
             os.close(descriptor)
 
-    with start("up", url=url, preexec_fn=close) as up:
+    with start("up", url=sqlite_base_url, preexec_fn=close) as up:
         up.communicate()
     assert up.returncode == 0
-    assert_all_stand(url)
-    assert revisions(url)[HEAD] == "applied"
+    assert_all_stand(sqlite_base_url)
+    assert revisions(sqlite_base_url)[HEAD] == "applied"
 
 
 # Signals of a terminal ----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def crm(postgres_url: str) -> str:
-    """Return the URL of a PostgreSQL database at the base revision."""
-    prepare(postgres_url, to="base")
-    return postgres_url
-
-
-def test_a_terminal_that_closes_ends_a_run_in_order(crm):
+def test_a_terminal_that_closes_ends_a_run_in_order(base_url):
     terminal, its = pty.openpty()
 
     def adopt_terminal() -> None:
         os.setsid()
         os.close(os.open(os.ttyname(0), os.O_RDWR))  # the first one that a session opens is its own
 
-    with old_snapshot(crm):
-        up = start("up", url=crm, stdin=its, stdout=its, stderr=its, preexec_fn=adopt_terminal)
+    with old_snapshot(base_url):
+        up = start("up", url=base_url, stdin=its, stdout=its, stderr=its, preexec_fn=adopt_terminal)
         os.close(its)
-        until_phase(crm, "waiting for old snapshots")
+        until_phase(base_url, "waiting for old snapshots")
         os.close(terminal)
         assert up.wait(30) == 129
-        assert ours(crm) == {}
-        assert lock_holder(crm) is None
+        assert ours(base_url) == {}
+        assert lock_holder(base_url) is None
 
 
-def test_a_hangup_after_another_signal_is_not_a_second_one(crm):
-    with old_snapshot(crm), start("up", url=crm) as up:  # as systemd sends them with SendSIGHUP
-        until_phase(crm, "waiting for old snapshots")
+def test_a_hangup_after_another_signal_is_not_a_second_one(base_url):
+    with old_snapshot(base_url), start("up", url=base_url) as up:  # as systemd sends them with SendSIGHUP
+        until_phase(base_url, "waiting for old snapshots")
         up.send_signal(signal.SIGTERM)
         up.send_signal(signal.SIGHUP)
         _, said = up.communicate()
     assert up.returncode in (129, 143)
     assert "Interrupted by" in said
-    assert ours(crm) == {}
+    assert ours(base_url) == {}
 
 
 @pytest.mark.parametrize("ignored", [signal.SIGHUP, signal.SIGINT], ids=["nohup", "in the background"])
-def test_a_signal_that_is_ignored_from_the_start_ends_nothing(crm, ignored):
-    with open_writer(crm) as writer:
-        up = start("up", url=crm, preexec_fn=lambda: signal.signal(ignored, signal.SIG_IGN))
-        until_phase(crm, "waiting for writers before build")
+def test_a_signal_that_is_ignored_from_the_start_ends_nothing(base_url, ignored):
+    with open_writer(base_url) as writer:
+        up = start("up", url=base_url, preexec_fn=lambda: signal.signal(ignored, signal.SIG_IGN))
+        until_phase(base_url, "waiting for writers before build")
         up.send_signal(ignored)
         writer.end()
         _, said = up.communicate()
     assert (up.returncode, said) == (0, "")
-    assert_all_stand(crm)
+    assert_all_stand(base_url)
 
 
 def test_a_statement_to_copy_is_not_wrapped_on_a_narrow_terminal(monkeypatch, capsys):

@@ -109,9 +109,8 @@ def test_json_is_one_object_a_line_and_the_last_one_sums_up(database_url, comman
     assert [each["event"] for each in events][:: len(events) - 1] == ["RevisionStarted", "RevisionFinished"]
 
 
-def test_every_event_about_an_index_names_it_and_none_comes_after_it_is_finished(database_url):
-    prepare(database_url, to="base")
-    told = [json.loads(line) for line in succeed("up", "--json", url=database_url).lines]
+def test_every_event_about_an_index_names_it_and_none_comes_after_it_is_finished(any_base_url):
+    told = [json.loads(line) for line in succeed("up", "--json", url=any_base_url).lines]
     for name in TEN_NAMES:
         about = [each["event"] for each in told if each.get("index") == name]
         assert (about[0], about[-1]) == ("StatementStarted", "IndexFinished")
@@ -150,18 +149,17 @@ def test_a_build_on_postgresql_reports_its_progress():
 
 
 @pytest.fixture
-def large_sqlite(sqlite_url: str) -> Iterator[str]:
+def large_sqlite(sqlite_base_url: str) -> Iterator[str]:
     """Return the URL of a SQLite file with 400,000 activities."""
-    prepare(sqlite_url, to="base")
     execute(
-        sqlite_url,
+        sqlite_base_url,
         """
         WITH RECURSIVE counter (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM counter WHERE i < 400000)
         INSERT INTO activity (openphone_id, conversation_id, activity_type, created_at)
         SELECT hex(randomblob(8)), i % 1000, CASE i % 3 WHEN 0 THEN 'call' WHEN 1 THEN 'message' END, i FROM counter
         """,
     )
-    return sqlite_url
+    return sqlite_base_url
 
 
 @pytest.mark.parametrize(
@@ -183,9 +181,8 @@ def test_on_sqlite_the_fraction_rises_evenly_to_one(large_sqlite, name):
 # In a log -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_log_has_a_line_at_the_start_and_at_the_end_of_each_index(database_url):
-    prepare(database_url, to="base")
-    lines = succeed("up", url=database_url).lines
+def test_a_log_has_a_line_at_the_start_and_at_the_end_of_each_index(any_base_url):
+    lines = succeed("up", url=any_base_url).lines
     for name in TEN_NAMES:
         start = next(number for number, line in enumerate(lines) if re.match(rf"  CREATE INDEX .*\b{name}\b", line))
         end = next(number for number, line in enumerate(lines) if re.match(rf"  {name} created in \d", line))
@@ -194,9 +191,8 @@ def test_a_log_has_a_line_at_the_start_and_at_the_end_of_each_index(database_url
     assert lines[-1].startswith("Done in ")
 
 
-def test_a_log_says_the_same_wait_once_and_not_every_moment(postgres_url):
-    prepare(postgres_url, to="base")
-    with open_writer(postgres_url) as writer, running("up", url=postgres_url) as up:
+def test_a_log_says_the_same_wait_once_and_not_every_moment(base_url):
+    with open_writer(base_url) as writer, running("up", url=base_url) as up:
         up.line(f"pid {writer.pid}")
         up.wait(2.5)
         assert "".join(up.lines).count(f"{FIRST} waiting for writers") == 1
@@ -204,9 +200,8 @@ def test_a_log_says_the_same_wait_once_and_not_every_moment(postgres_url):
         up.succeed()
 
 
-def test_a_log_and_json_hold_no_control_characters(postgres_url):
-    prepare(postgres_url, to="base")
-    printed = succeed("up", url=postgres_url).stdout + succeed("down", "--json", url=postgres_url).stdout
+def test_a_log_and_json_hold_no_control_characters(base_url):
+    printed = succeed("up", url=base_url).stdout + succeed("down", "--json", url=base_url).stdout
     assert re.search(r"[\x00-\x09\x0b-\x1f\x7f]", printed) is None
 
 
@@ -266,10 +261,9 @@ def screen(drawn: str, columns: int = 160) -> list[str]:
     return [line.rstrip() for line in lines if line.strip()]
 
 
-def test_on_a_terminal_a_build_has_a_bar_until_it_ends(postgres_url):
-    prepare(postgres_url, to="base")
-    with open_writer(postgres_url) as writer:
-        terminal = Terminal("up", url=postgres_url)
+def test_on_a_terminal_a_build_has_a_bar_until_it_ends(base_url):
+    with open_writer(base_url) as writer:
+        terminal = Terminal("up", url=base_url)
         terminal.until_drawn("waiting for writers before build")
         terminal.until_drawn(f"pid {writer.pid}")
         terminal.until_drawn("total")
@@ -283,21 +277,19 @@ def test_on_a_terminal_a_build_has_a_bar_until_it_ends(postgres_url):
     assert terminal.drawn.count("\x1b[?25h") >= terminal.drawn.count("\x1b[?25l")  # the cursor is back
 
 
-def test_an_interrupted_run_takes_its_bars_off_the_terminal_and_gives_the_cursor_back(postgres_url):
-    prepare(postgres_url, to="base")
-    with open_writer(postgres_url):
-        terminal = Terminal("up", url=postgres_url)
+def test_an_interrupted_run_takes_its_bars_off_the_terminal_and_gives_the_cursor_back(base_url):
+    with open_writer(base_url):
+        terminal = Terminal("up", url=base_url)
         terminal.until_drawn("waiting for writers before build")
-        until_phase(postgres_url, "waiting for writers before build")
+        until_phase(base_url, "waiting for writers before build")
         terminal.process.terminate()
         assert terminal.end() == 143
     assert "━" not in "".join(screen(terminal.drawn))
     assert terminal.drawn.rindex("\x1b[?25h") > terminal.drawn.rindex("\x1b[?25l")
 
 
-def test_on_a_terminal_a_revision_with_nothing_to_do_draws_nothing(sqlite_url):
-    prepare(sqlite_url)
-    terminal = Terminal("up", url=sqlite_url)
+def test_on_a_terminal_a_revision_with_nothing_to_do_draws_nothing(sqlite_head_url):
+    terminal = Terminal("up", url=sqlite_head_url)
     assert terminal.end() == 0
     assert len(screen(terminal.drawn)) == 1
 

@@ -17,44 +17,37 @@ LIMITED = "ALTER ROLE {{role}} CONNECTION LIMIT {}"
 SIDE_BY_SIDE = 140000  # from PostgreSQL 14 on two concurrent builds may run at once
 
 
-@pytest.fixture
-def owner_url(postgres_url: str) -> str:
-    """URL of the CRM's tables for their plain owner."""
-    prepare(postgres_url, to="base")
-    return postgres_url
-
-
 @pytest.mark.parametrize("options", [[], ["--offline"]], ids=["online", "offline"])
-def test_a_role_with_two_connections_builds_one_index_after_the_other(owner_url, superuser_url, options):
+def test_a_role_with_two_connections_builds_one_index_after_the_other(base_url, superuser_url, options):
     # A superuser makes a member of the owner's role that may open two sessions.
     with another_role(superuser_url, MEMBER, LIMITED.format(2)) as member:
-        url = as_role(owner_url, member)
+        url = as_role(base_url, member)
         for jobs in ("auto", "1"):
             up = succeed("up", "--jobs", jobs, *options, url=url)
-            assert_all_stand(owner_url)
+            assert_all_stand(base_url)
             succeed("down", "--jobs", jobs, *options, url=url)
     assert "connection was refused" not in up.stdout
-    assert_none_stands(owner_url)
+    assert_none_stands(base_url)
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
 @pytest.mark.parametrize("options", [[], ["--offline"]], ids=["online", "offline"])
-def test_a_refused_third_connection_is_reported_once_and_the_run_continues(owner_url, superuser_url, options, command):
-    if _version(owner_url) < SIDE_BY_SIDE:
+def test_a_refused_third_connection_is_reported_once_and_the_run_continues(base_url, superuser_url, options, command):
+    if _version(base_url) < SIDE_BY_SIDE:
         options = ["--offline"]  # online there are never two builds at once
     if command == "down":
-        prepare(owner_url)
+        prepare(base_url)
     # A superuser makes a member of the owner's role that may open two sessions.
     with (
         another_role(superuser_url, MEMBER, LIMITED.format(2)) as member,
-        open_writer(owner_url) as writer,
-        running(command, "--json", "--jobs", "3", *options, url=as_role(owner_url, member)) as beside,
+        open_writer(base_url) as writer,
+        running(command, "--json", "--jobs", "3", *options, url=as_role(base_url, member)) as beside,
     ):
         until(lambda: refusals(beside), "the refusal of a third connection")
         writer.end()
         beside.succeed()
     assert [f'too many connections for role "{member}"' in text for text in refusals(beside)] == [True]
-    (assert_all_stand if command == "up" else assert_none_stands)(owner_url)
+    (assert_all_stand if command == "up" else assert_none_stands)(base_url)
 
 
 def refusals(told: Run) -> list[str]:
@@ -69,14 +62,14 @@ def _version(url: str) -> int:
 
 @pytest.mark.parametrize("command", ["up", "down"])
 def test_a_role_with_one_connection_is_refused_before_the_first_change_with_the_limit_to_raise(
-    owner_url, superuser_url, command
+    base_url, superuser_url, command
 ):
     if command == "down":
-        prepare(owner_url)
+        prepare(base_url)
     # A superuser makes the role, and raises its limit as the hint says.
     with another_role(superuser_url, MEMBER, LIMITED.format(1)) as member:
-        url = as_role(owner_url, member)
-        with nothing_changes(owner_url):
+        url = as_role(base_url, member)
+        with nothing_changes(base_url):
             refused = run(command, url=url)
         assert refused.exit_code == 1, refused
         assert f'the second was refused: too many connections for role "{member}".' in refused.stderr
@@ -85,18 +78,18 @@ def test_a_role_with_one_connection_is_refused_before_the_first_change_with_the_
         succeed(command, url=url)
 
 
-def test_a_database_with_one_connection_is_refused_with_the_limit_to_raise(owner_url, superuser_url):
+def test_a_database_with_one_connection_is_refused_with_the_limit_to_raise(base_url, superuser_url):
     # A superuser limits the database, in which superusers count, too.
-    name = execute(owner_url, "SELECT current_database()")[0][0]
+    name = execute(base_url, "SELECT current_database()")[0][0]
     execute(superuser_url, f"ALTER DATABASE {name} CONNECTION LIMIT 1")
     until(lambda: _sessions(superuser_url) == 1)
-    refused = run("up", url=owner_url)
+    refused = run("up", url=base_url)
     assert refused.exit_code == 1, refused
     assert f'too many connections for database "{name}"' in refused.stderr
     (statement,) = re.findall(r"ALTER DATABASE .*;", refused.stderr)
     execute(superuser_url, statement)
-    succeed("up", url=owner_url)
-    assert_all_stand(owner_url)
+    succeed("up", url=base_url)
+    assert_all_stand(base_url)
 
 
 def _sessions(url: str) -> int:
@@ -104,11 +97,11 @@ def _sessions(url: str) -> int:
 
 
 @pytest.mark.parametrize("url", ["role", "database"])
-def test_the_error_of_a_refused_first_session_names_the_limit(owner_url, superuser_url, url):
+def test_the_error_of_a_refused_first_session_names_the_limit(base_url, superuser_url, url):
     # A superuser makes the limits.
     with another_role(superuser_url, MEMBER) as member:
-        name = execute(owner_url, "SELECT current_database()")[0][0]
-        limited, connecting = (member, as_role(owner_url, member)) if url == "role" else (name, owner_url)
+        name = execute(base_url, "SELECT current_database()")[0][0]
+        limited, connecting = (member, as_role(base_url, member)) if url == "role" else (name, base_url)
         execute(superuser_url, f"ALTER {url} {limited} CONNECTION LIMIT 0")
         refused = run("status", url=connecting)
         assert refused.exit_code == 7

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from command import CLI, HEAD, SIX_INDEXED_TABLES, execute, prepare
+from command import CLI, HEAD, SIX_INDEXED_TABLES, execute
 from scenes import until
 
 from indexer.connection import connect
@@ -37,31 +37,28 @@ def descriptors() -> int:
     return len(os.listdir(OPEN))
 
 
-def test_three_hundred_connections_that_are_closed_leave_no_descriptor(database_url):
-    prepare(database_url)
+def test_three_hundred_connections_that_are_closed_leave_no_descriptor(any_head_url):
     chain = load(MIGRATIONS)
     before = descriptors()
     for _ in range(300):
-        migrator = connect(database_url)
+        migrator = connect(any_head_url)
         Runner(migrator, chain)
         migrator.database.close()
     assert descriptors() == before
 
 
-def test_connections_that_are_dropped_without_being_closed_leave_no_descriptor(database_url):
-    prepare(database_url)
+def test_connections_that_are_dropped_without_being_closed_leave_no_descriptor(any_head_url):
     before = descriptors()
     for _ in range(10):
-        connect(database_url)
+        connect(any_head_url)
     gc.collect()
     until(lambda: descriptors() == before)  # its watchdog holds a connection while it looks at it
 
 
-def test_a_run_leaves_no_descriptor(database_url):
-    prepare(database_url, to="base")
+def test_a_run_leaves_no_descriptor(any_base_url):
     chain = load(MIGRATIONS)
     before = descriptors()
-    migrator = connect(database_url)
+    migrator = connect(any_base_url)
     runner = Runner(migrator, chain)
     runner.up()
     runner.down()
@@ -70,14 +67,13 @@ def test_a_run_leaves_no_descriptor(database_url):
     assert descriptors() == before
 
 
-def test_many_schemas_need_few_descriptors(postgres_url):
-    prepare(postgres_url, to="base")
+def test_many_schemas_need_few_descriptors(base_url):
     tables = "".join(COPY.format(name=name) for name in sorted(SIX_INDEXED_TABLES))
-    execute(postgres_url, COPIES.format(schemas=SCHEMAS, tables=tables))
+    execute(base_url, COPIES.format(schemas=SCHEMAS, tables=tables))
     command = [sys.executable, CLI, "plan", "--all-schemas", "tenant_*", "--to", HEAD]
     done = subprocess.run(
         ["sh", "-c", f"ulimit -n {DESCRIPTORS}; exec {shlex.join(map(str, command))}"],
-        env={**os.environ, "DATABASE_URL": postgres_url},
+        env={**os.environ, "DATABASE_URL": base_url},
         capture_output=True,
         text=True,
         check=False,

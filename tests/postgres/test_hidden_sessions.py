@@ -9,7 +9,7 @@ from threading import Event, Thread
 
 import psycopg2
 import pytest
-from command import CLI, broken, execute, prepare, run, succeed
+from command import CLI, broken, execute, run, succeed
 from roles import another_role, as_application, as_role
 from scenes import (
     WRITE,
@@ -40,18 +40,11 @@ IMPATIENT = ["--max-wait", "0.3", "--retries", "0"]
 MEMBER, SEEING = "GRANT crm_owner TO {role}", "GRANT pg_read_all_stats TO {role}"
 
 
-@pytest.fixture
-def owner_url(postgres_url: str) -> str:
-    """URL of the CRM's tables for their plain owner; the scenes are another role's."""
-    prepare(postgres_url, to="base")
-    return postgres_url
-
-
-def test_a_plan_names_a_hidden_writer_and_once_the_grant_that_shows_more(owner_url):
-    with open_writer(owner_url) as writer, open_writer(owner_url, "DELETE FROM contact_flag") as other:
-        plan = run("plan", "--json", url=owner_url).json()
-        text = run("plan", url=owner_url).stdout
-        succeed("plan", "--sql", url=owner_url)
+def test_a_plan_names_a_hidden_writer_and_once_the_grant_that_shows_more(base_url):
+    with open_writer(base_url) as writer, open_writer(base_url, "DELETE FROM contact_flag") as other:
+        plan = run("plan", "--json", url=base_url).json()
+        text = run("plan", url=base_url).stdout
+        succeed("plan", "--sql", url=base_url)
     assert {(each["pid"], each["role"], each["seconds"]) for each in plan["blockers"]} == {
         (writer.pid, "crm_app", None),
         (other.pid, "crm_app", None),
@@ -62,19 +55,19 @@ def test_a_plan_names_a_hidden_writer_and_once_the_grant_that_shows_more(owner_u
     assert [GRANT in warning for warning in plan["warnings"]] == [True]
 
 
-def test_a_plan_names_a_transaction_whose_snapshot_may_be_old(owner_url):
-    with old_snapshot(owner_url) as reader:
-        (blocker,) = run("plan", "--json", url=owner_url).json()["blockers"]
+def test_a_plan_names_a_transaction_whose_snapshot_may_be_old(base_url):
+    with old_snapshot(base_url) as reader:
+        (blocker,) = run("plan", "--json", url=base_url).json()["blockers"]
     assert blocker["pid"] == reader.pid
     assert "may hold an old snapshot" in blocker["reason"]
 
 
-def test_with_the_granted_right_all_is_shown_and_no_grant_is_advised(owner_url, superuser_url):
+def test_with_the_granted_right_all_is_shown_and_no_grant_is_advised(base_url, superuser_url):
     # A superuser gives the right that is printed to a member of the owner's role: the owner belongs to all tests.
-    with another_role(superuser_url, MEMBER) as member, open_writer(owner_url) as writer:
-        (grant,) = re.findall("GRANT pg_read_all_stats TO .*?;", run("plan", url=as_role(owner_url, member)).stdout)
+    with another_role(superuser_url, MEMBER) as member, open_writer(base_url) as writer:
+        (grant,) = re.findall("GRANT pg_read_all_stats TO .*?;", run("plan", url=as_role(base_url, member)).stdout)
         execute(superuser_url, grant)
-        plan = until(lambda: _with_blockers(run("plan", "--json", url=as_role(owner_url, member)).json()))
+        plan = until(lambda: _with_blockers(run("plan", "--json", url=as_role(base_url, member)).json()))
     (blocker,) = plan["blockers"]
     assert (blocker["pid"], blocker["query"]) == (writer.pid, WRITE)
     assert blocker["seconds"] >= 1
@@ -85,97 +78,97 @@ def _with_blockers(plan):
     return plan if plan["blockers"] else None
 
 
-def test_the_statement_that_ends_a_session_names_who_may_execute_it(owner_url, superuser_url):
-    with open_writer(owner_url):
-        (blocker,) = run("plan", "--json", url=owner_url).json()["blockers"]
+def test_the_statement_that_ends_a_session_names_who_may_execute_it(base_url, superuser_url):
+    with open_writer(base_url):
+        (blocker,) = run("plan", "--json", url=base_url).json()["blockers"]
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-            execute(owner_url, blocker["ending"])
+            execute(base_url, blocker["ending"])
         assert blocker["ending"].endswith("-- as that role, or as a member of pg_signal_backend")
         # A superuser makes such a member.
         with another_role(superuser_url, "GRANT pg_signal_backend TO {role}") as member:
-            assert execute(as_role(owner_url, member), blocker["ending"]) == [(True,)]
-    with open_writer(owner_url, role="crm_owner"):
-        (blocker,) = until(lambda: run("plan", "--json", url=owner_url).json()["blockers"])
-        assert execute(owner_url, blocker["ending"]) == [(True,)]
+            assert execute(as_role(base_url, member), blocker["ending"]) == [(True,)]
+    with open_writer(base_url, role="crm_owner"):
+        (blocker,) = until(lambda: run("plan", "--json", url=base_url).json()["blockers"])
+        assert execute(base_url, blocker["ending"]) == [(True,)]
 
 
-def test_up_waits_for_a_hidden_writer_and_names_once_the_grant_that_shows_more(owner_url):
-    with open_writer(owner_url) as writer, running("up", "--json", url=owner_url) as up:
+def test_up_waits_for_a_hidden_writer_and_names_once_the_grant_that_shows_more(base_url):
+    with open_writer(base_url) as writer, running("up", "--json", url=base_url) as up:
         waiting = up.event("Waiting")
         assert [blocker["pid"] for blocker in waiting["blockers"]] == [writer.pid]
         writer.end()
         up.succeed()
     assert [GRANT in event["text"] for event in up.events if event["event"] == "Warned"] == [True]
-    assert_all_stand(owner_url)
+    assert_all_stand(base_url)
 
 
 @pytest.mark.parametrize("options", [[], ["--offline"]])
-def test_up_gives_up_on_a_hidden_writer(owner_url, options):
-    with open_writer(owner_url) as writer:
-        gave_up = run("up", *options, *IMPATIENT, url=owner_url)
+def test_up_gives_up_on_a_hidden_writer(base_url, options):
+    with open_writer(base_url) as writer:
+        gave_up = run("up", *options, *IMPATIENT, url=base_url)
     assert gave_up.exit_code == 6, gave_up
     assert f"pid {writer.pid} (crm_app, somebody else)" in gave_up.stderr
-    assert broken(owner_url) == set()
+    assert broken(base_url) == set()
 
 
-def test_up_gives_up_on_a_hidden_old_snapshot_by_the_phase_of_its_own_build(owner_url):
-    with old_snapshot(owner_url) as reader:
-        gave_up = run("up", *IMPATIENT, url=owner_url)
+def test_up_gives_up_on_a_hidden_old_snapshot_by_the_phase_of_its_own_build(base_url):
+    with old_snapshot(base_url) as reader:
+        gave_up = run("up", *IMPATIENT, url=base_url)
     assert gave_up.exit_code == 6, gave_up
     assert "waiting for old snapshots" in gave_up.stderr
     assert f"pid {reader.pid} (crm_app, somebody else)" in gave_up.stderr
-    assert broken(owner_url) == set()
-    succeed("up", *IMPATIENT, url=owner_url)
-    assert_all_stand(owner_url)
+    assert broken(base_url) == set()
+    succeed("up", *IMPATIENT, url=base_url)
+    assert_all_stand(base_url)
 
 
-def test_up_and_down_with_a_limited_wait_succeed_beside_hidden_short_transactions(owner_url):
+def test_up_and_down_with_a_limited_wait_succeed_beside_hidden_short_transactions(base_url):
     done = Event()
 
     def write() -> None:
         while not done.is_set():
-            with transaction(as_application(owner_url), WRITE, "SELECT pg_sleep(0.02)"):
+            with transaction(as_application(base_url), WRITE, "SELECT pg_sleep(0.02)"):
                 pass
 
     writers = [Thread(target=write) for _ in range(3)]
     for writer in writers:
         writer.start()
     try:
-        succeed("up", "--max-wait", "5", url=owner_url)
-        assert_all_stand(owner_url)
-        succeed("down", "--max-wait", "5", url=owner_url)
+        succeed("up", "--max-wait", "5", url=base_url)
+        assert_all_stand(base_url)
+        succeed("down", "--max-wait", "5", url=base_url)
     finally:
         done.set()
         for writer in writers:
             writer.join()
-    assert_none_stands(owner_url)
+    assert_none_stands(base_url)
 
 
-def test_down_waits_for_a_hidden_reader(owner_url):
-    build_all(owner_url)
-    with open_reader(owner_url) as reader, running("down", "--json", url=owner_url) as down:
+def test_down_waits_for_a_hidden_reader(base_url):
+    build_all(base_url)
+    with open_reader(base_url) as reader, running("down", "--json", url=base_url) as down:
         waiting = down.event("Waiting")
         assert [blocker["pid"] for blocker in waiting["blockers"]] == [reader.pid]
         reader.end()
         down.succeed()
-    assert_none_stands(owner_url)
+    assert_none_stands(base_url)
 
 
-def test_a_member_of_the_owners_role_waits_for_the_run_of_another_member(owner_url, superuser_url):
+def test_a_member_of_the_owners_role_waits_for_the_run_of_another_member(base_url, superuser_url):
     # A superuser makes two members of the owner's role: neither may observe the sessions of the other.
     with another_role(superuser_url, MEMBER) as first, another_role(superuser_url, MEMBER) as second:
-        with open_writer(owner_url), running("up", url=as_role(owner_url, first)):
-            until(lambda: lock_holder(owner_url))
-            refused = run("up", "--no-wait", url=as_role(owner_url, second))
+        with open_writer(base_url), running("up", url=as_role(base_url, first)):
+            until(lambda: lock_holder(base_url))
+            refused = run("up", "--no-wait", url=as_role(base_url, second))
             assert refused.exit_code == 5, refused
             assert f"({first}, indexer up 10992629d68e" in refused.stderr
-            with running("up", "--json", url=as_role(owner_url, second)) as follower:
+            with running("up", "--json", url=as_role(base_url, second)) as follower:
                 assert first in follower.event("LockWaited")["holder"]
                 assert f"GRANT pg_read_all_stats TO {second};" in follower.event("Warned")["text"]
-        until(lambda: not lock_holder(owner_url))
-        succeed("up", url=as_role(owner_url, second))
-        assert_all_stand(owner_url)
-        succeed("down", url=as_role(owner_url, first))
+        until(lambda: not lock_holder(base_url))
+        succeed("up", url=as_role(base_url, second))
+        assert_all_stand(base_url)
+        succeed("down", url=as_role(base_url, first))
 
 
 # On a server without other clients ----------------------------------------------------------------------------------
@@ -242,29 +235,29 @@ def test_a_hidden_build_counts_as_progress_only_while_it_waits_for_no_session(se
 VIEWS = ("pg_stat_activity", "pg_stat_progress_create_index")
 
 
-def test_a_role_that_may_not_read_the_statistics_builds_waits_and_gives_up_all_the_same(owner_url, superuser_url):
+def test_a_role_that_may_not_read_the_statistics_builds_waits_and_gives_up_all_the_same(base_url, superuser_url):
     # A superuser takes a right away that every role has by default.
     execute(superuser_url, *(f"REVOKE SELECT ON {view} FROM PUBLIC" for view in VIEWS))
-    with open_writer(owner_url) as writer, running("up", "--json", "--jobs", "1", url=owner_url) as up:
+    with open_writer(base_url) as writer, running("up", "--json", "--jobs", "1", url=base_url) as up:
         waiting = up.event("Waiting")
         assert [blocker["pid"] for blocker in waiting["blockers"]] == [writer.pid]
         writer.end()
         up.succeed()
-    assert_all_stand(owner_url)
-    with open_reader(owner_url) as reader:
-        gave_up = run("down", *IMPATIENT, url=owner_url)
+    assert_all_stand(base_url)
+    with open_reader(base_url) as reader:
+        gave_up = run("down", *IMPATIENT, url=base_url)
     assert gave_up.exit_code == 6, gave_up
     assert f"pid {reader.pid}" in gave_up.stderr
 
 
-def test_a_report_that_fails_does_not_end_the_run(owner_url):
+def test_a_report_that_fails_does_not_end_the_run(base_url):
     def fail(event: object) -> None:
         raise UnicodeEncodeError("latin-1", "…", 0, 1, "not in this encoding")
 
-    migrator = connect(owner_url)
+    migrator = connect(base_url)
     try:
         outcome = Runner(migrator, load(str(CLI.parent)), report=fail).up()
     finally:
         migrator.database.close()
-    assert_all_stand(owner_url)
+    assert_all_stand(base_url)
     assert ["could not be reported" in warning for warning in outcome.warnings] == [True]

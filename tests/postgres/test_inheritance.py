@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-import pytest
-from command import Result, connect, execute, ours, prepare, run, specified, succeed
+from command import Result, connect, execute, ours, run, specified, succeed
 from roles import another_role
 
 from indexer.postgres.inheritance import name_on
@@ -14,13 +13,6 @@ from indexer.spec import LONGEST_NAME, Index
 ROWS = "SELECT n, 'AC' || n, n % 100, 'message', now() FROM generate_series(1, 2000) AS n"
 COLUMNS = "(id, openphone_id, conversation_id, activity_type, created_at)"
 OF_ACTIVITY = ["ix_activity_conversation_created", "ix_activity_openphone_id", "ix_activity_type"]
-
-
-@pytest.fixture
-def base_url(postgres_url: str) -> str:
-    """Return the URL of a database with the CRM's tables, without the ten indexes."""
-    prepare(postgres_url, to="base")
-    return postgres_url
 
 
 def inherit(url: str, name: str, parent: str = "activity", filled: bool = True) -> None:
@@ -60,90 +52,82 @@ def test_up_warns_of_a_child_with_rows_and_check_fails_until_it_is_indexed(base_
     assert ours(base_url) == specified(base_url)
 
 
-def test_children_of_children_and_those_in_other_schemas_count(base_url: str) -> None:
-    prepare(base_url)
-    inherit(base_url, "activity_old", filled=False)
-    execute(base_url, "CREATE SCHEMA archive")
-    inherit(base_url, "archive.activity", parent="activity_old")
-    check = run("check", "--json", url=base_url)
+def test_children_of_children_and_those_in_other_schemas_count(head_url: str) -> None:
+    inherit(head_url, "activity_old", filled=False)
+    execute(head_url, "CREATE SCHEMA archive")
+    inherit(head_url, "archive.activity", parent="activity_old")
+    check = run("check", "--json", url=head_url)
     assert (check.exit_code, lacking(check)) == (4, {"archive.activity": OF_ACTIVITY})
-    execute(base_url, *to_type(base_url))
-    succeed("check", url=base_url)
+    execute(head_url, *to_type(head_url))
+    succeed("check", url=head_url)
 
 
-def test_a_child_without_rows_is_advice_and_does_not_fail_check(base_url: str) -> None:
-    prepare(base_url)
-    inherit(base_url, "activity_next", filled=False)
-    check = succeed("check", "--json", url=base_url)
+def test_a_child_without_rows_is_advice_and_does_not_fail_check(head_url: str) -> None:
+    inherit(head_url, "activity_next", filled=False)
+    check = succeed("check", "--json", url=head_url)
     about = {each["about"] for each in check.json()["advice"] if each["kind"] == "empty child"}
     assert sorted(about) == OF_ACTIVITY
-    assert "inherits" not in succeed("plan", url=base_url).stdout
-    execute(base_url, f"INSERT INTO activity_next {COLUMNS} {ROWS}")  # and nothing has counted them yet
-    assert run("check", url=base_url).exit_code == 4
+    assert "inherits" not in succeed("plan", url=head_url).stdout
+    execute(head_url, f"INSERT INTO activity_next {COLUMNS} {ROWS}")  # and nothing has counted them yet
+    assert run("check", url=head_url).exit_code == 4
 
 
-def test_an_index_of_any_name_covers_a_child_unless_it_is_different_or_broken(base_url: str) -> None:
-    prepare(base_url)
-    inherit(base_url, "activity_2023")
+def test_an_index_of_any_name_covers_a_child_unless_it_is_different_or_broken(head_url: str) -> None:
+    inherit(head_url, "activity_2023")
     execute(
-        base_url,
+        head_url,
         "CREATE INDEX by_type ON activity_2023 (activity_type) INCLUDE (id)",
         "CREATE UNIQUE INDEX by_openphone ON activity_2023 (openphone_id)",
         "CREATE INDEX by_time ON activity_2023 (conversation_id, created_at)",
     )
-    check = run("check", "--json", url=base_url)
+    check = run("check", "--json", url=head_url)
     assert lacking(check) == {"public.activity_2023": ["ix_activity_conversation_created"]}
 
 
-def test_the_leftover_of_an_interrupted_build_on_a_child_is_dropped_first(base_url: str, superuser_url: str) -> None:
-    prepare(base_url)
-    inherit(base_url, "activity_2023")
-    execute(base_url, *to_type(base_url))
+def test_the_leftover_of_an_interrupted_build_on_a_child_is_dropped_first(head_url: str, superuser_url: str) -> None:
+    inherit(head_url, "activity_2023")
+    execute(head_url, *to_type(head_url))
     # Only a superuser can make an index invalid without a crash.
     execute(
         superuser_url,
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_activity_type_activity_2023'::regclass",
     )
-    drop, create = to_type(base_url)
+    drop, create = to_type(head_url)
     assert drop == 'DROP INDEX CONCURRENTLY "public"."ix_activity_type_activity_2023";'
-    execute(base_url, drop, create)
-    succeed("check", url=base_url)
+    execute(head_url, drop, create)
+    succeed("check", url=head_url)
 
 
-def test_a_name_that_is_taken_is_not_proposed(base_url: str) -> None:
-    prepare(base_url)
-    inherit(base_url, "activity_2023")
-    execute(base_url, "CREATE TABLE ix_activity_type_activity_2023 (id integer)")
-    execute(base_url, *to_type(base_url))
-    succeed("check", url=base_url)
+def test_a_name_that_is_taken_is_not_proposed(head_url: str) -> None:
+    inherit(head_url, "activity_2023")
+    execute(head_url, "CREATE TABLE ix_activity_type_activity_2023 (id integer)")
+    execute(head_url, *to_type(head_url))
+    succeed("check", url=head_url)
 
 
-def test_an_index_of_a_child_needs_the_predicate_too(base_url: str) -> None:
-    prepare(base_url)
+def test_an_index_of_a_child_needs_the_predicate_too(head_url: str) -> None:
     execute(
-        base_url,
+        head_url,
         "CREATE TABLE flags_2023 () INHERITS (contact_flag)",
         "INSERT INTO flags_2023 (id, contact_id, flag_type) VALUES (1, 1, 'opted_out')",
         "CREATE INDEX whole ON flags_2023 (flag_type, contact_id)",
     )
-    assert lacking(run("check", "--json", url=base_url)) == {"public.flags_2023": ["ix_contact_flag_opted_out"]}
-    (statement,) = to_type(base_url)
+    assert lacking(run("check", "--json", url=head_url)) == {"public.flags_2023": ["ix_contact_flag_opted_out"]}
+    (statement,) = to_type(head_url)
     assert " WHERE " in statement
-    execute(base_url, statement)
-    succeed("check", url=base_url)
+    execute(head_url, statement)
+    succeed("check", url=head_url)
 
 
-def test_the_owner_of_a_child_of_another_role_is_named(base_url: str, superuser_url: str) -> None:
-    prepare(base_url)
-    inherit(base_url, "activity_2023")
+def test_the_owner_of_a_child_of_another_role_is_named(head_url: str, superuser_url: str) -> None:
+    inherit(head_url, "activity_2023")
     # Only a superuser can give a table to a role that the owner is no member of.
     with another_role(superuser_url) as role:
         execute(superuser_url, f"ALTER TABLE activity_2023 OWNER TO {role}")
-        assert f"-- as {role}, who owns public.activity_2023:" in run("check", url=base_url).stdout
+        assert f"-- as {role}, who owns public.activity_2023:" in run("check", url=head_url).stdout
 
 
-def test_a_child_in_a_schema_that_our_role_may_not_use_is_inspected_too(base_url: str, superuser_url: str) -> None:
-    prepare(base_url)
+def test_a_child_in_a_schema_that_our_role_may_not_use_is_inspected_too(head_url: str, superuser_url: str) -> None:
     # Only a superuser can let a table of another role inherit from the owner's.
     execute(
         superuser_url,
@@ -151,18 +135,17 @@ def test_a_child_in_a_schema_that_our_role_may_not_use_is_inspected_too(base_url
         "CREATE TABLE closed.flags () INHERITS (contact_flag)",
         "INSERT INTO closed.flags (id, contact_id, flag_type) VALUES (1, 1, 'opted_out')",
     )
-    assert lacking(run("check", "--json", url=base_url)) == {"closed.flags": ["ix_contact_flag_opted_out"]}
-    execute(superuser_url, *to_type(base_url)[-1:])
-    succeed("check", url=base_url)
-    succeed("verify", url=base_url)
+    assert lacking(run("check", "--json", url=head_url)) == {"closed.flags": ["ix_contact_flag_opted_out"]}
+    execute(superuser_url, *to_type(head_url)[-1:])
+    succeed("check", url=head_url)
+    succeed("verify", url=head_url)
 
 
-def test_a_temporary_child_is_ignored(base_url: str) -> None:
-    prepare(base_url)
-    with closing(connect(base_url)) as connection, connection.cursor() as cursor:
+def test_a_temporary_child_is_ignored(head_url: str) -> None:
+    with closing(connect(head_url)) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE mine () INHERITS (activity)")
         cursor.execute("INSERT INTO mine (id) VALUES (1)")
-        assert succeed("check", "--json", url=base_url).json()["uncovered"] == []
+        assert succeed("check", "--json", url=head_url).json()["uncovered"] == []
 
 
 def test_a_name_on_a_child_is_never_cut_by_the_server() -> None:
@@ -172,36 +155,33 @@ def test_a_name_on_a_child_is_never_cut_by_the_server() -> None:
     assert max(len(name.encode()) for name in (first, second)) <= LONGEST_NAME
 
 
-def test_verify_names_the_child_that_a_query_reads_from_end_to_end(base_url: str) -> None:
-    prepare(base_url)
-    inherit(base_url, "activity_2023")
-    execute(base_url, "CREATE SCHEMA archive")
-    inherit(base_url, "archive.activity", parent="activity_2023")
-    result = run("verify", "--json", url=base_url)
+def test_verify_names_the_child_that_a_query_reads_from_end_to_end(head_url: str) -> None:
+    inherit(head_url, "activity_2023")
+    execute(head_url, "CREATE SCHEMA archive")
+    inherit(head_url, "archive.activity", parent="activity_2023")
+    result = run("verify", "--json", url=head_url)
     assert (result.exit_code, sorted(result.json()["not_served"])) == (4, OF_ACTIVITY)
     notes = [note for query in result.json()["queries"] for note in query["notes"]]
     assert any(
         "reads all rows of activity_2023, archive.activity: ix_activity_type is not inherited" in note for note in notes
     )
-    execute(base_url, *to_type(base_url))
-    succeed("verify", url=base_url)
+    execute(head_url, *to_type(head_url))
+    succeed("verify", url=head_url)
 
 
-def test_verify_does_not_take_another_index_of_a_child_for_the_one_it_lacks(base_url: str) -> None:
-    prepare(base_url)
-    inherit(base_url, "activity_2023")
+def test_verify_does_not_take_another_index_of_a_child_for_the_one_it_lacks(head_url: str) -> None:
+    inherit(head_url, "activity_2023")
     # In the order that the query wants, but for all conversations.
-    execute(base_url, "CREATE INDEX by_time ON activity_2023 (created_at DESC)")
+    execute(head_url, "CREATE INDEX by_time ON activity_2023 (created_at DESC)")
     history = "ix_activity_conversation_created"
-    assert history in run("verify", "--json", url=base_url).json()["not_served"]
-    execute(base_url, "CREATE INDEX by_conversation ON activity_2023 (conversation_id, created_at DESC)")
-    assert history not in run("verify", "--json", url=base_url).json()["not_served"]
+    assert history in run("verify", "--json", url=head_url).json()["not_served"]
+    execute(head_url, "CREATE INDEX by_conversation ON activity_2023 (conversation_id, created_at DESC)")
+    assert history not in run("verify", "--json", url=head_url).json()["not_served"]
 
 
-def test_verify_passes_with_a_child_without_rows(base_url: str) -> None:
-    prepare(base_url)
-    inherit(base_url, "activity_next", filled=False)
-    report = succeed("verify", "--json", url=base_url).json()
+def test_verify_passes_with_a_child_without_rows(head_url: str) -> None:
+    inherit(head_url, "activity_next", filled=False)
+    report = succeed("verify", "--json", url=head_url).json()
     assert {query["served_by"] for query in report["queries"] if query["index"] in OF_ACTIVITY} == {None}
     history = next(query for query in report["queries"] if query["index"] == "ix_activity_conversation_created")
     assert "has to be sorted while activity_next has no ix_activity_conversation_created" in " ".join(history["notes"])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
-from command import Result, execute, prepare, run, succeed
+from command import Result, execute, run, succeed
 from proxy import ANSWERS, Proxy, proxied
 from scenes import (
     Run,
@@ -36,16 +36,9 @@ DIFFERENT = "CREATE INDEX ix_activity_type ON activity (activity_type, id)"
 
 
 @pytest.fixture
-def url(postgres_url: str) -> str:
-    """A database at the base revision."""
-    prepare(postgres_url, to="base")
-    return postgres_url
-
-
-@pytest.fixture
-def proxy(url: str) -> Iterator[Proxy]:
+def proxy(base_url: str) -> Iterator[Proxy]:
     """A proxy in front of its server."""
-    with proxied(url) as proxy:
+    with proxied(base_url) as proxy:
         yield proxy
 
 
@@ -78,9 +71,9 @@ def assert_repairable(proxy: Proxy, url: str) -> None:
     [("status", signal.SIGINT), ("wait", signal.SIGTERM), ("plan", signal.SIGTERM), ("up", signal.SIGINT)],
     ids=lambda value: str(value),
 )
-def test_a_signal_is_obeyed_while_connecting_gets_no_answer(proxy, url, command, number):
+def test_a_signal_is_obeyed_while_connecting_gets_no_answer(proxy, base_url, command, number):
     proxy.silent = True
-    with running(command, url=proxy.through(url)) as stopped:
+    with running(command, url=proxy.through(base_url)) as stopped:
         until(lambda: proxy.links)
         assert "nothing was changed" in assert_ends_in_order(stopped, number).stderr
 
@@ -97,13 +90,13 @@ def test_a_signal_is_obeyed_while_connecting_gets_no_answer(proxy, url, command,
     ],
     ids=lambda value: str(value),
 )
-def test_a_signal_is_obeyed_after_a_request_that_gets_no_answer(proxy, url, request_, is_passed_on, number):
-    execute(url, DIFFERENT)
+def test_a_signal_is_obeyed_after_a_request_that_gets_no_answer(proxy, base_url, request_, is_passed_on, number):
+    execute(base_url, DIFFERENT)
     proxy.fall_silent_at(request_, is_passed_on)
-    with running("up", "--replace", url=proxy.through(url)) as stopped:
+    with running("up", "--replace", url=proxy.through(base_url)) as stopped:
         until(lambda: proxy.is_triggered)
         assert_ends_in_order(stopped, number)
-    assert_repairable_after_replace(proxy, url)
+    assert_repairable_after_replace(proxy, base_url)
 
 
 def assert_repairable_after_replace(proxy: Proxy, url: str) -> None:
@@ -115,71 +108,71 @@ def assert_repairable_after_replace(proxy: Proxy, url: str) -> None:
     assert_all_stand(url)
 
 
-def test_a_signal_cancels_a_query_on_the_server(url):
+def test_a_signal_cancels_a_query_on_the_server(base_url):
     asking = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    with transaction(url, "LOCK TABLE activity"), running("verify", url=url) as stopped:
-        until(lambda: execute(url, asking))
+    with transaction(base_url, "LOCK TABLE activity"), running("verify", url=base_url) as stopped:
+        until(lambda: execute(base_url, asking))
         assert_ends_in_order(stopped, signal.SIGTERM)
-        assert execute(url, asking) == []
+        assert execute(base_url, asking) == []
 
 
-def test_a_signal_is_obeyed_during_a_build_when_all_sessions_fall_silent(proxy, url):
-    with open_writer(url), running("up", url=proxy.through(url)) as stopped:
-        until_phase(url, "waiting for writers before build")
+def test_a_signal_is_obeyed_during_a_build_when_all_sessions_fall_silent(proxy, base_url):
+    with open_writer(base_url), running("up", url=proxy.through(base_url)) as stopped:
+        until_phase(base_url, "waiting for writers before build")
         proxy.fall_silent()
         assert_ends_in_order(stopped, signal.SIGTERM)
-    assert_repairable(proxy, url)
+    assert_repairable(proxy, base_url)
 
 
-def test_a_signal_is_obeyed_when_only_the_session_that_builds_gets_no_answer(proxy, url):
-    with open_writer(url), running("up", "--jobs", "1", url=proxy.through(url)) as stopped:
-        until_phase(url, "waiting for writers before build")
+def test_a_signal_is_obeyed_when_only_the_session_that_builds_gets_no_answer(proxy, base_url):
+    with open_writer(base_url), running("up", "--jobs", "1", url=proxy.through(base_url)) as stopped:
+        until_phase(base_url, "waiting for writers before build")
         proxy.links[1].swallow(ANSWERS)
         assert_ends_in_order(stopped, signal.SIGTERM)
-    assert_repairable(proxy, url)
+    assert_repairable(proxy, base_url)
 
 
-def test_a_second_signal_ends_a_run_at_once_when_all_is_silent(proxy, url):
-    with open_writer(url), running("up", url=proxy.through(url)) as stopped:
-        until_phase(url, "waiting for writers before build")
+def test_a_second_signal_ends_a_run_at_once_when_all_is_silent(proxy, base_url):
+    with open_writer(base_url), running("up", url=proxy.through(base_url)) as stopped:
+        until_phase(base_url, "waiting for writers before build")
         proxy.fall_silent()
         stopped.send(signal.SIGTERM)
         stopped.send(signal.SIGINT)
         result = stopped.end()
     assert result.exit_code in (130, 143)
     assert "Interrupted by" not in result.stderr
-    assert_repairable(proxy, url)
+    assert_repairable(proxy, base_url)
 
 
-def test_a_build_is_cancelled_and_cleaned_away_when_only_new_connections_get_no_answer(proxy, url):
-    with old_snapshot(url), running("up", url=proxy.through(url)) as stopped:
-        until_phase(url, "waiting for old snapshots")
+def test_a_build_is_cancelled_and_cleaned_away_when_only_new_connections_get_no_answer(proxy, base_url):
+    with old_snapshot(base_url), running("up", url=proxy.through(base_url)) as stopped:
+        until_phase(base_url, "waiting for old snapshots")
         proxy.silent = True
         stopped.send(signal.SIGTERM)
         result = stopped.end()
     assert result.exit_code == 143
     assert "0 of 10 indexes are built; none is incomplete" in result.stderr
-    assert_repairable(proxy, url)
+    assert_repairable(proxy, base_url)
 
 
 # Without a signal ---------------------------------------------------------------------------------------------------
 
 
-def test_the_next_run_is_right_after_a_connection_was_cut(proxy, url):
-    with open_writer(url), running("up", url=proxy.through(url)) as up:
-        until_phase(url, "waiting for writers before build")
+def test_the_next_run_is_right_after_a_connection_was_cut(proxy, base_url):
+    with open_writer(base_url), running("up", url=proxy.through(base_url)) as up:
+        until_phase(base_url, "waiting for writers before build")
         proxy.cut()
         result = up.end()
     assert result.exit_code == 1
     assert "un the same command again" in result.stderr
     assert "Error: The run failed: " in result.stderr
     assert result.next_command() == ["up"]
-    assert_repairable(proxy, url)
+    assert_repairable(proxy, base_url)
 
 
-def test_a_run_does_not_wait_for_the_answer_to_a_build_that_the_server_has_ended(proxy, url):
-    with open_writer(url) as writer, running("up", "--jobs", "1", url=proxy.through(url)) as up:
-        until_phase(url, "waiting for writers before build")
+def test_a_run_does_not_wait_for_the_answer_to_a_build_that_the_server_has_ended(proxy, base_url):
+    with open_writer(base_url) as writer, running("up", "--jobs", "1", url=proxy.through(base_url)) as up:
+        until_phase(base_url, "waiting for writers before build")
         proxy.links[1].swallow(ANSWERS)
         writer.end()
         result = up.end()
@@ -187,27 +180,27 @@ def test_a_run_does_not_wait_for_the_answer_to_a_build_that_the_server_has_ended
     assert (
         "ix_activity_openphone_id failed: the server has ended the statement, and its answer is lost" in result.stderr
     )
-    assert_repairable(proxy, url)
+    assert_repairable(proxy, base_url)
 
 
 @pytest.mark.parametrize("command", ["status", "up"])
-def test_a_server_that_lets_in_and_does_not_answer_is_unreachable(proxy, url, command):
+def test_a_server_that_lets_in_and_does_not_answer_is_unreachable(proxy, base_url, command):
     proxy.fall_silent_at("pg_backend_pid")  # as a pooler with every session taken does
-    result = run(command, url=proxy.through(url) + "?connect_timeout=2")
+    result = run(command, url=proxy.through(base_url) + "?connect_timeout=2")
     assert result.exit_code == 7
     assert "the server did not answer in 2 seconds" in result.stderr
     assert "the size of the pool" in result.stderr
 
 
-def test_waiting_for_a_server_that_does_not_answer_ends_in_time(proxy, url):
+def test_waiting_for_a_server_that_does_not_answer_ends_in_time(proxy, base_url):
     proxy.fall_silent_at("pg_backend_pid")
-    result = run("wait", "--timeout", "2", url=proxy.through(url))
+    result = run("wait", "--timeout", "2", url=proxy.through(base_url))
     assert result.exit_code == 7
     assert "the server did not answer in 2 seconds" in result.stderr  # and not in ten, which the URL allows
 
 
-def test_a_builder_that_gets_no_answer_is_not_waited_for_without_end(proxy, url):
-    migrator = connect(proxy.through(url) + "?connect_timeout=2")
+def test_a_builder_that_gets_no_answer_is_not_waited_for_without_end(proxy, base_url):
+    migrator = connect(proxy.through(base_url) + "?connect_timeout=2")
     with closing(migrator.database):
         proxy.silent = True
         with pytest.raises(watchdog.psycopg2.OperationalError, match="did not answer in 2 seconds"):
@@ -222,8 +215,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return []
 
 
-def test_a_session_whose_answer_was_lost_ends(proxy, url, told):
-    migrator = connect(proxy.through(url), report=lambda event: told.append(event.reason))
+def test_a_session_whose_answer_was_lost_ends(proxy, base_url, told):
+    migrator = connect(proxy.through(base_url), report=lambda event: told.append(event.reason))
     with closing(migrator.database) as database:
         proxy.links[0].swallow(ANSWERS)
         with pytest.raises(Exception, match="its answer is lost"):
@@ -231,8 +224,8 @@ def test_a_session_whose_answer_was_lost_ends(proxy, url, told):
     assert set(told) <= {watchdog.LOST, watchdog.WORKING}
 
 
-def test_a_session_ends_when_the_server_has_been_silent_for_long(proxy, url, told):
-    migrator = connect(proxy.through(url), report=lambda event: told.append(event.reason))
+def test_a_session_ends_when_the_server_has_been_silent_for_long(proxy, base_url, told):
+    migrator = connect(proxy.through(base_url), report=lambda event: told.append(event.reason))
     with closing(migrator.database) as database:
         proxy.fall_silent()
         with pytest.raises(Exception, match="the server has not answered for"):
@@ -240,15 +233,15 @@ def test_a_session_ends_when_the_server_has_been_silent_for_long(proxy, url, tol
     assert "did not answer" in told[0]
 
 
-def test_what_a_statement_waits_for_is_reported(url, told):
-    migrator = connect(url, report=lambda event: told.append(event.reason))
-    with closing(migrator.database) as database, open_writer(url), pytest.raises(Exception, match="lock timeout"):
+def test_what_a_statement_waits_for_is_reported(base_url, told):
+    migrator = connect(base_url, report=lambda event: told.append(event.reason))
+    with closing(migrator.database) as database, open_writer(base_url), pytest.raises(Exception, match="lock timeout"):
         database.execute_sql("SET lock_timeout = '1s'; ALTER TABLE public.activity ADD COLUMN note text")
     assert "the statement waits for Lock: relation" in told
 
 
-def test_a_watchdog_does_not_keep_its_connection_alive(url):
-    database = weakref.ref(connect(url).database)
+def test_a_watchdog_does_not_keep_its_connection_alive(base_url):
+    database = weakref.ref(connect(base_url).database)
     until(lambda: gc.collect() >= 0 and database() is None)
 
 
@@ -262,8 +255,8 @@ OF_THE_SERVER = {
 }
 
 
-def test_both_ends_of_every_session_send_keepalives(url):
-    migrator = connect(url)
+def test_both_ends_of_every_session_send_keepalives(base_url):
+    migrator = connect(base_url)
     with closing(migrator.database) as database:
         assert {name: database.execute_sql(f"SHOW {name}").fetchone()[0] for name in OF_THE_SERVER} == OF_THE_SERVER
         builder = database.builders.take({})

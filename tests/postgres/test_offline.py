@@ -6,7 +6,7 @@ import json
 import signal
 
 import pytest
-from command import broken, catalog, erase, execute, ours, prepare, records, run, specified, succeed
+from command import broken, catalog, erase, execute, ours, records, run, specified, succeed
 from scenes import (
     READ,
     WRITE,
@@ -22,18 +22,11 @@ from scenes import (
 )
 
 
-@pytest.fixture
-def url(postgres_url: str) -> str:
-    """A database at the base revision."""
-    prepare(postgres_url, to="base")
-    return postgres_url
-
-
 @pytest.mark.parametrize("command", ["up", "down"])
-def test_offline_uses_plain_statements_only(url, command):
+def test_offline_uses_plain_statements_only(base_url, command):
     if command == "down":
-        build_all(url)
-    sent = succeed(command, "--offline", url=url).announced()
+        build_all(base_url)
+    sent = succeed(command, "--offline", url=base_url).announced()
     assert len(sent) == 10
     assert not any("CONCURRENTLY" in statement for statement in sent)
 
@@ -50,50 +43,50 @@ def test_offline_ends_where_online_ends(database_url):
     assert ends[0] == ends[1]
 
 
-def test_online_and_offline_undo_each_other(url):
-    succeed("up", "--offline", url=url)
-    succeed("down", url=url)
-    assert_none_stands(url)
-    succeed("up", url=url)
-    succeed("down", "--offline", url=url)
-    assert_none_stands(url)
+def test_online_and_offline_undo_each_other(base_url):
+    succeed("up", "--offline", url=base_url)
+    succeed("down", url=base_url)
+    assert_none_stands(base_url)
+    succeed("up", url=base_url)
+    succeed("down", "--offline", url=base_url)
+    assert_none_stands(base_url)
 
 
-def test_offline_repairs_what_an_interrupted_online_run_left(url):
-    with open_writer(url), running("up", url=url) as online:
-        until_phase(url, "waiting for writers before build")
+def test_offline_repairs_what_an_interrupted_online_run_left(base_url):
+    with open_writer(base_url), running("up", url=base_url) as online:
+        until_phase(base_url, "waiting for writers before build")
         online.send(signal.SIGTERM)
         online.end()
-    assert broken(url) == {"ix_activity_openphone_id"}
-    succeed("up", "--offline", url=url)
-    assert_all_stand(url)
+    assert broken(base_url) == {"ix_activity_openphone_id"}
+    succeed("up", "--offline", url=base_url)
+    assert_all_stand(base_url)
 
 
 @pytest.mark.parametrize("jobs", ["1", "2", "4"])
-def test_offline_builds_several_indexes_of_one_table_at_once(url, jobs):
-    fill_activity(url)
-    told = [json.loads(line) for line in succeed("up", "--offline", "--json", "--jobs", jobs, url=url).lines]
+def test_offline_builds_several_indexes_of_one_table_at_once(base_url, jobs):
+    fill_activity(base_url)
+    told = [json.loads(line) for line in succeed("up", "--offline", "--json", "--jobs", jobs, url=base_url).lines]
     at_once, most = 0, 0
     for each in told:
         at_once += {"StatementStarted": 1, "IndexFinished": -1}.get(each.get("event", ""), 0)
         most = max(most, at_once)
     assert most == int(jobs)
-    assert_all_stand(url)
+    assert_all_stand(base_url)
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
-def test_no_session_queues_for_long_behind_a_statement_that_cannot_get_its_lock(url, command):
+def test_no_session_queues_for_long_behind_a_statement_that_cannot_get_its_lock(base_url, command):
     """The statement waits for its lock with a limit, again and again; the sessions behind it continue in between."""
     if command == "down":
-        build_all(url)
+        build_all(base_url)
     scene = open_writer if command == "up" else open_reader
-    with scene(url) as holder, running(command, "--offline", "--json", url=url) as offline:
-        until(lambda: waiting_for_a_lock(url))
-        execute(url, "SET statement_timeout = '20s'", WRITE, READ)
+    with scene(base_url) as holder, running(command, "--offline", "--json", url=base_url) as offline:
+        until(lambda: waiting_for_a_lock(base_url))
+        execute(base_url, "SET statement_timeout = '20s'", WRITE, READ)
         assert "lock" in offline.event("Retrying")["reason"]
         holder.end()
         offline.succeed()
-    assert_all_stand(url) if command == "up" else assert_none_stands(url)
+    assert_all_stand(base_url) if command == "up" else assert_none_stands(base_url)
 
 
 def waiting_for_a_lock(url: str) -> bool:
@@ -105,10 +98,10 @@ def waiting_for_a_lock(url: str) -> bool:
     return bool(execute(url, query))
 
 
-def test_giving_up_on_a_lock_names_its_holder(url):
-    with open_writer(url) as writer:
-        result = run("up", "--offline", "--retries", "0", url=url)
+def test_giving_up_on_a_lock_names_its_holder(base_url):
+    with open_writer(base_url) as writer:
+        result = run("up", "--offline", "--retries", "0", url=base_url)
         assert result.exit_code == 6
         assert f"SELECT pg_catalog.pg_terminate_backend({writer.pid});" in result.stderr
-    succeed("up", "--offline", url=url)
-    assert_all_stand(url)
+    succeed("up", "--offline", url=base_url)
+    assert_all_stand(base_url)

@@ -17,7 +17,6 @@ from command import (
     connect,
     execute,
     ours,
-    prepare,
     revisions,
     run,
     specified,
@@ -46,13 +45,6 @@ FIRST = "ix_activity_openphone_id"
 CREATE_FIRST = f"CREATE INDEX CONCURRENTLY {FIRST} ON activity (openphone_id)"
 CREATE_ANOTHER = "CREATE INDEX CONCURRENTLY theirs ON activity (direction)"
 TEN_NAMES_IN_ORDER = [name for name, *_ in TEN]
-
-
-@pytest.fixture
-def url(postgres_url: str) -> str:
-    """A database at the base revision."""
-    prepare(postgres_url, to="base")
-    return postgres_url
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +100,13 @@ def test_up_and_down_started_against_each_other_leave_all_or_nothing(logging_ser
     assert not logging_server.has_logged("deadlock detected")
 
 
-def test_a_run_that_finds_another_waits_for_it_and_has_nothing_left_to_do(url):
-    with old_snapshot(url) as reader, running("up", "--json", url=url) as first:
-        until_phase(url, "waiting for old snapshots")
-        with running("up", "--json", url=url) as second:
+def test_a_run_that_finds_another_waits_for_it_and_has_nothing_left_to_do(base_url):
+    with old_snapshot(base_url) as reader, running("up", "--json", url=base_url) as first:
+        until_phase(base_url, "waiting for old snapshots")
+        with running("up", "--json", url=base_url) as second:
             told = second.event("LockWaited")["holder"]
             assert re.search(r", since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", told)
-            assert f"pid {lock_holder(url)} " in told
+            assert f"pid {lock_holder(base_url)} " in told
             assert f"indexer up {HEAD}" in told
             assert "127.0.0.1" in told
             assert f"{FIRST}: waiting for old snapshots" in told
@@ -122,84 +114,84 @@ def test_a_run_that_finds_another_waits_for_it_and_has_nothing_left_to_do(url):
             first.succeed()
             second.succeed()
             assert second.find("StatementStarted") is None
-    assert_all_stand(url)
+    assert_all_stand(base_url)
 
 
-def test_no_wait_gives_up_at_once_and_names_the_holder(url):
-    with old_snapshot(url), running("up", url=url):
-        until_phase(url, "waiting for old snapshots")
+def test_no_wait_gives_up_at_once_and_names_the_holder(base_url):
+    with old_snapshot(base_url), running("up", url=base_url):
+        until_phase(base_url, "waiting for old snapshots")
         for command in ("up", "down"):
-            result = run(command, "--no-wait", url=url)
+            result = run(command, "--no-wait", url=base_url)
             assert result.exit_code == 5
-            assert f"pid {lock_holder(url)} (" in result.stderr
+            assert f"pid {lock_holder(base_url)} (" in result.stderr
             assert FIRST in result.stderr
 
 
-def test_the_wait_for_a_run_without_progress_is_bounded(url):
-    with old_snapshot(url), running("up", url=url):
-        until_phase(url, "waiting for old snapshots")
-        result = run("up", "--wait-lock", "0.5", url=url)
+def test_the_wait_for_a_run_without_progress_is_bounded(base_url):
+    with old_snapshot(base_url), running("up", url=base_url):
+        until_phase(base_url, "waiting for old snapshots")
+        result = run("up", "--wait-lock", "0.5", url=base_url)
         assert result.exit_code == 5
-        assert f"pid {lock_holder(url)} (" in result.stderr
+        assert f"pid {lock_holder(base_url)} (" in result.stderr
 
 
-def test_the_limit_for_another_run_starts_anew_with_its_progress(url):
+def test_the_limit_for_another_run_starts_anew_with_its_progress(base_url):
     """The run that holds the lock is blocked three times, each time for less than the limit and together for longer."""
-    with ExitStack() as readers, running("up", "--json", "--jobs", "1", url=url) as first:
-        reader = readers.enter_context(old_snapshot(url))
-        until_phase(url, "waiting for old snapshots")
-        with running("up", "--json", "--wait-lock", "4", url=url) as second:
+    with ExitStack() as readers, running("up", "--json", "--jobs", "1", url=base_url) as first:
+        reader = readers.enter_context(old_snapshot(base_url))
+        until_phase(base_url, "waiting for old snapshots")
+        with running("up", "--json", "--wait-lock", "4", url=base_url) as second:
             second.event("LockWaited")
             for held_up in TEN_NAMES_IN_ORDER[:3]:
                 second.wait(1.5)
-                following = readers.enter_context(old_snapshot(url))
+                following = readers.enter_context(old_snapshot(base_url))
                 reader.end()
                 first.event("IndexFinished", index=held_up)
                 reader = following
             reader.end()
             second.succeed()
         first.succeed()
-    assert_all_stand(url)
+    assert_all_stand(base_url)
 
 
-def test_a_run_takes_over_from_a_killed_one(url):
-    with old_snapshot(url) as reader, running("up", url=url) as first:
-        worker = until_phase(url, "waiting for old snapshots")
-        with running("up", "--json", url=url) as second:
+def test_a_run_takes_over_from_a_killed_one(base_url):
+    with old_snapshot(base_url) as reader, running("up", url=base_url) as first:
+        worker = until_phase(base_url, "waiting for old snapshots")
+        with running("up", "--json", url=base_url) as second:
             second.event("LockWaited")
             first.kill()
             assert second.event("Joined", index=FIRST)["worker"] == worker
             reader.end()
             second.succeed()
-    assert_all_stand(url)
+    assert_all_stand(base_url)
 
 
-def test_two_schemas_do_not_wait_for_each_other(url):
+def test_two_schemas_do_not_wait_for_each_other(base_url):
     copies = (f"CREATE TABLE tenant.{table} (LIKE public.{table} INCLUDING ALL)" for table in SEVEN_TABLES)
-    execute(url, "CREATE SCHEMA tenant", *copies)
-    with old_snapshot(url), running("up", "--schema", "public", url=url):
-        until_phase(url, "waiting for old snapshots")
-        with running("up", "--json", "--no-wait", "--schema", "tenant", url=url) as other:
+    execute(base_url, "CREATE SCHEMA tenant", *copies)
+    with old_snapshot(base_url), running("up", "--schema", "public", url=base_url):
+        until_phase(base_url, "waiting for old snapshots")
+        with running("up", "--json", "--no-wait", "--schema", "tenant", url=base_url) as other:
             other.event("StatementStarted", index=FIRST)
 
 
 # A run against work by hand -----------------------------------------------------------------------------------------
 
 
-def test_the_same_index_built_by_hand_is_waited_for_and_kept(url):
-    with old_snapshot(url) as reader:
-        by_hand = ByHand(url, CREATE_FIRST)
-        until_phase(url, "waiting for old snapshots")
-        theirs = identity(url, FIRST)
-        with running("up", "--json", url=url) as up:
+def test_the_same_index_built_by_hand_is_waited_for_and_kept(base_url):
+    with old_snapshot(base_url) as reader:
+        by_hand = ByHand(base_url, CREATE_FIRST)
+        until_phase(base_url, "waiting for old snapshots")
+        theirs = identity(base_url, FIRST)
+        with running("up", "--json", url=base_url) as up:
             assert up.event("Joined", index=FIRST)["worker"] == by_hand.pid
             assert up.event("Waiting", index=FIRST)["blockers"][0]["pid"] == reader.pid
             reader.end()
             up.succeed()
         by_hand.end()
     assert by_hand.error is None
-    assert identity(url, FIRST) == theirs
-    assert_all_stand(url)
+    assert identity(base_url, FIRST) == theirs
+    assert_all_stand(base_url)
 
 
 def test_another_index_built_by_hand_on_the_same_table_does_not_deadlock_with_a_run(logging_server, logged_url):
@@ -216,158 +208,151 @@ def test_another_index_built_by_hand_on_the_same_table_does_not_deadlock_with_a_
     assert not logging_server.has_logged("deadlock detected")
 
 
-def test_a_run_survives_a_build_by_hand_that_begins_during_its_own(url):
-    with old_snapshot(url) as reader, running("up", "--json", url=url) as up:
-        until_phase(url, "waiting for old snapshots")
-        by_hand = ByHand(url, CREATE_ANOTHER)
-        until(lambda: ask(url, f"SELECT 1 FROM pg_locks WHERE pid = {by_hand.pid} AND NOT granted"))
+def test_a_run_survives_a_build_by_hand_that_begins_during_its_own(base_url):
+    with old_snapshot(base_url) as reader, running("up", "--json", url=base_url) as up:
+        until_phase(base_url, "waiting for old snapshots")
+        by_hand = ByHand(base_url, CREATE_ANOTHER)
+        until(lambda: ask(base_url, f"SELECT 1 FROM pg_locks WHERE pid = {by_hand.pid} AND NOT granted"))
         reader.end()
         up.succeed()
         by_hand.end()
-    assert_all_stand(url)
+    assert_all_stand(base_url)
 
 
 # What killed runs leave to the next ---------------------------------------------------------------------------------
 
 
-def test_the_build_of_a_killed_run_continues_is_waited_for_and_is_dropped_by_down(url):
-    with old_snapshot(url) as reader, running("up", url=url) as killed:
-        worker = until_phase(url, "waiting for old snapshots")
+def test_the_build_of_a_killed_run_continues_is_waited_for_and_is_dropped_by_down(base_url):
+    with old_snapshot(base_url) as reader, running("up", url=base_url) as killed:
+        worker = until_phase(base_url, "waiting for old snapshots")
         killed.kill()
-        built = identity(url, FIRST)
-        with running("up", "--json", url=url) as up:
+        built = identity(base_url, FIRST)
+        with running("up", "--json", url=base_url) as up:
             assert up.event("Joined", index=FIRST)["worker"] == worker
             reader.end()
             up.succeed()
             assert up.event("IndexFinished", index=FIRST)["action"] in ("join", "keep")
-    assert identity(url, FIRST) == built
-    assert_all_stand(url)
-    succeed("down", url=url)
-    assert_none_stands(url)
+    assert identity(base_url, FIRST) == built
+    assert_all_stand(base_url)
+    succeed("down", url=base_url)
+    assert_none_stands(base_url)
 
 
-def test_a_build_that_finished_after_its_run_was_killed_is_kept_and_is_dropped_by_down(url):
-    with old_snapshot(url) as reader, running("up", url=url) as killed:
-        until_phase(url, "waiting for old snapshots")
+def test_a_build_that_finished_after_its_run_was_killed_is_kept_and_is_dropped_by_down(base_url):
+    with old_snapshot(base_url) as reader, running("up", url=base_url) as killed:
+        until_phase(base_url, "waiting for old snapshots")
         killed.kill()
         reader.end()
-    until_idle(url)
-    assert valid(url, FIRST)
-    built = identity(url, FIRST)
-    succeed("up", url=url)
-    assert identity(url, FIRST) == built
-    succeed("down", url=url)
-    assert_none_stands(url)
+    until_idle(base_url)
+    assert valid(base_url, FIRST)
+    built = identity(base_url, FIRST)
+    succeed("up", url=base_url)
+    assert identity(base_url, FIRST) == built
+    succeed("down", url=base_url)
+    assert_none_stands(base_url)
 
 
-def test_down_keeps_an_index_made_by_hand_before_a_killed_run(url):
-    execute(url, CREATE_FIRST)
-    with open_writer(url), running("up", url=url) as killed:
-        until_phase(url, "waiting for writers")
+def test_down_keeps_an_index_made_by_hand_before_a_killed_run(base_url):
+    execute(base_url, CREATE_FIRST)
+    with open_writer(base_url), running("up", url=base_url) as killed:
+        until_phase(base_url, "waiting for writers")
         killed.kill()
-    until_idle(url)
-    succeed("up", url=url)
-    succeed("down", url=url)
-    assert ours(url).keys() == {FIRST}
+    until_idle(base_url)
+    succeed("up", url=base_url)
+    succeed("down", url=base_url)
+    assert ours(base_url).keys() == {FIRST}
 
 
 @pytest.mark.parametrize("command", ["down", "up"])
-def test_an_interrupted_drop_is_finished_or_undone(url, command):
-    build_all(url)
-    with open_reader(url), running("down", url=url) as interrupted:
-        until_dropping(url)
+def test_an_interrupted_drop_is_finished_or_undone(base_url, command):
+    build_all(base_url)
+    with open_reader(base_url), running("down", url=base_url) as interrupted:
+        until_dropping(base_url)
         interrupted.send(signal.SIGTERM)
         assert interrupted.end().exit_code == 143
-    assert not all(valid(url, name) for name in ours(url))
-    succeed(command, url=url)
-    assert_none_stands(url) if command == "down" else assert_all_stand(url)
+    assert not all(valid(base_url, name) for name in ours(base_url))
+    succeed(command, url=base_url)
+    assert_none_stands(base_url) if command == "down" else assert_all_stand(base_url)
 
 
-def test_the_drop_of_a_killed_run_continues_and_is_waited_for(url):
-    build_all(url)
-    with open_reader(url) as reader, running("down", url=url) as killed:
-        worker = until_dropping(url)
+def test_the_drop_of_a_killed_run_continues_and_is_waited_for(base_url):
+    build_all(base_url)
+    with open_reader(base_url) as reader, running("down", url=base_url) as killed:
+        worker = until_dropping(base_url)
         killed.kill()
-        with running("down", "--json", url=url) as down:
+        with running("down", "--json", url=base_url) as down:
             assert down.event("Joined")["worker"] == worker
             reader.end()
             down.succeed()
-    assert_none_stands(url)
+    assert_none_stands(base_url)
 
 
 # SQLite -------------------------------------------------------------------------------------------------------------
 
 
-def test_two_runs_at_once_on_one_file_build_once(sqlite_url):
-    prepare(sqlite_url, to="base")
-    with running("up", "--json", url=sqlite_url) as one, running("up", "--json", url=sqlite_url) as other:
+def test_two_runs_at_once_on_one_file_build_once(sqlite_base_url):
+    with running("up", "--json", url=sqlite_base_url) as one, running("up", "--json", url=sqlite_base_url) as other:
         one.succeed()
         other.succeed()
     assert len([each for each in (one, other) if each.find("StatementStarted")]) == 1
-    assert ours(sqlite_url) == specified(sqlite_url)
+    assert ours(sqlite_base_url) == specified(sqlite_base_url)
 
 
-def test_a_run_waits_for_another_writer_of_the_file(sqlite_url):
-    prepare(sqlite_url, to="base")
-    with closing(connect(sqlite_url)) as writer, running("up", "--json", url=sqlite_url) as up:
+def test_a_run_waits_for_another_writer_of_the_file(sqlite_base_url):
+    with closing(connect(sqlite_base_url)) as writer, running("up", "--json", url=sqlite_base_url) as up:
         writer.execute("BEGIN IMMEDIATE")
         up.event("LockWaited")
         writer.execute("ROLLBACK")
         up.succeed()
-    assert ours(sqlite_url).keys() == TEN_NAMES
+    assert ours(sqlite_base_url).keys() == TEN_NAMES
 
 
 @pytest.mark.parametrize(
     ("option", "exit_code"), [("--no-wait", 5), ("--wait-lock=0.3", 5), ("--max-wait=0.3", 6)], ids=str
 )
-def test_the_wait_for_another_writer_of_the_file_can_be_refused_or_bounded(sqlite_url, option, exit_code):
-    prepare(sqlite_url, to="base")
-    with closing(connect(sqlite_url)) as writer:
+def test_the_wait_for_another_writer_of_the_file_can_be_refused_or_bounded(sqlite_base_url, option, exit_code):
+    with closing(connect(sqlite_base_url)) as writer:
         writer.execute("BEGIN IMMEDIATE")
-        result = run("up", option, url=sqlite_url)
+        result = run("up", option, url=sqlite_base_url)
     assert result.exit_code == exit_code
     assert "another process writes to the file" in result.stderr
-    assert_none_stands(sqlite_url)
+    assert_none_stands(sqlite_base_url)
 
 
-def test_max_wait_bounds_the_wait_for_a_reader_of_the_file(sqlite_url):
-    prepare(sqlite_url, to="base")
-    with closing(connect(sqlite_url)) as reader:
+def test_max_wait_bounds_the_wait_for_a_reader_of_the_file(sqlite_base_url):
+    with closing(connect(sqlite_base_url)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM activity").fetchone()
-        result = run("up", "--max-wait", "0.3", url=sqlite_url)
+        result = run("up", "--max-wait", "0.3", url=sqlite_base_url)
     assert result.exit_code == 6
     assert "a reader holds the file" in result.stderr
-    assert_none_stands(sqlite_url)
+    assert_none_stands(sqlite_base_url)
 
 
-def test_a_file_that_is_locked_whole_is_waited_for(sqlite_url):
-    prepare(sqlite_url, to="base")
-    with closing(connect(sqlite_url)) as writer:
+def test_a_file_that_is_locked_whole_is_waited_for(sqlite_base_url):
+    with closing(connect(sqlite_base_url)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
-        with running("up", "--json", url=sqlite_url) as up:
+        with running("up", "--json", url=sqlite_base_url) as up:
             assert "locked" in up.event("ServerAwaited")["reason"]
             writer.execute("ROLLBACK")
             up.succeed()
-    assert ours(sqlite_url).keys() == TEN_NAMES
+    assert ours(sqlite_base_url).keys() == TEN_NAMES
 
 
 @pytest.mark.parametrize(
     ("option", "exit_code"), [("--no-wait", 5), ("--wait-lock=0.3", 5), ("--max-wait=0.3", 6)], ids=str
 )
-def test_the_wait_for_a_file_that_is_locked_whole_is_bounded_too(sqlite_url, option, exit_code):
-    prepare(sqlite_url, to="base")
-    with closing(connect(sqlite_url)) as writer:
+def test_the_wait_for_a_file_that_is_locked_whole_is_bounded_too(sqlite_base_url, option, exit_code):
+    with closing(connect(sqlite_base_url)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
-        result = run("up", option, url=sqlite_url)
+        result = run("up", option, url=sqlite_base_url)
     assert result.exit_code == exit_code
-    assert f"another process has locked {sqlite_url}" in result.stderr
+    assert f"another process has locked {sqlite_base_url}" in result.stderr
 
 
-def test_a_reading_command_says_that_a_file_is_locked_whole(sqlite_url):
-    prepare(sqlite_url)
-    with closing(connect(sqlite_url)) as writer:
+def test_a_reading_command_says_that_a_file_is_locked_whole(sqlite_head_url):
+    with closing(connect(sqlite_head_url)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
-        result = run("status", url=sqlite_url)
+        result = run("status", url=sqlite_head_url)
     assert result.exit_code == 7
     assert "database is locked" in result.stderr

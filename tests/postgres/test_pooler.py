@@ -105,17 +105,15 @@ def test_a_pooler_that_shares_sessions_is_refused_before_anything_is_changed(pos
 
 @pytest.mark.parametrize("mode", SHARING)
 @pytest.mark.parametrize("command", ["up", "down", "status", "plan"])
-def test_the_application_behind_the_same_pooler_does_not_notice_a_command(postgres_url, mode, command):
-    prepare(postgres_url)
-    with pgbouncer(postgres_url, mode, sessions=2) as pooled, application(pooled) as at_work:
+def test_the_application_behind_the_same_pooler_does_not_notice_a_command(head_url, mode, command):
+    with pgbouncer(head_url, mode, sessions=2) as pooled, application(pooled) as at_work:
         run(command, url=pooled)
         at_work.goes_on()
 
 
 @pytest.mark.parametrize("mode", SHARING)
-def test_a_shared_pool_is_detected_while_other_clients_use_it(postgres_url, mode):
-    prepare(postgres_url, to="base")
-    with pgbouncer(postgres_url, mode, sessions=4) as pooled, application(pooled), nothing_built(postgres_url):
+def test_a_shared_pool_is_detected_while_other_clients_use_it(base_url, mode):
+    with pgbouncer(base_url, mode, sessions=4) as pooled, application(pooled), nothing_built(base_url):
         for _ in range(6):  # which session a client gets is chance: a single look may be lucky
             result = run("up", url=pooled)
             assert result.exit_code == 1
@@ -135,63 +133,57 @@ def test_an_empty_database_stays_empty_behind_a_pooler_that_shares_sessions(post
         assert run("up", url=pooled).exit_code == 1
 
 
-def test_the_hint_helps(postgres_url):
-    prepare(postgres_url, to="base")
+def test_the_hint_helps(base_url):
     with (
-        pgbouncer(postgres_url, "transaction") as pooled,
-        running("up", url=pooled, MIGRATION_DATABASE_URL=postgres_url) as up,
+        pgbouncer(base_url, "transaction") as pooled,
+        running("up", url=pooled, MIGRATION_DATABASE_URL=base_url) as up,
     ):
         up.succeed()
-    assert_all_stand(postgres_url)
+    assert_all_stand(base_url)
 
 
-def test_a_pooler_by_session_works(postgres_url):
-    prepare(postgres_url, to="base")
-    with pgbouncer(postgres_url, "session") as pooled:
+def test_a_pooler_by_session_works(base_url):
+    with pgbouncer(base_url, "session") as pooled:
         before = settings_behind(pooled)
         succeed("up", url=pooled)
-        assert_all_stand(postgres_url)
-        assert revisions(postgres_url).keys() == {BASE, HEAD}
+        assert_all_stand(base_url)
+        assert revisions(base_url).keys() == {BASE, HEAD}
         succeed("down", url=pooled)
-        assert_none_stands(postgres_url)
+        assert_none_stands(base_url)
         assert settings_behind(pooled) == before
 
 
-def test_the_run_lock_holds_behind_a_pooler_by_session(postgres_url):
-    prepare(postgres_url, to="base")
-    with pgbouncer(postgres_url, "session") as pooled, old_snapshot(postgres_url), running("up", url=pooled):
-        until_phase(postgres_url, "waiting for old snapshots")
-        assert run("up", "--no-wait", url=postgres_url).exit_code == 5
+def test_the_run_lock_holds_behind_a_pooler_by_session(base_url):
+    with pgbouncer(base_url, "session") as pooled, old_snapshot(base_url), running("up", url=pooled):
+        until_phase(base_url, "waiting for old snapshots")
+        assert run("up", "--no-wait", url=base_url).exit_code == 5
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("arguments", [("status",), ("plan",), ("plan", "down"), ("wait",)], ids=" ".join)
-def test_reading_works_through_every_pooler_and_leaves_no_setting_behind(postgres_url, mode, arguments):
-    prepare(postgres_url)
-    with pgbouncer(postgres_url, mode) as pooled:
+def test_reading_works_through_every_pooler_and_leaves_no_setting_behind(head_url, mode, arguments):
+    with pgbouncer(head_url, mode) as pooled:
         before = settings_behind(pooled)
-        with nothing_changes(postgres_url):
+        with nothing_changes(head_url):
             assert run(*arguments, url=pooled).stdout.replace(pooled, "") == run(
-                *arguments, url=postgres_url
-            ).stdout.replace(postgres_url, "")
+                *arguments, url=head_url
+            ).stdout.replace(head_url, "")
         assert settings_behind(pooled) == before
 
 
-def test_verify_works_behind_a_pooler_by_transaction_and_leaves_nothing_behind(postgres_url):
-    prepare(postgres_url)
-    with pgbouncer(postgres_url, "transaction") as pooled:
+def test_verify_works_behind_a_pooler_by_transaction_and_leaves_nothing_behind(head_url):
+    with pgbouncer(head_url, "transaction") as pooled:
         before = settings_behind(pooled)
         migrator = connect(pooled, read_only=True)
-        with closing(migrator.database), nothing_changes(postgres_url):
+        with closing(migrator.database), nothing_changes(head_url):
             report = verify(migrator, QUERIES, models.TABLES, INDEXES)
         assert all(result.usable and result.generic for result in report.results)
         assert settings_behind(pooled) == before
         assert execute(pooled, "SELECT name FROM pg_prepared_statements") == []
 
 
-def test_verify_behind_a_pooler_by_statement_is_refused(postgres_url):
-    prepare(postgres_url)
-    with pgbouncer(postgres_url, "statement") as pooled:
+def test_verify_behind_a_pooler_by_statement_is_refused(head_url):
+    with pgbouncer(head_url, "statement") as pooled:
         migrator = connect(pooled, read_only=True)
         with closing(migrator.database), pytest.raises(StatementFailed) as raised:
             verify(migrator, QUERIES, models.TABLES, INDEXES)

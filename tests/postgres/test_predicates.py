@@ -147,11 +147,10 @@ def test_up_refuses_with_the_grant_if_the_role_may_not_use_the_schema_of_an_enum
     succeed("check", url=postgres_url)
 
 
-def test_a_predicate_with_another_collation_counts_as_different(postgres_url):
-    prepare(postgres_url, to="base")
-    execute(postgres_url, BY_HAND.replace("flag_type =", 'flag_type COLLATE "POSIX" ='))
-    assert not uses_the_index(postgres_url)
-    refused = run("up", url=postgres_url)
+def test_a_predicate_with_another_collation_counts_as_different(base_url):
+    execute(base_url, BY_HAND.replace("flag_type =", 'flag_type COLLATE "POSIX" ='))
+    assert not uses_the_index(base_url)
+    refused = run("up", url=base_url)
 
     assert refused.exit_code == 4
     assert 'COLLATE "POSIX"' in refused.stderr
@@ -165,15 +164,14 @@ def test_a_role_without_any_right_on_the_table_can_compare_predicates(citext_crm
         succeed("check", url=as_role(citext_crm, role))
 
 
-def test_row_security_and_dropped_columns_do_not_change_a_comparison(postgres_url):
-    prepare(postgres_url)
+def test_row_security_and_dropped_columns_do_not_change_a_comparison(head_url):
     execute(
-        postgres_url,
+        head_url,
         "ALTER TABLE contact_flag DROP COLUMN flag_reason",
         "ALTER TABLE contact_flag ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
         "CREATE POLICY none ON contact_flag USING (false)",
     )
-    succeed("check", url=postgres_url)
+    succeed("check", url=head_url)
 
 
 # Code of other roles -------------------------------------------------------------------------------------------------
@@ -247,22 +245,21 @@ def test_an_operator_that_its_owner_added_to_the_extension_is_not_trusted(citext
     assert "operator public.= of role crm_owner" in refused.stderr
 
 
-def test_check_does_not_run_a_function_in_the_predicate_of_an_existing_index(superuser_url, postgres_url):
+def test_check_does_not_run_a_function_in_the_predicate_of_an_existing_index(superuser_url, head_url):
     """The planner runs an immutable function of constants with the rights of the role that asks, here a superuser."""
-    prepare(postgres_url)
     execute(
-        postgres_url,
+        head_url,
         "CREATE SEQUENCE runs",
         "CREATE FUNCTION runs() RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT nextval('public.runs')::text $$",
         f"DROP INDEX {NAME}",
         f"CREATE INDEX {NAME} ON contact_flag (flag_type, contact_id) WHERE flag_type = runs()",
     )
-    before = ask(postgres_url, "SELECT last_value FROM public.runs")
+    before = ask(head_url, "SELECT last_value FROM public.runs")
     result = run("check", url=superuser_url)
 
     assert result.exit_code == 4
     assert "runs()" in result.stdout
-    assert ask(postgres_url, "SELECT last_value FROM public.runs") == before
+    assert ask(head_url, "SELECT last_value FROM public.runs") == before
 
 
 # Other predicates ----------------------------------------------------------------------------------------------------

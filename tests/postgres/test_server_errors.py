@@ -90,14 +90,13 @@ def test_a_session_that_was_ended_has_the_code_of_a_lost_connection(postgres_url
     assert sqlstate(caught.value) in ("57P01", "08006")
 
 
-def test_a_value_too_long_for_the_index_is_reported_with_the_servers_detail_and_hint(postgres_url):
-    prepare(postgres_url, to="base")
+def test_a_value_too_long_for_the_index_is_reported_with_the_servers_detail_and_hint(base_url):
     execute(
-        postgres_url,
+        base_url,
         "ALTER TABLE activity ALTER COLUMN openphone_id TYPE text",
         "INSERT INTO activity (openphone_id) SELECT string_agg(md5(i::text), '') FROM generate_series(1, 180) AS i",
     )
-    result = run("up", url=postgres_url)
+    result = run("up", url=base_url)
     assert result.exit_code == 1
     assert "ix_activity_openphone_id failed: index row size" in result.stderr
     assert "Values larger than 1/3 of a buffer page cannot be indexed." in result.stderr
@@ -120,18 +119,17 @@ AUDIT = (
 )
 
 
-def test_an_event_triggers_function_that_relies_on_a_search_path_is_named_with_a_remedy(postgres_url, superuser_url):
+def test_an_event_triggers_function_that_relies_on_a_search_path_is_named_with_a_remedy(base_url, superuser_url):
     # Only a superuser can make an event trigger, and give its function a search path.
-    prepare(postgres_url, to="base")
-    execute(postgres_url, "DROP TABLE schema_revision_log")
+    execute(base_url, "DROP TABLE schema_revision_log")
     execute(superuser_url, *AUDIT)
-    refused = run("up", url=postgres_url)
+    refused = run("up", url=base_url)
     assert refused.exit_code == 1
     assert "function public.audit()" in refused.stderr
     assert "ALTER FUNCTION ... SET search_path" in refused.stderr
 
     execute(superuser_url, "ALTER FUNCTION public.audit() SET search_path TO public")
-    assert run("up", url=postgres_url).exit_code == 0
+    assert run("up", url=base_url).exit_code == 0
 
 
 FORCING = (

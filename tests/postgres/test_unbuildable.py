@@ -16,7 +16,6 @@ from command import (
     file_of,
     nothing_changes,
     ours,
-    prepare,
     run,
     specified,
     succeed,
@@ -36,16 +35,15 @@ def give_types(url: str, *columns: tuple[str, str, str]) -> None:
         execute(url, default, f"ALTER TABLE {table} ALTER {column} TYPE {column_type} USING NULL")
 
 
-def test_up_refuses_and_lists_every_column_whose_type_cannot_be_indexed(postgres_url):
-    prepare(postgres_url, to="base")
+def test_up_refuses_and_lists_every_column_whose_type_cannot_be_indexed(base_url):
     execute(
-        postgres_url,
+        base_url,
         "CREATE DOMAIN document AS json",
         "CREATE TYPE pair AS (key text, value json)",
         "CREATE TYPE flag AS ENUM ('vip')",
     )
     give_types(
-        postgres_url,
+        base_url,
         ("contact", "phone", "json"),
         ("activity", "openphone_id", "json[]"),
         ("activity", "activity_type", "document"),
@@ -54,8 +52,8 @@ def test_up_refuses_and_lists_every_column_whose_type_cannot_be_indexed(postgres
         ("campaign_membership", "status", "xml"),
         ("contact_flag", "flag_type", "flag"),
     )
-    with nothing_changes(postgres_url):
-        plan, refused = run("plan", url=postgres_url), run("up", url=postgres_url)
+    with nothing_changes(base_url):
+        plan, refused = run("plan", url=base_url), run("up", url=base_url)
 
     assert (plan.exit_code, refused.exit_code) == (1, 1)
     for column, type_name, method in (
@@ -71,17 +69,16 @@ def test_up_refuses_and_lists_every_column_whose_type_cannot_be_indexed(postgres
     assert refused.stderr.count("\n  - ") == 7
 
 
-def test_columns_of_every_indexable_type_are_indexed(superuser_url, postgres_url):
-    prepare(postgres_url, to="base")
+def test_columns_of_every_indexable_type_are_indexed(superuser_url, base_url):
     execute(
-        postgres_url,
+        base_url,
         "CREATE DOMAIN number AS varchar(20) CHECK (VALUE <> '')",
         "CREATE DOMAIN numbers AS number",
         "CREATE TYPE pair AS (key text, value integer[])",
         "CREATE TYPE flag AS ENUM ('opted_out')",
     )
     give_types(
-        postgres_url,
+        base_url,
         ("contact", "phone", "numbers"),
         ("activity", "openphone_id", "flag[]"),
         ("activity", "activity_type", "int4range"),
@@ -90,38 +87,36 @@ def test_columns_of_every_indexable_type_are_indexed(superuser_url, postgres_url
         ("campaign_membership", "status", "jsonb"),
         ("contact_flag", "flag_type", "flag"),
     )
-    succeed("up", url=postgres_url)
+    succeed("up", url=base_url)
 
-    assert len(ours(postgres_url)) == 10
-    assert broken(postgres_url) == set()
+    assert len(ours(base_url)) == 10
+    assert broken(base_url) == set()
 
 
-def test_a_range_is_hashed_only_if_the_type_of_its_bounds_is(postgres_url):
-    prepare(postgres_url, to="base")
+def test_a_range_is_hashed_only_if_the_type_of_its_bounds_is(base_url):
     execute(
-        postgres_url,
+        base_url,
         "CREATE TYPE prices AS RANGE (subtype = money)",
         "CREATE TYPE weights AS RANGE (subtype = float8)",
     )
-    give_types(postgres_url, ("contact", "phone", "prices[]"), ("activity", "activity_type", "prices"))
-    with nothing_changes(postgres_url):
-        refused = run("up", url=postgres_url)
+    give_types(base_url, ("contact", "phone", "prices[]"), ("activity", "activity_type", "prices"))
+    with nothing_changes(base_url):
+        refused = run("up", url=base_url)
 
     assert refused.exit_code == 1
     assert "public.contact.phone has type public.prices[], and hash has no operator class for it" in refused.stderr
     assert refused.stderr.count("\n  - ") == 1
-    give_types(postgres_url, ("contact", "phone", "weights[]"))
-    succeed("up", url=postgres_url)
+    give_types(base_url, ("contact", "phone", "weights[]"))
+    succeed("up", url=base_url)
 
 
 @pytest.fixture
-def problems(postgres_url: str) -> Iterator[Callable[[Index], list[str]]]:
+def problems(base_url: str) -> Iterator[Callable[[Index], list[str]]]:
     """Yield a function that returns why the server would refuse an index on the base tables."""
-    prepare(postgres_url, to="base")
-    execute(postgres_url, "CREATE TYPE mood AS ENUM ('good')", "CREATE DOMAIN answer AS integer CHECK (VALUE > 0)")
-    execute(postgres_url, "ALTER TABLE activity ADD COLUMN answer answer, ADD COLUMN key uuid")
-    execute(postgres_url, "ALTER TABLE activity ADD COLUMN last_seen timestamptz, ADD COLUMN mood mood")
-    migrator = connect(postgres_url)
+    execute(base_url, "CREATE TYPE mood AS ENUM ('good')", "CREATE DOMAIN answer AS integer CHECK (VALUE > 0)")
+    execute(base_url, "ALTER TABLE activity ADD COLUMN answer answer, ADD COLUMN key uuid")
+    execute(base_url, "ALTER TABLE activity ADD COLUMN last_seen timestamptz, ADD COLUMN mood mood")
+    migrator = connect(base_url)
     migrator.settle(["contact", "activity"])
     with closing(migrator.database):
         yield lambda index: migrator.unbuildable([index])
@@ -192,29 +187,27 @@ def test_a_missing_table_or_column_is_not_reported_here(problems):
     assert problems(Index("ix", "contact", ("nowhere",))) == []
 
 
-def test_a_virtual_generated_column_is_named(postgres_url):
-    prepare(postgres_url, to="base")
+def test_a_virtual_generated_column_is_named(base_url):
     with suppress(psycopg2.Error):  # before version 18 there are none
         execute(
-            postgres_url,
+            base_url,
             "ALTER TABLE contact DROP COLUMN phone",
             "ALTER TABLE contact ADD COLUMN phone text GENERATED ALWAYS AS ('+' || last_name) VIRTUAL",
         )
-    result = run("up", url=postgres_url)
+    result = run("up", url=base_url)
 
     assert result.exit_code == 1
     named = "public.contact.phone is a virtual generated column", "table public.contact has no column phone"
     assert any(name in result.stderr for name in named)
 
 
-def test_a_stored_generated_column_is_indexed(postgres_url):
-    prepare(postgres_url, to="base")
+def test_a_stored_generated_column_is_indexed(base_url):
     execute(
-        postgres_url,
+        base_url,
         "ALTER TABLE contact DROP COLUMN phone",
         "ALTER TABLE contact ADD COLUMN phone text GENERATED ALWAYS AS ('+' || last_name) STORED",
     )
-    succeed("up", url=postgres_url)
+    succeed("up", url=base_url)
 
 
 def test_up_refuses_with_the_grant_if_the_role_may_not_use_the_default_tablespace(superuser_url, postgres_url):
@@ -245,76 +238,71 @@ def test_up_refuses_with_the_grant_if_the_role_may_not_use_the_default_tablespac
 LONG = "SELECT string_agg(md5(i::text), '') FROM generate_series(1, 400) AS i"
 
 
-def test_one_index_that_cannot_be_built_does_not_stop_the_others(postgres_url):
-    prepare(postgres_url, to="base")
+def test_one_index_that_cannot_be_built_does_not_stop_the_others(base_url):
     execute(
-        postgres_url,
+        base_url,
         "ALTER TABLE activity ALTER openphone_id TYPE text, ALTER activity_type TYPE text",
         f"INSERT INTO activity (openphone_id, activity_type) SELECT long, long FROM ({LONG}) AS made (long)",
     )
-    failed = run("up", url=postgres_url)
+    failed = run("up", url=base_url)
 
     assert failed.exit_code == 1
-    assert len(ours(postgres_url)) == 8
-    assert broken(postgres_url) == set()
+    assert len(ours(base_url)) == 8
+    assert broken(base_url) == set()
     for name in ("ix_activity_openphone_id", "ix_activity_type"):
         assert f"Building {name} failed: index row" in failed.stderr
     assert "Shorten the values that are too long" in failed.stderr
-    assert run("status", url=postgres_url).exit_code == 3
-    execute(postgres_url, "UPDATE activity SET openphone_id = '', activity_type = ''")
-    succeed("up", url=postgres_url)
-    assert len(ours(postgres_url)) == 10
+    assert run("status", url=base_url).exit_code == 3
+    execute(base_url, "UPDATE activity SET openphone_id = '', activity_type = ''")
+    succeed("up", url=base_url)
+    assert len(ours(base_url)) == 10
 
 
 # SQLite --------------------------------------------------------------------------------------------------------------
 
 
-def test_up_refuses_an_index_on_a_collation_that_only_the_application_has(sqlite_url):
-    prepare(sqlite_url, to="base")
-    with closing(sqlite3.connect(file_of(sqlite_url))) as application:
+def test_up_refuses_an_index_on_a_collation_that_only_the_application_has(sqlite_base_url):
+    with closing(sqlite3.connect(file_of(sqlite_base_url))) as application:
         application.create_collation("german", lambda one, other: (one > other) - (one < other))
         application.execute("ALTER TABLE contact ADD COLUMN other TEXT COLLATE german")
         application.execute("ALTER TABLE contact RENAME COLUMN phone TO former_phone")
         application.execute("ALTER TABLE contact RENAME COLUMN other TO phone")
         application.commit()
-    with nothing_changes(sqlite_url):
-        plan, refused = run("plan", url=sqlite_url), run("up", url=sqlite_url)
+    with nothing_changes(sqlite_base_url):
+        plan, refused = run("plan", url=sqlite_base_url), run("up", url=sqlite_base_url)
 
     assert (plan.exit_code, refused.exit_code) == (1, 1)
     assert "ix_contact_phone_hash cannot be built on contact: no such collation sequence: german" in refused.stderr
 
 
-def test_up_refuses_to_index_a_virtual_table(sqlite_url):
-    prepare(sqlite_url, to="base")
+def test_up_refuses_to_index_a_virtual_table(sqlite_base_url):
     execute(
-        sqlite_url,
+        sqlite_base_url,
         "ALTER TABLE webhook_event RENAME TO former",
         "CREATE VIRTUAL TABLE webhook_event USING fts5(processed, event_type)",
     )
-    with nothing_changes(sqlite_url):
-        planned, refused = run("plan", url=sqlite_url), run("up", url=sqlite_url)
+    with nothing_changes(sqlite_base_url):
+        planned, refused = run("plan", url=sqlite_base_url), run("up", url=sqlite_base_url)
 
     assert (planned.exit_code, refused.exit_code) == (1, 1)
     assert "webhook_event is a virtual table, not an ordinary table" in planned.stderr
     assert "webhook_event is a virtual table, not an ordinary table" in refused.stderr
 
 
-def test_a_virtual_table_and_a_broken_view_do_not_fail_any_command(sqlite_url):
-    prepare(sqlite_url, to="base")
-    with closing(sqlite3.connect(file_of(sqlite_url))) as application:
+def test_a_virtual_table_and_a_broken_view_do_not_fail_any_command(sqlite_base_url):
+    with closing(sqlite3.connect(file_of(sqlite_base_url))) as application:
         application.execute("PRAGMA writable_schema = on")
         row = "('table', 'places', 'places', 0, 'CREATE VIRTUAL TABLE places USING its_own(a)')"
         application.execute(f"INSERT INTO sqlite_master VALUES {row}")
         application.execute("CREATE VIEW broken AS SELECT lost FROM nowhere")
         application.commit()
     for command in ("plan", "up", "check", "status", "verify", "down"):
-        succeed(command, url=sqlite_url)
+        succeed(command, url=sqlite_base_url)
 
 
-def test_up_refuses_to_index_a_view_of_a_dropped_table(sqlite_url):
-    prepare(sqlite_url, to="base")
-    execute(sqlite_url, "DROP TABLE webhook_event", "CREATE VIEW webhook_event AS SELECT lost FROM nowhere")
-    refused = run("up", url=sqlite_url)
+def test_up_refuses_to_index_a_view_of_a_dropped_table(sqlite_base_url):
+    execute(sqlite_base_url, "DROP TABLE webhook_event", "CREATE VIEW webhook_event AS SELECT lost FROM nowhere")
+    refused = run("up", url=sqlite_base_url)
 
     assert refused.exit_code == 1
     assert "webhook_event is a view, not an ordinary table" in refused.stderr
@@ -324,44 +312,41 @@ def test_up_refuses_to_index_a_view_of_a_dropped_table(sqlite_url):
     ("column", "index", "exit_code"),
     [("BINARY", "binary", 0), ("NOCASE", "nocase", 0), ("NOCASE", "BINARY", 4), ("BINARY", "NOCASE", 4)],
 )
-def test_an_index_with_the_columns_own_collation_counts_as_the_same(sqlite_url, column, index, exit_code):
-    prepare(sqlite_url, to="base")
+def test_an_index_with_the_columns_own_collation_counts_as_the_same(sqlite_base_url, column, index, exit_code):
     execute(
-        sqlite_url,
+        sqlite_base_url,
         "DROP TABLE webhook_event",
         f"CREATE TABLE webhook_event (id INTEGER PRIMARY KEY, processed, event_type TEXT COLLATE {column})",
         f"CREATE INDEX ix_webhook_event_event_type ON webhook_event (event_type COLLATE {index})",
     )
-    assert run("up", url=sqlite_url).exit_code == exit_code
+    assert run("up", url=sqlite_base_url).exit_code == exit_code
 
 
-def test_text_that_is_not_utf8_does_not_fail_any_command(sqlite_url):
-    prepare(sqlite_url)
+def test_text_that_is_not_utf8_does_not_fail_any_command(sqlite_head_url):
     execute(
-        sqlite_url,
+        sqlite_head_url,
         "UPDATE schema_revision SET applied_by = CAST(x'ff6d65' AS TEXT)",
         "CREATE INDEX another ON activity (activity_type)",
         "PRAGMA writable_schema = on",
         "UPDATE sqlite_master SET name = CAST(x'78ff' AS TEXT), sql = 'CREATE INDEX ' || CAST(x'78ff' AS TEXT)"
         " || ' ON activity (activity_type)' WHERE name = 'another'",
     )
-    assert r"by \xffme" in succeed("status", url=sqlite_url).stdout
-    assert r"x\xff is a duplicate of ix_activity_type" in succeed("check", url=sqlite_url).stdout
-    succeed("down", url=sqlite_url)
+    assert r"by \xffme" in succeed("status", url=sqlite_head_url).stdout
+    assert r"x\xff is a duplicate of ix_activity_type" in succeed("check", url=sqlite_head_url).stdout
+    succeed("down", url=sqlite_head_url)
 
 
-def test_generated_columns_and_tables_without_rowids_are_indexed(sqlite_url):
-    prepare(sqlite_url, to="base")
+def test_generated_columns_and_tables_without_rowids_are_indexed(sqlite_base_url):
     execute(
-        sqlite_url,
+        sqlite_base_url,
         "ALTER TABLE contact RENAME COLUMN phone TO former_phone",
         "ALTER TABLE contact ADD COLUMN phone TEXT GENERATED ALWAYS AS (trim(former_phone)) VIRTUAL",
         "DROP TABLE webhook_event",
         "CREATE TABLE webhook_event (id INTEGER PRIMARY KEY, processed, event_type) WITHOUT ROWID",
     )
-    succeed("up", url=sqlite_url)
+    succeed("up", url=sqlite_base_url)
 
-    assert ours(sqlite_url) == specified(sqlite_url)
+    assert ours(sqlite_base_url) == specified(sqlite_base_url)
 
 
 def test_a_file_that_is_not_regular_is_refused(tmp_path: Path):

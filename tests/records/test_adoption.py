@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-import foreign_crm
 import psycopg2
 import pytest
 from command import (
@@ -53,28 +52,6 @@ LONGEST = "i" * 63
 ODD_NAMES = ("By Hand", 'say "so"', "it's;--", LONGEST, "índice_ünïque_電話")
 
 
-@pytest.fixture
-def url(database_url: str) -> str:
-    """Return a database at the base revision."""
-    prepare(database_url, "base")
-    return database_url
-
-
-@pytest.fixture
-def postgres(postgres_url: str) -> str:
-    """Return a database at the base revision, on PostgreSQL."""
-    prepare(postgres_url, "base")
-    return postgres_url
-
-
-@pytest.fixture
-def crm(database_url: str) -> str:
-    """Return a database that holds another tool's tables, too."""
-    with closing(connect(database_url)) as connection:
-        foreign_crm.create_schema(connection)
-    return database_url
-
-
 def quoted(name: str) -> str:
     """Return a name as SQL writes it."""
     return '"' + name.replace('"', '""') + '"'
@@ -116,165 +93,165 @@ def theirs(url: str) -> list[tuple]:
 # Kept ----------------------------------------------------------------------------------------------------------------
 
 
-def test_an_identical_index_of_the_right_name_is_adopted_and_left_by_down(url):
-    make(url, NAME)
-    before = theirs(url)
-    result = succeed("up", url=url)
+def test_an_identical_index_of_the_right_name_is_adopted_and_left_by_down(any_base_url):
+    make(any_base_url, NAME)
+    before = theirs(any_base_url)
+    result = succeed("up", url=any_base_url)
 
     assert not [statement for statement in result.announced() if NAME in statement]
-    assert others_than_created(url) == {NAME: ("adopted", None)}
-    down = succeed("down", url=url)
-    assert theirs(url) == before
+    assert others_than_created(any_base_url) == {NAME: ("adopted", None)}
+    down = succeed("down", url=any_base_url)
+    assert theirs(any_base_url) == before
     assert NAME in down.stdout
 
 
-def test_all_ten_may_exist_already(url):
+def test_all_ten_may_exist_already(any_base_url):
     for name in TEN_NAMES:
-        make(url, name)
-    result = succeed("up", url=url)
+        make(any_base_url, name)
+    result = succeed("up", url=any_base_url)
 
     assert result.announced() == []
-    assert set(come_from(url).values()) == {("adopted", None)}
-    succeed("down", url=url)
-    assert ours(url) == specified(url)
-    assert revisions(url).get(HEAD) is None
+    assert set(come_from(any_base_url).values()) == {("adopted", None)}
+    succeed("down", url=any_base_url)
+    assert ours(any_base_url) == specified(any_base_url)
+    assert revisions(any_base_url).get(HEAD) is None
 
 
-def test_status_shows_for_each_index_whether_it_was_created_adopted_or_renamed(url):
-    make(url, NAME)
-    make(url, "ix_contact_phone_hash", as_named="theirs")
-    succeed("up", "--adopt-renamed", url=url)
-    shown = run("status", url=url).stdout
+def test_status_shows_for_each_index_whether_it_was_created_adopted_or_renamed(any_base_url):
+    make(any_base_url, NAME)
+    make(any_base_url, "ix_contact_phone_hash", as_named="theirs")
+    succeed("up", "--adopt-renamed", url=any_base_url)
+    shown = run("status", url=any_base_url).stdout
 
     assert re.search(rf"^{NAME} .*adopted", shown, re.MULTILINE)
     assert re.search(r"^ix_contact_phone_hash .*renamed.*theirs", shown, re.MULTILINE)
     assert re.search(r"^ix_conversation_contact_id .*created", shown, re.MULTILINE)
 
 
-def test_include_adopted_drops_older_indexes_too(url):
-    make(url, NAME)
-    make(url, "ix_contact_phone_hash", as_named="theirs")
-    succeed("up", "--adopt-renamed", url=url)
-    before = names(url) - TEN_NAMES
-    succeed("down", "--include-adopted", url=url)
+def test_include_adopted_drops_older_indexes_too(any_base_url):
+    make(any_base_url, NAME)
+    make(any_base_url, "ix_contact_phone_hash", as_named="theirs")
+    succeed("up", "--adopt-renamed", url=any_base_url)
+    before = names(any_base_url) - TEN_NAMES
+    succeed("down", "--include-adopted", url=any_base_url)
 
-    assert names(url) == before
-    assert HEAD not in revisions(url)
-
-
-def test_where_nothing_is_known_no_index_comes_from_anywhere(url):
-    assert set(come_from(url).values()) == {(None, None)}
+    assert names(any_base_url) == before
+    assert HEAD not in revisions(any_base_url)
 
 
-def test_what_was_adopted_once_is_created_when_up_has_built_it_anew(url):
-    make(url, NAME)
-    succeed("up", url=url)
-    execute(url, f"DROP INDEX {NAME}")
-    succeed("up", url=url)
+def test_where_nothing_is_known_no_index_comes_from_anywhere(any_base_url):
+    assert set(come_from(any_base_url).values()) == {(None, None)}
 
-    assert come_from(url)[NAME] == ("created", None)
-    succeed("down", url=url)
-    assert ours(url) == {}
+
+def test_what_was_adopted_once_is_created_when_up_has_built_it_anew(any_base_url):
+    make(any_base_url, NAME)
+    succeed("up", url=any_base_url)
+    execute(any_base_url, f"DROP INDEX {NAME}")
+    succeed("up", url=any_base_url)
+
+    assert come_from(any_base_url)[NAME] == ("created", None)
+    succeed("down", url=any_base_url)
+    assert ours(any_base_url) == {}
 
 
 # The same under another name -----------------------------------------------------------------------------------------
 
 
-def test_up_names_a_duplicate_and_builds_the_index_beside_it(url):
-    execute(url, TWIN)
-    result = succeed("up", url=url)
+def test_up_names_a_duplicate_and_builds_the_index_beside_it(any_base_url):
+    execute(any_base_url, TWIN)
+    result = succeed("up", url=any_base_url)
     (line,) = [line for line in result.lines if "theirs" in line]
 
     assert NAME in line
     assert "--adopt-renamed" in line
-    assert ours(url) == specified(url)
-    assert "theirs" in names(url)
-    assert come_from(url)[NAME] == ("created", None)
-    succeed("down", url=url)
-    assert "theirs" in names(url)
-    assert ours(url) == {}
+    assert ours(any_base_url) == specified(any_base_url)
+    assert "theirs" in names(any_base_url)
+    assert come_from(any_base_url)[NAME] == ("created", None)
+    succeed("down", url=any_base_url)
+    assert "theirs" in names(any_base_url)
+    assert ours(any_base_url) == {}
 
 
-def test_a_duplicate_is_renamed_when_that_is_asked_for_and_renamed_back_by_down(url):
-    execute(url, TWIN)
-    before = theirs(url)
-    succeed("up", "--adopt-renamed", url=url)
+def test_a_duplicate_is_renamed_when_that_is_asked_for_and_renamed_back_by_down(any_base_url):
+    execute(any_base_url, TWIN)
+    before = theirs(any_base_url)
+    succeed("up", "--adopt-renamed", url=any_base_url)
 
-    assert ours(url) == specified(url)
-    assert "theirs" not in names(url)
-    assert others_than_created(url) == {NAME: ("renamed", "theirs")}
-    succeed("down", url=url)
-    assert theirs(url) == before
+    assert ours(any_base_url) == specified(any_base_url)
+    assert "theirs" not in names(any_base_url)
+    assert others_than_created(any_base_url) == {NAME: ("renamed", "theirs")}
+    succeed("down", url=any_base_url)
+    assert theirs(any_base_url) == before
 
 
-def test_a_rename_builds_nothing(postgres):
+def test_a_rename_builds_nothing(base_url):
     for name in TEN_NAMES:
-        make(postgres, name, as_named=f"old_{name}")
-    before = {name: identity(postgres, f"old_{name}") for name in TEN_NAMES}
-    result = succeed("up", "--adopt-renamed", url=postgres)
+        make(base_url, name, as_named=f"old_{name}")
+    before = {name: identity(base_url, f"old_{name}") for name in TEN_NAMES}
+    result = succeed("up", "--adopt-renamed", url=base_url)
 
     assert not [statement for statement in result.announced() if statement.startswith("CREATE")]
-    assert {name: identity(postgres, name) for name in TEN_NAMES} == before
-    succeed("down", url=postgres)
-    assert {name: identity(postgres, f"old_{name}") for name in TEN_NAMES} == before
+    assert {name: identity(base_url, name) for name in TEN_NAMES} == before
+    succeed("down", url=base_url)
+    assert {name: identity(base_url, f"old_{name}") for name in TEN_NAMES} == before
 
 
-def test_twins_of_all_ten_are_renamed_there_and_back(url):
+def test_twins_of_all_ten_are_renamed_there_and_back(any_base_url):
     for name in TEN_NAMES:
-        make(url, name, as_named=f"old_{name}")
-    before = names(url)
-    succeed("up", "--adopt-renamed", url=url)
-    assert ours(url) == specified(url)
-    assert come_from(url) == {name: ("renamed", f"old_{name}") for name in TEN_NAMES}
-    succeed("down", url=url)
+        make(any_base_url, name, as_named=f"old_{name}")
+    before = names(any_base_url)
+    succeed("up", "--adopt-renamed", url=any_base_url)
+    assert ours(any_base_url) == specified(any_base_url)
+    assert come_from(any_base_url) == {name: ("renamed", f"old_{name}") for name in TEN_NAMES}
+    succeed("down", url=any_base_url)
 
-    assert names(url) == before
+    assert names(any_base_url) == before
 
 
 @pytest.mark.parametrize("old", ODD_NAMES)
-def test_an_index_of_any_name_is_renamed_and_gets_it_back(url, old):
-    make(url, NAME, as_named=old)
-    before = names(url)
+def test_an_index_of_any_name_is_renamed_and_gets_it_back(any_base_url, old):
+    make(any_base_url, NAME, as_named=old)
+    before = names(any_base_url)
     assert old in before
-    succeed("up", "--adopt-renamed", url=url)
-    assert come_from(url)[NAME] == ("renamed", old)
-    succeed("down", url=url)
+    succeed("up", "--adopt-renamed", url=any_base_url)
+    assert come_from(any_base_url)[NAME] == ("renamed", old)
+    succeed("down", url=any_base_url)
 
-    assert names(url) == before
+    assert names(any_base_url) == before
 
 
-def test_of_several_twins_one_is_renamed_and_the_others_stay(url):
+def test_of_several_twins_one_is_renamed_and_the_others_stay(any_base_url):
     theirs = {"theirs", "theirs_too", "another_of_theirs"}
     for name in theirs:
-        make(url, NAME, as_named=name)
-    before = names(url)
-    succeed("up", "--adopt-renamed", url=url)
-    origin, old = come_from(url)[NAME]
+        make(any_base_url, NAME, as_named=name)
+    before = names(any_base_url)
+    succeed("up", "--adopt-renamed", url=any_base_url)
+    origin, old = come_from(any_base_url)[NAME]
 
     assert origin == "renamed"
-    assert names(url) & theirs == theirs - {old}
-    succeed("down", url=url)
-    assert names(url) == before
+    assert names(any_base_url) & theirs == theirs - {old}
+    succeed("down", url=any_base_url)
+    assert names(any_base_url) == before
 
 
-def test_a_duplicate_is_not_renamed_where_the_index_exists(url):
-    make(url, NAME)
-    execute(url, TWIN)
-    succeed("up", "--adopt-renamed", url=url)
+def test_a_duplicate_is_not_renamed_where_the_index_exists(any_base_url):
+    make(any_base_url, NAME)
+    execute(any_base_url, TWIN)
+    succeed("up", "--adopt-renamed", url=any_base_url)
 
-    assert come_from(url)[NAME] == ("adopted", None)
-    assert "theirs" in names(url)
+    assert come_from(any_base_url)[NAME] == ("adopted", None)
+    assert "theirs" in names(any_base_url)
 
 
-def test_a_second_up_forgets_no_old_name(url):
-    execute(url, TWIN)
-    succeed("up", "--adopt-renamed", url=url)
-    execute(url, "DROP INDEX ix_contact_phone_hash")
-    succeed("up", url=url)
+def test_a_second_up_forgets_no_old_name(any_base_url):
+    execute(any_base_url, TWIN)
+    succeed("up", "--adopt-renamed", url=any_base_url)
+    execute(any_base_url, "DROP INDEX ix_contact_phone_hash")
+    succeed("up", url=any_base_url)
 
-    assert others_than_created(url) == {NAME: ("renamed", "theirs")}
-    succeed("down", url=url)
-    assert "theirs" in names(url)
+    assert others_than_created(any_base_url) == {NAME: ("renamed", "theirs")}
+    succeed("down", url=any_base_url)
+    assert "theirs" in names(any_base_url)
 
 
 ALMOST_TWINS = {
@@ -305,22 +282,22 @@ ALMOST_TWINS_ON_POSTGRESQL = {
 }
 
 
-def test_an_index_that_differs_in_any_part_is_never_renamed(url):
-    almost = ALMOST_TWINS_ON_POSTGRESQL if is_postgres(url) else ALMOST_TWINS_ON_SQLITE
+def test_an_index_that_differs_in_any_part_is_never_renamed(any_base_url):
+    almost = ALMOST_TWINS_ON_POSTGRESQL if is_postgres(any_base_url) else ALMOST_TWINS_ON_SQLITE
     execute(
-        url,
+        any_base_url,
         *(f"CREATE INDEX {name} ON {on}" for name, on in almost.items()),
         "CREATE UNIQUE INDEX a_unique_one ON activity (activity_type)",
     )
-    before = indexes(url)
-    result = succeed("up", "--adopt-renamed", url=url)
+    before = indexes(any_base_url)
+    result = succeed("up", "--adopt-renamed", url=any_base_url)
 
-    assert before.items() <= indexes(url).items()
-    assert ours(url) == specified(url)
-    assert others_than_created(url) == {}
+    assert before.items() <= indexes(any_base_url).items()
+    assert ours(any_base_url) == specified(any_base_url)
+    assert others_than_created(any_base_url) == {}
     assert len([statement for statement in result.announced() if statement.startswith("CREATE")]) == 10
-    succeed("down", url=url)
-    assert indexes(url) == before
+    succeed("down", url=any_base_url)
+    assert indexes(any_base_url) == before
 
 
 @pytest.mark.parametrize(
@@ -330,46 +307,46 @@ def test_an_index_that_differs_in_any_part_is_never_renamed(url):
         ("ix_contact_phone_hash", "ALTER TABLE contact ADD CONSTRAINT theirs EXCLUDE USING hash (phone WITH =)"),
     ],
 )
-def test_the_index_of_a_constraint_is_never_renamed(postgres, name, constraint):
-    execute(postgres, constraint)
-    before = theirs(postgres)
-    succeed("up", "--adopt-renamed", url=postgres)
+def test_the_index_of_a_constraint_is_never_renamed(base_url, name, constraint):
+    execute(base_url, constraint)
+    before = theirs(base_url)
+    succeed("up", "--adopt-renamed", url=base_url)
 
-    assert come_from(postgres)[name] == ("created", None)
-    assert_all_stand(postgres)
-    succeed("down", url=postgres)
-    assert theirs(postgres) == before
-
-
-def test_an_invalid_twin_is_never_renamed(postgres):
-    not_ready(postgres, "theirs", "activity (activity_type)")
-    succeed("up", "--adopt-renamed", url=postgres)
-
-    assert come_from(postgres)[NAME] == ("created", None)
-    assert broken(postgres) == {"theirs"}
-    assert ours(postgres) == specified(postgres)
+    assert come_from(base_url)[name] == ("created", None)
+    assert_all_stand(base_url)
+    succeed("down", url=base_url)
+    assert theirs(base_url) == before
 
 
-def test_a_twin_in_another_schema_is_not_looked_at(postgres):
+def test_an_invalid_twin_is_never_renamed(base_url):
+    not_ready(base_url, "theirs", "activity (activity_type)")
+    succeed("up", "--adopt-renamed", url=base_url)
+
+    assert come_from(base_url)[NAME] == ("created", None)
+    assert broken(base_url) == {"theirs"}
+    assert ours(base_url) == specified(base_url)
+
+
+def test_a_twin_in_another_schema_is_not_looked_at(base_url):
     execute(
-        postgres,
+        base_url,
         "CREATE SCHEMA other",
         "CREATE TABLE other.activity (activity_type varchar(20))",
         "CREATE INDEX theirs ON other.activity (activity_type)",
     )
-    result = succeed("up", "--adopt-renamed", url=postgres)
+    result = succeed("up", "--adopt-renamed", url=base_url)
 
-    assert come_from(postgres)[NAME] == ("created", None)
+    assert come_from(base_url)[NAME] == ("created", None)
     assert "theirs" not in result.stdout
-    assert "theirs" in names(postgres)
+    assert "theirs" in names(base_url)
 
 
-def test_an_invalid_index_gives_way_to_a_valid_duplicate_or_is_rebuilt(postgres):
-    not_ready(postgres, NAME, "activity (activity_type)")
-    execute(postgres, TWIN)
-    succeed("up", "--adopt-renamed", url=postgres)
+def test_an_invalid_index_gives_way_to_a_valid_duplicate_or_is_rebuilt(base_url):
+    not_ready(base_url, NAME, "activity (activity_type)")
+    execute(base_url, TWIN)
+    succeed("up", "--adopt-renamed", url=base_url)
 
-    assert_all_stand(postgres)
+    assert_all_stand(base_url)
 
 
 @contextmanager
@@ -379,26 +356,26 @@ def index_locked(url: str, name: str) -> Iterator[None]:
         yield session
 
 
-def test_a_rename_gives_up_waiting_for_a_lock_and_is_tried_again(postgres):
-    execute(postgres, TWIN)
-    with index_locked(postgres, "theirs") as session, running("up", "--json", "--adopt-renamed", url=postgres) as up:
+def test_a_rename_gives_up_waiting_for_a_lock_and_is_tried_again(base_url):
+    execute(base_url, TWIN)
+    with index_locked(base_url, "theirs") as session, running("up", "--json", "--adopt-renamed", url=base_url) as up:
         up.event("Retrying", index=NAME)
         session.end()
         up.succeed()
 
-    assert come_from(postgres)[NAME] == ("renamed", "theirs")
-    assert_all_stand(postgres)
+    assert come_from(base_url)[NAME] == ("renamed", "theirs")
+    assert_all_stand(base_url)
 
 
-def test_a_rename_that_cannot_have_its_lock_is_given_up_in_the_end_and_done_by_the_next_run(postgres):
-    execute(postgres, TWIN)
-    with index_locked(postgres, "theirs"):
-        result = run("up", "--adopt-renamed", "--retries", "0", url=postgres)
+def test_a_rename_that_cannot_have_its_lock_is_given_up_in_the_end_and_done_by_the_next_run(base_url):
+    execute(base_url, TWIN)
+    with index_locked(base_url, "theirs"):
+        result = run("up", "--adopt-renamed", "--retries", "0", url=base_url)
     assert result.exit_code == 6
     assert "theirs" in result.stderr
-    succeed("up", "--adopt-renamed", url=postgres)
+    succeed("up", "--adopt-renamed", url=base_url)
 
-    assert come_from(postgres)[NAME] == ("renamed", "theirs")
+    assert come_from(base_url)[NAME] == ("renamed", "theirs")
 
 
 # What is remembered after a crash ------------------------------------------------------------------------------------
@@ -418,88 +395,87 @@ def kill_after_the_first_index(url: str, *arguments: str) -> None:
 
 
 @pytest.mark.parametrize("finished", [True, False], ids=["finished by up", "undone at once"])
-def test_the_old_name_of_a_renamed_index_survives_a_killed_run(postgres, finished):
-    make(postgres, FIRST, as_named="theirs")
-    before = theirs(postgres)
-    kill_after_the_first_index(postgres, "--adopt-renamed")
-    assert "theirs" not in names(postgres)
-    assert come_from(postgres)[FIRST] == ("renamed", "theirs")
+def test_the_old_name_of_a_renamed_index_survives_a_killed_run(base_url, finished):
+    make(base_url, FIRST, as_named="theirs")
+    before = theirs(base_url)
+    kill_after_the_first_index(base_url, "--adopt-renamed")
+    assert "theirs" not in names(base_url)
+    assert come_from(base_url)[FIRST] == ("renamed", "theirs")
     if finished:
-        succeed("up", url=postgres)
-        assert others_than_created(postgres) == {FIRST: ("renamed", "theirs")}
-    succeed("down", url=postgres)
+        succeed("up", url=base_url)
+        assert others_than_created(base_url) == {FIRST: ("renamed", "theirs")}
+    succeed("down", url=base_url)
 
-    assert theirs(postgres) == before
+    assert theirs(base_url) == before
 
 
 @pytest.mark.parametrize("finished", [True, False], ids=["finished by up", "undone at once"])
-def test_what_was_adopted_survives_a_killed_run_and_what_was_built_is_not_taken_for_it(postgres, finished):
-    make(postgres, NAME)
-    before = theirs(postgres)
-    kill_after_the_first_index(postgres)
-    assert ours(postgres).keys() >= {NAME, FIRST}
+def test_what_was_adopted_survives_a_killed_run_and_what_was_built_is_not_taken_for_it(base_url, finished):
+    make(base_url, NAME)
+    before = theirs(base_url)
+    kill_after_the_first_index(base_url)
+    assert ours(base_url).keys() >= {NAME, FIRST}
     if finished:
-        succeed("up", url=postgres)
-        assert others_than_created(postgres) == {NAME: ("adopted", None)}
-    succeed("down", url=postgres)
+        succeed("up", url=base_url)
+        assert others_than_created(base_url) == {NAME: ("adopted", None)}
+    succeed("down", url=base_url)
 
-    assert theirs(postgres) == before
+    assert theirs(base_url) == before
 
 
-def test_a_rename_back_that_was_killed_is_finished_by_the_next_down(postgres):
-    make(postgres, FIRST, as_named="theirs")
-    make(postgres, "ix_webhook_event_event_type", as_named="theirs_too")
-    before = theirs(postgres)
-    succeed("up", "--adopt-renamed", url=postgres)
-    with open_reader(postgres, "SELECT count(*) FROM webhook_event"), running("down", url=postgres) as killed:
-        until_dropping(postgres)
+def test_a_rename_back_that_was_killed_is_finished_by_the_next_down(base_url):
+    make(base_url, FIRST, as_named="theirs")
+    make(base_url, "ix_webhook_event_event_type", as_named="theirs_too")
+    before = theirs(base_url)
+    succeed("up", "--adopt-renamed", url=base_url)
+    with open_reader(base_url, "SELECT count(*) FROM webhook_event"), running("down", url=base_url) as killed:
+        until_dropping(base_url)
         killed.kill()
-    until_idle(postgres)
-    assert revisions(postgres)[HEAD] == "reverting"
-    succeed("down", url=postgres)
+    until_idle(base_url)
+    assert revisions(base_url)[HEAD] == "reverting"
+    succeed("down", url=base_url)
 
-    assert theirs(postgres) == before
+    assert theirs(base_url) == before
 
 
-def test_an_interrupted_run_on_sqlite_has_renamed_nothing(sqlite_url):
-    prepare(sqlite_url, "base")
-    execute(sqlite_url, TWIN)
-    with closing(connect(sqlite_url)) as reader:
+def test_an_interrupted_run_on_sqlite_has_renamed_nothing(sqlite_base_url):
+    execute(sqlite_base_url, TWIN)
+    with closing(connect(sqlite_base_url)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM contact").fetchone()  # no other session can commit meanwhile
-        with running("up", "--json", "--adopt-renamed", url=sqlite_url) as killed:
+        with running("up", "--json", "--adopt-renamed", url=sqlite_base_url) as killed:
             killed.event("LockWaited")
             killed.kill()
-    assert "theirs" in names(sqlite_url)
-    assert revisions(sqlite_url) == {BASE: "applied"}
-    succeed("up", "--adopt-renamed", url=sqlite_url)
+    assert "theirs" in names(sqlite_base_url)
+    assert revisions(sqlite_base_url) == {BASE: "applied"}
+    succeed("up", "--adopt-renamed", url=sqlite_base_url)
 
-    assert come_from(sqlite_url)[NAME] == ("renamed", "theirs")
+    assert come_from(sqlite_base_url)[NAME] == ("renamed", "theirs")
 
 
 # Replaced ------------------------------------------------------------------------------------------------------------
 
 
-def test_another_definition_is_refused_and_replace_is_named(url):
-    execute(url, WRONG)
-    with nothing_changes(url):
-        refused = run("up", url=url)
+def test_another_definition_is_refused_and_replace_is_named(any_base_url):
+    execute(any_base_url, WRONG)
+    with nothing_changes(any_base_url):
+        refused = run("up", url=any_base_url)
 
     assert refused.exit_code == 4
     assert "--replace" in refused.stderr
 
 
-def test_replace_puts_the_declared_index_in_its_place_and_leaves_nothing_else(url):
-    execute(url, WRONG)
-    before = names(url)
-    succeed("up", "--replace", url=url)
+def test_replace_puts_the_declared_index_in_its_place_and_leaves_nothing_else(any_base_url):
+    execute(any_base_url, WRONG)
+    before = names(any_base_url)
+    succeed("up", "--replace", url=any_base_url)
 
-    assert ours(url) == specified(url)
-    assert names(url) == before | TEN_NAMES
-    assert come_from(url)[NAME] == ("created", None)
-    assert run("check", url=url).exit_code == 0
-    succeed("down", url=url)
-    assert ours(url) == {}
+    assert ours(any_base_url) == specified(any_base_url)
+    assert names(any_base_url) == before | TEN_NAMES
+    assert come_from(any_base_url)[NAME] == ("created", None)
+    assert run("check", url=any_base_url).exit_code == 0
+    succeed("down", url=any_base_url)
+    assert ours(any_base_url) == {}
 
 
 def wrong_in_every_way(url: str) -> None:
@@ -509,55 +485,52 @@ def wrong_in_every_way(url: str) -> None:
         execute(url, f"CREATE {'UNIQUE ' if number % 3 == 0 else ''}INDEX {name} ON {table} {changed}")
 
 
-def test_all_ten_can_be_replaced_at_once(url):
-    wrong_in_every_way(url)
-    before = names(url)
-    succeed("up", "--replace", url=url)
+def test_all_ten_can_be_replaced_at_once(any_base_url):
+    wrong_in_every_way(any_base_url)
+    before = names(any_base_url)
+    succeed("up", "--replace", url=any_base_url)
 
-    assert ours(url) == specified(url)
-    assert names(url) == before
-
-
-def test_replace_works_in_a_maintenance_window_too(postgres):
-    wrong_in_every_way(postgres)
-    before = names(postgres)
-    succeed("up", "--replace", "--offline", url=postgres)
-
-    assert ours(postgres) == specified(postgres)
-    assert names(postgres) == before
+    assert ours(any_base_url) == specified(any_base_url)
+    assert names(any_base_url) == before
 
 
-def test_an_index_that_was_altered_after_up_is_replaced(url):
-    prepare(url)
-    execute(url, f"DROP INDEX {NAME}", WRONG)
-    assert run("check", url=url).exit_code == 4
-    succeed("up", "--replace", url=url)
+def test_replace_works_in_a_maintenance_window_too(base_url):
+    wrong_in_every_way(base_url)
+    before = names(base_url)
+    succeed("up", "--replace", "--offline", url=base_url)
 
-    assert ours(url) == specified(url)
-    assert run("check", url=url).exit_code == 0
-
-
-def test_an_invalid_index_of_another_definition_is_replaced(postgres):
-    not_ready(postgres, NAME, "activity (status)")
-    succeed("up", "--replace", url=postgres)
-
-    assert_all_stand(postgres)
+    assert ours(base_url) == specified(base_url)
+    assert names(base_url) == before
 
 
-def test_replace_touches_nothing_that_is_as_declared(postgres):
-    prepare(postgres)
-    kept = {name: identity(postgres, name) for name in TEN_NAMES - {NAME}}
-    execute(postgres, f"DROP INDEX {NAME}", WRONG)
-    result = succeed("up", "--replace", url=postgres)
+def test_an_index_that_was_altered_after_up_is_replaced(any_head_url):
+    execute(any_head_url, f"DROP INDEX {NAME}", WRONG)
+    assert run("check", url=any_head_url).exit_code == 4
+    succeed("up", "--replace", url=any_head_url)
 
-    assert {name: identity(postgres, name) for name in TEN_NAMES - {NAME}} == kept
+    assert ours(any_head_url) == specified(any_head_url)
+    assert run("check", url=any_head_url).exit_code == 0
+
+
+def test_an_invalid_index_of_another_definition_is_replaced(base_url):
+    not_ready(base_url, NAME, "activity (status)")
+    succeed("up", "--replace", url=base_url)
+
+    assert_all_stand(base_url)
+
+
+def test_replace_touches_nothing_that_is_as_declared(head_url):
+    kept = {name: identity(head_url, name) for name in TEN_NAMES - {NAME}}
+    execute(head_url, f"DROP INDEX {NAME}", WRONG)
+    result = succeed("up", "--replace", url=head_url)
+
+    assert {name: identity(head_url, name) for name in TEN_NAMES - {NAME}} == kept
     assert all(NAME in statement for statement in result.announced())
 
 
-def test_replace_where_all_is_as_declared_does_nothing(url):
-    prepare(url)
-    with nothing_changes(url):
-        assert succeed("up", "--replace", url=url).lines[0].startswith("Nothing to do")
+def test_replace_where_all_is_as_declared_does_nothing(any_head_url):
+    with nothing_changes(any_head_url):
+        assert succeed("up", "--replace", url=any_head_url).lines[0].startswith("Nothing to do")
 
 
 REFUSED_EVEN_SO = {
@@ -568,19 +541,19 @@ REFUSED_EVEN_SO = {
 
 
 @pytest.mark.parametrize("made_by", REFUSED_EVEN_SO.values(), ids=REFUSED_EVEN_SO)
-def test_what_is_not_an_index_of_the_same_table_is_never_replaced(url, made_by):
-    execute(url, *made_by)
-    with nothing_changes(url):
-        refused = run("up", "--replace", url=url)
+def test_what_is_not_an_index_of_the_same_table_is_never_replaced(any_base_url, made_by):
+    execute(any_base_url, *made_by)
+    with nothing_changes(any_base_url):
+        refused = run("up", "--replace", url=any_base_url)
 
     assert refused.exit_code == 4
     assert NAME in refused.stderr
 
 
-def test_the_index_of_a_constraint_is_never_replaced(postgres):
-    execute(postgres, f"ALTER TABLE activity ADD CONSTRAINT {NAME} UNIQUE (activity_type)")
-    with nothing_changes(postgres):
-        refused = run("up", "--replace", url=postgres)
+def test_the_index_of_a_constraint_is_never_replaced(base_url):
+    execute(base_url, f"ALTER TABLE activity ADD CONSTRAINT {NAME} UNIQUE (activity_type)")
+    with nothing_changes(base_url):
+        refused = run("up", "--replace", url=base_url)
 
     assert refused.exit_code == 4
     assert "constraint" in refused.stderr
@@ -600,50 +573,49 @@ NEEDED = {
 
 
 @pytest.mark.parametrize("made_by", NEEDED.values(), ids=NEEDED)
-def test_what_something_else_needs_is_not_replaced_and_what_needs_it_is_named(postgres, made_by):
-    execute(postgres, *made_by)
-    with nothing_changes(postgres):
-        refused = run("up", "--replace", url=postgres)
+def test_what_something_else_needs_is_not_replaced_and_what_needs_it_is_named(base_url, made_by):
+    execute(base_url, *made_by)
+    with nothing_changes(base_url):
+        refused = run("up", "--replace", url=base_url)
 
     assert refused.exit_code == 4
     assert re.search(r"needed by +nothing +(call_openphone_id_fkey|REPLICA IDENTITY)", refused.stderr), refused.stderr
 
 
-def test_what_something_else_needs_is_not_dropped_and_what_needs_it_is_named(postgres):
-    prepare(postgres)
-    execute(postgres, f"DROP INDEX {NAME}", *NEEDED["a foreign key"])
-    execute(postgres, "DELETE FROM schema_revision WHERE revision = '10992629d68e'")
-    with nothing_changes(postgres):
-        refused = run("plan", "--replace", url=postgres)
+def test_what_something_else_needs_is_not_dropped_and_what_needs_it_is_named(head_url):
+    execute(head_url, f"DROP INDEX {NAME}", *NEEDED["a foreign key"])
+    execute(head_url, "DELETE FROM schema_revision WHERE revision = '10992629d68e'")
+    with nothing_changes(head_url):
+        refused = run("plan", "--replace", url=head_url)
 
     assert refused.exit_code == 4
     assert "call_openphone_id_fkey" in refused.stderr
 
 
-def test_a_name_that_a_replacement_needs_is_named_when_it_is_taken(url):
-    execute(url, WRONG, f"CREATE INDEX {NAME}_replacing ON contact (last_name)")
+def test_a_name_that_a_replacement_needs_is_named_when_it_is_taken(any_base_url):
+    execute(any_base_url, WRONG, f"CREATE INDEX {NAME}_replacing ON contact (last_name)")
     for command in ("up", "check", "status"):
-        said = run(command, url=url)
+        said = run(command, url=any_base_url)
         assert f"{NAME}_replacing" in said.stdout + said.stderr
         assert "--replace" not in said.stdout + said.stderr
-    refused = run("up", "--replace", url=url)
+    refused = run("up", "--replace", url=any_base_url)
 
     assert f"Rename or drop it if nothing needs it ({NAME}_replacing)" in refused.stderr
-    execute(url, f"DROP INDEX {NAME}_replacing")
-    succeed(*refused.next_command(), url=url)
-    assert_all_stand(url)
+    execute(any_base_url, f"DROP INDEX {NAME}_replacing")
+    succeed(*refused.next_command(), url=any_base_url)
+    assert_all_stand(any_base_url)
 
 
-def test_a_plan_to_replace_shows_what_would_change(url):
-    execute(url, WRONG)
+def test_a_plan_to_replace_shows_what_would_change(any_base_url):
+    execute(any_base_url, WRONG)
 
-    assert "    key: status, to be activity_type\n" in succeed("plan", "--replace", url=url).stdout
+    assert "    key: status, to be activity_type\n" in succeed("plan", "--replace", url=any_base_url).stdout
 
 
-def test_one_that_cannot_be_replaced_stops_the_others_before_any_change(postgres):
-    execute(postgres, WRONG, "CREATE VIEW ix_contact_phone_hash AS SELECT 1 AS one")
-    with nothing_changes(postgres):
-        refused = run("up", "--replace", url=postgres)
+def test_one_that_cannot_be_replaced_stops_the_others_before_any_change(base_url):
+    execute(base_url, WRONG, "CREATE VIEW ix_contact_phone_hash AS SELECT 1 AS one")
+    with nothing_changes(base_url):
+        refused = run("up", "--replace", url=base_url)
 
     assert refused.exit_code == 4
     assert "ix_contact_phone_hash" in refused.stderr
@@ -674,33 +646,32 @@ def test_what_up_cannot_replace_is_to_be_renamed_or_dropped_first(database_url, 
 
 
 @pytest.mark.parametrize("command", ["check", "status", "up", "plan"])
-def test_where_some_can_be_replaced_and_some_cannot_the_last_word_is_the_command_that_works(url, command):
-    execute(url, WRONG, "CREATE VIEW ix_contact_phone_hash AS SELECT 1 AS one")
-    said = run(command, url=url)
+def test_where_some_can_be_replaced_and_some_cannot_the_last_word_is_the_command_that_works(any_base_url, command):
+    execute(any_base_url, WRONG, "CREATE VIEW ix_contact_phone_hash AS SELECT 1 AS one")
+    said = run(command, url=any_base_url)
 
     assert f"drop it if nothing needs it (ix_contact_phone_hash), then replace the rest ({NAME}): " in (
         said.stdout + said.stderr
     )
-    execute(url, "DROP VIEW ix_contact_phone_hash")
-    succeed(*said.next_command(), url=url)
-    assert_all_stand(url)
+    execute(any_base_url, "DROP VIEW ix_contact_phone_hash")
+    succeed(*said.next_command(), url=any_base_url)
+    assert_all_stand(any_base_url)
 
 
-def test_a_replacement_that_is_refused_asks_for_itself_again(url):
-    execute(url, f"CREATE VIEW {NAME} AS SELECT 1 AS one")
+def test_a_replacement_that_is_refused_asks_for_itself_again(any_base_url):
+    execute(any_base_url, f"CREATE VIEW {NAME} AS SELECT 1 AS one")
 
-    assert run("up", "--replace", url=url).next_command() == ["up", "--replace"]
+    assert run("up", "--replace", url=any_base_url).next_command() == ["up", "--replace"]
 
 
 # Replaced while queries go on ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def wrong(postgres: str) -> str:
+def wrong(head_url: str) -> str:
     """Return a database on which one of the ten was altered by hand after `up`."""
-    prepare(postgres)
-    execute(postgres, f"DROP INDEX {NAME}", WRONG)
-    return postgres
+    execute(head_url, f"DROP INDEX {NAME}", WRONG)
+    return head_url
 
 
 class Watch:
@@ -910,61 +881,61 @@ CONFLICTS = (
 
 
 @pytest.mark.parametrize("conflict", CONFLICTS)
-def test_what_only_carries_a_temporary_name_is_neither_dropped_nor_called_a_leftover(url, conflict):
-    succeed("up", url=url)
-    execute(url, conflict)
-    report = run("check", "--json", url=url).json()
-    succeed("up", "--replace", url=url)
-    succeed("down", url=url)
+def test_what_only_carries_a_temporary_name_is_neither_dropped_nor_called_a_leftover(any_base_url, conflict):
+    succeed("up", url=any_base_url)
+    execute(any_base_url, conflict)
+    report = run("check", "--json", url=any_base_url).json()
+    succeed("up", "--replace", url=any_base_url)
+    succeed("down", url=any_base_url)
 
     assert "leftover" not in {each["kind"] for each in report["advice"]}
-    execute(url, conflict.split(" ON ")[0].split(" (")[0].replace("CREATE", "DROP"))  # it still exists
+    execute(any_base_url, conflict.split(" ON ")[0].split(" (")[0].replace("CREATE", "DROP"))  # it still exists
 
 
-def test_a_name_that_is_taken_stops_a_replacement_before_any_change(url):
-    execute(url, f"CREATE INDEX {NAME} ON activity (status)", CONFLICTS[0])
-    with nothing_changes(url):
-        assert run("up", "--replace", url=url).exit_code == 4
+def test_a_name_that_is_taken_stops_a_replacement_before_any_change(any_base_url):
+    execute(any_base_url, f"CREATE INDEX {NAME} ON activity (status)", CONFLICTS[0])
+    with nothing_changes(any_base_url):
+        assert run("up", "--replace", url=any_base_url).exit_code == 4
 
 
-def test_a_replacement_of_a_partial_index_goes_on_from_what_was_built(postgres):
+def test_a_replacement_of_a_partial_index_goes_on_from_what_was_built(base_url):
     execute(
-        postgres,
+        base_url,
         "CREATE INDEX ix_contact_flag_opted_out ON contact_flag (contact_id)",
         "CREATE INDEX ix_contact_flag_opted_out_replacing ON contact_flag (flag_type, contact_id)"
         " WHERE flag_type = 'opted_out'",
     )
-    succeed("up", "--replace", url=postgres)
+    succeed("up", "--replace", url=base_url)
 
-    assert_all_stand(postgres)
-    assert not [name for name in names(postgres) if "_replac" in name]
+    assert_all_stand(base_url)
+    assert not [name for name in names(base_url) if "_replac" in name]
 
 
-def test_a_way_back_whose_old_name_is_taken_is_refused_before_any_change(url):
-    execute(url, TWIN)
-    succeed("up", "--adopt-renamed", url=url)
-    execute(url, "CREATE INDEX theirs ON activity (status)")
-    with nothing_changes(url):
-        refused = run("down", url=url)
+def test_a_way_back_whose_old_name_is_taken_is_refused_before_any_change(any_base_url):
+    execute(any_base_url, TWIN)
+    succeed("up", "--adopt-renamed", url=any_base_url)
+    execute(any_base_url, "CREATE INDEX theirs ON activity (status)")
+    with nothing_changes(any_base_url):
+        refused = run("down", url=any_base_url)
 
     assert refused.exit_code == 1
     assert f"{NAME} cannot get its former name theirs back, because another index has that name now" in refused.stderr
     assert "down --include-adopted" in refused.stderr
-    succeed("down", "--include-adopted", url=url)
-    assert "theirs" in names(url)
+    succeed("down", "--include-adopted", url=any_base_url)
+    assert "theirs" in names(any_base_url)
 
 
 # Beside the constraints of a real CRM --------------------------------------------------------------------------------
 
 
-def test_the_unique_constraints_of_a_crm_are_neither_renamed_nor_replaced(crm):
-    before = theirs(crm)
-    succeed("up", "--adopt-renamed", "--replace", url=crm)
+def test_the_unique_constraints_of_a_crm_are_neither_renamed_nor_replaced(any_crm):
+    before = theirs(any_crm)
+    succeed("up", "--adopt-renamed", "--replace", url=any_crm)
 
-    assert ours(crm) == specified(crm)
-    assert others_than_created(crm) == {}
-    succeed("down", url=crm)
-    assert theirs(crm) == before
+    assert ours(any_crm) == specified(any_crm)
+    assert others_than_created(any_crm) == {}
+    succeed("down", url=any_crm)
+    assert theirs(any_crm) == before
 
 
 # Records that an earlier version wrote -------------------------------------------------------------------------------
@@ -986,18 +957,18 @@ BEFORE_THIS = """
 
 
 @pytest.fixture
-def recorded_before(crm: str) -> str:
+def recorded_before(any_crm: str) -> str:
     """Return a database that version 0.1.0 brought to the head; one of the ten is older."""
     moment = "'2025-09-01 12:00:00'"
     rest = f"'applied', {moment}, {moment}, 5, 'unknown', '0.1.0', 'somebody@somewhere'"
     execute(
-        crm,
+        any_crm,
         "DELETE FROM alembic_version",
-        *specified(crm).values(),
+        *specified(any_crm).values(),
         BEFORE_THIS,
         f"INSERT INTO schema_revision VALUES ('{HEAD}', '{BASE}', 'ten', {rest}, '[\"{NAME}\"]')",
     )
-    return crm
+    return any_crm
 
 
 def test_what_an_earlier_version_recorded_is_read_without_being_changed(recorded_before):

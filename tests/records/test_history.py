@@ -30,13 +30,6 @@ ENTRY = {"revision", "direction", "finished_at", "duration_ms", "by", "tool_vers
 KEPT = 100
 
 
-@pytest.fixture
-def url(database_url: str) -> str:
-    """Return a database at the base revision."""
-    prepare(database_url, "base")
-    return database_url
-
-
 def history(url: str, *arguments: str) -> list[dict[str, Any]]:
     """Return what ``history --json`` says about our revision, newest first; it must change nothing."""
     with nothing_changes(url):
@@ -45,104 +38,102 @@ def history(url: str, *arguments: str) -> list[dict[str, Any]]:
     return [each for each in entries if each["revision"] == HEAD]
 
 
-def test_history_lists_every_run_newest_first(url):
+def test_history_lists_every_run_newest_first(any_base_url):
     for command in ("up", "down", "up"):
-        succeed(command, url=url)
+        succeed(command, url=any_base_url)
 
-    assert [each["direction"] for each in history(url)] == ["up", "down", "up"]
-    succeed("down", url=url)
-    assert [each["direction"] for each in history(url)] == ["down", "up", "down", "up"]
+    assert [each["direction"] for each in history(any_base_url)] == ["up", "down", "up"]
+    succeed("down", url=any_base_url)
+    assert [each["direction"] for each in history(any_base_url)] == ["down", "up", "down", "up"]
 
 
-def test_a_single_entry_is_counted_in_the_singular(postgres_url):
-    prepare(postgres_url, "base")
-    told = succeed("history", "--all-schemas", "public", url=postgres_url).lines
+def test_a_single_entry_is_counted_in_the_singular(base_url):
+    told = succeed("history", "--all-schemas", "public", url=base_url).lines
 
     assert told[0].startswith(f"public: 1 entry, the last: up {BASE}, ")
     assert told[1] == "1 schema: 1 with exit code 0."
 
 
-def test_an_entry_says_when_by_whom_and_how_long(url):
-    succeed("up", url=url)
-    (entry,) = history(url)
+def test_an_entry_says_when_by_whom_and_how_long(any_base_url):
+    succeed("up", url=any_base_url)
+    (entry,) = history(any_base_url)
 
     assert datetime.strptime(entry["finished_at"], "%Y-%m-%dT%H:%M:%SZ")
     assert isinstance(entry["duration_ms"], int)
     assert entry["duration_ms"] >= 0
     assert "@" in entry["by"]
-    assert entry["tool_version"] in succeed("--version", url=url).stdout
+    assert entry["tool_version"] in succeed("--version", url=any_base_url).stdout
 
 
-def test_an_entry_says_what_became_of_each_index(url):
-    execute(url, specified(url)["ix_activity_type"])
-    succeed("up", url=url)
-    succeed("down", url=url)
-    down, up = (each["indexes"] for each in history(url))
+def test_an_entry_says_what_became_of_each_index(any_base_url):
+    execute(any_base_url, specified(any_base_url)["ix_activity_type"])
+    succeed("up", url=any_base_url)
+    succeed("down", url=any_base_url)
+    down, up = (each["indexes"] for each in history(any_base_url))
 
     assert up == {**dict.fromkeys(TEN_NAMES, "create"), "ix_activity_type": "keep"}
     assert down.pop("ix_activity_type", "leave") == "leave"
     assert down == dict.fromkeys(TEN_NAMES - {"ix_activity_type"}, "drop")
 
 
-def test_a_repair_is_listed_too(url):
-    succeed("up", url=url)
-    execute(url, "DROP INDEX ix_activity_type")
-    succeed("up", url=url)
-    entry, _ = history(url)
+def test_a_repair_is_listed_too(any_base_url):
+    succeed("up", url=any_base_url)
+    execute(any_base_url, "DROP INDEX ix_activity_type")
+    succeed("up", url=any_base_url)
+    entry, _ = history(any_base_url)
 
     assert entry["direction"] == "up"
     assert entry["indexes"]["ix_activity_type"] == "create"
 
 
-def test_a_stamp_is_listed_as_a_stamp(url):
-    execute(url, *specified(url).values())
-    succeed("stamp", HEAD, url=url)
+def test_a_stamp_is_listed_as_a_stamp(any_base_url):
+    execute(any_base_url, *specified(any_base_url).values())
+    succeed("stamp", HEAD, url=any_base_url)
 
-    assert [each["direction"] for each in history(url)] == ["stamp"]
+    assert [each["direction"] for each in history(any_base_url)] == ["stamp"]
 
 
-def test_a_stamp_of_the_base_is_listed_without_an_index(url):
-    succeed("up", url=url)
-    execute(url, *(f"DROP INDEX {name}" for name in specified(url)))
-    succeed("stamp", "base", url=url)
-    stamped, *_ = run("history", "--json", url=url).json()["history"]
+def test_a_stamp_of_the_base_is_listed_without_an_index(any_base_url):
+    succeed("up", url=any_base_url)
+    execute(any_base_url, *(f"DROP INDEX {name}" for name in specified(any_base_url)))
+    succeed("stamp", "base", url=any_base_url)
+    stamped, *_ = run("history", "--json", url=any_base_url).json()["history"]
 
     assert (stamped["direction"], stamped["revision"], stamped["indexes"]) == ("stamp", BASE, {})
 
 
-def test_a_run_that_had_nothing_to_do_is_not_listed(url):
-    succeed("up", url=url)
-    succeed("up", url=url)
-    succeed("down", url=url)
-    succeed("down", url=url)
+def test_a_run_that_had_nothing_to_do_is_not_listed(any_base_url):
+    succeed("up", url=any_base_url)
+    succeed("up", url=any_base_url)
+    succeed("down", url=any_base_url)
+    succeed("down", url=any_base_url)
 
-    assert len(history(url)) == 2
-
-
-def test_a_refused_run_is_not_listed(url):
-    execute(url, "CREATE INDEX ix_activity_type ON activity (status)")
-    assert run("up", url=url).exit_code == 4
-
-    assert history(url) == []
+    assert len(history(any_base_url)) == 2
 
 
-def test_a_killed_run_is_listed_once_it_is_finished(postgres_url):
-    prepare(postgres_url, "base")
-    with open_writer(postgres_url), running("up", url=postgres_url) as killed:
-        until_phase(postgres_url, "waiting for writers")
+def test_a_refused_run_is_not_listed(any_base_url):
+    execute(any_base_url, "CREATE INDEX ix_activity_type ON activity (status)")
+    assert run("up", url=any_base_url).exit_code == 4
+
+    assert history(any_base_url) == []
+
+
+def test_a_killed_run_is_listed_once_it_is_finished(base_url):
+    with open_writer(base_url), running("up", url=base_url) as killed:
+        until_phase(base_url, "waiting for writers")
         killed.send(signal.SIGKILL)
         killed.end()
-    until_idle(postgres_url)
-    assert history(postgres_url) == []
-    succeed("up", url=postgres_url)
+    until_idle(base_url)
+    assert history(base_url) == []
+    succeed("up", url=base_url)
 
-    assert [each["direction"] for each in history(postgres_url)] == ["up"]
+    assert [each["direction"] for each in history(base_url)] == ["up"]
 
 
-def test_the_lines_are_in_order_newest_first(url):
-    succeed("up", url=url)
-    succeed("down", url=url)
-    lines = [line for line in succeed("history", url=url).lines if HEAD in line]
+def test_the_lines_are_in_order_newest_first(any_base_url):
+    succeed("up", url=any_base_url)
+    succeed("down", url=any_base_url)
+    lines = [line for line in succeed("history", url=any_base_url).lines if HEAD in line]
 
     assert [re.search(r"\b(up|down)\b", line).group() for line in lines] == ["down", "up"]
     assert all(re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d", line) and "@" in line for line in lines)
@@ -154,22 +145,22 @@ def test_without_a_run_history_is_empty_and_creates_nothing(database_url):
     assert is_postgres(database_url) or not file_of(database_url).exists()
 
 
-def test_an_action_of_a_later_version_is_listed_in_its_word(url):
-    succeed("up", url=url)
-    execute(url, 'UPDATE schema_revision_log SET indexes = \'{"ix_activity_type": "polish"}\'')
+def test_an_action_of_a_later_version_is_listed_in_its_word(any_base_url):
+    succeed("up", url=any_base_url)
+    execute(any_base_url, 'UPDATE schema_revision_log SET indexes = \'{"ix_activity_type": "polish"}\'')
 
-    assert "1 polish (ix_activity_type)" in succeed("history", url=url).stdout
+    assert "1 polish (ix_activity_type)" in succeed("history", url=any_base_url).stdout
 
 
-def test_only_the_newest_hundred_are_kept(url):
-    succeed("up", url=url)
-    multiply_the_log(url, 150)
-    succeed("down", url=url)
-    entries = succeed("history", "--json", url=url).json()["history"]
+def test_only_the_newest_hundred_are_kept(any_base_url):
+    succeed("up", url=any_base_url)
+    multiply_the_log(any_base_url, 150)
+    succeed("down", url=any_base_url)
+    entries = succeed("history", "--json", url=any_base_url).json()["history"]
 
     assert len(entries) == KEPT
     assert entries[0]["direction"] == "down"
-    assert execute(url, "SELECT count(*) FROM schema_revision_log") == [(KEPT,)]
+    assert execute(any_base_url, "SELECT count(*) FROM schema_revision_log") == [(KEPT,)]
 
 
 def multiply_the_log(url: str, entries: int) -> None:
@@ -212,19 +203,19 @@ def test_the_log_is_in_the_schema_of_the_tables(postgres_url):
     assert len(history(postgres_url, "--schema", "Our CRM")) == 1
 
 
-def test_a_log_that_is_another_tools_is_left_alone(url):
+def test_a_log_that_is_another_tools_is_left_alone(any_base_url):
     execute(
-        url,
+        any_base_url,
         "DROP TABLE IF EXISTS schema_revision_log",
         "CREATE TABLE schema_revision_log (version integer)",
         "INSERT INTO schema_revision_log VALUES (7)",
     )
-    with nothing_changes(url):
-        refused = run("up", url=url)
+    with nothing_changes(any_base_url):
+        refused = run("up", url=any_base_url)
 
     assert refused.exit_code == 1
     assert "schema_revision_log" in refused.stderr
-    assert execute(url, "SELECT version FROM schema_revision_log") == [(7,)]
+    assert execute(any_base_url, "SELECT version FROM schema_revision_log") == [(7,)]
 
 
 # What no run has written ---------------------------------------------------------------------------------------------

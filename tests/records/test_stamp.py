@@ -16,7 +16,6 @@ from command import (
     is_postgres,
     nothing_changes,
     ours,
-    prepare,
     revisions,
     run,
     specified,
@@ -30,17 +29,10 @@ FIRST, NAME = "ix_activity_openphone_id", "ix_activity_type"
 
 
 @pytest.fixture
-def url(database_url: str) -> str:
-    """Return a database at the base revision."""
-    prepare(database_url, "base")
-    return database_url
-
-
-@pytest.fixture
-def built(url: str) -> str:
+def built(any_base_url: str) -> str:
     """Return a database with the ten built by hand and no record of them."""
-    execute(url, *specified(url).values())
-    return url
+    execute(any_base_url, *specified(any_base_url).values())
+    return any_base_url
 
 
 def refuses(url: str, *arguments: str) -> Result:
@@ -90,12 +82,11 @@ def test_a_revision_may_be_named_as_everywhere(built, name):
     assert revisions(built)[HEAD] == "applied"
 
 
-def test_a_run_that_did_not_end_is_recorded_as_ended_when_all_exist(url):
-    prepare(url)
-    execute(url, f"UPDATE schema_revision SET state = 'applying', applied_at = NULL WHERE revision = '{HEAD}'")
-    succeed("stamp", HEAD, url=url)
+def test_a_run_that_did_not_end_is_recorded_as_ended_when_all_exist(any_head_url):
+    execute(any_head_url, f"UPDATE schema_revision SET state = 'applying', applied_at = NULL WHERE revision = '{HEAD}'")
+    succeed("stamp", HEAD, url=any_head_url)
 
-    assert revisions(url)[HEAD] == "applied"
+    assert revisions(any_head_url)[HEAD] == "applied"
 
 
 def test_a_missing_index_is_named_and_nothing_recorded(built):
@@ -107,8 +98,8 @@ def test_a_missing_index_is_named_and_nothing_recorded(built):
     assert "ix_contact_phone_hash" not in result.stderr
 
 
-def test_all_ten_are_named_where_none_exists(url):
-    said = refuses(url, HEAD).stderr
+def test_all_ten_are_named_where_none_exists(any_base_url):
+    said = refuses(any_base_url, HEAD).stderr
 
     assert all(name in said for name in TEN_NAMES)
 
@@ -121,11 +112,10 @@ def test_a_different_index_is_set_side_by_side(built):
     assert document["differences"] == {NAME: [{"part": "key", "declared": "activity_type", "found": "status"}]}
 
 
-def test_an_invalid_index_is_not_recorded(postgres_url):
-    prepare(postgres_url, "base")
-    execute(postgres_url, *specified(postgres_url).values())
-    not_valid(postgres_url, NAME, "activity")
-    result = refuses(postgres_url, HEAD)
+def test_an_invalid_index_is_not_recorded(base_url):
+    execute(base_url, *specified(base_url).values())
+    not_valid(base_url, NAME, "activity")
+    result = refuses(base_url, HEAD)
 
     assert NAME in result.stderr
 
@@ -146,28 +136,26 @@ def test_no_stamp_makes_the_tables_of_an_empty_database(database_url):
 # Back ----------------------------------------------------------------------------------------------------------------
 
 
-def test_the_base_is_recorded_where_none_of_the_ten_exists(url):
-    prepare(url)
-    execute(url, *(f"DROP INDEX {name}" for name in TEN_NAMES))
-    result = succeed("stamp", BASE, url=url)
+def test_the_base_is_recorded_where_none_of_the_ten_exists(any_head_url):
+    execute(any_head_url, *(f"DROP INDEX {name}" for name in TEN_NAMES))
+    result = succeed("stamp", BASE, url=any_head_url)
 
     assert result.lines[-1].endswith(f" is at {BASE}.")
-    assert revisions(url) == {BASE: "applied"}
-    assert run("status", url=url).exit_code == 3
+    assert revisions(any_head_url) == {BASE: "applied"}
+    assert run("status", url=any_head_url).exit_code == 3
 
 
-def test_the_base_is_not_recorded_while_one_of_the_ten_exists(url):
-    prepare(url)
-    execute(url, *(f"DROP INDEX {name}" for name in TEN_NAMES - {NAME}))
-    result = refuses(url, BASE)
+def test_the_base_is_not_recorded_while_one_of_the_ten_exists(any_head_url):
+    execute(any_head_url, *(f"DROP INDEX {name}" for name in TEN_NAMES - {NAME}))
+    result = refuses(any_head_url, BASE)
 
     assert NAME in result.stderr
     assert "ix_contact_phone_hash" not in result.stderr
 
 
-def test_the_base_can_be_named_as_everywhere(url):
-    with nothing_changes(url):
-        assert succeed("stamp", "base", "--json", url=url).json()["changed"] is False
+def test_the_base_can_be_named_as_everywhere(any_base_url):
+    with nothing_changes(any_base_url):
+        assert succeed("stamp", "base", "--json", url=any_base_url).json()["changed"] is False
 
 
 # With Alembic --------------------------------------------------------------------------------------------------------
@@ -235,22 +223,21 @@ RUN_LOCK = """
 """
 
 
-def test_a_stamp_waits_for_a_run_that_is_at_work(postgres_url):
-    prepare(postgres_url, "base")
-    with old_snapshot(postgres_url), running("up", url=postgres_url) as up:
-        until_phase(postgres_url, "waiting for old snapshots")
-        ((key,),) = ask(postgres_url, RUN_LOCK)
+def test_a_stamp_waits_for_a_run_that_is_at_work(base_url):
+    with old_snapshot(base_url), running("up", url=base_url) as up:
+        until_phase(base_url, "waiting for old snapshots")
+        ((key,),) = ask(base_url, RUN_LOCK)
         up.kill()
-    until_idle(postgres_url)
-    execute(postgres_url, f"DROP INDEX IF EXISTS {FIRST}", *specified(postgres_url).values())
+    until_idle(base_url)
+    execute(base_url, f"DROP INDEX IF EXISTS {FIRST}", *specified(base_url).values())
     asking = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'indexer%' AND query ~ 'advisory'"
     with (
-        transaction(postgres_url, f"SELECT pg_advisory_lock({key})") as other,
-        running("stamp", HEAD, url=postgres_url) as stamp,
+        transaction(base_url, f"SELECT pg_advisory_lock({key})") as other,
+        running("stamp", HEAD, url=base_url) as stamp,
     ):
-        until(lambda: ask(postgres_url, asking) or not stamp.is_running, "a stamp that asks for the lock")
+        until(lambda: ask(base_url, asking) or not stamp.is_running, "a stamp that asks for the lock")
         assert stamp.is_running
-        assert revisions(postgres_url)[HEAD] == "applying"
+        assert revisions(base_url)[HEAD] == "applying"
         other.end()
         stamp.succeed()
-    assert revisions(postgres_url)[HEAD] == "applied"
+    assert revisions(base_url)[HEAD] == "applied"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from command import BASE, TEN_NAMES, execute, nothing_changes, ours, prepare, revisions, run, succeed
+from command import BASE, TEN_NAMES, execute, nothing_changes, ours, revisions, run, succeed
 from roles import another_role, as_role
 from scenes import open_writer, running, until_phase
 
@@ -29,14 +29,7 @@ SPY = (
 
 
 @pytest.fixture
-def crm(postgres_url: str) -> str:
-    """Return the URL of a database at the base revision, with both tables of records."""
-    prepare(postgres_url, "base")
-    return postgres_url
-
-
-@pytest.fixture
-def stranger(superuser_url: str, crm: str) -> Iterator[str]:
+def stranger(superuser_url: str, base_url: str) -> Iterator[str]:
     """Yield a role that may create in public, as all may before PostgreSQL 15, and has a spy in its own schema."""
     rights = ("GRANT USAGE, CREATE ON SCHEMA public TO {role}", "CREATE SCHEMA {role} AUTHORIZATION {role}")
     with another_role(superuser_url, *rights) as role:
@@ -108,11 +101,12 @@ FLAWS = {
 
 
 @pytest.mark.parametrize("name", FLAWS)
-def test_every_command_refuses_a_record_that_cannot_be_trusted_with_the_remedy(superuser_url, crm, stranger, name):
+def test_every_command_refuses_a_record_that_cannot_be_trusted_with_the_remedy(superuser_url, base_url, stranger, name):
     sentence, by_owner, by_stranger = FLAWS[name]
-    execute(crm, *(statement.format(role=stranger) for statement in by_owner))
-    execute(as_role(crm, stranger), *(statement.format(role=stranger) for statement in by_stranger))
-    url = crm if "row security" in name else superuser_url  # a superuser is who a trap is set for, and sees all rows
+    execute(base_url, *(statement.format(role=stranger) for statement in by_owner))
+    execute(as_role(base_url, stranger), *(statement.format(role=stranger) for statement in by_stranger))
+    # Traps are set for superusers. Row security is none: a superuser sees all rows.
+    url = base_url if "row security" in name else superuser_url
 
     with nothing_changes(superuser_url):
         refused = [run(*command.split(), url=url) for command in COMMANDS]
@@ -122,15 +116,15 @@ def test_every_command_refuses_a_record_that_cannot_be_trusted_with_the_remedy(s
     succeed("up", url=url)
 
     assert nothing_ran(superuser_url, stranger)
-    assert ours(crm).keys() == TEN_NAMES
+    assert ours(base_url).keys() == TEN_NAMES
 
 
-def test_a_trigger_created_during_a_build_does_not_run(superuser_url, crm, stranger):
-    execute(crm, f"GRANT TRIGGER ON schema_revision TO {stranger}")
+def test_a_trigger_created_during_a_build_does_not_run(superuser_url, base_url, stranger):
+    execute(base_url, f"GRANT TRIGGER ON schema_revision TO {stranger}")
     with open_writer(superuser_url) as writer, running("up", url=superuser_url) as up:
         until_phase(superuser_url, "waiting for writers")
         trigger = "CREATE TRIGGER spy BEFORE INSERT OR DELETE ON public.schema_revision"
-        execute(as_role(crm, stranger), f"{trigger} EXECUTE FUNCTION {stranger}.spy()")
+        execute(as_role(base_url, stranger), f"{trigger} EXECUTE FUNCTION {stranger}.spy()")
         writer.end()
         result = up.end()
 
@@ -138,35 +132,37 @@ def test_a_trigger_created_during_a_build_does_not_run(superuser_url, crm, stran
     assert "has the trigger spy" in result.stderr
     assert nothing_ran(superuser_url, stranger)
     execute(superuser_url, "DROP TRIGGER spy ON schema_revision")
-    succeed("up", url=crm)
+    succeed("up", url=base_url)
 
 
-def test_the_record_of_another_role_can_be_given_to_the_owner_if_its_rows_can_be_trusted(superuser_url, crm, stranger):
-    execute(crm, "DROP TABLE schema_revision")
-    execute(as_role(crm, stranger), f"CREATE TABLE public.schema_revision ({COLUMNS})")
-    refused = run("up", url=crm)
+def test_the_record_of_another_role_can_be_given_to_the_owner_if_its_rows_can_be_trusted(
+    superuser_url, base_url, stranger
+):
+    execute(base_url, "DROP TABLE schema_revision")
+    execute(as_role(base_url, stranger), f"CREATE TABLE public.schema_revision ({COLUMNS})")
+    refused = run("up", url=base_url)
     assert refused.exit_code == 1
     (given,) = re.findall(r"if its rows can be trusted: (.*?)\)", refused.stderr)
     execute(superuser_url, given)
-    succeed("up", url=crm)
+    succeed("up", url=base_url)
 
-    assert ours(crm).keys() == TEN_NAMES
+    assert ours(base_url).keys() == TEN_NAMES
 
 
 @pytest.mark.parametrize("planted", ["table", "trigger"])
-def test_a_version_table_that_cannot_be_trusted_is_neither_read_nor_written(superuser_url, crm, stranger, planted):
+def test_a_version_table_that_cannot_be_trusted_is_neither_read_nor_written(superuser_url, base_url, stranger, planted):
     if planted == "table":
         execute(
-            as_role(crm, stranger),
+            as_role(base_url, stranger),
             "CREATE TABLE public.alembic_version (version_num varchar(32) PRIMARY KEY)",
             f"INSERT INTO public.alembic_version VALUES ('{BASE}')",
             "GRANT ALL ON public.alembic_version TO PUBLIC",
         )
     else:
-        execute(crm, *VERSION_TABLE)
-        execute(crm, f"GRANT TRIGGER ON alembic_version TO {stranger}")
+        execute(base_url, *VERSION_TABLE)
+        execute(base_url, f"GRANT TRIGGER ON alembic_version TO {stranger}")
     trigger = "CREATE TRIGGER spy BEFORE UPDATE ON public.alembic_version"
-    execute(as_role(crm, stranger), f"{trigger} EXECUTE FUNCTION {stranger}.spy()")
+    execute(as_role(base_url, stranger), f"{trigger} EXECUTE FUNCTION {stranger}.spy()")
     said = succeed("up", url=superuser_url).stdout
 
     because = "has the trigger spy" if planted == "trigger" else f"belongs to role {stranger}"
@@ -178,29 +174,29 @@ def test_a_version_table_that_cannot_be_trusted_is_neither_read_nor_written(supe
 
 
 @pytest.mark.parametrize("table", ["schema_revision", "alembic_version"])
-def test_row_security_that_does_not_apply_to_the_owner_changes_nothing(crm, table):
-    execute(crm, *VERSION_TABLE)
-    execute(crm, f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    succeed("up", url=crm)
-    assert revisions(crm)["10992629d68e"] == "applied"
-    succeed("down", url=crm)
+def test_row_security_that_does_not_apply_to_the_owner_changes_nothing(base_url, table):
+    execute(base_url, *VERSION_TABLE)
+    execute(base_url, f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    succeed("up", url=base_url)
+    assert revisions(base_url)["10992629d68e"] == "applied"
+    succeed("down", url=base_url)
 
-    assert execute(crm, "SELECT version_num FROM alembic_version") == [(BASE,)]
+    assert execute(base_url, "SELECT version_num FROM alembic_version") == [(BASE,)]
 
 
-def test_forced_row_security_on_alembics_table_is_a_note(crm):
-    execute(crm, *VERSION_TABLE)
+def test_forced_row_security_on_alembics_table_is_a_note(base_url):
+    execute(base_url, *VERSION_TABLE)
     force = "ALTER TABLE alembic_version"
-    execute(crm, f"{force} ENABLE ROW LEVEL SECURITY", f"{force} FORCE ROW LEVEL SECURITY")
-    said = succeed("up", url=crm).stdout
+    execute(base_url, f"{force} ENABLE ROW LEVEL SECURITY", f"{force} FORCE ROW LEVEL SECURITY")
+    said = succeed("up", url=base_url).stdout
 
     assert "alembic_version is not updated, because it may hide rows from role crm_owner" in said
 
 
-def test_forced_row_security_on_a_table_of_the_queries_is_a_note_of_verify(crm):
-    succeed("seed", "--rows", "200", url=crm)
+def test_forced_row_security_on_a_table_of_the_queries_is_a_note_of_verify(base_url):
+    succeed("seed", "--rows", "200", url=base_url)
     force = "ALTER TABLE activity"
-    execute(crm, f"{force} ENABLE ROW LEVEL SECURITY", f"{force} FORCE ROW LEVEL SECURITY")
-    verified = run("verify", url=crm)
+    execute(base_url, f"{force} ENABLE ROW LEVEL SECURITY", f"{force} FORCE ROW LEVEL SECURITY")
+    verified = run("verify", url=base_url)
     assert verified.exit_code != 1, verified.stderr
     assert "row-level security may hide rows of activity from role crm_owner" in verified.stdout

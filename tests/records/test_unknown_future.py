@@ -15,7 +15,6 @@ from command import (
     is_postgres,
     nothing_changes,
     ours,
-    prepare,
     records,
     revisions,
     run,
@@ -28,13 +27,12 @@ LATER = "feedfacefeed"
 
 
 @pytest.fixture
-def url(database_url: str) -> str:
+def url(any_head_url: str) -> str:
     """Return a database at a revision after our head, unknown to this version."""
-    prepare(database_url)
-    known = execute(database_url, f"SELECT * FROM schema_revision WHERE revision = '{HEAD}'")
+    known = execute(any_head_url, f"SELECT * FROM schema_revision WHERE revision = '{HEAD}'")
     assert known
-    record_like_head(database_url, LATER, after=HEAD)
-    return database_url
+    record_like_head(any_head_url, LATER, after=HEAD)
+    return any_head_url
 
 
 def record_like_head(url: str, revision: str, after: str) -> None:
@@ -83,19 +81,18 @@ def test_up_builds_what_is_missing_and_leaves_the_unknown_row(url):
     assert revisions(url) == {BASE: "applied", HEAD: "applied", LATER: "applied"}
 
 
-def test_up_builds_the_ten_where_only_the_unknown_one_is_recorded(database_url):
-    prepare(database_url)
-    record_like_head(database_url, LATER, after=HEAD)
+def test_up_builds_the_ten_where_only_the_unknown_one_is_recorded(any_head_url):
+    record_like_head(any_head_url, LATER, after=HEAD)
     execute(
-        database_url,
+        any_head_url,
         f"DELETE FROM schema_revision WHERE revision = '{HEAD}'",
-        *(f"DROP INDEX {name}" for name in specified(database_url)),
+        *(f"DROP INDEX {name}" for name in specified(any_head_url)),
     )
-    succeed("up", url=database_url)
+    succeed("up", url=any_head_url)
 
-    assert ours(database_url) == specified(database_url)
-    assert revisions(database_url)[HEAD] == "applied"
-    assert revisions(database_url)[LATER] == "applied"
+    assert ours(any_head_url) == specified(any_head_url)
+    assert revisions(any_head_url)[HEAD] == "applied"
+    assert revisions(any_head_url)[LATER] == "applied"
 
 
 def test_check_and_status_warn_and_find_nothing_wrong(url):
@@ -180,10 +177,9 @@ def test_more_columns_than_we_know_in_the_record_do_not_matter(url):
     assert run("check", url=url).exit_code == 0
 
 
-def test_a_state_that_we_do_not_know_is_not_taken_for_applied(database_url):
-    prepare(database_url)
-    execute(database_url, f"UPDATE schema_revision SET state = 'verifying' WHERE revision = '{HEAD}'")
-    assert run("status", url=database_url).exit_code == 3
-    succeed("up", url=database_url)
+def test_a_state_that_we_do_not_know_is_not_taken_for_applied(any_head_url):
+    execute(any_head_url, f"UPDATE schema_revision SET state = 'verifying' WHERE revision = '{HEAD}'")
+    assert run("status", url=any_head_url).exit_code == 3
+    succeed("up", url=any_head_url)
 
-    assert revisions(database_url)[HEAD] == "applied"
+    assert revisions(any_head_url)[HEAD] == "applied"

@@ -77,13 +77,6 @@ def down_leaves(url: str, *names: str) -> None:
 # Others are faster ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def at_base(postgres_url: str) -> str:
-    """Return a database with the tables and none of the ten."""
-    prepare(postgres_url, "base")
-    return postgres_url
-
-
 @contextmanager
 def waiting_up(url: str) -> Iterator[Any]:
     """Run up while its first build waits for a writer, and others make the index of a later one."""
@@ -94,17 +87,17 @@ def waiting_up(url: str) -> Iterator[Any]:
         yield up
 
 
-def test_an_index_that_others_make_while_a_run_waits_is_reported_recorded_and_left(at_base):
-    with waiting_up(at_base) as up:
+def test_an_index_that_others_make_while_a_run_waits_is_reported_recorded_and_left(base_url):
+    with waiting_up(base_url) as up:
         up.writer.end()
         outcome = up.succeed().json()
         said = up.find("IndexFinished", index=NAME)
 
     assert said["action"] == "keep"
     assert outcome["indexes"] == {name: "keep" if name == NAME else "create" for name in TEN_NAMES}
-    assert origins(at_base) == {name: "adopted" if name == NAME else "created" for name in TEN_NAMES}
-    assert last_entry(at_base)["indexes"] == outcome["indexes"]
-    down_leaves(at_base, NAME)
+    assert origins(base_url) == {name: "adopted" if name == NAME else "created" for name in TEN_NAMES}
+    assert last_entry(base_url)["indexes"] == outcome["indexes"]
+    down_leaves(base_url, NAME)
 
 
 def killed(up: Any, url: str) -> None:
@@ -114,43 +107,43 @@ def killed(up: Any, url: str) -> None:
     until_idle(url)
 
 
-def test_an_index_that_others_made_before_a_killed_run_came_to_it_is_left_by_down(at_base):
-    with waiting_up(at_base) as up:
-        killed(up, at_base)
-    assert origins(at_base)[NAME] == "adopted"
+def test_an_index_that_others_made_before_a_killed_run_came_to_it_is_left_by_down(base_url):
+    with waiting_up(base_url) as up:
+        killed(up, base_url)
+    assert origins(base_url)[NAME] == "adopted"
 
-    down_leaves(at_base, NAME)
+    down_leaves(base_url, NAME)
 
 
-def test_an_index_that_others_made_before_a_killed_run_came_to_it_is_adopted_by_the_next(at_base):
-    with waiting_up(at_base) as up:
-        killed(up, at_base)
-    outcome = succeed("up", "--json", url=at_base).json()
+def test_an_index_that_others_made_before_a_killed_run_came_to_it_is_adopted_by_the_next(base_url):
+    with waiting_up(base_url) as up:
+        killed(up, base_url)
+    outcome = succeed("up", "--json", url=base_url).json()
 
     assert outcome["indexes"][NAME] == "keep"
-    assert origins(at_base) == {name: "adopted" if name == NAME else "created" for name in TEN_NAMES}
-    down_leaves(at_base, NAME)
+    assert origins(base_url) == {name: "adopted" if name == NAME else "created" for name in TEN_NAMES}
+    down_leaves(base_url, NAME)
 
 
-def test_an_index_made_between_the_decision_and_the_statement_of_a_killed_run_is_left(at_base):
-    with old_snapshot(at_base, OWNER), running("up", "--json", "--jobs", "1", "--max-wait", "60", url=at_base) as up:
+def test_an_index_made_between_the_decision_and_the_statement_of_a_killed_run_is_left(base_url):
+    with old_snapshot(base_url, OWNER), running("up", "--json", "--jobs", "1", "--max-wait", "60", url=base_url) as up:
         name = up.event("Waiting", phase="waiting before the start")["index"]
-        execute(at_base, specified(at_base)[name])
-        killed(up, at_base)
+        execute(base_url, specified(base_url)[name])
+        killed(up, base_url)
 
-    down_leaves(at_base, name)
+    down_leaves(base_url, name)
 
 
-def test_a_run_that_has_waited_decides_anew_before_its_statement(at_base):
-    with old_snapshot(at_base, OWNER) as old, running("up", "--json", "--max-wait", "60", url=at_base) as up:
+def test_a_run_that_has_waited_decides_anew_before_its_statement(base_url):
+    with old_snapshot(base_url, OWNER) as old, running("up", "--json", "--max-wait", "60", url=base_url) as up:
         name = up.event("Waiting", phase="waiting before the start")["index"]
-        execute(at_base, specified(at_base)[name])
+        execute(base_url, specified(base_url)[name])
         old.end()
         assert up.succeed().json()["indexes"][name] == "keep"
         assert not up.find("StatementStarted", index=name)
 
-    assert origins(at_base)[name] == "adopted"
-    down_leaves(at_base, name)
+    assert origins(base_url)[name] == "adopted"
+    down_leaves(base_url, name)
 
 
 def until_waiting_for_a_lock(url: str) -> None:
@@ -162,51 +155,51 @@ def until_waiting_for_a_lock(url: str) -> None:
     until(lambda: ask(url, query), "a build that waits for a lock")
 
 
-def test_an_index_of_a_transaction_that_is_committed_while_a_run_waits_is_adopted(at_base):
-    with transaction(at_base, FIRST_BY_HAND) as session, running("up", "--json", "--jobs", "1", url=at_base) as up:
-        until_waiting_for_a_lock(at_base)
+def test_an_index_of_a_transaction_that_is_committed_while_a_run_waits_is_adopted(base_url):
+    with transaction(base_url, FIRST_BY_HAND) as session, running("up", "--json", "--jobs", "1", url=base_url) as up:
+        until_waiting_for_a_lock(base_url)
         session.execute("COMMIT")
         assert up.succeed().json()["indexes"][FIRST] == "keep"
 
-    assert origins(at_base)[FIRST] == "adopted"
-    down_leaves(at_base, FIRST)
+    assert origins(base_url)[FIRST] == "adopted"
+    down_leaves(base_url, FIRST)
 
 
 @pytest.mark.real_start
-def test_an_index_of_a_transaction_that_is_committed_after_a_run_was_stopped_is_left(at_base):
+def test_an_index_of_a_transaction_that_is_committed_after_a_run_was_stopped_is_left(base_url):
     """The server has said that the statement was cancelled, so an index that exists later is not its result."""
-    with transaction(at_base, FIRST_BY_HAND) as session, running("up", "--jobs", "1", url=at_base) as up:
-        until_waiting_for_a_lock(at_base)
+    with transaction(base_url, FIRST_BY_HAND) as session, running("up", "--jobs", "1", url=base_url) as up:
+        until_waiting_for_a_lock(base_url)
         up.send(signal.SIGTERM)
         assert up.end().exit_code == 143
         session.execute("COMMIT")
 
-    down_leaves(at_base, FIRST)
+    down_leaves(base_url, FIRST)
 
 
-def test_what_a_killed_run_has_begun_itself_is_its_own(at_base):
-    with waiting_up(at_base) as up:
-        until(lambda: FIRST in indexes(at_base))
-        killed(up, at_base)
-    succeed("up", url=at_base)
+def test_what_a_killed_run_has_begun_itself_is_its_own(base_url):
+    with waiting_up(base_url) as up:
+        until(lambda: FIRST in indexes(base_url))
+        killed(up, base_url)
+    succeed("up", url=base_url)
 
-    assert origins(at_base)[FIRST] == "created"
-    down_leaves(at_base, NAME)
+    assert origins(base_url)[FIRST] == "created"
+    down_leaves(base_url, NAME)
 
 
-def test_a_build_by_hand_that_a_run_waits_for_is_recorded_as_adopted(at_base):
+def test_a_build_by_hand_that_a_run_waits_for_is_recorded_as_adopted(base_url):
     by_hand = FIRST_BY_HAND.replace("INDEX", "INDEX CONCURRENTLY")
-    with open_writer(at_base) as writer:
-        other = ByHand(at_base, by_hand)
-        until_phase(at_base, "waiting for writers before build")
-        with running("up", "--json", "--jobs", "1", url=at_base) as up:
+    with open_writer(base_url) as writer:
+        other = ByHand(base_url, by_hand)
+        until_phase(base_url, "waiting for writers before build")
+        with running("up", "--json", "--jobs", "1", url=base_url) as up:
             up.event("Joined", index=FIRST)
             writer.end()
             up.succeed()
         other.end()
 
-    assert origins(at_base)[FIRST] == "adopted"
-    down_leaves(at_base, FIRST)
+    assert origins(base_url)[FIRST] == "adopted"
+    down_leaves(base_url, FIRST)
 
 
 def until_noted(url: str, name: str) -> None:
@@ -216,33 +209,32 @@ def until_noted(url: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("then", ["down", "up"])
-def test_what_others_make_in_place_of_a_killed_build_is_left(at_base, then):
-    with open_writer(at_base), running("up", "--json", "--jobs", "1", url=at_base) as up:
+def test_what_others_make_in_place_of_a_killed_build_is_left(base_url, then):
+    with open_writer(base_url), running("up", "--json", "--jobs", "1", url=base_url) as up:
         name = up.event("Waiting", phase="waiting for writers before build")["index"]
-        until_noted(at_base, name)
-        killed(up, at_base)
-    execute(at_base, f"DROP INDEX {name}", specified(at_base)[name])
-    assert origins(at_base)[name] == "adopted"
+        until_noted(base_url, name)
+        killed(up, base_url)
+    execute(base_url, f"DROP INDEX {name}", specified(base_url)[name])
+    assert origins(base_url)[name] == "adopted"
     if then == "up":
-        assert succeed("up", "--json", url=at_base).json()["indexes"][name] == "keep"
-        assert origins(at_base)[name] == "adopted"
+        assert succeed("up", "--json", url=base_url).json()["indexes"][name] == "keep"
+        assert origins(base_url)[name] == "adopted"
 
-    down_leaves(at_base, name)
+    down_leaves(base_url, name)
 
 
 @pytest.mark.parametrize("then", ["down", "up"])
-def test_what_others_make_in_place_of_a_killed_drop_is_left(postgres_url, then):
-    prepare(postgres_url)
-    with open_reader(postgres_url), running("down", "--json", "--jobs", "1", url=postgres_url) as down:
-        until_dropping(postgres_url)
+def test_what_others_make_in_place_of_a_killed_drop_is_left(head_url, then):
+    with open_reader(head_url), running("down", "--json", "--jobs", "1", url=head_url) as down:
+        until_dropping(head_url)
         name = [each for each in down.events if each["event"] == "StatementStarted"][-1]["index"]
-        killed(down, postgres_url)
-    execute(postgres_url, f"DROP INDEX {name}", specified(postgres_url)[name])
+        killed(down, head_url)
+    execute(head_url, f"DROP INDEX {name}", specified(head_url)[name])
     if then == "up":
-        assert succeed("up", "--json", url=postgres_url).json()["indexes"][name] == "keep"
-        assert origins(postgres_url)[name] == "adopted"
+        assert succeed("up", "--json", url=head_url).json()["indexes"][name] == "keep"
+        assert origins(head_url)[name] == "adopted"
 
-    down_leaves(postgres_url, name)
+    down_leaves(head_url, name)
 
 
 @contextmanager
@@ -256,25 +248,23 @@ def waiting_down(url: str) -> Iterator[Any]:
         yield down
 
 
-def test_an_index_that_others_make_again_after_down_has_dropped_it_is_left(postgres_url):
-    prepare(postgres_url)
-    with waiting_down(postgres_url) as down:
+def test_an_index_that_others_make_again_after_down_has_dropped_it_is_left(head_url):
+    with waiting_down(head_url) as down:
         down.reader.end()
         assert down.succeed().json()["indexes"] == dict.fromkeys(TEN_NAMES, "drop")
 
-    assert ours(postgres_url).keys() == {NAME}
+    assert ours(head_url).keys() == {NAME}
 
 
 @pytest.mark.parametrize("then", ["down", "up"])
-def test_an_index_that_others_make_again_before_down_is_killed_is_left_by_the_next_run(postgres_url, then):
-    prepare(postgres_url)
-    with waiting_down(postgres_url) as down:
-        killed(down, postgres_url)
+def test_an_index_that_others_make_again_before_down_is_killed_is_left_by_the_next_run(head_url, then):
+    with waiting_down(head_url) as down:
+        killed(down, head_url)
     if then == "up":
-        succeed("up", url=postgres_url)
-        assert origins(postgres_url) == {name: "adopted" if name == NAME else "created" for name in TEN_NAMES}
+        succeed("up", url=head_url)
+        assert origins(head_url) == {name: "adopted" if name == NAME else "created" for name in TEN_NAMES}
 
-    down_leaves(postgres_url, NAME)
+    down_leaves(head_url, NAME)
 
 
 # Killed at any statement ---------------------------------------------------------------------------------------------

@@ -229,13 +229,12 @@ def test_phone_numbers_are_in_e164_and_belong_to_one_contact_each(crm: str):
     assert all(re.fullmatch(r"\+1[2-9]9\d[2-9]\d{6}", phone) for phone in phones)
 
 
-def test_phone_numbers_stay_unique_when_an_area_is_full(sqlite_url: str):
-    prepare(sqlite_url, to="base")
+def test_phone_numbers_stay_unique_when_an_area_is_full(sqlite_base_url: str):
     insert = sample.statements(SPELLING, str)["contact"]
-    with closing(sqlite3.connect(file_of(sqlite_url), isolation_level=None)) as connection:
+    with closing(sqlite3.connect(file_of(sqlite_base_url), isolation_level=None)) as connection:
         for beginning in (1, 8_000_001, 16_000_001):
             connection.execute(insert, {**sample.parameters(200), "first": beginning, "last": beginning + 199})
-    assert len(set(column(sqlite_url, "contact", "phone"))) == 600
+    assert len(set(column(sqlite_base_url, "contact", "phone"))) == 600
 
 
 def test_one_event_in_a_hundred_waits(crm: str):

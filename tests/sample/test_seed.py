@@ -123,13 +123,12 @@ def test_an_empty_database_is_given_tables_and_rows(database_url: str):
     assert "400 in activity" in said
 
 
-def test_the_tables_are_those_that_up_makes_with_all_their_references(database_url: str):
-    prepare(database_url, to="base")
-    as_up_makes_them = catalog(database_url)
-    erase(database_url)
-    seeded(database_url)
+def test_the_tables_are_those_that_up_makes_with_all_their_references(any_base_url: str):
+    as_up_makes_them = catalog(any_base_url)
+    erase(any_base_url)
+    seeded(any_base_url)
     statistics = ("sqlite_stat1", "sqlite_stat4")
-    assert [row for row in catalog(database_url) if row[1] not in statistics] == as_up_makes_them
+    assert [row for row in catalog(any_base_url) if row[1] not in statistics] == as_up_makes_them
 
 
 @pytest.mark.parametrize("to", ["base", "head"])
@@ -157,27 +156,25 @@ def test_a_schema_with_a_percent_sign_is_filled_and_its_ids_go_on(postgres_url: 
     assert execute(postgres_url, added) == [(1,)]
 
 
-def test_the_hint_names_seed_and_not_up(postgres_url: str):
-    prepare(postgres_url, to="base")
-    execute(postgres_url, "ALTER SCHEMA public RENAME TO elsewhere", "CREATE SCHEMA public")
-    refused = run("seed", url=postgres_url)
+def test_the_hint_names_seed_and_not_up(base_url: str):
+    execute(base_url, "ALTER SCHEMA public RENAME TO elsewhere", "CREATE SCHEMA public")
+    refused = run("seed", url=base_url)
     assert refused.exit_code == 1
     assert refused.stderr.endswith("Correct this, then run: python cli.py seed\n")
 
 
 @pytest.mark.parametrize("table", ROWS)
-def test_a_table_that_holds_a_row_is_refused(database_url: str, table: str):
-    prepare(database_url, to="base")
-    execute(database_url, ROWS[table])
+def test_a_table_that_holds_a_row_is_refused(any_base_url: str, table: str):
+    execute(any_base_url, ROWS[table])
     with (
-        nothing_changes(database_url),
-        runner_on(database_url) as runner,
+        nothing_changes(any_base_url),
+        runner_on(any_base_url) as runner,
         pytest.raises(PreflightFailed, match=f"table {table} holds rows") as refusal,
     ):
         seed(runner, 400)
     assert refusal.value.exit_code == 1
     assert " seed" in str(refusal.value.hint)
-    assert sum(counted(database_url).values()) == 1
+    assert sum(counted(any_base_url).values()) == 1
 
 
 def test_with_json_there_is_one_document_and_nothing_else(database_url: str):
@@ -212,26 +209,23 @@ def test_seeding_twice_is_refused(database_url: str):
         seeded(database_url)
 
 
-def test_a_database_without_one_of_the_tables_is_refused(database_url: str):
-    prepare(database_url, to="base")
-    execute(database_url, "DROP TABLE webhook_event")
-    with nothing_changes(database_url), pytest.raises(PreflightFailed, match=r"table .*webhook_event is missing"):
-        seeded(database_url)
+def test_a_database_without_one_of_the_tables_is_refused(any_base_url: str):
+    execute(any_base_url, "DROP TABLE webhook_event")
+    with nothing_changes(any_base_url), pytest.raises(PreflightFailed, match=r"table .*webhook_event is missing"):
+        seeded(any_base_url)
 
 
-def test_a_table_without_one_of_the_columns_is_refused(database_url: str):
-    prepare(database_url, to="base")
-    execute(database_url, "ALTER TABLE contact DROP COLUMN lead_source")
-    with nothing_changes(database_url), pytest.raises(PreflightFailed, match="contact has no column lead_source"):
-        seeded(database_url)
+def test_a_table_without_one_of_the_columns_is_refused(any_base_url: str):
+    execute(any_base_url, "ALTER TABLE contact DROP COLUMN lead_source")
+    with nothing_changes(any_base_url), pytest.raises(PreflightFailed, match="contact has no column lead_source"):
+        seeded(any_base_url)
 
 
-def test_a_refused_statement_leaves_no_row(database_url: str):
-    prepare(database_url, to="base")
-    execute(database_url, "CREATE UNIQUE INDEX in_the_way ON webhook_event (event_type)")
+def test_a_refused_statement_leaves_no_row(any_base_url: str):
+    execute(any_base_url, "CREATE UNIQUE INDEX in_the_way ON webhook_event (event_type)")
     with pytest.raises(StatementFailed, match=r"(?i)unique"):
-        seeded(database_url)
-    assert sum(counted(database_url).values()) == 0
+        seeded(any_base_url)
+    assert sum(counted(any_base_url).values()) == 0
 
 
 def test_progress_is_reported_from_the_first_table_to_the_last(database_url: str):
@@ -292,23 +286,22 @@ def test_a_seeding_interrupted_before_its_rows_says_that_none_was_written(postgr
     assert f"Interrupted by {number.name}: no row was written. " in result.stderr.replace("\n", " ")
 
 
-def test_a_seeding_interrupted_after_its_rows_says_how_to_bring_statistics_up_to_date(postgres_url: str):
-    prepare(postgres_url, to="base")
+def test_a_seeding_interrupted_after_its_rows_says_how_to_bring_statistics_up_to_date(base_url: str):
     waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ '^{}'"
-    with open_writer(postgres_url) as writer, running("seed", "--rows", "200", url=postgres_url) as seeding:
-        until(lambda: execute(postgres_url, waiting.format("LOCK TABLE")))
+    with open_writer(base_url) as writer, running("seed", "--rows", "200", url=base_url) as seeding:
+        until(lambda: execute(base_url, waiting.format("LOCK TABLE")))
         # Next in the queue: held once the rows are committed, and before they are counted.
-        other = ByHand(postgres_url, "BEGIN; LOCK TABLE activity IN SHARE UPDATE EXCLUSIVE MODE")
-        until(lambda: execute(postgres_url, waiting.format("BEGIN; LOCK")))
+        other = ByHand(base_url, "BEGIN; LOCK TABLE activity IN SHARE UPDATE EXCLUSIVE MODE")
+        until(lambda: execute(base_url, waiting.format("BEGIN; LOCK")))
         writer.end()
-        until(lambda: execute(postgres_url, waiting.format("VACUUM")))
+        until(lambda: execute(base_url, waiting.format("VACUUM")))
         seeding.send(signal.SIGINT)
         result = seeding.end()
         other.end()
     assert result.exit_code == 130
     assert "all rows are written" in result.stderr
-    execute(postgres_url, re.findall("Bring statistics up to date: (ANALYZE)", result.stderr)[0])
-    assert sum(counted(postgres_url).values()) > 200
+    execute(base_url, re.findall("Bring statistics up to date: (ANALYZE)", result.stderr)[0])
+    assert sum(counted(base_url).values()) > 200
 
 
 def test_an_interrupted_seeding_uses_up_no_ids(postgres_url: str):

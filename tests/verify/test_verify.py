@@ -121,11 +121,10 @@ def filled(place: Callable[[str], Place]) -> str:
 
 
 @pytest.fixture
-def reader(superuser_url: str, postgres_url: str) -> Iterator[tuple[str, str]]:
+def reader(superuser_url: str, head_url: str) -> Iterator[tuple[str, str]]:
     """Yield a role that may connect to a database with the ten indexes, and its URL; only a superuser makes roles."""
-    prepare(postgres_url)
     with another_role(superuser_url) as role:
-        yield role, as_role(postgres_url, role)
+        yield role, as_role(head_url, role)
 
 
 @contextmanager
@@ -168,9 +167,8 @@ def test_without_its_index_a_query_is_not_served_and_the_index_is_named(standing
     assert f"{name} is missing. Build it: python cli.py up" in text(report)
 
 
-def test_without_any_index_nothing_is_served(database_url):
-    prepare(database_url, to="base")
-    report = verified(database_url)
+def test_without_any_index_nothing_is_served(any_base_url):
+    report = verified(any_base_url)
     assert report.exit_code == 4
     assert set(report.unserved) == TEN_NAMES
 
@@ -263,28 +261,25 @@ def test_an_index_of_what_the_query_always_asks_for_serves_but_no_generic_plan(s
         assert (result.usable, result.served_by) == (False, name)
 
 
-def test_an_operator_class_that_knows_equality_serves(postgres_url):
-    prepare(postgres_url)
-    with instead_of(PHONE, postgres_url, "contact (phone text_pattern_ops)"):
-        assert of(PHONE, verified(postgres_url)).usable
+def test_an_operator_class_that_knows_equality_serves(head_url):
+    with instead_of(PHONE, head_url, "contact (phone text_pattern_ops)"):
+        assert of(PHONE, verified(head_url)).usable
 
 
-def test_a_history_whose_index_sorts_null_elsewhere_is_not_served(postgres_url):
-    prepare(postgres_url)
-    with instead_of(HISTORY, postgres_url, "activity (conversation_id, created_at DESC NULLS LAST)"):
-        report = verified(postgres_url)
+def test_a_history_whose_index_sorts_null_elsewhere_is_not_served(head_url):
+    with instead_of(HISTORY, head_url, "activity (conversation_id, created_at DESC NULLS LAST)"):
+        report = verified(head_url)
     assert report.unserved == (HISTORY,)
     assert "key is conversation_id, created_at DESC NULLS LAST, not conversation_id, created_at DESC" in text(report)
 
 
-def test_an_invalid_index_serves_nothing(postgres_url):
-    prepare(postgres_url)
-    leftovers.not_valid(postgres_url, PHONE, "contact")
-    report = verified(postgres_url)
+def test_an_invalid_index_serves_nothing(head_url):
+    leftovers.not_valid(head_url, PHONE, "contact")
+    report = verified(head_url)
     assert report.unserved == (PHONE,)
     assert f"{PHONE} is invalid, because its build was interrupted. Rebuild it: python cli.py up" in text(report)
-    succeed("up", url=postgres_url)
-    assert verified(postgres_url).exit_code == 0
+    succeed("up", url=head_url)
+    assert verified(head_url).exit_code == 0
 
 
 def test_a_table_under_the_name_serves_nothing(standing):
@@ -340,10 +335,9 @@ def test_the_declared_index_is_usable_beside_a_unique_one_that_is_always_preferr
     assert (seen.usable, seen.served_by) == (True, "rival"), text(report)
 
 
-def test_a_partial_index_of_opt_outs_serves_on_sqlite_too(sqlite_url):
-    prepare(sqlite_url)
-    with instead_of(OPTED_OUT, sqlite_url, "contact_flag (contact_id) where flag_type = 'opted_out'"):
-        report = verified(sqlite_url)
+def test_a_partial_index_of_opt_outs_serves_on_sqlite_too(sqlite_head_url):
+    with instead_of(OPTED_OUT, sqlite_head_url, "contact_flag (contact_id) where flag_type = 'opted_out'"):
+        report = verified(sqlite_head_url)
 
     assert report.exit_code == 0, text(report)
     assert "predicate is flag_type = 'opted_out', not none" in about(OPTED_OUT, report)
@@ -434,9 +428,8 @@ def test_a_whole_index_of_flags_serves_where_its_contacts_are_not_worth_a_search
     assert [each.usable and each.chosen for each in report.results if each.index == OPTED_OUT] == [True, True]
 
 
-def test_settings_of_the_session_do_not_hide_that_an_index_is_usable(postgres_url):
-    prepare(postgres_url)
-    with migrating(postgres_url) as migrator:
+def test_settings_of_the_session_do_not_hide_that_an_index_is_usable(head_url):
+    with migrating(head_url) as migrator:
         for kind in ("indexscan", "indexonlyscan"):
             migrator.database.execute_sql(f"SET enable_{kind} = off")
         report = verify(migrator, QUERIES, models.TABLES, INDEXES)
@@ -445,14 +438,13 @@ def test_settings_of_the_session_do_not_hide_that_an_index_is_usable(postgres_ur
     assert note in about(HISTORY, report)
 
 
-def test_on_a_tiny_table_a_scan_is_cheaper_and_that_is_no_failure(postgres_url):
-    prepare(postgres_url)
+def test_on_a_tiny_table_a_scan_is_cheaper_and_that_is_no_failure(head_url):
     execute(
-        postgres_url,
+        head_url,
         "INSERT INTO contact (first_name, last_name, phone) VALUES ('Ada', 'Lovelace', '+12025550123')",
         "ANALYZE contact",
     )
-    report = verified(postgres_url)
+    report = verified(head_url)
     assert report.exit_code == 0
     assert of(PHONE, report).usable
     assert not of(PHONE, report).chosen
@@ -461,10 +453,9 @@ def test_on_a_tiny_table_a_scan_is_cheaper_and_that_is_no_failure(postgres_url):
 
 @pytest.mark.parametrize("rows", [1, 2, 1000])
 @pytest.mark.parametrize("rival", [None, "webhook_event (event_type, id)"])
-def test_an_index_that_another_one_outdoes_on_one_sided_rows_is_usable_all_the_same(postgres_url, rows, rival):
-    prepare(postgres_url)
+def test_an_index_that_another_one_outdoes_on_one_sided_rows_is_usable_all_the_same(head_url, rows, rival):
     execute(
-        postgres_url,
+        head_url,
         f"""
         INSERT INTO webhook_event (event_id, event_type, processed)
         SELECT 'event' || i, 'message.received', FALSE FROM generate_series(1, {rows}) AS i
@@ -472,7 +463,7 @@ def test_an_index_that_another_one_outdoes_on_one_sided_rows_is_usable_all_the_s
         *([f"CREATE INDEX rival ON {rival}"] if rival else []),
         "ANALYZE webhook_event",
     )
-    report = verified(postgres_url)
+    report = verified(head_url)
 
     assert report.exit_code == 0, text(report)
     assert of(EVENTS, report).usable
@@ -499,10 +490,9 @@ def test_the_history_comes_in_order_without_a_sort(filled):
     assert f"comes in order from {HISTORY}, without a sort" in about(HISTORY, verified(filled))
 
 
-def test_a_history_that_is_sorted_now_could_come_in_order(postgres_url):
-    prepare(postgres_url)
-    execute(postgres_url, "INSERT INTO activity (openphone_id) VALUES ('only')", "ANALYZE activity")
-    report = verified(postgres_url)
+def test_a_history_that_is_sorted_now_could_come_in_order(head_url):
+    execute(head_url, "INSERT INTO activity (openphone_id) VALUES ('only')", "ANALYZE activity")
+    report = verified(head_url)
 
     assert not of(HISTORY, report).chosen
     assert f"can come in order from {HISTORY}, without a sort" in about(HISTORY, report)
@@ -513,10 +503,9 @@ def test_a_hash_is_said_to_serve_equality_alone(standing):
     assert (note in text(verified(standing))) is is_postgres(standing)
 
 
-def test_a_b_tree_instead_of_the_hash_is_not_called_a_hash(postgres_url):
-    prepare(postgres_url)
-    with instead_of(PHONE, postgres_url, "contact (phone)"):
-        report = verified(postgres_url)
+def test_a_b_tree_instead_of_the_hash_is_not_called_a_hash(head_url):
+    with instead_of(PHONE, head_url, "contact (phone)"):
+        report = verified(head_url)
     assert "serves only equality" not in text(report)
     assert "method is btree, not hash" in text(report)
 
@@ -532,13 +521,12 @@ def test_what_a_partial_index_means_for_prepared_statements_is_said(standing):
     assert ("literal" in row.split()) is is_postgres(standing)
 
 
-def test_a_prepared_statement_uses_the_partial_index_with_the_setting_that_is_printed(postgres_url):
-    prepare(postgres_url)
-    (setting,) = set(re.findall(r"SET plan_cache_mode = \w+", about(OPTED_OUT, verified(postgres_url))))
+def test_a_prepared_statement_uses_the_partial_index_with_the_setting_that_is_printed(head_url):
+    (setting,) = set(re.findall(r"SET plan_cache_mode = \w+", about(OPTED_OUT, verified(head_url))))
     prepared = "opted_out (text) AS SELECT 1 FROM contact_flag WHERE contact_id = 1 AND flag_type = $1"
     plans = [
         execute(
-            postgres_url,
+            head_url,
             "SET enable_seqscan = off",
             f"PREPARE {prepared}",
             each,
@@ -549,10 +537,9 @@ def test_a_prepared_statement_uses_the_partial_index_with_the_setting_that_is_pr
     assert [OPTED_OUT in str(plan) for plan in plans] == [False, True]
 
 
-def test_a_whole_index_serves_prepared_statements_with_the_flag_as_a_parameter(postgres_url):
-    prepare(postgres_url)
-    with instead_of(OPTED_OUT, postgres_url, "contact_flag (flag_type, contact_id)"):
-        report = verified(postgres_url)
+def test_a_whole_index_serves_prepared_statements_with_the_flag_as_a_parameter(head_url):
+    with instead_of(OPTED_OUT, head_url, "contact_flag (flag_type, contact_id)"):
+        report = verified(head_url)
     assert of(OPTED_OUT, report).generic
     assert "literal" not in about(OPTED_OUT, report)
 
@@ -564,10 +551,9 @@ def test_the_document_is_json_with_all_that_the_table_shows(filled):
     assert all(query["served"] and query["usable"] for query in read["queries"])
 
 
-def test_an_index_of_a_later_revision_has_no_query_and_is_named(sqlite_url):
-    prepare(sqlite_url)
+def test_an_index_of_a_later_revision_has_no_query_and_is_named(sqlite_head_url):
     later = Index("ix_conversation_last_activity", table="conversation", columns=("last_activity_at",))
-    with migrating(sqlite_url) as migrator:
+    with migrating(sqlite_head_url) as migrator:
         report = verify(migrator, QUERIES, models.TABLES, (*INDEXES, later))
     assert (report.exit_code, report.without_query) == (0, (later.name,))
     assert f"Not verified, because queries.py has no query for it: {later.name}." in text(report)
@@ -602,9 +588,8 @@ def test_the_queries_it_shows_are_about_the_schema_that_was_named(postgres_url):
     assert len(answered) > len(queries) / 2, "the tables in public are empty"
 
 
-def test_the_queries_of_a_database_that_does_not_serve_them_are_printed_with_an_error_beside_them(database_url):
-    prepare(database_url, to="base")
-    result = run("verify", "--sql", url=database_url)
+def test_the_queries_of_a_database_that_does_not_serve_them_are_printed_with_an_error_beside_them(any_base_url):
+    result = run("verify", "--sql", url=any_base_url)
 
     assert result.exit_code == 4
     assert "-- ix_activity_type: activities_of_type(activity_type)\nSELECT " in result.stdout
@@ -634,9 +619,8 @@ def test_no_query_is_run_and_nothing_remains_in_the_session(filled):
             assert not any("ANALYZE" in text for text in sent)
 
 
-def test_a_session_that_may_write_asks_in_a_transaction_that_may_not(postgres_url):
-    prepare(postgres_url)
-    migrator = connect(postgres_url)
+def test_a_session_that_may_write_asks_in_a_transaction_that_may_not(head_url):
+    migrator = connect(head_url)
     migrator.settle(["contact"])
     with closing(migrator.database), migrator.query_planner(models.TABLES).session():
         assert migrator.database.execute_sql("SHOW transaction_read_only").fetchone() == ("on",)
@@ -682,36 +666,32 @@ def samples(call: str, count: int) -> list[tuple[Any, ...]]:
     return next(query for query in QUERIES if query.call == call).sample(count)
 
 
-def test_it_does_not_wait_for_writers(postgres_url):
-    prepare(postgres_url)
-    with closing(command.connect(postgres_url)) as connection, connection.cursor() as writer:
+def test_it_does_not_wait_for_writers(head_url):
+    with closing(command.connect(head_url)) as connection, connection.cursor() as writer:
         connection.autocommit = False
         writer.execute("LOCK TABLE contact, activity, contact_flag, campaign IN EXCLUSIVE MODE")
-        assert verified(postgres_url).exit_code == 0
+        assert verified(head_url).exit_code == 0
 
 
-def test_it_does_not_wait_long_for_an_exclusive_lock(postgres_url):
-    prepare(postgres_url)
-    with closing(command.connect(postgres_url)) as connection, connection.cursor() as alteration:
+def test_it_does_not_wait_long_for_an_exclusive_lock(head_url):
+    with closing(command.connect(head_url)) as connection, connection.cursor() as alteration:
         connection.autocommit = False
         alteration.execute("ALTER TABLE contact ADD COLUMN nickname text")
         holder = rf"locked \(ACCESS EXCLUSIVE\) by:\n  - pid {connection.info.backend_pid} "
         with pytest.raises(StatementFailed, match=holder):
-            verified(postgres_url)
+            verified(head_url)
 
 
-def test_a_locked_file_is_an_error_and_no_result(sqlite_url):
-    prepare(sqlite_url)
-    with migrating(sqlite_url) as migrator, closing(command.connect(sqlite_url)) as writer:
+def test_a_locked_file_is_an_error_and_no_result(sqlite_head_url):
+    with migrating(sqlite_head_url) as migrator, closing(command.connect(sqlite_head_url)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         with pytest.raises(Held, match="locked"):
             verify(migrator, QUERIES, models.TABLES, INDEXES)
 
 
-def test_analyze_runs_the_queries_and_measures_how_long_they_take(postgres_url):
-    prepare(postgres_url)
-    with nothing_changes(postgres_url):
-        report = verified(postgres_url, analyze=True)
+def test_analyze_runs_the_queries_and_measures_how_long_they_take(head_url):
+    with nothing_changes(head_url):
+        report = verified(head_url, analyze=True)
     assert all(result.milliseconds is not None for result in report.results)
     assert " ms" in text(report).splitlines()[0]
 
@@ -732,10 +712,9 @@ def test_a_query_that_takes_too_long_is_stopped(postgres_url, reader, monkeypatc
     assert report.exit_code == 0
 
 
-def test_sqlite_cannot_analyze(sqlite_url):
-    prepare(sqlite_url)
+def test_sqlite_cannot_analyze(sqlite_head_url):
     with pytest.raises(UsageError, match="SQLite has no EXPLAIN ANALYZE"):
-        verified(sqlite_url, analyze=True)
+        verified(sqlite_head_url, analyze=True)
 
 
 # Databases of any kind -----------------------------------------------------------------------------------------------
@@ -755,16 +734,15 @@ def test_a_missing_file_is_not_created(sqlite_url):
     assert not file_of(sqlite_url).exists()
 
 
-def test_a_missing_column_is_named_and_the_other_queries_have_results(database_url):
-    prepare(database_url)
+def test_a_missing_column_is_named_and_the_other_queries_have_results(any_head_url):
     execute(
-        database_url,
+        any_head_url,
         "DROP INDEX ix_conversation_contact_id",
         "DROP INDEX ix_webhook_event_processed",
         "ALTER TABLE conversation RENAME COLUMN contact_id TO person_id",
         "ALTER TABLE webhook_event RENAME COLUMN payload TO body",
     )
-    report = verified(database_url)
+    report = verified(any_head_url)
     assert report.unserved == ("ix_webhook_event_processed", "ix_conversation_contact_id")
     assert "conversation has no column contact_id" in about("ix_conversation_contact_id", report)
     assert "unprocessed_events(event_type) cannot be planned: " in about("ix_webhook_event_processed", report)
@@ -773,10 +751,9 @@ def test_a_missing_column_is_named_and_the_other_queries_have_results(database_u
     assert str(conclusion_of(report)) == f"The tables do not have what these queries read: {misfits}."
 
 
-def test_a_view_in_the_place_of_a_table_is_named(database_url):
-    prepare(database_url, to="base")
-    execute(database_url, "ALTER TABLE contact RENAME TO person", "CREATE VIEW contact AS SELECT * FROM person")
-    assert "contact is a view, not an ordinary table" in about(PHONE, verified(database_url))
+def test_a_view_in_the_place_of_a_table_is_named(any_base_url):
+    execute(any_base_url, "ALTER TABLE contact RENAME TO person", "CREATE VIEW contact AS SELECT * FROM person")
+    assert "contact is a view, not an ordinary table" in about(PHONE, verified(any_base_url))
 
 
 def test_the_tables_may_be_in_a_schema_with_an_awkward_name(postgres_url):
