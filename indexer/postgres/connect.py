@@ -9,9 +9,9 @@ from psycopg2.extensions import libpq_version
 
 from indexer.context import Context
 from indexer.errors import Unreachable
-from indexer.postgres.database import UNNAMED, OnlineDatabase
 from indexer.postgres.migrator import OnlineMigrator
-from indexer.postgres.url import address_of, one_sentence, parameters_of, without_secrets
+from indexer.postgres.session.database import UNNAMED, OnlineDatabase
+from indexer.postgres.session.url import address_of, one_sentence, parameters_of, without_secrets
 from indexer.text import identifier
 
 # What a URL leaves out. With these keepalives a lost server is noticed after half a minute.

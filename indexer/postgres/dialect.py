@@ -12,10 +12,10 @@ from indexer.catalog import CatalogEntry
 from indexer.decide import Existing
 from indexer.dialect import Dialect, Part, ScriptValues
 from indexer.inheritance import Child
-from indexer.postgres.catalog import PostgresCatalog
-from indexer.postgres.encoding import UNCONVERTED
-from indexer.postgres.execution import BEGIN, COMMIT
-from indexer.postgres.settings import PINNED
+from indexer.postgres.catalog.catalog import PostgresCatalog
+from indexer.postgres.run.execution import BEGIN, COMMIT
+from indexer.postgres.session.encoding import UNCONVERTED
+from indexer.postgres.session.settings import PINNED
 from indexer.records.table import placed
 from indexer.spec import Definition, Index, Variant, with_suffix
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from indexer.catalog import CatalogEntry
 from indexer.inheritance import Child, Uncovered
-from indexer.postgres.reader import CatalogReader
+from indexer.postgres.session.reader import CatalogReader
 from indexer.spec import LONGEST_NAME, Index
 
 if TYPE_CHECKING:

@@ -14,19 +14,19 @@ from indexer.catalog import META_TABLES, Place
 from indexer.context import Context
 from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.migrator import CatalogMigrator, Decide, Doing, IndexOperation, Work
-from indexer.postgres import server_errors
-from indexer.postgres.buildable import unbuildable
-from indexer.postgres.catalog import PostgresCatalog
-from indexer.postgres.database import OnlineDatabase
+from indexer.postgres.catalog.buildable import unbuildable
+from indexer.postgres.catalog.catalog import PostgresCatalog
+from indexer.postgres.catalog.rights import WITHHELD, withheld
 from indexer.postgres.dialect import PostgresDialect
-from indexer.postgres.execution import Execution, Run
-from indexer.postgres.lock import RunLock
-from indexer.postgres.pooler import refuse_transaction_pooling
-from indexer.postgres.rights import WITHHELD, withheld
-from indexer.postgres.schedule import Schedule
+from indexer.postgres.run.execution import Execution, Run
+from indexer.postgres.run.lock import RunLock
+from indexer.postgres.run.schedule import Schedule
+from indexer.postgres.run.sessions import Sessions, listed
+from indexer.postgres.run.tuning import server_memory
 from indexer.postgres.server import PostgresServer
-from indexer.postgres.sessions import Sessions, listed
-from indexer.postgres.tuning import server_memory
+from indexer.postgres.session import server_errors
+from indexer.postgres.session.database import OnlineDatabase
+from indexer.postgres.session.pooler import refuse_transaction_pooling
 from indexer.records.alembic import split_name
 from indexer.records.provenance import Provenance
 from indexer.records.table import hidden_rows

@@ -15,10 +15,10 @@ from psycopg2.errors import QueryCanceled
 from indexer.catalog import CatalogEntry, Table
 from indexer.errors import Command, Hint, IndexerError, StatementFailed
 from indexer.inheritance import Child
-from indexer.postgres.explain import NotUnderstood
-from indexer.postgres.server_errors import sqlstate
-from indexer.postgres.settings import QUICK
-from indexer.postgres.statements import QUOTED, sendable
+from indexer.postgres.expression.explain import NotUnderstood
+from indexer.postgres.session.server_errors import sqlstate
+from indexer.postgres.session.settings import QUICK
+from indexer.postgres.session.statements import QUOTED, sendable
 from indexer.records.table import placed
 from indexer.spec import Index
 from indexer.text import identifier

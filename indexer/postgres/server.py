@@ -11,11 +11,12 @@ from indexer.decide import Action
 from indexer.errors import Problem
 from indexer.events import Blocker
 from indexer.inheritance import Child, Uncovered
-from indexer.postgres import citus, inheritance, publications, standby
-from indexer.postgres.catalog import PostgresCatalog
+from indexer.postgres import inheritance
+from indexer.postgres.catalog import citus, publications, standby
+from indexer.postgres.catalog.catalog import PostgresCatalog
+from indexer.postgres.catalog.rights import missing_rights, missing_rights_to_read
 from indexer.postgres.dialect import PostgresDialect
-from indexer.postgres.rights import missing_rights, missing_rights_to_read
-from indexer.postgres.sessions import Sessions, visibility_advice
+from indexer.postgres.run.sessions import Sessions, visibility_advice
 from indexer.server import Server
 from indexer.spec import Index
 from indexer.steps import Step

@@ -18,7 +18,7 @@ from scenes import Run, fill_activity, frozen, open_writer, own_server, running,
 
 from indexer.connection import connect as connected
 from indexer.events import Event, Progress
-from indexer.postgres.progress import Counters, counted, fraction
+from indexer.postgres.run.progress import Counters, counted, fraction
 from indexer.revisions.chain import load
 from indexer.runner import Runner
 

@@ -19,8 +19,8 @@ from command import TEN_NAMES, Result, ask, connect, execute, run, run_script
 from roles import as_owner, make_roles
 from scenes import Run, Session, running, until
 
-from indexer.postgres.citus import concerns
-from indexer.postgres.execution import on_one_session
+from indexer.postgres.catalog.citus import concerns
+from indexer.postgres.run.execution import on_one_session
 
 # Decisions -----------------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from scenes import (
 )
 
 from indexer.connection import connect
-from indexer.postgres import watchdog
+from indexer.postgres.session import watchdog
 
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 DIFFERENT = "CREATE INDEX ix_activity_type ON activity (activity_type, id)"

@@ -12,8 +12,8 @@ from roles import another_role, as_role
 
 from indexer import Index, Variant
 from indexer.connection import connect
-from indexer.postgres.explain import NotUnderstood
-from indexer.postgres.expression import operators_in, tokens, words_in
+from indexer.postgres.expression.explain import NotUnderstood
+from indexer.postgres.expression.tokens import operators_in, tokens, words_in
 
 NAME = "ix_contact_flag_opted_out"
 BY_HAND = f"CREATE INDEX {NAME} ON contact_flag (flag_type, contact_id) WHERE flag_type = 'opted_out'"

@@ -12,7 +12,7 @@ from peewee import PeeweeException
 from psycopg2 import errorcodes
 
 from indexer.connection import connect as open_database
-from indexer.postgres.server_errors import REMEDIES, UNKNOWN, remedy, said, sqlstate
+from indexer.postgres.session.server_errors import REMEDIES, UNKNOWN, remedy, said, sqlstate
 
 ALL_CODES = {code for name, code in vars(errorcodes).items() if re.fullmatch(r"[A-Z_]+", name) and len(code) == 5}
 

@@ -11,9 +11,9 @@ from postgres_server import with_database
 from roles import OWNER, as_owner, new_database
 
 from indexer.connection import connect
-from indexer.postgres.catalog import PostgresCatalog
-from indexer.postgres.sessions import Sessions
-from indexer.postgres.settings import PINNED
+from indexer.postgres.catalog.catalog import PostgresCatalog
+from indexer.postgres.run.sessions import Sessions
+from indexer.postgres.session.settings import PINNED
 
 HOSTILE_DEFAULTS = {
     "search_path": "nowhere, pg_catalog, public",

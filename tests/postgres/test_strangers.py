@@ -22,7 +22,7 @@ from scenes import transaction
 import cli as program
 from indexer.bench import inserts, measure
 from indexer.cli.commands import cli
-from indexer.postgres import database
+from indexer.postgres.session import database
 from indexer.project import Project
 
 PROJECT = Project(str(CLI.parent), program.models, program.queries, program.sample)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from indexer.options import Options
-from indexer.postgres.reader import CatalogReader
+from indexer.postgres.session.reader import CatalogReader
 from indexer.spec import Index
 
 SERVER_MEMORY = """

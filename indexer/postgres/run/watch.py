@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from indexer.events import Blocker, Progress, Report, Waiting
-from indexer.postgres.progress import Counters, counted, fraction
-from indexer.postgres.sessions import Sessions
+from indexer.postgres.run.progress import Counters, counted, fraction
+from indexer.postgres.run.sessions import Sessions
 from indexer.spec import Index
 
 WAITING_FOR_A_LOCK = "waiting for a lock"

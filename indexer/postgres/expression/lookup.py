@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from indexer.postgres.columns import Types, columns_of
-from indexer.postgres.explain import NotUnderstood
-from indexer.postgres.expression import operators_in, tokens, words_in
-from indexer.postgres.reader import CatalogReader
+from indexer.postgres.expression.columns import Types, columns_of
+from indexer.postgres.expression.explain import NotUnderstood
+from indexer.postgres.expression.tokens import operators_in, tokens, words_in
+from indexer.postgres.session.reader import CatalogReader
 from indexer.text import few, identifier
 
 # The planner runs an immutable function whose arguments are constants, with the rights of the role that asks.

@@ -8,7 +8,7 @@ from typing import Any
 
 from indexer.errors import IndexFailed, NoSession, lines_of
 from indexer.migrator import IndexOperation, Work
-from indexer.postgres.execution import Run
+from indexer.postgres.run.execution import Run
 
 TICK = 0.1  # seconds between two steps of work that waits for no socket
 SIDE_BY_SIDE = 2  # more builds at once were slower on every server measured

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from indexer.postgres.expression import tokens
-from indexer.postgres.reader import CatalogReader
+from indexer.postgres.expression.tokens import tokens
+from indexer.postgres.session.reader import CatalogReader
 
 WORKER = "the server is a Citus worker: connect to the coordinator"
 UNSEEN = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import psycopg2
 
 from indexer.errors import PreflightFailed
-from indexer.postgres.builders import Builder
-from indexer.postgres.database import OnlineDatabase
-from indexer.postgres.slots import refusal
+from indexer.postgres.session.builders import Builder
+from indexer.postgres.session.database import OnlineDatabase
+from indexer.postgres.session.slots import refusal
 
 PID = "SELECT pg_catalog.pg_backend_pid()"
 CHECKS = 12  # among busy clients it is chance which session a statement gets, so one check may miss the pooler

@@ -18,10 +18,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice, product
 
-from indexer.postgres.explain import Explainer, NotUnderstood
-from indexer.postgres.expression import Token, collations_in, tokens, without_schemas
-from indexer.postgres.lookup import Scope, calls_untrusted, extension_schemas, scope_of
-from indexer.postgres.reader import CatalogReader
+from indexer.postgres.expression.explain import Explainer, NotUnderstood
+from indexer.postgres.expression.lookup import Scope, calls_untrusted, extension_schemas, scope_of
+from indexer.postgres.expression.tokens import Token, collations_in, tokens, without_schemas
+from indexer.postgres.session.reader import CatalogReader
 from indexer.spec import Index
 from indexer.text import identifier
 

@@ -13,11 +13,11 @@ from peewee import PostgresqlDatabase
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from indexer.events import Report, silent
-from indexer.postgres.builders import Builder, Builders
-from indexer.postgres.encoding import UNCONVERTED, decode_leniently
-from indexer.postgres.settings import FOR_ONE_STATEMENT, MAIN, MAIN_READ_ONLY, applying, greeting
-from indexer.postgres.statements import PreparedQuery, sendable
-from indexer.postgres.watchdog import PATIENCE, Unanswered, Watchdog, server_address
+from indexer.postgres.session.builders import Builder, Builders
+from indexer.postgres.session.encoding import UNCONVERTED, decode_leniently
+from indexer.postgres.session.settings import FOR_ONE_STATEMENT, MAIN, MAIN_READ_ONLY, applying, greeting
+from indexer.postgres.session.statements import PreparedQuery, sendable
+from indexer.postgres.session.watchdog import PATIENCE, Unanswered, Watchdog, server_address
 from indexer.signals import Stop
 
 REMEMBERED = 5.0  # seconds for which no other session is opened on a server that did not answer

@@ -11,7 +11,7 @@ from indexer.errors import NoSession
 from indexer.text import identifier, reason, visible
 
 if TYPE_CHECKING:
-    from indexer.postgres.database import OnlineDatabase
+    from indexer.postgres.session.database import OnlineDatabase
 
 # The limit of a role counts all its sessions. Of those that the role may not observe, role and database are visible.
 LIMITS = """

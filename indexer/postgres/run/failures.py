@@ -7,8 +7,8 @@ import psycopg2
 from indexer.decide import Action
 from indexer.errors import Blocked, IndexerError, IndexFailed, StatementFailed
 from indexer.events import Blocker
-from indexer.postgres.server_errors import AGAIN, concerns_one_index, remedy, said
-from indexer.postgres.sessions import listed
+from indexer.postgres.run.sessions import listed
+from indexer.postgres.session.server_errors import AGAIN, concerns_one_index, remedy, said
 from indexer.steps import Step
 
 DOING = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from indexer.postgres.reader import CatalogReader
+from indexer.postgres.session.reader import CatalogReader
 from indexer.text import visible
 
 # A role without pg_read_all_stats sees that standbys exist, and NULL for their state: then there is no warning.

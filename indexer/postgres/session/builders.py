@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 from psycopg2.extensions import POLL_OK, POLL_WRITE, TRANSACTION_STATUS_IDLE
 
-from indexer.postgres.settings import BUILDING, applying, greeting
-from indexer.postgres.slots import no_more, refusal
-from indexer.postgres.watchdog import CANCEL, PATIENCE, POOLER, TICK, Unanswered
+from indexer.postgres.session.settings import BUILDING, applying, greeting
+from indexer.postgres.session.slots import no_more, refusal
+from indexer.postgres.session.watchdog import CANCEL, PATIENCE, POOLER, TICK, Unanswered
 from indexer.signals import Stop
 
 if TYPE_CHECKING:
-    from indexer.postgres.database import OnlineDatabase
+    from indexer.postgres.session.database import OnlineDatabase
 
 FREED_IN, POLL = 1.0, 0.1  # seconds; the server counts a session that has just ended for a moment more
 ANSWERED = 30.0  # seconds; a short statement that has no answer by then gets none

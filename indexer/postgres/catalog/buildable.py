@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from indexer.postgres.columns import Types, columns_of
-from indexer.postgres.explain import NotUnderstood
-from indexer.postgres.expression import tokens, words_in
-from indexer.postgres.predicate import Predicates
-from indexer.postgres.reader import CatalogReader
+from indexer.postgres.expression.columns import Types, columns_of
+from indexer.postgres.expression.explain import NotUnderstood
+from indexer.postgres.expression.predicate import Predicates
+from indexer.postgres.expression.tokens import tokens, words_in
+from indexer.postgres.session.reader import CatalogReader
 from indexer.spec import Index
 from indexer.text import qualified
 

@@ -14,9 +14,9 @@ from peewee import PeeweeException
 from indexer.errors import Command, Hint, Locked, StatementFailed
 from indexer.events import LockWaited, Report
 from indexer.options import Options
-from indexer.postgres.reader import CatalogReader
-from indexer.postgres.sessions import Sessions
-from indexer.postgres.statements import PreparedQuery
+from indexer.postgres.run.sessions import Sessions
+from indexer.postgres.session.reader import CatalogReader
+from indexer.postgres.session.statements import PreparedQuery
 from indexer.signals import Stop
 
 POLL = 0.5  # seconds between two attempts, give or take half

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from indexer.postgres.reader import CatalogReader
+from indexer.postgres.session.reader import CatalogReader
 
 FOR_ALL_TABLES = """
     SELECT p.pubname::pg_catalog.text AS publication,

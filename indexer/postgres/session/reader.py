@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from indexer.catalog import META_TABLES
-from indexer.postgres.database import OnlineDatabase
-from indexer.postgres.statements import PreparedQuery
+from indexer.postgres.session.database import OnlineDatabase
+from indexer.postgres.session.statements import PreparedQuery
 
 
 class CatalogReader:

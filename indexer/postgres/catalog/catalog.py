@@ -7,12 +7,12 @@ from functools import cached_property
 from typing import Any
 
 from indexer.catalog import CatalogEntry, Table
-from indexer.postgres import citus
-from indexer.postgres.database import OnlineDatabase
-from indexer.postgres.predicate import Predicates
-from indexer.postgres.reader import CatalogReader
-from indexer.postgres.statements import PreparedQuery
-from indexer.postgres.trust import FIND_TABLES, KINDS, table_of
+from indexer.postgres.catalog import citus
+from indexer.postgres.catalog.trust import FIND_TABLES, KINDS, table_of
+from indexer.postgres.expression.predicate import Predicates
+from indexer.postgres.session.database import OnlineDatabase
+from indexer.postgres.session.reader import CatalogReader
+from indexer.postgres.session.statements import PreparedQuery
 from indexer.spec import Definition
 
 # The schema of a search path that holds most of these tables, or else its first.

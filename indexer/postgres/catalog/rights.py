@@ -11,8 +11,8 @@ from peewee import PeeweeException
 
 from indexer.catalog import META_TABLES, Table
 from indexer.errors import GRANTED, Problem
-from indexer.postgres.reader import CatalogReader
-from indexer.postgres.statements import PreparedQuery
+from indexer.postgres.session.reader import CatalogReader
+from indexer.postgres.session.statements import PreparedQuery
 from indexer.text import identifier, qualified
 
 # owners_below: the owners that are members of our role, as every superuser is. They cannot be granted to it.
@@ -128,7 +128,7 @@ def withheld(catalog: CatalogReader, said: str) -> list[str]:
         catalog: of the schema.
         said: what the server says about the first right that is missing.
     """
-    sources = (file.read_text() for file in Path(__file__).parent.glob("*.py"))
+    sources = (file.read_text() for file in Path(__file__).parents[1].rglob("*.py"))
     used = {name for source in sources for name in re.findall(r"pg_catalog\.(\w+)", source)} - ADVISED
     names = [*used, *re.findall(r"\w+", said)]
     (role,) = catalog.rows("SELECT CURRENT_USER::pg_catalog.text AS role")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from indexer.catalog import ORDINARY, Table, TableTrust
-from indexer.postgres.statements import PreparedQuery
+from indexer.postgres.session.statements import PreparedQuery
 from indexer.text import identifier, qualified
 
 KINDS = {

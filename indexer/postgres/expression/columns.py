@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from indexer.postgres.reader import CatalogReader
-from indexer.postgres.statements import PreparedQuery
+from indexer.postgres.session.reader import CatalogReader
+from indexer.postgres.session.statements import PreparedQuery
 
 COLUMNS = """
     SELECT c.relname AS table_name,

@@ -27,14 +27,14 @@ from indexer.errors import NoSession
 from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, Waiting
 from indexer.migrator import Work
 from indexer.options import Options
-from indexer.postgres.builders import Builder
-from indexer.postgres.database import OnlineDatabase
-from indexer.postgres.failures import Changed, GaveUp, as_error, has_ended, is_race, reason_of
-from indexer.postgres.lock import RunLock
-from indexer.postgres.sessions import Sessions
-from indexer.postgres.tuning import RENAMING, Memory, settings_for
-from indexer.postgres.watch import INTERVAL, WAITING_FOR_A_LOCK, Watch
-from indexer.postgres.watchdog import CANCEL, LOST
+from indexer.postgres.run.failures import Changed, GaveUp, as_error, has_ended, is_race, reason_of
+from indexer.postgres.run.lock import RunLock
+from indexer.postgres.run.sessions import Sessions
+from indexer.postgres.run.tuning import RENAMING, Memory, settings_for
+from indexer.postgres.run.watch import INTERVAL, WAITING_FOR_A_LOCK, Watch
+from indexer.postgres.session.builders import Builder
+from indexer.postgres.session.database import OnlineDatabase
+from indexer.postgres.session.watchdog import CANCEL, LOST
 from indexer.records.provenance import Provenance
 from indexer.signals import Stop
 from indexer.spec import Index

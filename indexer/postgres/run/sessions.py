@@ -11,8 +11,8 @@ from peewee import PeeweeException
 
 from indexer.errors import IndexerError
 from indexer.events import Blocker, Report, Warned, silent
-from indexer.postgres.reader import CatalogReader
-from indexer.postgres.statements import PreparedQuery
+from indexer.postgres.session.reader import CatalogReader
+from indexer.postgres.session.statements import PreparedQuery
 from indexer.text import identifier, literal, reason
 
 SHOWN = 80  # characters of a query

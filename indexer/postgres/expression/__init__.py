@@ -1,0 +1,1 @@
+"""SQL expressions: what a predicate means on a table, and to the application."""
