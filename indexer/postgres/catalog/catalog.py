@@ -8,11 +8,10 @@ from typing import Any
 
 from indexer.catalog import CatalogEntry, Table
 from indexer.postgres.catalog import citus
-from indexer.postgres.catalog.trust import FIND_TABLES, KINDS, table_of
+from indexer.postgres.catalog.trust import KINDS, TABLES, table_of
 from indexer.postgres.expression.predicate import Predicates
 from indexer.postgres.session.database import OnlineDatabase
 from indexer.postgres.session.reader import CatalogReader
-from indexer.postgres.session.statements import PreparedQuery
 from indexer.spec import Definition
 
 # The schema of a search path that holds most of these tables, or else its first.
@@ -122,9 +121,6 @@ BY_TABLE = """
      ORDER BY c.relname
 """
 
-FIND = PreparedQuery("indexer_find", INDEXES + BY_NAME)
-FIND_ON = PreparedQuery("indexer_find_on", INDEXES + BY_TABLE)
-
 # A query of its own, asked only about an index that is not usable: it triples the time that planning takes.
 WORKERS = """
     SELECT c.relname AS name,
@@ -171,8 +167,6 @@ SERVER = """
              FROM pg_catalog.pg_settings
             WHERE name = 'default_transaction_read_only') AS read_only
 """
-
-ASK_SERVER = PreparedQuery("indexer_server", SERVER)
 
 # The tables that look like Alembic's version table, but for those of other schemas that hold the indexed tables.
 VERSION_TABLES = """
@@ -253,7 +247,7 @@ class PostgresCatalog(CatalogReader):
         return {**found, **again, **{name: found[name]._replace(worker=pid) for name, pid in workers.items()}}
 
     def _find(self, names: Sequence[str], sizes: bool) -> dict[str, CatalogEntry]:
-        rows = self.ask(FIND, names=list(names), sizes=sizes) if names else []
+        rows = self.ask(INDEXES + BY_NAME, names=list(names), sizes=sizes) if names else []
         return {row["name"]: _entry(row) for row in rows}
 
     def _workers(self, names: Sequence[str]) -> dict[str, int]:
@@ -266,7 +260,7 @@ class PostgresCatalog(CatalogReader):
 
     def indexes_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
         """Return all indexes of these tables, in the order of their names."""
-        found = [_entry(row) for row in self.ask(FIND_ON, tables=list(tables), sizes=False)]
+        found = [_entry(row) for row in self.ask(INDEXES + BY_TABLE, tables=list(tables), sizes=False)]
         workers = self._workers([each.name for each in found if not each.usable])
         return [each._replace(worker=workers.get(each.name)) for each in found]
 
@@ -281,7 +275,7 @@ class PostgresCatalog(CatalogReader):
 
     def _tables(self, namespace: int | None, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         asked = {"namespace": namespace, "names": list(names), "home": self.namespace, "indexed": self.indexed}
-        found = self.ask(FIND_TABLES, sizes=sizes, **asked)
+        found = self.ask(TABLES, sizes=sizes, **asked)
         return {row["name"]: table_of(row, row["name"] in self.indexed) for row in found}
 
     def version_tables(self, schema: str | None, name: str) -> list[tuple[str | None, str]]:
@@ -295,7 +289,7 @@ class PostgresCatalog(CatalogReader):
 
     def problems(self) -> list[str]:
         """Return why this server, role or session cannot build indexes, one sentence each."""
-        (server,) = self.ask(ASK_SERVER)
+        (server,) = self.ask(SERVER)
         checks = [
             (
                 not server["product"].startswith("PostgreSQL") or "-YB-" in server["product"],

@@ -12,7 +12,6 @@ from peewee import PeeweeException
 from indexer.catalog import META_TABLES, Table
 from indexer.errors import GRANTED, Problem
 from indexer.postgres.session.reader import CatalogReader
-from indexer.postgres.session.statements import PreparedQuery
 from indexer.text import identifier, qualified
 
 # owners_below: the owners that are members of our role, as every superuser is. They cannot be granted to it.
@@ -86,8 +85,6 @@ CATALOG_RIGHTS = """
 WITHHELD = "A superuser gives the rights on the system's catalog that are missing:"
 ADVISED = {"pg_terminate_backend"}  # printed, never executed
 
-ASK_RIGHTS = PreparedQuery("indexer_rights", RIGHTS)
-
 
 def missing_rights(
     catalog: CatalogReader, tables: Mapping[str, Table], indexed: Collection[str], creating: bool
@@ -101,7 +98,7 @@ def missing_rights(
         creating: whether it creates or renames any index or creates any other table.
     """
     foreign = [tables[name] for name in indexed if name in tables and not tables[name].owned]
-    (facts,) = catalog.ask(ASK_RIGHTS, owners=list({table.owner for table in foreign}))
+    (facts,) = catalog.ask(RIGHTS, owners=list({table.owner for table in foreign}))
     closed = [tables[name] for name in META_TABLES if name in tables and not tables[name].writable]
     stops = any(table.name == META_TABLES[0] for table in closed)  # a log that cannot be written stops no run
     return [
@@ -113,7 +110,7 @@ def missing_rights(
 
 def missing_rights_to_read(catalog: CatalogReader, tables: Mapping[str, Table]) -> list[Problem]:
     """Return the rights that a command lacks that only reads what is recorded."""
-    (facts,) = catalog.ask(ASK_RIGHTS, owners=[])
+    (facts,) = catalog.ask(RIGHTS, owners=[])
     closed = [tables[name] for name in META_TABLES if name in tables and not tables[name].readable]
     return [
         *_to_create(catalog, facts, creating=False, recording=False),

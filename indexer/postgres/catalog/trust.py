@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from indexer.catalog import ORDINARY, Table, TableTrust
-from indexer.postgres.session.statements import PreparedQuery
 from indexer.text import identifier, qualified
 
 KINDS = {
@@ -120,8 +119,6 @@ TABLES = """
        AND c.relname = ANY (%(names)s::pg_catalog.text[])
        AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
-
-FIND_TABLES = PreparedQuery("indexer_tables", TABLES)
 
 
 def table_of(row: dict[str, Any], is_indexed: bool) -> Table:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from indexer.postgres.session.reader import CatalogReader
-from indexer.postgres.session.statements import PreparedQuery
 
 COLUMNS = """
     SELECT c.relname AS table_name,
@@ -103,15 +102,12 @@ TYPES = """
       JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
 """
 
-FIND_COLUMNS = PreparedQuery("indexer_columns", COLUMNS)
-FIND_TYPES = PreparedQuery("indexer_types", TYPES)
-
 ARRAYS_COMPARE = ("btree", "hash", "gin")  # access methods that compare the elements of an array
 
 
 def columns_of(catalog: CatalogReader, tables: Iterable[str]) -> list[dict[str, Any]]:
     """Return the columns of these tables, as rows of COLUMNS."""
-    return catalog.ask(FIND_COLUMNS, tables=sorted(tables))
+    return catalog.ask(COLUMNS, tables=sorted(tables))
 
 
 class Types:
@@ -124,7 +120,7 @@ class Types:
     def __init__(self, catalog: CatalogReader, columns: Iterable[dict[str, Any]]) -> None:
         self.by_oid: dict[int, dict[str, Any]] = {}
         self._parts: dict[tuple[int, str], list[int]] = defaultdict(list)
-        for row in catalog.ask(FIND_TYPES, types=sorted({column["type"] for column in columns})):
+        for row in catalog.ask(TYPES, types=sorted({column["type"] for column in columns})):
             self.by_oid[row["oid"]] = row
             self._parts[row["whole"], row["part"]].append(row["oid"])
 

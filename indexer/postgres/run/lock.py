@@ -16,7 +16,6 @@ from indexer.events import LockWaited, Report
 from indexer.options import Options
 from indexer.postgres.run.sessions import Sessions
 from indexer.postgres.session.reader import CatalogReader
-from indexer.postgres.session.statements import PreparedQuery
 from indexer.signals import Stop
 
 POLL = 0.5  # seconds between two attempts, give or take half
@@ -60,9 +59,6 @@ LOCKS = """
 IS_OURS = """
        AND l.pid = pg_catalog.pg_backend_pid()
 """
-
-FIND_HOLDERS = PreparedQuery("indexer_holder", HOLDERS + IS_RUN_LOCK)
-FIND_OURS = PreparedQuery("indexer_held", LOCKS + IS_RUN_LOCK + IS_OURS)
 
 # Of a hidden build every role sees that it exists, on which table it holds its lock, and whether it waits.
 BUILDING = """
@@ -157,7 +153,7 @@ class RunLock:
         return builds, self.catalog.rows(VALID), unseen
 
     def _report(self, report: Report) -> None:
-        holders = self.catalog.ask(FIND_HOLDERS, family=FAMILY)
+        holders = self.catalog.ask(HOLDERS + IS_RUN_LOCK, family=FAMILY)
         self.sessions.report_hidden((row["hidden_from"] for row in holders), report)
         report(LockWaited(self.holder()))
 
@@ -169,7 +165,7 @@ class RunLock:
     def holder(self) -> str:
         """Return which session holds the lock, since when, and how far its builds are, as a phrase."""
         builds = ", ".join(_build(row) for row in self.catalog.rows(BUILDING))
-        for row in self.catalog.ask(FIND_HOLDERS, family=FAMILY):
+        for row in self.catalog.ask(HOLDERS + IS_RUN_LOCK, family=FAMILY):
             who = ", ".join(filter(None, (row["role"], row["application"], row["client"])))
             since = f", since {row['since'].astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC" if row["since"] else ""
             return f"pid {row['pid']} ({who}){since}" + (f"; {builds}" if builds else "")
@@ -181,7 +177,7 @@ class RunLock:
         Raises:
             StatementFailed: the session does not hold it.
         """
-        if not self.catalog.ask(FIND_OURS, family=FAMILY):
+        if not self.catalog.ask(LOCKS + IS_RUN_LOCK + IS_OURS, family=FAMILY):
             raise StatementFailed(
                 "This session does not hold the run lock any more.",
                 "Connect to the server directly, not through a transaction pooler, and run the same command again.",

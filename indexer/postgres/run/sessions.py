@@ -12,7 +12,6 @@ from peewee import PeeweeException
 from indexer.errors import IndexerError
 from indexer.events import Blocker, Report, Warned, silent
 from indexer.postgres.session.reader import CatalogReader
-from indexer.postgres.session.statements import PreparedQuery
 from indexer.text import identifier, literal, reason
 
 SHOWN = 80  # characters of a query
@@ -138,11 +137,6 @@ BUILDS = """
        AND c.relname = %(table)s
 """
 
-FIND_BUILDS = PreparedQuery("indexer_building_on", BUILDS)
-FIND_LOCKS = PreparedQuery("indexer_locks", LOCK_HOLDERS)
-FIND_SNAPSHOTS = PreparedQuery("indexer_snapshots", SNAPSHOT_HOLDERS)
-COUNT_CLIENTS = PreparedQuery("indexer_others", ACTIVE_CLIENTS)
-
 WRITING = ("RowExclusiveLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 READING = ("AccessShareLock", "RowShareLock", "ShareLock")
 MAINTAINING = ("ShareUpdateExclusiveLock",)  # VACUUM, or another build
@@ -187,7 +181,7 @@ class Sessions:
         """Return whether a client is active besides this run; True where that is not visible."""
         with self.tolerating_errors(report):
             pids = list(self.catalog.database.builders.pids)
-            return bool(self.catalog.ask(COUNT_CLIENTS, ours=pids)[0]["active"])
+            return bool(self.catalog.ask(ACTIVE_CLIENTS, ours=pids)[0]["active"])
         return True
 
     # Blockers --------------------------------------------------------------------------------------------------------
@@ -201,11 +195,11 @@ class Sessions:
             suspecting: whether to add the transactions whose snapshots are hidden, and may or may not be old.
         """
         modes = [*WRITING, *MAINTAINING, *(READING if dropping else ())]
-        holders = self.catalog.ask(FIND_LOCKS, tables=list(tables), modes=modes)
+        holders = self.catalog.ask(LOCK_HOLDERS, tables=list(tables), modes=modes)
         reasons: dict[int, str] = {}
         if not dropping:
             suspects = self.catalog.rows(HIDDEN_TRANSACTIONS) if suspecting else []
-            snapshots = self.catalog.ask(FIND_SNAPSHOTS)
+            snapshots = self.catalog.ask(SNAPSHOT_HOLDERS)
             reasons |= {row["pid"]: "is in a transaction, and may hold an old snapshot" for row in suspects}
             reasons |= {row["pid"]: "holds an old snapshot" for row in snapshots}
         reasons |= {row["pid"]: _lock(row, dropping) for row in holders if row["pid"]}
@@ -216,12 +210,12 @@ class Sessions:
 
     def building_on(self, table: str) -> tuple[Blocker, ...]:
         """Return the sessions that build another index of this table."""
-        builds = self.catalog.ask(FIND_BUILDS, table=table)
+        builds = self.catalog.ask(BUILDS, table=table)
         return self.described({row["pid"]: "builds on this table" for row in builds})
 
     def holding(self, tables: Sequence[str], modes: Sequence[str]) -> tuple[Blocker, ...]:
         """Return the sessions that hold a lock of these modes on one of these tables."""
-        holders = self.catalog.ask(FIND_LOCKS, tables=list(tables), modes=list(modes))
+        holders = self.catalog.ask(LOCK_HOLDERS, tables=list(tables), modes=list(modes))
         return self.described({row["pid"]: f"holds a lock on {row['table_name']}" for row in holders if row["pid"]})
 
     def described(self, reasons: Mapping[int, str]) -> tuple[Blocker, ...]:

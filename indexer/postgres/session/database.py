@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -16,13 +17,14 @@ from indexer.events import Report, silent
 from indexer.postgres.session.builders import Builder, Builders
 from indexer.postgres.session.encoding import UNCONVERTED, decode_leniently
 from indexer.postgres.session.settings import FOR_ONE_STATEMENT, MAIN, MAIN_READ_ONLY, applying, greeting
-from indexer.postgres.session.statements import PreparedQuery, sendable
 from indexer.postgres.session.watchdog import PATIENCE, Unanswered, Watchdog, server_address
 from indexer.signals import Stop
 
 REMEMBERED = 5.0  # seconds for which no other session is opened on a server that did not answer
 
 UNNAMED = "indexer"  # the application name as long as a run has set none
+PARAMETER = re.compile(r"%\((\w+)\)s")
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
 class OnlineDatabase(PostgresqlDatabase):
@@ -55,8 +57,8 @@ class OnlineDatabase(PostgresqlDatabase):
         self.builders = Builders(self)
         self.watchdog = Watchdog(self.execute_apart, report, stop)
         self._settings = MAIN_READ_ONLY if read_only else MAIN
-        self._executed: set[str] = set()  # names of queries
-        self._prepared: set[str] = set()
+        self._executed: set[str] = set()
+        self._prepared: dict[str, str] = {}  # the name of the prepared statement by its query
         self._unanswered = float("-inf")  # when the server last gave another session no answer
         super().__init__(database, **parameters)
 
@@ -79,7 +81,7 @@ class OnlineDatabase(PostgresqlDatabase):
         if not self.pooled and not conn.closed:
             watched = self.watchdog.watching(conn, self.pid, PATIENCE)
             with contextlib.suppress(psycopg2.Error), watched, conn.cursor() as cursor:
-                for name in self._prepared:  # a session pooler may give the session to another client
+                for name in self._prepared.values():  # a session pooler may give the session to another client
                     cursor.execute(f"DEALLOCATE {name}")
                 cursor.execute("RESET ALL")  # last, because it brings the first search path back
         self.watchdog.close()
@@ -164,18 +166,22 @@ class OnlineDatabase(PostgresqlDatabase):
             rows = cursor.fetchall()
         return [column[0] for column in cursor.description], rows
 
-    def prepared(self, query: PreparedQuery) -> str:
-        """Return the text that executes a query: the prepared statement from the second time on.
+    def prepared(self, query: str) -> str:
+        """Return the statement that executes a SELECT with named parameters, prepared from the second time on.
 
-        A session that may be shared prepares nothing.
+        The server infers the types of the parameters from the text. A session that may be shared prepares nothing.
         """
-        if self.pooled or query.name not in self._executed:
-            self._executed.add(query.name)
-            return query.text
-        if query.name not in self._prepared:
-            self.execute_sql(query.preparation)
-            self._prepared.add(query.name)
-        return query.execution
+        if self.pooled or query not in self._executed:
+            self._executed.add(query)
+            return query
+        parameters = dict.fromkeys(PARAMETER.findall(query))
+        if query not in self._prepared:
+            name = f"indexer_{len(self._prepared) + 1}"
+            text = query % {parameter: f"${number}" for number, parameter in enumerate(parameters, 1)}
+            self.execute_sql(f"PREPARE {name} AS {text}".replace("%", "%%"))
+            self._prepared[query] = name
+        values = ", ".join(f"%({parameter})s" for parameter in parameters)
+        return f"EXECUTE {self._prepared[query]}" + (f"({values})" if values else "")
 
     # Settings --------------------------------------------------------------------------------------------------------
 
@@ -189,6 +195,11 @@ class OnlineDatabase(PostgresqlDatabase):
         if self.connect_params["application_name"] == UNNAMED and not self.pooled:
             self.connect_params["application_name"] = name
             self.execute_sql("SELECT pg_catalog.set_config('application_name', %s, false)", (name,))
+
+
+def sendable(sql: str) -> str:
+    """Return a statement of peewee's in which a percent sign in a quoted name does not begin a parameter."""
+    return QUOTED.sub(lambda name: name[0].replace("%", "%%"), sql)
 
 
 class WatchedCursor(psycopg2.extensions.cursor):

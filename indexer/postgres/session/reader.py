@@ -6,7 +6,6 @@ from typing import Any
 
 from indexer.catalog import META_TABLES
 from indexer.postgres.session.database import OnlineDatabase
-from indexer.postgres.session.statements import PreparedQuery
 
 
 class CatalogReader:
@@ -28,6 +27,6 @@ class CatalogReader:
         names, rows = self.database.fetch(query, {**known, **parameters})
         return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def ask(self, question: PreparedQuery, **parameters: Any) -> list[dict[str, Any]]:
-        """Return the rows of a prepared SELECT, one that a run repeats."""
-        return self.rows(self.database.prepared(question), **parameters)
+    def ask(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Return the rows of a SELECT that a run repeats, and that takes the server longer to plan than to execute."""
+        return self.rows(self.database.prepared(query), **parameters)
