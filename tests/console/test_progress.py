@@ -18,7 +18,7 @@ from scenes import Run, fill_activity, frozen, open_writer, own_server, running,
 
 from indexer.connection import connect as connected
 from indexer.events import Event, Progress
-from indexer.postgres.run.progress import Counters, counted, fraction
+from indexer.postgres.run.watch import Counters, counted, fraction
 from indexer.revisions.chain import load
 from indexer.runner import Runner
 
@@ -85,8 +85,8 @@ def test_counters_beyond_their_total_are_cut_to_it(phase):
 
 
 def test_blocks_are_counted_in_scans_and_tuples_in_loading():
-    assert counted(Counters("building index: scanning table", 9, 3, 0, 0)) == (3, "blocks")
-    assert counted(Counters("building index: loading tuples in tree", 0, 0, 9, 3)) == (3, "tuples")
+    assert counted(Counters("building index: scanning table", 9, 3, 0, 0)) == (3, 9, "blocks")
+    assert counted(Counters("building index: loading tuples in tree", 0, 0, 9, 3)) == (3, 9, "tuples")
 
 
 def test_a_hash_index_has_a_number_while_it_scans():
