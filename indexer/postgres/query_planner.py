@@ -25,7 +25,7 @@ from indexer.text import identifier
 from indexer.verify.planner import LONGEST_RUN, Plan, QueryPlanner, Refused, Scan, Statement
 
 if TYPE_CHECKING:
-    from indexer.postgres.migrator import OnlineMigrator
+    from indexer.migrator import CatalogMigrator
 
 RIGHTS = """
     SELECT CURRENT_USER::pg_catalog.text AS role,
@@ -75,7 +75,7 @@ EXPLAINED = ("42501", "55P03")  # a missing right, a lock: their hints say more
 class PostgresQueryPlanner(QueryPlanner):
     """The planner of one session. Each question first undoes the settings of the one before, or its failure."""
 
-    def __init__(self, migrator: OnlineMigrator, models: Sequence[type[Model]]) -> None:
+    def __init__(self, migrator: CatalogMigrator, models: Sequence[type[Model]]) -> None:
         super().__init__(migrator)
         self.models = models
 

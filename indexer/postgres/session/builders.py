@@ -6,7 +6,7 @@ import contextlib
 import selectors
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import psycopg2
 from psycopg2.extensions import POLL_OK, POLL_WRITE, TRANSACTION_STATUS_IDLE
@@ -15,9 +15,6 @@ from indexer.postgres.session.settings import BUILDING, applying, greeting
 from indexer.postgres.session.slots import no_more, refusal
 from indexer.postgres.session.watchdog import CANCEL, PATIENCE, POOLER, TICK, Unanswered
 from indexer.signals import Stop
-
-if TYPE_CHECKING:
-    from indexer.postgres.session.database import OnlineDatabase
 
 FREED_IN, POLL = 1.0, 0.1  # seconds; the server counts a session that has just ended for a moment more
 ANSWERED = 30.0  # seconds; a short statement that has no answer by then gets none
@@ -109,6 +106,19 @@ class Builder:
                         raise Unanswered(f"the server did not answer in {waited:.0f} seconds: {POOLER}")
 
 
+class MainSession(Protocol):
+    """The session of a run, as ``OnlineDatabase`` is one: it opens further ones on the same server."""
+
+    def open_builder(self) -> Builder:
+        """Open a session that builds."""
+
+    def execute_apart(self, statement: str, parameters: tuple[Any, ...], seconds: float) -> Any:
+        """Execute a short statement on a session opened for it."""
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        """Execute a statement."""
+
+
 class Builders:
     """The sessions of one database that build; those that are idle are kept for the next statement.
 
@@ -118,7 +128,7 @@ class Builders:
         limit: how many the server allows, once it has refused one beside others; else None.
     """
 
-    def __init__(self, database: OnlineDatabase) -> None:
+    def __init__(self, database: MainSession) -> None:
         self.pids: set[int] = set()
         self.busy = 0
         self.limit: int | None = None

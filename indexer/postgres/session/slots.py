@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import Any
 
 import psycopg2
 
 from indexer.errors import NoSession
 from indexer.text import identifier, reason, visible
-
-if TYPE_CHECKING:
-    from indexer.postgres.session.database import OnlineDatabase
 
 # The limit of a role counts all its sessions. Of those that the role may not observe, role and database are visible.
 LIMITS = """
@@ -45,7 +42,7 @@ ON_SERVER = "End another session, or raise max_connections; then run the same co
 NO_LIMIT = "The first was accepted. Check the server's log, and any pooler or firewall in between."
 
 
-def refusal(database: OnlineDatabase, error: psycopg2.Error) -> NoSession:
+def refusal(database: Any, error: psycopg2.Error) -> NoSession:
     """Return the error of a run that was refused its second session: the server's reason, and the limit to raise."""
     message = f"A run needs two connections, and the second was refused: {_reason(error)}."
     cursor = database.execute_sql(LIMITS)
