@@ -26,7 +26,13 @@ SQL_AND_JSON = "--sql and --json cannot be combined."
 
 
 @command(
-    options.to_revision, options.adopt_renamed, options.replace, options.published, options.alembic, options.waiting
+    options.to_revision,
+    options.adopt_renamed,
+    options.replace,
+    options.published,
+    options.alembic,
+    options.waiting,
+    changes=True,
 )
 def up(call: Call, to: str | None) -> int:
     """Build the pending indexes, up to the last revision.
@@ -34,7 +40,7 @@ def up(call: Call, to: str | None) -> int:
     Creates the tables first if the database is empty. Keeps an index that already exists with the same definition,
     and rebuilds one that an interrupted run left incomplete. Always safe to run again.
     """
-    return ask(call, lambda runner: text.of_outcome(runner.up(to), runner.migrator.place), changes=True)
+    return ask(call, lambda runner: text.of_outcome(runner.up(to), runner.migrator.place))
 
 
 @command(
@@ -44,22 +50,23 @@ def up(call: Call, to: str | None) -> int:
     options.published,
     options.alembic,
     options.waiting,
+    changes=True,
 )
 def down(call: Call, to: str | None) -> int:
     """Drop the indexes that up built, back one revision.
 
     Keeps indexes that existed before up. Changes no table and no row.
     """
-    return ask(call, lambda runner: text.of_outcome(runner.down(to), runner.migrator.place), changes=True)
+    return ask(call, lambda runner: text.of_outcome(runner.down(to), runner.migrator.place))
 
 
-@command(click.argument("revision", metavar="REV"), options.published, options.alembic)
+@command(click.argument("revision", metavar="REV"), options.published, options.alembic, changes=True)
 def stamp(call: Call, revision: str) -> int:
     """Record a revision without building anything.
 
     Compares the database with the revision first. Exits with 4 and lists the differences if there are any.
     """
-    return ask(call, lambda runner: text.of_stamp(runner.stamp(revision), runner.migrator.place), changes=True)
+    return ask(call, lambda runner: text.of_stamp(runner.stamp(revision), runner.migrator.place))
 
 
 @command(
@@ -71,6 +78,7 @@ def stamp(call: Call, revision: str) -> int:
         help="Activities to create; other rows in proportion.",
     ),
     options.published,
+    changes=True,
 )
 def seed(call: Call, rows: int) -> int:
     """Fill an empty database with made-up rows.
@@ -88,7 +96,7 @@ def seed(call: Call, rows: int) -> int:
         with reporting(call.as_json, call.write, runner.report) as tell:
             return text.of_seed(runner.migrator.place, sample().seed(runner, rows, tell=tell))
 
-    return ask(call, question, changes=True)
+    return ask(call, question)
 
 
 # Reading a database -------------------------------------------------------------------------------------------------
@@ -144,7 +152,7 @@ def plan(call: Call, direction: str, to: str | None, as_sql: bool) -> int:
             return answer._replace(script="" if answer.error else runner.script(found))
         return answer
 
-    return ask(call, question, as_script=as_sql)
+    return ask(call._replace(as_script=as_sql), question)
 
 
 @command()
@@ -177,7 +185,7 @@ def verify(call: Call, analyze: bool, as_sql: bool) -> int:
         report = verified(runner.migrator, project.queries(), project.models(), runner.inspector.declared, analyze)
         return text.of_verify(report, as_sql)
 
-    return ask(call, question, as_script=as_sql)
+    return ask(call._replace(as_script=as_sql), question)
 
 
 @command(click.option("--timeout", type=options.Seconds(), default=60, help="How long to wait."))
@@ -190,7 +198,7 @@ def wait(call: Call, timeout: float) -> None:
     report = progress.reporter(call.as_json, call.write)
 
     def work(stop: Stop) -> tuple[Place, bool]:
-        with connected(call._replace(wait_db=timeout), report, stop, changes=False) as migrator:
+        with connected(call._replace(wait_db=timeout), report, stop) as migrator:
             return migrator.place, migrator.exists
 
     place, exists = interruptible(work, reading=True, look=call.looking())

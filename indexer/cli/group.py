@@ -62,7 +62,15 @@ class Commands(click.Group):
 
 
 class CallCommand(click.Command):
-    """Command whose function gets a ``Call`` and its own options, and whose errors are all reported in one place."""
+    """Command whose function gets a ``Call`` and its own options, and whose errors are all reported in one place.
+
+    Args:
+        changes: it changes the database, or tries to.
+    """
+
+    def __init__(self, *arguments: Any, changes: bool, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.changes = changes
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and exit with its exit code; report an error as text, and with --json as a document."""
@@ -71,7 +79,8 @@ class CallCommand(click.Command):
         try:
             target = target_of(given)
             write = HintWriter(write.program, typed_of(target, given), cli.options_of)
-            call = _call(given, ctx.find_object(Project) or Project(os.getcwd()), target, write)
+            project = ctx.find_object(Project) or Project(os.getcwd())
+            call = _call(given, project, target, write)._replace(changes=self.changes)
             ctx.params = {"call": call, **{name: value for name, value in given.items() if name not in CALLED}}
             code = super().invoke(ctx) or 0
             output.check_written(code)
@@ -119,10 +128,17 @@ def cli() -> None:
     pass
 
 
-def command(*own: Any, on: Any = options.on_database) -> Any:
-    """Return a decorator that makes a command with its own options, those of what it works on, and --json."""
+def command(*own: Any, on: Any = options.on_database, changes: bool = False) -> Any:
+    """Return a decorator that makes a command of a function.
+
+    Args:
+        own: decorators for its own options.
+        on: the decorator for the options that name what it works on.
+        changes: it changes the database, or tries to.
+    """
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        return cli.command(cls=CallCommand)(options.together(*own, on, options.output)(function))
+        with_options = options.together(*own, on, options.output)(function)
+        return cli.command(cls=CallCommand, changes=changes)(with_options)
 
     return decorate

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from signal import SIGINT
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,7 +54,14 @@ class Target(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One call of a command, with what its options say."""
+    """One call of a command.
+
+    Attributes:
+        write: writes hints.
+        wait_db: how many seconds to wait for a server that is starting.
+        changes: the command changes the database, or tries to.
+        as_script: only a script goes to stdout.
+    """
 
     project: Project
     target: Target
@@ -64,6 +70,8 @@ class Call(NamedTuple):
     verbose: bool = False
     options: Options = DEFAULTS
     wait_db: float = 0
+    changes: bool = False
+    as_script: bool = False
 
     def looking(self) -> str:
         """Return what to say after an interruption without time to report what was done."""
@@ -99,27 +107,28 @@ def typed_of(target: Target, given: Mapping[str, Any]) -> dict[str, str]:
     return typed
 
 
-def ask(call: Call, question: Question, changes: bool = False, as_script: bool = False) -> int:
+def ask(call: Call, question: Question) -> int:
     """Ask the database, or each of several schemas, print the answer, and return the exit code.
 
     Args:
         call: what the user typed.
-        question: what to ask; called with the Runner of a database or schema.
-        changes: it changes the database, or tries to.
-        as_script: only a script goes to stdout.
+        question: called with the Runner of a database or schema.
     """
-    chain = _chain(call.project.folder)  # before connecting, which a broken chain makes useless
-    work = _ask_each if call.target.is_many else _ask_one
+    from indexer.revisions.chain import load
+
+    chain = load(call.project.folder)  # before connecting, which a broken chain makes useless
+    ask_all = _ask_each if call.target.is_many else _ask_one
     return interruptible(
-        lambda stop: work(call, question, chain, stop, changes, as_script), reading=not changes, look=call.looking()
+        lambda stop: ask_all(call, question, chain, stop), reading=not call.changes, look=call.looking()
     )
 
 
-def _ask_one(call: Call, question: Question, chain: Chain, stop: Stop, changes: bool, as_script: bool) -> int:
-    report: Any = progress.reporter(call.as_json, call.write) if changes else progress.Lines(call.write, err=True)
+def _ask_one(call: Call, question: Question, chain: Chain, stop: Stop) -> int:
+    lines = progress.Lines(call.write, err=True)
+    report = progress.reporter(call.as_json, call.write) if call.changes else lines
     try:
-        with connected(call, report, stop, changes) as migrator:
-            answer = _answer(call, question, migrator, chain, report, stop, changes)
+        with connected(call, report, stop) as migrator:
+            answer = _answer(call, question, migrator, chain, report, stop)
     finally:
         report.close()
     output.say(answer, call.as_json, call.write)
@@ -128,68 +137,44 @@ def _ask_one(call: Call, question: Question, chain: Chain, stop: Stop, changes: 
     return answer.exit_code
 
 
-def _ask_each(call: Call, question: Question, chain: Chain, stop: Stop, changes: bool, as_script: bool) -> int:
+def _ask_each(call: Call, question: Question, chain: Chain, stop: Stop) -> int:
     """Ask each schema, even after a failure; return the highest exit code."""
     target, as_json, write = call.target, call.as_json, call.write
     answers: dict[str, Answer] = {}
-    with connected(call, progress.Lines(write, err=True), stop, changes) as migrator:
+    with connected(call, progress.Lines(write, err=True), stop) as migrator:
         schemas = migrator.in_schemas(target.schemas, target.pattern, chain.tables)
         for one in schemas:
             schema = one.schema or ""
             try:
                 one.reconnect()
                 report = progress.reporter_of_schema(schema, as_json, write)
-                answers[schema] = _answer(call, question, one, chain, report, stop, changes)
+                answers[schema] = _answer(call, question, one, chain, report, stop)
             except IndexerError as error:
                 if call.verbose:
                     output.say_traceback(error)
                 answers[schema] = output.of_failure(error)
             if not as_json:
-                (output.say_script if as_script else output.say_line)(schema, answers[schema], write)
+                (output.say_script if call.as_script else output.say_line)(schema, answers[schema], write)
             if stop.asked:
                 break
-        output.say_total(answers, len(schemas), as_json, as_script, write)
+        output.say_total(answers, len(schemas), as_json, call.as_script, write)
     return max(answer.exit_code for answer in answers.values())
 
 
 def _answer(
-    call: Call, question: Question, migrator: CatalogMigrator, chain: Chain, report: Any, stop: Stop, changes: bool
+    call: Call, question: Question, migrator: CatalogMigrator, chain: Chain, report: progress.Reporter, stop: Stop
 ) -> Answer:
-    from indexer.runner import Runner
-
-    with _translated(migrator, changes):
-        runner = Runner(migrator, chain, call.project.models, call.options, report, stop)
-    with _translated(runner.migrator, changes):
-        return question(runner)
-
-
-@contextmanager
-def connected(call: Call, report: Any, stop: Stop, changes: bool) -> Iterator[CatalogMigrator]:
-    """Connect to the target, waiting for it as long as the call says."""
-    # Imported here, because --help need not wait for peewee.
-    from indexer.connection import connect_patiently
-
-    target = call.target
-    if not target.source:
-        path = visible(os.path.abspath(DEFAULT_FILE))
-        output.tell(f"No database URL is given: using the file {path}.", err=True)
-    waiting = call.options if changes else None
-    migrator = connect_patiently(target.url, target.schema, call.wait_db, report, stop, not changes, waiting)
-    try:
-        yield migrator
-    finally:
-        migrator.database.close()
-
-
-@contextmanager
-def _translated(migrator: CatalogMigrator, changes: bool) -> Iterator[None]:
-    """Raise any error as an IndexerError."""
+    """Return the answer of one database or schema; raise any error as an IndexerError."""
     from peewee import PeeweeException
 
+    from indexer.runner import Runner
+
     try:
-        yield
+        runner = Runner(migrator, chain, call.project.models, call.options, report, stop)
+        migrator = runner.migrator
+        return question(runner)
     except PreflightFailed as error:
-        if changes:
+        if call.changes:
             raise
         raise error.while_reading() from error
     except IndexerError:
@@ -200,15 +185,26 @@ def _translated(migrator: CatalogMigrator, changes: bool) -> Iterator[None]:
         raise unexpected(error) from error
 
 
+@contextmanager
+def connected(call: Call, report: progress.Reporter, stop: Stop) -> Iterator[CatalogMigrator]:
+    """Connect to the target, waiting for it as long as the call says."""
+    # Imported here, because --help need not wait for peewee.
+    from indexer.connection import connect_patiently
+
+    target = call.target
+    if not target.source:
+        path = visible(os.path.abspath(DEFAULT_FILE))
+        output.tell(f"No database URL is given: using the file {path}.", err=True)
+    waiting = call.options if call.changes else None
+    migrator = connect_patiently(target.url, target.schema, call.wait_db, report, stop, not call.changes, waiting)
+    try:
+        yield migrator
+    finally:
+        migrator.database.close()
+
+
 def unexpected(error: BaseException) -> IndexerError:
     """Return an IndexerError for an error that this tool does not expect."""
     if isinstance(error, KeyboardInterrupt):
         return Interrupted(SIGINT)
     return IndexerError(f"Unexpected error: {reason(error)}.", "To see where it happened, add --verbose.")
-
-
-@cache
-def _chain(folder: str) -> Chain:
-    from indexer.revisions.chain import load
-
-    return load(folder)
