@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from indexer.bench.events import Filled, Filling, Measuring, RoundStarted, Tell, Told, Written, silently
 from indexer.console.hints import Write
-from indexer.console.output import tell
+from indexer.console.output import echo
 from indexer.console.progress import reporter
 from indexer.text import duration
 
@@ -88,7 +88,7 @@ class Progress:
 
     def _print(self, line: str) -> None:
         self.close()
-        tell(line)
+        echo(line)
 
     def _draw(self, phase: str, subject: str, done: int, total: int) -> None:
         if phase != self._phase:
@@ -97,6 +97,6 @@ class Progress:
             self._bar.add_task(phase, subject="")
             self._bar.start()
             if self._bar.disable:
-                tell(f"  {phase}")
+                echo(f"  {phase}")
         name = subject.partition("(")[0]  # a whole call has no room on a narrow terminal
         self._bar.update(self._bar.task_ids[0], completed=done, total=total, subject=name)

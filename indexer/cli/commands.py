@@ -202,7 +202,7 @@ def wait(call: Call, timeout: float) -> None:
             return migrator.place, migrator.exists
 
     place, exists = interruptible(work, reading=True, look=call.looking())
-    output.say(text.of_wait(place, exists), call.as_json, call.write)
+    output.print_answer(text.of_wait(place, exists), call.as_json, call.write)
 
 
 # Without a database -------------------------------------------------------------------------------------------------
@@ -241,9 +241,9 @@ def bench(call: Call, rows: list[int], out: str) -> int:
             return answer
 
     answer = interruptible(work, look=call.looking())
-    output.say(answer, call.as_json, call.write)
+    output.print_answer(answer, call.as_json, call.write)
     if answer.error:
-        output.say_error(answer.error, call.write)
+        output.print_error(answer.error, call.write)
     return answer.error.exit_code if answer.error else 0
 
 
@@ -256,4 +256,4 @@ def new(call: Call, message: str) -> None:
     from indexer.revisions.scaffold import write_revision
 
     written = write_revision(call.project.folder, message)
-    output.say(text.of_new(written), call.as_json, call.write)
+    output.print_answer(text.of_new(written), call.as_json, call.write)

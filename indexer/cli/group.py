@@ -37,7 +37,7 @@ class Commands(click.Group):
             return super().main(*arguments, **settings)
         except OSError as error:
             output.lose(sys.stdout, error)
-            output.tell(f"Error: {output.unwritten(error).message}", err=True)
+            output.echo(f"Error: {output.unwritten(error).message}", err=True)
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -52,7 +52,7 @@ class Commands(click.Group):
                 of_command = [error.ctx.info_name or ""] if error.ctx and error.ctx.parent else []
                 hint = Hint("See the options: ", Command(*of_command, "--help"))
                 failure = output.of_failure(UsageError(error.format_message(), hint))
-                output.say(failure, as_json, HintWriter(ctx.command_path))
+                output.print_answer(failure, as_json, HintWriter(ctx.command_path))
             raise
 
     def options_of(self, name: str) -> set[str]:
@@ -112,10 +112,10 @@ def _leave(error: BaseException, as_json: bool, verbose: bool, write: HintWriter
     """Say an error and exit with its code."""
     known = error if isinstance(error, IndexerError) else unexpected(error)
     if verbose:
-        output.say_traceback(error)
+        output.print_traceback(error)
     if as_json:
-        output.say(output.of_failure(known), as_json, write)
-    output.say_error(known, write)
+        output.print_answer(output.of_failure(known), as_json, write)
+    output.print_error(known, write)
     raise click.exceptions.Exit(known.exit_code)
 
 

@@ -131,7 +131,7 @@ def _ask_one(call: Call, question: Question, chain: Chain, stop: Stop) -> int:
             answer = _answer(call, question, migrator, chain, report, stop)
     finally:
         report.close()
-    output.say(answer, call.as_json, call.write)
+    output.print_answer(answer, call.as_json, call.write)
     if answer.error and not call.as_json:
         raise answer.error
     return answer.exit_code
@@ -151,13 +151,13 @@ def _ask_each(call: Call, question: Question, chain: Chain, stop: Stop) -> int:
                 answers[schema] = _answer(call, question, one, chain, report, stop)
             except IndexerError as error:
                 if call.verbose:
-                    output.say_traceback(error)
+                    output.print_traceback(error)
                 answers[schema] = output.of_failure(error)
             if not as_json:
-                (output.say_script if call.as_script else output.say_line)(schema, answers[schema], write)
+                (output.print_script if call.as_script else output.print_line)(schema, answers[schema], write)
             if stop.asked:
                 break
-        output.say_total(answers, len(schemas), as_json, call.as_script, write)
+        output.print_total(answers, len(schemas), as_json, call.as_script, write)
     return max(answer.exit_code for answer in answers.values())
 
 
@@ -194,7 +194,7 @@ def connected(call: Call, report: progress.Reporter, stop: Stop) -> Iterator[Cat
     target = call.target
     if not target.source:
         path = visible(os.path.abspath(DEFAULT_FILE))
-        output.tell(f"No database URL is given: using the file {path}.", err=True)
+        output.echo(f"No database URL is given: using the file {path}.", err=True)
     waiting = call.options if call.changes else None
     migrator = connect_patiently(target.url, target.schema, call.wait_db, report, stop, not call.changes, waiting)
     try:

@@ -41,29 +41,29 @@ class Answer(NamedTuple):
 # One schema, or several ---------------------------------------------------------------------------------------------
 
 
-def say(answer: Answer, as_json: bool, write: HintWriter) -> None:
+def print_answer(answer: Answer, as_json: bool, write: HintWriter) -> None:
     """Print an answer."""
     if as_json:
-        tell(json.dumps(answer.document, default=write))
+        echo(json.dumps(answer.document, default=write))
     else:
-        tell(answer.show(write)) if answer.script is None else tell_script(answer.script)
+        echo(answer.show(write)) if answer.script is None else echo_script(answer.script)
 
 
-def say_line(schema: str, answer: Answer, write: HintWriter) -> None:
+def print_line(schema: str, answer: Answer, write: HintWriter) -> None:
     """Print an answer in one line, as that of one of several schemas."""
-    tell(visible(f"{schema}: {write.of_schema(schema)(answer.line)}"))
+    echo(visible(f"{schema}: {write.of_schema(schema)(answer.line)}"))
 
 
-def say_script(schema: str, answer: Answer, write: HintWriter) -> None:
+def print_script(schema: str, answer: Answer, write: HintWriter) -> None:
     """Print an answer as a part of a script for several schemas; what is no SQL goes to stderr, or into a comment."""
     if answer.script:
-        tell_script(f"-- schema {visible(schema)}\n{answer.script}")
+        echo_script(f"-- schema {visible(schema)}\n{answer.script}")
     if answer.error:
         line = write.of_schema(schema)(of_failure(answer.error).line)
-        tell(visible(f"{schema}: {line}"), err=True)
+        echo(visible(f"{schema}: {line}"), err=True)
 
 
-def say_total(answers: dict[str, Answer], schemas: int, as_json: bool, as_script: bool, write: HintWriter) -> None:
+def print_total(answers: dict[str, Answer], schemas: int, as_json: bool, as_script: bool, write: HintWriter) -> None:
     """Print the sum of the answers; an interrupted run has not asked all schemas."""
     worst = max((answer.exit_code for answer in answers.values()), default=0)
     if as_json:
@@ -71,7 +71,7 @@ def say_total(answers: dict[str, Answer], schemas: int, as_json: bool, as_script
             {"schema": schema, "exit_code": one.exit_code, **_written(one.document, write.of_schema(schema))}
             for schema, one in answers.items()
         )
-        tell(json.dumps(documents.of_schemas(each, worst)))
+        echo(json.dumps(documents.of_schemas(each, worst)))
         return
     by_code: dict[int, list[str]] = {}
     for schema, answer in answers.items():
@@ -83,7 +83,7 @@ def say_total(answers: dict[str, Answer], schemas: int, as_json: bool, as_script
     )
     some = f"{len(answers)} of " if len(answers) < schemas else ""
     total = visible(f"{some}{counted(schemas, 'schema')}: {done} with exit code 0{failed}.")
-    tell(total, err=as_script)
+    echo(total, err=as_script)
 
 
 def _written(document: documents.Document, write: HintWriter) -> documents.Document:
@@ -104,15 +104,15 @@ def _in_a_line(text: str) -> str:
     return " ".join((first, *(line.strip() for line in more)))
 
 
-def say_error(error: IndexerError, write: Write) -> None:
+def print_error(error: IndexerError, write: Write) -> None:
     """Print an error and its hint on stderr."""
     told = shown(write(lines_of([error.message, error.hint])))
-    tell(styled("Error: ", RED) + told, err=True)
+    echo(styled("Error: ", RED) + told, err=True)
 
 
-def say_traceback(error: BaseException) -> None:
+def print_traceback(error: BaseException) -> None:
     """Print the traceback of an error on stderr."""
-    tell(shown("".join(traceback.format_exception(error))), err=True)
+    echo(shown("".join(traceback.format_exception(error))), err=True)
 
 
 # Writing ------------------------------------------------------------------------------------------------------------
@@ -124,14 +124,14 @@ def styled(text: str, style: str) -> str:
     return text if plain else f"{style}{text}{PLAIN}"
 
 
-def tell(text: str, err: bool = False) -> None:
+def echo(text: str, err: bool = False) -> None:
     """Print lines on stdout or on stderr."""
     stream = sys.stderr if err else sys.stdout
     line = shown(text, styled=True) + "\n"
     _print(stream, line if stream.isatty() else STYLE.sub("", line))
 
 
-def tell_script(script: str) -> None:
+def echo_script(script: str) -> None:
     """Print a script, unless it is empty, byte for byte, in UTF-8 whatever the terminal's encoding."""
     if script:
         _print(sys.stdout, script.encode(errors="surrogateescape") + b"\n")

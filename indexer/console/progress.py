@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.console import documents
 from indexer.console.hints import HintWriter, Write
-from indexer.console.output import tell
+from indexer.console.output import echo
 from indexer.decide import Action
 from indexer.events import (
     AnswerAwaited,
@@ -107,7 +107,7 @@ class Lines:
 
     def print(self, event: Event) -> None:
         """Print an event."""
-        tell(in_a_line(event, self.write), self._err)
+        echo(in_a_line(event, self.write), self._err)
 
     def close(self) -> None:
         """Do nothing: no line stays open."""
@@ -127,7 +127,7 @@ class SchemaLines(Lines):
 
     def print(self, event: Event) -> None:
         """Print an event after the name of its schema."""
-        tell(f"{self.schema}: {in_a_line(event, self.write).strip()}")
+        echo(f"{self.schema}: {in_a_line(event, self.write).strip()}")
 
 
 class JsonLines(Lines):
@@ -141,7 +141,7 @@ class JsonLines(Lines):
 
     def print(self, event: Event) -> None:
         """Print an event as one JSON object."""
-        tell(json.dumps({**documents.of_event(event), **self.of}, default=self.write))
+        echo(json.dumps({**documents.of_event(event), **self.of}, default=self.write))
 
 
 WITH_TIMES, WITH_BAR, BAR = 100, 130, 24  # columns of a terminal from which there is room, and those of a bar

@@ -77,8 +77,8 @@ def write_revision(directory: str, message: str) -> Written:
     """
     description = message.strip()
     if not 0 < len(description) <= LONGEST_MESSAGE or not description.isprintable():
-        told = f"The message says in one line, in {LONGEST_MESSAGE} characters at most, what the revision is for."
-        raise UsageError(told, Hint("Type: ", Command("new", "what it is for")))
+        told = f"The message has to be one line of at most {LONGEST_MESSAGE} characters."
+        raise UsageError(told, Hint("Describe the revision: ", Command("new", "index open conversations")))
     revision = uuid.uuid4().hex[:12]
     down_revision = load(directory).head
     path = os.path.join(directory, f"migrate_{revision}.py")
