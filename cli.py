@@ -6,10 +6,13 @@ from typing import Any
 
 try:
     from indexer.cli.start import run
-except KeyboardInterrupt:
+except KeyboardInterrupt:  # Ctrl-C while Python reads the first modules
     sys.exit(130)
 
-# Functions, so that a command imports only what it uses.
+FOLDER = os.path.dirname(os.path.realpath(__file__))
+
+
+# Each of these imports what it returns, so that a command loads only what it uses.
 
 
 def models() -> Any:
@@ -34,4 +37,4 @@ def sample() -> Any:
 
 
 if __name__ == "__main__":
-    run("python cli.py", os.path.dirname(os.path.realpath(__file__)), models, queries, sample)
+    run("python cli.py", FOLDER, models, queries, sample)
