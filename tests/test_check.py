@@ -88,7 +88,7 @@ def test_with_all_indexes_valid_there_is_no_finding_and_no_advice(any_head_url):
     assert document["warnings"] == document["advice"] == []
 
 
-def test_the_table_for_people_names_every_index_with_its_finding(any_head_url):
+def test_the_printed_table_names_every_index_with_its_finding(any_head_url):
     lines = shown(any_head_url, 0).lines
 
     for name in TEN_NAMES:
@@ -151,10 +151,10 @@ def test_a_missing_index_is_found(any_head_url):
 
 
 def test_an_index_that_was_given_another_name_is_missing_and_the_other_name_is_advised(any_head_url):
-    execute(any_head_url, f"DROP INDEX {NAME}", f"CREATE INDEX theirs ON {ON}")
+    execute(any_head_url, f"DROP INDEX {NAME}", f"CREATE INDEX other_index ON {ON}")
 
     assert found(any_head_url) == ("missing", "missing")
-    assert advice(any_head_url, 4) == {("twin", "theirs", NAME)}
+    assert advice(any_head_url, 4) == {("twin", "other_index", NAME)}
 
 
 def test_another_definition_is_found_with_the_part_that_differs(any_head_url):
@@ -165,7 +165,7 @@ def test_another_definition_is_found_with_the_part_that_differs(any_head_url):
     assert index["differences"] == [{"part": "key", "declared": "activity_type", "found": "status"}]
 
 
-def test_each_part_that_differs_is_set_side_by_side_for_people(any_head_url):
+def test_check_prints_each_part_that_differs_side_by_side(any_head_url):
     execute(any_head_url, f"DROP INDEX {NAME}", f"CREATE UNIQUE INDEX {NAME} ON activity (status, direction DESC)")
     text = shown(any_head_url).stdout
 
@@ -203,7 +203,7 @@ def test_an_index_of_another_table_is_found(any_head_url):
     ("kind", "made_by"),
     [("table", f"CREATE TABLE {NAME} (id integer)"), ("view", f"CREATE VIEW {NAME} AS SELECT 1 AS one")],
 )
-def test_what_is_not_an_index_is_found(any_head_url, kind, made_by):
+def test_an_object_that_is_no_index_is_found(any_head_url, kind, made_by):
     execute(any_head_url, f"DROP INDEX {NAME}", made_by)
 
     assert found(any_head_url) == (kind, "not an index")
@@ -301,19 +301,22 @@ def test_status_exits_as_check_does(any_head_url):
 
 
 def test_a_duplicate_is_advised(any_head_url):
-    execute(any_head_url, f"CREATE INDEX theirs ON {ON}")
+    execute(any_head_url, f"CREATE INDEX other_index ON {ON}")
 
-    assert advice(any_head_url) == {("twin", "theirs", NAME)}
-    assert "theirs" in shown(any_head_url, 0).stdout
+    assert advice(any_head_url) == {("twin", "other_index", NAME)}
+    assert "other_index" in shown(any_head_url, 0).stdout
 
 
 def test_a_duplicate_of_what_is_declared_is_not_called_the_same_as_what_exists(any_head_url):
     execute(
-        any_head_url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (status)", f"CREATE INDEX theirs ON {ON}"
+        any_head_url,
+        f"DROP INDEX {NAME}",
+        f"CREATE INDEX {NAME} ON activity (status)",
+        f"CREATE INDEX other_index ON {ON}",
     )
 
     assert (
-        f"theirs has the definition that is declared for {NAME}, which has another one."
+        f"other_index has the definition that is declared for {NAME}, which has another one."
         in run("check", url=any_head_url).stdout
     )
 
@@ -340,15 +343,15 @@ def test_a_unique_constraint_that_serves_the_same_key_is_advised(database_url):
 
 
 def test_a_unique_index_that_serves_the_same_key_is_advised(any_head_url):
-    execute(any_head_url, f"CREATE UNIQUE INDEX theirs ON {ON}")
+    execute(any_head_url, f"CREATE UNIQUE INDEX other_index ON {ON}")
 
-    assert advice(any_head_url) == {("serves the same key", "theirs", NAME)}
+    assert advice(any_head_url) == {("serves the same key", "other_index", NAME)}
 
 
 def test_an_index_of_another_method_that_serves_the_same_key_is_advised(head_url):
-    execute(head_url, "CREATE INDEX theirs ON contact (phone)")
+    execute(head_url, "CREATE INDEX other_index ON contact (phone)")
 
-    assert advice(head_url) == {("serves the same key", "theirs", "ix_contact_phone_hash")}
+    assert advice(head_url) == {("serves the same key", "other_index", "ix_contact_phone_hash")}
 
 
 def test_an_index_in_capitals_is_not_its_own_duplicate(sqlite_head_url):
@@ -358,7 +361,7 @@ def test_an_index_in_capitals_is_not_its_own_duplicate(sqlite_head_url):
     assert run("check", url=sqlite_head_url).exit_code == 0
 
 
-def test_what_the_tables_lack_is_said(any_head_url):
+def test_check_and_status_warn_of_a_missing_table(any_head_url):
     execute(any_head_url, "ALTER TABLE webhook_event RENAME TO gone")
     for command in ("check", "status"):
         assert "webhook_event is missing." in "".join(run(command, "--json", url=any_head_url).json()["warnings"])
@@ -372,17 +375,17 @@ def test_an_index_of_another_definition_has_no_origin(any_head_url):
 
 
 def test_a_wider_index_that_makes_a_declared_one_superfluous_is_advised(any_head_url):
-    execute(any_head_url, "CREATE INDEX theirs ON activity (activity_type, status)")
+    execute(any_head_url, "CREATE INDEX other_index ON activity (activity_type, status)")
     ((kind, index, about),) = advice(any_head_url)
 
     assert kind in ("superfluous", "serves the same key")
-    assert (index, about) == ("theirs", NAME)
+    assert (index, about) == ("other_index", NAME)
 
 
 def test_an_index_that_a_declared_one_makes_superfluous_is_advised(any_head_url):
-    execute(any_head_url, "CREATE INDEX theirs ON campaign_membership (campaign_id)")
+    execute(any_head_url, "CREATE INDEX other_index ON campaign_membership (campaign_id)")
 
-    assert advice(any_head_url) == {("superfluous", "theirs", "ix_campaign_membership_campaign_status")}
+    assert advice(any_head_url) == {("superfluous", "other_index", "ix_campaign_membership_campaign_status")}
 
 
 def test_of_two_other_indexes_the_superfluous_one_is_advised_and_no_declared_one_is_named(any_head_url):
@@ -393,7 +396,7 @@ def test_of_two_other_indexes_the_superfluous_one_is_advised_and_no_declared_one
     assert advice(any_head_url) in (set(), {("superfluous", "narrow", None)})
 
 
-def test_what_only_looks_like_it_is_not_advised(any_head_url):
+def test_an_index_that_only_resembles_a_leftover_is_not_advised(any_head_url):
     execute(
         any_head_url,
         "CREATE INDEX another_column ON activity (status)",
@@ -419,7 +422,7 @@ def test_another_collation_or_operator_class_does_not_serve_the_same(head_url):
 
 
 def test_an_invalid_index_makes_nothing_superfluous(head_url):
-    not_ready(head_url, "theirs", "activity (activity_type, status)")
+    not_ready(head_url, "other_index", "activity (activity_type, status)")
 
     assert "superfluous" not in {kind for kind, *_ in advice(head_url)}
 
@@ -441,15 +444,15 @@ def test_every_leftover_of_several_cancelled_reindexes_is_advised(head_url):
 
 
 def test_a_leftover_of_another_index_on_the_table_is_advised_too(head_url):
-    execute(head_url, "CREATE INDEX theirs ON activity (status)")
-    left = ccnew(head_url, "theirs", "activity")
+    execute(head_url, "CREATE INDEX other_index ON activity (status)")
+    left = ccnew(head_url, "other_index", "activity")
 
     assert advice(head_url) == {("leftover", left, None)}
 
 
 def test_advice_has_no_exit_code_of_its_own(any_base_url):
-    execute(any_base_url, f"CREATE INDEX theirs ON {ON}")
-    assert advice(any_base_url, 3) == {("twin", "theirs", NAME)}
+    execute(any_base_url, f"CREATE INDEX other_index ON {ON}")
+    assert advice(any_base_url, 3) == {("twin", "other_index", NAME)}
 
 
 def test_a_revision_whose_file_was_changed_after_it_was_applied_is_advised(any_head_url):
@@ -494,7 +497,7 @@ def test_a_role_that_may_only_read_can_check(superuser_url, head_url):
 
 def test_check_looks_only_into_the_chosen_schema(head_url):
     copies = (f"CREATE TABLE tenant.{table} (LIKE public.{table})" for table in SEVEN_TABLES)
-    execute(head_url, "CREATE SCHEMA tenant", *copies, "CREATE INDEX theirs ON tenant.activity (activity_type)")
+    execute(head_url, "CREATE SCHEMA tenant", *copies, "CREATE INDEX other_index ON tenant.activity (activity_type)")
     with nothing_changes(head_url):
         assert run("check", "--schema", "tenant", url=head_url).exit_code == 3
     assert advice(head_url) == set()

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import pytest
 from command import (
+    created_indexes,
     execute,
     nothing_changes,
-    ours,
     prepare,
     refuses,
     run,
@@ -22,7 +22,7 @@ def difference(part: str, declared: str, found: str) -> re.Pattern[str]:
     return re.compile(rf"^ +{part} {{2,}}{re.escape(declared)} {{2,}}{re.escape(found)}$", re.MULTILINE)
 
 
-class Trap(NamedTuple):
+class Conflict(NamedTuple):
     """Something that carries a name of ours, and the part in which it is different."""
 
     made_by: str
@@ -34,164 +34,166 @@ class Trap(NamedTuple):
 
 OPTED_OUT = "((flag_type)::text = 'opted_out'::text)"
 
-TRAPS = {
-    "another column": Trap("CREATE INDEX ix_activity_type ON activity (status)", "key", "activity_type", "status"),
-    "another order of columns": Trap(
+CONFLICTS = {
+    "another column": Conflict("CREATE INDEX ix_activity_type ON activity (status)", "key", "activity_type", "status"),
+    "another order of columns": Conflict(
         "CREATE INDEX ix_webhook_event_processed ON webhook_event (event_type, processed)",
         "key",
         "processed, event_type",
         "event_type, processed",
         "ix_webhook_event_processed",
     ),
-    "a column more": Trap(
+    "a column more": Conflict(
         "CREATE INDEX ix_activity_type ON activity (activity_type, status)",
         "key",
         "activity_type",
         "activity_type, status",
     ),
-    "a column less": Trap(
+    "a column less": Conflict(
         "CREATE INDEX ix_webhook_event_processed ON webhook_event (processed)",
         "key",
         "processed, event_type",
         "processed",
         "ix_webhook_event_processed",
     ),
-    "an expression": Trap(
+    "an expression": Conflict(
         "CREATE INDEX ix_activity_type ON activity (lower(activity_type))",
         "key",
         "activity_type",
         "lower(activity_type::text)",
     ),
-    "ascending": Trap(
+    "ascending": Conflict(
         "CREATE INDEX ix_activity_conversation_created ON activity (conversation_id, created_at)",
         "key",
         "conversation_id, created_at DESC",
         "conversation_id, created_at",
         "ix_activity_conversation_created",
     ),
-    "nulls last": Trap(
+    "nulls last": Conflict(
         "CREATE INDEX ix_activity_conversation_created ON activity (conversation_id, created_at DESC NULLS LAST)",
         "key",
         "conversation_id, created_at DESC",
         "conversation_id, created_at DESC NULLS LAST",
         "ix_activity_conversation_created",
     ),
-    "a B-tree for a hash": Trap(
+    "a B-tree for a hash": Conflict(
         "CREATE INDEX ix_contact_phone_hash ON contact (phone)", "method", "hash", "btree", "ix_contact_phone_hash"
     ),
-    "a hash for a B-tree": Trap(
+    "a hash for a B-tree": Conflict(
         "CREATE INDEX ix_activity_type ON activity USING hash (activity_type)", "method", "btree", "hash"
     ),
-    "no predicate": Trap(
+    "no predicate": Conflict(
         "CREATE INDEX ix_contact_flag_opted_out ON contact_flag (flag_type, contact_id)",
         "predicate",
         "flag_type = 'opted_out'",
         "none",
         "ix_contact_flag_opted_out",
     ),
-    "another predicate": Trap(
+    "another predicate": Conflict(
         "CREATE INDEX ix_contact_flag_opted_out ON contact_flag (flag_type, contact_id) WHERE flag_type <> 'opted_out'",
         "predicate",
         OPTED_OUT,
         "((flag_type)::text <> 'opted_out'::text)",
         "ix_contact_flag_opted_out",
     ),
-    "a predicate too many": Trap(
+    "a predicate too many": Conflict(
         "CREATE INDEX ix_activity_type ON activity (activity_type) WHERE activity_type IS NOT NULL",
         "predicate",
         "none",
         "(activity_type IS NOT NULL)",
     ),
-    "unique": Trap("CREATE UNIQUE INDEX ix_activity_type ON activity (activity_type)", "unique", "no", "yes"),
-    "another collation": Trap(
+    "unique": Conflict("CREATE UNIQUE INDEX ix_activity_type ON activity (activity_type)", "unique", "no", "yes"),
+    "another collation": Conflict(
         'CREATE INDEX ix_activity_type ON activity (activity_type COLLATE "POSIX")',
         "key",
         "activity_type",
         'activity_type COLLATE "POSIX"',
     ),
-    "another operator class": Trap(
+    "another operator class": Conflict(
         "CREATE INDEX ix_activity_type ON activity (activity_type varchar_pattern_ops)",
         "key",
         "activity_type",
         "activity_type varchar_pattern_ops",
     ),
-    "INCLUDE": Trap(
+    "INCLUDE": Conflict(
         "CREATE INDEX ix_activity_type ON activity (activity_type) INCLUDE (status)", "include", "none", "status"
     ),
-    "a unique constraint": Trap(
+    "a unique constraint": Conflict(
         "ALTER TABLE activity ADD CONSTRAINT ix_activity_type UNIQUE (activity_type)", "unique", "no", "yes"
     ),
-    "another table": Trap(
+    "another table": Conflict(
         "CREATE TABLE call (activity_type varchar(20)); CREATE INDEX ix_activity_type ON call (activity_type)",
         "table",
         "activity",
         "call",
     ),
-    "a table": Trap("CREATE TABLE ix_activity_type (id integer)", "kind", "index", "table"),
-    "a view": Trap("CREATE VIEW ix_activity_type AS SELECT 1 AS one", "kind", "index", "view"),
-    "a materialized view": Trap(
+    "a table": Conflict("CREATE TABLE ix_activity_type (id integer)", "kind", "index", "table"),
+    "a view": Conflict("CREATE VIEW ix_activity_type AS SELECT 1 AS one", "kind", "index", "view"),
+    "a materialized view": Conflict(
         "CREATE MATERIALIZED VIEW ix_activity_type AS SELECT 1 AS one", "kind", "index", "materialized view"
     ),
-    "a sequence": Trap("CREATE SEQUENCE ix_activity_type", "kind", "index", "sequence"),
-    "a composite type": Trap("CREATE TYPE ix_activity_type AS (one integer)", "kind", "index", "composite type"),
+    "a sequence": Conflict("CREATE SEQUENCE ix_activity_type", "kind", "index", "sequence"),
+    "a composite type": Conflict("CREATE TYPE ix_activity_type AS (one integer)", "kind", "index", "composite type"),
 }
 
-SQLITE_TRAPS = {
-    "another column": Trap("CREATE INDEX ix_activity_type ON activity (status)", "key", "activity_type", "status"),
-    "ascending": TRAPS["ascending"],
-    "descending": Trap(
+SQLITE_CONFLICTS = {
+    "another column": Conflict("CREATE INDEX ix_activity_type ON activity (status)", "key", "activity_type", "status"),
+    "ascending": CONFLICTS["ascending"],
+    "descending": Conflict(
         "CREATE INDEX ix_activity_type ON activity (activity_type DESC)", "key", "activity_type", "activity_type DESC"
     ),
-    "an expression": Trap(
+    "an expression": Conflict(
         "CREATE INDEX ix_activity_type ON activity (lower(activity_type))", "key", "activity_type", "(expression)"
     ),
-    "partial": Trap(
+    "partial": Conflict(
         "CREATE INDEX ix_contact_flag_opted_out ON contact_flag (flag_type, contact_id) WHERE flag_type = 'opted_out'",
         "predicate",
         "none",
         "flag_type = 'opted_out'",
         "ix_contact_flag_opted_out",
     ),
-    "unique": TRAPS["unique"],
-    "another collation": Trap(
+    "unique": CONFLICTS["unique"],
+    "another collation": Conflict(
         "CREATE INDEX ix_activity_type ON activity (activity_type COLLATE NOCASE)",
         "key",
         "activity_type",
         "activity_type COLLATE NOCASE",
     ),
-    "another table": Trap("CREATE INDEX ix_activity_type ON campaign (campaign_type)", "table", "activity", "campaign"),
-    "a table": TRAPS["a table"],
-    "a view": TRAPS["a view"],
+    "another table": Conflict(
+        "CREATE INDEX ix_activity_type ON campaign (campaign_type)", "table", "activity", "campaign"
+    ),
+    "a table": CONFLICTS["a table"],
+    "a view": CONFLICTS["a view"],
 }
 
 
-def check_refusal(url: str, trap: Trap) -> None:
+def check_refusal(url: str, conflict: Conflict) -> None:
     """Up names the index, sets the part that is different side by side, says what to do, and changes nothing."""
     refused = refuses(url, "up", exit_code=4).stderr
 
-    assert f"\n  {trap.name}\n" in refused
-    assert difference(trap.part, trap.declared, trap.found).search(refused), refused
+    assert f"\n  {conflict.name}\n" in refused
+    assert difference(conflict.part, conflict.declared, conflict.found).search(refused), refused
     assert refused.splitlines()[-1].endswith(
-        f"ename or drop it if nothing needs it ({trap.name}), then run: python cli.py up"
+        f"ename or drop it if nothing needs it ({conflict.name}), then run: python cli.py up"
     )
 
 
-@pytest.mark.parametrize("trap", TRAPS.values(), ids=TRAPS.keys())
-def test_a_name_of_ours_on_something_else_is_refused_with_the_difference(crm, trap):
-    execute(crm, trap.made_by)
+@pytest.mark.parametrize("conflict", CONFLICTS.values(), ids=CONFLICTS.keys())
+def test_a_declared_name_with_another_definition_is_refused_with_the_difference(crm, conflict):
+    execute(crm, conflict.made_by)
 
-    check_refusal(crm, trap)
+    check_refusal(crm, conflict)
 
 
-@pytest.mark.parametrize("trap", SQLITE_TRAPS.values(), ids=SQLITE_TRAPS.keys())
-def test_a_name_of_ours_on_something_else_is_refused_on_sqlite_too(sqlite_crm, trap):
-    execute(sqlite_crm, trap.made_by)
+@pytest.mark.parametrize("conflict", SQLITE_CONFLICTS.values(), ids=SQLITE_CONFLICTS.keys())
+def test_a_declared_name_with_another_definition_is_refused_on_sqlite_too(sqlite_crm, conflict):
+    execute(sqlite_crm, conflict.made_by)
 
-    check_refusal(sqlite_crm, trap)
+    check_refusal(sqlite_crm, conflict)
 
 
 def test_down_where_up_was_refused_has_nothing_to_roll_back(any_crm):
-    execute(any_crm, TRAPS["ascending"].made_by, TRAPS["another column"].made_by)
+    execute(any_crm, CONFLICTS["ascending"].made_by, CONFLICTS["another column"].made_by)
     run("up", url=any_crm)
     with nothing_changes(any_crm):
         assert succeed("down", url=any_crm).lines[0].startswith("Nothing to roll back")
@@ -202,7 +204,7 @@ def test_all_differences_of_all_indexes_are_named_in_one_go(crm):
         crm,
         "CREATE TABLE ix_conversation_contact_id (id integer)",
         "CREATE UNIQUE INDEX ix_contact_phone_hash ON contact (email) INCLUDE (phone) WHERE phone IS NOT NULL",
-        TRAPS["ascending"].made_by,
+        CONFLICTS["ascending"].made_by,
     )
     refused = refuses(crm, "up", exit_code=4).stderr
 
@@ -218,8 +220,8 @@ def test_all_differences_of_all_indexes_are_named_in_one_go(crm):
         assert difference(part, declared, found).search(refused), refused
 
 
-def test_status_and_plan_show_what_stands_under_a_name_of_ours(crm):
-    execute(crm, TRAPS["ascending"].made_by, TRAPS["a view"].made_by)
+def test_status_and_plan_show_the_index_that_has_a_declared_name(crm):
+    execute(crm, CONFLICTS["ascending"].made_by, CONFLICTS["a view"].made_by)
     status = run("status", "--json", url=crm).json()
     states = {each["name"]: each["state"] for each in status["indexes"]}
     plan = run("plan", url=crm)
@@ -231,7 +233,7 @@ def test_status_and_plan_show_what_stands_under_a_name_of_ours(crm):
 
 
 def test_a_refusal_as_json_lists_the_differences(crm):
-    execute(crm, TRAPS["ascending"].made_by)
+    execute(crm, CONFLICTS["ascending"].made_by)
     with nothing_changes(crm):
         document = run("up", "--json", url=crm).json()
 
@@ -254,7 +256,7 @@ def test_an_index_that_was_replaced_by_hand_after_up_is_never_dropped(crm, comma
     refused = refuses(crm, command, exit_code=4)
 
     assert difference("key", "activity_type", "status").search(refused.stderr)
-    assert len(ours(crm)) == 10
+    assert len(created_indexes(crm)) == 10
     assert run("status", url=crm).exit_code == 4
 
 
@@ -264,10 +266,10 @@ def test_an_index_that_was_replaced_by_hand_after_up_is_never_dropped_on_sqlite(
     refused = refuses(sqlite_crm, "down", exit_code=4)
 
     assert difference("key", "activity_type", "status").search(refused.stderr)
-    assert len(ours(sqlite_crm)) == 10
+    assert len(created_indexes(sqlite_crm)) == 10
 
 
-def test_an_index_that_says_the_same_in_other_words_is_kept(crm):
+def test_an_index_whose_definition_is_written_differently_is_kept(crm):
     execute(
         crm,
         "CREATE INDEX ix_contact_flag_opted_out ON contact_flag USING btree"

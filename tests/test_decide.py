@@ -39,9 +39,9 @@ OTHER = SAME._replace(definition=OTHER_DEFINITIONS["direction"])
 REPLACING = SAME._replace(name=INDEX.replacing)
 
 
-def up(found: CatalogEntry | None, options: Options = DEFAULTS, **standing: CatalogEntry) -> Action:
+def up(found: CatalogEntry | None, options: Options = DEFAULTS, **others: CatalogEntry) -> Action:
     """Return what `up` decides about the index of these tests."""
-    return decide(DECLARED, Existing(found, **standing), options)
+    return decide(DECLARED, Existing(found, **others), options)
 
 
 def drop(found: CatalogEntry | None, *existed_before: str) -> Action:
@@ -50,10 +50,10 @@ def drop(found: CatalogEntry | None, *existed_before: str) -> Action:
 
 
 def down(
-    found: CatalogEntry | None, past: RevertContext, options: Options = DEFAULTS, **standing: CatalogEntry
+    found: CatalogEntry | None, past: RevertContext, options: Options = DEFAULTS, **others: CatalogEntry
 ) -> Action:
     """Return what `down` decides with all that may be known of the past."""
-    return decide_drop(DECLARED, Existing(found, **standing), INDEX.name, past, options)
+    return decide_drop(DECLARED, Existing(found, **others), INDEX.name, past, options)
 
 
 @pytest.mark.parametrize(
@@ -107,11 +107,11 @@ def test_a_broken_index_of_another_definition_is_neither_rebuilt_nor_dropped(fou
 
 
 @pytest.mark.parametrize("found", [SAME, BROKEN, IN_BUILD, TABLE, *DIFFERENT])
-def test_down_leaves_what_is_older_than_up_whatever_it_is(found):
+def test_down_keeps_every_index_that_is_older_than_up(found):
     assert drop(found, INDEX.name) is Action.LEAVE
 
 
-def test_what_is_older_than_up_and_gone_since_needs_nothing():
+def test_an_older_index_that_is_gone_needs_no_action():
     assert drop(None, INDEX.name) is Action.ABSENT
 
 
@@ -148,7 +148,7 @@ def test_a_duplicate_is_renamed_only_when_that_is_allowed():
 
 
 @pytest.mark.parametrize(
-    ("found", "standing", "action"),
+    ("found", "others", "action"),
     [
         pytest.param(OTHER, {}, Action.REPLACE, id="nothing begun"),
         pytest.param(OTHER, {"replacing": REPLACING}, Action.REPLACE, id="built beside it"),
@@ -173,8 +173,8 @@ def test_a_duplicate_is_renamed_only_when_that_is_allowed():
         ),
     ],
 )
-def test_a_replacement_goes_on_from_wherever_it_came_to(found, standing, action):
-    assert up(found, REPLACE, **standing) is action
+def test_an_interrupted_replacement_continues_where_it_stopped(found, others, action):
+    assert up(found, REPLACE, **others) is action
 
 
 def test_an_index_that_had_another_name_gets_it_back():
@@ -184,24 +184,24 @@ def test_an_index_that_had_another_name_gets_it_back():
     assert down(None, was) is Action.ABSENT
 
 
-def test_what_is_older_than_up_is_dropped_only_when_that_is_allowed():
+def test_an_older_index_is_dropped_only_if_an_option_allows_it():
     for was in (RevertContext({INDEX.name: INDEX.name}), RevertContext({INDEX.name: "by_hand"})):
         assert down(SAME, was, INCLUDE) is Action.DROP
         assert down(OTHER, was, INCLUDE) is Action.REFUSE
 
 
-def test_what_an_unfinished_run_has_not_come_to_is_left():
+def test_down_keeps_the_indexes_that_an_unfinished_run_has_not_reached():
     assert down(OTHER, RevertContext(unfinished=True)) is Action.LEAVE
     assert down(SAME, RevertContext(unfinished=True)) is Action.DROP
 
 
-def test_what_alembic_has_built_under_another_name_is_dropped_where_it_has_run():
+def test_an_index_that_alembic_built_under_another_name_is_dropped_if_alembic_has_run():
     assert down(None, RevertContext(alembic_has_run=True), alembic_index=SAME) is Action.DROP
     assert down(None, RevertContext(), alembic_index=SAME) is Action.ABSENT
     assert down(None, RevertContext(alembic_has_run=True)) is Action.ABSENT
 
 
-def test_what_something_else_needs_is_never_replaced():
+def test_an_index_with_dependent_objects_is_never_replaced():
     assert up(OTHER._replace(needed_by="a foreign key"), REPLACE) is Action.REFUSE
 
 
@@ -239,7 +239,7 @@ def test_the_same_definition_has_no_differences():
     assert differences(DECLARED, DECLARED._replace()) == ()
 
 
-def test_what_is_no_index_differs_in_its_kind():
+def test_an_object_that_is_no_index_differs_in_its_kind():
     assert compare(DECLARED, TABLE._replace(kind="view")) == (Difference("kind", "index", "view"),)
 
 

@@ -166,7 +166,7 @@ def test_every_event_is_in_the_table_of_events_with_its_keys():
     assert re.findall(r"`(\w+)`", blocker) == list(Blocker._fields)
 
 
-def test_the_table_of_words_has_every_value_that_the_code_has():
+def test_the_glossary_lists_every_value_of_the_code():
     values = {row[0]: set(re.findall(r"`([^`]+)`", row[2])) for row in cells(section("JSON")) if len(row) == 3}
     assert values["`action`"] == {action.value for action in Action}
     assert values["`origin`"] == {CREATED, ADOPTED, RENAMED}

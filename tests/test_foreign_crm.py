@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import command
 import foreign_crm
 import pytest
-from command import BASE, HEAD, Result, catalog, execute, indexes, is_postgres, ours, run, specified
+from command import BASE, HEAD, Result, catalog, created_indexes, execute, indexes, is_postgres, run, specified
 from playhouse.db_url import connect
 from roles import as_owner, new_database
 
@@ -126,21 +126,21 @@ def test_not_a_row_of_any_table_is_changed(journey):
 
 
 def test_up_leaves_tables_constraints_and_indexes_of_others_as_they_are(journey):
-    assert strangers(journey.applied) == strangers(journey.before)
+    assert other_objects(journey.applied) == other_objects(journey.before)
 
 
 def test_down_leaves_nothing_but_the_record_of_revisions(journey):
-    assert strangers(journey.after) == journey.before.catalog
-    assert ours(journey.url) == {}
+    assert other_objects(journey.after) == journey.before.catalog
+    assert created_indexes(journey.url) == {}
     assert execute(journey.url, "SELECT count(*) FROM schema_revision") == [(0,)]
 
 
-def strangers(moment: Moment) -> list[tuple[Any, ...]]:
+def other_objects(moment: Moment) -> list[tuple[Any, ...]]:
     """The catalog without the ten indexes and the tool's own table."""
-    return [row for row in moment.catalog if not any(_is_ours(str(part)) for part in row[:3])]
+    return [row for row in moment.catalog if not any(_is_created_by_tool(str(part)) for part in row[:3])]
 
 
-def _is_ours(name: str) -> bool:
+def _is_created_by_tool(name: str) -> bool:
     return name in command.TEN_NAMES or "schema_revision" in name
 
 

@@ -66,7 +66,7 @@ def test_all_problems_come_at_once(any_crm):
     )
 
 
-def test_a_database_with_tables_but_none_of_ours_is_refused(database_url):
+def test_a_database_with_tables_but_none_of_the_crms_is_refused(database_url):
     execute(database_url, "CREATE TABLE product (id integer)", "CREATE TABLE price (id integer)")
 
     assert sorted(problems(database_url, "up")) == sorted(

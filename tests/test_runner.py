@@ -18,13 +18,13 @@ from command import (
     TEN_NAMES,
     catalog,
     connect,
+    created_indexes,
     erase,
     execute,
     file_of,
     indexes,
     is_postgres,
     nothing_changes,
-    ours,
     prepare,
     records,
     revisions,
@@ -63,7 +63,7 @@ def make_by_hand(url: str, name: str) -> None:
     execute(url, specified(url)[name])
 
 
-def standing(url: str) -> dict:
+def short_status(url: str) -> dict:
     """What status says, but for when and by whom."""
     status = run("status", "--json", url=url).json()
     return {
@@ -102,7 +102,7 @@ def test_up_gives_an_empty_database_seven_tables_and_the_ten_indexes_and_records
     result = succeed("up", url=database_url)
 
     assert tables(database_url) == SEVEN_TABLES | OWN_TABLES
-    assert ours(database_url) == specified(database_url)
+    assert created_indexes(database_url) == specified(database_url)
     assert revisions(database_url) == {BASE: "applied", HEAD: "applied"}
     assert result.stderr == ""
 
@@ -150,7 +150,7 @@ def test_down_drops_exactly_the_ten_and_goes_back_to_the_base(any_base_url):
     assert catalog(any_base_url) == before
     assert len(result.announced()) == 10
     assert revisions(any_base_url) == {BASE: "applied"}
-    assert standing(any_base_url)["revision"] == BASE
+    assert short_status(any_base_url)["revision"] == BASE
 
 
 def test_down_leaves_every_table_and_row(any_head_url):
@@ -188,11 +188,11 @@ def test_up_down_up_leaves_the_same_catalog_as_one_up(database_url):
     assert records(database_url) == recorded_once
 
 
-def test_down_passes_over_an_index_that_somebody_dropped_before(any_head_url):
+def test_down_skips_an_index_that_was_dropped_by_hand(any_head_url):
     drop_indexes(any_head_url, "ix_activity_type")
     result = succeed("down", url=any_head_url)
 
-    assert ours(any_head_url) == {}
+    assert created_indexes(any_head_url) == {}
     assert len(result.announced()) == 9
     assert revisions(any_head_url) == {BASE: "applied"}
 
@@ -204,7 +204,7 @@ def test_up_to_base_makes_the_tables_alone(database_url):
     succeed("up", "--to", "base", url=database_url)
 
     assert tables(database_url) >= SEVEN_TABLES
-    assert ours(database_url) == {}
+    assert created_indexes(database_url) == {}
     assert revisions(database_url) == {BASE: "applied"}
 
 
@@ -245,7 +245,7 @@ def test_status_exits_with_3_before_up_and_with_0_after_it(database_url):
     assert run("status", url=database_url).exit_code == 3
 
 
-def test_a_lost_index_is_shown_by_status_and_mended_by_up(any_head_url):
+def test_a_lost_index_is_shown_by_status_and_rebuilt_by_up(any_head_url):
     drop_indexes(any_head_url, "ix_activity_type")
     status = run("status", url=any_head_url)
     mended = succeed("up", url=any_head_url)
@@ -254,8 +254,8 @@ def test_a_lost_index_is_shown_by_status_and_mended_by_up(any_head_url):
     assert re.search(r"^ix_activity_type .* missing", status.stdout, re.MULTILINE)
     assert status.lines[-1] == "Missing or different: ix_activity_type. To repair it, run: python cli.py up"
     assert len(mended.announced()) == 1
-    assert ours(any_head_url) == specified(any_head_url)
-    assert standing(any_head_url)["exit_code"] == 0
+    assert created_indexes(any_head_url) == specified(any_head_url)
+    assert short_status(any_head_url)["exit_code"] == 0
 
 
 def test_status_shows_every_index_with_its_method_and_state(any_head_url):
@@ -277,7 +277,7 @@ def test_reading_leaves_no_trace_on_an_empty_database(database_url):
     assert tables(database_url) == set() if is_postgres(database_url) else not file_of(database_url).exists()
 
 
-def test_reading_leaves_no_trace_where_revisions_stand(any_head_url):
+def test_reading_changes_nothing_where_revisions_are_recorded(any_head_url):
     drop_indexes(any_head_url, "ix_activity_type")
     with nothing_changes(any_head_url):
         for command in READING:
@@ -338,11 +338,11 @@ def test_plan_where_nothing_is_due_says_so_in_one_line(any_head_url):
 def test_the_script_of_plan_does_in_the_databases_own_shell_what_up_does(database_url, before):
     succeed(*before, url=database_url)
     run_script(succeed("plan", "--sql", url=database_url).stdout, database_url)
-    by_script = catalog(database_url), records(database_url), standing(database_url)
+    by_script = catalog(database_url), records(database_url), short_status(database_url)
     erase(database_url)
     succeed("up", url=database_url)
 
-    assert (catalog(database_url), records(database_url), standing(database_url)) == by_script
+    assert (catalog(database_url), records(database_url), short_status(database_url)) == by_script
 
 
 def test_the_script_of_plan_records_in_one_transaction_before_the_builds_and_in_one_after_them(base_url):
@@ -358,11 +358,11 @@ def test_the_script_of_plan_records_in_one_transaction_before_the_builds_and_in_
 
 def test_the_script_of_plan_down_does_in_the_databases_own_shell_what_down_does(any_head_url):
     run_script(succeed("plan", "down", "--sql", url=any_head_url).stdout, any_head_url)
-    by_script = catalog(any_head_url), records(any_head_url), standing(any_head_url)
+    by_script = catalog(any_head_url), records(any_head_url), short_status(any_head_url)
     succeed("up", url=any_head_url)
     succeed("down", url=any_head_url)
 
-    assert (catalog(any_head_url), records(any_head_url), standing(any_head_url)) == by_script
+    assert (catalog(any_head_url), records(any_head_url), short_status(any_head_url)) == by_script
 
 
 def test_the_script_of_plan_completes_an_interrupted_run_and_down_undoes_it(any_base_url):
@@ -371,9 +371,9 @@ def test_the_script_of_plan_completes_an_interrupted_run_and_down_undoes_it(any_
     interrupt(any_base_url, missing=("ix_contact_phone_hash",))
     run_script(succeed("plan", "--sql", url=any_base_url).stdout, any_base_url)
 
-    assert standing(any_base_url)["exit_code"] == 0
+    assert short_status(any_base_url)["exit_code"] == 0
     succeed("down", url=any_base_url)
-    assert set(ours(any_base_url)) == {"ix_activity_type"}
+    assert set(created_indexes(any_base_url)) == {"ix_activity_type"}
 
 
 def test_the_script_of_plan_where_nothing_is_due_changes_nothing(any_head_url):
@@ -392,7 +392,7 @@ def test_the_script_of_plan_stops_at_the_first_error(any_base_url):
 
 
 @pytest.mark.parametrize("finished", [True, False], ids=["finished by up", "undone at once"])
-def test_a_script_that_stops_on_its_way_has_recorded_what_stood_before(any_base_url, finished):
+def test_a_script_that_stops_halfway_has_recorded_the_indexes_that_existed_before(any_base_url, finished):
     make_by_hand(any_base_url, "ix_webhook_event_event_type")
     script = succeed("plan", "--sql", url=any_base_url).stdout
     make_by_hand(any_base_url, "ix_activity_type")  # the last but one
@@ -404,7 +404,7 @@ def test_a_script_that_stops_on_its_way_has_recorded_what_stood_before(any_base_
     succeed("down", url=any_base_url)
 
     stays = {"ix_activity_type"} if not finished and not is_postgres(any_base_url) else set()
-    assert set(ours(any_base_url)) == {"ix_webhook_event_event_type"} | stays
+    assert set(created_indexes(any_base_url)) == {"ix_webhook_event_event_type"} | stays
 
 
 @pytest.mark.parametrize(
@@ -471,29 +471,29 @@ def test_an_index_that_stood_there_before_up_is_kept_and_left_by_down(any_base_u
     assert "  ix_activity_type kept (already exists)" in up.lines
     assert len(up.announced()) == 9
     assert "  ix_activity_type left (existed before up)" in down.lines
-    assert set(ours(any_base_url)) == {"ix_activity_type"}
+    assert set(created_indexes(any_base_url)) == {"ix_activity_type"}
 
 
 def test_status_marks_an_index_that_stood_there_before_up(any_base_url):
     make_by_hand(any_base_url, "ix_activity_type")
     succeed("up", url=any_base_url)
-    marked = {name for name, (_, before) in standing(any_base_url)["indexes"].items() if before}
+    marked = {name for name, (_, before) in short_status(any_base_url)["indexes"].items() if before}
 
     assert marked == {"ix_activity_type"}
 
 
 @pytest.mark.parametrize("state", ["applying", "reverting"])
-def test_what_stood_there_before_up_is_not_forgotten_by_an_interrupted_run(any_base_url, state):
+def test_an_interrupted_run_keeps_the_record_of_adopted_indexes(any_base_url, state):
     make_by_hand(any_base_url, "ix_activity_type")
     succeed("up", url=any_base_url)
     interrupt(any_base_url, state, missing=("ix_contact_phone_hash", "ix_activity_openphone_id"))
     succeed("up", url=any_base_url)
     succeed("down", url=any_base_url)
 
-    assert set(ours(any_base_url)) == {"ix_activity_type"}
+    assert set(created_indexes(any_base_url)) == {"ix_activity_type"}
 
 
-def test_what_up_built_is_not_taken_for_older_than_up_by_an_interrupted_run(any_base_url):
+def test_an_interrupted_run_does_not_take_created_indexes_for_adopted_ones(any_base_url):
     before = catalog(any_base_url)
     succeed("up", url=any_base_url)
     interrupt(any_base_url)
@@ -503,17 +503,17 @@ def test_what_up_built_is_not_taken_for_older_than_up_by_an_interrupted_run(any_
     assert catalog(any_base_url) == before
 
 
-def test_mending_a_lost_index_does_not_make_the_others_older_than_up(any_base_url):
+def test_rebuilding_a_lost_index_does_not_make_the_others_older_than_up(any_base_url):
     make_by_hand(any_base_url, "ix_activity_type")
     succeed("up", url=any_base_url)
     drop_indexes(any_base_url, "ix_contact_phone_hash")
     succeed("up", url=any_base_url)
     succeed("down", url=any_base_url)
 
-    assert set(ours(any_base_url)) == {"ix_activity_type"}
+    assert set(created_indexes(any_base_url)) == {"ix_activity_type"}
 
 
-def test_plan_down_does_not_drop_what_down_leaves(any_base_url):
+def test_plan_down_drops_no_index_that_down_keeps(any_base_url):
     make_by_hand(any_base_url, "ix_activity_type")
     succeed("up", url=any_base_url)
     script = succeed("plan", "down", "--sql", url=any_base_url).stdout
@@ -532,7 +532,7 @@ def test_no_index_is_created_if_not_exists(any_base_url):
     assert not [statement for statement in created if "IF NOT EXISTS" in statement.upper()]
 
 
-def test_postgresql_is_sent_what_was_announced_and_nothing_that_locks_writers_out(superuser_url, base_url):
+def test_postgresql_executes_the_announced_statements_and_none_that_blocks_writers(superuser_url, base_url):
     """Only a superuser makes an event trigger."""
     with ddl_sent_to(superuser_url) as sent:
         announced = [*succeed("up", url=base_url).announced(), *succeed("down", url=base_url).announced()]
@@ -574,7 +574,7 @@ def test_reading_leaves_the_write_ahead_log_of_another_process_alone(sqlite_head
     assert f"{file_of(left).name}-wal" in before
 
 
-def test_what_a_killed_process_left_in_a_rollback_journal_is_taken_back_before_anything_is_read(sqlite_head_url):
+def test_the_rollback_journal_of_a_killed_process_is_applied_before_the_first_read(sqlite_head_url):
     half_written = """
         import os, sqlite3, sys
         connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -597,4 +597,4 @@ def test_on_sqlite_names_are_the_same_in_any_case(sqlite_url):
     assert succeed("up", url=sqlite_url).announced() == []
     succeed("down", url=sqlite_url)
 
-    assert ours(sqlite_url) == {}
+    assert created_indexes(sqlite_url) == {}

@@ -15,12 +15,24 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from command import CLI, HEAD, TEN_NAMES, broken, execute, file_of, ours, prepare, revisions, specified, succeed
+from command import (
+    CLI,
+    HEAD,
+    TEN_NAMES,
+    broken,
+    created_indexes,
+    execute,
+    file_of,
+    prepare,
+    revisions,
+    specified,
+    succeed,
+)
 from scenes import (
     Run,
     Server,
-    assert_all_stand,
-    assert_none_stands,
+    assert_all_valid,
+    assert_none_exist,
     build_all,
     fill_activity,
     lock_holder,
@@ -157,10 +169,10 @@ ATTACKS = (kill_the_client, cancel_the_statement, terminate_the_builder, termina
 def assert_repairable(url: str) -> None:
     """Check that the next up ends with ten indexes, and the next down with none."""
     succeed("up", url=url)
-    assert_all_stand(url)
+    assert_all_valid(url)
     assert revisions(url)[HEAD] == "applied"
     succeed("down", url=url)
-    assert_none_stands(url)
+    assert_none_exist(url)
     assert HEAD not in revisions(url)
 
 
@@ -201,7 +213,7 @@ def test_a_signal_ends_a_run_in_good_order(base_url, scene, number):
         until_idle(base_url)  # the statement has ended on the server too, although whoever held it up has not
         assert lock_holder(base_url) is None
         assert result.exit_code == EXIT_CODES[number], result
-        valid = TEN_NAMES & ours(base_url).keys() - broken(base_url)
+        valid = TEN_NAMES & created_indexes(base_url).keys() - broken(base_url)
         assert f"Interrupted by {number.name}: {len(valid)} of 10 indexes are built" in result.stderr
         assert broken(base_url) == set() or scene not in NOT_IN_THE_WAY
     assert_repairable(base_url)
@@ -311,7 +323,7 @@ def test_a_signal_rolls_back_all_of_a_run_on_sqlite(large_sqlite, number):
         result = stopped.end()
     assert result.exit_code == EXIT_CODES[number], result
     assert "0 of 10 indexes are built" in result.stderr
-    assert_none_stands(large_sqlite)
+    assert_none_exist(large_sqlite)
     assert HEAD not in revisions(large_sqlite)
     assert_repairable(large_sqlite)
 
@@ -319,7 +331,7 @@ def test_a_signal_rolls_back_all_of_a_run_on_sqlite(large_sqlite, number):
 def test_a_killed_run_is_committed_whole_or_not_at_all_on_sqlite(large_sqlite):
     with building_on_sqlite(large_sqlite) as killed:
         killed.kill()
-    assert ours(large_sqlite) in ({}, specified(large_sqlite))
+    assert created_indexes(large_sqlite) in ({}, specified(large_sqlite))
     assert execute(large_sqlite, "PRAGMA integrity_check") == [("ok",)]
     assert_repairable(large_sqlite)
     assert not list(file_of(large_sqlite).parent.glob("*-journal"))
@@ -337,7 +349,7 @@ def test_a_second_signal_ends_a_run_at_once_on_sqlite(large_sqlite):
 
 
 @pytest.mark.long
-def test_anything_at_any_moment_can_be_repaired(base_url, capsys):
+def test_every_interruption_at_every_phase_can_be_repaired(base_url, capsys):
     with capsys.disabled():
         print(f"\nTEST_SEED={SEED} TEST_ROUNDS={ROUNDS} repeats this")
     chance = random.Random(SEED)
@@ -348,8 +360,8 @@ def test_anything_at_any_moment_can_be_repaired(base_url, capsys):
             attacked.wait(chance.uniform(0, 0.3))
             attacked.send(chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
             assert attacked.end().exit_code in (0, 130, 143, -signal.SIGKILL, -signal.SIGINT, -signal.SIGTERM)
-        assert ours(base_url).items() <= specified(base_url).items()
+        assert created_indexes(base_url).items() <= specified(base_url).items()
     succeed("up", url=base_url)
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
     succeed("down", url=base_url)
-    assert_none_stands(base_url)
+    assert_none_exist(base_url)

@@ -120,8 +120,8 @@ def assert_nothing_is_left(url: str, temporary: Path) -> None:
 
 
 def test_every_query_is_measured_at_every_size_before_and_after(database_url: str, hasty: None, temporary: Path):
-    told: list[Told] = []
-    result = bench(database_url, (400, 200, 400), told.append)
+    events: list[Told] = []
+    result = bench(database_url, (400, 200, 400), events.append)
     assert [each.activities for each in result.rounds] == [200, 400]
     for each in result.rounds:
         assert [query.query for query in each.queries] == [query.call for query in QUERIES]
@@ -164,12 +164,12 @@ def test_queries_are_called_in_a_random_order_that_is_the_same_each_time(sqlite_
 
 
 def test_events_come_in_order(database_url: str, hasty: None):
-    told: list[Told] = []
-    bench(database_url, [200], told.append)
-    kinds = [type(event) for event in told]
+    events: list[Told] = []
+    bench(database_url, [200], events.append)
+    kinds = [type(event) for event in events]
     assert kinds[0] is RoundStarted
     assert kinds.index(Filling) < kinds.index(Filled) < kinds.index(Measuring) < kinds.index(IndexFinished)
-    assert [event.phase for event in told if isinstance(event, Measuring) and not event.done] == [
+    assert [event.phase for event in events if isinstance(event, Measuring) and not event.done] == [
         "queries without indexes",
         "queries with indexes",
         "inserts",
@@ -207,7 +207,7 @@ def test_a_session_that_the_server_ends_leaves_nothing(postgres_url: str, tempor
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_role_that_may_not_create_a_schema_learns_what_to_grant(superuser_url: str, app_url: str):
+def test_a_role_that_may_not_create_a_schema_gets_the_grant(superuser_url: str, app_url: str):
     """Only the superuser can give the right."""
     with pytest.raises(StatementFailed, match="permission denied") as refusal:
         bench(app_url, [200])
@@ -225,11 +225,11 @@ def test_a_role_that_is_read_only_by_default_is_refused_before_any_row_is_made(
         f"GRANT CREATE ON DATABASE {name} TO {{role}}",
         "ALTER ROLE {role} SET default_transaction_read_only = on",
     )
-    told: list[Told] = []
+    events: list[Told] = []
     with another_role(superuser_url, *rights) as role:
         with pytest.raises(PreflightFailed, match="default_transaction_read_only is on") as refusal:
-            bench(as_role(postgres_url, role), [200], told.append)
-        assert told == []
+            bench(as_role(postgres_url, role), [200], events.append)
+        assert events == []
         assert Command("bench") in refusal.value.hint.parts
         assert_nothing_is_left(postgres_url, temporary)
         execute(superuser_url, f"ALTER ROLE {role} RESET ALL")
@@ -334,11 +334,11 @@ def test_the_scratch_database_of_a_killed_process_is_removed_by_the_next_one(dat
 
 def test_the_scratch_database_of_a_running_process_is_not_removed(database_url: str, temporary: Path):
     with at_work(database_url, temporary):
-        theirs = left(database_url, temporary)
-        assert theirs
+        left_by_other = left(database_url, temporary)
+        assert left_by_other
         with scratch(database_url, Stop()):
-            assert left(database_url, temporary) > theirs
-        assert left(database_url, temporary) == theirs
+            assert left(database_url, temporary) > left_by_other
+        assert left(database_url, temporary) == left_by_other
 
 
 def test_a_schema_of_another_name_or_role_is_not_dropped(superuser_url: str, postgres_url: str):
@@ -376,10 +376,10 @@ def test_bench_has_no_options_for_schemas(database_url: str, option: tuple[str, 
 
 def test_an_error_comes_without_a_warning_about_pictures(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    told: list[Told] = []
+    events: list[Told] = []
     with pytest.raises(UsageError):
-        bench("mysql://somewhere/crm", [200], told.append)
-    assert told == []
+        bench("mysql://somewhere/crm", [200], events.append)
+    assert events == []
 
 
 @pytest.mark.parametrize(("folder", "exit_code"), [("file/results", 1), ("", 2)])

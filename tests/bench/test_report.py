@@ -94,7 +94,7 @@ def test_a_document_of_another_version_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("text", "expected"),
     [
         (duration(0.0000123), "12 µs"),
         (duration(0.0012345), "1.2 ms"),
@@ -112,8 +112,8 @@ def test_a_document_of_another_version_is_refused():
         (units.power(-0.001), "n^0.00"),
     ],
 )
-def test_numbers_are_shown_in_a_few_figures(told: str, expected: str):
-    assert told == expected
+def test_numbers_are_shown_in_a_few_figures(text: str, expected: str):
+    assert text == expected
 
 
 def test_the_tables_show_every_query_index_and_size():
@@ -323,21 +323,21 @@ def test_nothing_is_cut_off_on_a_phone(browser: list[str], tmp_path: Path):
 
 
 def test_four_files_are_written_into_a_new_folder(tmp_path: Path):
-    told: list[Told] = []
-    report.write(made_up(), str(tmp_path / "deep" / "results"), told.append)
+    events: list[Told] = []
+    report.write(made_up(), str(tmp_path / "deep" / "results"), events.append)
     names = ["bench.json", "bench.svg", "bench.png", "bench.html"]
-    assert told == [Written(str(tmp_path / "deep" / "results" / name)) for name in names]
+    assert events == [Written(str(tmp_path / "deep" / "results" / name)) for name in names]
     assert read(json.loads((tmp_path / "deep" / "results" / "bench.json").read_text())) == made_up()
     assert sorted(path.name for path in (tmp_path / "deep" / "results").iterdir()) == sorted(names)
 
 
 def test_without_matplotlib_a_warning_says_how_to_draw_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    told: list[Told] = []
-    report.write(made_up(), str(tmp_path / "results"), told.append)
+    events: list[Told] = []
+    report.write(made_up(), str(tmp_path / "results"), events.append)
     picture = f"python -m indexer.bench.report {tmp_path}/results/bench {tmp_path}/results/bench.json"
     left_out = "There is no picture, because matplotlib is not installed."
-    assert told[-1] == Warned(f"{left_out} Draw it: pip install -r requirements-bench.txt && {picture}")
+    assert events[-1] == Warned(f"{left_out} Draw it: pip install -r requirements-bench.txt && {picture}")
     assert "matplotlib" in (ROOT / "requirements-bench.txt").read_text()
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["bench.html", "bench.json"]
     parsed = Page((tmp_path / "results" / "bench.html").read_text())
@@ -351,11 +351,11 @@ def test_without_matplotlib_a_warning_says_how_to_draw_the_picture(tmp_path: Pat
 
 def test_without_jinja2_a_warning_says_how_to_draw_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    told: list[Told] = []
-    report.write(made_up(), str(tmp_path), told.append)
+    events: list[Told] = []
+    report.write(made_up(), str(tmp_path), events.append)
     redraw = f"python -m indexer.bench.report {tmp_path}/bench {tmp_path}/bench.json"
     left_out = "There is no page, because Jinja2 is not installed."
-    assert told[-1] == Warned(f"{left_out} Draw it: pip install -r requirements-bench.txt && {redraw}")
+    assert events[-1] == Warned(f"{left_out} Draw it: pip install -r requirements-bench.txt && {redraw}")
     assert "jinja2" in (ROOT / "requirements-bench.txt").read_text()
     subprocess.run([sys.executable, *redraw.split()[1:]], cwd=ROOT, check=True)
     assert (tmp_path / "bench.html").exists()

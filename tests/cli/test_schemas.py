@@ -100,7 +100,7 @@ def of(*schemas: str) -> list[str]:
     return [word for schema in schemas for word in ("--schema", schema)]
 
 
-def standing(url: str, schema: str) -> set[str]:
+def created_in(url: str, schema: str) -> set[str]:
     """Return those of the ten indexes that exist in a schema."""
     return relations_in(schema, url) & TEN_NAMES
 
@@ -112,7 +112,7 @@ def recorded(url: str, schema: str) -> dict[str, str]:
 
 def migrated(url: str, *schemas: str) -> bool:
     """Return whether each of these schemas has all ten indexes and its own record."""
-    return all(standing(url, each) == TEN_NAMES and recorded(url, each)[HEAD] == "applied" for each in schemas)
+    return all(created_in(url, each) == TEN_NAMES and recorded(url, each)[HEAD] == "applied" for each in schemas)
 
 
 def results(result: Result) -> dict[str, dict[str, Any]]:
@@ -130,17 +130,17 @@ def lines_of(result: Result, schema: str) -> list[str]:
 # Several schemas -----------------------------------------------------------------------------------------------------
 
 
-def test_schemas_named_one_by_one_are_migrated_each_with_its_own_record(tenants):
+def test_schemas_named_one_by_one_are_migrated_and_recorded_separately(tenants):
     result = succeed("up", *of("one", "two"), url=tenants)
 
     assert migrated(tenants, "one", "two")
-    assert standing(tenants, "three") == set()
+    assert created_in(tenants, "three") == set()
     assert "schema_revision" not in relations_in("three", tenants) | relations_in("public", tenants)
     for schema in ("one", "two"):
         assert len(lines_of(result, schema)) == 1
     assert "2" in result.lines[-1]
     succeed("down", *of("two", "one"), url=tenants)
-    assert standing(tenants, "one") == standing(tenants, "two") == set()
+    assert created_in(tenants, "one") == created_in(tenants, "two") == set()
     assert recorded(tenants, "one").get(HEAD) is None
 
 
@@ -163,7 +163,7 @@ def test_a_pattern_takes_the_schemas_that_match(postgres_url, pattern):
     succeed("up", "--all-schemas", pattern, url=postgres_url)
 
     assert migrated(postgres_url, "tenant_01", "tenant_02")
-    assert standing(postgres_url, "tenantX01") == standing(postgres_url, "other") == set()
+    assert created_in(postgres_url, "tenantX01") == created_in(postgres_url, "other") == set()
     assert relations_in("tenant_without_our_tables", postgres_url) == {"mine"}
 
 
@@ -190,7 +190,7 @@ def test_schemas_of_any_name_are_migrated(postgres_url):
     assert by_pattern.exit_code == 0
     succeed("down", "--all-schemas", "*", url=postgres_url)
 
-    assert not any(standing(postgres_url, schema) for schema in ODD_NAMES)
+    assert not any(created_in(postgres_url, schema) for schema in ODD_NAMES)
 
 
 def test_names_are_matched_with_regard_to_case(postgres_url):
@@ -198,7 +198,7 @@ def test_names_are_matched_with_regard_to_case(postgres_url):
     succeed("up", "--all-schemas", "Tenant_*", url=postgres_url)
 
     assert migrated(postgres_url, "Tenant_b")
-    assert standing(postgres_url, "tenant_a") == set()
+    assert created_in(postgres_url, "tenant_a") == set()
 
 
 def test_a_second_run_has_nothing_to_do_anywhere(tenants):
@@ -225,7 +225,7 @@ def test_a_schema_that_fails_does_not_stop_the_others(tenants):
 
     assert result.exit_code == 1
     assert migrated(tenants, "one", "three")
-    assert standing(tenants, "two") == set()
+    assert created_in(tenants, "two") == set()
     assert len(lines_of(result, "two")) == 1
     assert "webhook_event is missing" in result.stdout + result.stderr
 
@@ -270,7 +270,7 @@ def test_an_interrupted_run_does_not_continue_with_another_schema(tenants):
         until_phase(tenants, "waiting for writers")
         stopped.send(signal.SIGTERM)
         assert stopped.end().exit_code == 143
-    assert standing(tenants, "two") == standing(tenants, "three") == set()
+    assert created_in(tenants, "two") == created_in(tenants, "three") == set()
     succeed("up", *of(*OPENED), url=tenants)
 
     assert migrated(tenants, *OPENED)
@@ -374,7 +374,7 @@ def test_the_scripts_of_several_schemas_are_one_script(postgres_url):
         comments = [line for line in plan.lines if line.startswith("--")]
         assert comments == ["-- schema one", "-- schema Tenant A", "-- schema two\\nlines"]
         run_script(plan.stdout, postgres_url)
-        assert all(standing(postgres_url, schema) == wanted for schema in schemas)
+        assert all(created_in(postgres_url, schema) == wanted for schema in schemas)
 
 
 def test_a_schema_that_would_be_refused_is_left_out_of_the_script(tenants):
@@ -458,7 +458,7 @@ def test_every_schema_moves_its_own_alembic(postgres_url):
     assert [alembic_app.current(postgres_url, each) for each in OPENED] == [(HEAD,), (alembic_app.LATER,), (HEAD,)]
     refused = run("down", *of(*OPENED), "--json", url=postgres_url)
     assert {schema: each["exit_code"] for schema, each in results(refused).items()} == {"one": 0, "two": 1, "three": 0}
-    assert standing(postgres_url, "two") == TEN_NAMES
+    assert created_in(postgres_url, "two") == TEN_NAMES
     assert [alembic_app.current(postgres_url, each) for each in OPENED] == [(BASE,), (alembic_app.LATER,), (BASE,)]
 
 
@@ -466,13 +466,13 @@ def test_existing_tables_in_a_schema_are_adopted(postgres_url):
     for schema in ("one", "two"):
         with closing(connect(postgres_url)) as connection:
             foreign_crm.create_schema(connection, schema)
-    execute(postgres_url, "CREATE INDEX theirs ON two.activity (activity_type)")
+    execute(postgres_url, "CREATE INDEX other_index ON two.activity (activity_type)")
     succeed("up", "--adopt-renamed", *of("one", "two"), url=postgres_url)
-    assert "theirs" not in relations_in("two", postgres_url)
+    assert "other_index" not in relations_in("two", postgres_url)
     succeed("down", *of("one", "two"), url=postgres_url)
 
-    assert "theirs" in relations_in("two", postgres_url)
-    assert standing(postgres_url, "two") == set()
+    assert "other_index" in relations_in("two", postgres_url)
+    assert created_in(postgres_url, "two") == set()
 
 
 # Usage ---------------------------------------------------------------------------------------------------------------

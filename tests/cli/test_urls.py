@@ -213,7 +213,7 @@ def test_connect_timeout_ends_the_wait_for_a_host_that_does_not_answer():
 
 
 @pytest.mark.parametrize("parameter", ["connect_timeout", "keepalives_idle"])
-def test_a_given_parameter_wins_over_our_own(server, parameter):
+def test_a_connection_parameter_in_the_url_wins_over_the_default(server, parameter):
     database = connect(server.url("clerk", SECRET) + f"?{parameter}=7").database
     with closing(database):
         assert database.connection().get_dsn_parameters()[parameter] == "7"

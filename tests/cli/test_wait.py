@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 from command import execute, run, succeed
 from password_server import running_password_server
-from scenes import assert_all_stand, own_server, running
+from scenes import assert_all_valid, own_server, running
 
 COMMANDS = pytest.mark.parametrize(
     "command", [("wait", "--timeout"), ("up", "--wait-db")], ids=lambda command: " ".join(command)
@@ -28,7 +28,7 @@ def test_a_server_that_starts_later_is_waited_for(command):
             server.come_back()
             waiting.succeed()
         if command[0] == "up":
-            assert_all_stand(server.url)
+            assert_all_valid(server.url)
         assert len([line for line in waiting.lines if "refused" in line]) == 1
 
 
@@ -36,9 +36,9 @@ def test_each_reason_is_one_event_with_json_too():
     with own_server() as server:
         server.crash()
         with running("wait", "--json", "--timeout", "60", url=server.url) as waiting:
-            told = waiting.event("ServerAwaited")
-            assert "refused" in told["reason"]
-            assert str(server.port) in told["reason"]
+            result = waiting.event("ServerAwaited")
+            assert "refused" in result["reason"]
+            assert str(server.port) in result["reason"]
             waiting.wait(1)
             server.come_back()
             result = waiting.succeed()
@@ -69,7 +69,7 @@ def test_an_unknown_host_is_retried_until_the_timeout():
 
 
 @COMMANDS
-def test_a_wrong_password_fails_at_once_and_is_not_repeated_to_anybody(command):
+def test_a_wrong_password_fails_at_once_and_is_not_printed(command):
     with running_password_server() as server:
         server.add_role("clerk", "right")
         result = run(*command, "60", url=server.url("clerk", "mistyped-secret"))
@@ -107,18 +107,18 @@ def test_a_signal_ends_the_waiting():
         assert waiting.end().exit_code == 143
 
 
-def test_waiting_leaves_no_session_and_nothing_else(postgres_url):
+def test_wait_leaves_no_session_and_no_object(postgres_url):
     succeed("wait", url=postgres_url)
     assert execute(postgres_url, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]
 
 
 def test_wait_reports_a_sqlite_file_that_does_not_exist(tmp_path):
     url = f"sqlite:///{tmp_path}/new.db"
-    told = succeed("wait", "--database-url", url, url="sqlite:///other.db")
-    assert "does not exist yet" in told.stdout
-    assert "accepts connections" not in told.stdout
-    assert told.next_command() == ["up", "--database-url", url]
-    succeed(*told.next_command(), url="sqlite:///other.db")
+    result = succeed("wait", "--database-url", url, url="sqlite:///other.db")
+    assert "does not exist yet" in result.stdout
+    assert "accepts connections" not in result.stdout
+    assert result.next_command() == ["up", "--database-url", url]
+    succeed(*result.next_command(), url="sqlite:///other.db")
     assert "accepts connections" in succeed("wait", url=url).stdout
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import postgres_server
 import pytest
-from command import TEN_NAMES, broken, execute, ours, revisions, run, succeed
+from command import TEN_NAMES, broken, created_indexes, execute, revisions, run, succeed
 from roles import OWNER
-from scenes import Server, assert_all_stand, fill_activity, own_server
+from scenes import Server, assert_all_valid, fill_activity, own_server
 
 ROOM = "8m"  # for some of the indexes, not for all
 ROWS = 60_000
@@ -75,12 +75,12 @@ def test_a_full_disk_is_a_clear_error_without_a_leftover_and_the_next_up_continu
         assert "Free or add disk space" in result.stderr
         assert broken(url) == set()
         assert set(revisions(url).values()) == {"applied", "applying"}
-        standing = ours(url)
+        built = created_indexes(url)
 
         subprocess.run(["mount", "-o", "remount,size=200m", small_disk], check=True)
         again = succeed("up", url=url)
-        assert all(name not in " ".join(again.announced()) for name in standing)
-        assert_all_stand(url)
+        assert all(name not in " ".join(again.announced()) for name in built)
+        assert_all_valid(url)
         succeed("down", url=url)
 
 

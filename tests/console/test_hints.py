@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 from command import BASE, CLI, HEAD, connect, execute, prepare, run, succeed
 from hints import HINTS, collected, commands, entry_of, program
-from scenes import assert_all_stand, open_writer, running, until, until_phase
+from scenes import assert_all_valid, open_writer, running, until, until_phase
 
 from indexer import errors
 from indexer.cli.commands import cli
@@ -31,7 +31,7 @@ ROOT = CLI.parent
 NAME, TABLE = "ix_activity_type", "activity"
 FIRST, LAST = "ix_activity_openphone_id", "ix_webhook_event_event_type"  # of the ten, as a run comes to them
 OTHER = f"CREATE INDEX {NAME} ON {TABLE} (openphone_id)"
-TWIN = "CREATE INDEX by_type ON activity (activity_type)"
+DUPLICATE = "CREATE INDEX by_type ON activity (activity_type)"
 
 
 class Scene(NamedTuple):
@@ -56,14 +56,12 @@ SCENES = {
     "check of a missing index": Scene("head", (f"DROP INDEX {NAME}",), "check", 4, "up"),
     "plan": Scene("base", (), "plan", 0, "up"),
     "plan to a revision": Scene("base", (), f"plan --to {HEAD}", 0, f"up --to {HEAD}"),
-    "plan of a renaming": Scene("base", (TWIN,), "plan --adopt-renamed", 0, "up --adopt-renamed"),
+    "plan of a renaming": Scene("base", (DUPLICATE,), "plan --adopt-renamed", 0, "up --adopt-renamed"),
     "plan of the way back": Scene("head", (), "plan down", 0, "down"),
-    "plan down with what stood there before": Scene(
-        "head", (), "plan down --include-adopted", 0, "down --include-adopted"
-    ),
+    "plan down with older indexes": Scene("head", (), "plan down --include-adopted", 0, "down --include-adopted"),
     "another index under the name": Scene("base", (OTHER,), "up", 4, "up --replace"),
     "another index under the name, in plan": Scene("base", (OTHER,), "plan", 4, "up --replace"),
-    "a twin": Scene("base", (TWIN,), "check", 3, "up"),
+    "a duplicate": Scene("base", (DUPLICATE,), "check", 3, "up"),
     "a stamp of what is missing": Scene("base", (), f"stamp {HEAD}", 4, f"up --to {HEAD}"),
     "a stamp of what is beyond": Scene("head", (), "stamp base", 4, f"down --to {BASE}"),
     "a column is missing": Scene("base", ("ALTER TABLE activity DROP COLUMN activity_type",), "up", 1, "up", 1),
@@ -71,7 +69,7 @@ SCENES = {
     "verify of another index": Scene("base", (OTHER,), "verify", 4, "up --replace"),
     "verify of what is not served": Scene("base", (), "verify", 4, "check", 3),
     "the queries of what is not served": Scene("base", (), "verify --sql", 4, "verify", 4),
-    "a twin to be renamed": Scene("base", (TWIN,), "check", 3, "up --adopt-renamed"),
+    "a duplicate to be renamed": Scene("base", (DUPLICATE,), "check", 3, "up --adopt-renamed"),
     "another index in the way back": Scene("head", (f"DROP INDEX {NAME}", OTHER), "down", 4, "up --replace"),
     "wrong usage, as a document": Scene("head", (), "up --frobnicate --json", 2, "up --help"),
 }
@@ -81,9 +79,9 @@ SCENES = {
 def test_the_command_of_a_hint_works_as_it_is_printed(database_url, scene):
     prepare(database_url, to=scene.there)
     execute(database_url, *scene.made)
-    told = run(*scene.command.split(), url=database_url)
-    assert told.exit_code == scene.exit_code, told
-    assert re.search(rf"python cli\.py {re.escape(scene.typed)}(?=[\s.,:;)']|$)", told.stdout + told.stderr), told
+    result = run(*scene.command.split(), url=database_url)
+    assert result.exit_code == scene.exit_code, result
+    assert re.search(rf"python cli\.py {re.escape(scene.typed)}(?=[\s.,:;)']|$)", result.stdout + result.stderr), result
     assert run(*scene.typed.split(), url=database_url).exit_code == scene.then
 
 
@@ -279,7 +277,7 @@ def test_the_command_of_the_hint_builds_an_index_that_was_dropped_during_a_run(b
     hint = failing(base_url, lambda index: f"DROP INDEX {index.name}")
     assert hint.endswith("up")
     succeed("up", url=base_url)
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
 
 
 def test_the_command_of_the_hint_shows_a_conflict_that_was_created_during_a_run(base_url):

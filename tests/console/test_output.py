@@ -11,8 +11,8 @@ import sys
 from typing import Any
 
 import pytest
-from command import CLI, HEAD, ours, prepare, revisions
-from scenes import assert_all_stand, lock_holder, old_snapshot, open_writer, until_phase
+from command import CLI, HEAD, created_indexes, prepare, revisions
+from scenes import assert_all_valid, lock_holder, old_snapshot, open_writer, until_phase
 
 from indexer.console import progress
 from indexer.events import Blocker, BlockersFound
@@ -40,11 +40,11 @@ def test_a_run_whose_output_cannot_be_written_is_carried_out_and_reports_it(
         _, said = up.communicate()
     assert up.returncode == 1
     assert said.startswith("Error: The output cannot be written: No space left on device.\n")
-    assert_all_stand(sqlite_base_url)
+    assert_all_valid(sqlite_base_url)
 
 
 @needs_full
-def test_the_exit_code_is_the_commands_own_also_when_the_output_has_no_room(sqlite_base_url, monkeypatch):
+def test_a_full_output_does_not_change_the_exit_code(sqlite_base_url, monkeypatch):
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")
     with open(FULL, "w") as full, start("check", url=sqlite_base_url, stdout=full) as check:
         _, said = check.communicate()
@@ -99,7 +99,7 @@ def test_a_run_whose_streams_are_closed_is_carried_out(sqlite_base_url, closed):
     with start("up", url=sqlite_base_url, preexec_fn=close) as up:
         up.communicate()
     assert up.returncode == 0
-    assert_all_stand(sqlite_base_url)
+    assert_all_valid(sqlite_base_url)
     assert revisions(sqlite_base_url)[HEAD] == "applied"
 
 
@@ -119,7 +119,7 @@ def test_a_terminal_that_closes_ends_a_run_in_order(base_url):
         until_phase(base_url, "waiting for old snapshots")
         os.close(terminal)
         assert up.wait(30) == 129
-        assert ours(base_url) == {}
+        assert created_indexes(base_url) == {}
         assert lock_holder(base_url) is None
 
 
@@ -131,7 +131,7 @@ def test_a_hangup_after_another_signal_is_not_a_second_one(base_url):
         _, said = up.communicate()
     assert up.returncode in (129, 143)
     assert "Interrupted by" in said
-    assert ours(base_url) == {}
+    assert created_indexes(base_url) == {}
 
 
 @pytest.mark.parametrize("ignored", [signal.SIGHUP, signal.SIGINT], ids=["nohup", "in the background"])
@@ -143,7 +143,7 @@ def test_a_signal_that_is_ignored_from_the_start_ends_nothing(base_url, ignored)
         writer.end()
         _, said = up.communicate()
     assert (up.returncode, said) == (0, "")
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
 
 
 def test_a_statement_to_copy_is_not_wrapped_on_a_narrow_terminal(monkeypatch, capsys):

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from itertools import pairwise
 
 import pytest
-from command import CLI, HEAD, TEN, TEN_NAMES, connect, execute, ours, prepare, specified, succeed
+from command import CLI, HEAD, TEN, TEN_NAMES, connect, created_indexes, execute, prepare, specified, succeed
 from scenes import Run, fill_activity, frozen, open_writer, own_server, running, until, until_phase
 
 from indexer.connection import connect as connected
@@ -110,20 +110,20 @@ def test_json_is_one_object_a_line_and_the_last_one_sums_up(database_url, comman
 
 
 def test_every_event_about_an_index_names_it_and_none_comes_after_it_is_finished(any_base_url):
-    told = [json.loads(line) for line in succeed("up", "--json", url=any_base_url).lines]
+    events = [json.loads(line) for line in succeed("up", "--json", url=any_base_url).lines]
     for name in TEN_NAMES:
-        about = [each["event"] for each in told if each.get("index") == name]
+        about = [each["event"] for each in events if each.get("index") == name]
         assert (about[0], about[-1]) == ("StatementStarted", "IndexFinished")
         assert about.count("IndexFinished") == 1
 
 
 def progress(up: Run, phase: str) -> dict | None:
     """Return the first progress event of a phase that has a fraction."""
-    told = [each for each in up.events if (each["event"], each.get("phase")) == ("Progress", phase)]
-    return next((each for each in told if each["fraction"] is not None), None)
+    events = [each for each in up.events if (each["event"], each.get("phase")) == ("Progress", phase)]
+    return next((each for each in events if each["fraction"] is not None), None)
 
 
-def told_in(phase: str, up: Run, url: str) -> dict:
+def progress_in(phase: str, up: Run, url: str) -> dict:
     """Return the progress that is reported while a build is stopped in a phase.
 
     On a busy machine a build may have left the phase before it is stopped: then the build of the next index is.
@@ -139,10 +139,10 @@ def test_a_build_on_postgresql_reports_its_progress():
         fill_activity(url, 300_000)
         with running("up", "--json", "--jobs", "1", url=url) as up:
             phases = ("building index: scanning table", "building index: loading tuples in tree")
-            told = [told_in(phase, up, url) for phase in phases]
+            events = [progress_in(phase, up, url) for phase in phases]
             up.succeed()
-    assert 0 <= told[0]["fraction"] < told[1]["fraction"] < 1
-    assert [each["unit"] for each in told] == ["blocks", "tuples"]
+    assert 0 <= events[0]["fraction"] < events[1]["fraction"] < 1
+    assert [each["unit"] for each in events] == ["blocks", "tuples"]
 
 
 # SQLite -------------------------------------------------------------------------------------------------------------
@@ -166,11 +166,11 @@ def large_sqlite(sqlite_base_url: str) -> Iterator[str]:
     "name", [FIRST, "ix_activity_type", "ix_activity_conversation_created"], ids=["unique", "few values", "two columns"]
 )
 def test_on_sqlite_the_fraction_rises_evenly_to_one(large_sqlite, name):
-    told: list[Event] = []
+    events: list[Event] = []
     migrator = connected(large_sqlite)
     with closing(migrator.database):
-        Runner(migrator, load(ROOT), report=told.append).up()
-    fractions = [each.fraction for each in told if isinstance(each, Progress) and each.target.name == name]
+        Runner(migrator, load(ROOT), report=events.append).up()
+    fractions = [each.fraction for each in events if isinstance(each, Progress) and each.target.name == name]
     assert len(fractions) >= 3
     assert fractions == sorted(fractions)
     assert 0.8 <= fractions[-1] <= 1
@@ -212,13 +212,13 @@ class Terminal:
     """A run on a pseudo-terminal of 160 columns, and everything that it draws there."""
 
     def __init__(self, *arguments: str, url: str) -> None:
-        self._ours, theirs = pty.openpty()
+        self._parent_end, child_end = pty.openpty()
         environment = {**os.environ, "DATABASE_URL": url, "TERM": "xterm-256color", "COLUMNS": "160"}
         environment.pop("NO_COLOR", None)
         self.process = subprocess.Popen(
-            [sys.executable, CLI, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+            [sys.executable, CLI, *arguments], stdin=child_end, stdout=child_end, stderr=child_end, env=environment
         )
-        os.close(theirs)
+        os.close(child_end)
         self.drawn = ""
 
     def until_drawn(self, part: str) -> None:
@@ -232,12 +232,12 @@ class Terminal:
         """Read until the end; the exit code."""
         while more := self._read():
             self.drawn += more
-        os.close(self._ours)
+        os.close(self._parent_end)
         return self.process.wait(30)
 
     def _read(self) -> str:
         try:
-            return os.read(self._ours, 65536).decode(errors="replace")
+            return os.read(self._parent_end, 65536).decode(errors="replace")
         except OSError:  # how Linux says that the other side is closed
             return ""
 
@@ -299,6 +299,6 @@ def test_sqlite_has_a_bar_too(large_sqlite):
     terminal.until_drawn("building index")
     assert re.search(r"[1-9]\d?%", terminal.drawn)
     assert terminal.end() == 0
-    assert ours(large_sqlite) == specified(large_sqlite)
+    assert created_indexes(large_sqlite) == specified(large_sqlite)
     with closing(connect(large_sqlite)) as connection:
         assert connection.execute("SELECT state FROM schema_revision WHERE revision = ?", [HEAD]).fetchone()

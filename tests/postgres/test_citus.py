@@ -116,7 +116,7 @@ class Cluster(NamedTuple):
         """Begin a command."""
         return running(*arguments, "--schema", self.schema, url=self.url)
 
-    def standing(self) -> set[str]:
+    def valid_indexes(self) -> set[str]:
         """Those of the ten that are valid on the coordinator."""
         rows = ask(
             self.url,
@@ -141,11 +141,11 @@ def coordinator() -> Iterator[str]:
         pytest.skip("needs a Citus cluster: TEST_CITUS_URL is not set")
     with closing(connect(given)) as connection, connection.cursor() as cursor:
 
-        def is_ours() -> bool:
+        def is_locked() -> bool:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", (ONE_AT_A_TIME,))
             return cursor.fetchone() == (True,)
 
-        while not is_ours():
+        while not is_locked():
             time.sleep(0.05)
         yield given
 
@@ -183,16 +183,16 @@ def differing(cluster: Cluster) -> None:
 def test_up_check_and_down_end_with_0_and_a_second_up_finds_nothing_to_do(cluster: Cluster) -> None:
     up = cluster.succeed("up")
     assert "Citus: only the coordinator is inspected." in up.stdout
-    assert cluster.standing() == TEN_NAMES
+    assert cluster.valid_indexes() == TEN_NAMES
     assert cluster.indexes_of_shards() == {3}
     assert "Nothing to do" in cluster.succeed("up").stdout
     cluster.succeed("check")
     cluster.succeed("plan", "down")
     cluster.succeed("down")
-    assert (cluster.standing(), cluster.indexes_of_shards()) == (set(), {0})
+    assert (cluster.valid_indexes(), cluster.indexes_of_shards()) == (set(), {0})
     cluster.succeed("up", "--offline")
     cluster.succeed("down", "--offline")
-    assert (cluster.standing(), cluster.indexes_of_shards()) == (set(), {0})
+    assert (cluster.valid_indexes(), cluster.indexes_of_shards()) == (set(), {0})
 
 
 def test_the_script_does_in_psql_what_up_does(cluster: Cluster) -> None:
@@ -200,7 +200,7 @@ def test_the_script_does_in_psql_what_up_does(cluster: Cluster) -> None:
     run_script(cluster.succeed("plan", "--replace", "--sql").stdout, cluster.url)
     cluster.succeed("check")
     run_script(cluster.succeed("plan", "down", "--sql").stdout, cluster.url)
-    assert (cluster.standing(), cluster.indexes_of_shards()) == (set(), {0})
+    assert (cluster.valid_indexes(), cluster.indexes_of_shards()) == (set(), {0})
 
 
 def test_an_index_is_replaced_and_dropped_again(cluster: Cluster) -> None:
@@ -210,7 +210,7 @@ def test_an_index_is_replaced_and_dropped_again(cluster: Cluster) -> None:
     cluster.succeed("check")
     assert cluster.indexes_of_shards() == {3}
     cluster.succeed("down")
-    assert (cluster.standing(), cluster.indexes_of_shards()) == (set(), {0})
+    assert (cluster.valid_indexes(), cluster.indexes_of_shards()) == (set(), {0})
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
@@ -232,7 +232,7 @@ def test_after_a_kill_the_next_run_waits_for_builds_that_continue_in_the_cluster
     finally:
         holder.end()
     expected = (TEN_NAMES, {3}) if command == "up" else (set(), {0})
-    assert (cluster.standing(), cluster.indexes_of_shards()) == expected
+    assert (cluster.valid_indexes(), cluster.indexes_of_shards()) == expected
 
 
 def waiting_shard(cluster: Cluster) -> str | None:

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 from command import execute, nothing_changes, prepare, run, succeed
 from roles import another_role, as_role
-from scenes import Run, Server, assert_all_stand, assert_none_stands, open_writer, own_server, running, until
+from scenes import Run, Server, assert_all_valid, assert_none_exist, open_writer, own_server, running, until
 
 MEMBER = "GRANT crm_owner TO {role}"
 LIMITED = "ALTER ROLE {{role}} CONNECTION LIMIT {}"
@@ -24,10 +24,10 @@ def test_a_role_with_two_connections_builds_one_index_after_the_other(base_url, 
         url = as_role(base_url, member)
         for jobs in ("auto", "1"):
             up = succeed("up", "--jobs", jobs, *options, url=url)
-            assert_all_stand(base_url)
+            assert_all_valid(base_url)
             succeed("down", "--jobs", jobs, *options, url=url)
     assert "connection was refused" not in up.stdout
-    assert_none_stands(base_url)
+    assert_none_exist(base_url)
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
@@ -47,12 +47,12 @@ def test_a_refused_third_connection_is_reported_once_and_the_run_continues(base_
         writer.end()
         beside.succeed()
     assert [f'too many connections for role "{member}"' in text for text in refusals(beside)] == [True]
-    (assert_all_stand if command == "up" else assert_none_stands)(base_url)
+    (assert_all_valid if command == "up" else assert_none_exist)(base_url)
 
 
-def refusals(told: Run) -> list[str]:
+def refusals(up: Run) -> list[str]:
     """Return the warnings about refused connections."""
-    texts = [event["text"] for event in told.events if event["event"] == "Warned"]
+    texts = [event["text"] for event in up.events if event["event"] == "Warned"]
     return [text for text in texts if "connection was refused" in text]
 
 
@@ -89,7 +89,7 @@ def test_a_database_with_one_connection_is_refused_with_the_limit_to_raise(base_
     (statement,) = re.findall(r"ALTER DATABASE .*;", refused.stderr)
     execute(superuser_url, statement)
     succeed("up", url=base_url)
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
 
 
 def _sessions(url: str) -> int:
@@ -136,7 +136,7 @@ def test_two_free_connections_of_the_server_are_enough(small_server, free):
             assert done.exit_code == 0, done
             taken.close()
             until(lambda: _on_server(small_server.url) == 0)
-            assert_all_stand(url)
+            assert_all_valid(url)
         else:
             assert done.exit_code == 1, done
             assert "A run needs two connections" in done.stderr

@@ -14,8 +14,8 @@ from roles import another_role, as_application, as_role
 from scenes import (
     WRITE,
     Server,
-    assert_all_stand,
-    assert_none_stands,
+    assert_all_valid,
+    assert_none_exist,
     build_all,
     fill_activity,
     frozen,
@@ -49,7 +49,7 @@ def test_a_plan_names_a_hidden_writer_and_once_the_grant_that_shows_more(base_ur
         (writer.pid, "crm_app", None),
         (other.pid, "crm_app", None),
     }
-    assert f"pid {writer.pid} (crm_app, somebody else): holds a write lock on activity" in text
+    assert f"pid {writer.pid} (crm_app, another client): holds a write lock on activity" in text
     assert "state not visible to crm_owner" in text
     assert text.count(GRANT) == 1
     assert [GRANT in warning for warning in plan["warnings"]] == [True]
@@ -99,7 +99,7 @@ def test_up_waits_for_a_hidden_writer_and_names_once_the_grant_that_shows_more(b
         writer.end()
         up.succeed()
     assert [GRANT in event["text"] for event in up.events if event["event"] == "Warned"] == [True]
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
 
 
 @pytest.mark.parametrize("options", [[], ["--offline"]])
@@ -107,7 +107,7 @@ def test_up_gives_up_on_a_hidden_writer(base_url, options):
     with open_writer(base_url) as writer:
         gave_up = run("up", *options, *IMPATIENT, url=base_url)
     assert gave_up.exit_code == 6, gave_up
-    assert f"pid {writer.pid} (crm_app, somebody else)" in gave_up.stderr
+    assert f"pid {writer.pid} (crm_app, another client)" in gave_up.stderr
     assert broken(base_url) == set()
 
 
@@ -116,10 +116,10 @@ def test_up_gives_up_on_a_hidden_old_snapshot_by_the_phase_of_its_own_build(base
         gave_up = run("up", *IMPATIENT, url=base_url)
     assert gave_up.exit_code == 6, gave_up
     assert "waiting for old snapshots" in gave_up.stderr
-    assert f"pid {reader.pid} (crm_app, somebody else)" in gave_up.stderr
+    assert f"pid {reader.pid} (crm_app, another client)" in gave_up.stderr
     assert broken(base_url) == set()
     succeed("up", *IMPATIENT, url=base_url)
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
 
 
 def test_up_and_down_with_a_limited_wait_succeed_beside_hidden_short_transactions(base_url):
@@ -135,13 +135,13 @@ def test_up_and_down_with_a_limited_wait_succeed_beside_hidden_short_transaction
         writer.start()
     try:
         succeed("up", "--max-wait", "5", url=base_url)
-        assert_all_stand(base_url)
+        assert_all_valid(base_url)
         succeed("down", "--max-wait", "5", url=base_url)
     finally:
         done.set()
         for writer in writers:
             writer.join()
-    assert_none_stands(base_url)
+    assert_none_exist(base_url)
 
 
 def test_down_waits_for_a_hidden_reader(base_url):
@@ -151,7 +151,7 @@ def test_down_waits_for_a_hidden_reader(base_url):
         assert [blocker["pid"] for blocker in waiting["blockers"]] == [reader.pid]
         reader.end()
         down.succeed()
-    assert_none_stands(base_url)
+    assert_none_exist(base_url)
 
 
 def test_a_member_of_the_owners_role_waits_for_the_run_of_another_member(base_url, superuser_url):
@@ -167,7 +167,7 @@ def test_a_member_of_the_owners_role_waits_for_the_run_of_another_member(base_ur
                 assert f"GRANT pg_read_all_stats TO {second};" in follower.event("Warned")["text"]
         until(lambda: not lock_holder(base_url))
         succeed("up", url=as_role(base_url, second))
-        assert_all_stand(base_url)
+        assert_all_valid(base_url)
         succeed("down", url=as_role(base_url, first))
 
 
@@ -243,7 +243,7 @@ def test_a_role_that_may_not_read_the_statistics_builds_waits_and_gives_up_all_t
         assert [blocker["pid"] for blocker in waiting["blockers"]] == [writer.pid]
         writer.end()
         up.succeed()
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
     with open_reader(base_url) as reader:
         gave_up = run("down", *IMPATIENT, url=base_url)
     assert gave_up.exit_code == 6, gave_up
@@ -259,5 +259,5 @@ def test_a_report_that_fails_does_not_end_the_run(base_url):
         outcome = Runner(migrator, load(str(CLI.parent)), report=fail).up()
     finally:
         migrator.database.close()
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
     assert ["could not be reported" in warning for warning in outcome.warnings] == [True]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from command import Result, connect, execute, ours, run, specified, succeed
+from command import Result, connect, created_indexes, execute, run, specified, succeed
 from roles import another_role
 
 from indexer.postgres.inheritance import name_on
@@ -49,7 +49,7 @@ def test_up_warns_of_a_child_with_rows_and_check_fails_until_it_is_indexed(base_
     succeed("check", url=base_url)
     again = succeed("up", url=base_url)
     assert "inherit" not in again.stdout + again.stderr
-    assert ours(base_url) == specified(base_url)
+    assert created_indexes(base_url) == specified(base_url)
 
 
 def test_children_of_children_and_those_in_other_schemas_count(head_url: str) -> None:

@@ -11,8 +11,8 @@ from command import (
     TEN_NAMES,
     broken,
     connect,
+    created_indexes,
     execute,
-    ours,
     prepare,
     refuses,
     run,
@@ -31,7 +31,7 @@ def cancel_while_a_writer_is_open(url: str, table: str, statement: str, timeout:
 
 
 @pytest.mark.parametrize("timeout", ["lock_timeout", "statement_timeout"])
-def test_an_invalid_index_of_ours_is_rebuilt(crm, timeout):
+def test_an_invalid_declared_index_is_rebuilt(crm, timeout):
     build = "CREATE INDEX CONCURRENTLY ix_activity_type ON activity (activity_type)"
     cancel_while_a_writer_is_open(crm, "activity", build, timeout)
     assert broken(crm) == {"ix_activity_type"}
@@ -47,17 +47,17 @@ def test_an_invalid_index_of_ours_is_rebuilt(crm, timeout):
     assert "9 created" in result.lines[-1]
     assert "1 rebuilt" in result.lines[-1]
     assert broken(crm) == set()
-    assert ours(crm) == specified(crm)
+    assert created_indexes(crm) == specified(crm)
 
 
-def test_an_index_that_was_rebuilt_is_ours_and_dropped_by_down(crm):
+def test_an_index_that_up_has_rebuilt_is_dropped_by_down(crm):
     cancel_while_a_writer_is_open(
         crm, "activity", "CREATE INDEX CONCURRENTLY ix_activity_type ON activity (activity_type)"
     )
     succeed("up", url=crm)
     succeed("down", url=crm)
 
-    assert ours(crm) == {}
+    assert created_indexes(crm) == {}
 
 
 def test_an_invalid_index_is_seen_by_status_after_up(crm):
@@ -91,4 +91,4 @@ def test_a_drop_that_was_cancelled_half_way_is_repaired_by_up_and_completed_by_d
     succeed(command, url=crm)
 
     assert broken(crm) == set()
-    assert set(ours(crm)) == left
+    assert set(created_indexes(crm)) == left

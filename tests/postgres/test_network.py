@@ -15,8 +15,8 @@ from proxy import ANSWERS, Proxy, proxied
 from scenes import (
     Run,
     Server,
-    assert_all_stand,
-    assert_none_stands,
+    assert_all_valid,
+    assert_none_exist,
     lock_holder,
     old_snapshot,
     open_writer,
@@ -58,9 +58,9 @@ def assert_repairable(proxy: Proxy, url: str) -> None:
     until(lambda: lock_holder(url) is None)
     until_idle(url)
     succeed("up", url=url)
-    assert_all_stand(url)
+    assert_all_valid(url)
     succeed("down", url=url)
-    assert_none_stands(url)
+    assert_none_exist(url)
 
 
 # Signals ------------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def assert_repairable_after_replace(proxy: Proxy, url: str) -> None:
     until(lambda: lock_holder(url) is None)
     until_idle(url)
     succeed("up", "--replace", url=url)
-    assert_all_stand(url)
+    assert_all_valid(url)
 
 
 def test_a_signal_cancels_a_query_on_the_server(base_url):
@@ -208,36 +208,36 @@ def test_a_builder_that_gets_no_answer_is_not_waited_for_without_end(proxy, base
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def reasons(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The reasons of the waits that a watchdog with short intervals reports."""
     for name, seconds in {"NOTICEABLE": 0.2, "REPEATED": 0.1, "GIVEN_UP": 0.5, "PATIENCE": 0.5, "TICK": 0.05}.items():
         monkeypatch.setattr(watchdog, name, seconds)
     return []
 
 
-def test_a_session_whose_answer_was_lost_ends(proxy, base_url, told):
-    migrator = connect(proxy.through(base_url), report=lambda event: told.append(event.reason))
+def test_a_session_whose_answer_was_lost_ends(proxy, base_url, reasons):
+    migrator = connect(proxy.through(base_url), report=lambda event: reasons.append(event.reason))
     with closing(migrator.database) as database:
         proxy.links[0].swallow(ANSWERS)
         with pytest.raises(Exception, match="its answer is lost"):
             database.execute_sql("SELECT 1")
-    assert set(told) <= {watchdog.LOST, watchdog.WORKING}
+    assert set(reasons) <= {watchdog.LOST, watchdog.WORKING}
 
 
-def test_a_session_ends_when_the_server_has_been_silent_for_long(proxy, base_url, told):
-    migrator = connect(proxy.through(base_url), report=lambda event: told.append(event.reason))
+def test_a_session_ends_when_the_server_has_been_silent_for_long(proxy, base_url, reasons):
+    migrator = connect(proxy.through(base_url), report=lambda event: reasons.append(event.reason))
     with closing(migrator.database) as database:
         proxy.fall_silent()
         with pytest.raises(Exception, match="the server has not answered for"):
             database.execute_sql("SELECT 1")
-    assert "did not answer" in told[0]
+    assert "did not answer" in reasons[0]
 
 
-def test_what_a_statement_waits_for_is_reported(base_url, told):
-    migrator = connect(base_url, report=lambda event: told.append(event.reason))
+def test_what_a_statement_waits_for_is_reported(base_url, reasons):
+    migrator = connect(base_url, report=lambda event: reasons.append(event.reason))
     with closing(migrator.database) as database, open_writer(base_url), pytest.raises(Exception, match="lock timeout"):
         database.execute_sql("SET lock_timeout = '1s'; ALTER TABLE public.activity ADD COLUMN note text")
-    assert "the statement waits for Lock: relation" in told
+    assert "the statement waits for Lock: relation" in reasons
 
 
 def test_a_watchdog_does_not_keep_its_connection_alive(base_url):
@@ -262,10 +262,10 @@ def test_both_ends_of_every_session_send_keepalives(base_url):
         builder = database.builders.take({})
         assert {name: builder.execute(f"SHOW {name}")[0] for name in OF_THE_SERVER} == OF_THE_SERVER
         for session in (database.connection(), builder):
-            with socket.socket(fileno=socket.dup(session.fileno())) as ours:
-                assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-                assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
-                assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+            with socket.socket(fileno=socket.dup(session.fileno())) as connection:
+                assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
+                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
         builder.close()
 
 
@@ -304,7 +304,7 @@ def test_a_commit_that_waits_for_a_standby_is_named_and_obeys_a_signal(lonely_se
                 assert_ends_in_order(up, signal.SIGINT)
         until(lambda: lock_holder(url) is None)
         succeed("up", url=url)
-        assert_all_stand(url)
+        assert_all_valid(url)
 
 
 def test_a_build_that_waits_for_a_standby_is_named_and_bounded(lonely_server):
@@ -316,4 +316,4 @@ def test_a_build_that_waits_for_a_standby_is_named_and_bounded(lonely_server):
                 assert up.event("Waiting", phase="waiting for a synchronous standby")["blockers"] == []
                 assert_ends_in_order(up, signal.SIGTERM)
         succeed("up", url=url)
-        assert_all_stand(url)
+        assert_all_valid(url)

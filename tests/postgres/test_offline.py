@@ -6,12 +6,12 @@ import json
 import signal
 
 import pytest
-from command import broken, catalog, erase, execute, ours, records, run, specified, succeed
+from command import broken, catalog, created_indexes, erase, execute, records, run, specified, succeed
 from scenes import (
     READ,
     WRITE,
-    assert_all_stand,
-    assert_none_stands,
+    assert_all_valid,
+    assert_none_exist,
     build_all,
     fill_activity,
     open_reader,
@@ -35,10 +35,10 @@ def test_offline_ends_where_online_ends(database_url):
     ends = []
     for offline in ([], ["--offline"]):
         succeed("up", *offline, url=database_url)
-        assert ours(database_url) == specified(database_url)
-        stands = catalog(database_url), records(database_url)
+        assert created_indexes(database_url) == specified(database_url)
+        after_up = catalog(database_url), records(database_url)
         succeed("down", *offline, url=database_url)
-        ends.append((stands, catalog(database_url), records(database_url)))
+        ends.append((after_up, catalog(database_url), records(database_url)))
         erase(database_url)
     assert ends[0] == ends[1]
 
@@ -46,10 +46,10 @@ def test_offline_ends_where_online_ends(database_url):
 def test_online_and_offline_undo_each_other(base_url):
     succeed("up", "--offline", url=base_url)
     succeed("down", url=base_url)
-    assert_none_stands(base_url)
+    assert_none_exist(base_url)
     succeed("up", url=base_url)
     succeed("down", "--offline", url=base_url)
-    assert_none_stands(base_url)
+    assert_none_exist(base_url)
 
 
 def test_offline_repairs_what_an_interrupted_online_run_left(base_url):
@@ -59,19 +59,19 @@ def test_offline_repairs_what_an_interrupted_online_run_left(base_url):
         online.end()
     assert broken(base_url) == {"ix_activity_openphone_id"}
     succeed("up", "--offline", url=base_url)
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
 
 
 @pytest.mark.parametrize("jobs", ["1", "2", "4"])
 def test_offline_builds_several_indexes_of_one_table_at_once(base_url, jobs):
     fill_activity(base_url)
-    told = [json.loads(line) for line in succeed("up", "--offline", "--json", "--jobs", jobs, url=base_url).lines]
+    events = [json.loads(line) for line in succeed("up", "--offline", "--json", "--jobs", jobs, url=base_url).lines]
     at_once, most = 0, 0
-    for each in told:
+    for each in events:
         at_once += {"StatementStarted": 1, "IndexFinished": -1}.get(each.get("event", ""), 0)
         most = max(most, at_once)
     assert most == int(jobs)
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
@@ -86,7 +86,7 @@ def test_no_session_queues_for_long_behind_a_statement_that_cannot_get_its_lock(
         assert "lock" in offline.event("Retrying")["reason"]
         holder.end()
         offline.succeed()
-    assert_all_stand(base_url) if command == "up" else assert_none_stands(base_url)
+    assert_all_valid(base_url) if command == "up" else assert_none_exist(base_url)
 
 
 def waiting_for_a_lock(url: str) -> bool:
@@ -104,4 +104,4 @@ def test_giving_up_on_a_lock_names_its_holder(base_url):
         assert result.exit_code == 6
         assert f"SELECT pg_catalog.pg_terminate_backend({writer.pid});" in result.stderr
     succeed("up", "--offline", url=base_url)
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)

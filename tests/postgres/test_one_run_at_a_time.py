@@ -15,8 +15,8 @@ from command import (
     TEN_NAMES,
     ask,
     connect,
+    created_indexes,
     execute,
-    ours,
     revisions,
     run,
     specified,
@@ -25,8 +25,8 @@ from command import (
 from scenes import (
     ByHand,
     Server,
-    assert_all_stand,
-    assert_none_stands,
+    assert_all_valid,
+    assert_none_exist,
     build_all,
     fill_activity,
     lock_holder,
@@ -43,7 +43,7 @@ from scenes import (
 
 FIRST = "ix_activity_openphone_id"
 CREATE_FIRST = f"CREATE INDEX CONCURRENTLY {FIRST} ON activity (openphone_id)"
-CREATE_ANOTHER = "CREATE INDEX CONCURRENTLY theirs ON activity (direction)"
+CREATE_ANOTHER = "CREATE INDEX CONCURRENTLY other_index ON activity (direction)"
 TEN_NAMES_IN_ORDER = [name for name, *_ in TEN]
 
 
@@ -86,7 +86,7 @@ def test_of_twenty_runs_started_together_one_builds_and_all_succeed(logging_serv
     assert [result.exit_code for result in results] == [0] * 20, [result.stderr for result in results]
     built = [each for each in started if each.find("StatementStarted")]
     assert len(built) == 1
-    assert_all_stand(logged_url)
+    assert_all_valid(logged_url)
     assert not logging_server.has_logged("deadlock detected")
 
 
@@ -95,26 +95,26 @@ def test_up_and_down_started_against_each_other_leave_all_or_nothing(logging_ser
         with running(first, url=logged_url) as one, running(second, url=logged_url) as other:
             one.succeed()
             other.succeed()
-        assert ours(logged_url) in ({}, specified(logged_url))
-        assert (HEAD in revisions(logged_url)) == bool(ours(logged_url))
+        assert created_indexes(logged_url) in ({}, specified(logged_url))
+        assert (HEAD in revisions(logged_url)) == bool(created_indexes(logged_url))
     assert not logging_server.has_logged("deadlock detected")
 
 
-def test_a_run_that_finds_another_waits_for_it_and_has_nothing_left_to_do(base_url):
+def test_a_second_run_waits_for_the_first_and_has_nothing_left_to_do(base_url):
     with old_snapshot(base_url) as reader, running("up", "--json", url=base_url) as first:
         until_phase(base_url, "waiting for old snapshots")
         with running("up", "--json", url=base_url) as second:
-            told = second.event("LockWaited")["holder"]
-            assert re.search(r", since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", told)
-            assert f"pid {lock_holder(base_url)} " in told
-            assert f"indexer up {HEAD}" in told
-            assert "127.0.0.1" in told
-            assert f"{FIRST}: waiting for old snapshots" in told
+            holder = second.event("LockWaited")["holder"]
+            assert re.search(r", since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", holder)
+            assert f"pid {lock_holder(base_url)} " in holder
+            assert f"indexer up {HEAD}" in holder
+            assert "127.0.0.1" in holder
+            assert f"{FIRST}: waiting for old snapshots" in holder
             reader.end()
             first.succeed()
             second.succeed()
             assert second.find("StatementStarted") is None
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
 
 
 def test_no_wait_gives_up_at_once_and_names_the_holder(base_url):
@@ -151,7 +151,7 @@ def test_the_limit_for_another_run_starts_anew_with_its_progress(base_url):
             reader.end()
             second.succeed()
         first.succeed()
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
 
 
 def test_a_run_takes_over_from_a_killed_one(base_url):
@@ -163,7 +163,7 @@ def test_a_run_takes_over_from_a_killed_one(base_url):
             assert second.event("Joined", index=FIRST)["worker"] == worker
             reader.end()
             second.succeed()
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
 
 
 def test_two_schemas_do_not_wait_for_each_other(base_url):
@@ -182,7 +182,7 @@ def test_the_same_index_built_by_hand_is_waited_for_and_kept(base_url):
     with old_snapshot(base_url) as reader:
         by_hand = ByHand(base_url, CREATE_FIRST)
         until_phase(base_url, "waiting for old snapshots")
-        theirs = identity(base_url, FIRST)
+        before = identity(base_url, FIRST)
         with running("up", "--json", url=base_url) as up:
             assert up.event("Joined", index=FIRST)["worker"] == by_hand.pid
             assert up.event("Waiting", index=FIRST)["blockers"][0]["pid"] == reader.pid
@@ -190,8 +190,8 @@ def test_the_same_index_built_by_hand_is_waited_for_and_kept(base_url):
             up.succeed()
         by_hand.end()
     assert by_hand.error is None
-    assert identity(base_url, FIRST) == theirs
-    assert_all_stand(base_url)
+    assert identity(base_url, FIRST) == before
+    assert_all_valid(base_url)
 
 
 def test_another_index_built_by_hand_on_the_same_table_does_not_deadlock_with_a_run(logging_server, logged_url):
@@ -204,7 +204,7 @@ def test_another_index_built_by_hand_on_the_same_table_does_not_deadlock_with_a_
             up.succeed()
         by_hand.end()
     assert by_hand.error is None
-    assert_all_stand(logged_url)
+    assert_all_valid(logged_url)
     assert not logging_server.has_logged("deadlock detected")
 
 
@@ -216,7 +216,7 @@ def test_a_run_survives_a_build_by_hand_that_begins_during_its_own(base_url):
         reader.end()
         up.succeed()
         by_hand.end()
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
 
 
 # What killed runs leave to the next ---------------------------------------------------------------------------------
@@ -233,9 +233,9 @@ def test_the_build_of_a_killed_run_continues_is_waited_for_and_is_dropped_by_dow
             up.succeed()
             assert up.event("IndexFinished", index=FIRST)["action"] in ("join", "keep")
     assert identity(base_url, FIRST) == built
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
     succeed("down", url=base_url)
-    assert_none_stands(base_url)
+    assert_none_exist(base_url)
 
 
 def test_a_build_that_finished_after_its_run_was_killed_is_kept_and_is_dropped_by_down(base_url):
@@ -249,7 +249,7 @@ def test_a_build_that_finished_after_its_run_was_killed_is_kept_and_is_dropped_b
     succeed("up", url=base_url)
     assert identity(base_url, FIRST) == built
     succeed("down", url=base_url)
-    assert_none_stands(base_url)
+    assert_none_exist(base_url)
 
 
 def test_down_keeps_an_index_made_by_hand_before_a_killed_run(base_url):
@@ -260,7 +260,7 @@ def test_down_keeps_an_index_made_by_hand_before_a_killed_run(base_url):
     until_idle(base_url)
     succeed("up", url=base_url)
     succeed("down", url=base_url)
-    assert ours(base_url).keys() == {FIRST}
+    assert created_indexes(base_url).keys() == {FIRST}
 
 
 @pytest.mark.parametrize("command", ["down", "up"])
@@ -270,9 +270,9 @@ def test_an_interrupted_drop_is_finished_or_undone(base_url, command):
         until_dropping(base_url)
         interrupted.send(signal.SIGTERM)
         assert interrupted.end().exit_code == 143
-    assert not all(valid(base_url, name) for name in ours(base_url))
+    assert not all(valid(base_url, name) for name in created_indexes(base_url))
     succeed(command, url=base_url)
-    assert_none_stands(base_url) if command == "down" else assert_all_stand(base_url)
+    assert_none_exist(base_url) if command == "down" else assert_all_valid(base_url)
 
 
 def test_the_drop_of_a_killed_run_continues_and_is_waited_for(base_url):
@@ -284,7 +284,7 @@ def test_the_drop_of_a_killed_run_continues_and_is_waited_for(base_url):
             assert down.event("Joined")["worker"] == worker
             reader.end()
             down.succeed()
-    assert_none_stands(base_url)
+    assert_none_exist(base_url)
 
 
 # SQLite -------------------------------------------------------------------------------------------------------------
@@ -295,7 +295,7 @@ def test_two_runs_at_once_on_one_file_build_once(sqlite_base_url):
         one.succeed()
         other.succeed()
     assert len([each for each in (one, other) if each.find("StatementStarted")]) == 1
-    assert ours(sqlite_base_url) == specified(sqlite_base_url)
+    assert created_indexes(sqlite_base_url) == specified(sqlite_base_url)
 
 
 def test_a_run_waits_for_another_writer_of_the_file(sqlite_base_url):
@@ -304,7 +304,7 @@ def test_a_run_waits_for_another_writer_of_the_file(sqlite_base_url):
         up.event("LockWaited")
         writer.execute("ROLLBACK")
         up.succeed()
-    assert ours(sqlite_base_url).keys() == TEN_NAMES
+    assert created_indexes(sqlite_base_url).keys() == TEN_NAMES
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_the_wait_for_another_writer_of_the_file_can_be_refused_or_bounded(sqlit
         result = run("up", option, url=sqlite_base_url)
     assert result.exit_code == exit_code
     assert "another process writes to the file" in result.stderr
-    assert_none_stands(sqlite_base_url)
+    assert_none_exist(sqlite_base_url)
 
 
 def test_max_wait_bounds_the_wait_for_a_reader_of_the_file(sqlite_base_url):
@@ -326,7 +326,7 @@ def test_max_wait_bounds_the_wait_for_a_reader_of_the_file(sqlite_base_url):
         result = run("up", "--max-wait", "0.3", url=sqlite_base_url)
     assert result.exit_code == 6
     assert "a reader holds the file" in result.stderr
-    assert_none_stands(sqlite_base_url)
+    assert_none_exist(sqlite_base_url)
 
 
 def test_a_file_that_is_locked_whole_is_waited_for(sqlite_base_url):
@@ -336,7 +336,7 @@ def test_a_file_that_is_locked_whole_is_waited_for(sqlite_base_url):
             assert "locked" in up.event("ServerAwaited")["reason"]
             writer.execute("ROLLBACK")
             up.succeed()
-    assert ours(sqlite_base_url).keys() == TEN_NAMES
+    assert created_indexes(sqlite_base_url).keys() == TEN_NAMES
 
 
 @pytest.mark.parametrize(

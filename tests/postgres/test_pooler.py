@@ -13,7 +13,7 @@ import postgres_server
 import psycopg2
 import pytest
 from command import BASE, HEAD, execute, indexes, nothing_changes, prepare, revisions, run, succeed
-from scenes import application, assert_all_stand, assert_none_stands, old_snapshot, running, until, until_phase
+from scenes import application, assert_all_valid, assert_none_exist, old_snapshot, running, until, until_phase
 
 import models
 from indexer.connection import connect
@@ -108,7 +108,7 @@ def test_a_pooler_that_shares_sessions_is_refused_before_anything_is_changed(pos
 def test_the_application_behind_the_same_pooler_does_not_notice_a_command(head_url, mode, command):
     with pgbouncer(head_url, mode, sessions=2) as pooled, application(pooled) as at_work:
         run(command, url=pooled)
-        at_work.goes_on()
+        at_work.wait_for_rounds()
 
 
 @pytest.mark.parametrize("mode", SHARING)
@@ -139,17 +139,17 @@ def test_the_hint_helps(base_url):
         running("up", url=pooled, MIGRATION_DATABASE_URL=base_url) as up,
     ):
         up.succeed()
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
 
 
 def test_a_pooler_by_session_works(base_url):
     with pgbouncer(base_url, "session") as pooled:
         before = settings_behind(pooled)
         succeed("up", url=pooled)
-        assert_all_stand(base_url)
+        assert_all_valid(base_url)
         assert revisions(base_url).keys() == {BASE, HEAD}
         succeed("down", url=pooled)
-        assert_none_stands(base_url)
+        assert_none_exist(base_url)
         assert settings_behind(pooled) == before
 
 

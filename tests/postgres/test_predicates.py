@@ -177,10 +177,10 @@ def test_row_security_and_dropped_columns_do_not_change_a_comparison(head_url):
 # Code of other roles -------------------------------------------------------------------------------------------------
 
 FUNCTION = """
-    CREATE FUNCTION public.stranger(a {left}, b {right}) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$
-    BEGIN RAISE EXCEPTION 'the code of a stranger'; END $$
+    CREATE FUNCTION public.foreign_equal(a {left}, b {right}) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'the code of another role'; END $$
 """
-OPERATOR = "CREATE OPERATOR public.= (FUNCTION = public.stranger, LEFTARG = {left}, RIGHTARG = {right})"
+OPERATOR = "CREATE OPERATOR public.= (FUNCTION = public.foreign_equal, LEFTARG = {left}, RIGHTARG = {right})"
 
 
 def plant(url: str, left: str, right: str) -> None:
@@ -189,46 +189,46 @@ def plant(url: str, left: str, right: str) -> None:
 
 
 @pytest.fixture
-def stranger(superuser_url: str) -> Iterator[str]:
+def other_role(superuser_url: str) -> Iterator[str]:
     """Yield the name of a role that may create in public; only a superuser creates roles."""
     with another_role(superuser_url, "GRANT CREATE ON SCHEMA public TO {role}") as role:
         yield role
 
 
 @pytest.mark.parametrize("types", [("citext", "text"), ("text", "citext"), ("anyelement", "anyelement")])
-def test_up_refuses_if_an_operator_of_another_role_could_be_taken(citext_crm, stranger, types):
-    plant(as_role(citext_crm, stranger), *types)
+def test_up_refuses_if_an_operator_of_another_role_could_be_taken(citext_crm, other_role, types):
+    plant(as_role(citext_crm, other_role), *types)
     with nothing_changes(citext_crm):
         refused = run("up", url=citext_crm)
 
     assert refused.exit_code == 1
-    assert f"operator public.= of role {stranger}" in refused.stderr
-    assert "the code of a stranger" not in refused.stderr
+    assert f"operator public.= of role {other_role}" in refused.stderr
+    assert "the code of another role" not in refused.stderr
 
 
-def test_check_fails_while_an_operator_of_another_role_could_be_taken(citext_crm, stranger):
+def test_check_fails_while_an_operator_of_another_role_could_be_taken(citext_crm, other_role):
     succeed("up", url=citext_crm)
-    plant(as_role(citext_crm, stranger), "citext", "text")
+    plant(as_role(citext_crm, other_role), "citext", "text")
     result = run("check", url=citext_crm)
 
     assert result.exit_code == 4
-    assert f"operator public.= of role {stranger} could be taken" in " ".join(result.stdout.split())
+    assert f"operator public.= of role {other_role} could be taken" in " ".join(result.stdout.split())
 
 
-def test_verify_plans_no_query_while_an_operator_of_another_role_could_be_taken(citext_crm, stranger):
+def test_verify_plans_no_query_while_an_operator_of_another_role_could_be_taken(citext_crm, other_role):
     succeed("up", url=citext_crm)
-    plant(as_role(citext_crm, stranger), "citext", "text")
+    plant(as_role(citext_crm, other_role), "citext", "text")
     refused = run("verify", url=citext_crm)
 
     assert refused.exit_code == 1
-    assert f"operator public.= of role {stranger} could be taken" in refused.stderr
+    assert f"operator public.= of role {other_role} could be taken" in refused.stderr
     assert "Then run again: python cli.py verify" in refused.stderr
-    execute(as_role(citext_crm, stranger), "DROP OPERATOR public.= (citext, text)")
+    execute(as_role(citext_crm, other_role), "DROP OPERATOR public.= (citext, text)")
     succeed("verify", url=citext_crm)
 
 
-def test_an_operator_of_another_role_for_other_types_is_ignored(citext_crm, superuser_url, stranger):
-    plant(as_role(citext_crm, stranger), "varchar", "varchar")
+def test_an_operator_of_another_role_for_other_types_is_ignored(citext_crm, superuser_url, other_role):
+    plant(as_role(citext_crm, other_role), "varchar", "varchar")
     succeed("up", url=superuser_url)
 
     assert "OPERATOR(public.=) 'opted_out'::public.citext" in indexes(citext_crm)[NAME]

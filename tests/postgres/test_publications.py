@@ -12,9 +12,9 @@ from command import (
     SEVEN_TABLES,
     TEN_NAMES,
     connect,
+    created_indexes,
     execute,
     nothing_changes,
-    ours,
     prepare,
     run,
     succeed,
@@ -116,7 +116,7 @@ def test_replication_continues_after_up_and_down(replicating, publisher, subscri
     assert "everything (FOR" in refused.stderr
     execute(as_owner(subscriber), *creations(refused.stderr))
     result = succeed(*refused.next_command(), url=replicating)
-    assert ours(replicating).keys() == TEN_NAMES
+    assert created_indexes(replicating).keys() == TEN_NAMES
     assert arrives(publisher, subscriber)
 
     (refresh,) = re.findall(r"ALTER SUBSCRIPTION \w+ REFRESH PUBLICATION", result.stdout)
@@ -136,7 +136,7 @@ def test_no_table_is_created_in_a_published_database_before_the_subscribers_have
     assert len(creations(refused.stderr)) == len(SEVEN_TABLES) + 2
 
     succeed(*refused.next_command(), url=url)
-    assert ours(url).keys() == TEN_NAMES
+    assert created_indexes(url).keys() == TEN_NAMES
 
 
 @pytest.mark.parametrize("command", [("plan",), ("stamp", HEAD), ("seed", "--rows", "100")])
@@ -168,7 +168,7 @@ def test_tables_that_exist_need_no_subscriber_to_be_prepared(publisher):
     publish(publisher, FOR_ALL)
     succeed("down", url=url)
 
-    assert ours(url) == {}
+    assert created_indexes(url) == {}
 
 
 def test_a_publication_of_other_tables_or_of_another_schema_does_not_matter(publisher):

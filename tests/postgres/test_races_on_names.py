@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from command import BASE, HEAD, TEN_NAMES, execute, ours, revisions, specified, succeed
+from command import BASE, HEAD, TEN_NAMES, created_indexes, execute, revisions, specified, succeed
 from roles import OWNER, as_role
-from scenes import assert_all_stand, assert_none_stands, broken, build_all, running, transaction, until
+from scenes import assert_all_valid, assert_none_exist, broken, build_all, running, transaction, until
 
 NAME = "ix_webhook_event_event_type"
 OTHER = "CREATE INDEX {} ON webhook_event (processed)"
@@ -33,9 +33,9 @@ def test_an_index_that_another_transaction_creates_meanwhile_is_kept_once_commit
         other.execute("COMMIT" if is_committed else "ROLLBACK")
         outcome = up.succeed().json()
     assert outcome["indexes"][NAME] == ("keep" if is_committed else "create")
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
     succeed("down", url=base_url)
-    assert set(ours(base_url)) == ({NAME} if is_committed else set())
+    assert set(created_indexes(base_url)) == ({NAME} if is_committed else set())
 
 
 @HOW
@@ -56,7 +56,7 @@ def test_up_beside_an_alembic_like_transaction_ends_with_all_indexes(base_url):
         other.execute("COMMIT")
         outcome = up.succeed().json()
     assert set(outcome["indexes"].values()) == {"keep"}
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
     assert revisions(base_url) == {BASE: "applied", HEAD: "applied"}
 
 
@@ -68,20 +68,20 @@ def test_down_accepts_that_another_transaction_drops_an_index(base_url, options)
         other.execute("COMMIT")
         outcome = down.succeed().json()
     assert outcome["indexes"][NAME] in ("absent", "drop")
-    assert_none_stands(base_url)
+    assert_none_exist(base_url)
 
 
 def test_an_index_that_another_session_renames_while_down_waits_is_left(base_url):
     build_all(base_url)
     with (
-        by_hand(base_url, f"ALTER INDEX {NAME} RENAME TO theirs; LOCK TABLE webhook_event") as other,
+        by_hand(base_url, f"ALTER INDEX {NAME} RENAME TO other_index; LOCK TABLE webhook_event") as other,
         running("down", url=base_url) as down,
     ):
         until_blocked(base_url, other.pid)
         other.execute("COMMIT")
         down.succeed()
-    assert_none_stands(base_url)
-    assert execute(base_url, "SELECT 'theirs'::regclass::text") == [("theirs",)]
+    assert_none_exist(base_url)
+    assert execute(base_url, "SELECT 'other_index'::regclass::text") == [("other_index",)]
 
 
 def test_a_replacement_continues_if_another_session_drops_the_replaced_index(base_url):
@@ -94,7 +94,7 @@ def test_a_replacement_continues_if_another_session_drops_the_replaced_index(bas
         other.execute(f"DROP INDEX {NAME}")
         other.execute("COMMIT")
         up.succeed()
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
     assert _of_webhook_event(base_url) == {name for name in TEN_NAMES if "webhook_event" in name}
 
 

@@ -16,10 +16,10 @@ from command import (
     SEVEN_TABLES,
     TEN_NAMES,
     connect,
+    created_indexes,
     execute,
     is_postgres,
     nothing_changes,
-    ours,
     prepare,
     revisions,
     run,
@@ -75,7 +75,7 @@ def test_the_owner_can_drop_what_a_superuser_has_built(superuser_url, crm):
     succeed("status", url=crm)
     succeed("down", url=crm)
 
-    assert ours(crm) == {}
+    assert created_indexes(crm) == {}
 
 
 def test_a_script_run_by_a_superuser_gives_its_tables_to_the_owner(superuser_url, crm):
@@ -109,7 +109,7 @@ def test_members_share_the_tables_by_grant_if_the_owning_role_may_not_create(sup
         succeed("up", url=first)
         assert owners(crm) == belonging_to(logins[0])
         succeed("down", url=second)
-        assert ours(crm) == {}
+        assert created_indexes(crm) == {}
 
 
 def test_tables_that_an_earlier_version_left_to_a_superuser_go_to_the_owner_with_the_next_run(superuser_url, crm):
@@ -130,7 +130,7 @@ def test_a_table_in_use_keeps_its_owner_and_the_run_continues(superuser_url, crm
     dump.close()
 
     assert owners(crm)["schema_revision"] == "postgres"
-    assert ours(crm) == {}
+    assert created_indexes(crm) == {}
 
 
 def test_tenants_of_several_roles_each_get_their_own_tables(superuser_url):
@@ -182,7 +182,7 @@ def test_all_missing_rights_are_listed_at_once_with_the_statements_that_grant_th
         execute(superuser_url, statements(refused.stderr))
         succeed(command, "--schema", "public", url=url)
 
-        assert ours(crm).keys() == (TEN_NAMES if command == "up" else set())
+        assert created_indexes(crm).keys() == (TEN_NAMES if command == "up" else set())
         execute(superuser_url, f"REASSIGN OWNED BY {role} TO {OWNER}")
 
 
@@ -210,7 +210,7 @@ def test_down_needs_no_right_to_create(superuser_url, crm):
     execute(superuser_url, "ALTER SCHEMA public OWNER TO postgres", "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     succeed("down", url=crm)
 
-    assert ours(crm) == {}
+    assert created_indexes(crm) == {}
 
 
 def test_commands_that_only_read_print_the_grants_that_they_need(superuser_url, crm):
@@ -272,7 +272,7 @@ def test_a_log_that_cannot_be_written_is_a_warning_and_does_not_fail_a_run(any_b
     result = succeed(*command.split(), url=any_base_url)
 
     assert re.search(r"schema_revision_log was not written, .*full.up", result.stdout + result.stderr, re.DOTALL)
-    assert ours(any_base_url).keys() == (set() if command == "down" else TEN_NAMES)
+    assert created_indexes(any_base_url).keys() == (set() if command == "down" else TEN_NAMES)
     assert revisions(any_base_url).get(HEAD) == (None if command == "down" else "applied")
 
 

@@ -8,9 +8,9 @@ import uuid
 import pytest
 from command import (
     SIX_INDEXED_TABLES,
+    created_indexes,
     execute,
     nothing_changes,
-    ours,
     run,
     specified,
     succeed,
@@ -36,7 +36,7 @@ def refuses_role(role: str, url: str, *arguments: str) -> str:
     return result.stderr
 
 
-def test_a_role_that_owns_five_of_the_six_tables_is_told_which_one_it_does_not(superuser_url, crm, role):
+def test_the_error_for_a_role_that_owns_five_of_the_six_tables_names_the_sixth(superuser_url, crm, role):
     hand_over(superuser_url, role, *SIX_INDEXED_TABLES - {"contact_flag"})
     said = refuses_role(role, crm, "up")
 
@@ -48,9 +48,9 @@ def test_a_role_that_owns_five_of_the_six_tables_is_told_which_one_it_does_not(s
 def test_a_role_that_owns_all_six_tables_needs_no_more(superuser_url, crm, role):
     hand_over(superuser_url, role, *SIX_INDEXED_TABLES)
     succeed("up", url=as_role(crm, role))
-    assert ours(crm) == specified(crm)
+    assert created_indexes(crm) == specified(crm)
     succeed("down", "--no-alembic", url=as_role(crm, role))
-    assert ours(crm) == {}
+    assert created_indexes(crm) == {}
 
 
 def test_policies_and_constraints_of_a_table_do_not_make_its_partial_index_another_one(superuser_url, crm, role):
@@ -70,10 +70,10 @@ def test_policies_and_constraints_of_a_table_do_not_make_its_partial_index_anoth
     assert succeed("up", url=url).announced() == []
     succeed("down", "--no-alembic", url=url)
 
-    assert ours(crm) == {}
+    assert created_indexes(crm) == {}
 
 
-def test_what_is_to_be_granted_is_named_as_sql_writes_it(superuser_url, crm):
+def test_names_in_grants_are_quoted_as_sql_requires(superuser_url, crm):
     role, schema = f'web-app {uuid.uuid4().hex[:8]} "x"', 'Te "nant'
     as_sql = '"{}"'.format(role.replace('"', '""'))
     execute(superuser_url, f"CREATE ROLE {as_sql} LOGIN PASSWORD '{PASSWORD}'")
@@ -100,7 +100,7 @@ def test_a_member_of_the_owning_role_may_index(superuser_url, crm, role):
     assert len(result.announced()) == 10
 
 
-def test_a_role_that_may_not_create_in_the_schema_is_told_what_to_grant(superuser_url, crm, role):
+def test_a_role_that_may_not_create_in_the_schema_gets_the_grant(superuser_url, crm, role):
     hand_over(superuser_url, role, *SIX_INDEXED_TABLES)
     execute(crm, f"REVOKE CREATE ON SCHEMA public FROM PUBLIC, {role}")
 
@@ -114,7 +114,7 @@ def test_a_role_that_may_only_read_can_ask_for_status_and_plan(crm, role):
         assert run("plan", url=as_role(crm, role)).exit_code == 1
 
 
-def test_a_role_whose_sessions_are_read_only_is_told_so(superuser_url, crm, role):
+def test_the_error_for_a_role_whose_sessions_are_read_only_says_so(superuser_url, crm, role):
     hand_over(superuser_url, role, *SIX_INDEXED_TABLES)
     execute(superuser_url, f"ALTER ROLE {role} SET default_transaction_read_only = on")
     said = refuses_role(role, crm, "up")
@@ -124,7 +124,7 @@ def test_a_role_whose_sessions_are_read_only_is_told_so(superuser_url, crm, role
     ]
 
 
-def test_a_role_that_owns_nothing_cannot_take_off_what_another_built(crm, role):
+def test_a_role_that_owns_nothing_cannot_drop_the_indexes_of_another(crm, role):
     succeed("up", url=crm)
     execute(crm, f"GRANT SELECT ON schema_revision, contact_flag TO {role}")
     said = refuses_role(role, crm, "down")
@@ -134,7 +134,7 @@ def test_a_role_that_owns_nothing_cannot_take_off_what_another_built(crm, role):
 
 
 @pytest.mark.parametrize("command", ["status", "down"])
-def test_a_role_that_may_not_read_the_record_of_revisions_is_told_so_in_words(crm, role, command):
+def test_the_error_for_a_role_that_may_not_read_the_record_of_revisions_says_so(crm, role, command):
     succeed("up", url=crm)
     said = refuses_role(role, crm, command)
 
@@ -143,7 +143,7 @@ def test_a_role_that_may_not_read_the_record_of_revisions_is_told_so_in_words(cr
     assert "ProgrammingError" not in said
 
 
-def test_a_role_that_may_not_read_the_table_of_a_partial_index_is_told_so_in_words(crm, role):
+def test_the_error_for_a_role_that_may_not_read_the_table_of_a_partial_index_says_so(crm, role):
     succeed("up", url=crm)
     execute(crm, f"GRANT SELECT ON schema_revision TO {role}")
     with nothing_changes(crm):

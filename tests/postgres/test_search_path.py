@@ -10,9 +10,9 @@ from command import (
     HEAD,
     SEVEN_TABLES,
     TEN_NAMES,
+    created_indexes,
     execute,
     make_crm,
-    ours,
     refuses,
     relations_in,
     run,
@@ -33,12 +33,12 @@ def test_tables_in_the_first_schema_of_the_search_path_are_indexed_there(postgre
     put_first_in_search_path(postgres_url, "crm", "public")
     result = succeed("up", url=postgres_url)
 
-    assert ours(postgres_url) == specified(postgres_url, "crm")
+    assert created_indexes(postgres_url) == specified(postgres_url, "crm")
     assert "schema_revision" in relations_in("crm", postgres_url)
     assert relations_in("public", postgres_url) == set()
     assert "(schema crm)" in result.lines[-1]
     succeed("down", url=postgres_url)
-    assert ours(postgres_url) == {}
+    assert created_indexes(postgres_url) == {}
 
 
 def test_an_empty_schema_before_that_of_the_tables_stays_empty(crm):
@@ -46,11 +46,11 @@ def test_an_empty_schema_before_that_of_the_tables_stays_empty(crm):
     put_first_in_search_path(crm, "crm", "public")
     succeed("up", url=crm)
 
-    assert ours(crm) == specified(crm)
+    assert created_indexes(crm) == specified(crm)
     assert relations_in("crm", crm) == set()
 
 
-def test_decoys_in_a_schema_before_that_of_the_tables_are_not_taken_for_ours(crm):
+def test_decoys_in_a_schema_before_that_of_the_tables_are_ignored(crm):
     execute(
         crm,
         "CREATE SCHEMA decoy",
@@ -79,11 +79,11 @@ def test_schema_chooses_a_schema_that_is_not_on_the_search_path(postgres_url):
     succeed("up", "--schema", "Our CRM", url=postgres_url)
     status = run("status", "--schema", "Our CRM", url=postgres_url)
 
-    assert ours(postgres_url) == specified(postgres_url, '"Our CRM"')
+    assert created_indexes(postgres_url) == specified(postgres_url, '"Our CRM"')
     assert relations_in("public", postgres_url) == set()
     assert status.exit_code == 0
     succeed("down", "--schema", "Our CRM", url=postgres_url)
-    assert ours(postgres_url) == {}
+    assert created_indexes(postgres_url) == {}
 
 
 def test_schema_has_the_tables_of_an_empty_database_created_there(postgres_url):
@@ -118,14 +118,14 @@ def test_a_schema_that_is_pointed_at_is_quoted_for_the_shell(postgres_url):
     succeed("up", *shlex.split(option), url=postgres_url)
 
 
-def test_a_schema_that_is_not_there_is_wrong_usage(crm):
+def test_a_schema_that_does_not_exist_is_wrong_usage(crm):
     refused = refuses(crm, "up", "--schema", "nowhere", exit_code=2)
 
     assert "nowhere" in refused.stderr
     assert "--schema" in refused.stderr
 
 
-def test_two_schemas_in_one_database_are_migrated_each_on_its_own(postgres_url):
+def test_two_schemas_in_one_database_are_migrated_separately(postgres_url):
     make_crm(postgres_url, "one")
     make_crm(postgres_url, "two")
     succeed("up", "--schema", "one", url=postgres_url)

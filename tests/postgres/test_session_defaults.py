@@ -6,7 +6,7 @@ from contextlib import closing
 
 import psycopg2
 import pytest
-from command import ask, execute, ours, run, run_script, specified, succeed, tables
+from command import ask, created_indexes, execute, run, run_script, specified, succeed, tables
 from postgres_server import with_database
 from roles import OWNER, as_owner, new_database
 
@@ -51,7 +51,7 @@ def set_defaults(url: str, defaults: dict[str, str]) -> None:
 def test_no_default_of_a_database_changes_what_a_run_does(superuser_url, postgres_url):
     set_defaults(superuser_url, {**HOSTILE_DEFAULTS, "default_transaction_read_only": "off"})  # which is refused
     succeed("up", url=postgres_url)
-    definitions = {name: definition.replace('"', "") for name, definition in ours(postgres_url).items()}
+    definitions = {name: definition.replace('"', "") for name, definition in created_indexes(postgres_url).items()}
     assert definitions == specified(postgres_url)
     assert tables(postgres_url) >= {"contact", "schema_revision"}
     assert run("status", url=postgres_url).exit_code == 0
@@ -59,11 +59,11 @@ def test_no_default_of_a_database_changes_what_a_run_does(superuser_url, postgre
     assert run("verify", url=postgres_url).exit_code == 0
     succeed("up", url=postgres_url)
     succeed("down", url=postgres_url)
-    assert ours(postgres_url) == {}
+    assert created_indexes(postgres_url) == {}
     assert run("up", "--json", url=postgres_url).json()["schema"] == "public"
 
 
-def test_every_session_has_what_is_pinned_and_gives_it_back(superuser_url, postgres_url):
+def test_every_session_pins_its_settings_and_restores_them(superuser_url, postgres_url):
     set_defaults(superuser_url, HOSTILE_DEFAULTS)
     names = ", ".join(f"pg_catalog.current_setting('{name}')" for name in PINNED)
     migrator = connect(postgres_url)

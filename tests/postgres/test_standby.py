@@ -9,9 +9,9 @@ from contextlib import closing
 import command
 import foreign_crm
 import pytest
-from command import nothing_changes, ours, prepare, run, specified, succeed
+from command import created_indexes, nothing_changes, prepare, run, specified, succeed
 from postgres_server import NoServer, find_binaries, with_database
-from scenes import assert_all_stand
+from scenes import assert_all_valid
 from standby_server import Pair, let_the_standby_catch_up, running_pair
 
 import models
@@ -105,7 +105,7 @@ def test_status_on_a_standby_shows_the_indexes_that_the_primary_built(applied):
 
     assert result.exit_code == 0
     assert {each["state"] for each in result.json()["indexes"]} == {"valid"}
-    assert ours(applied) == specified(applied)
+    assert created_indexes(applied) == specified(applied)
 
 
 def test_verify_on_a_standby_proves_the_indexes_that_the_primary_built(applied):
@@ -143,7 +143,7 @@ def test_further_sessions_of_a_run_go_to_the_server_of_the_first_of_several_host
         Runner(migrator, load(str(command.CLI.parent))).up()
     finally:
         migrator.database.close()
-    assert_all_stand(with_database(servers.primary, "balanced"))
+    assert_all_valid(with_database(servers.primary, "balanced"))
 
 
 def _is_standby(migrator) -> bool:

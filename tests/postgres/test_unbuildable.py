@@ -12,10 +12,10 @@ import psycopg2
 import pytest
 from command import (
     broken,
+    created_indexes,
     execute,
     file_of,
     nothing_changes,
-    ours,
     run,
     specified,
     succeed,
@@ -89,7 +89,7 @@ def test_columns_of_every_indexable_type_are_indexed(superuser_url, base_url):
     )
     succeed("up", url=base_url)
 
-    assert len(ours(base_url)) == 10
+    assert len(created_indexes(base_url)) == 10
     assert broken(base_url) == set()
 
 
@@ -247,7 +247,7 @@ def test_one_index_that_cannot_be_built_does_not_stop_the_others(base_url):
     failed = run("up", url=base_url)
 
     assert failed.exit_code == 1
-    assert len(ours(base_url)) == 8
+    assert len(created_indexes(base_url)) == 8
     assert broken(base_url) == set()
     for name in ("ix_activity_openphone_id", "ix_activity_type"):
         assert f"Building {name} failed: index row" in failed.stderr
@@ -255,7 +255,7 @@ def test_one_index_that_cannot_be_built_does_not_stop_the_others(base_url):
     assert run("status", url=base_url).exit_code == 3
     execute(base_url, "UPDATE activity SET openphone_id = '', activity_type = ''")
     succeed("up", url=base_url)
-    assert len(ours(base_url)) == 10
+    assert len(created_indexes(base_url)) == 10
 
 
 # SQLite --------------------------------------------------------------------------------------------------------------
@@ -346,7 +346,7 @@ def test_generated_columns_and_tables_without_rowids_are_indexed(sqlite_base_url
     )
     succeed("up", url=sqlite_base_url)
 
-    assert ours(sqlite_base_url) == specified(sqlite_base_url)
+    assert created_indexes(sqlite_base_url) == specified(sqlite_base_url)
 
 
 def test_a_file_that_is_not_regular_is_refused(tmp_path: Path):

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import pytest
-from command import TEN_NAMES, broken, execute, ours, run, succeed
+from command import TEN_NAMES, broken, created_indexes, execute, run, succeed
 from roles import OWNER
 from scenes import (
     READ,
@@ -17,8 +17,8 @@ from scenes import (
     Run,
     Server,
     application,
-    assert_all_stand,
-    assert_none_stands,
+    assert_all_valid,
+    assert_none_exist,
     build_all,
     fill_activity,
     frozen,
@@ -99,9 +99,9 @@ def a_copy(url: str) -> Iterator[Blocking]:
 @contextmanager
 def a_build_by_hand(url: str) -> Iterator[Blocking]:
     with old_snapshot(url):
-        by_hand = ByHand(url, "CREATE INDEX CONCURRENTLY theirs ON activity (direction)")
+        by_hand = ByHand(url, "CREATE INDEX CONCURRENTLY other_index ON activity (direction)")
         until_phase(url, "waiting for old snapshots")
-        yield session(by_hand.pid, "builds on this table", "CREATE INDEX CONCURRENTLY theirs")
+        yield session(by_hand.pid, "builds on this table", "CREATE INDEX CONCURRENTLY other_index")
     by_hand.end()
 
 
@@ -112,11 +112,11 @@ EVERYBODY = pytest.mark.parametrize("scene", OF_A_BUILD, ids=lambda scene: scene
 
 def named(run: Run, blocking: Blocking) -> dict:
     """Wait until a run has named a blocker in an event; return the event's entry."""
-    (told, *_) = run.event("Waiting")["blockers"]
-    assert (told["pid"], told["ending"]) == (blocking.pid, blocking.ending)
-    assert blocking.reason in told["reason"]
-    assert told["query"].startswith(blocking.query)
-    return told
+    (reported, *_) = run.event("Waiting")["blockers"]
+    assert (reported["pid"], reported["ending"]) == (blocking.pid, blocking.ending)
+    assert blocking.reason in reported["reason"]
+    assert reported["query"].startswith(blocking.query)
+    return reported
 
 
 # Named, and waited for ----------------------------------------------------------------------------------------------
@@ -126,13 +126,13 @@ def named(run: Run, blocking: Blocking) -> dict:
 def test_a_session_that_blocks_a_build_is_named_and_waited_for(url, scene):
     with scene(url) as blocking:
         up = Run("up", "--json", url=url)
-        told = named(up, blocking)
-        assert told["role"]
-        assert blocking.pid is None or told["client"] == "127.0.0.1"
+        reported = named(up, blocking)
+        assert reported["role"]
+        assert blocking.pid is None or reported["client"] == "127.0.0.1"
         assert up.is_running
     up.succeed()
     assert_nothing_was_given_up(up)
-    assert_all_stand(url)
+    assert_all_valid(url)
 
 
 def assert_nothing_was_given_up(run: Run) -> None:
@@ -144,17 +144,17 @@ def assert_nothing_was_given_up(run: Run) -> None:
 def test_a_log_names_the_blockers_too(url, scene):
     with scene(url) as blocking, running("up", url=url) as up:
         up.line(blocking.reason)
-        told = " ".join(up.lines)
-        assert f"pid {blocking.pid} (" in told or blocking.pid is None
-        assert blocking.query in told
-        assert "somebody else" in told or scene not in (a_writer, a_snapshot)
+        reported = " ".join(up.lines)
+        assert f"pid {blocking.pid} (" in reported or blocking.pid is None
+        assert blocking.query in reported
+        assert "another client" in reported or scene not in (a_writer, a_snapshot)
 
 
 @EVERYBODY
 def test_plan_shows_the_sessions_that_a_run_would_wait_for(url, scene):
     with scene(url) as blocking:
-        told = until(lambda: blockers_in_plan("up", url))  # somebody who has just begun may just end
-        assert (blocking.pid, blocking.ending) in [(each["pid"], each["ending"]) for each in told]
+        reported = until(lambda: blockers_in_plan("up", url))  # somebody who has just begun may just end
+        assert (blocking.pid, blocking.ending) in [(each["pid"], each["ending"]) for each in reported]
         shown = succeed("plan", url=url).stdout
         assert f"pid {blocking.pid} (" in shown or blocking.reason in shown
         assert blocking.query in shown
@@ -169,8 +169,8 @@ def blockers_in_plan(direction: str, url: str) -> list[dict]:
 def test_plan_down_shows_the_readers(url):
     build_all(url)
     with open_reader(url) as reader:
-        (told,) = until(lambda: blockers_in_plan("down", url))
-        assert told["pid"] == reader.pid
+        (reported,) = until(lambda: blockers_in_plan("down", url))
+        assert reported["pid"] == reader.pid
 
 
 def test_a_drop_names_and_waits_for_a_reader(url):
@@ -180,7 +180,7 @@ def test_a_drop_names_and_waits_for_a_reader(url):
         down = Run("down", "--json", url=url)
         named(down, blocking)
     down.succeed()
-    assert_none_stands(url)
+    assert_none_exist(url)
 
 
 def test_a_long_query_is_cut_to_a_line(url):
@@ -195,7 +195,7 @@ def test_a_long_query_is_cut_to_a_line(url):
 def test_a_session_that_blocks_nothing_is_not_waited_for(url):
     with open_reader(url), open_writer(url, "INSERT INTO campaign (name) VALUES ('spring')"):
         assert '"Waiting"' not in succeed("up", "--json", "--max-wait", "0", "--retries", "0", url=url).stdout
-    assert_all_stand(url)
+    assert_all_valid(url)
 
 
 # Limits of the wait -------------------------------------------------------------------------------------------------
@@ -210,11 +210,11 @@ def test_a_limited_wait_ends_in_6_without_a_leftover_and_with_the_statement_that
         assert blocking.reason in result.stderr
         assert f"Gave up on {FIRST}" in result.stderr
         assert broken(url) & TEN_NAMES == set()
-        assert FIRST not in ours(url)
+        assert FIRST not in created_indexes(url)
         if scene is not a_build_by_hand:  # terminating that would leave an invalid index of somebody else's
             execute(url, blocking.ending)
             succeed("up", url=url)
-            assert_all_stand(url)
+            assert_all_valid(url)
 
 
 def test_each_attempt_is_reported_and_the_next_one_succeeds(url):
@@ -223,7 +223,7 @@ def test_each_attempt_is_reported_and_the_next_one_succeeds(url):
         assert tried["retries"] == 5
         writer.end()
         up.succeed()
-    assert_all_stand(url)
+    assert_all_valid(url)
 
 
 def test_a_drop_that_waits_too_long_ends_in_6_and_can_be_repeated(url):
@@ -233,7 +233,7 @@ def test_a_drop_that_waits_too_long_ends_in_6_and_can_be_repeated(url):
         assert result.exit_code == 6
         assert f"SELECT pg_catalog.pg_terminate_backend({reader.pid});" in result.stderr
     succeed("down", url=url)
-    assert_none_stands(url)
+    assert_none_exist(url)
 
 
 def test_a_blocker_that_comes_during_a_build_ends_it_without_a_leftover(url):
@@ -250,7 +250,7 @@ def test_a_blocker_that_comes_during_a_build_ends_it_without_a_leftover(url):
         assert f"SELECT pg_catalog.pg_terminate_backend({reader.pid});" in result.stderr
         assert broken(url) == set()
     succeed("up", url=url)
-    assert_all_stand(url)
+    assert_all_valid(url)
 
 
 def test_without_a_limit_a_blocker_that_comes_during_a_build_is_waited_for(url):
@@ -261,7 +261,7 @@ def test_without_a_limit_a_blocker_that_comes_during_a_build_is_waited_for(url):
         assert up.event("Waiting", phase="waiting for old snapshots")["blockers"][0]["pid"] == reader.pid
         reader.end()
         up.succeed()
-    assert_all_stand(url)
+    assert_all_valid(url)
 
 
 def test_a_build_that_makes_progress_is_never_cancelled(url):
@@ -270,7 +270,7 @@ def test_a_build_that_makes_progress_is_never_cancelled(url):
         with frozen(until_phase(url, "building index")):
             until(lambda: len([each for each in up.events if each["event"] == "Progress"]) >= 2)
         up.succeed()
-    assert_all_stand(url)
+    assert_all_valid(url)
 
 
 # Timeouts of the role -----------------------------------------------------------------------------------------------
@@ -295,7 +295,7 @@ def test_timeouts_of_the_role_do_not_hurt(url, command):
         held.wait(2.5)
     held.succeed()
     assert_nothing_was_given_up(held)
-    assert_all_stand(url) if command == "up" else assert_none_stands(url)
+    assert_all_valid(url) if command == "up" else assert_none_exist(url)
 
 
 def test_timeouts_of_the_role_do_not_hurt_between_two_attempts_either(url):
@@ -308,7 +308,7 @@ def test_timeouts_of_the_role_do_not_hurt_between_two_attempts_either(url):
         up.event("Retrying", attempt=2)  # after a second; the next pause takes two
         writer.end()
         up.succeed()
-    assert_all_stand(url)
+    assert_all_valid(url)
 
 
 def set_timeouts(url: str) -> None:
@@ -332,8 +332,8 @@ def held_for_longer(url: str, command: str) -> Iterator[Run]:
 def test_a_build_has_its_own_settings_and_application_name(url):
     with old_snapshot(url), running("up", url=url):
         pid = until_phase(url, "waiting for old snapshots")
-        told = execute(url, f"SELECT application_name FROM pg_stat_activity WHERE pid = {pid}")
-        assert re.match(r"indexer up \w{12}$", told[0][0])
+        reported = execute(url, f"SELECT application_name FROM pg_stat_activity WHERE pid = {pid}")
+        assert re.match(r"indexer up \w{12}$", reported[0][0])
 
 
 def test_no_session_of_a_run_has_a_transaction_open_while_it_waits(url):
@@ -354,16 +354,16 @@ def test_every_statement_of_the_application_succeeds_during_up_and_down(url):
     with application(url, TOO_LONG) as at_work:
         with open_writer(url), running("up", url=url) as up:
             until_phase(url, "waiting for writers before build")
-            at_work.goes_on(rounds=100)
+            at_work.wait_for_rounds(rounds=100)
         with open_writer(url):
-            at_work.goes_on()
+            at_work.wait_for_rounds()
         succeed("up", url=url)
-        assert_all_stand(url)
+        assert_all_valid(url)
         with open_reader(url) as reader, running("down", url=url) as down:
             until_dropping(url)
-            at_work.goes_on(rounds=100)
+            at_work.wait_for_rounds(rounds=100)
             reader.end()
             down.succeed()
-        assert_none_stands(url)
-        at_work.goes_on()
+        assert_none_exist(url)
+        at_work.wait_for_rounds()
         assert not up.is_running

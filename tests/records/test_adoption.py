@@ -17,13 +17,13 @@ from command import (
     TEN_NAMES,
     ask,
     broken,
-    catalog,
+    catalog_without_records,
     connect,
+    created_indexes,
     execute,
     indexes,
     is_postgres,
     nothing_changes,
-    ours,
     prepare,
     revisions,
     run,
@@ -34,7 +34,7 @@ from command import (
 from leftovers import not_ready
 from scenes import (
     Run,
-    assert_all_stand,
+    assert_all_valid,
     open_reader,
     open_writer,
     running,
@@ -46,7 +46,7 @@ from scenes import (
 )
 
 NAME = "ix_activity_type"
-TWIN = "CREATE INDEX theirs ON activity (activity_type)"
+DUPLICATE = "CREATE INDEX other_index ON activity (activity_type)"
 WRONG = f"CREATE INDEX {NAME} ON activity (status)"
 LONGEST = "i" * 63
 ODD_NAMES = ("By Hand", 'say "so"', "it's;--", LONGEST, "índice_ünïque_電話")
@@ -85,23 +85,18 @@ def names(url: str) -> set[str]:
     return set(indexes(url))
 
 
-def theirs(url: str) -> list[tuple]:
-    """Return everything in the database but rows and the tool's own tables."""
-    return [row for row in catalog(url) if "schema_revision" not in row[1]]
-
-
 # Kept ----------------------------------------------------------------------------------------------------------------
 
 
 def test_an_identical_index_of_the_right_name_is_adopted_and_left_by_down(any_base_url):
     make(any_base_url, NAME)
-    before = theirs(any_base_url)
+    before = catalog_without_records(any_base_url)
     result = succeed("up", url=any_base_url)
 
     assert not [statement for statement in result.announced() if NAME in statement]
     assert others_than_created(any_base_url) == {NAME: ("adopted", None)}
     down = succeed("down", url=any_base_url)
-    assert theirs(any_base_url) == before
+    assert catalog_without_records(any_base_url) == before
     assert NAME in down.stdout
 
 
@@ -113,24 +108,24 @@ def test_all_ten_may_exist_already(any_base_url):
     assert result.announced() == []
     assert set(come_from(any_base_url).values()) == {("adopted", None)}
     succeed("down", url=any_base_url)
-    assert ours(any_base_url) == specified(any_base_url)
+    assert created_indexes(any_base_url) == specified(any_base_url)
     assert revisions(any_base_url).get(HEAD) is None
 
 
 def test_status_shows_for_each_index_whether_it_was_created_adopted_or_renamed(any_base_url):
     make(any_base_url, NAME)
-    make(any_base_url, "ix_contact_phone_hash", as_named="theirs")
+    make(any_base_url, "ix_contact_phone_hash", as_named="other_index")
     succeed("up", "--adopt-renamed", url=any_base_url)
     shown = run("status", url=any_base_url).stdout
 
     assert re.search(rf"^{NAME} .*adopted", shown, re.MULTILINE)
-    assert re.search(r"^ix_contact_phone_hash .*renamed.*theirs", shown, re.MULTILINE)
+    assert re.search(r"^ix_contact_phone_hash .*renamed.*other_index", shown, re.MULTILINE)
     assert re.search(r"^ix_conversation_contact_id .*created", shown, re.MULTILINE)
 
 
 def test_include_adopted_drops_older_indexes_too(any_base_url):
     make(any_base_url, NAME)
-    make(any_base_url, "ix_contact_phone_hash", as_named="theirs")
+    make(any_base_url, "ix_contact_phone_hash", as_named="other_index")
     succeed("up", "--adopt-renamed", url=any_base_url)
     before = names(any_base_url) - TEN_NAMES
     succeed("down", "--include-adopted", url=any_base_url)
@@ -139,11 +134,11 @@ def test_include_adopted_drops_older_indexes_too(any_base_url):
     assert HEAD not in revisions(any_base_url)
 
 
-def test_where_nothing_is_known_no_index_comes_from_anywhere(any_base_url):
+def test_without_a_record_no_index_has_an_origin(any_base_url):
     assert set(come_from(any_base_url).values()) == {(None, None)}
 
 
-def test_what_was_adopted_once_is_created_when_up_has_built_it_anew(any_base_url):
+def test_an_adopted_index_that_up_rebuilds_counts_as_created(any_base_url):
     make(any_base_url, NAME)
     succeed("up", url=any_base_url)
     execute(any_base_url, f"DROP INDEX {NAME}")
@@ -151,37 +146,37 @@ def test_what_was_adopted_once_is_created_when_up_has_built_it_anew(any_base_url
 
     assert come_from(any_base_url)[NAME] == ("created", None)
     succeed("down", url=any_base_url)
-    assert ours(any_base_url) == {}
+    assert created_indexes(any_base_url) == {}
 
 
 # The same under another name -----------------------------------------------------------------------------------------
 
 
 def test_up_names_a_duplicate_and_builds_the_index_beside_it(any_base_url):
-    execute(any_base_url, TWIN)
+    execute(any_base_url, DUPLICATE)
     result = succeed("up", url=any_base_url)
-    (line,) = [line for line in result.lines if "theirs" in line]
+    (line,) = [line for line in result.lines if "other_index" in line]
 
     assert NAME in line
     assert "--adopt-renamed" in line
-    assert ours(any_base_url) == specified(any_base_url)
-    assert "theirs" in names(any_base_url)
+    assert created_indexes(any_base_url) == specified(any_base_url)
+    assert "other_index" in names(any_base_url)
     assert come_from(any_base_url)[NAME] == ("created", None)
     succeed("down", url=any_base_url)
-    assert "theirs" in names(any_base_url)
-    assert ours(any_base_url) == {}
+    assert "other_index" in names(any_base_url)
+    assert created_indexes(any_base_url) == {}
 
 
 def test_a_duplicate_is_renamed_when_that_is_asked_for_and_renamed_back_by_down(any_base_url):
-    execute(any_base_url, TWIN)
-    before = theirs(any_base_url)
+    execute(any_base_url, DUPLICATE)
+    before = catalog_without_records(any_base_url)
     succeed("up", "--adopt-renamed", url=any_base_url)
 
-    assert ours(any_base_url) == specified(any_base_url)
-    assert "theirs" not in names(any_base_url)
-    assert others_than_created(any_base_url) == {NAME: ("renamed", "theirs")}
+    assert created_indexes(any_base_url) == specified(any_base_url)
+    assert "other_index" not in names(any_base_url)
+    assert others_than_created(any_base_url) == {NAME: ("renamed", "other_index")}
     succeed("down", url=any_base_url)
-    assert theirs(any_base_url) == before
+    assert catalog_without_records(any_base_url) == before
 
 
 def test_a_rename_builds_nothing(base_url):
@@ -196,12 +191,12 @@ def test_a_rename_builds_nothing(base_url):
     assert {name: identity(base_url, f"old_{name}") for name in TEN_NAMES} == before
 
 
-def test_twins_of_all_ten_are_renamed_there_and_back(any_base_url):
+def test_duplicates_of_all_ten_indexes_are_renamed_and_renamed_back(any_base_url):
     for name in TEN_NAMES:
         make(any_base_url, name, as_named=f"old_{name}")
     before = names(any_base_url)
     succeed("up", "--adopt-renamed", url=any_base_url)
-    assert ours(any_base_url) == specified(any_base_url)
+    assert created_indexes(any_base_url) == specified(any_base_url)
     assert come_from(any_base_url) == {name: ("renamed", f"old_{name}") for name in TEN_NAMES}
     succeed("down", url=any_base_url)
 
@@ -220,41 +215,41 @@ def test_an_index_of_any_name_is_renamed_and_gets_it_back(any_base_url, old):
     assert names(any_base_url) == before
 
 
-def test_of_several_twins_one_is_renamed_and_the_others_stay(any_base_url):
-    theirs = {"theirs", "theirs_too", "another_of_theirs"}
-    for name in theirs:
+def test_of_several_duplicates_one_is_renamed(any_base_url):
+    duplicates = {"other_index", "other_index_2", "another_index"}
+    for name in duplicates:
         make(any_base_url, NAME, as_named=name)
     before = names(any_base_url)
     succeed("up", "--adopt-renamed", url=any_base_url)
     origin, old = come_from(any_base_url)[NAME]
 
     assert origin == "renamed"
-    assert names(any_base_url) & theirs == theirs - {old}
+    assert names(any_base_url) & duplicates == duplicates - {old}
     succeed("down", url=any_base_url)
     assert names(any_base_url) == before
 
 
 def test_a_duplicate_is_not_renamed_where_the_index_exists(any_base_url):
     make(any_base_url, NAME)
-    execute(any_base_url, TWIN)
+    execute(any_base_url, DUPLICATE)
     succeed("up", "--adopt-renamed", url=any_base_url)
 
     assert come_from(any_base_url)[NAME] == ("adopted", None)
-    assert "theirs" in names(any_base_url)
+    assert "other_index" in names(any_base_url)
 
 
 def test_a_second_up_forgets_no_old_name(any_base_url):
-    execute(any_base_url, TWIN)
+    execute(any_base_url, DUPLICATE)
     succeed("up", "--adopt-renamed", url=any_base_url)
     execute(any_base_url, "DROP INDEX ix_contact_phone_hash")
     succeed("up", url=any_base_url)
 
-    assert others_than_created(any_base_url) == {NAME: ("renamed", "theirs")}
+    assert others_than_created(any_base_url) == {NAME: ("renamed", "other_index")}
     succeed("down", url=any_base_url)
-    assert "theirs" in names(any_base_url)
+    assert "other_index" in names(any_base_url)
 
 
-ALMOST_TWINS = {
+NEAR_DUPLICATES = {
     "another_column": "activity (status)",
     "a_column_more": "activity (activity_type, status)",
     "descending": "activity (activity_type DESC)",
@@ -265,12 +260,12 @@ ALMOST_TWINS = {
     "partial": "activity (activity_type) WHERE activity_type IS NOT NULL",
 }
 ALMOST_TWINS_ON_SQLITE = {
-    **ALMOST_TWINS,
+    **NEAR_DUPLICATES,
     "another_collation": "activity (activity_type COLLATE NOCASE)",
     "only_opted_out": "contact_flag (flag_type, contact_id) WHERE flag_type = 'opted_out'",
 }
 ALMOST_TWINS_ON_POSTGRESQL = {
-    **ALMOST_TWINS,
+    **NEAR_DUPLICATES,
     "another_collation": 'activity (activity_type COLLATE "POSIX")',
     "another_operator_class": "activity (activity_type varchar_pattern_ops)",
     "nulls_last": "activity (conversation_id, created_at DESC NULLS LAST)",
@@ -293,7 +288,7 @@ def test_an_index_that_differs_in_any_part_is_never_renamed(any_base_url):
     result = succeed("up", "--adopt-renamed", url=any_base_url)
 
     assert before.items() <= indexes(any_base_url).items()
-    assert ours(any_base_url) == specified(any_base_url)
+    assert created_indexes(any_base_url) == specified(any_base_url)
     assert others_than_created(any_base_url) == {}
     assert len([statement for statement in result.announced() if statement.startswith("CREATE")]) == 10
     succeed("down", url=any_base_url)
@@ -303,50 +298,50 @@ def test_an_index_that_differs_in_any_part_is_never_renamed(any_base_url):
 @pytest.mark.parametrize(
     ("name", "constraint"),
     [
-        (NAME, "ALTER TABLE activity ADD CONSTRAINT theirs EXCLUDE USING btree (activity_type WITH =)"),
-        ("ix_contact_phone_hash", "ALTER TABLE contact ADD CONSTRAINT theirs EXCLUDE USING hash (phone WITH =)"),
+        (NAME, "ALTER TABLE activity ADD CONSTRAINT other_index EXCLUDE USING btree (activity_type WITH =)"),
+        ("ix_contact_phone_hash", "ALTER TABLE contact ADD CONSTRAINT other_index EXCLUDE USING hash (phone WITH =)"),
     ],
 )
 def test_the_index_of_a_constraint_is_never_renamed(base_url, name, constraint):
     execute(base_url, constraint)
-    before = theirs(base_url)
+    before = catalog_without_records(base_url)
     succeed("up", "--adopt-renamed", url=base_url)
 
     assert come_from(base_url)[name] == ("created", None)
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
     succeed("down", url=base_url)
-    assert theirs(base_url) == before
+    assert catalog_without_records(base_url) == before
 
 
-def test_an_invalid_twin_is_never_renamed(base_url):
-    not_ready(base_url, "theirs", "activity (activity_type)")
+def test_an_invalid_duplicate_is_never_renamed(base_url):
+    not_ready(base_url, "other_index", "activity (activity_type)")
     succeed("up", "--adopt-renamed", url=base_url)
 
     assert come_from(base_url)[NAME] == ("created", None)
-    assert broken(base_url) == {"theirs"}
-    assert ours(base_url) == specified(base_url)
+    assert broken(base_url) == {"other_index"}
+    assert created_indexes(base_url) == specified(base_url)
 
 
-def test_a_twin_in_another_schema_is_not_looked_at(base_url):
+def test_a_duplicate_in_another_schema_is_ignored(base_url):
     execute(
         base_url,
         "CREATE SCHEMA other",
         "CREATE TABLE other.activity (activity_type varchar(20))",
-        "CREATE INDEX theirs ON other.activity (activity_type)",
+        "CREATE INDEX other_index ON other.activity (activity_type)",
     )
     result = succeed("up", "--adopt-renamed", url=base_url)
 
     assert come_from(base_url)[NAME] == ("created", None)
-    assert "theirs" not in result.stdout
-    assert "theirs" in names(base_url)
+    assert "other_index" not in result.stdout
+    assert "other_index" in names(base_url)
 
 
 def test_an_invalid_index_gives_way_to_a_valid_duplicate_or_is_rebuilt(base_url):
     not_ready(base_url, NAME, "activity (activity_type)")
-    execute(base_url, TWIN)
+    execute(base_url, DUPLICATE)
     succeed("up", "--adopt-renamed", url=base_url)
 
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
 
 
 @contextmanager
@@ -357,25 +352,28 @@ def index_locked(url: str, name: str) -> Iterator[None]:
 
 
 def test_a_rename_gives_up_waiting_for_a_lock_and_is_tried_again(base_url):
-    execute(base_url, TWIN)
-    with index_locked(base_url, "theirs") as session, running("up", "--json", "--adopt-renamed", url=base_url) as up:
+    execute(base_url, DUPLICATE)
+    with (
+        index_locked(base_url, "other_index") as session,
+        running("up", "--json", "--adopt-renamed", url=base_url) as up,
+    ):
         up.event("Retrying", index=NAME)
         session.end()
         up.succeed()
 
-    assert come_from(base_url)[NAME] == ("renamed", "theirs")
-    assert_all_stand(base_url)
+    assert come_from(base_url)[NAME] == ("renamed", "other_index")
+    assert_all_valid(base_url)
 
 
 def test_a_rename_that_cannot_have_its_lock_is_given_up_in_the_end_and_done_by_the_next_run(base_url):
-    execute(base_url, TWIN)
-    with index_locked(base_url, "theirs"):
+    execute(base_url, DUPLICATE)
+    with index_locked(base_url, "other_index"):
         result = run("up", "--adopt-renamed", "--retries", "0", url=base_url)
     assert result.exit_code == 6
-    assert "theirs" in result.stderr
+    assert "other_index" in result.stderr
     succeed("up", "--adopt-renamed", url=base_url)
 
-    assert come_from(base_url)[NAME] == ("renamed", "theirs")
+    assert come_from(base_url)[NAME] == ("renamed", "other_index")
 
 
 # What is remembered after a crash ------------------------------------------------------------------------------------
@@ -396,37 +394,37 @@ def kill_after_the_first_index(url: str, *arguments: str) -> None:
 
 @pytest.mark.parametrize("finished", [True, False], ids=["finished by up", "undone at once"])
 def test_the_old_name_of_a_renamed_index_survives_a_killed_run(base_url, finished):
-    make(base_url, FIRST, as_named="theirs")
-    before = theirs(base_url)
+    make(base_url, FIRST, as_named="other_index")
+    before = catalog_without_records(base_url)
     kill_after_the_first_index(base_url, "--adopt-renamed")
-    assert "theirs" not in names(base_url)
-    assert come_from(base_url)[FIRST] == ("renamed", "theirs")
+    assert "other_index" not in names(base_url)
+    assert come_from(base_url)[FIRST] == ("renamed", "other_index")
     if finished:
         succeed("up", url=base_url)
-        assert others_than_created(base_url) == {FIRST: ("renamed", "theirs")}
+        assert others_than_created(base_url) == {FIRST: ("renamed", "other_index")}
     succeed("down", url=base_url)
 
-    assert theirs(base_url) == before
+    assert catalog_without_records(base_url) == before
 
 
 @pytest.mark.parametrize("finished", [True, False], ids=["finished by up", "undone at once"])
-def test_what_was_adopted_survives_a_killed_run_and_what_was_built_is_not_taken_for_it(base_url, finished):
+def test_a_killed_run_keeps_adopted_and_created_indexes_apart(base_url, finished):
     make(base_url, NAME)
-    before = theirs(base_url)
+    before = catalog_without_records(base_url)
     kill_after_the_first_index(base_url)
-    assert ours(base_url).keys() >= {NAME, FIRST}
+    assert created_indexes(base_url).keys() >= {NAME, FIRST}
     if finished:
         succeed("up", url=base_url)
         assert others_than_created(base_url) == {NAME: ("adopted", None)}
     succeed("down", url=base_url)
 
-    assert theirs(base_url) == before
+    assert catalog_without_records(base_url) == before
 
 
 def test_a_rename_back_that_was_killed_is_finished_by_the_next_down(base_url):
-    make(base_url, FIRST, as_named="theirs")
-    make(base_url, "ix_webhook_event_event_type", as_named="theirs_too")
-    before = theirs(base_url)
+    make(base_url, FIRST, as_named="other_index")
+    make(base_url, "ix_webhook_event_event_type", as_named="other_index_2")
+    before = catalog_without_records(base_url)
     succeed("up", "--adopt-renamed", url=base_url)
     with open_reader(base_url, "SELECT count(*) FROM webhook_event"), running("down", url=base_url) as killed:
         until_dropping(base_url)
@@ -435,22 +433,22 @@ def test_a_rename_back_that_was_killed_is_finished_by_the_next_down(base_url):
     assert revisions(base_url)[HEAD] == "reverting"
     succeed("down", url=base_url)
 
-    assert theirs(base_url) == before
+    assert catalog_without_records(base_url) == before
 
 
 def test_an_interrupted_run_on_sqlite_has_renamed_nothing(sqlite_base_url):
-    execute(sqlite_base_url, TWIN)
+    execute(sqlite_base_url, DUPLICATE)
     with closing(connect(sqlite_base_url)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM contact").fetchone()  # no other session can commit meanwhile
         with running("up", "--json", "--adopt-renamed", url=sqlite_base_url) as killed:
             killed.event("LockWaited")
             killed.kill()
-    assert "theirs" in names(sqlite_base_url)
+    assert "other_index" in names(sqlite_base_url)
     assert revisions(sqlite_base_url) == {BASE: "applied"}
     succeed("up", "--adopt-renamed", url=sqlite_base_url)
 
-    assert come_from(sqlite_base_url)[NAME] == ("renamed", "theirs")
+    assert come_from(sqlite_base_url)[NAME] == ("renamed", "other_index")
 
 
 # Replaced ------------------------------------------------------------------------------------------------------------
@@ -470,12 +468,12 @@ def test_replace_puts_the_declared_index_in_its_place_and_leaves_nothing_else(an
     before = names(any_base_url)
     succeed("up", "--replace", url=any_base_url)
 
-    assert ours(any_base_url) == specified(any_base_url)
+    assert created_indexes(any_base_url) == specified(any_base_url)
     assert names(any_base_url) == before | TEN_NAMES
     assert come_from(any_base_url)[NAME] == ("created", None)
     assert run("check", url=any_base_url).exit_code == 0
     succeed("down", url=any_base_url)
-    assert ours(any_base_url) == {}
+    assert created_indexes(any_base_url) == {}
 
 
 def wrong_in_every_way(url: str) -> None:
@@ -490,7 +488,7 @@ def test_all_ten_can_be_replaced_at_once(any_base_url):
     before = names(any_base_url)
     succeed("up", "--replace", url=any_base_url)
 
-    assert ours(any_base_url) == specified(any_base_url)
+    assert created_indexes(any_base_url) == specified(any_base_url)
     assert names(any_base_url) == before
 
 
@@ -499,7 +497,7 @@ def test_replace_works_in_a_maintenance_window_too(base_url):
     before = names(base_url)
     succeed("up", "--replace", "--offline", url=base_url)
 
-    assert ours(base_url) == specified(base_url)
+    assert created_indexes(base_url) == specified(base_url)
     assert names(base_url) == before
 
 
@@ -508,7 +506,7 @@ def test_an_index_that_was_altered_after_up_is_replaced(any_head_url):
     assert run("check", url=any_head_url).exit_code == 4
     succeed("up", "--replace", url=any_head_url)
 
-    assert ours(any_head_url) == specified(any_head_url)
+    assert created_indexes(any_head_url) == specified(any_head_url)
     assert run("check", url=any_head_url).exit_code == 0
 
 
@@ -516,7 +514,7 @@ def test_an_invalid_index_of_another_definition_is_replaced(base_url):
     not_ready(base_url, NAME, "activity (status)")
     succeed("up", "--replace", url=base_url)
 
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
 
 
 def test_replace_touches_nothing_that_is_as_declared(head_url):
@@ -541,7 +539,7 @@ REFUSED_EVEN_SO = {
 
 
 @pytest.mark.parametrize("made_by", REFUSED_EVEN_SO.values(), ids=REFUSED_EVEN_SO)
-def test_what_is_not_an_index_of_the_same_table_is_never_replaced(any_base_url, made_by):
+def test_an_object_that_is_no_index_of_the_same_table_is_never_replaced(any_base_url, made_by):
     execute(any_base_url, *made_by)
     with nothing_changes(any_base_url):
         refused = run("up", "--replace", url=any_base_url)
@@ -573,7 +571,7 @@ NEEDED = {
 
 
 @pytest.mark.parametrize("made_by", NEEDED.values(), ids=NEEDED)
-def test_what_something_else_needs_is_not_replaced_and_what_needs_it_is_named(base_url, made_by):
+def test_an_index_with_dependent_objects_is_not_replaced_and_they_are_named(base_url, made_by):
     execute(base_url, *made_by)
     with nothing_changes(base_url):
         refused = run("up", "--replace", url=base_url)
@@ -582,7 +580,7 @@ def test_what_something_else_needs_is_not_replaced_and_what_needs_it_is_named(ba
     assert re.search(r"needed by +nothing +(call_openphone_id_fkey|REPLICA IDENTITY)", refused.stderr), refused.stderr
 
 
-def test_what_something_else_needs_is_not_dropped_and_what_needs_it_is_named(head_url):
+def test_an_index_with_dependent_objects_is_not_dropped_and_they_are_named(head_url):
     execute(head_url, f"DROP INDEX {NAME}", *NEEDED["a foreign key"])
     execute(head_url, "DELETE FROM schema_revision WHERE revision = '10992629d68e'")
     with nothing_changes(head_url):
@@ -603,7 +601,7 @@ def test_a_name_that_a_replacement_needs_is_named_when_it_is_taken(any_base_url)
     assert f"Rename or drop it if nothing needs it ({NAME}_replacing)" in refused.stderr
     execute(any_base_url, f"DROP INDEX {NAME}_replacing")
     succeed(*refused.next_command(), url=any_base_url)
-    assert_all_stand(any_base_url)
+    assert_all_valid(any_base_url)
 
 
 def test_a_plan_to_replace_shows_what_would_change(any_base_url):
@@ -636,7 +634,7 @@ def test_every_refusal_names_the_command_that_replaces(database_url, command, to
 @pytest.mark.parametrize("command", ["check", "status", "up", "plan"])
 @pytest.mark.parametrize("made_by", REFUSED_EVEN_SO.values(), ids=REFUSED_EVEN_SO)
 @pytest.mark.parametrize("to", ["base", "head"])
-def test_what_up_cannot_replace_is_to_be_renamed_or_dropped_first(database_url, command, made_by, to):
+def test_an_index_that_up_cannot_replace_has_to_be_renamed_or_dropped_first(database_url, command, made_by, to):
     prepare(database_url, to)
     execute(database_url, f"DROP INDEX IF EXISTS {NAME}", *made_by)
     said = run(command, url=database_url)
@@ -646,7 +644,7 @@ def test_what_up_cannot_replace_is_to_be_renamed_or_dropped_first(database_url, 
 
 
 @pytest.mark.parametrize("command", ["check", "status", "up", "plan"])
-def test_where_some_can_be_replaced_and_some_cannot_the_last_word_is_the_command_that_works(any_base_url, command):
+def test_if_only_some_can_be_replaced_the_error_ends_with_a_command_that_works(any_base_url, command):
     execute(any_base_url, WRONG, "CREATE VIEW ix_contact_phone_hash AS SELECT 1 AS one")
     said = run(command, url=any_base_url)
 
@@ -655,7 +653,7 @@ def test_where_some_can_be_replaced_and_some_cannot_the_last_word_is_the_command
     )
     execute(any_base_url, "DROP VIEW ix_contact_phone_hash")
     succeed(*said.next_command(), url=any_base_url)
-    assert_all_stand(any_base_url)
+    assert_all_valid(any_base_url)
 
 
 def test_a_replacement_that_is_refused_asks_for_itself_again(any_base_url):
@@ -715,7 +713,7 @@ def test_there_is_no_moment_without_a_valid_index_of_the_name(wrong):
     succeed("up", "--replace", url=wrong)
     watch.end()
 
-    assert_all_stand(wrong)
+    assert_all_valid(wrong)
 
 
 @contextmanager
@@ -765,7 +763,7 @@ def test_a_replacement_killed_in_any_step_is_resumed(wrong, step, worker):
     succeed("up", "--replace", url=wrong)
     watch.end()
 
-    assert_all_stand(wrong)
+    assert_all_valid(wrong)
     assert not [name for name in names(wrong) if "_replac" in name]
     assert come_from(wrong)[NAME] == ("created", None)
     assert run("check", url=wrong).exit_code == 0
@@ -781,7 +779,7 @@ def test_a_replacement_killed_in_any_step_is_undone_by_down(wrong, step):
         assert run("plan", "down", url=wrong).exit_code == 0
     succeed("down", url=wrong)
 
-    assert ours(wrong).keys() == {NAME}
+    assert created_indexes(wrong).keys() == {NAME}
     assert "(status)" in serving(wrong)
     assert not [name for name in names(wrong) if "_replac" in name]
     assert revisions(wrong) == {BASE: "applied"}
@@ -799,7 +797,7 @@ def test_a_way_back_killed_while_it_makes_the_earlier_index_valid_again_is_ended
         execute(wrong, for_good)
     succeed("down", url=wrong)
 
-    assert ours(wrong).keys() == {NAME}
+    assert created_indexes(wrong).keys() == {NAME}
     assert "(status)" in serving(wrong)
     assert not [name for name in names(wrong) if "_replac" in name]
 
@@ -811,7 +809,7 @@ def test_the_script_of_a_replacement_cut_off_after_any_statement_is_resumed(wron
     execute(wrong, *statements_of(script)[: len(begun) + done])
     succeed("up", "--replace", url=wrong)
 
-    assert_all_stand(wrong)
+    assert_all_valid(wrong)
     assert not [name for name in names(wrong) if "_replac" in name]
     assert others_than_created(wrong) == {}
 
@@ -825,7 +823,7 @@ def test_a_replacement_stopped_by_a_signal_in_any_step_is_resumed(wrong, step):
     assert serving(wrong)
     succeed("up", "--replace", url=wrong)
 
-    assert_all_stand(wrong)
+    assert_all_valid(wrong)
     assert not [name for name in names(wrong) if "_replac" in name]
 
 
@@ -835,12 +833,12 @@ def test_a_swap_gives_up_waiting_for_a_lock_and_is_tried_again(wrong):
         session.end()
         up.succeed()
 
-    assert_all_stand(wrong)
+    assert_all_valid(wrong)
     assert not [name for name in names(wrong) if "_replac" in name]
 
 
 @pytest.mark.parametrize("step", [building_the_new_one, dropping_the_old_one], ids=lambda step: step.__name__)
-def test_what_a_killed_replacement_left_is_advice_of_check(wrong, step):
+def test_check_advises_on_the_leftovers_of_a_killed_replacement(wrong, step):
     with step(wrong) as killed:
         killed.kill()
         execute(wrong, f"{WORKERS} AND pid <> pg_backend_pid() AND application_name LIKE 'indexer%'")
@@ -859,7 +857,7 @@ def test_a_leftover_of_a_replacement_that_is_no_longer_needed_is_dropped_by_up(w
     execute(wrong, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (activity_type)")
     succeed("up", "--replace", url=wrong)
 
-    assert_all_stand(wrong)
+    assert_all_valid(wrong)
     assert not [name for name in names(wrong) if "_replac" in name]
 
 
@@ -881,7 +879,7 @@ CONFLICTS = (
 
 
 @pytest.mark.parametrize("conflict", CONFLICTS)
-def test_what_only_carries_a_temporary_name_is_neither_dropped_nor_called_a_leftover(any_base_url, conflict):
+def test_another_index_with_a_temporary_name_is_neither_dropped_nor_called_a_leftover(any_base_url, conflict):
     succeed("up", url=any_base_url)
     execute(any_base_url, conflict)
     report = run("check", "--json", url=any_base_url).json()
@@ -898,7 +896,7 @@ def test_a_name_that_is_taken_stops_a_replacement_before_any_change(any_base_url
         assert run("up", "--replace", url=any_base_url).exit_code == 4
 
 
-def test_a_replacement_of_a_partial_index_goes_on_from_what_was_built(base_url):
+def test_a_replacement_of_a_partial_index_continues_with_the_index_already_built(base_url):
     execute(
         base_url,
         "CREATE INDEX ix_contact_flag_opted_out ON contact_flag (contact_id)",
@@ -907,35 +905,37 @@ def test_a_replacement_of_a_partial_index_goes_on_from_what_was_built(base_url):
     )
     succeed("up", "--replace", url=base_url)
 
-    assert_all_stand(base_url)
+    assert_all_valid(base_url)
     assert not [name for name in names(base_url) if "_replac" in name]
 
 
 def test_a_way_back_whose_old_name_is_taken_is_refused_before_any_change(any_base_url):
-    execute(any_base_url, TWIN)
+    execute(any_base_url, DUPLICATE)
     succeed("up", "--adopt-renamed", url=any_base_url)
-    execute(any_base_url, "CREATE INDEX theirs ON activity (status)")
+    execute(any_base_url, "CREATE INDEX other_index ON activity (status)")
     with nothing_changes(any_base_url):
         refused = run("down", url=any_base_url)
 
     assert refused.exit_code == 1
-    assert f"{NAME} cannot get its former name theirs back, because another index has that name now" in refused.stderr
+    assert (
+        f"{NAME} cannot get its former name other_index back, because another index has that name now" in refused.stderr
+    )
     assert "down --include-adopted" in refused.stderr
     succeed("down", "--include-adopted", url=any_base_url)
-    assert "theirs" in names(any_base_url)
+    assert "other_index" in names(any_base_url)
 
 
 # Beside the constraints of a real CRM --------------------------------------------------------------------------------
 
 
 def test_the_unique_constraints_of_a_crm_are_neither_renamed_nor_replaced(any_crm):
-    before = theirs(any_crm)
+    before = catalog_without_records(any_crm)
     succeed("up", "--adopt-renamed", "--replace", url=any_crm)
 
-    assert ours(any_crm) == specified(any_crm)
+    assert created_indexes(any_crm) == specified(any_crm)
     assert others_than_created(any_crm) == {}
     succeed("down", url=any_crm)
-    assert theirs(any_crm) == before
+    assert catalog_without_records(any_crm) == before
 
 
 # Records that an earlier version wrote -------------------------------------------------------------------------------
@@ -960,7 +960,7 @@ BEFORE_THIS = """
 def recorded_before(any_crm: str) -> str:
     """Return a database that version 0.1.0 brought to the head; one of the ten is older."""
     moment = "'2025-09-01 12:00:00'"
-    rest = f"'applied', {moment}, {moment}, 5, 'unknown', '0.1.0', 'somebody@somewhere'"
+    rest = f"'applied', {moment}, {moment}, 5, 'unknown', '0.1.0', 'operator@host'"
     execute(
         any_crm,
         "DELETE FROM alembic_version",
@@ -971,7 +971,7 @@ def recorded_before(any_crm: str) -> str:
     return any_crm
 
 
-def test_what_an_earlier_version_recorded_is_read_without_being_changed(recorded_before):
+def test_the_record_of_an_earlier_version_is_read_without_a_change(recorded_before):
     with nothing_changes(recorded_before):
         assert run("status", url=recorded_before).exit_code == 0
         assert others_than_created(recorded_before) == {NAME: ("adopted", None)}
@@ -979,15 +979,15 @@ def test_what_an_earlier_version_recorded_is_read_without_being_changed(recorded
         assert succeed("history", "--json", url=recorded_before).json()["history"] == []
 
 
-def test_what_an_earlier_version_built_is_taken_off_and_what_it_kept_is_left(recorded_before):
+def test_indexes_that_an_earlier_version_built_are_dropped_and_those_it_adopted_are_kept(recorded_before):
     succeed("down", url=recorded_before)
 
-    assert ours(recorded_before).keys() == {NAME}
+    assert created_indexes(recorded_before).keys() == {NAME}
 
 
-def test_what_an_earlier_version_built_is_repaired(recorded_before):
+def test_indexes_of_an_earlier_version_are_repaired(recorded_before):
     execute(recorded_before, "DROP INDEX ix_contact_phone_hash")
     succeed("up", url=recorded_before)
 
-    assert ours(recorded_before) == specified(recorded_before)
+    assert created_indexes(recorded_before) == specified(recorded_before)
     assert others_than_created(recorded_before) == {NAME: ("adopted", None)}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import alembic_app
 import pytest
-from alembic_app import DROPS_EIGHT, LATER, LEFT_BY_IT, THEIRS, UNKNOWN, current
+from alembic_app import ALEMBIC_NAMES, DROPS_EIGHT, LATER, LEFT_BY_IT, UNKNOWN, current
 from command import (
     BASE,
     HEAD,
@@ -18,10 +18,10 @@ from command import (
     TEN_NAMES,
     Result,
     ask,
+    created_indexes,
     execute,
     is_postgres,
     nothing_changes,
-    ours,
     revisions,
     run,
     specified,
@@ -29,8 +29,8 @@ from command import (
 )
 from roles import another_role, as_role
 from scenes import (
-    assert_all_stand,
-    assert_none_stands,
+    assert_all_valid,
+    assert_none_exist,
     open_writer,
     running,
     transaction,
@@ -76,7 +76,7 @@ def go_down(url: str, tool: str) -> None:
 
 def assert_at_head(url: str) -> None:
     """Check that both tools and the catalog say that our revision is applied."""
-    assert_all_stand(url)
+    assert_all_valid(url)
     assert current(url) == (HEAD,)
     status = run("status", "--json", url=url)
     assert (status.exit_code, status.json()["revision"]) == (0, HEAD)
@@ -84,7 +84,7 @@ def assert_at_head(url: str) -> None:
 
 def assert_at_base(url: str) -> None:
     """Check that both tools and the catalog say that our revision is not applied."""
-    assert_none_stands(url)
+    assert_none_exist(url)
     assert current(url) == (BASE,)
     status = run("status", "--json", url=url)
     assert (status.exit_code, status.json()["revision"]) == (3, BASE)
@@ -120,7 +120,7 @@ def test_up_and_down_are_recorded_with_alembic_too(url):
     assert_at_base(url)
 
 
-def test_alembic_goes_on_to_its_head_after_up_and_comes_back(url):
+def test_alembic_upgrades_to_its_head_after_up_and_downgrades_again(url):
     go_up(url, "T")
     alembic_app.upgrade(url)
     assert current(url) == (DROPS_EIGHT,)
@@ -128,7 +128,7 @@ def test_alembic_goes_on_to_its_head_after_up_and_comes_back(url):
     assert_at_base(url)
 
 
-def test_down_takes_off_what_alembic_built(url):
+def test_down_drops_the_indexes_that_alembic_built(url):
     go_up(url, "A")
     result = succeed("down", url=url)
 
@@ -136,7 +136,7 @@ def test_down_takes_off_what_alembic_built(url):
     assert_at_base(url)
 
 
-def test_down_takes_off_what_alembic_built_and_up_has_seen(url):
+def test_down_drops_the_indexes_that_alembic_built_and_up_has_seen(url):
     go_up(url, "A")
     result = succeed("up", url=url)
 
@@ -146,7 +146,7 @@ def test_down_takes_off_what_alembic_built_and_up_has_seen(url):
     assert_at_base(url)
 
 
-def test_up_builds_again_what_alembic_took_off(url):
+def test_up_rebuilds_the_indexes_that_alembic_dropped(url):
     go_up(url, "T")
     go_down(url, "A")
     assert_at_base(url)
@@ -157,7 +157,7 @@ def test_up_builds_again_what_alembic_took_off(url):
     assert set(origin(url).values()) == {"created"}
 
 
-def test_down_after_alembic_took_all_off_has_nothing_to_roll_back(url):
+def test_down_after_alembic_dropped_all_indexes_has_nothing_to_roll_back(url):
     go_up(url, "T")
     go_down(url, "A")
     result = succeed("down", url=url)
@@ -171,17 +171,17 @@ def test_both_tools_take_turns_in_every_order(url):
         done = EVERY_ORDER[: step + 1]
         if step % 2 == 0:
             go_up(url, tool)
-            assert_all_stand(url)
+            assert_all_valid(url)
             assert current(url) == (HEAD,), done
             assert run("check", url=url).exit_code == 0, done
         else:
             go_down(url, tool)
-            assert_none_stands(url)
+            assert_none_exist(url)
             assert current(url) == (BASE,), done
             assert run("check", url=url).exit_code == 3, done
 
 
-def test_nothing_is_said_of_alembic_where_both_agree(url):
+def test_alembic_is_not_mentioned_if_both_agree(url):
     for command in ("up", "up", "status", "check", "down", "down"):
         result = run(command, url=url)
         assert "left alone" not in result.stdout + result.stderr, (command, result)
@@ -214,16 +214,16 @@ def sqlite(sqlite_url: str) -> str:
     return sqlite_url
 
 
-def theirs(url: str) -> set[str]:
+def indexes_named_by_alembic(url: str) -> set[str]:
     """Return which of the two exist under Alembic's names."""
-    names = ", ".join(f"'{name}'" for name in THEIRS)
+    names = ", ".join(f"'{name}'" for name in ALEMBIC_NAMES)
     return {name for (name,) in execute(url, f"SELECT name FROM sqlite_master WHERE name IN ({names})")}
 
 
-def test_what_alembic_leaves_when_it_reverts_is_pending_and_no_drift(sqlite):
+def test_indexes_left_by_an_alembic_downgrade_are_pending_and_no_drift(sqlite):
     go_up(sqlite, "T")
     alembic_app.downgrade(sqlite, BASE, in_other_words=True)
-    assert ours(sqlite).keys() == set(THEIRS.values())
+    assert created_indexes(sqlite).keys() == set(ALEMBIC_NAMES.values())
     with nothing_moves(sqlite):
         status = run("status", "--json", url=sqlite)
     assert (status.exit_code, status.json()["revision"]) == (3, BASE)
@@ -233,7 +233,7 @@ def test_what_alembic_leaves_when_it_reverts_is_pending_and_no_drift(sqlite):
     assert set(origin(sqlite).values()) == {"created"}
 
 
-def test_what_alembic_leaves_after_a_later_revision_is_pending_and_no_drift(sqlite):
+def test_indexes_left_by_alembic_after_a_later_revision_are_pending_and_no_drift(sqlite):
     alembic_app.upgrade(sqlite, LATER, in_other_words=True)
     succeed("up", url=sqlite)
     alembic_app.downgrade(sqlite, BASE, in_other_words=True)
@@ -248,23 +248,23 @@ def test_an_index_dropped_by_hand_is_drift_where_alembic_was_never_moved(url):
     assert run("check", url=url).exit_code == 4
 
 
-def test_what_alembic_built_under_other_names_is_named_and_built_or_renamed(sqlite):
+def test_indexes_that_alembic_built_under_other_names_are_advised_and_renamed(sqlite):
     alembic_app.upgrade(sqlite, HEAD, in_other_words=True)
     check = run("check", "--json", url=sqlite)
     assert check.exit_code == 4
-    assert {each["index"]: each["about"] for each in check.json()["advice"] if each["kind"] == "twin"} == THEIRS
+    assert {each["index"]: each["about"] for each in check.json()["advice"] if each["kind"] == "twin"} == ALEMBIC_NAMES
     succeed("up", "--adopt-renamed", url=sqlite)
 
     assert_at_head(sqlite)
-    assert theirs(sqlite) == set()
+    assert indexes_named_by_alembic(sqlite) == set()
     go_down(sqlite, "T")
     assert_at_base(sqlite)
-    assert theirs(sqlite) == THEIRS.keys()
+    assert indexes_named_by_alembic(sqlite) == ALEMBIC_NAMES.keys()
 
 
 @pytest.mark.parametrize("seen", [False, True], ids=["never seen by up", "seen by up"])
 @pytest.mark.parametrize("revision", [HEAD, LATER])
-def test_down_takes_off_what_alembic_built_under_other_names(sqlite, revision, seen):
+def test_down_drops_the_indexes_that_alembic_built_under_other_names(sqlite, revision, seen):
     alembic_app.upgrade(sqlite, revision, in_other_words=True)
     if seen:
         succeed("up", url=sqlite)
@@ -272,19 +272,19 @@ def test_down_takes_off_what_alembic_built_under_other_names(sqlite, revision, s
         planned = succeed("plan", "down", "--yes", "--json", url=sqlite).json()
     result = succeed("down", "--yes", url=sqlite)
 
-    assert_none_stands(sqlite)
-    assert theirs(sqlite) == set()
-    assert {f'DROP INDEX "{name}"' for name in THEIRS} <= set(result.announced())
+    assert_none_exist(sqlite)
+    assert indexes_named_by_alembic(sqlite) == set()
+    assert {f'DROP INDEX "{name}"' for name in ALEMBIC_NAMES} <= set(result.announced())
     assert sorted(result.announced()) == sorted(each for step in planned["steps"] for each in step["statements"])
 
 
-def test_what_has_alembics_names_where_alembic_has_not_run_stays_and_is_named(sqlite):
+def test_an_index_with_alembics_name_is_kept_and_named_if_alembic_has_not_run(sqlite):
     succeed("up", url=sqlite)
     execute(sqlite, "DROP INDEX ix_contact_phone_hash", "CREATE INDEX ix_contact_phone ON contact (phone)")
     alembic_app.put(sqlite, BASE)
     result = succeed("down", url=sqlite)
 
-    assert theirs(sqlite) == {"ix_contact_phone"}
+    assert indexes_named_by_alembic(sqlite) == {"ix_contact_phone"}
     said = "Note: ix_contact_phone is the same as ix_contact_phone_hash under another name, and is not dropped."
     assert said in result.lines
 
@@ -303,9 +303,9 @@ def test_both_tools_take_turns_although_two_names_differ(sqlite):
         check = run("check", "--json", url=sqlite)
         missing = {each["name"] for each in check.json()["indexes"] if each["finding"] != "valid"}
         if step % 2:
-            assert (check.exit_code, missing >= TEN_NAMES - set(THEIRS.values())) == (3, True), done
+            assert (check.exit_code, missing >= TEN_NAMES - set(ALEMBIC_NAMES.values())) == (3, True), done
         else:
-            assert missing <= (set(THEIRS.values()) if tool == "A" else set()), done
+            assert missing <= (set(ALEMBIC_NAMES.values()) if tool == "A" else set()), done
             assert check.exit_code == (4 if missing else 0), done
 
 
@@ -318,7 +318,7 @@ def by_hand(url: str, name: str = "ix_activity_type") -> None:
 
 
 @pytest.mark.parametrize("revision", [HEAD, LATER])
-def test_what_was_taken_back_stays_taken_back_whatever_alembic_says(url, revision):
+def test_a_reverted_revision_stays_reverted_whatever_alembic_records(url, revision):
     go_up(url, "T")
     alembic_app.upgrade(url, revision)
     succeed("down", "--yes", "--no-alembic", url=url)
@@ -331,7 +331,7 @@ def test_what_was_taken_back_stays_taken_back_whatever_alembic_says(url, revisio
         assert succeed("down", "--yes", "--no-alembic", url=url).announced() == []
     go_up(url, "T")
 
-    assert_all_stand(url)
+    assert_all_valid(url)
     assert run("check", url=url).exit_code == 0
 
 
@@ -342,15 +342,15 @@ def test_older_indexes_are_remembered_after_down(url, revision):
     alembic_app.upgrade(url, revision)
     for _ in range(3):
         succeed("down", "--yes", "--no-alembic", url=url)
-        assert ours(url).keys() == {"ix_activity_type"}
+        assert created_indexes(url).keys() == {"ix_activity_type"}
     go_up(url, "T")
     assert origin(url)["ix_activity_type"] == "adopted"
     succeed("down", "--yes", "--no-alembic", url=url)
 
-    assert ours(url).keys() == {"ix_activity_type"}
+    assert created_indexes(url).keys() == {"ix_activity_type"}
 
 
-def test_what_was_made_by_hand_after_down_is_adopted_by_the_next_up(url):
+def test_an_index_made_by_hand_after_down_is_adopted_by_the_next_up(url):
     go_up(url, "A")
     succeed("down", "--no-alembic", url=url)
     by_hand(url)
@@ -360,10 +360,10 @@ def test_what_was_made_by_hand_after_down_is_adopted_by_the_next_up(url):
 
     assert origin(url)["ix_activity_type"] == "adopted"
     go_down(url, "T")
-    assert ours(url).keys() == {"ix_activity_type"}
+    assert created_indexes(url).keys() == {"ix_activity_type"}
 
 
-def test_what_was_made_by_hand_after_alembic_went_back_is_adopted_by_the_next_up(url):
+def test_an_index_made_by_hand_after_an_alembic_downgrade_is_adopted_by_the_next_up(url):
     go_up(url, "T")
     go_down(url, "A")
     by_hand(url)
@@ -372,10 +372,10 @@ def test_what_was_made_by_hand_after_alembic_went_back_is_adopted_by_the_next_up
 
     assert origin(url)["ix_activity_type"] == "adopted"
     go_down(url, "T")
-    assert ours(url).keys() == {"ix_activity_type"}
+    assert created_indexes(url).keys() == {"ix_activity_type"}
 
 
-def test_what_alembic_builds_again_after_down_counts_as_applied_again(url):
+def test_indexes_that_alembic_rebuilds_after_down_count_as_applied_again(url):
     go_up(url, "A")
     succeed("down", "--no-alembic", url=url)
     go_down(url, "A")
@@ -396,7 +396,7 @@ def test_of_several_rows_one_may_be_the_neighbouring_one(url):
     assert succeed("up", url=url).announced() == []
     succeed("down", "--yes", url=url)
 
-    assert_none_stands(url)
+    assert_none_exist(url)
     assert current(url) == tuple(sorted((BASE, UNKNOWN)))
 
 
@@ -418,7 +418,7 @@ def test_at_a_later_revision_the_ten_count_as_applied_and_up_keeps_them(url):
     result = succeed("up", url=url)
 
     assert result.announced() == []
-    assert_all_stand(url)
+    assert_all_valid(url)
     assert current(url) == (LATER,)
     assert set(origin(url).values()) == {"created"}
     assert any(LATER in line for line in lines_about_alembic(result)), result
@@ -452,7 +452,7 @@ def test_the_command_that_the_refusal_ends_with_goes_below_a_later_revision(url)
 
     assert refused.next_command() == ["down", "--below-later"]
     succeed(*refused.next_command(), url=url)
-    assert_none_stands(url)
+    assert_none_exist(url)
 
 
 def test_below_a_later_revision_there_is_no_script_without_yes(url):
@@ -481,7 +481,7 @@ def test_down_with_yes_drops_below_a_later_revision_and_leaves_alembics_table_al
         succeed("up", url=url)
     result = succeed("down", "--yes", url=url)
 
-    assert_none_stands(url)
+    assert_none_exist(url)
     assert current(url) == (LATER,)
     (line,) = lines_about_alembic(result)
     assert LATER in line
@@ -493,7 +493,7 @@ def test_up_builds_again_after_down_below_a_later_revision(url):
     result = succeed("up", url=url)
 
     assert len(result.announced()) == 10
-    assert_all_stand(url)
+    assert_all_valid(url)
     assert current(url) == (LATER,)
 
 
@@ -515,7 +515,7 @@ def test_the_eight_that_a_later_revision_drops_are_noticed_and_rebuilt(postgres)
     assert noticed.exit_code == 4
     assert lost == TEN_NAMES - LEFT_BY_IT
     assert len(mended.announced()) == 8
-    assert_all_stand(postgres)
+    assert_all_valid(postgres)
     assert current(postgres) == (DROPS_EIGHT,)
     assert run("check", url=postgres).exit_code == 0
 
@@ -525,7 +525,7 @@ def test_the_eight_are_noticed_without_any_record(postgres):
     assert run("status", url=postgres).exit_code == 4
     succeed("up", url=postgres)
 
-    assert_all_stand(postgres)
+    assert_all_valid(postgres)
     assert set(origin(postgres).values()) == {"created"}
 
 
@@ -592,7 +592,7 @@ def test_up_is_not_recorded_with_us_when_it_cannot_be_recorded_with_alembic(url)
     fails(url, "up")
     assert current(url) == (BASE,)
     assert "schema_revision" not in _tables(url) or revisions(url).get(HEAD) != "applied"
-    assert is_postgres(url) or ours(url) == {}
+    assert is_postgres(url) or created_indexes(url) == {}
     allow_writes(url, "alembic_version")
     succeed("up", url=url)
 
@@ -678,9 +678,9 @@ def _tables(url: str) -> set[str]:
 def test_several_rows_are_left_alone(url):
     alembic_app.put(url, BASE, UNKNOWN)
     up = succeed("up", url=url)
-    assert_all_stand(url)
+    assert_all_valid(url)
     down = succeed("down", "--yes", url=url)
-    assert_none_stands(url)
+    assert_none_exist(url)
 
     assert current(url) == tuple(sorted((BASE, UNKNOWN)))
     for result in (up, down):
@@ -694,7 +694,7 @@ def test_an_unknown_row_is_left_alone(url):
     assert run("status", url=url).exit_code in (3, 4)  # a later one should have the ten, an earlier one not yet
     result = succeed("up", url=url)
 
-    assert_all_stand(url)
+    assert_all_valid(url)
     assert current(url) == (UNKNOWN,)
     (line,) = lines_about_alembic(result)
     assert UNKNOWN in line
@@ -704,9 +704,9 @@ def test_an_empty_table_is_left_empty(url):
     alembic_app.put(url)
     assert run("status", url=url).exit_code == 3
     up = succeed("up", url=url)
-    assert_all_stand(url)
+    assert_all_valid(url)
     down = succeed("down", url=url)
-    assert_none_stands(url)
+    assert_none_exist(url)
 
     assert current(url) == ()
     assert len(lines_about_alembic(up)) == len(lines_about_alembic(down)) == 1
@@ -717,7 +717,7 @@ def test_a_revision_before_the_neighbouring_one_is_left_alone(url):
     alembic_app.put(url, "e1b04c7a9f35")
     succeed("up", url=url)
 
-    assert_all_stand(url)
+    assert_all_valid(url)
     assert current(url) == ("e1b04c7a9f35",)
 
 
@@ -735,7 +735,7 @@ def test_no_alembic_never_touches_alembics_table(url, command):
     before = current(url)
     result = succeed(command, "--no-alembic", url=url)
 
-    assert ours(url) == ({} if command == "down" else specified(url))
+    assert created_indexes(url) == ({} if command == "down" else specified(url))
     assert current(url) == before
     assert len(result.announced()) == 10
 
@@ -759,14 +759,14 @@ def test_after_up_without_alembic_both_can_still_be_brought_together(url):
     ],
     ids=["another column", "other columns", "a view"],
 )
-def test_what_is_not_alembics_table_is_left_alone(url, made_by):
+def test_a_table_of_another_shape_than_alembics_is_ignored(url, made_by):
     execute(url, "DROP TABLE alembic_version", made_by)
     if made_by.startswith("CREATE TABLE"):
         execute(url, "INSERT INTO alembic_version VALUES (7)" if "version int" in made_by else "SELECT 1")
     before = execute(url, "SELECT * FROM alembic_version")
     for command, left in (("up", TEN_NAMES), ("down", set())):
         succeed(command, url=url)
-        assert ours(url).keys() == left
+        assert created_indexes(url).keys() == left
 
     assert execute(url, "SELECT * FROM alembic_version") == before
 
@@ -780,7 +780,7 @@ def test_alembics_table_in_another_schema_than_the_tables_is_left_alone(postgres
     succeed("up", "--schema", "crm", url=postgres)
 
     assert current(postgres) == (BASE,)
-    assert ours(postgres) == specified(postgres, "crm")
+    assert created_indexes(postgres) == specified(postgres, "crm")
 
 
 def test_alembics_table_in_another_schema_of_the_search_path_is_mentioned(postgres):
@@ -811,7 +811,7 @@ def test_alembics_table_in_a_schema_of_any_name_is_moved(postgres_url):
     succeed("down", "--schema", schema, url=postgres_url)
 
     assert current(postgres_url, schema) == (BASE,)
-    assert_none_stands(postgres_url)
+    assert_none_exist(postgres_url)
 
 
 # Another name, another schema ----------------------------------------------------------------------------------------
@@ -846,7 +846,7 @@ def test_a_version_table_of_another_name_or_schema_is_kept_in_step_once_it_is_na
     assert check.next_command() == ["up", *option]
 
 
-def test_a_version_table_that_is_not_named_is_left_as_it_is_and_noted_by_every_run(postgres, kept_elsewhere):
+def test_a_version_table_that_is_not_named_is_not_changed_and_every_run_notes_it(postgres, kept_elsewhere):
     for command in ("plan", "up", "down"):
         assert f"although it holds {BASE}" in succeed(command, url=postgres).stdout
 
@@ -894,11 +894,11 @@ def role(superuser_url: str, postgres: str) -> Iterator[str]:
         yield name
 
 
-def test_the_right_that_a_role_lacks_to_move_alembic_is_named_and_the_run_goes_on(postgres, role):
+def test_a_missing_right_on_alembics_table_is_named_and_does_not_fail_the_run(postgres, role):
     said = succeed("up", url=as_role(postgres, role)).stdout
 
     assert re.search(r"^Note: alembic_version is not updated, .*GRANT SELECT, UPDATE ON .*alembic_version", said, re.M)
-    assert_all_stand(postgres)
+    assert_all_valid(postgres)
     assert current(postgres) == (BASE,)
 
 
@@ -913,7 +913,7 @@ def test_stamp_brings_alembic_in_step_once_the_right_is_given(postgres, role):
 def test_a_role_that_may_not_move_alembic_goes_without_it(postgres, role):
     succeed("up", "--no-alembic", url=as_role(postgres, role))
 
-    assert_all_stand(postgres)
+    assert_all_valid(postgres)
     assert current(postgres) == (BASE,)
 
 
@@ -960,7 +960,7 @@ def test_down_needs_yes_where_the_revision_of_alembic_cannot_be_read(superuser_u
     assert "alembic_version cannot be read" in refused.stderr
     succeed(*refused.next_command(), url=as_role(postgres, role))
 
-    assert_none_stands(postgres)
+    assert_none_exist(postgres)
 
 
 # JSON ----------------------------------------------------------------------------------------------------------------

@@ -48,10 +48,10 @@ def test_history_lists_every_run_newest_first(any_base_url):
 
 
 def test_a_single_entry_is_counted_in_the_singular(base_url):
-    told = succeed("history", "--all-schemas", "public", url=base_url).lines
+    lines = succeed("history", "--all-schemas", "public", url=base_url).lines
 
-    assert told[0].startswith(f"public: 1 entry, the last: up {BASE}, ")
-    assert told[1] == "1 schema: 1 with exit code 0."
+    assert lines[0].startswith(f"public: 1 entry, the last: up {BASE}, ")
+    assert lines[1] == "1 schema: 1 with exit code 0."
 
 
 def test_an_entry_says_when_by_whom_and_how_long(any_base_url):
@@ -65,7 +65,7 @@ def test_an_entry_says_when_by_whom_and_how_long(any_base_url):
     assert entry["tool_version"] in succeed("--version", url=any_base_url).stdout
 
 
-def test_an_entry_says_what_became_of_each_index(any_base_url):
+def test_an_entry_says_what_was_done_with_each_index(any_base_url):
     execute(any_base_url, specified(any_base_url)["ix_activity_type"])
     succeed("up", url=any_base_url)
     succeed("down", url=any_base_url)
@@ -145,7 +145,7 @@ def test_without_a_run_history_is_empty_and_creates_nothing(database_url):
     assert is_postgres(database_url) or not file_of(database_url).exists()
 
 
-def test_an_action_of_a_later_version_is_listed_in_its_word(any_base_url):
+def test_an_action_of_a_later_version_is_listed_by_its_name(any_base_url):
     succeed("up", url=any_base_url)
     execute(any_base_url, 'UPDATE schema_revision_log SET indexes = \'{"ix_activity_type": "polish"}\'')
 
@@ -251,7 +251,7 @@ def assert_garbage_is_named(url: str, table: str, column: str, value: str, comma
 
 
 @pytest.mark.parametrize(("table", "column", "value", "command"), GARBAGE)
-def test_what_no_run_has_written_is_named_with_its_row_and_the_way_out(database_url, table, column, value, command):
+def test_a_row_that_no_run_has_written_is_named_with_a_remedy(database_url, table, column, value, command):
     assert_garbage_is_named(database_url, table, column, value, command)
 
 

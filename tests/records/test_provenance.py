@@ -93,7 +93,7 @@ NONE, ONE, HALF, MOST, ALL = (0, 4), (1, 4), (2, 4), (3, 4), (4, 4)
         ("of a later version", None, ALL, RevisionState.REVERTING),
     ],
 )
-def test_the_record_alembic_and_the_catalog_tell_what_has_become_of_a_revision(state, position, found, expected):
+def test_the_state_of_a_revision_follows_from_the_record_alembic_and_the_catalog(state, position, found, expected):
     existing, declared = found
     exists = [number < existing for number in range(declared)]
 
@@ -114,7 +114,7 @@ def test_the_record_alembic_and_the_catalog_tell_what_has_become_of_a_revision(s
         (RevisionState.ALEMBIC_REAPPLIED, True, True, A_RUN),
     ],
 )
-def test_what_has_become_of_a_revision_tells_what_down_may_do_and_who_made_its_indexes(
+def test_the_state_of_a_revision_decides_what_down_may_do_and_who_made_its_indexes(
     state, is_applied, is_undoable, made_by
 ):
     assert (state.is_applied, state.is_undoable, state.made_by) == (is_applied, is_undoable, made_by)
@@ -219,7 +219,7 @@ def test_an_index_that_up_has_renamed_has_a_former_name(before, found, former):
         pytest.param(REVERTED, {}, {}, step(BROKEN, Action.REBUILD), {}, id="down has broken it"),
     ],
 )
-def test_up_lists_what_it_must_not_take_for_its_own(state, before, made, of_step, listed):
+def test_up_records_the_indexes_that_existed_before(state, before, made, of_step, listed):
     record = recorded(state, before, made)
     revision = state_of(record, InAlembic(), [of_step.found is not None])
 

@@ -11,11 +11,11 @@ from command import (
     TEN_NAMES,
     Result,
     ask,
+    created_indexes,
     execute,
     file_of,
     is_postgres,
     nothing_changes,
-    ours,
     revisions,
     run,
     specified,
@@ -47,12 +47,12 @@ def refuses(url: str, *arguments: str) -> Result:
 
 
 def test_ten_that_exist_are_recorded_and_not_built(built):
-    before = ours(built)
+    before = created_indexes(built)
     result = succeed("stamp", HEAD, url=built)
 
     assert result.announced() == []
     assert result.lines[-1].endswith(f" is at {HEAD}.")
-    assert ours(built) == before
+    assert created_indexes(built) == before
     assert revisions(built) == {BASE: "applied", HEAD: "applied"}
     assert run("check", url=built).exit_code == 0
     assert succeed("up", url=built).lines[0].startswith("Nothing to do")
@@ -190,12 +190,12 @@ def test_no_alembic_leaves_alembic_where_it_is(database_url):
     assert revisions(database_url)[HEAD] == "applied"
 
 
-def test_what_alembic_built_can_be_stamped_and_taken_off(database_url):
+def test_indexes_that_alembic_built_can_be_stamped_and_dropped(database_url):
     alembic_app.upgrade(database_url, HEAD)
     succeed("stamp", HEAD, url=database_url)
     succeed("down", url=database_url)
 
-    assert ours(database_url) == {}
+    assert created_indexes(database_url) == {}
     assert current(database_url) == (BASE,)
 
 
@@ -211,7 +211,7 @@ def test_a_later_revision_of_alembic_is_left_alone(database_url):
 
 
 @pytest.mark.parametrize("arguments", [(), ("deadbeef",), (HEAD, "--force")], ids=["none", "unknown", "by force"])
-def test_what_cannot_be_stamped_is_wrong_usage(built, arguments):
+def test_a_revision_that_cannot_be_stamped_is_wrong_usage(built, arguments):
     with nothing_changes(built):
         assert run("stamp", *arguments, url=built).exit_code == 2
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from command import BASE, TEN_NAMES, execute, nothing_changes, ours, revisions, run, succeed
+from command import BASE, TEN_NAMES, created_indexes, execute, nothing_changes, revisions, run, succeed
 from roles import another_role, as_role
 from scenes import open_writer, running, until_phase
 
@@ -29,7 +29,7 @@ SPY = (
 
 
 @pytest.fixture
-def stranger(superuser_url: str, base_url: str) -> Iterator[str]:
+def other_role(superuser_url: str, base_url: str) -> Iterator[str]:
     """Yield a role that may create in public, as all may before PostgreSQL 15, and has a spy in its own schema."""
     rights = ("GRANT USAGE, CREATE ON SCHEMA public TO {role}", "CREATE SCHEMA {role} AUTHORIZATION {role}")
     with another_role(superuser_url, *rights) as role:
@@ -38,9 +38,9 @@ def stranger(superuser_url: str, base_url: str) -> Iterator[str]:
         yield role
 
 
-def nothing_ran(url: str, stranger: str) -> bool:
+def nothing_ran(url: str, other_role: str) -> bool:
     """Return whether the other role's spy was never called."""
-    return execute(url, f"SELECT * FROM {stranger}.ran") == []
+    return execute(url, f"SELECT * FROM {other_role}.ran") == []
 
 
 def remedy(said: str) -> str:
@@ -101,76 +101,80 @@ FLAWS = {
 
 
 @pytest.mark.parametrize("name", FLAWS)
-def test_every_command_refuses_a_record_that_cannot_be_trusted_with_the_remedy(superuser_url, base_url, stranger, name):
+def test_every_command_refuses_a_record_that_cannot_be_trusted_with_the_remedy(
+    superuser_url, base_url, other_role, name
+):
     sentence, by_owner, by_stranger = FLAWS[name]
-    execute(base_url, *(statement.format(role=stranger) for statement in by_owner))
-    execute(as_role(base_url, stranger), *(statement.format(role=stranger) for statement in by_stranger))
+    execute(base_url, *(statement.format(role=other_role) for statement in by_owner))
+    execute(as_role(base_url, other_role), *(statement.format(role=other_role) for statement in by_stranger))
     # Traps are set for superusers. Row security is none: a superuser sees all rows.
     url = base_url if "row security" in name else superuser_url
 
     with nothing_changes(superuser_url):
         refused = [run(*command.split(), url=url) for command in COMMANDS]
     assert [result.exit_code for result in refused] == [1] * len(COMMANDS)
-    assert all(f"public.schema_revision {sentence.format(role=stranger)}" in result.stderr for result in refused)
+    assert all(f"public.schema_revision {sentence.format(role=other_role)}" in result.stderr for result in refused)
     execute(superuser_url, remedy(refused[0].stderr))
     succeed("up", url=url)
 
-    assert nothing_ran(superuser_url, stranger)
-    assert ours(base_url).keys() == TEN_NAMES
+    assert nothing_ran(superuser_url, other_role)
+    assert created_indexes(base_url).keys() == TEN_NAMES
 
 
-def test_a_trigger_created_during_a_build_does_not_run(superuser_url, base_url, stranger):
-    execute(base_url, f"GRANT TRIGGER ON schema_revision TO {stranger}")
+def test_a_trigger_created_during_a_build_does_not_run(superuser_url, base_url, other_role):
+    execute(base_url, f"GRANT TRIGGER ON schema_revision TO {other_role}")
     with open_writer(superuser_url) as writer, running("up", url=superuser_url) as up:
         until_phase(superuser_url, "waiting for writers")
         trigger = "CREATE TRIGGER spy BEFORE INSERT OR DELETE ON public.schema_revision"
-        execute(as_role(base_url, stranger), f"{trigger} EXECUTE FUNCTION {stranger}.spy()")
+        execute(as_role(base_url, other_role), f"{trigger} EXECUTE FUNCTION {other_role}.spy()")
         writer.end()
         result = up.end()
 
     assert result.exit_code == 1
     assert "has the trigger spy" in result.stderr
-    assert nothing_ran(superuser_url, stranger)
+    assert nothing_ran(superuser_url, other_role)
     execute(superuser_url, "DROP TRIGGER spy ON schema_revision")
     succeed("up", url=base_url)
 
 
 def test_the_record_of_another_role_can_be_given_to_the_owner_if_its_rows_can_be_trusted(
-    superuser_url, base_url, stranger
+    superuser_url, base_url, other_role
 ):
     execute(base_url, "DROP TABLE schema_revision")
-    execute(as_role(base_url, stranger), f"CREATE TABLE public.schema_revision ({COLUMNS})")
+    execute(as_role(base_url, other_role), f"CREATE TABLE public.schema_revision ({COLUMNS})")
     refused = run("up", url=base_url)
     assert refused.exit_code == 1
     (given,) = re.findall(r"if its rows can be trusted: (.*?)\)", refused.stderr)
     execute(superuser_url, given)
     succeed("up", url=base_url)
 
-    assert ours(base_url).keys() == TEN_NAMES
+    assert created_indexes(base_url).keys() == TEN_NAMES
 
 
 @pytest.mark.parametrize("planted", ["table", "trigger"])
-def test_a_version_table_that_cannot_be_trusted_is_neither_read_nor_written(superuser_url, base_url, stranger, planted):
+def test_a_version_table_that_cannot_be_trusted_is_neither_read_nor_written(
+    superuser_url, base_url, other_role, planted
+):
     if planted == "table":
         execute(
-            as_role(base_url, stranger),
+            as_role(base_url, other_role),
             "CREATE TABLE public.alembic_version (version_num varchar(32) PRIMARY KEY)",
             f"INSERT INTO public.alembic_version VALUES ('{BASE}')",
             "GRANT ALL ON public.alembic_version TO PUBLIC",
         )
     else:
         execute(base_url, *VERSION_TABLE)
-        execute(base_url, f"GRANT TRIGGER ON alembic_version TO {stranger}")
+        execute(base_url, f"GRANT TRIGGER ON alembic_version TO {other_role}")
     trigger = "CREATE TRIGGER spy BEFORE UPDATE ON public.alembic_version"
-    execute(as_role(base_url, stranger), f"{trigger} EXECUTE FUNCTION {stranger}.spy()")
+    execute(as_role(base_url, other_role), f"{trigger} EXECUTE FUNCTION {other_role}.spy()")
     said = succeed("up", url=superuser_url).stdout
 
-    because = "has the trigger spy" if planted == "trigger" else f"belongs to role {stranger}"
+    because = "has the trigger spy" if planted == "trigger" else f"belongs to role {other_role}"
     assert f"Note: alembic_version is not updated, because it {because}" in said
     assert execute(superuser_url, "SELECT version_num FROM alembic_version") == [(BASE,)]
     assert run("down", url=superuser_url).exit_code == 1  # nobody can tell whether a later revision is recorded there
     succeed("down", "--yes", url=superuser_url)
-    assert nothing_ran(superuser_url, stranger)
+    assert nothing_ran(superuser_url, other_role)
 
 
 @pytest.mark.parametrize("table", ["schema_revision", "alembic_version"])

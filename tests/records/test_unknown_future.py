@@ -11,10 +11,10 @@ from command import (
     BASE,
     HEAD,
     Result,
+    created_indexes,
     execute,
     is_postgres,
     nothing_changes,
-    ours,
     records,
     revisions,
     run,
@@ -72,11 +72,11 @@ def test_up_succeeds_again_and_again_where_the_ten_exist(url):
             assert "Nothing to do" in result.stdout
 
 
-def test_up_builds_what_is_missing_and_leaves_the_unknown_row(url):
+def test_up_builds_missing_indexes_and_keeps_the_unknown_row(url):
     execute(url, f"DROP INDEX {NAME}")
     result = succeed("up", url=url)
 
-    assert ours(url) == specified(url)
+    assert created_indexes(url) == specified(url)
     assert len(warnings(result)) == 1
     assert revisions(url) == {BASE: "applied", HEAD: "applied", LATER: "applied"}
 
@@ -90,7 +90,7 @@ def test_up_builds_the_ten_where_only_the_unknown_one_is_recorded(any_head_url):
     )
     succeed("up", url=any_head_url)
 
-    assert ours(any_head_url) == specified(any_head_url)
+    assert created_indexes(any_head_url) == specified(any_head_url)
     assert revisions(any_head_url)[HEAD] == "applied"
     assert revisions(any_head_url)[LATER] == "applied"
 
@@ -107,7 +107,7 @@ def test_check_and_status_warn_and_find_nothing_wrong(url):
     assert warnings(for_people)
 
 
-def test_check_finds_what_is_wrong_with_the_ten_even_so(url):
+def test_check_still_finds_what_is_wrong_with_the_ten_indexes(url):
     execute(url, f"DROP INDEX {NAME}")
 
     assert run("check", url=url).exit_code == 4
@@ -136,7 +136,7 @@ def test_down_below_the_unknown_revision_asks_for_yes_and_names_it(url):
 def test_down_with_yes_drops_the_ten_and_leaves_the_unknown_row(url):
     succeed("down", "--yes", url=url)
 
-    assert ours(url) == {}
+    assert created_indexes(url) == {}
     assert HEAD not in revisions(url)
     assert revisions(url)[LATER] == "applied"
 
@@ -145,7 +145,7 @@ def test_after_down_with_yes_up_builds_the_ten_again(url):
     succeed("down", "--yes", url=url)
     succeed("up", url=url)
 
-    assert ours(url) == specified(url)
+    assert created_indexes(url) == specified(url)
     assert run("check", url=url).exit_code == 0
 
 
@@ -163,7 +163,7 @@ def test_unknown_in_both_records_is_still_a_success(url):
     assert refused.exit_code == 1
     assert LATER in refused.stderr or "c0ffeec0ffee" in refused.stderr
     succeed("down", "--yes", url=url)
-    assert ours(url) == {}
+    assert created_indexes(url) == {}
     assert alembic_app.current(url) == ("c0ffeec0ffee",)
 
 
@@ -173,7 +173,7 @@ def test_more_columns_than_we_know_in_the_record_do_not_matter(url):
     succeed("down", "--yes", url=url)
     succeed("up", url=url)
 
-    assert ours(url) == specified(url)
+    assert created_indexes(url) == specified(url)
     assert run("check", url=url).exit_code == 0
 
 

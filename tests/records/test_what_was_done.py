@@ -18,10 +18,10 @@ from command import (
     HEAD,
     TEN_NAMES,
     ask,
+    created_indexes,
     execute,
     indexes,
     is_postgres,
-    ours,
     prepare,
     run,
     specified,
@@ -71,7 +71,7 @@ def last_entry(url: str) -> dict[str, Any]:
 def down_leaves(url: str, *names: str) -> None:
     """Revert the revision; these of the ten must be left, and no other."""
     succeed("down", url=url)
-    assert ours(url).keys() == set(names)
+    assert created_indexes(url).keys() == set(names)
 
 
 # Others are faster ---------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def test_an_index_of_a_transaction_that_is_committed_after_a_run_was_stopped_is_
     down_leaves(base_url, FIRST)
 
 
-def test_what_a_killed_run_has_begun_itself_is_its_own(base_url):
+def test_an_index_begun_by_a_killed_run_counts_as_created(base_url):
     with waiting_up(base_url) as up:
         until(lambda: FIRST in indexes(base_url))
         killed(up, base_url)
@@ -209,7 +209,7 @@ def until_noted(url: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("then", ["down", "up"])
-def test_what_others_make_in_place_of_a_killed_build_is_left(base_url, then):
+def test_an_index_that_replaced_the_one_of_a_killed_build_is_kept(base_url, then):
     with open_writer(base_url), running("up", "--json", "--jobs", "1", url=base_url) as up:
         name = up.event("Waiting", phase="waiting for writers before build")["index"]
         until_noted(base_url, name)
@@ -224,7 +224,7 @@ def test_what_others_make_in_place_of_a_killed_build_is_left(base_url, then):
 
 
 @pytest.mark.parametrize("then", ["down", "up"])
-def test_what_others_make_in_place_of_a_killed_drop_is_left(head_url, then):
+def test_an_index_that_replaced_the_one_of_a_killed_drop_is_kept(head_url, then):
     with open_reader(head_url), running("down", "--json", "--jobs", "1", url=head_url) as down:
         until_dropping(head_url)
         name = [each for each in down.events if each["event"] == "StatementStarted"][-1]["index"]
@@ -253,7 +253,7 @@ def test_an_index_that_others_make_again_after_down_has_dropped_it_is_left(head_
         down.reader.end()
         assert down.succeed().json()["indexes"] == dict.fromkeys(TEN_NAMES, "drop")
 
-    assert ours(head_url).keys() == {NAME}
+    assert created_indexes(head_url).keys() == {NAME}
 
 
 @pytest.mark.parametrize("then", ["down", "up"])
@@ -355,7 +355,7 @@ def test_up_after_a_replacement_killed_at_any_statement_ends_it_and_down_drops_i
     assert on_note(notes) == {}
 
 
-def test_an_up_that_replaces_nothing_leaves_the_earlier_index_for_down_to_give_back(notes, tmp_path):
+def test_an_up_that_replaces_nothing_leaves_the_earlier_index_for_down_to_restore(notes, tmp_path):
     kill_at(len(STATEMENTS), notes, tmp_path, Runner.up, REPLACE)
     act(notes, tmp_path, Runner.up)
     assert on_note(notes) == {"ix_note_text": DECLARED, "ix_note_text_replaced": EARLIER}
@@ -403,7 +403,7 @@ def execute_slowly(url: str, script: str) -> None:
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_a_script_records_when_and_as_whom_it_runs_and_not_who_has_printed_it(database_url, direction):
+def test_a_script_records_the_time_and_the_role_of_its_execution(database_url, direction):
     if direction == "down":
         prepare(database_url)
     script = succeed("plan", direction, "--sql", url=database_url).stdout

@@ -12,7 +12,20 @@ from pathlib import Path
 import alembic_app
 import processes
 import pytest
-from command import BASE, CLI, HEAD, TEN_NAMES, catalog, execute, indexes, is_postgres, revisions, run, succeed
+from command import (
+    BASE,
+    CLI,
+    HEAD,
+    TEN_NAMES,
+    catalog,
+    catalog_without_records,
+    execute,
+    indexes,
+    is_postgres,
+    revisions,
+    run,
+    succeed,
+)
 
 UNREACHABLE = "postgresql://clerk@127.0.0.1:1/crm"
 MESSAGES = (
@@ -53,11 +66,6 @@ def new(message: str) -> dict[str, str]:
 def migrations(project: Path) -> set[str]:
     """Return the names of the revision files."""
     return {file.name for file in project.glob("migrate_*.py")}
-
-
-def theirs(url: str) -> list[tuple]:
-    """Return everything in the database but rows and the tables of records."""
-    return [row for row in catalog(url) if "schema_revision" not in row[1] and row[1] != "sqlite_sequence"]
 
 
 def test_the_file_is_the_next_revision_after_the_head(project):
@@ -123,7 +131,7 @@ def test_a_table_that_the_models_do_not_create_is_reported_before_an_empty_datab
 
 def test_the_file_runs_unchanged_forward_and_back(project, database_url):
     succeed("up", url=database_url)
-    before = theirs(database_url)
+    before = catalog_without_records(database_url)
     eleven = new("Index number eleven")["revision"]
     assert run("status", url=database_url).exit_code == 3
     succeed("up", url=database_url)
@@ -133,13 +141,13 @@ def test_the_file_runs_unchanged_forward_and_back(project, database_url):
     assert revisions(database_url) == {BASE: "applied", HEAD: "applied", eleven: "applied"}
     assert run("check", url=database_url).exit_code == 0
     succeed("down", url=database_url)
-    assert theirs(database_url) == before
+    assert catalog_without_records(database_url) == before
     assert revisions(database_url) == {BASE: "applied", HEAD: "applied"}
 
 
 def test_the_chain_runs_through_both_on_an_empty_database_and_back_to_the_base(project, database_url):
     succeed("up", "--to", "base", url=database_url)
-    base = theirs(database_url)
+    base = catalog_without_records(database_url)
     eleven = new("Index number eleven")["revision"]
     succeed("up", url=database_url)
     assert len(indexes(database_url).keys() - {row[1] for row in base}) == 11
@@ -148,7 +156,7 @@ def test_the_chain_runs_through_both_on_an_empty_database_and_back_to_the_base(p
     succeed("up", "--to", eleven[:5], url=database_url)
     succeed("down", "--to", "base", url=database_url)
 
-    assert theirs(database_url) == base
+    assert catalog_without_records(database_url) == base
     assert revisions(database_url) == {BASE: "applied"}
 
 
@@ -181,7 +189,7 @@ def test_two_new_revisions_follow_each_other(project, database_url):
     first, second = new("Index number eleven"), new("Index number twelve")
     assert second["down_revision"] == first["revision"]
     succeed("up", "--to", "base", url=database_url)
-    base = theirs(database_url)
+    base = catalog_without_records(database_url)
     result = succeed("up", url=database_url)
 
     assert set(revisions(database_url)) == {BASE, HEAD, first["revision"], second["revision"]}
@@ -191,7 +199,7 @@ def test_two_new_revisions_follow_each_other(project, database_url):
     assert run("check", url=database_url).exit_code == 3
     assert set(revisions(database_url)) == {BASE, HEAD, first["revision"]}
     succeed("down", "--to", "base", url=database_url)
-    assert theirs(database_url) == base
+    assert catalog_without_records(database_url) == base
 
 
 def test_any_message_makes_a_file_that_runs(project, database_url):

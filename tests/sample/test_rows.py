@@ -166,7 +166,7 @@ def test_every_value_fits_its_column(crm: str, model: type[Model]):
 
 
 @pytest.mark.parametrize("model", models.TABLES, ids=NAMES)
-def test_what_must_be_unique_is(crm: str, model: type[Model]):
+def test_unique_columns_hold_unique_values(crm: str, model: type[Model]):
     for field in model._meta.sorted_fields:
         if field.unique or field.column_name == "openphone_id":
             values = [value for value in column(crm, model._meta.table_name, field.column_name) if value is not None]

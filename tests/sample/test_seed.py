@@ -15,11 +15,11 @@ import pytest
 from command import (
     BASE,
     catalog,
+    created_indexes,
     erase,
     execute,
     is_postgres,
     nothing_changes,
-    ours,
     prepare,
     revisions,
     run,
@@ -138,7 +138,7 @@ def test_existing_empty_tables_are_filled(database_url: str, to: str):
     seeded(database_url)
     assert counted(database_url) == counts(400)
     assert [row for row in catalog(database_url) if not row[1].startswith("sqlite_stat")] == before
-    assert ours(database_url) == (specified(database_url) if to == "head" else {})
+    assert created_indexes(database_url) == (specified(database_url) if to == "head" else {})
 
 
 def test_the_schema_of_the_option_is_filled(postgres_url: str):
@@ -177,7 +177,7 @@ def test_a_table_that_holds_a_row_is_refused(any_base_url: str, table: str):
     assert sum(counted(any_base_url).values()) == 1
 
 
-def test_with_json_there_is_one_document_and_nothing_else(database_url: str):
+def test_json_output_is_a_single_document(database_url: str):
     (document,) = run("seed", "--rows", "20", "--json", url=database_url).story()
     assert document["rows"] == counts(20)
 

@@ -13,11 +13,11 @@ from command import (
     HEAD,
     TEN_NAMES,
     Result,
+    created_indexes,
     execute,
     file_of,
     indexes,
     nothing_changes,
-    ours,
     run,
     specified,
     succeed,
@@ -82,7 +82,7 @@ def test_behind_a_symbolic_link_the_real_folder_counts(sqlite_crm, tmp_path):
     folder.chmod(0o755)
 
     assert done.exit_code == 0, done.stderr
-    assert ours(sqlite_crm) == specified(sqlite_crm)
+    assert created_indexes(sqlite_crm) == specified(sqlite_crm)
 
 
 def test_no_file_is_made_in_a_folder_that_may_not_be_written(sqlite_url):
@@ -103,7 +103,7 @@ def test_a_trigger_that_is_called_like_an_index_is_none_of_our_business(sqlite_c
     )
     succeed("up", url=sqlite_crm)
 
-    assert ours(sqlite_crm) == specified(sqlite_crm)
+    assert created_indexes(sqlite_crm) == specified(sqlite_crm)
     assert run("status", url=sqlite_crm).exit_code == 0
 
 

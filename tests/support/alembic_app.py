@@ -22,7 +22,10 @@ from command import connect, execute, is_postgres
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
-THEIRS = {"ix_contact_phone": "ix_contact_phone_hash", "ix_contact_flag_type_contact": "ix_contact_flag_opted_out"}
+ALEMBIC_NAMES = {
+    "ix_contact_phone": "ix_contact_phone_hash",
+    "ix_contact_flag_type_contact": "ix_contact_flag_opted_out",
+}
 LATER, DROPS_EIGHT = "5bf30755a98d", "bc1952ff7326"
 LEFT_BY_IT = {"ix_webhook_event_processed", "ix_webhook_event_event_type"}
 UNKNOWN = "feedfacefeed"

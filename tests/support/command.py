@@ -249,6 +249,11 @@ def catalog(url: str) -> list[tuple[Any, ...]]:
     return [row[:-2] for row in ask(url, RELATIONS)] if is_postgres(url) else execute(url, SQLITE_OBJECTS)
 
 
+def catalog_without_records(url: str) -> list[tuple[Any, ...]]:
+    """Return the catalog without the tool's own tables."""
+    return [row for row in catalog(url) if "schema_revision" not in row[1] and row[1] != "sqlite_sequence"]
+
+
 def indexes(url: str) -> dict[str, str]:
     """All indexes but those of constraints, and their definitions."""
     if is_postgres(url):
@@ -268,7 +273,7 @@ def indexes(url: str) -> dict[str, str]:
     return {name: sql for kind, name, _, sql in execute(url, SQLITE_OBJECTS) if kind == "index" and sql}
 
 
-def ours(url: str) -> dict[str, str]:
+def created_indexes(url: str) -> dict[str, str]:
     """Those of the ten indexes that stand, and their definitions."""
     return {name: definition for name, definition in indexes(url).items() if name in TEN_NAMES}
 

@@ -208,8 +208,8 @@ def die_with_parent() -> None:
 
 def environment() -> dict[str, str]:
     """Ours without the PG* variables, which would change how initdb and postgres work."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return {**ours, "LC_ALL": "C", "TZ": "UTC"}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return {**inherited, "LC_ALL": "C", "TZ": "UTC"}
 
 
 def free_port() -> int:

@@ -78,16 +78,16 @@ def _settings_of_python(environment: dict[str, str]) -> dict[str, str]:
 @functools.cache
 def _zygote() -> socket.socket:
     """Start the zygote of this process, and return the socket for requests; closing it ends the zygote."""
-    ours, its = socket.socketpair()
+    parent_end, child_end = socket.socketpair()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    command = [sys.executable, zygote.__file__, str(its.fileno())]
-    with its:
+    command = [sys.executable, zygote.__file__, str(child_end.fileno())]
+    with child_end:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment, pass_fds=[its.fileno()]
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment, pass_fds=[child_end.fileno()]
         )
     atexit.register(process.wait, 10)
-    atexit.register(ours.close)
-    return ours
+    atexit.register(parent_end.close)
+    return parent_end
 
 
 class Fork:

@@ -23,9 +23,9 @@ from command import (
     Result,
     ask,
     broken,
+    created_indexes,
     execute,
     is_postgres,
-    ours,
     prepare,
     specified,
     statements_of,
@@ -54,15 +54,15 @@ def until(condition: Callable[[], T], what: str = "the condition", seconds: floa
 # What the specification wants in the end ----------------------------------------------------------------------------
 
 
-def assert_all_stand(url: str) -> None:
+def assert_all_valid(url: str) -> None:
     """The ten stand as specified, and nothing is broken."""
-    assert ours(url) == specified(url)
+    assert created_indexes(url) == specified(url)
     assert not is_postgres(url) or broken(url) == set()
 
 
-def assert_none_stands(url: str) -> None:
+def assert_none_exist(url: str) -> None:
     """None of the ten stands, not even a broken one."""
-    assert ours(url) == {}
+    assert created_indexes(url) == {}
 
 
 def build_all(url: str) -> None:
@@ -92,14 +92,14 @@ class Run:
         self.lines: list[str] = []
         self._errors: list[str] = []
         self._folder = tempfile.TemporaryDirectory()
-        (told, stdout), (complained, stderr) = os.pipe(), os.pipe()
+        (read_output, stdout), (read_errors, stderr) = os.pipe(), os.pipe()
         given = {**passed_on, "DATABASE_URL": url, **environment}
         self.process = start(arguments, self._folder.name, given, stdout, stderr, really=self.starts_really)
         os.close(stdout)
         os.close(stderr)
         self._readers = [
             threading.Thread(target=self._read, args=streams, daemon=True)
-            for streams in ((told, self.lines), (complained, self._errors))
+            for streams in ((read_output, self.lines), (read_errors, self._errors))
         ]
         for reader in self._readers:
             reader.start()
@@ -196,7 +196,7 @@ class Session:
     """Somebody else's session, in a transaction in which these statements were executed."""
 
     def __init__(self, url: str, *statements: str, isolation: str = "READ COMMITTED") -> None:
-        self._connection = psycopg2.connect(url, application_name="somebody else")
+        self._connection = psycopg2.connect(url, application_name="another client")
         self._connection.set_session(isolation_level=isolation)
         self.pid: int = self._connection.info.backend_pid
         for statement in statements:
@@ -316,7 +316,7 @@ class Application:
         self._reader = threading.Thread(target=self._rounds.extend, args=(self.process.stdout,), daemon=True)
         self._reader.start()
 
-    def goes_on(self, rounds: int = 20) -> None:
+    def wait_for_rounds(self, rounds: int = 20) -> None:
         """Wait until it has done so many more rounds."""
         wanted = len(self._rounds) + rounds
         until(lambda: len(self._rounds) >= wanted or self.process.poll() is not None, "the application's work")
@@ -334,7 +334,7 @@ def application(url: str, *settings: str) -> Iterator[Application]:
     """The application at work on the database under its own role, in a session with these settings."""
     at_work = Application(url, *settings)
     try:
-        at_work.goes_on()
+        at_work.wait_for_rounds()
         yield at_work
         at_work.end()
     finally:

@@ -12,7 +12,7 @@ import command
 import foreign_crm
 import leftovers
 import pytest
-from command import TEN_NAMES, execute, file_of, is_postgres, nothing_changes, ours, prepare, run, succeed
+from command import TEN_NAMES, created_indexes, execute, file_of, is_postgres, nothing_changes, prepare, run, succeed
 from peewee import PostgresqlDatabase
 from roles import another_role, as_owner, as_role, new_database
 
@@ -98,15 +98,15 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def standing(place: Callable[[str], Place]) -> str:
+def empty_crm(place: Callable[[str], Place]) -> str:
     """Return the URL of a database with empty tables and the ten indexes, for tests that restore what they change."""
-    url = place("standing").url
+    url = place("empty").url
     prepare(url)
     return url
 
 
 @pytest.fixture(scope="module")
-def filled(place: Callable[[str], Place]) -> str:
+def filled_crm(place: Callable[[str], Place]) -> str:
     """Return the URL of another tool's CRM with unique constraints, many rows and the ten indexes; for reading only."""
     url, loaded_by = place("filled")
     with closing(command.connect(url)) as connection:
@@ -130,7 +130,7 @@ def reader(superuser_url: str, head_url: str) -> Iterator[tuple[str, str]]:
 @contextmanager
 def instead_of(name: str, url: str, definition: str | None = None) -> Iterator[None]:
     """Replace an index with another one of its name, or with nothing, and restore it at the end."""
-    original = ours(url)[name]
+    original = created_indexes(url)[name]
     execute(url, f"DROP INDEX {name}")
     if definition:
         execute(url, f"CREATE INDEX {name} ON {definition}")
@@ -147,8 +147,8 @@ def test_each_of_the_ten_indexes_has_a_query_in_the_order_of_the_migration():
     assert list(dict.fromkeys(CALLS.values())) == [index.name for index in INDEXES]
 
 
-def test_with_the_ten_indexes_every_query_is_served(standing):
-    report = verified(standing)
+def test_with_the_ten_indexes_every_query_is_served(empty_crm):
+    report = verified(empty_crm)
 
     assert report.exit_code == 0
     assert [result.index for result in report.results if not result.usable] == []
@@ -157,9 +157,9 @@ def test_with_the_ten_indexes_every_query_is_served(standing):
 
 
 @pytest.mark.parametrize("name", sorted(TEN_NAMES))
-def test_without_its_index_a_query_is_not_served_and_the_index_is_named(standing, name):
-    with instead_of(name, standing):
-        report = verified(standing)
+def test_without_its_index_a_query_is_not_served_and_the_index_is_named(empty_crm, name):
+    with instead_of(name, empty_crm):
+        report = verified(empty_crm)
 
     assert report.exit_code == 4
     assert report.unserved == (name,)
@@ -202,11 +202,11 @@ USELESS = [
 
 
 @pytest.mark.parametrize(("name", "definition"), SERVING)
-def test_another_index_under_the_name_that_serves_is_usable(standing, name, definition):
-    specified = ours(standing)
-    with instead_of(name, standing, definition):
-        differs = ours(standing) != specified
-        report = verified(standing)
+def test_another_index_under_the_name_that_serves_is_usable(empty_crm, name, definition):
+    specified = created_indexes(empty_crm)
+    with instead_of(name, empty_crm, definition):
+        differs = created_indexes(empty_crm) != specified
+        report = verified(empty_crm)
 
     assert report.exit_code == 0, text(report)
     assert of(name, report).usable
@@ -214,9 +214,9 @@ def test_another_index_under_the_name_that_serves_is_usable(standing, name, defi
 
 
 @pytest.mark.parametrize(("name", "definition"), USELESS)
-def test_another_index_under_the_name_that_does_not_serve_is_reported_with_the_difference(standing, name, definition):
-    with instead_of(name, standing, definition):
-        report = verified(standing)
+def test_another_index_under_the_name_that_does_not_serve_is_reported_with_the_difference(empty_crm, name, definition):
+    with instead_of(name, empty_crm, definition):
+        report = verified(empty_crm)
 
     assert report.unserved == (name,), text(report)
     assert "differs from the revision (" in about(name, report)
@@ -229,9 +229,9 @@ def test_another_index_under_the_name_that_does_not_serve_is_reported_with_the_d
         (MEMBERS, "campaign_membership (campaign_id, status COLLATE {})"),
     ],
 )
-def test_an_index_in_another_collation_does_not_serve(standing, name, definition):
-    with instead_of(name, standing, definition.format('"POSIX"' if is_postgres(standing) else "NOCASE")):
-        report = verified(standing)
+def test_an_index_in_another_collation_does_not_serve(empty_crm, name, definition):
+    with instead_of(name, empty_crm, definition.format('"POSIX"' if is_postgres(empty_crm) else "NOCASE")):
+        report = verified(empty_crm)
     assert report.unserved == (name,), text(report)
 
 
@@ -244,13 +244,13 @@ def test_an_index_in_another_collation_does_not_serve(standing, name, definition
     ],
     ids=["whole key", "no more than it needs", "another name"],
 )
-def test_an_index_of_what_the_query_always_asks_for_serves_but_no_generic_plan(standing, name, definition):
-    no = "false" if is_postgres(standing) else "0"
-    with instead_of(EVENTS, standing, definition.format(no) if name == EVENTS else None):
+def test_an_index_of_what_the_query_always_asks_for_serves_but_no_generic_plan(empty_crm, name, definition):
+    no = "false" if is_postgres(empty_crm) else "0"
+    with instead_of(EVENTS, empty_crm, definition.format(no) if name == EVENTS else None):
         if name != EVENTS:
-            execute(standing, f"CREATE INDEX {name} ON {definition.format(no)}")
-        report = verified(standing)
-        execute(standing, "DROP INDEX IF EXISTS another_one")
+            execute(empty_crm, f"CREATE INDEX {name} ON {definition.format(no)}")
+        report = verified(empty_crm)
+        execute(empty_crm, "DROP INDEX IF EXISTS another_one")
 
     assert report.exit_code == 0, text(report)
     result = of(EVENTS, report)
@@ -282,13 +282,13 @@ def test_an_invalid_index_serves_nothing(head_url):
     assert verified(head_url).exit_code == 0
 
 
-def test_a_table_under_the_name_serves_nothing(standing):
-    with instead_of(PHONE, standing):
-        execute(standing, f"CREATE TABLE {PHONE} (id integer)")
+def test_a_table_under_the_name_serves_nothing(empty_crm):
+    with instead_of(PHONE, empty_crm):
+        execute(empty_crm, f"CREATE TABLE {PHONE} (id integer)")
         try:
-            report = verified(standing)
+            report = verified(empty_crm)
         finally:
-            execute(standing, f"DROP TABLE {PHONE}")
+            execute(empty_crm, f"DROP TABLE {PHONE}")
     assert report.unserved == (PHONE,)
     assert "kind is table, not index" in about(PHONE, report)
 
@@ -297,17 +297,17 @@ def test_a_table_under_the_name_serves_nothing(standing):
 
 
 @pytest.fixture
-def unique_phone(standing: str) -> Iterator[str]:
+def unique_phone(empty_crm: str) -> Iterator[str]:
     """Yield the name of another index on contact.phone, as a unique constraint has it."""
     name = "contact_phone_key"
-    execute(standing, f"CREATE UNIQUE INDEX {name} ON contact (phone)")
+    execute(empty_crm, f"CREATE UNIQUE INDEX {name} ON contact (phone)")
     yield name
-    execute(standing, f"DROP INDEX {name}")
+    execute(empty_crm, f"DROP INDEX {name}")
 
 
-def test_a_query_that_a_unique_index_serves_is_served_without_the_declared_index(standing, unique_phone):
-    with instead_of(PHONE, standing):
-        report = verified(standing)
+def test_a_query_that_a_unique_index_serves_is_served_without_the_declared_index(empty_crm, unique_phone):
+    with instead_of(PHONE, empty_crm):
+        report = verified(empty_crm)
 
     assert report.exit_code == 0
     assert not of(PHONE, report).usable
@@ -316,20 +316,20 @@ def test_a_query_that_a_unique_index_serves_is_served_without_the_declared_index
     assert "Build it" not in text(report)
 
 
-def test_beside_a_unique_index_the_declared_one_is_called_redundant(standing, unique_phone):
-    report = verified(standing)
+def test_beside_a_unique_index_the_declared_one_is_called_redundant(empty_crm, unique_phone):
+    report = verified(empty_crm)
     assert report.exit_code == 0
     assert of(PHONE, report).usable
     assert of(PHONE, report).served_by == unique_phone
     assert f"{unique_phone} serves contact_by_phone(phone): {PHONE} is redundant here" in text(report)
 
 
-def test_the_declared_index_is_usable_beside_a_unique_one_that_is_always_preferred(standing):
-    execute(standing, "CREATE UNIQUE INDEX rival ON activity (openphone_id)")
+def test_the_declared_index_is_usable_beside_a_unique_one_that_is_always_preferred(empty_crm):
+    execute(empty_crm, "CREATE UNIQUE INDEX rival ON activity (openphone_id)")
     try:
-        report = verified(standing)
+        report = verified(empty_crm)
     finally:
-        execute(standing, "DROP INDEX rival")
+        execute(empty_crm, "DROP INDEX rival")
 
     seen = of("ix_activity_openphone_id", report)
     assert (seen.usable, seen.served_by) == (True, "rival"), text(report)
@@ -355,14 +355,14 @@ def test_a_partial_index_of_opt_outs_serves_on_sqlite_too(sqlite_head_url):
         (PHONE, "contact (lower(phone))"),
     ],
 )
-def test_an_index_that_does_half_of_the_work_neither_hides_the_declared_one_nor_replaces_it(standing, name, rival):
-    execute(standing, f"CREATE INDEX rival ON {rival}")
+def test_an_index_that_does_half_of_the_work_neither_hides_the_declared_one_nor_replaces_it(empty_crm, name, rival):
+    execute(empty_crm, f"CREATE INDEX rival ON {rival}")
     try:
-        beside = verified(standing)
-        with instead_of(name, standing):
-            alone = verified(standing)
+        beside = verified(empty_crm)
+        with instead_of(name, empty_crm):
+            alone = verified(empty_crm)
     finally:
-        execute(standing, "DROP INDEX rival")
+        execute(empty_crm, "DROP INDEX rival")
 
     assert beside.exit_code == 0, text(beside)
     assert of(name, beside).usable
@@ -377,20 +377,20 @@ def test_an_index_that_does_half_of_the_work_neither_hides_the_declared_one_nor_
         (MEMBERS, "campaign_membership (campaign_id, status) WHERE status = 'pending'"),
     ],
 )
-def test_an_index_of_some_rows_does_not_replace_one_of_all_rows(standing, name, rival):
-    execute(standing, f"CREATE INDEX rival ON {rival}")
+def test_an_index_of_some_rows_does_not_replace_one_of_all_rows(empty_crm, name, rival):
+    execute(empty_crm, f"CREATE INDEX rival ON {rival}")
     try:
-        with instead_of(name, standing):
-            assert verified(standing).unserved == (name,)
-        assert of(name, verified(standing)).served_by is None
+        with instead_of(name, empty_crm):
+            assert verified(empty_crm).unserved == (name,)
+        assert of(name, verified(empty_crm)).served_by is None
     finally:
-        execute(standing, "DROP INDEX rival")
+        execute(empty_crm, "DROP INDEX rival")
 
 
-def test_the_unique_constraints_of_a_foreign_crm_are_named(filled):
-    served_by = {result.index: result.served_by for result in verified(filled).results if result.served_by}
+def test_the_unique_constraints_of_a_foreign_crm_are_named(filled_crm):
+    served_by = {result.index: result.served_by for result in verified(filled_crm).results if result.served_by}
     names = ("activity_openphone_id_key", "contact_phone_key")
-    if not is_postgres(filled):
+    if not is_postgres(filled_crm):
         names = ("sqlite_autoindex_activity_1", "sqlite_autoindex_contact_2")
     assert served_by == {"ix_activity_openphone_id": names[0], PHONE: names[1]}
 
@@ -398,15 +398,15 @@ def test_the_unique_constraints_of_a_foreign_crm_are_named(filled):
 # What the planner chooses --------------------------------------------------------------------------------------------
 
 
-def test_with_many_rows_every_index_is_chosen_or_an_equal_one(filled):
-    report = verified(filled)
+def test_with_many_rows_every_index_is_chosen_or_an_equal_one(filled_crm):
+    report = verified(filled_crm)
     assert report.exit_code == 0
     assert [each.index for each in selective(report) if not (each.usable and (each.chosen or each.served_by))] == []
 
 
-def test_the_planner_expects_an_index_to_be_cheaper_than_a_scan(filled):
-    for result in selective(verified(filled)):
-        if is_postgres(filled):
+def test_the_planner_expects_an_index_to_be_cheaper_than_a_scan(filled_crm):
+    for result in selective(verified(filled_crm)):
+        if is_postgres(filled_crm):
             assert 0 < result.cost_with < result.cost_without, result
         else:
             assert result.cost_with is result.cost_without is None
@@ -417,14 +417,14 @@ def selective(report: Report) -> list[QueryResult]:
     return [result for result in report.results if result.query != "event_counts()"]
 
 
-def test_a_value_that_most_rows_have_is_distinguished_from_one_for_which_the_index_is_chosen(filled):
+def test_a_value_that_most_rows_have_is_distinguished_from_one_for_which_the_index_is_chosen(filled_crm):
     note = r"the planner chooses ix_activity_type for \('\w+'\), but not for \('message'\)( and \('\w+'\))*"
-    assert bool(re.search(note, about("ix_activity_type", verified(filled)))) is is_postgres(filled)
+    assert bool(re.search(note, about("ix_activity_type", verified(filled_crm)))) is is_postgres(filled_crm)
 
 
-def test_a_whole_index_of_flags_serves_where_its_contacts_are_not_worth_a_search(filled):
-    with instead_of(OPTED_OUT, filled, "contact_flag (flag_type, contact_id)"):
-        report = verified(filled)
+def test_a_whole_index_of_flags_serves_where_its_contacts_are_not_worth_a_search(filled_crm):
+    with instead_of(OPTED_OUT, filled_crm, "contact_flag (flag_type, contact_id)"):
+        report = verified(filled_crm)
     assert [each.usable and each.chosen for each in report.results if each.index == OPTED_OUT] == [True, True]
 
 
@@ -471,13 +471,13 @@ def test_an_index_that_another_one_outdoes_on_one_sided_rows_is_usable_all_the_s
     assert of(EVENTS, report).served_by is None
 
 
-def test_opt_outs_are_asked_for_ten_thousand_contacts_in_one_round_trip_over_the_partial_index(filled):
+def test_opt_outs_are_asked_for_ten_thousand_contacts_in_one_round_trip_over_the_partial_index(filled_crm):
     sent: list[Any] = []
-    with migrating(filled) as migrator, asked_about(migrator):
+    with migrating(filled_crm) as migrator, asked_about(migrator):
         migrator.database.query_hooks.append(sent.append)
         assert len(opted_out_among(range(1, 10_001))) == 273
         (event,) = sent
-        explain = "EXPLAIN" if is_postgres(filled) else "EXPLAIN QUERY PLAN"
+        explain = "EXPLAIN" if is_postgres(filled_crm) else "EXPLAIN QUERY PLAN"
         plan = str(list(migrator.database.execute_sql(f"{explain} {event.sql}", event.params)))
     assert OPTED_OUT in plan
     assert "Seq Scan" not in plan
@@ -486,8 +486,8 @@ def test_opt_outs_are_asked_for_ten_thousand_contacts_in_one_round_trip_over_the
 # What the output says ------------------------------------------------------------------------------------------------
 
 
-def test_the_history_comes_in_order_without_a_sort(filled):
-    assert f"comes in order from {HISTORY}, without a sort" in about(HISTORY, verified(filled))
+def test_the_history_comes_in_order_without_a_sort(filled_crm):
+    assert f"comes in order from {HISTORY}, without a sort" in about(HISTORY, verified(filled_crm))
 
 
 def test_a_history_that_is_sorted_now_could_come_in_order(head_url):
@@ -498,9 +498,9 @@ def test_a_history_that_is_sorted_now_could_come_in_order(head_url):
     assert f"can come in order from {HISTORY}, without a sort" in about(HISTORY, report)
 
 
-def test_a_hash_is_said_to_serve_equality_alone(standing):
+def test_a_hash_is_said_to_serve_equality_alone(empty_crm):
     note = f"{PHONE} serves only equality: a hash cannot serve LIKE, ranges or ORDER BY on phone"
-    assert (note in text(verified(standing))) is is_postgres(standing)
+    assert (note in text(verified(empty_crm))) is is_postgres(empty_crm)
 
 
 def test_a_b_tree_instead_of_the_hash_is_not_called_a_hash(head_url):
@@ -510,15 +510,15 @@ def test_a_b_tree_instead_of_the_hash_is_not_called_a_hash(head_url):
     assert "method is btree, not hash" in text(report)
 
 
-def test_what_a_partial_index_means_for_prepared_statements_is_said(standing):
-    report = verified(standing)
+def test_verify_notes_that_a_prepared_statement_may_not_use_a_partial_index(empty_crm):
+    report = verified(empty_crm)
     note = f"{OPTED_OUT} needs the literal flag_type = 'opted_out' in the statement, as in queries.py."
-    assert text(report).count(note) == is_postgres(standing)
-    assert ("SET plan_cache_mode = force_custom_plan" in about(OPTED_OUT, report)) is is_postgres(standing)
+    assert text(report).count(note) == is_postgres(empty_crm)
+    assert ("SET plan_cache_mode = force_custom_plan" in about(OPTED_OUT, report)) is is_postgres(empty_crm)
     in_json = {each["generic_as_parameter"] for each in document(report)["queries"] if each["index"] == OPTED_OUT}
-    assert in_json == {False if is_postgres(standing) else None}
+    assert in_json == {False if is_postgres(empty_crm) else None}
     (row,) = (line for line in text(report).splitlines() if line.startswith("has_opted_out"))
-    assert ("literal" in row.split()) is is_postgres(standing)
+    assert ("literal" in row.split()) is is_postgres(empty_crm)
 
 
 def test_a_prepared_statement_uses_the_partial_index_with_the_setting_that_is_printed(head_url):
@@ -544,8 +544,8 @@ def test_a_whole_index_serves_prepared_statements_with_the_flag_as_a_parameter(h
     assert "literal" not in about(OPTED_OUT, report)
 
 
-def test_the_document_is_json_with_all_that_the_table_shows(filled):
-    read = json.loads(json.dumps(document(verified(filled)), default=WRITE))
+def test_the_document_is_json_with_all_that_the_table_shows(filled_crm):
+    read = json.loads(json.dumps(document(verified(filled_crm)), default=WRITE))
     assert list(read) == ["database", "schema", "exit_code", "not_served", "without_query", "queries"]
     assert {query["query"]: query["index"] for query in read["queries"]} == CALLS
     assert all(query["served"] and query["usable"] for query in read["queries"])
@@ -560,17 +560,17 @@ def test_an_index_of_a_later_revision_has_no_query_and_is_named(sqlite_head_url)
     assert document(report)["without_query"] == [later.name]
 
 
-def test_the_table_has_a_row_for_each_query_and_no_empty_column(standing):
-    header, *rows = text(verified(standing)).split("\n\n")[0].splitlines()
-    costs = ["cost with", "cost without"] if is_postgres(standing) else []
+def test_the_table_has_a_row_for_each_query_and_no_empty_column(empty_crm):
+    header, *rows = text(verified(empty_crm)).split("\n\n")[0].splitlines()
+    costs = ["cost with", "cost without"] if is_postgres(empty_crm) else []
     assert re.split("  +", header) == ["query", "index", "usable", "chosen", "generic", *costs]
     assert [row.split("  ")[0] for row in rows] == list(CALLS)
 
 
-def test_the_queries_it_shows_can_be_run_as_they_are(filled):
-    shown = script(verified(filled))
+def test_the_queries_it_shows_can_be_run_as_they_are(filled_crm):
+    shown = script(verified(filled_crm))
     assert len(re.findall("^-- ", shown, re.MULTILINE)) == len(CALLS)
-    answers = [execute(filled, query) for query in shown.split(";\n") if "SET search_path" not in query]
+    answers = [execute(filled_crm, query) for query in shown.split(";\n") if "SET search_path" not in query]
     assert all(answers), "each sample is of existing rows"
 
 
@@ -600,19 +600,19 @@ def test_the_queries_of_a_database_that_does_not_serve_them_are_printed_with_an_
 # It only reads -------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_changes(standing):
-    with nothing_changes(standing):
-        verified(standing)
+def test_verify_changes_nothing(empty_crm):
+    with nothing_changes(empty_crm):
+        verified(empty_crm)
 
 
-def test_no_query_is_run_and_nothing_remains_in_the_session(filled):
+def test_no_query_is_run_and_nothing_remains_in_the_session(filled_crm):
     sent: list[str] = []
-    with migrating(filled) as migrator:
+    with migrating(filled_crm) as migrator:
         before = settings(migrator)
         migrator.database.query_hooks.append(lambda event: sent.append(event.sql))
         asked = {query.sql for query in verify(migrator, QUERIES, models.TABLES, INDEXES).results}
         assert asked.isdisjoint(sent)
-        if is_postgres(filled):
+        if is_postgres(filled_crm):
             assert settings(migrator) == before
             prepared = migrator.database.execute_sql("SELECT name FROM pg_prepared_statements").fetchall()
             assert all(name.startswith("indexer_") for (name,) in prepared)  # the catalog's, which end with the session
@@ -634,14 +634,14 @@ def settings(migrator: CatalogMigrator) -> list[Any]:
     return list(migrator.database.execute_sql(query))
 
 
-def test_samples_are_read_by_primary_key_alone(filled):
+def test_samples_are_read_by_primary_key_alone(filled_crm):
     sent: list[Any] = []
-    with migrating(filled) as migrator, asked_about(migrator):
+    with migrating(filled_crm) as migrator, asked_about(migrator):
         migrator.database.query_hooks.append(sent.append)
         for query in QUERIES:
             assert 1 <= len(query.sample(2)) <= 2
         migrator.database.query_hooks.clear()
-        explain = "EXPLAIN" if is_postgres(filled) else "EXPLAIN QUERY PLAN"
+        explain = "EXPLAIN" if is_postgres(filled_crm) else "EXPLAIN QUERY PLAN"
         for event in sent:
             plan = str(list(migrator.database.execute_sql(f"{explain} {event.sql}", event.params)))
             assert "Seq Scan" not in plan, plan
@@ -650,8 +650,8 @@ def test_samples_are_read_by_primary_key_alone(filled):
     assert len(sent) > len(QUERIES)
 
 
-def test_samples_are_of_existing_rows_from_all_over_the_table(filled):
-    with migrating(filled) as migrator, asked_about(migrator):
+def test_samples_are_of_existing_rows_from_all_over_the_table(filled_crm):
+    with migrating(filled_crm) as migrator, asked_about(migrator):
         types = [next(iter(each)) for each in samples("activities_of_type(activity_type)", 100)]
         phones = samples("contact_by_phone(phone)", 50)
         audiences = samples("opted_out_among(contact_ids)", 3)
@@ -784,7 +784,7 @@ def test_the_cost_of_scans_is_reported_to_a_role_that_avoids_them_too(superuser_
     assert [each.query for each in verified(url).results if each.cost_without is None] == []
 
 
-def test_a_role_that_may_not_read_is_told_what_to_grant(postgres_url, reader):
+def test_a_role_that_may_not_read_gets_the_grant(postgres_url, reader):
     role, url = reader
     execute(
         postgres_url, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}", f"REVOKE SELECT ON activity FROM {role}"

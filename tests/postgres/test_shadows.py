@@ -114,9 +114,9 @@ def test_no_command_runs_code_of_another_role(postgres_server, tmp_path):
         new_database(postgres_server) as url,
         another_role(
             url, "GRANT CREATE ON SCHEMA public TO {role}", "CREATE SCHEMA lure AUTHORIZATION {role}"
-        ) as stranger,
+        ) as other_role,
     ):
-        planted = shadows.plant(as_role(url, stranger), statements)
+        planted = shadows.plant(as_role(url, other_role), statements)
         assert planted.functions > 500, planted
         assert planted.operators > 500, planted
         assert planted.views > 15, planted
