@@ -23,7 +23,7 @@ from indexer.steps import Step, StepPlanner
 from indexer.text import reason
 
 if TYPE_CHECKING:
-    from indexer.verify.planner import QueryPlanner
+    from indexer.query_planner import QueryPlanner
 
 AGAIN = "Run the same command again."
 REBUILD = "Run the same command again: it rebuilds the index."

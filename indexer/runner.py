@@ -27,9 +27,9 @@ from indexer.inspector import Inspector
 from indexer.migrator import CatalogMigrator
 from indexer.options import DEFAULTS, Options
 from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, StampPlan
+from indexer.recorder import Recorder
 from indexer.records.log import Entry, new_entry
 from indexer.records.provenance import Provenance, revert_context
-from indexer.records.recorder import Recorder
 from indexer.records.revisions import APPLIED, REVERTED, Record
 from indexer.records.table import written_by
 from indexer.revisions.chain import Chain, Revision

@@ -10,9 +10,9 @@ from peewee import ValueLiterals
 from indexer.dialect import Part, ScriptValues
 from indexer.migrator import CatalogMigrator
 from indexer.plans import Plan, RevisionPlan
+from indexer.recorder import BASE_DESCRIPTION, Recorder
 from indexer.records.log import new_entry
 from indexer.records.provenance import Provenance
-from indexer.records.recorder import BASE_DESCRIPTION, Recorder
 from indexer.records.revisions import APPLIED, REVERTED, REVERTING, Record, new_record, reverted
 from indexer.steps import Step
 

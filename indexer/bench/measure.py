@@ -27,8 +27,8 @@ from indexer.signals import Stop
 if TYPE_CHECKING:
     from peewee import Database
 
-    from indexer.postgres.scratch import Schema
-    from indexer.sqlite.scratch import File
+    from indexer.bench.postgres import Schema
+    from indexer.bench.sqlite import File
     from indexer.verify.query import Arguments, Query
 
 WITHOUT, WITH = "queries without indexes", "queries with indexes"

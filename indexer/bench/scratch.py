@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from indexer.signals import Stop
 
 if TYPE_CHECKING:
-    from indexer.postgres.scratch import Schema
-    from indexer.sqlite.scratch import File
+    from indexer.bench.postgres import Schema
+    from indexer.bench.sqlite import File
 
 PREFIX = "indexer_bench_"
 
@@ -33,9 +33,9 @@ def scratch(url: str, stop: Stop) -> Iterator[File | Schema]:
     """
     create: Callable[[str, str, Stop], AbstractContextManager[Any]]
     if url.startswith("sqlite:"):
-        from indexer.sqlite.scratch import file as create
+        from indexer.bench.sqlite import file as create
     else:
-        from indexer.postgres.scratch import schema as create
+        from indexer.bench.postgres import schema as create
     with create(url, PREFIX, stop) as database:
         try:
             database.migrator.settle(())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import NamedTuple
 
 from indexer.bench.result import Result
 from indexer.bench.units import power, short, times
 from indexer.console import tables
+from indexer.console.output import Answer
 from indexer.text import counted, duration, in_bytes
 
 TEXTS = ("query", "claim", "index", "table", "")  # the titles of the columns that hold no numbers
@@ -21,6 +23,11 @@ class Table(NamedTuple):
     about: str
     columns: Row
     rows: Sequence[Row]
+
+
+def answer(result: Result) -> Answer:
+    """Return what was measured, for the console."""
+    return Answer(asdict(result), lambda write: show(result), result.product)
 
 
 def show(result: Result) -> str:

@@ -226,14 +226,14 @@ def bench(call: Call, rows: list[int], out: str) -> int:
     """
 
     def work(stop: Stop) -> Answer:
-        from indexer.bench import report
+        from indexer.bench import report, tables
         from indexer.bench.bench import bench as measured
         from indexer.bench.progress import reporting
 
         report.check(out)
         with reporting(call.as_json, call.write) as tell:
             result = measured(call.target.url, rows, call.project, tell, stop)
-            answer = text.of_bench(result)
+            answer = tables.answer(result)
             try:
                 report.write(result, out, tell)
             except IndexerError as error:  # what took minutes to measure is printed all the same

@@ -18,7 +18,6 @@ from indexer.preflight import conflict_hint, refusal
 from indexer.text import counted, duration, few, in_bytes, visible
 
 if TYPE_CHECKING:
-    from indexer.bench.result import Result
     from indexer.catalog import Place
     from indexer.console.documents import Document
     from indexer.inheritance import Uncovered
@@ -273,15 +272,6 @@ def of_verify(report: Report, as_sql: bool) -> Answer:
         conclusion = "\n".join(verify.sentences_of(report, f" on {report.place}"))
         error = NotServed(conclusion, Hint("See why: ", Command("verify")))
     return answer._replace(script=verify.script(report), error=error)
-
-
-def of_bench(result: Result) -> Answer:
-    """Return what was measured."""
-    from dataclasses import asdict
-
-    from indexer.bench.tables import show
-
-    return Answer(asdict(result), lambda write: show(result), result.product)
 
 
 def of_seed(place: Place, rows: Mapping[str, int]) -> Answer:

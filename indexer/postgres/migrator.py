@@ -35,7 +35,7 @@ from indexer.steps import Step
 from indexer.text import few
 
 if TYPE_CHECKING:
-    from indexer.verify.planner import QueryPlanner
+    from indexer.query_planner import QueryPlanner
 
 INSUFFICIENT_PRIVILEGE, LOCK_NOT_AVAILABLE = "42501", "55P03"
 EXCLUDING = ("AccessExclusiveLock",)

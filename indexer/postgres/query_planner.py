@@ -19,10 +19,10 @@ from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.session.database import QUOTED, sendable
 from indexer.postgres.session.server_errors import sqlstate
 from indexer.postgres.session.settings import QUICK
+from indexer.query_planner import LONGEST_RUN, Plan, QueryPlanner, Refused, Scan, Statement
 from indexer.records.table import placed
 from indexer.spec import Index
 from indexer.text import identifier
-from indexer.verify.planner import LONGEST_RUN, Plan, QueryPlanner, Refused, Scan, Statement
 
 if TYPE_CHECKING:
     from indexer.migrator import CatalogMigrator

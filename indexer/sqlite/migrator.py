@@ -25,7 +25,7 @@ from indexer.sqlite.catalog import SqliteCatalog
 from indexer.sqlite.dialect import SqliteDialect
 
 if TYPE_CHECKING:
-    from indexer.verify.planner import QueryPlanner
+    from indexer.query_planner import QueryPlanner
 
 WRITABLE = (
     "Check that the file and its folder can be written and the disk is not full, then run the same command again."

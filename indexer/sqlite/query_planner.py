@@ -10,8 +10,8 @@ from typing import Any
 from peewee import OperationalError
 
 from indexer.errors import Command, Hint, UsageError
+from indexer.query_planner import Plan, QueryPlanner, Refused, Scan, Statement
 from indexer.spec import Index
-from indexer.verify.planner import Plan, QueryPlanner, Refused, Scan, Statement
 
 USE = re.compile(r"(?:SEARCH|SCAN) .*?USING (?:COVERING )?INDEX (?P<name>.*?)(?: \((?P<condition>.*)\))?$")
 NO_SUCH_PLAN = ("no query solution", "no such index")

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from indexer.catalog import CatalogEntry
 from indexer.inheritance import Child
+from indexer.query_planner import Plan, Scan
 from indexer.spec import Definition, Index
-from indexer.verify.planner import Plan, Scan
 
 EQUALITY = ("btree", "hash")  # access methods that serve equality on any type
 

@@ -7,8 +7,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from indexer.catalog import Table
+from indexer.query_planner import Plan, QueryPlanner, Statement
 from indexer.spec import Index
-from indexer.verify.planner import Plan, QueryPlanner, Statement
 from indexer.verify.query import Arguments, Query
 from indexer.verify.serving import Indexes
 

@@ -15,10 +15,10 @@ from peewee import Model, PeeweeException
 from indexer.catalog import Table
 from indexer.errors import IndexerError, UsageError
 from indexer.preflight import table_problems
+from indexer.query_planner import LONGEST_RUN, Refused
 from indexer.spec import Index
 from indexer.text import identifier
 from indexer.verify.notes import Note, notes
-from indexer.verify.planner import LONGEST_RUN, Refused
 from indexer.verify.query import Query
 from indexer.verify.result import QueryResult, Report
 from indexer.verify.usage import Usages

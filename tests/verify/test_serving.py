@@ -7,8 +7,8 @@ import pytest
 from indexer import Index, desc
 from indexer.catalog import CatalogEntry
 from indexer.inheritance import Child
+from indexer.query_planner import Plan, Scan
 from indexer.spec import Definition
-from indexer.verify.planner import Plan, Scan
 from indexer.verify.serving import Indexes
 
 MEMBERS = Index("ix_members", table="membership", columns=("campaign_id", "status"))
