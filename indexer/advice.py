@@ -106,8 +106,8 @@ def _of_twin(step: Step, entry: CatalogEntry) -> str | Hint:
     if step.found is None:
         return Hint(f"{entry.name} is {name} under another name. Rename it: ", Command("up", "--adopt-renamed"))
     if step.differences:
-        return f"{entry.name} has the definition that is declared for {name}, which has another one."
-    return f"{entry.name} is a duplicate of {name}: one of the two is superfluous."
+        return f"{entry.name} has the definition declared for {name}, and {name} has another one."
+    return f"{entry.name} is a duplicate of {name}: one of the two can be dropped."
 
 
 def _of_same_key(step: Step, entry: CatalogEntry) -> str:
@@ -117,7 +117,7 @@ def _of_same_key(step: Step, entry: CatalogEntry) -> str:
 
 
 def _superfluous(narrow: CatalogEntry, wide: CatalogEntry, declared: dict[str, Step]) -> Advice:
-    text = f"{_with_key(narrow)} is superfluous: {_with_key(wide)} serves the same queries."
+    text = f"{_with_key(narrow)} can be dropped: {_with_key(wide)} serves the same queries."
     return Advice(SUPERFLUOUS, narrow.name, wide.name if wide.name in declared else None, text)
 
 

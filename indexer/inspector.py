@@ -177,7 +177,7 @@ class Inspector:
         self.log.find(tables)
         if command and self.revisions.is_closed:
             missing = self._missing_rights(tables, command)
-            raise PreflightFailed(missing, Hint("Correct this, then run: ", command))
+            raise PreflightFailed(missing, Hint("Fix this, then run: ", command))
         return State(tables, self.revisions.read(tables), self.alembic.read(tables))
 
     def _missing_rights(self, tables: dict[str, Table], command: Command) -> list[Problem]:

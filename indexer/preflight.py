@@ -112,12 +112,12 @@ def check(plan: Plan) -> None:
 def refusal(plan: Plan) -> IndexerError | None:
     """Return why the run must not start, if it must not."""
     if plan.problems or plan.later:
-        then = "Correct this, then run: " if plan.problems else "To go below it all the same: "
+        then = "Fix this, then run: " if plan.problems else "To go below it anyway, run: "
         return PreflightFailed((*plan.problems, *plan.later), Hint(then, plan.command))
     if not plan.refused:
         return None
     return Different(
-        "Nothing was changed, because an index or a table with this name exists, with another definition:",
+        "Nothing was changed. These names are in use, by an index with another definition or by something else:",
         conflict_hint(plan.refused, plan.direction, plan.options, plan.to),
         {step.index.name: (*step.differences, *step.obstacles) for step in plan.refused},
     )
@@ -136,17 +136,23 @@ def conflict_hint(refused: Sequence[Step], direction: str, options: Options, to:
     others = [step for step in refused if step not in replaceable]
     again, replace = options.command(direction, to), options._replace(replace=True).command("up", to)
     if direction == "down":
-        by_hand = f"ename or drop it if nothing needs it ({_names(refused)}), then run: "
+        by_hand = f"{_made_free(refused)}, then run: "
         if others:
             return Hint(f"R{by_hand}", again)
-        return Hint("Put the declared one in its place first: ", Command("up", "--replace"), f". Or r{by_hand}", again)
+        first = f"Replace {_names(refused)} with what is declared first: "
+        return Hint(first, Command("up", "--replace"), f". Or r{by_hand}", again)
     if not others:
-        by_hand = f"rename or drop it if nothing needs it ({_names(replaceable)}), then run: "
-        return Hint("Replace it: ", replace, f". Or {by_hand}", again)
-    by_hand = f"Rename or drop it if nothing needs it ({_names(others)}), then "
+        by_hand = f"r{_made_free(replaceable)}, then run: "
+        return Hint(f"To replace {_names(replaceable)}, run: ", replace, f". Or {by_hand}", again)
+    by_hand = f"R{_made_free(others)}, then "
     if replaceable:
-        return Hint(f"{by_hand}replace the rest ({_names(replaceable)}): ", replace)
+        return Hint(f"{by_hand}replace {_names(replaceable)}: ", replace)
     return Hint(f"{by_hand}run: ", again)
+
+
+def _made_free(steps: Sequence[Step]) -> str:
+    """Return what frees the names of these steps, without its first letter."""
+    return f"ename or drop {_names(steps)} if nothing needs {'it' if len(steps) == 1 else 'them'}"
 
 
 def _names(steps: Sequence[Step]) -> str:
@@ -164,7 +170,7 @@ def check_stamp(plan: StampPlan) -> None:
         Different: with every difference.
     """
     if plan.problems:
-        raise PreflightFailed(plan.problems, Hint("Correct this, then run: ", plan.command))
+        raise PreflightFailed(plan.problems, Hint("Fix this, then run: ", plan.command))
     differences: dict[str, tuple[Difference, ...]] = {
         f"table {name}": (Difference("state", "exists", "missing"),) for name in plan.missing_tables
     }
@@ -174,15 +180,15 @@ def check_stamp(plan: StampPlan) -> None:
     beyond = [step for revision_plan in ahead for step in revision_plan.steps if step.found]
     differences.update({step.index.name: (Difference("state", "absent", step.state),) for step in beyond})
     if differences:
-        message = f"Nothing was recorded, because the database is not at revision {plan.revision}:"
+        message = f"Nothing was recorded, because the database does not match revision {plan.revision}:"
         raise Different(message, _way_to(plan.revision, ahead, beyond), differences)
 
 
 def _way_to(target: str, ahead: Sequence[RevisionPlan], beyond: Sequence[Step]) -> Hint:
     """Return the next step to get to a revision, where these later ones have left indexes."""
     if not ahead:
-        return Hint("Build what is missing: ", Command("up", "--to", target))
+        return Hint("Build the missing indexes: ", Command("up", "--to", target))
     if all(revision_plan.is_undoable for revision_plan in ahead):
-        return Hint("Drop what is beyond it: ", Command("down", "--to", target))
+        return Hint("Drop the later indexes: ", Command("down", "--to", target))
     names = ", ".join(step.index.name for step in beyond)
-    return Hint(f"Drop what is beyond it if nothing needs it ({names}), then run: ", Command("stamp", target))
+    return Hint(f"Drop the later indexes if nothing needs them ({names}), then run: ", Command("stamp", target))

@@ -167,7 +167,7 @@ class Runner:
                 raise
             raise StatementFailed(
                 f"The run failed: {self.migrator.said(error)}",
-                Hint(self.migrator.remedy(error), " The command is: ", plan.command),
+                Hint(self.migrator.remedy(error), " The command was: ", plan.command),
             ) from error
         warnings = (*plan.warnings, *self._unlogged, *self._unreported())
         return Outcome(direction, plan.start, plan.end, steps, plan.base_tables, seconds(), warnings)

@@ -81,14 +81,14 @@ def _cleaned(text: str) -> str:
 
 
 def _refuse_empty(source: str) -> NoReturn:
-    hint = f"Give it a database URL, such as {DEFAULT}" + ("." if source == OPTION else f", or unset {source}.")
-    raise UsageError(f"{source} is set and empty.", hint)
+    hint = f"Set it to a database URL, such as {DEFAULT}" + ("." if source == OPTION else f", or unset {source}.")
+    raise UsageError(f"{source} is set but empty.", hint)
 
 
 def _from_file(path: str, name: str) -> str:
     hint = f"Name a file that contains one database URL, or unset {name}."
     if not path.strip():
-        raise UsageError(f"{name} is set and empty.", hint)
+        raise UsageError(f"{name} is set but empty.", hint)
     try:
         with open(path, encoding="utf-8") as file:
             url = _cleaned(file.read())

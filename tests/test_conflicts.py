@@ -174,7 +174,7 @@ def check_refusal(url: str, conflict: Conflict) -> None:
     assert f"\n  {conflict.name}\n" in refused
     assert difference(conflict.part, conflict.declared, conflict.found).search(refused), refused
     assert refused.splitlines()[-1].endswith(
-        f"ename or drop it if nothing needs it ({conflict.name}), then run: python cli.py up"
+        f"ename or drop {conflict.name} if nothing needs it, then run: python cli.py up"
     )
 
 

@@ -133,24 +133,24 @@ TABLE = up(entry(definition=None))
             [REPLACEABLE],
             "up",
             DEFAULTS,
-            "Replace it: up --replace. Or rename or drop it if nothing needs it (ix_note_kind), then run: up",
+            "To replace ix_note_kind, run: up --replace. Or rename or drop ix_note_kind if nothing needs it, then run: up",
         ),
-        ([TABLE], "up", DEFAULTS, "Rename or drop it if nothing needs it (ix_note_kind), then run: up"),
-        ([REPLACEABLE], "up", REPLACE, "Rename or drop it if nothing needs it (ix_note_kind), then run: up --replace"),
+        ([TABLE], "up", DEFAULTS, "Rename or drop ix_note_kind if nothing needs it, then run: up"),
+        ([REPLACEABLE], "up", REPLACE, "Rename or drop ix_note_kind if nothing needs it, then run: up --replace"),
         (
             [TABLE, REPLACEABLE],
             "up",
             DEFAULTS,
-            "Rename or drop it if nothing needs it (ix_note_kind), then replace the rest (ix_note_kind): up --replace",
+            "Rename or drop ix_note_kind if nothing needs it, then replace ix_note_kind: up --replace",
         ),
         (
             [REPLACEABLE],
             "down",
             DEFAULTS,
-            "Put the declared one in its place first: up --replace. "
-            "Or rename or drop it if nothing needs it (ix_note_kind), then run: down",
+            "Replace ix_note_kind with what is declared first: up --replace. "
+            "Or rename or drop ix_note_kind if nothing needs it, then run: down",
         ),
-        ([TABLE], "down", DEFAULTS, "Rename or drop it if nothing needs it (ix_note_kind), then run: down"),
+        ([TABLE], "down", DEFAULTS, "Rename or drop ix_note_kind if nothing needs it, then run: down"),
     ],
 )
 def test_a_conflict_is_resolved_by_what_can_be_replaced_and_what_cannot(refused, direction, options, hint):

@@ -52,14 +52,14 @@ def bench(
     """
     stop, sizes = stop or Stop(), sorted(set(rows))
     if not sizes or sizes[0] < FEWEST:
-        raise UsageError(f"Fewer than {FEWEST} activities are too few to measure.", "Use more: --rows 10000")
+        raise UsageError(f"A measurement needs at least {FEWEST} activities.", "Use more: --rows 10000")
     if project.sample is None:
-        raise UsageError("This project makes up no rows to measure with.", "Give the Project a sample.")
+        raise UsageError("This project has no sample rows to measure with.", "Pass a sample module to Project.")
     project.sample().counts(sizes[-1])  # refuses too many
     try:
         return _measured(url, sizes, project, tell, stop, seed)
     except Interrupted as interruption:
-        hint = Hint("Begin again: ", Command("bench"))
+        hint = Hint("Start again: ", Command("bench"))
         raise Interrupted(interruption.number, ": nothing was left behind", hint=hint) from None
 
 
@@ -72,7 +72,7 @@ def _measured(url: str, sizes: list[int], project: Project, tell: Tell, stop: St
             *(f"publication {each} would send the rows to subscribers" for each in publications),
         ]
         if problems:
-            raise PreflightFailed(problems, Hint("Correct this, then run: ", Command("bench")))
+            raise PreflightFailed(problems, Hint("Fix this, then run: ", Command("bench")))
         product, settings = database.product, database.settings()
     measured_at = utc(datetime.now(timezone.utc))
     rounds = []

@@ -123,7 +123,7 @@ def _remedy(migrator: CatalogMigrator, error: PeeweeException) -> str:
     if not isinstance(cause, psycopg2.errors.InsufficientPrivilege):
         return migrator.remedy(error)
     name, role = map(identifier, migrator.database.execute_sql(WHERE_AND_WHO).fetchone())
-    return f"Let the owner of the database give the right: GRANT CREATE ON DATABASE {name} TO {role}"
+    return f"The owner of the database can grant the right: GRANT CREATE ON DATABASE {name} TO {role}"
 
 
 def _remove_stale_schemas(migrator: CatalogMigrator, prefix: str) -> None:

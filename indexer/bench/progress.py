@@ -65,13 +65,13 @@ class Progress:
         """Report one event."""
         match event:
             case Filling():
-                self._draw("making rows", event.table, event.done, event.total)
+                self._draw("creating rows", event.table, event.done, event.total)
             case Measuring():
                 self._draw(f"timing {event.phase}", event.subject, event.done, event.total)
             case RoundStarted():
                 self._print(f"{event.activities:,} activities on {event.product}")
             case Filled():
-                self._print(f"  made and wrote {event.rows:,} rows in {duration(event.seconds)}")
+                self._print(f"  created and wrote {event.rows:,} rows in {duration(event.seconds)}")
             case Written():
                 self._print(f"Wrote {event.path}")
             case _:

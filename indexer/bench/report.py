@@ -33,7 +33,7 @@ def check(folder: str) -> None:
         IndexerError: it cannot be written.
     """
     if not folder:
-        raise UsageError("The name of the folder is empty.", "Is a variable of the shell not set?")
+        raise UsageError("The name of the folder is empty.", "Check that the shell variable in it is set.")
     existing = os.path.abspath(folder)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)

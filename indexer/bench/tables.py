@@ -53,7 +53,7 @@ def tables_of(result: Result) -> list[Table]:
         ),
         Table(
             "Growth",
-            "The power of n with which the time of a call grows; n is the number of activities.",
+            "The time of a call grows with this power of n, the number of activities.",
             ("query", "before", "after", "claim"),
             list(_growths(result)),
         ),
@@ -65,13 +65,13 @@ def tables_of(result: Result) -> list[Table]:
         ),
         Table(
             "Writing",
-            "Rows inserted in a second, before and after, measured in turns: a hundred rows a statement, five "
-            "statements for each table in a transaction.",
+            "Rows inserted per second, before and after, measured in alternation: 100 rows per statement, five "
+            "statements per table in a transaction.",
             ("table", *sizes),
             list(_writes(result)),
         ),
         Table(
-            "In all",
+            "Totals",
             f"{counted(len(result.rounds[0].rows), 'table')} and their indexes.",
             ("", *sizes),
             list(_totals(result)),
@@ -117,7 +117,7 @@ def _writes(result: Result) -> Iterator[Row]:
 def _totals(result: Result) -> Iterator[Row]:
     rounds = result.rounds
     yield "rows", *(f"{sum(each.rows.values()):,}" for each in rounds)
-    yield "made and written in", *(duration(each.fill_seconds) for each in rounds)
+    yield "created and written in", *(duration(each.fill_seconds) for each in rounds)
     yield "up took", *(duration(each.up_seconds) for each in rounds)
     yield "size", *(f"{in_bytes(each.bytes_before)} → {in_bytes(each.bytes_after)}" for each in rounds)
 

@@ -88,7 +88,7 @@ def seed(call: Call, rows: int) -> int:
 
     sample = call.project.sample
     if sample is None:
-        raise UsageError("This project makes no sample rows.", "Give its Project a sample module.")
+        raise UsageError("This project has no sample rows.", "Pass a sample module to Project.")
 
     def question(runner: Runner) -> Answer:
         from indexer.bench.progress import reporting

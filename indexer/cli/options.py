@@ -63,9 +63,13 @@ class Seconds(click.FloatRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return it as a number."""
-        seconds: float = super().convert(value, param, ctx)
-        if not math.isfinite(seconds):
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
             self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        seconds: float = super().convert(number, param, ctx)
         return seconds
 
 
@@ -108,7 +112,7 @@ below_later = together(
     flag("--below-later", "Go below a later revision: Alembic's, or one unknown to this version."),
     flag("--yes", "", hidden=True),
 )
-published = flag("--published", "Create tables although a publication includes them: subscribers have them.")
+published = flag("--published", "Create tables even if a publication includes them, because every subscriber has them.")
 version_table = option(
     "--version-table", metavar="[SCHEMA.]NAME", default=VERSION_TABLE, help="Alembic's version table."
 )

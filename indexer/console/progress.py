@@ -324,7 +324,7 @@ def _of_index(event: Any) -> str:
             return f"{name} {event.phase}{so_far}" + (f":{listed(event.blockers)}" if event.blockers else "")
         case Retrying():
             attempt = f"attempt {event.attempt} of {event.retries + 1}"
-            return f"{name} {event.reason}: {attempt} cancelled, the next one in {duration(event.pause)}"
+            return f"{name} {event.reason}: {attempt} was cancelled, the next one starts in {duration(event.pause)}"
         case _:
             return f"{name} is being built by another session (pid {event.worker}); waiting for it"
 

@@ -74,7 +74,9 @@ def drawn(
     console.print(table)
     left_out = [column.title for column in columns if column not in shown]
     lines = [line.rstrip() for line in drawing.getvalue().splitlines()]
-    return "\n".join([*lines, *([f"Left out for lack of room: {', '.join(left_out)}."] if left_out else [])])
+    if left_out:
+        lines.append(f"Columns left out, because the terminal is too narrow: {', '.join(left_out)}.")
+    return "\n".join(lines)
 
 
 def _that_fit(columns: list[_Column], width: int, less_needed: Sequence[str]) -> list[_Column]:

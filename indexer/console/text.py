@@ -70,7 +70,7 @@ def of_stamp(stamp: Stamp, place: Place) -> Answer:
 
 def of_new(written: Written) -> Answer:
     """Return which file was written."""
-    line = Hint(f"Wrote {written.file} with an example in it. Edit it, then review it with: ", Command("plan"))
+    line = Hint(f"Wrote {written.file} with an example index. Edit the file, then review it with: ", Command("plan"))
     return _answer(written._asdict(), line)
 
 
@@ -117,7 +117,7 @@ def _origin(index: Document) -> str:
 
 def of_check(check: Check) -> Answer:
     """Return whether the database is what its revisions declare, index by index."""
-    document, verdict = documents.of_check(check), _verdict(check.status) or ALL_RIGHT
+    document, verdict = documents.of_check(check), _verdict(check.status, lists_statements=True) or ALL_RIGHT
     line = Hint(f"{_position(check.status)}. ", verdict)
     return Answer(
         document, lambda write: "\n".join(_shown_check(check, document, verdict, write)), line, check.status.exit_code
@@ -169,20 +169,25 @@ def _notes(warnings: Iterable[str | Hint], write: Write) -> Iterator[str]:
     return (f"Note: {visible(write(warning))}" for warning in warnings)
 
 
-def _verdict(status: Status) -> Hint:
-    """Return what is wrong and what to type; nothing where all is right."""
+def _verdict(status: Status, lists_statements: bool = False) -> Hint:
+    """Return what is wrong and what to type; nothing where all is right.
 
+    Args:
+        lists_statements: whether the statements that index the tables that inherit are shown above.
+    """
     names = ", ".join(step.index.name for step in status.drifted)
     if not names and status.unindexed:
         children = few(list(dict.fromkeys(each.table for each in status.unindexed)))
         missing = f"Indexes are missing on tables that inherit: {', '.join(children)}."
+        if lists_statements:
+            return Hint(missing, " To build them, execute the statements above.")
         return Hint(missing, " To see the statements that build them, run: ", Command("check"))
     if not names and not status.pending:
         return Hint()
     wrong = f"Missing or different: {names}" if names else f"{counted(len(status.pending), 'revision')} pending"
     if not status.refused:
         return Hint(f"{wrong}. To {'repair' if names else 'build'} it, run: ", Command("up"))
-    conflict = "" if names else ", but something else has the name of an index"
+    conflict = "" if names else ", but another object has the name of an index"
     return Hint(f"{wrong}{conflict}. ", conflict_hint(status.refused, "up", DEFAULTS))
 
 

@@ -66,7 +66,7 @@ def sentences_of(report: Report, where: str = "") -> list[str]:
     if report.fitting_unserved:
         sentences.append(f"Not served{where}: {', '.join(report.fitting_unserved)}.")
     if misfits:
-        sentences.append(f"The tables{where} do not have what these queries read: {', '.join(few(misfits))}.")
+        sentences.append(f"The tables{where} lack what these queries read: {', '.join(few(misfits))}.")
     if not sentences:
         sentences.append(f"All {len(report.results)} queries are served{where}.")
     if report.without_query:

@@ -94,9 +94,9 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             UsageError: the schema that the user named does not exist, or the search path names none that does.
         """
         if not self.catalog.settle(tables):
-            unusable = "The search path names no schema that exists and that the role may use."
+            unusable = "The search path contains no schema that this role can use."
             message = f"There is no schema {self.schema}." if self.schema else unusable
-            raise UsageError(message, "Name the schema that holds the tables with --schema.")
+            raise UsageError(message, "Name the schema of the tables: --schema NAME")
         self.schema = self.catalog.schema
 
     def in_schemas(self, names: Sequence[str], pattern: str | None, tables: Sequence[str]) -> list[CatalogMigrator]:
@@ -106,10 +106,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             shell_pattern = pattern.replace("%", "*")  # as in LIKE; no shell pattern means anything by it
             found = [name for name in holding if fnmatchcase(name, shell_pattern)]
         if not found:
-            hint = "No schema of this database does."
+            hint = "No schema of this database contains any of them."
             if holding:
-                hint = f"These do: {', '.join(few(holding, MOST_SCHEMAS))}."
-            raise UsageError(f"No schema with a name like {pattern!r} holds the tables.", hint)
+                hint = f"These schemas do: {', '.join(few(holding, MOST_SCHEMAS))}."
+            raise UsageError(f"No schema with a name like {pattern!r} contains the tables.", hint)
         return [OnlineMigrator(self.database, self._address, name, self._connect, self.context) for name in found]
 
     def reconnect(self) -> None:
@@ -205,7 +205,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             for table in self.catalog.tables_in(schema, [name]).values():
                 if table.trust.flaw:
                     raise StatementFailed(
-                        f"Table {schema}.{name} {table.trust.flaw}, and is not written.",
+                        f"Table {schema}.{name} {table.trust.flaw}, so nothing is written to it.",
                         f"Review it, then run as a superuser or its owner: {table.trust.remedy}",
                     )
 

@@ -13,7 +13,7 @@ from peewee import DataError, Model, OperationalError, PeeweeException, Programm
 from psycopg2.errors import QueryCanceled
 
 from indexer.catalog import CatalogEntry, Table
-from indexer.errors import Command, Hint, IndexerError, StatementFailed
+from indexer.errors import GRANTED, Command, Hint, IndexerError, StatementFailed
 from indexer.inheritance import Child
 from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.session.database import QUOTED, sendable
@@ -68,7 +68,7 @@ LONGER = f"SET LOCAL statement_timeout = '{LONGEST_RUN}s'"
 
 PREPARED = "verify"
 
-UNSTEADY = "Run the same command again, and not through a pooler by statement."
+UNSTEADY = "Connect without a pooler, or with one that pools sessions, and run the same command again."
 EXPLAINED = ("42501", "55P03")  # a missing right, a lock: their hints say more
 
 
@@ -84,7 +84,7 @@ class PostgresQueryPlanner(QueryPlanner):
         (rights,) = self.catalog.rows(RIGHTS)
         if not rights["may_use"]:
             role, schema = rights["role"], self.migrator.schema or ""
-            grant = f"GRANT USAGE ON SCHEMA {identifier(schema)} TO {identifier(role)}"
+            grant = f"{GRANTED} GRANT USAGE ON SCHEMA {identifier(schema)} TO {identifier(role)};"
             raise IndexerError(f"Role {role} may not use schema {schema}.", grant)
         return super().tables(names)
 

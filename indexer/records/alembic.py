@@ -190,7 +190,7 @@ class AlembicTable:
             return state._replace(obstacle=obstacle, is_hidden=table.kind == ORDINARY)
         obstacle = (
             f"role {table.role} may not read and update it: {'; '.join(self._grants(table))};"
-            " once it may, stamp brings it in step"
+            " after that, stamp updates it"
         )
         if not table.readable:
             return state._replace(obstacle=obstacle, is_hidden=True)

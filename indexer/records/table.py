@@ -18,7 +18,7 @@ from indexer.errors import Hint, IndexerError, PreflightFailed, Problem
 from indexer.server import Server
 from indexer.text import identifier, literal, visible
 
-HIDDEN = "Connect as a role that it does not concern, or as the owner run:"
+HIDDEN = "Connect as a role that the policy does not apply to, or run as the owner:"
 NOTHING_ELSE = Hint()
 TRUSTED_AGAIN = "Review it, then a superuser or its owner can run:"
 
@@ -101,14 +101,14 @@ class RecordTable:
         if missing:
             raise PreflightFailed(
                 [f"table {self.label} is not this tool's: it has no column {', '.join(missing)}"],
-                "Rename that table; this tool records its revisions under the name.",
+                "Rename that table, because this tool records its revisions in a table of that name.",
             )
 
     def _refuse_untrusted(self) -> None:
         """Raise PreflightFailed if reading or writing the table runs other people's code, or hides rows."""
         if self._table and not self.is_trusted:
             trust = self._table.trust
-            problem = f"{self.label} {trust.flaw}: revisions are recorded in an ordinary table of a trusted role"
+            problem = f"{self.label} {trust.flaw}, so it cannot be trusted to record revisions"
             raise PreflightFailed([Problem(problem, TRUSTED_AGAIN, [trust.remedy])], "")
 
     def exists(self, tables: Mapping[str, Table]) -> bool:
@@ -141,7 +141,7 @@ class RecordTable:
     @property
     def obstacle(self) -> str:
         """Why the table cannot be written to, with the statements that change that."""
-        assert self._table, "only a table that exists refuses to be written to"
+        assert self._table, "a table that does not exist has no obstacle"
         role, trust = self._table.role, self._table.trust
         if trust.flaw:
             return ": ".join(filter(None, (f"it {trust.flaw}", trust.remedy)))

@@ -86,7 +86,7 @@ def load(directory: str | os.PathLike[str]) -> Chain:
         raise ChainBroken(f"The chain has a gap: {gaps}, and no file has these revisions.", "Add the missing file.")
     if len(ordered) < len(by_id):
         circle = ", ".join(revision.file for revision in by_id.values() if revision not in ordered)
-        raise ChainBroken(f"These files come after each other in a circle: {circle}.", "Correct one down_revision.")
+        raise ChainBroken(f"The down_revisions of these files form a cycle: {circle}.", "Correct one down_revision.")
     _refuse_shared_names(ordered)
     return Chain(ordered[0].down_revision, tuple(ordered))
 

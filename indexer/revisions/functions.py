@@ -120,10 +120,10 @@ class RevisionMigrator:
         if operation != self._allowed:
             raise self._refuse(f"calls {operation}", f"Call {self._allowed} instead in {{file}}.")
         if not isinstance(given, Index):
-            raise self._refuse(f"calls {operation} with something else than an Index", DECLARE)
+            raise self._refuse(f"calls {operation} with something other than an Index", DECLARE)
         declared = next((index for index in self._revision.indexes if index.name == given.name), None)
         if declared is None or _parts(declared) != _parts(given):
-            other = "another definition than INDEXES" if declared else "no place in INDEXES"
+            other = "a definition that differs from its entry in INDEXES" if declared else "no entry in INDEXES"
             raise self._refuse(f"calls {operation} with {given.name}, which has {other}", DECLARE)
         return IndexRequest(self, declared)
 

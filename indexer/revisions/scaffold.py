@@ -94,6 +94,6 @@ def write_revision(directory: str, message: str) -> Written:
             file.write(text)
     except OSError as error:
         raise IndexerError(
-            f"Cannot write {path}: {error.strerror}.", "Run it where the directory can be written."
+            f"Cannot write {path}: {error.strerror}.", "Run the command where the directory can be written to."
         ) from error
     return Written(revision, down_revision, path)

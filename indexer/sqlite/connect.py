@@ -52,7 +52,7 @@ def open_sqlite(url: str, schema: str | None, read_only: bool, context: Context)
         if "locked" in str(error):
             raise Held(f"Cannot read {url}: {error}.") from error
         if "readonly" in str(error):
-            hint = "Its journal can be read only with the right to write: sqlite.org/wal.html"
+            hint = "Reading its journal needs write access to the file or its folder (sqlite.org/wal.html)."
             raise Unreachable(f"Cannot read {url}: neither the file nor its folder can be written.", hint) from error
         raise Unreachable(f"Cannot open {url}: {error}.", "Check the path in the database URL.") from error
 
@@ -105,8 +105,8 @@ def _check(path: str, url: str) -> None:
     real = os.path.realpath(path)
     folder = os.path.dirname(real)
     checks = (
-        (os.path.isdir(path), f"{path} is a directory", "Name a file in it."),
-        (os.path.islink(real), f"{path} is a symbolic link that leads back to itself", "Create the link again."),
+        (os.path.isdir(path), f"{path} is a directory", "Name a file in that directory."),
+        (os.path.islink(real), f"{path} is a symbolic link that points back to itself", "Create the link again."),
         (os.path.exists(path) and not os.path.isfile(path), f"{path} is not a regular file", "Name a database file."),
         (not os.path.isdir(folder), f"there is no directory {folder}", f"Create it: mkdir -p {shell(folder)}"),
     )

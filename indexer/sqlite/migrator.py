@@ -69,7 +69,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         """Take the write lock for one run, and commit all of it or nothing."""
         self._open_file()
         with ExitStack() as transaction:
-            self._wait("another process writes to the file", lambda: self._begin(transaction))
+            self._wait("another process is writing to the file", lambda: self._begin(transaction))
             self.context.stop.on_ask(partial(_interrupt, self.database.connection()))
             try:
                 with self._settings():
@@ -79,7 +79,9 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
                 self.context.stop.check()  # what failed, failed because of it: an interruption rolls all back
                 raise
             else:
-                self._wait("a reader holds the file, and the run cannot be committed before it ends", self._commit)
+                self._wait(
+                    "another process reads the file, and the run cannot be committed before it ends", self._commit
+                )
             finally:
                 self._ensure_transaction()
 

@@ -57,8 +57,8 @@ def _difference(step: Step) -> str:
 def _redundancy(usage: IndexUsage, call: str, step: Step) -> Note:
     other, index = min(usage.others), step.index.name
     if usage.usable or step.state == "valid":
-        return f"{other} serves {call}: {index} is redundant here"
-    return f"{other} serves {call}: {index} is {step.state}, but would be redundant here"
+        return f"{other} serves {call}, so {index} is redundant here"
+    return f"{other} serves {call}. {index} is {step.state}, but would be redundant here"
 
 
 def _failure(usage: IndexUsage, call: str, step: Step) -> Note:
@@ -100,9 +100,9 @@ def _limits(usage: IndexUsage, step: Step) -> Iterator[Note]:
 def _order(usage: IndexUsage, call: str, index: Index) -> Iterator[Note]:
     if is_ordered(index) and usage.empty_children:
         lacking = ", ".join(few(sorted(usage.empty_children)))
-        yield f"{call} has to be sorted while {lacking} has no {index.name}"
+        yield f"the rows of {call} have to be sorted as long as {lacking} has no {index.name}"
     elif is_ordered(index) and usage.plan:
-        yield f"{call} {'comes' if usage.chosen else 'can come'} in order from {index.name}, without a sort"
+        yield f"{index.name} {'returns' if usage.chosen else 'can return'} the rows of {call} in order, without a sort"
 
 
 def _choice(usage: IndexUsage, call: str, index: str, table: Table) -> Iterator[Note]:
@@ -113,7 +113,7 @@ def _choice(usage: IndexUsage, call: str, index: str, table: Table) -> Iterator[
     if usage.chosen:
         return
     if usage.preferred == index:
-        yield f"{call}: the planner uses {index} now, but finds a sort of the few rows cheaper than reading in order"
+        yield f"{call}: the planner finds the rows with {index} now, but sorts them, which is cheaper for a few rows"
     elif usage.preferred:
         yield f"{call}: the planner prefers {usage.preferred} now"
     elif table.rows is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from peewee import Model, PeeweeException
 
 from indexer.catalog import Table
-from indexer.errors import IndexerError, UsageError
+from indexer.errors import GRANTED, IndexerError, UsageError
 from indexer.preflight import table_problems
 from indexer.query_planner import LONGEST_RUN, Refused
 from indexer.spec import Index
@@ -56,7 +56,7 @@ def verify(
     migrator.settle(sorted({index.table for index in indexes}))
     if migrator.server.unseen(names):
         raise IndexerError(
-            "verify cannot read yet what Citus plans for distributed tables.",
+            "verify cannot read the plans of Citus for distributed tables yet.",
             "Look at a query by hand: SET citus.explain_all_tasks = on; EXPLAIN SELECT ...;",
         )
     planner = migrator.query_planner(models)
@@ -80,7 +80,9 @@ def _queried(queries: Sequence[Query], declared: Sequence[Index]) -> list[Index]
     """Return the declared indexes that have a query."""
     names = {query.index for query in queries}
     if unknown := sorted(names - {index.name for index in declared}):
-        raise UsageError(f"No revision declares the index of a query: {', '.join(unknown)}.", "Correct queries.py.")
+        raise UsageError(
+            f"queries.py names indexes that no revision declares: {', '.join(unknown)}.", "Correct queries.py."
+        )
     return [index for index in declared if index.name in names]
 
 
@@ -89,7 +91,9 @@ def _check_readable(tables: Mapping[str, Table], qualified: Callable[[str], str]
     closed = [table for table in tables.values() if not table.readable]
     if closed:
         names, role = ", ".join(qualified(table.name) for table in closed), closed[0].role
-        raise IndexerError(f"Role {role} may not read {names}.", f"GRANT SELECT ON {names} TO {identifier(role)}")
+        raise IndexerError(
+            f"Role {role} may not read {names}.", f"{GRANTED} GRANT SELECT ON {names} TO {identifier(role)};"
+        )
 
 
 def _result(usages: Usages, query: Query, step: Step, problems: Sequence[str], analyze: bool) -> QueryResult:

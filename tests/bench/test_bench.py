@@ -263,7 +263,7 @@ def test_an_interrupted_benchmark_leaves_nothing(
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number, errors
-    assert f"Interrupted by {number.name}: nothing was left behind. Begin again" in errors
+    assert f"Interrupted by {number.name}: nothing was left behind. Start again" in errors
     assert_nothing_is_left(database_url, temporary)
 
 

@@ -406,8 +406,8 @@ def test_a_log_has_a_line_for_each_phase_and_result(capsys: pytest.CaptureFixtur
             tell(event)
     assert capsys.readouterr().out.splitlines() == [
         "200 activities on SQLite 3.40.1",
-        "  making rows",
-        "  made and wrote 400 rows in 250 ms",
+        "  creating rows",
+        "  created and wrote 400 rows in 250 ms",
         "  timing queries without indexes",
         "Wrote bench.json",
     ]
@@ -423,7 +423,7 @@ def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch):
             tell(event)
     text = stream.getvalue()
     assert all(
-        part in text for part in ("making rows", "50%", "activity", "queries without indexes", "Wrote bench.json")
+        part in text for part in ("creating rows", "50%", "activity", "queries without indexes", "Wrote bench.json")
     )
     assert passed_on == [STORY[4]]
 

@@ -439,14 +439,14 @@ def test_without_a_url_one_line_says_which_file_is_used(tmp_path):
 def test_a_variable_that_is_set_and_empty_is_a_mistake(tmp_path, command, name, value):
     result = cli(command, folder=tmp_path, **{name: value})
     assert (result.exit_code, result.stdout) == (2, "")
-    assert f"{name} is set and empty." in result.stderr
+    assert f"{name} is set but empty." in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("value", ['""', "''"])
 def test_an_option_that_is_empty_is_a_mistake(tmp_path, value):
     result = cli("up", "--database-url", value, folder=tmp_path)
-    assert (result.exit_code, result.stderr.splitlines()[0]) == (2, "Error: --database-url is set and empty.")
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (2, "Error: --database-url is set but empty.")
 
 
 @pytest.mark.parametrize("form", [" {} ", "{}\n", '"{}"', "'{}'\r\n"])

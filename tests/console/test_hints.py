@@ -121,7 +121,7 @@ def test_an_unknown_revision_lists_the_known_ones(sqlite_url):
 def test_the_schemas_that_hold_the_tables_are_named_and_work(head_url):
     refused = run("status", "--all-schemas", "nowhere_*", url=head_url)
     assert refused.exit_code == 2
-    assert "These do: public." in refused.stderr
+    assert "These schemas do: public." in refused.stderr
     assert run("status", "--all-schemas", "public", url=head_url).exit_code == 0
 
 
@@ -172,7 +172,7 @@ def test_unrecorded_indexes_are_dropped_and_then_the_base_is_stamped(any_head_ur
     execute(any_head_url, "DELETE FROM schema_revision")
     refused = run("stamp", "base", url=any_head_url)
     assert refused.exit_code == 4
-    (names,) = re.findall(r"Drop what is beyond it if nothing needs it \((.*)\), then run: ", refused.stderr)
+    (names,) = re.findall(r"Drop the later indexes if nothing needs them \((.*)\), then run: ", refused.stderr)
     execute(any_head_url, *(f"DROP INDEX {name}" for name in names.split(", ")))
     succeed(*refused.next_command(), url=any_head_url)
 

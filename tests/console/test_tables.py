@@ -42,7 +42,7 @@ def test_on_a_narrow_terminal_the_least_needed_columns_are_left_out_and_named(na
         ["index", "table", "state"],
         ["ix_activity_type", "activity", "valid"],
     ]
-    assert shown[2:] == ["Left out for lack of room: method."]
+    assert shown[2:] == ["Columns left out, because the terminal is too narrow: method."]
 
 
 def test_the_longest_word_of_a_folding_column_takes_the_room_of_a_less_needed_column(narrow):

@@ -265,4 +265,4 @@ def test_verify_says_that_it_cannot_read_distributed_plans(cluster: Cluster) -> 
     cluster.succeed("up")
     refused = cluster.run("verify")
     assert refused.exit_code == 1
-    assert "verify cannot read yet what Citus plans for distributed tables." in refused.stderr
+    assert "verify cannot read the plans of Citus for distributed tables yet." in refused.stderr

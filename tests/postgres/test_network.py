@@ -178,7 +178,8 @@ def test_a_run_does_not_wait_for_the_answer_to_a_build_that_the_server_has_ended
         result = up.end()
     assert result.exit_code == 1
     assert (
-        "ix_activity_openphone_id failed: the server has ended the statement, and its answer is lost" in result.stderr
+        "ix_activity_openphone_id failed: the server has finished the statement, but its answer was lost"
+        in result.stderr
     )
     assert_repairable(proxy, base_url)
 

@@ -315,7 +315,7 @@ def test_the_wait_for_another_writer_of_the_file_can_be_refused_or_bounded(sqlit
         writer.execute("BEGIN IMMEDIATE")
         result = run("up", option, url=sqlite_base_url)
     assert result.exit_code == exit_code
-    assert "another process writes to the file" in result.stderr
+    assert "another process is writing to the file" in result.stderr
     assert_none_exist(sqlite_base_url)
 
 

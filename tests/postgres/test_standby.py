@@ -68,7 +68,7 @@ def test_an_empty_standby_is_refused(servers):
 
 def test_seed_on_a_standby_is_refused(servers):
     refuses_a_standby(servers.standby, "seed")
-    assert "Correct this, then run: python cli.py seed" in run("seed", url=servers.standby).stderr
+    assert "Fix this, then run: python cli.py seed" in run("seed", url=servers.standby).stderr
 
 
 def test_bench_on_a_standby_is_refused(servers):

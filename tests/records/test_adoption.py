@@ -598,7 +598,7 @@ def test_a_name_that_a_replacement_needs_is_named_when_it_is_taken(any_base_url)
         assert "--replace" not in said.stdout + said.stderr
     refused = run("up", "--replace", url=any_base_url)
 
-    assert f"Rename or drop it if nothing needs it ({NAME}_replacing)" in refused.stderr
+    assert f"Rename or drop {NAME}_replacing if nothing needs it" in refused.stderr
     execute(any_base_url, f"DROP INDEX {NAME}_replacing")
     succeed(*refused.next_command(), url=any_base_url)
     assert_all_valid(any_base_url)
@@ -626,8 +626,9 @@ def test_every_refusal_names_the_command_that_replaces(database_url, command, to
     execute(database_url, f"DROP INDEX IF EXISTS {NAME}", WRONG)
     said = run(command, url=database_url)
 
-    assert f"Replace it: python cli.py up --replace. Or rename or drop it if nothing needs it ({NAME})" in (
-        said.stdout + said.stderr
+    assert (
+        f"To replace {NAME}, run: python cli.py up --replace. Or rename or drop {NAME} if nothing needs it"
+        in said.stdout + said.stderr
     )
 
 
@@ -639,7 +640,7 @@ def test_an_index_that_up_cannot_replace_has_to_be_renamed_or_dropped_first(data
     execute(database_url, f"DROP INDEX IF EXISTS {NAME}", *made_by)
     said = run(command, url=database_url)
 
-    assert f"Rename or drop it if nothing needs it ({NAME}), then run: python cli.py up\n" in said.stdout + said.stderr
+    assert f"Rename or drop {NAME} if nothing needs it, then run: python cli.py up\n" in said.stdout + said.stderr
     assert "--replace" not in said.stdout + said.stderr
 
 
@@ -648,9 +649,7 @@ def test_if_only_some_can_be_replaced_the_error_ends_with_a_command_that_works(a
     execute(any_base_url, WRONG, "CREATE VIEW ix_contact_phone_hash AS SELECT 1 AS one")
     said = run(command, url=any_base_url)
 
-    assert f"drop it if nothing needs it (ix_contact_phone_hash), then replace the rest ({NAME}): " in (
-        said.stdout + said.stderr
-    )
+    assert f"drop ix_contact_phone_hash if nothing needs it, then replace {NAME}: " in said.stdout + said.stderr
     execute(any_base_url, "DROP VIEW ix_contact_phone_hash")
     succeed(*said.next_command(), url=any_base_url)
     assert_all_valid(any_base_url)

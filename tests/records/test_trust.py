@@ -73,7 +73,7 @@ FLAWS = {
         ["CREATE TRIGGER spy BEFORE INSERT OR DELETE ON public.schema_revision EXECUTE FUNCTION {role}.spy()"],
     ),
     "a foreign key by the right to refer": (
-        "is referred to by table {role}.referrer",
+        "is referenced by table {role}.referrer",
         ["GRANT REFERENCES ON schema_revision TO {role}"],
         [
             "CREATE TABLE {role}.referrer (revision varchar(32) REFERENCES public.schema_revision ON DELETE CASCADE)",

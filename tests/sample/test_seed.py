@@ -160,7 +160,7 @@ def test_the_hint_names_seed_and_not_up(base_url: str):
     execute(base_url, "ALTER SCHEMA public RENAME TO elsewhere", "CREATE SCHEMA public")
     refused = run("seed", url=base_url)
     assert refused.exit_code == 1
-    assert refused.stderr.endswith("Correct this, then run: python cli.py seed\n")
+    assert refused.stderr.endswith("Fix this, then run: python cli.py seed\n")
 
 
 @pytest.mark.parametrize("table", ROWS)

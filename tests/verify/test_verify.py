@@ -321,7 +321,7 @@ def test_beside_a_unique_index_the_declared_one_is_called_redundant(empty_crm, u
     assert report.exit_code == 0
     assert of(PHONE, report).usable
     assert of(PHONE, report).served_by == unique_phone
-    assert f"{unique_phone} serves contact_by_phone(phone): {PHONE} is redundant here" in text(report)
+    assert f"{unique_phone} serves contact_by_phone(phone), so {PHONE} is redundant here" in text(report)
 
 
 def test_the_declared_index_is_usable_beside_a_unique_one_that_is_always_preferred(empty_crm):
@@ -487,7 +487,9 @@ def test_opt_outs_are_asked_for_ten_thousand_contacts_in_one_round_trip_over_the
 
 
 def test_the_history_comes_in_order_without_a_sort(filled_crm):
-    assert f"comes in order from {HISTORY}, without a sort" in about(HISTORY, verified(filled_crm))
+    assert f"{HISTORY} returns the rows of conversation_history(conversation_id) in order" in about(
+        HISTORY, verified(filled_crm)
+    )
 
 
 def test_a_history_that_is_sorted_now_could_come_in_order(head_url):
@@ -495,7 +497,7 @@ def test_a_history_that_is_sorted_now_could_come_in_order(head_url):
     report = verified(head_url)
 
     assert not of(HISTORY, report).chosen
-    assert f"can come in order from {HISTORY}, without a sort" in about(HISTORY, report)
+    assert f"{HISTORY} can return the rows of conversation_history(conversation_id) in order" in about(HISTORY, report)
 
 
 def test_a_hash_is_said_to_serve_equality_alone(empty_crm):
@@ -748,7 +750,7 @@ def test_a_missing_column_is_named_and_the_other_queries_have_results(any_head_u
     assert "unprocessed_events(event_type) cannot be planned: " in about("ix_webhook_event_processed", report)
     assert "payload" in about("ix_webhook_event_processed", report)
     misfits = "unprocessed_events(event_type), conversations_of(contact_id)"
-    assert str(conclusion_of(report)) == f"The tables do not have what these queries read: {misfits}."
+    assert str(conclusion_of(report)) == f"The tables lack what these queries read: {misfits}."
 
 
 def test_a_view_in_the_place_of_a_table_is_named(any_base_url):
@@ -784,6 +786,11 @@ def test_the_cost_of_scans_is_reported_to_a_role_that_avoids_them_too(superuser_
     assert [each.query for each in verified(url).results if each.cost_without is None] == []
 
 
+def granted(error: IndexerError) -> list[str]:
+    """Return the statements of a hint that grant what is missing."""
+    return re.findall("GRANT .*;", str(error.hint))
+
+
 def test_a_role_that_may_not_read_gets_the_grant(postgres_url, reader):
     role, url = reader
     execute(
@@ -791,8 +798,9 @@ def test_a_role_that_may_not_read_gets_the_grant(postgres_url, reader):
     )
     with pytest.raises(IndexerError, match=f"Role {role} may not read public.activity") as raised:
         verified(url)
-    assert str(raised.value.hint) == f"GRANT SELECT ON public.activity TO {role}"
-    execute(postgres_url, str(raised.value.hint))
+    (grant,) = granted(raised.value)
+    assert grant == f"GRANT SELECT ON public.activity TO {role};"
+    execute(postgres_url, grant)
     assert verified(url).exit_code == 0
 
 
@@ -805,6 +813,7 @@ def test_a_role_that_may_not_use_the_schema_is_told_what_to_grant(postgres_url, 
     )
     with pytest.raises(IndexerError, match=f"Role {role} may not use schema public") as raised:
         verified(url, "public")
-    assert str(raised.value.hint) == f"GRANT USAGE ON SCHEMA public TO {role}"
-    execute(postgres_url, str(raised.value.hint))
+    (grant,) = granted(raised.value)
+    assert grant == f"GRANT USAGE ON SCHEMA public TO {role};"
+    execute(postgres_url, grant)
     assert verified(url, "public").exit_code == 0

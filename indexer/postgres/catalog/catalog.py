@@ -297,7 +297,7 @@ class PostgresCatalog(CatalogReader):
             ),
             (
                 server["number"] < OLDEST_MAJOR * 10000,
-                f"PostgreSQL {server['version']} is too old: {OLDEST_MAJOR} is the first that shows a build's progress",
+                f"PostgreSQL {server['version']} is too old: {OLDEST_MAJOR} or later shows the progress of a build",
             ),
             (
                 server["number"] in MISSES_ROWS,

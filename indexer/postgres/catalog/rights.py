@@ -82,7 +82,7 @@ CATALOG_RIGHTS = """
        AND NOT pg_catalog.has_type_privilege(t.oid, 'USAGE')
      ORDER BY 1
 """
-WITHHELD = "A superuser gives the rights on the system's catalog that are missing:"
+WITHHELD = "A superuser can grant the missing rights on the system catalog:"
 ADVISED = {"pg_terminate_backend"}  # printed, never executed
 
 
@@ -164,7 +164,7 @@ def _to_create(catalog: CatalogReader, facts: Mapping[str, Any], creating: bool,
         ),
         (
             recording and facts["deprived"],
-            f"default privileges take the rights on new tables from role {role}, which has to create some",
+            f"default privileges deny role {role} its rights on new tables, and it has to create some",
             f"ALTER DEFAULT PRIVILEGES FOR ROLE {to} GRANT ALL ON TABLES TO {to}",
         ),
     )

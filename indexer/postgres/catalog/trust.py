@@ -156,7 +156,7 @@ def _flaw(row: dict[str, Any]) -> tuple[str, str]:
         (rule, f"has the rule {rule}", f"DROP RULE {identifier(rule)} ON {table}"),
         (
             constraint,
-            f"is referred to by table {qualified(*referrer)}",
+            f"is referenced by table {qualified(*referrer)}",
             f"ALTER TABLE {qualified(*referrer)} DROP CONSTRAINT {identifier(constraint)}",
         ),
         (child, f"has the child table {qualified(*child)}", f"ALTER TABLE {qualified(*child)} NO INHERIT {table}"),

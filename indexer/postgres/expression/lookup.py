@@ -183,7 +183,7 @@ def _trusted(
     ]
     if winning:
         listed = ", ".join(few(list(dict.fromkeys(winning))))
-        raise NotUnderstood(f"{listed} could be taken for the one that is meant: drop it or rename it")
+        raise NotUnderstood(f"{listed} could be called instead of the intended one: drop it or rename it")
     return [row for row in candidates if row["trusted"]]
 
 

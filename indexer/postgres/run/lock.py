@@ -123,7 +123,7 @@ class RunLock:
                 self.catalog.rows(UNLOCK, family=FAMILY)
 
     def _take(self) -> bool:
-        assert self.catalog.namespace, "a lock is of a schema: settle first"
+        assert self.catalog.namespace, "the run lock belongs to one schema: call settle() first"
         return bool(self.catalog.rows(TRY, family=FAMILY)[0]["taken"])
 
     def _wait(self, report: Report, options: Options, stop: Stop) -> None:
@@ -139,7 +139,7 @@ class RunLock:
                     self._report(report)
                     reported = now
             if options.wait_lock is not None and now - progressed >= options.wait_lock:
-                hint = Hint("Wait for it to end, or see what it does: ", Command("status"))
+                hint = Hint("Wait for it to end, or see what it is doing: ", Command("status"))
                 raise Locked(f"Another run holds the lock: {self._visible_holder(report)}.", hint)
             stop.sleep(POLL * random.uniform(0.5, 1.5))
 
@@ -179,7 +179,7 @@ class RunLock:
         """
         if not self.catalog.ask(LOCKS + IS_RUN_LOCK + IS_OURS, family=FAMILY):
             raise StatementFailed(
-                "This session does not hold the run lock any more.",
+                "This session no longer holds the run lock.",
                 "Connect to the server directly, not through a transaction pooler, and run the same command again.",
             )
 

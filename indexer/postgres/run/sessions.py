@@ -255,8 +255,8 @@ def listed(blockers: Iterable[Blocker]) -> str:
 def visibility_advice(role: str) -> str:
     """Return the warning for a role that cannot see the activity of other roles."""
     return (
-        f"What the sessions of other roles do, and since when, is not visible to {identifier(role)}. "
-        f"To see it: GRANT pg_read_all_stats TO {identifier(role)};"
+        f"Role {identifier(role)} cannot see what the sessions of other roles are doing, or since when. "
+        f"To allow it: GRANT pg_read_all_stats TO {identifier(role)};"
     )
 
 

@@ -18,8 +18,8 @@ REMEDIES = {
     "08": AGAIN,  # the connection was lost
     "0A": DECLARED,
     "22": "Correct the rows that the index cannot hold, then run the same command again.",
-    "23505": "Remove the rows that repeat a key, then run the same command again.",
-    "25006": "The session may only read: connect to the primary, or switch off default_transaction_read_only.",
+    "23505": "Remove the rows with duplicate keys, then run the same command again.",
+    "25006": "The session is read-only: connect to the primary, or switch off default_transaction_read_only.",
     "28": "Check the user and the password in the database URL.",
     "40": AGAIN,  # a deadlock, or a conflict with another transaction
     "42501": "Connect as the owner of the tables; plan lists the rights that a role lacks.",
@@ -32,7 +32,7 @@ REMEDIES = {
     "53400": "Raise the limit that the server names, such as temp_file_limit; then run the same command again.",
     "54": "Shorten the values that are too long for an index, then run the same command again.",
     "55P03": "Wait for the session that holds the table, then run the same command again.",
-    "55": "Wait for what the server names, then run the same command again.",
+    "55": "Wait until what the server reports is free, then run the same command again.",
     "57014": "Another session or a timeout of the server cancelled the statement. " + AGAIN,
     "57P04": "The database was dropped: check the name at the end of the database URL.",
     "57P": LOST,  # the server ended the session: a restart, or pg_terminate_backend
@@ -43,14 +43,14 @@ REMEDIES = {
 }
 # These concern one index and stop no other; without a change no run can build it.
 OF_ONE_INDEX = ("0A000", "22", "23505", "42703", "42804", "42809", "42883", "42P17", "54000", "XX001")
-UNKNOWN = "Remove the cause that the server names, then run the same command again."
+UNKNOWN = "Fix what the server reports, then run the same command again."
 SECURED = (
-    "An event trigger or the like forces row-level security on every new table. "
-    "Let it leave out the tables that record revisions, then run the same command again."
+    "An event trigger, or something similar, forces row-level security on every new table. "
+    "Exclude the tables that record revisions from it, then run the same command again."
 )
 OF_A_FUNCTION = (
-    "The function that the server names is part of this database, an event trigger's for example, and runs with the "
-    "search path of this tool. Give it its own with ALTER FUNCTION ... SET search_path, "
+    "The function belongs to this database, for example to an event trigger, and was called with the search path of "
+    "this tool. Give it a search path of its own with ALTER FUNCTION ... SET search_path, "
     "then run the same command again."
 )
 UNKNOWN_NAMES = ("3F000", "42704", "42883", "42P01")

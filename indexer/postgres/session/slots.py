@@ -39,7 +39,7 @@ LIMITS = """
 
 LIMIT = "A superuser can raise the limit: ALTER {kind} {name} CONNECTION LIMIT {limit};"
 ON_SERVER = "End another session, or raise max_connections; then run the same command again."
-NO_LIMIT = "The first was accepted. Check the server's log, and any pooler or firewall in between."
+NO_LIMIT = "The first connection was accepted. Check the server's log, and any pooler or firewall in between."
 
 
 def refusal(database: Any, error: psycopg2.Error) -> NoSession:

@@ -38,7 +38,7 @@ CANCEL = "SELECT pg_catalog.pg_cancel_backend(%s)"
 
 WORKING = "the server is executing the statement"
 STANDBY = "the commit waits for a synchronous standby (see synchronous_standby_names)"
-LOST = "the server has ended the statement, and its answer is lost"
+LOST = "the server has finished the statement, but its answer was lost"
 POOLER = "it may be overloaded, or a pooler may have no free session"
 
 
