@@ -1,4 +1,4 @@
-"""What work on a database is done with."""
+"""The context of work on a database: the options, the reporter of events and the request to stop."""
 
 from __future__ import annotations
 

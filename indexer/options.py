@@ -1,4 +1,4 @@
-"""What the user asks of a run."""
+"""The options of a run, as the user gave them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every problem that stops a run, found before the first change, and the errors that say so."""
+"""Every problem that stops a run, found before the first change, and the errors that report them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def table_problems(
 
 
 def _taken_names(migrator: CatalogMigrator, steps: Sequence[Step]) -> list[str]:
-    """Return a problem for each former name that ``down`` is to give back and that something else has now."""
+    """Return a problem for each former name that ``down`` would restore and that something else has now."""
     given_back = {step.other_name: step.index for step in steps if step.action is Action.RENAME_BACK}
     taken = migrator.catalog.find([name for name in given_back if name]) if given_back else {}
     return [

@@ -1,4 +1,4 @@
-"""What the engine is handed: the project whose database it works on."""
+"""The project that the engine works for: its revision files, models, queries and sample rows."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def visible(text: str) -> str:
 
 
 def shown(text: str, styled: bool = False) -> str:
-    """Return a text as it may be printed: ``visible`` but for line breaks and, if it is ``styled``, colours."""
+    """Return a text as it may be printed: as ``visible``, with its line breaks and, if ``styled``, colours."""
     if styled:
         parts = STYLE.split(text)
         return "".join(part if place % 2 else shown(part) for place, part in enumerate(parts))

@@ -133,7 +133,8 @@ TABLE = up(entry(definition=None))
             [REPLACEABLE],
             "up",
             DEFAULTS,
-            "To replace ix_note_kind, run: up --replace. Or rename or drop ix_note_kind if nothing needs it, then run: up",
+            "To replace ix_note_kind, run: up --replace. "
+            "Or rename or drop ix_note_kind if nothing needs it, then run: up",
         ),
         ([TABLE], "up", DEFAULTS, "Rename or drop ix_note_kind if nothing needs it, then run: up"),
         ([REPLACEABLE], "up", REPLACE, "Rename or drop ix_note_kind if nothing needs it, then run: up --replace"),

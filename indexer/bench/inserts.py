@@ -1,4 +1,4 @@
-"""The cost of the indexes for a writer: rows inserted in a second, without the indexes and with them.
+"""The cost of the indexes for a writer: rows inserted per second without and with them.
 
 Each statement inserts many rows. For one row, the round trip to the server takes so much longer than the indexes that
 no difference could be seen.

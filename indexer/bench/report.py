@@ -1,4 +1,4 @@
-"""The files of a result: JSON for programs; for readers a page and a picture, where what draws them is installed.
+"""The files of a result: JSON for programs; for readers a page and a picture, if Jinja2 and matplotlib are installed.
 
 To draw them again from files that were kept: ``python -m indexer.bench.report docs/bench docs/bench-*.json``.
 """
@@ -42,7 +42,7 @@ def check(folder: str) -> None:
 
 
 def write(result: Result, folder: str, tell: Tell) -> None:
-    """Write bench.json, and draw bench.html, bench.png and bench.svg as far as what draws them is installed.
+    """Write bench.json, and draw bench.html, bench.png and bench.svg if Jinja2 and matplotlib are installed.
 
     Args:
         result: what was measured.
@@ -67,7 +67,7 @@ def write(result: Result, folder: str, tell: Tell) -> None:
 
 
 def draw(name: str, results: Sequence[Result], tell: Tell = silently) -> None:
-    """Draw the picture of all results and, of a single one, the page, as far as what draws them is installed.
+    """Draw the picture of all results and, of a single one, the page, if matplotlib and Jinja2 are installed.
 
     Args:
         name: the path of the files without .html, .png and .svg.

@@ -1,4 +1,4 @@
-"""The group of the commands: from the options of one to its Call, and from an error to what is said of it."""
+"""The command group: it turns the options of a command into its Call, and an error into its message."""
 
 from __future__ import annotations
 

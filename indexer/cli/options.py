@@ -1,4 +1,4 @@
-"""The options of the commands, in the groups in which commands have them."""
+"""The options of the commands, in groups that commands share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def together(*options: Decorator[Decorated]) -> Decorator[Decorated]:
 
 
 class Jobs(click.ParamType["int | None"]):
-    """A number of builds; None for auto."""
+    """The number of indexes to build at once; None for auto."""
 
     name = "n"
 
@@ -54,7 +54,7 @@ class Numbers(click.ParamType["list[int]"]):
 
 
 class Seconds(click.FloatRange):
-    """A duration; not nan, which no time ever exceeds, and not infinity."""
+    """A duration in seconds; nan and infinity are refused, because no wait would ever reach them."""
 
     name = "seconds"
 

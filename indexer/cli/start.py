@@ -1,4 +1,4 @@
-"""The start of the program. What takes long to import comes after a Ctrl-C can end the process without a traceback."""
+"""Starts the program. Slow imports wait until Ctrl-C can end the process without a traceback."""
 
 from __future__ import annotations
 

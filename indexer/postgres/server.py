@@ -1,4 +1,4 @@
-"""A PostgreSQL server's schemas, roles, sessions and replication, as far as a run has to know of them."""
+"""A PostgreSQL server's schemas, roles, sessions and replication, as far as a run needs to know them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of what was done, when and by whom: one small row for each run of a revision; the oldest are deleted."""
+"""The log: one row for each run of a revision, with what was done, when and by whom. The oldest rows are deleted."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""SQLite: a whole B-tree whatever the record asks, all of a run in one transaction."""
+"""SQLite: every index is a B-tree of all rows, and a run is one transaction."""

@@ -1,4 +1,4 @@
-"""Opens a SQLite file, with one sentence for each way in which that fails."""
+"""Opens a SQLite file; each way in which that can fail has its own message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to know beside the result of a query, in sentences."""
+"""Notes on the result of a query, in sentences: what is wrong or limited, and what to do about it."""
 
 from __future__ import annotations
 
