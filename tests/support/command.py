@@ -153,15 +153,15 @@ def statements_of(script: str) -> list[str]:
 def prepare(url: str, to: str = "head") -> None:
     """Bring a database to a revision by the script that ``plan --sql`` prints: a tenth of the time of ``up``.
 
-    A script is kept for the next database with these tables, and for the role that it was written for.
+    A script is kept for the next database with these tables, and for the role and the server that it was written for.
     """
-    key = urlsplit(url).username if is_postgres(url) else "", frozenset(tables(url)), to
+    key = urlsplit(url).netloc if is_postgres(url) else "", frozenset(tables(url)), to
     if key not in _scripts:
         _scripts[key] = statements_of(succeed("plan", "--sql", "--to", to, url=url).stdout)
     execute(url, *_scripts[key])
 
 
-_scripts: dict[tuple[str | None, frozenset[str], str], list[str]] = {}
+_scripts: dict[tuple[str, frozenset[str], str], list[str]] = {}
 
 
 # Databases ---------------------------------------------------------------------------------------------------------
