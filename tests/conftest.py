@@ -1,4 +1,4 @@
-"""Databases for the tests. None is mocked, and where there is no PostgreSQL the tests fail and say so."""
+"""The databases of the tests. None is mocked; without PostgreSQL the tests fail and say why."""
 
 import os
 import signal
@@ -14,8 +14,8 @@ from scenes import Run
 
 pytest_plugins = ["workers", "bound_models"]
 
-# A shell lets what it starts in the background ignore SIGINT, and a process hands that on to those that it starts. The
-# commands obey it, so the tests of signals need what a command in the foreground has.
+# A shell makes background processes ignore SIGINT, and their children inherit that. The tests of signals need the
+# handlers of a foreground process.
 for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(each) is signal.SIG_IGN:
         signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
@@ -23,7 +23,7 @@ for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """URL of a server for its superuser: TEST_DATABASE_URL, or one that was started for the tests."""
+    """Yield the superuser's URL of a server: TEST_DATABASE_URL, or a server started for the tests."""
     given = os.environ.get("TEST_DATABASE_URL")
     with nullcontext(given) if given else running_server() as url:
         make_roles(url)
@@ -32,20 +32,20 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture
 def superuser_url(postgres_server: str) -> Iterator[str]:
-    """URL of the database of postgres_url for a superuser: a test that takes it says why."""
+    """Yield the superuser's URL of the database of postgres_url. A test that uses it says why."""
     with new_database(postgres_server) as url:
         yield url
 
 
 @pytest.fixture
 def postgres_url(superuser_url: str) -> str:
-    """URL of a new, empty PostgreSQL database for its plain owner, dropped after the test even if in use."""
+    """Return the owner's URL of a new, empty PostgreSQL database, which is dropped after the test even if in use."""
     return as_owner(superuser_url)
 
 
 @pytest.fixture
 def app_url(superuser_url: str) -> str:
-    """URL of the database of postgres_url for the application, which may read and write the owner's tables."""
+    """Return the URL of the same database for the application, which may read and write the owner's tables."""
     return as_application(superuser_url)
 
 
@@ -58,13 +58,13 @@ def _real_start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
-    """URL of a SQLite file that does not exist yet."""
+    """Return the URL of a SQLite file that does not exist yet."""
     return f"sqlite:///{tmp_path / 'crm.db'}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """URL of an empty database: a test that asks for it runs on SQLite and on PostgreSQL."""
+    """Return the URL of an empty database; the test runs on SQLite and on PostgreSQL."""
     return request.getfixturevalue({"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param])
 
 
@@ -98,41 +98,41 @@ def sqlite_head_url(sqlite_url: str) -> str:
 
 @pytest.fixture
 def any_base_url(database_url: str) -> str:
-    """Return the URL of a database at the base revision, on SQLite and on PostgreSQL."""
+    """Return the URL of a database at the base revision; the test runs on SQLite and on PostgreSQL."""
     prepare(database_url, "base")
     return database_url
 
 
 @pytest.fixture
 def any_head_url(database_url: str) -> str:
-    """Return the URL of a database at the head revision, on SQLite and on PostgreSQL."""
+    """Return the URL of a database at the head revision; the test runs on SQLite and on PostgreSQL."""
     prepare(database_url)
     return database_url
 
 
 @pytest.fixture
 def crm(postgres_url: str) -> str:
-    """URL of a PostgreSQL database with another tool's tables in it."""
+    """Return the URL of a PostgreSQL database with the tables of another tool."""
     make_crm(postgres_url)
     return postgres_url
 
 
 @pytest.fixture
 def sqlite_crm(sqlite_url: str) -> str:
-    """URL of a SQLite file with another tool's tables in it."""
+    """Return the URL of a SQLite file with the tables of another tool."""
     make_crm(sqlite_url)
     return sqlite_url
 
 
 @pytest.fixture
 def any_crm(database_url: str) -> str:
-    """URL of a database with another tool's tables, on SQLite and on PostgreSQL."""
+    """Return the URL of a database with the tables of another tool; the test runs on SQLite and on PostgreSQL."""
     make_crm(database_url)
     return database_url
 
 
 @pytest.fixture
 def role(superuser_url: str) -> Iterator[str]:
-    """A role that may log in and owns nothing; made by a superuser, gone after the test with all that is its own."""
+    """Yield a role that may log in and owns nothing. It is dropped after the test with everything it owns."""
     with another_role(superuser_url, "GRANT USAGE, CREATE ON SCHEMA public TO {role}") as name:
         yield name

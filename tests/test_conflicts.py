@@ -18,12 +18,12 @@ from command import (
 
 
 def difference(part: str, declared: str, found: str) -> re.Pattern[str]:
-    """The line of an error that sets one part of an index as declared against what was found."""
+    """Return a pattern for the line that compares one part of the declared index with the existing one."""
     return re.compile(rf"^ +{part} {{2,}}{re.escape(declared)} {{2,}}{re.escape(found)}$", re.MULTILINE)
 
 
 class Conflict(NamedTuple):
-    """Something that carries a name of ours, and the part in which it is different."""
+    """An object with a declared name, and the part in which it differs."""
 
     made_by: str
     part: str
@@ -168,7 +168,7 @@ SQLITE_CONFLICTS = {
 
 
 def check_refusal(url: str, conflict: Conflict) -> None:
-    """Up names the index, sets the part that is different side by side, says what to do, and changes nothing."""
+    """Check that up names the index, compares the differing part, says what to do, and changes nothing."""
     refused = refuses(url, "up", exit_code=4).stderr
 
     assert f"\n  {conflict.name}\n" in refused

@@ -52,7 +52,7 @@ def drop(found: CatalogEntry | None, *existed_before: str) -> Action:
 def down(
     found: CatalogEntry | None, past: RevertContext, options: Options = DEFAULTS, **others: CatalogEntry
 ) -> Action:
-    """Return what `down` decides with all that may be known of the past."""
+    """Return what `down` decides in this context."""
     return decide_drop(DECLARED, Existing(found, **others), INDEX.name, past, options)
 
 

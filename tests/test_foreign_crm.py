@@ -19,7 +19,7 @@ import queries
 
 
 class Moment(NamedTuple):
-    """What stands in the database at one point of the journey, and what it answers."""
+    """The catalog and the answers of the database at one point of the journey."""
 
     catalog: list[tuple[Any, ...]]
     indexes: dict[str, str]
@@ -42,7 +42,7 @@ class Journey(NamedTuple):
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def journey(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
-    """The journey, made once for all tests."""
+    """Yield the journey, which is made once for all tests."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path_factory.mktemp('foreign') / 'crm.db'}"
         yield travel(url, loaded_by=url)
@@ -84,7 +84,7 @@ def look(url: str) -> Moment:
 
 
 def answers(url: str) -> dict[str, Any]:
-    """What the application's queries answer."""
+    """Return the answers to the application's queries."""
     with closing(connect(url)) as database:
         models.database.initialize(database)
         phone = models.Contact.get_by_id(17).phone
@@ -136,7 +136,7 @@ def test_down_leaves_nothing_but_the_record_of_revisions(journey):
 
 
 def other_objects(moment: Moment) -> list[tuple[Any, ...]]:
-    """The catalog without the ten indexes and the tool's own table."""
+    """Return the catalog without the ten indexes and the tool's tables."""
     return [row for row in moment.catalog if not any(_is_created_by_tool(str(part)) for part in row[:3])]
 
 

@@ -14,12 +14,12 @@ from command import (
 
 
 def problems(url: str, *arguments: str) -> list[str]:
-    """What a refused run complains about, when nothing changes."""
+    """Return the problems of a refused run, which must change nothing."""
     return re.findall(r"^  - (.*)", refuses(url, *arguments, exit_code=1).stderr, re.MULTILINE)
 
 
 def qualified(name: str, url: str) -> str:
-    """A table as messages name it."""
+    """Return the name of a table as messages write it."""
     return f"public.{name}" if is_postgres(url) else name
 
 

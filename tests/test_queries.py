@@ -232,7 +232,7 @@ def test_the_queries_work_on_tables_with_more_columns_than_the_models(foreign_db
 
 
 class Served(NamedTuple):
-    """A query and the index that has to serve it; ``using`` and ``where`` are for PostgreSQL only."""
+    """A query and its index; ``using`` and ``where`` apply to PostgreSQL only."""
 
     index: str
     table: str

@@ -40,31 +40,31 @@ SOME_OF_THE_TEN = ("ix_activity_type", "ix_contact_phone_hash", "ix_webhook_even
 
 
 def drop_indexes(url: str, *names: str) -> None:
-    """Drop indexes by hand, behind the tool's back."""
+    """Drop indexes by hand."""
     execute(url, *(f"DROP INDEX {name}" for name in names))
 
 
 def interrupt(url: str, state: str = "applying", missing: tuple[str, ...] = SOME_OF_THE_TEN) -> None:
-    """Leave the database of an `up` as a run that was killed on its way leaves it."""
+    """Bring the database to the state after a killed `up`."""
     drop_indexes(url, *missing)
     not_ended = f"state = '{state}', applied_at = NULL, duration_ms = NULL"
     execute(url, f"UPDATE schema_revision SET {not_ended} WHERE revision = '{HEAD}'")
 
 
 def make_in_other_case(url: str) -> None:
-    """Give a SQLite file the tables in capitals: SQLite does not mind."""
+    """Create the tables of a SQLite file with names in capitals, which SQLite accepts."""
     prepare(url, "base")
     (activity,) = execute(url, "SELECT sql FROM sqlite_master WHERE name = 'activity'")[0]
     execute(url, "PRAGMA foreign_keys = off", "DROP TABLE activity", activity.upper())
 
 
 def make_by_hand(url: str, name: str) -> None:
-    """Make one of the ten as the database's owner might have, before the tool came."""
+    """Create one of the ten indexes by hand."""
     execute(url, specified(url)[name])
 
 
 def short_status(url: str) -> dict:
-    """What status says, but for when and by whom."""
+    """Return what status says, without times and users."""
     status = run("status", "--json", url=url).json()
     return {
         "exit_code": status["exit_code"],
@@ -77,7 +77,7 @@ def short_status(url: str) -> dict:
 
 @contextmanager
 def ddl_sent_to(url: str) -> Iterator[list[str]]:
-    """Collect the statements on indexes that PostgreSQL itself is sent, by an event trigger that writes nothing."""
+    """Collect the index statements that PostgreSQL executes, by an event trigger that writes nothing."""
     sent: list[str] = []
     execute(
         url,
@@ -460,7 +460,7 @@ def test_up_records_a_run_that_was_killed_after_its_last_index(any_head_url):
     assert revisions(any_head_url)[HEAD] == "applied"
 
 
-# What stood there before ---------------------------------------------------------------------------------------------
+# Older indexes -------------------------------------------------------------------------------------------------------
 
 
 def test_an_index_that_stood_there_before_up_is_kept_and_left_by_down(any_base_url):

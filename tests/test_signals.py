@@ -58,14 +58,14 @@ Scene = Callable[[str], AbstractContextManager[Run]]
 
 @pytest.fixture(scope="module")
 def fragile_server() -> Iterator[Server]:
-    """A server that may crash."""
+    """Yield a server that may crash."""
     with own_server() as server:
         yield server
 
 
 @pytest.fixture
 def fragile_url(fragile_server: Server) -> Iterator[str]:
-    """A database on it, at the base revision."""
+    """Yield the URL of a database on it at the base revision."""
     with fragile_server.new_database() as url:
         yield url
 
@@ -135,7 +135,7 @@ HELD = (
     dropping_what_a_reader_holds,
 )
 PASSING = (building, between_two_builds, between_two_drops)
-NOT_IN_THE_WAY = (waiting_for_old_snapshots, *PASSING)  # nobody holds up the drop of a leftover
+NOT_IN_THE_WAY = (waiting_for_old_snapshots, *PASSING)  # nothing blocks the drop of a leftover
 EVERY_PHASE = pytest.mark.parametrize("scene", [*HELD, *PASSING], ids=lambda scene: scene.__name__)
 
 
@@ -210,7 +210,7 @@ def test_a_signal_ends_a_run_in_good_order(base_url, scene, number):
         stopped.send(number)
         result = stopped.end()
         assert "took too long" not in result.stderr  # which is said after five seconds, and ends it
-        until_idle(base_url)  # the statement has ended on the server too, although whoever held it up has not
+        until_idle(base_url)  # the statement has ended on the server too, although its blocker has not
         assert lock_holder(base_url) is None
         assert result.exit_code == EXIT_CODES[number], result
         valid = TEN_NAMES & created_indexes(base_url).keys() - broken(base_url)
@@ -278,14 +278,14 @@ def test_a_signal_while_modules_are_imported_ends_a_command_without_a_traceback(
 
 @pytest.fixture
 def large_sqlite(filled_once: Path, sqlite_url: str) -> str:
-    """URL of a SQLite file in which a build takes a moment."""
+    """Return the URL of a SQLite file in which a build takes a moment."""
     shutil.copyfile(filled_once, file_of(sqlite_url))
     return sqlite_url
 
 
 @pytest.fixture(scope="module")
 def filled_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of which each test gets a copy."""
+    """Return the file of which each test gets a copy."""
     file = tmp_path_factory.mktemp("large") / "crm.db"
     prepare(f"sqlite:///{file}", to="base")
     execute(
@@ -301,7 +301,7 @@ def filled_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def building_on_sqlite(url: str) -> Iterator[Run]:
-    """A run in the middle of its work."""
+    """Yield a run during a build."""
     with running("up", "--json", url=url) as up:
         up.event("Progress", index="ix_activity_conversation_created")
         yield up
@@ -309,7 +309,7 @@ def building_on_sqlite(url: str) -> Iterator[Run]:
 
 @contextmanager
 def reading_sqlite(url: str) -> Iterator[None]:
-    """Read the file meanwhile, so that no run can commit."""
+    """Hold a read transaction on the file, so that no run can commit."""
     with closing(sqlite3.connect(file_of(url), isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM contact").fetchall()

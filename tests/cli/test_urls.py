@@ -263,11 +263,11 @@ def test_an_unknown_database_is_named(server):
 
 
 def test_an_unknown_role_is_named(server):
-    refused(server.url("nobody", SECRET), 7, "password authentication failed", '"nobody"')
+    refused(server.url("unknown", SECRET), 7, "password authentication failed", '"unknown"')
 
 
 def test_an_unknown_role_is_named_if_no_password_is_required(server):
-    refused(server.url("stranger", SECRET), 7, 'role "stranger" does not exist')
+    refused(server.url("missing", SECRET), 7, 'role "missing" does not exist')
 
 
 def test_a_wrong_password_is_not_repeated(server):
@@ -284,7 +284,7 @@ def test_a_password_may_come_from_the_environment(server, monkeypatch):
 
 
 def test_a_refused_connection_says_where(server):
-    with socket.socket() as bound:  # a port that is taken, and on which nobody listens
+    with socket.socket() as bound:  # a port that is taken, but not listened on
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
         refused(f"postgresql://clerk:{SECRET}@127.0.0.1:{port}/crm", 7, f"127.0.0.1:{port}/crm", "refused")

@@ -35,9 +35,9 @@ DUPLICATE = "CREATE INDEX by_type ON activity (activity_type)"
 
 
 class Scene(NamedTuple):
-    """A command that prints a hint, and what its command does when it is typed.
+    """A command that prints a hint, and the exit code of the command in the hint.
 
-    ``made`` are the statements before it, ``there`` is the revision that the database is brought to first.
+    ``there`` is the revision of the database before it, and ``made`` are statements executed after that.
     """
 
     there: str
@@ -288,7 +288,7 @@ def test_the_command_of_the_hint_shows_a_conflict_that_was_created_during_a_run(
     assert "first_name" in said.stdout
 
 
-# None without an entry -----------------------------------------------------------------------------------------------
+# Every hint has a test -----------------------------------------------------------------------------------------------
 
 ERRORS = {
     name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, errors.IndexerError)
@@ -297,7 +297,7 @@ WITH_A_HINT_OF_THEIR_OWN = {"Interrupted", "Held"}
 
 
 def hints() -> Iterator[tuple[str, str]]:
-    """Yield the place and the text of every hint that an error is given in the code; a name stands for a constant."""
+    """Yield the place and the text of every hint that an error is given in the code; a name means a constant."""
     for path in program():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ERRORS:

@@ -26,7 +26,7 @@ ROOT = CLI.parent
 
 FIRST = "ix_activity_openphone_id"
 
-# What a server (15) said of a concurrent build of 400,000 rows, with somebody to wait for in each of the three waits:
+# The progress of a concurrent build of 400,000 rows on a server (15), with a blocker in each of the three waits:
 # phase, blocks in all and done, tuples in all and done.
 RECORDED = (
     ("waiting for writers before build", 0, 0, 0, 0),
@@ -131,7 +131,7 @@ def progress_in(phase: str, up: Run, url: str) -> dict:
     while True:
         with suppress(AssertionError), frozen(until_phase(url, phase, counting=True)):
             return until(lambda: progress(up, phase), phase, seconds=11)
-        assert up.is_running, "the build ended before anything was told of it"
+        assert up.is_running, "the build ended before any progress was reported"
 
 
 def test_a_build_on_postgresql_reports_its_progress():
@@ -209,7 +209,7 @@ def test_a_log_and_json_hold_no_control_characters(base_url):
 
 
 class Terminal:
-    """A run on a pseudo-terminal of 160 columns, and everything that it draws there."""
+    """A run on a pseudo-terminal of 160 columns, and its output."""
 
     def __init__(self, *arguments: str, url: str) -> None:
         self._parent_end, child_end = pty.openpty()
@@ -229,7 +229,7 @@ class Terminal:
             self.drawn += more
 
     def end(self) -> int:
-        """Read until the end; the exit code."""
+        """Read until the end, and return the exit code."""
         while more := self._read():
             self.drawn += more
         os.close(self._parent_end)

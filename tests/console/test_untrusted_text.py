@@ -99,7 +99,7 @@ def hostile_neighbours(superuser_url: str, url: str) -> Iterator[None]:
             "UPDATE schema_revision_log SET by = %s, indexes = %s", (HOSTILE, json.dumps({HOSTILE: HOSTILE}))
         )
     write = f"INSERT INTO activity (openphone_id) VALUES ('written') /* {HOSTILE} */"
-    # A superuser, so that commands of the superuser and of the owner both have somebody in their way.
+    # A superuser, so that the commands of both the superuser and the owner are blocked.
     with transaction(superuser_url, write):
         yield
 

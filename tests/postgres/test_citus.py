@@ -96,7 +96,7 @@ SHARDS = """
 
 
 class Cluster(NamedTuple):
-    """The CRM's tables in a schema of their own, for their plain owner: one local, one copied, the rest distributed."""
+    """The CRM's tables in a separate schema, for their plain owner: one local, one copied, the rest distributed."""
 
     url: str
     schema: str
@@ -113,11 +113,11 @@ class Cluster(NamedTuple):
         return result
 
     def in_background(self, *arguments: str) -> Run:
-        """Begin a command."""
+        """Start a command in the background."""
         return running(*arguments, "--schema", self.schema, url=self.url)
 
     def valid_indexes(self) -> set[str]:
-        """Those of the ten that are valid on the coordinator."""
+        """Return those of the ten indexes that are valid on the coordinator."""
         rows = ask(
             self.url,
             f"""SELECT c.relname
@@ -129,7 +129,7 @@ class Cluster(NamedTuple):
         return TEN_NAMES & {name for (name,) in rows}
 
     def indexes_of_shards(self) -> set[int]:
-        """How many valid indexes the shards of activity have."""
+        """Return the numbers of valid indexes that the shards of activity have."""
         return {int(count) for (count,) in execute(self.url, SHARDS.format(schema=self.schema))}
 
 
@@ -170,7 +170,7 @@ def cluster(coordinator: str) -> Iterator[Cluster]:
 
 
 def differing(cluster: Cluster) -> None:
-    """Put other indexes under three of our names: on a distributed, a copied and a local table."""
+    """Create other indexes with three declared names: on a distributed, a copied and a local table."""
     execute(
         cluster.url,
         f"SET search_path TO {cluster.schema}",
@@ -236,7 +236,7 @@ def test_after_a_kill_the_next_run_waits_for_builds_that_continue_in_the_cluster
 
 
 def waiting_shard(cluster: Cluster) -> str | None:
-    """The index one of whose shards alone is still being built or dropped."""
+    """Return the index that is still being built or dropped on a single shard."""
     rows = execute(
         cluster.url,
         f"""SELECT query

@@ -110,7 +110,7 @@ def test_the_error_of_a_refused_first_session_names_the_limit(base_url, superuse
         assert run("status", url=connecting).exit_code == 3
 
 
-# A server of its own, whose connections are counted ------------------------------------------------------------------
+# A separate server, whose connections are counted ------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

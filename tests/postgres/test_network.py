@@ -37,7 +37,7 @@ DIFFERENT = "CREATE INDEX ix_activity_type ON activity (activity_type, id)"
 
 @pytest.fixture
 def proxy(base_url: str) -> Iterator[Proxy]:
-    """A proxy in front of its server."""
+    """Yield a proxy in front of the server."""
     with proxied(base_url) as proxy:
         yield proxy
 
@@ -210,7 +210,7 @@ def test_a_builder_that_gets_no_answer_is_not_waited_for_without_end(proxy, base
 
 @pytest.fixture
 def reasons(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The reasons of the waits that a watchdog with short intervals reports."""
+    """Return the list of reasons that a watchdog with short intervals reports."""
     for name, seconds in {"NOTICEABLE": 0.2, "REPEATED": 0.1, "GIVEN_UP": 0.5, "PATIENCE": 0.5, "TICK": 0.05}.items():
         monkeypatch.setattr(watchdog, name, seconds)
     return []
@@ -277,7 +277,7 @@ COMMITS_THAT_WAIT = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRe
 
 @pytest.fixture(scope="module")
 def lonely_server() -> Iterator[Server]:
-    """A server whose commits can wait for a standby that never comes."""
+    """Yield a server whose commits can wait for a standby that does not exist."""
     with own_server(synchronous_commit="on") as server:
         yield server
 
@@ -285,9 +285,9 @@ def lonely_server() -> Iterator[Server]:
 @contextmanager
 def lonely(server: Server) -> Iterator[None]:
     """Let every commit of the block wait for a standby."""
-    execute(server.url, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
+    execute(server.url, "ALTER SYSTEM SET synchronous_standby_names = 'missing'", "SELECT pg_reload_conf()")
     try:
-        until(lambda: execute(server.url, "SHOW synchronous_standby_names") == [("nobody",)])
+        until(lambda: execute(server.url, "SHOW synchronous_standby_names") == [("missing",)])
         yield
     finally:
         execute(server.url, "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")

@@ -331,7 +331,7 @@ def test_a_log_that_cannot_be_trusted_is_left_alone_and_does_not_fail_a_run(crm,
     assert run("history", url=crm).exit_code == 1
 
 
-# What somebody has taken away from everyone --------------------------------------------------------------------------
+# Rights revoked from PUBLIC -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -407,7 +407,7 @@ def test_down_prints_what_lets_it_read_a_version_table_with_row_security(crm):
 
 
 def test_a_role_that_may_not_log_in_gets_the_statement_that_lets_it(superuser_url, crm):
-    # A superuser makes a role of its own: the owner belongs to all tests.
+    # A superuser makes a separate role, because all tests share the owner.
     with another_role(superuser_url, "ALTER ROLE {role} NOLOGIN") as member:
         refused = run("plan", url=as_role(crm, member))
         assert refused.exit_code == 7

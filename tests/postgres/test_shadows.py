@@ -1,6 +1,6 @@
-"""No function, operator, type or table of a stranger is reached, although public comes first on the search path.
+"""No function, operator, type or table of another role is used, although public comes first on the search path.
 
-The commands run as a superuser, on purpose: whatever of the stranger's ran would run with a superuser's rights.
+The commands run as a superuser on purpose: a function of the other role would run with a superuser's rights.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def test_no_command_runs_code_of_another_role(postgres_server, tmp_path):
 
         assert shadows.called(url) == set()
         execute(url, "SELECT 'a'::varchar = 'b'")
-        assert shadows.called(url), "what is not qualified leads to the stranger"
+        assert shadows.called(url), "a name that is not qualified means a shadow"
 
 
 def test_a_view_of_another_role_in_place_of_a_table_is_not_read(postgres_server):

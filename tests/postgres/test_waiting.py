@@ -153,7 +153,7 @@ def test_a_log_names_the_blockers_too(url, scene):
 @EVERYBODY
 def test_plan_shows_the_sessions_that_a_run_would_wait_for(url, scene):
     with scene(url) as blocking:
-        reported = until(lambda: blockers_in_plan("up", url))  # somebody who has just begun may just end
+        reported = until(lambda: blockers_in_plan("up", url))  # a session that has just begun may be about to end
         assert (blocking.pid, blocking.ending) in [(each["pid"], each["ending"]) for each in reported]
         shown = succeed("plan", url=url).stdout
         assert f"pid {blocking.pid} (" in shown or blocking.reason in shown
@@ -211,7 +211,7 @@ def test_a_limited_wait_ends_in_6_without_a_leftover_and_with_the_statement_that
         assert f"Gave up on {FIRST}" in result.stderr
         assert broken(url) & TEN_NAMES == set()
         assert FIRST not in created_indexes(url)
-        if scene is not a_build_by_hand:  # terminating that would leave an invalid index of somebody else's
+        if scene is not a_build_by_hand:  # terminating that would leave an invalid index of another client
             execute(url, blocking.ending)
             succeed("up", url=url)
             assert_all_valid(url)

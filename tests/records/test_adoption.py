@@ -750,7 +750,7 @@ WORKERS = (
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
-@pytest.mark.parametrize("worker", ["is ended too", "goes on"])
+@pytest.mark.parametrize("worker", ["is ended too", "continues"])
 def test_a_replacement_killed_in_any_step_is_resumed(wrong, step, worker):
     with step(wrong) as killed:
         killed.kill()

@@ -46,7 +46,7 @@ ROW_LOCK = "UPDATE alembic_version SET version_num = version_num"
 
 @pytest.fixture
 def url(database_url: str) -> str:
-    """Return a database that Alembic has brought to the revision before ours."""
+    """Return a database that Alembic has brought to the base revision."""
     alembic_app.upgrade(database_url, BASE)
     return database_url
 
@@ -59,7 +59,7 @@ def postgres(postgres_url: str) -> str:
 
 
 def go_up(url: str, tool: str) -> None:
-    """Go forward to our revision, by this Tool or by Alembic."""
+    """Go forward to the head, by this Tool or by Alembic."""
     if tool == "A":
         alembic_app.upgrade(url, HEAD)
     else:
@@ -67,7 +67,7 @@ def go_up(url: str, tool: str) -> None:
 
 
 def go_down(url: str, tool: str) -> None:
-    """Go back to the revision before ours, by this Tool or by Alembic."""
+    """Go back to the base, by this Tool or by Alembic."""
     if tool == "A":
         alembic_app.downgrade(url, BASE)
     else:
@@ -188,7 +188,7 @@ def test_alembic_is_not_mentioned_if_both_agree(url):
 
 
 def test_a_record_that_says_less_than_alembic_is_caught_up(url):
-    """Alembic's record counts where ours is missing."""
+    """Alembic's record counts if the record of this tool is missing."""
     go_up(url, "T")
     execute(url, "DELETE FROM schema_revision")
     with nothing_moves(url):
@@ -209,7 +209,7 @@ def test_a_plan_and_every_other_reading_command_leave_alembic_alone(url):
 
 @pytest.fixture
 def sqlite(sqlite_url: str) -> str:
-    """Return a file that Alembic has brought to the revision before ours."""
+    """Return a file that Alembic has brought to the base revision."""
     alembic_app.upgrade(sqlite_url, BASE)
     return sqlite_url
 
@@ -309,7 +309,7 @@ def test_both_tools_take_turns_although_two_names_differ(sqlite):
             assert check.exit_code == (4 if missing else 0), done
 
 
-# What is reverted while Alembic goes on saying that it is applied -----------------------------------------------------
+# Reverted revisions that Alembic still records as applied -------------------------------------------------------------
 
 
 def by_hand(url: str, name: str = "ix_activity_type") -> None:
@@ -713,7 +713,7 @@ def test_an_empty_table_is_left_empty(url):
 
 
 def test_a_revision_before_the_neighbouring_one_is_left_alone(url):
-    """The last table was made by hand: Alembic is at a revision that is not next to ours, or unknown."""
+    """The last table was made by hand: Alembic is at a revision that does not follow the base, or is unknown."""
     alembic_app.put(url, "e1b04c7a9f35")
     succeed("up", url=url)
 

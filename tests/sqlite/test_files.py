@@ -28,7 +28,7 @@ CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 
 
 def as_anybody() -> None:
-    """Give up what lets root write where nobody may: file permissions then count for root too."""
+    """Drop the capabilities of root, so that file permissions apply to root, too."""
     libc = ctypes.CDLL(None, use_errno=True)
     for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
         if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0):
@@ -118,7 +118,7 @@ def test_names_are_compared_without_regard_to_case_as_sqlite_does(sqlite_crm):
 
 @contextmanager
 def long_read(url: str) -> Iterator[None]:
-    """An application that holds a read transaction open on the file: nobody can commit meanwhile."""
+    """Hold a read transaction open on the file, so that no session can commit."""
     with closing(sqlite3.connect(file_of(url))) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM setting").fetchone()

@@ -1,7 +1,7 @@
-"""The application's own Alembic: real revisions, in migrations/versions, moved by the real Alembic.
+"""The application's Alembic: real revisions in migrations/versions, run by the real Alembic.
 
 e1b04c7a9f35    contacts and campaigns
-2792ed2d7978    webhook events: all seven tables stand
+2792ed2d7978    webhook events: all seven tables exist
 10992629d68e    the ten indexes, as the original made them
 5bf30755a98d    something else
 bc1952ff7326    on PostgreSQL drops eight of the ten unnoticed
@@ -32,25 +32,25 @@ UNKNOWN = "feedfacefeed"
 
 
 def upgrade(url: str, to: str = "head", schema: str | None = None, in_other_words: bool = False) -> None:
-    """What ``flask db upgrade`` does; in other words, two of the ten get the names that they have on SQLite."""
+    """Upgrade like ``flask db upgrade``; with in_other_words, two of the ten get the names that they have on SQLite."""
     with _configured(url, schema, in_other_words) as config:
         alembic.upgrade(config, to)
 
 
 def downgrade(url: str, to: str, schema: str | None = None, in_other_words: bool = False) -> None:
-    """What ``flask db downgrade`` does."""
+    """Downgrade like ``flask db downgrade``."""
     with _configured(url, schema, in_other_words) as config:
         alembic.downgrade(config, to)
 
 
 def current(url: str, schema: str | None = None) -> tuple[str, ...]:
-    """What ``flask db current`` shows: the rows of alembic_version, none if there is no such table."""
+    """Return the rows of alembic_version, as ``flask db current`` shows them; none without the table."""
     with _connected(url, schema) as connection:
         return tuple(sorted(MigrationContext.configure(connection).get_current_heads()))
 
 
 def put(url: str, *revisions: str) -> None:
-    """Let alembic_version hold these rows, whatever they are, and make the table if there is none."""
+    """Replace the rows of alembic_version, and create the table if it is missing."""
     execute(
         url,
         "CREATE TABLE IF NOT EXISTS alembic_version (version_num varchar(32) NOT NULL PRIMARY KEY)",
@@ -60,7 +60,7 @@ def put(url: str, *revisions: str) -> None:
 
 
 def creation_of(table: str, dialect: str) -> str:
-    """The statement that creates a table of the CRM, for a revision."""
+    """Return the statement that creates a table of the CRM."""
     identity = {"postgresql": foreign_crm.POSTGRESQL, "sqlite": foreign_crm.SQLITE}[dialect].identity
     statements = foreign_crm.SCHEMA.format(identity=identity).split(";\n")
     return next(each for each in statements if each.strip().startswith(f"CREATE TABLE {table} ("))
@@ -77,7 +77,7 @@ def _configured(url: str, schema: str | None, in_other_words: bool) -> Iterator[
 
 @contextmanager
 def _connected(url: str, schema: str | None) -> Iterator[Connection]:
-    """A connection of SQLAlchemy's, made by the driver: it reads some URLs differently."""
+    """Yield a connection of SQLAlchemy made by the driver, which reads some URLs differently."""
     engine = (
         create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(url), poolclass=NullPool)
         if is_postgres(url)

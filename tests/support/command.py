@@ -1,4 +1,4 @@
-"""The command line as a user runs it, and what it leaves in a database, read by plain SQL and nothing of ours."""
+"""Run the command line as a user does, and read the database with plain SQL, without the code under test."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ TEN = (
 )
 TEN_NAMES = {name for name, *_ in TEN}
 
-# The second would make each run compile all modules anew, at half its time.
+# The second would make each run compile all modules again, which takes half its time.
 NOT_PASSED_ON = ("MIGRATION_DATABASE_URL", "PYTHONDONTWRITEBYTECODE")
 
 
@@ -66,7 +66,7 @@ NOT_PASSED_ON = ("MIGRATION_DATABASE_URL", "PYTHONDONTWRITEBYTECODE")
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left on its way out."""
+    """The exit code and the output of a command."""
 
     exit_code: int
     stdout: str
@@ -74,23 +74,23 @@ class Result:
 
     @property
     def lines(self) -> list[str]:
-        """The lines on stdout."""
+        """Return the lines on stdout."""
         return self.stdout.splitlines()
 
     def json(self) -> Any:
-        """The document on stdout: of a run the last line, after its events."""
+        """Return the JSON document on stdout; of a run it is the last line, after the events."""
         return self.story()[-1]
 
     def story(self) -> list[Any]:
-        """The documents on stdout, one a line."""
+        """Return the JSON documents on stdout, one a line."""
         return [json.loads(line) for line in self.lines]
 
     def next_command(self) -> list[str]:
-        """The last command that it says to type next, as a shell takes it apart."""
+        """Return the arguments of the last command that the output names, split as a shell does."""
         return shlex.split(re.findall(r"python cli\.py (.*)", self.stdout + self.stderr)[-1])
 
     def announced(self) -> list[str]:
-        """The statements on indexes that a run said it would send; builds side by side have no order."""
+        """Return the index statements that a run announced, sorted because parallel builds have no order."""
         return sorted(re.findall(r"^  ((?:CREATE|DROP) .*)", self.stdout + self.stderr, re.MULTILINE))
 
 
@@ -125,7 +125,7 @@ def succeed(*arguments: str, url: str) -> Result:
 
 
 def refuses(url: str, *arguments: str, exit_code: int) -> Result:
-    """A command that has to refuse, and to change nothing at all."""
+    """Run a command that has to fail with this exit code and change nothing."""
     with nothing_changes(url):
         result = run(*arguments, url=url)
     assert result.exit_code == exit_code, result
@@ -134,7 +134,7 @@ def refuses(url: str, *arguments: str, exit_code: int) -> Result:
 
 
 def run_script(script: str, url: str) -> None:
-    """Run a script in psql or sqlite3, which must accept it without a word; where there is none, by a driver."""
+    """Run a script in psql or sqlite3, which must print nothing; without these programs, by a driver."""
     shell = shutil.which("psql" if is_postgres(url) else "sqlite3")
     if shell is None:
         execute(url, *statements_of(script))
@@ -146,7 +146,7 @@ def run_script(script: str, url: str) -> None:
 
 
 def statements_of(script: str) -> list[str]:
-    """The statements of a script, without the commands to the shell."""
+    """Return the statements of a script without its psql or sqlite3 commands."""
     return [each for each in re.sub(r"^[\\.].*\n", "", script, flags=re.MULTILINE).split(";\n") if each.strip()]
 
 
@@ -168,17 +168,17 @@ _scripts: dict[tuple[str, frozenset[str], str], list[str]] = {}
 
 
 def is_postgres(url: str) -> bool:
-    """Is this the URL of a PostgreSQL database?"""
+    """Return whether this is the URL of a PostgreSQL database."""
     return url.startswith("postgres")
 
 
 def file_of(url: str) -> Path:
-    """The file of a SQLite URL."""
+    """Return the file of a SQLite URL."""
     return Path(url.removeprefix("sqlite:///"))
 
 
 def connect(url: str) -> Any:
-    """A connection of the test's own, in autocommit."""
+    """Return a connection of the driver in autocommit."""
     if not is_postgres(url):
         return sqlite3.connect(file_of(url), isolation_level=None)
     connection = psycopg2.connect(url)
@@ -187,7 +187,7 @@ def connect(url: str) -> Any:
 
 
 def execute(url: str, *statements: str) -> list[tuple[Any, ...]]:
-    """Execute statements one by one; the rows of the last one, if it has any."""
+    """Execute statements one by one, and return the rows of the last one."""
     with closing(connect(url)) as connection, closing(connection.cursor()) as cursor:
         for statement in statements:
             cursor.execute(statement)
@@ -208,7 +208,7 @@ def erase(url: str) -> None:
         file_of(url).unlink()
 
 
-# What stands there -------------------------------------------------------------------------------------------------
+# The catalog -------------------------------------------------------------------------------------------------------
 
 RELATIONS = """
     SELECT n.nspname,
@@ -240,12 +240,12 @@ SQLITE_OBJECTS = "SELECT type, name, tbl_name, replace(sql, '\"', '') FROM sqlit
 
 
 def ask(url: str, query: str) -> list[tuple[Any, ...]]:
-    """Ask PostgreSQL's own catalog, whatever the search path of the database is."""
+    """Query PostgreSQL's catalog, independently of the search path of the database."""
     return execute(url, "SET search_path TO pg_catalog", query)
 
 
 def catalog(url: str) -> list[tuple[Any, ...]]:
-    """Everything in the database but rows: the same for two databases in which the same things stand."""
+    """Return the definitions of all objects in the database, without identifiers that differ between databases."""
     return [row[:-2] for row in ask(url, RELATIONS)] if is_postgres(url) else execute(url, SQLITE_OBJECTS)
 
 
@@ -255,7 +255,7 @@ def catalog_without_records(url: str) -> list[tuple[Any, ...]]:
 
 
 def indexes(url: str) -> dict[str, str]:
-    """All indexes but those of constraints, and their definitions."""
+    """Return the definitions of all indexes but those of constraints, by name."""
     if is_postgres(url):
         not_of_constraints = "NOT EXISTS (SELECT 1 FROM pg_constraint AS k WHERE k.conindid = i.indexrelid)"
         return dict(
@@ -274,42 +274,42 @@ def indexes(url: str) -> dict[str, str]:
 
 
 def created_indexes(url: str) -> dict[str, str]:
-    """Those of the ten indexes that stand, and their definitions."""
+    """Return the definitions of those of the ten indexes that exist, by name."""
     return {name: definition for name, definition in indexes(url).items() if name in TEN_NAMES}
 
 
 def specified(url: str, schema: str = "public") -> dict[str, str]:
-    """The ten indexes as the specification wants them on this database."""
+    """Return the definitions of the ten indexes on this database according to the specification, by name."""
     if is_postgres(url):
         return {n: f"CREATE INDEX {n} ON {schema}.{on} USING {how} {key}{only}" for n, on, key, how, only in TEN}
     return {name: f"CREATE INDEX {name} ON {on} {key}" for name, on, key, *_ in TEN}
 
 
 def broken(url: str) -> set[str]:
-    """The indexes that PostgreSQL does not use, because their build or their drop was cancelled."""
+    """Return the invalid indexes of a PostgreSQL database."""
     found = ask(url, "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE NOT indisvalid")
     return {name for (name,) in found}
 
 
 def tables(url: str) -> set[str]:
-    """The tables, in whatever schema they are."""
+    """Return the tables of all schemas."""
     if is_postgres(url):
         return {row[1] for row in catalog(url) if row[2] in "rp"}
     return {name for kind, name, *_ in catalog(url) if kind == "table"}
 
 
 def relations_in(schema: str, url: str) -> set[str]:
-    """All that has a name in one schema of PostgreSQL."""
+    """Return the names of all relations in a schema of PostgreSQL."""
     return {name for where, name, *_ in catalog(url) if where == schema}
 
 
 def revisions(url: str) -> dict[str, str]:
-    """The revisions on record, each with its state."""
+    """Return the state of each recorded revision."""
     return dict(execute(url, "SELECT revision, state FROM schema_revision"))
 
 
 def records(url: str) -> list[tuple[Any, ...]]:
-    """All that is recorded and does not depend on who ran it when."""
+    """Return the record of revisions without the columns that depend on the time and the user."""
     return execute(
         url,
         "SELECT revision, down_revision, description, state, checksum, tool_version, existed_before"
@@ -319,7 +319,7 @@ def records(url: str) -> list[tuple[Any, ...]]:
 
 @contextmanager
 def nothing_changes(url: str) -> Iterator[None]:
-    """Check that what happens inside leaves the database as it was: on SQLite to the byte, and no file beside it."""
+    """Check that the block changes nothing in the database; on SQLite no byte, and no file beside it."""
     before = _trace(url)
     yield
     assert _trace(url) == before, "something changed"

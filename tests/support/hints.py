@@ -74,11 +74,11 @@ def _text(node: ast.AST) -> str:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
-SENT = "The program sends it, and nobody is to type it."
-NO_COMMAND = "It names a command, and nothing is to be typed."
+SENT = "The program executes it."
+NO_COMMAND = "It mentions a command, but does not ask to run it."
 
-# A part of the hint, and the tests that type it or, where none can, the reason. Of several parts that fit the longest
-# counts; a quote stands for the hint's end.
+# For a part of each hint the tests that type it or, if none can, the reason. Of several matching parts the longest
+# counts; a quote marks the beginning or the end of the hint.
 HINTS: dict[str, str | tuple[str, ...]] = {
     "'ANALYZE {}'": SENT,
     "'python cli.py'": "It is the name of the program.",

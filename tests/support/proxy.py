@@ -55,7 +55,7 @@ class Proxy:
         self._thread.start()
 
     def through(self, url: str) -> str:
-        """The same URL, through the proxy."""
+        """Return the URL through the proxy."""
         parts = urlsplit(url)
         host, port = self._listener.getsockname()
         login = parts.netloc.rpartition("@")[0]
@@ -149,7 +149,7 @@ class Proxy:
 
 @contextmanager
 def proxied(url: str) -> Iterator[Proxy]:
-    """A proxy in front of the server of this URL."""
+    """Run a proxy in front of the server of this URL."""
     parts = urlsplit(url)
     proxy = Proxy((parts.hostname or "127.0.0.1", parts.port or 5432))
     try:

@@ -29,7 +29,7 @@ MAKE_ROLE = """
     $$
 """
 
-# A new table of the owner is the application's to read and write, in whatever schema it is.
+# The application may read and write every new table of the owner, in every schema.
 RIGHTS = (
     f"ALTER SCHEMA public OWNER TO {OWNER}",
     f"GRANT USAGE ON SCHEMA public TO {APPLICATION}",
@@ -40,7 +40,7 @@ RIGHTS = (
 
 
 def as_role(url: str, role: str) -> str:
-    """Return the URL for another role; where the URL has a password, with the one of the tests' roles."""
+    """Return the URL for another role, with the password of the tests' roles if the URL has a password."""
     password = ":" + quote(PASSWORD) if urlsplit(url).password else ""
     return re.sub(r"//([^/?]*@)?", f"//{quote(role, safe='')}{password}@", url, count=1)
 
@@ -56,7 +56,7 @@ def as_application(url: str) -> str:
 
 
 def make_roles(server: str) -> None:
-    """Make the two roles, unless the server has them; another process that does the same waits."""
+    """Make the two roles unless they exist; another process that does the same waits."""
     with closing(psycopg2.connect(server)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (MAKING_ROLES,))
         for role in (OWNER, APPLICATION):
@@ -65,7 +65,7 @@ def make_roles(server: str) -> None:
 
 @contextmanager
 def new_database(server: str) -> Iterator[str]:
-    """Make an empty database of the owner's, and yield its URL for the superuser; drop it, whoever is connected."""
+    """Make an empty database of the owner, yield its URL for the superuser, and drop it even if it is in use."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     url = with_database(server, name)
     execute(server, f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0")
@@ -86,7 +86,7 @@ def execute(url: str, *statements: str) -> None:
 
 @contextmanager
 def another_role(superuser_url: str, *rights: str) -> Iterator[str]:
-    """Make a role for one test, with rights in which {role} stands for its name; drop it with all that it owns."""
+    """Make a role for one test, with rights in which {role} is its name; drop it with everything it owns."""
     name = "test_" + uuid.uuid4().hex[:12]
     execute(superuser_url, f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
     try:

@@ -1,4 +1,4 @@
-"""Scenes for the tests of a busy database: others who hold things up, runs in the background, servers that end."""
+"""Scenes for the tests of a busy database: blocking sessions, runs in the background, servers that crash."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from roles import APPLICATION, as_application, as_owner, as_role, make_roles, ne
 
 T = TypeVar("T")
 
-PATIENCE = 30  # seconds in which whatever a test waits for must have happened
+PATIENCE = 30  # seconds after which a wait of a test fails
 WRITE = "INSERT INTO activity (openphone_id) VALUES ('written')"
 READ = "SELECT count(*) FROM activity"
 MANY_ROWS = 80_000
@@ -51,17 +51,17 @@ def until(condition: Callable[[], T], what: str = "the condition", seconds: floa
     return found
 
 
-# What the specification wants in the end ----------------------------------------------------------------------------
+# The end of a run ---------------------------------------------------------------------------------------------------
 
 
 def assert_all_valid(url: str) -> None:
-    """The ten stand as specified, and nothing is broken."""
+    """Check that the ten indexes exist as specified and no index is invalid."""
     assert created_indexes(url) == specified(url)
     assert not is_postgres(url) or broken(url) == set()
 
 
 def assert_none_exist(url: str) -> None:
-    """None of the ten stands, not even a broken one."""
+    """Check that none of the ten indexes exists, not even an invalid one."""
     assert created_indexes(url) == {}
 
 
@@ -82,7 +82,7 @@ class Run:
     """``python cli.py ...`` in the background, its output read line by line as it comes.
 
     Attributes:
-        starts_really: as a program, not as a fork; the marker real_start sets it for tests of signals and kills.
+        starts_really: whether to start Python instead of a fork; the marker real_start sets it.
     """
 
     starts_really = False
@@ -111,16 +111,16 @@ class Run:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What it has told so far, if it was started with --json."""
+        """Return the events so far of a run with --json."""
         return [json.loads(line) for line in list(self.lines) if line.startswith('{"event"')]
 
     @property
     def is_running(self) -> bool:
-        """Has it not ended yet?"""
+        """Return whether the run has not ended yet."""
         return self.process.poll() is None
 
     def find(self, event: str, **wanted: Any) -> dict[str, Any] | None:
-        """The first event of this kind that has these values."""
+        """Return the first event of this kind with these values."""
         return next((each for each in self.events if {"event": event, **wanted}.items() <= each.items()), None)
 
     def event(self, event: str, **wanted: Any) -> dict[str, Any]:
@@ -137,15 +137,15 @@ class Run:
         return found[0]
 
     def _ended(self) -> tuple | None:
-        """A true value once it has ended and all its words are read."""
+        """Return a true value once the run has ended and its output is read."""
         return None if self.is_running or any(reader.is_alive() for reader in self._readers) else ("ended",)
 
     def send(self, number: int) -> None:
-        """Send it a signal."""
+        """Send the run a signal."""
         self.process.send_signal(number)
 
     def end(self) -> Result:
-        """Wait for its end; it must not have shown a traceback."""
+        """Wait for the end, and return the result, which must show no traceback."""
         try:
             self.process.wait(60)
         finally:
@@ -157,23 +157,23 @@ class Run:
         return result
 
     def succeed(self) -> Result:
-        """Wait for its end, which must be a good one."""
+        """Wait for the end, which must have the exit code 0."""
         result = self.end()
         assert result.exit_code == 0, result
         return result
 
     def wait(self, seconds: float) -> None:
-        """Let it go on for so long, or until it ends."""
+        """Wait until the run ends, at most this long."""
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
 
     def kill(self) -> None:
-        """Kill it as the kernel does, and wait until it is gone."""
+        """Kill the process with SIGKILL, and wait until it has ended."""
         self.process.kill()
         self.process.wait()
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Kill the process, and remove its directory."""
         self.process.kill()
         self.process.wait()
         self._folder.cleanup()
@@ -181,7 +181,7 @@ class Run:
 
 @contextmanager
 def running(*arguments: str, url: str, **environment: str) -> Iterator[Run]:
-    """A run in the background that does not outlive the test."""
+    """Run a command in the background, and kill it at the end of the block."""
     run = Run(*arguments, url=url, **environment)
     try:
         yield run
@@ -189,11 +189,11 @@ def running(*arguments: str, url: str, **environment: str) -> Iterator[Run]:
         run.close()
 
 
-# Others on the server -----------------------------------------------------------------------------------------------
+# Other sessions -----------------------------------------------------------------------------------------------------
 
 
 class Session:
-    """Somebody else's session, in a transaction in which these statements were executed."""
+    """Another client's session with an open transaction that has executed these statements."""
 
     def __init__(self, url: str, *statements: str, isolation: str = "READ COMMITTED") -> None:
         self._connection = psycopg2.connect(url, application_name="another client")
@@ -208,7 +208,7 @@ class Session:
             cursor.execute(statement)
 
     def end(self) -> None:
-        """End the transaction and the session; a server that is gone has done that already."""
+        """End the transaction and the session; the server may be gone."""
         with suppress(psycopg2.Error):
             self._connection.rollback()
         self._connection.close()
@@ -216,7 +216,7 @@ class Session:
 
 @contextmanager
 def transaction(url: str, *statements: str, isolation: str = "READ COMMITTED") -> Iterator[Session]:
-    """An open transaction; it ends with the block, if the test has not ended it before."""
+    """Open a transaction, and end it with the block unless the test has ended it before."""
     session = Session(url, *statements, isolation=isolation)
     try:
         yield session
@@ -225,23 +225,23 @@ def transaction(url: str, *statements: str, isolation: str = "READ COMMITTED") -
 
 
 def open_writer(url: str, write: str = WRITE, role: str = APPLICATION) -> Any:
-    """A transaction that has written to a table and stays open: builds on that table wait for it."""
+    """Open a transaction that has written to a table: builds on that table wait for it."""
     return transaction(as_role(url, role), write)
 
 
 def open_reader(url: str, read: str = READ, role: str = APPLICATION) -> Any:
-    """A transaction that has read a table and stays open: drops wait for it, builds do not."""
+    """Open a transaction that has read a table: drops wait for it, builds do not."""
     return transaction(as_role(url, role), read)
 
 
 def old_snapshot(url: str, role: str = APPLICATION) -> Any:
-    """A transaction that sees the database as it was: every build waits for it in the end."""
+    """Open a transaction with an old snapshot: every build waits for it in its last phase."""
     return transaction(as_role(url, role), "SELECT 1", isolation="REPEATABLE READ")
 
 
 @contextmanager
 def prepared_transaction(url: str, name: str = "left alone", role: str = APPLICATION) -> Iterator[str]:
-    """A prepared transaction that has written: it has no process, and outlives its session."""
+    """Prepare a transaction that has written: it has no process, and survives its session."""
     url = as_role(url, role)
     quoted = name.replace("'", "''")
     with transaction(url, WRITE, f"PREPARE TRANSACTION '{quoted}'"):
@@ -255,7 +255,7 @@ def prepared_transaction(url: str, name: str = "left alone", role: str = APPLICA
 
 @contextmanager
 def long_copy(url: str, role: str = APPLICATION) -> Iterator[int]:
-    """A COPY into activity that goes on until the block ends; its process id."""
+    """Run a COPY into activity until the block ends, and yield its process id."""
     url = as_role(url, role)
     reading, writing = os.pipe()
     with closing(psycopg2.connect(url)) as connection, open(reading, "rb") as rows, open(writing, "wb", 0) as client:
@@ -277,7 +277,7 @@ def long_copy(url: str, role: str = APPLICATION) -> Iterator[int]:
 
 
 class ByHand:
-    """A statement that somebody sends in a session of their own, and that takes its time."""
+    """A statement that another client executes in the background."""
 
     def __init__(self, url: str, statement: str) -> None:
         self._connection = psycopg2.connect(url)
@@ -295,14 +295,14 @@ class ByHand:
             self.error = error
 
     def end(self) -> None:
-        """Wait until it is done."""
+        """Wait until the statement has ended."""
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive(), "a statement by hand did not end"
         self._connection.close()
 
 
 class Application:
-    """A process that writes to and reads from the tables all the time, and ends at the first failure."""
+    """A process that writes to and reads from the tables in a loop, and ends at the first failure."""
 
     def __init__(self, url: str, *settings: str) -> None:
         self.process = subprocess.Popen(
@@ -317,13 +317,13 @@ class Application:
         self._reader.start()
 
     def wait_for_rounds(self, rounds: int = 20) -> None:
-        """Wait until it has done so many more rounds."""
+        """Wait until the application has done this many more rounds."""
         wanted = len(self._rounds) + rounds
         until(lambda: len(self._rounds) >= wanted or self.process.poll() is not None, "the application's work")
         assert self.process.poll() is None, self.process.stderr.read()
 
     def end(self) -> None:
-        """Stop it; nothing must have failed."""
+        """Stop the application, in which nothing must have failed."""
         self.process.terminate()
         _, errors = self.process.communicate()
         assert (self.process.returncode, errors) == (0, "")
@@ -331,7 +331,7 @@ class Application:
 
 @contextmanager
 def application(url: str, *settings: str) -> Iterator[Application]:
-    """The application at work on the database under its own role, in a session with these settings."""
+    """Run the application as its role during the block, in a session with these settings."""
     at_work = Application(url, *settings)
     try:
         at_work.wait_for_rounds()
@@ -342,19 +342,19 @@ def application(url: str, *settings: str) -> Iterator[Application]:
         at_work.process.wait()
 
 
-# Looking at the server ----------------------------------------------------------------------------------------------
+# The state of the server --------------------------------------------------------------------------------------------
 
 
 def phases(url: str) -> dict[int, str]:
-    """The phase of every build that goes on in this database, by process id."""
+    """Return the phase of each running build in this database, by process id."""
     view = "SELECT pid, phase FROM pg_stat_progress_create_index WHERE datname = current_database()"
     return dict(ask(url, view))
 
 
 def until_phase(url: str, phase: str, counting: bool = False) -> int:
-    """Wait until a build is in a phase (or one that begins like it) and return its process id.
+    """Wait until a build is in a phase whose name begins like this, and return its process id.
 
-    At the very beginning of a phase there is no total yet: ``counting`` waits for that, too.
+    With ``counting``, wait until the phase has a total, which it lacks at its start.
     """
     query = """
         SELECT pid FROM pg_stat_progress_create_index
@@ -363,7 +363,7 @@ def until_phase(url: str, phase: str, counting: bool = False) -> int:
            AND (blocks_total + tuples_total > 0 OR NOT %(counting)s)
     """
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
-        connection.autocommit = True  # one connection for all looks, because a phase may be short
+        connection.autocommit = True  # one connection for all polls, because a phase may be short
 
         def look() -> int | None:
             cursor.execute(query, {"phase": phase, "counting": counting})
@@ -373,7 +373,7 @@ def until_phase(url: str, phase: str, counting: bool = False) -> int:
 
 
 def until_dropping(url: str) -> int:
-    """Wait until a DROP INDEX waits for somebody and return its process id."""
+    """Wait until a DROP INDEX waits for a lock, and return its process id."""
     query = """
         SELECT pid FROM pg_stat_activity
          WHERE datname = current_database() AND query LIKE 'DROP INDEX%' AND wait_event_type = 'Lock'
@@ -382,7 +382,7 @@ def until_dropping(url: str) -> int:
 
 
 def until_idle(url: str) -> None:
-    """Wait until no session of ours works on an index, even one whose client is gone."""
+    """Wait until no session builds or drops an index, not even one whose client is gone."""
     query = """
         SELECT pid FROM pg_stat_activity
          WHERE datname = current_database() AND state = 'active' AND query ~ '^(CREATE|DROP) INDEX'
@@ -391,7 +391,7 @@ def until_idle(url: str) -> None:
 
 
 def lock_holder(url: str) -> int | None:
-    """The process that holds the run lock."""
+    """Return the id of the process that holds the run lock."""
     query = """
         SELECT pid FROM pg_locks
          WHERE locktype = 'advisory' AND granted
@@ -401,7 +401,7 @@ def lock_holder(url: str) -> int | None:
 
 
 def fill_activity(url: str, rows: int = MANY_ROWS) -> None:
-    """Give activity so many rows that a build takes a moment, and keep autovacuum from looking at them meanwhile."""
+    """Fill activity so that a build takes a moment, and disable autovacuum on it."""
     execute(
         url,
         "ALTER TABLE activity SET (autovacuum_enabled = false)",
@@ -415,7 +415,7 @@ def fill_activity(url: str, rows: int = MANY_ROWS) -> None:
 
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """Stop a process of a server of one's own, so that what it does takes its time."""
+    """Suspend a process of the test's server during the block."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -423,11 +423,11 @@ def frozen(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-# Servers of one's own -----------------------------------------------------------------------------------------------
+# Separate servers ---------------------------------------------------------------------------------------------------
 
 
 class Server:
-    """A server of one's own, which can crash and come back."""
+    """A separate server, which can crash and start again."""
 
     def __init__(self, binaries: Path, top: Path, account: dict) -> None:
         self._binaries, self._data, self._account = binaries, top / "data", account
@@ -437,7 +437,7 @@ class Server:
         self.port = int(psycopg2.extensions.parse_dsn(self.url)["port"])
 
     def crash(self) -> None:
-        """End at once, as in a crash: what was not written is lost, and the next start recovers."""
+        """Stop at once, as in a crash: the next start recovers."""
         self.process.send_signal(signal.SIGQUIT)
         self.process.wait(PATIENCE)
 
@@ -452,14 +452,14 @@ class Server:
 
     @contextmanager
     def new_database(self) -> Iterator[str]:
-        """The URL for the plain owner of a database at the base revision, dropped in the end."""
+        """Yield the owner's URL of a new database at the base revision, and drop it at the end."""
         with new_database(self.url) as superuser_url:
             url = as_owner(superuser_url)
             prepare(url, to="base")
             yield url
 
     def has_logged(self, text: str) -> bool:
-        """Does the server's log have this text?"""
+        """Return whether the server's log contains this text."""
         return text in self.log.read_text(errors="replace")
 
 
@@ -476,4 +476,4 @@ def own_server(**settings: str) -> Iterator[Server]:
         try:
             yield server
         finally:
-            server.crash()  # all is thrown away: there is nothing to write down before the end
+            server.crash()  # the data are thrown away, so no checkpoint is needed

@@ -1,9 +1,9 @@
-"""Shadows: a stranger's functions, operators, types and views with the names of PostgreSQL's own that our SQL uses.
+"""Shadows: objects of another role with the names of PostgreSQL's functions, operators, types and views.
 
-The names are taken from SQL: what the commands sent, and what the source holds for situations that a test does not
-bring about. With public and lure before pg_catalog on the search path, each name that is not qualified leads to the
-stranger. The views are in a schema of their own, because with them public would not be empty.
-Which of the stranger's functions ran is counted by the server (track_functions), and a rollback takes nothing back.
+The names are those of the SQL that the commands sent, and of the SQL in the source. With public and lure before
+pg_catalog on the search path, each name that is not qualified means a shadow. The views are in the schema lure,
+because public has to be without tables and views.
+The server counts the calls of the shadows (track_functions), also in a transaction that is rolled back.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ ROOT = Path(__file__).resolve().parents[2]
 NOT_SQL = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*")
 IMPLIED = {"=", "<>", "<", ">", "<=", ">=", "~~", "!~~"}  # by IN, LIKE, NULLIF, CASE, BETWEEN and IS DISTINCT FROM
 
-# The path is PostgreSQL's own while they are made: nothing that is made here may run before the commands do.
+# The search path is pg_catalog while they are made, so that no shadow runs before the commands do.
 PLANT = """
-    CREATE FUNCTION public.stranger_heard() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+    CREATE FUNCTION public.shadow_called() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
 
-    CREATE FUNCTION public.stranger_s_own() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+    CREATE FUNCTION public.counted_by_test() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
 
     DO $plant$
     DECLARE
@@ -53,7 +53,7 @@ PLANT = """
                        AND proname = ANY (%(words)s)) AS p
              CROSS JOIN unnest(%(arguments)s) AS a (types)
             UNION ALL
-            SELECT format('CREATE FUNCTION public.stranger_%%s_%%s_%%s(%%s) RETURNS %%s LANGUAGE plpgsql AS %%L',
+            SELECT format('CREATE FUNCTION public.shadow_%%s_%%s_%%s(%%s) RETURNS %%s LANGUAGE plpgsql AS %%L',
                           o.oprleft::oid, o.oprright::oid, o.oprresult::oid,
                           concat_ws(', ', nullif(format_type(o.oprleft, NULL), '-'), format_type(o.oprright, NULL)),
                           format_type(o.oprresult, NULL),
@@ -62,33 +62,33 @@ PLANT = """
              WHERE o.oprname = ANY (%(operators)s)
                AND o.oprright <> 0
             UNION ALL
-            SELECT format('CREATE OPERATOR public.%%s (FUNCTION = public.stranger_%%s_%%s_%%s, RIGHTARG = %%s%%s)',
+            SELECT format('CREATE OPERATOR public.%%s (FUNCTION = public.shadow_%%s_%%s_%%s, RIGHTARG = %%s%%s)',
                           o.oprname, o.oprleft::oid, o.oprright::oid, o.oprresult::oid,
                           format_type(o.oprright, NULL), ', LEFTARG = ' || nullif(format_type(o.oprleft, NULL), '-'))
               FROM pg_operator AS o
              WHERE o.oprname = ANY (%(operators)s)
                AND o.oprright <> 0
             UNION ALL
-            SELECT format('CREATE FUNCTION public.stranger_%%s_%%s(%%s, %%s) RETURNS boolean LANGUAGE plpgsql AS %%L',
+            SELECT format('CREATE FUNCTION public.shadow_%%s_%%s(%%s, %%s) RETURNS boolean LANGUAGE plpgsql AS %%L',
                           l.name::regtype::oid, r.name::regtype::oid, l.name, r.name, 'BEGIN RETURN true; END')
               FROM unnest(%(types)s) AS l (name)
              CROSS JOIN unnest(%(types)s) AS r (name)
             UNION ALL
-            SELECT format('CREATE OPERATOR public.%%s (FUNCTION = public.stranger_%%s_%%s, LEFTARG = %%s, '
+            SELECT format('CREATE OPERATOR public.%%s (FUNCTION = public.shadow_%%s_%%s, LEFTARG = %%s, '
                           'RIGHTARG = %%s)', o.name, l.name::regtype::oid, r.name::regtype::oid, l.name, r.name)
               FROM unnest(%(operators)s) AS o (name)
              CROSS JOIN unnest(%(types)s) AS l (name)
              CROSS JOIN unnest(%(types)s) AS r (name)
              WHERE o.name IN ('=', '<>')
             UNION ALL
-            SELECT format('CREATE VIEW lure.%%I AS SELECT * FROM pg_catalog.%%I WHERE public.stranger_heard()',
+            SELECT format('CREATE VIEW lure.%%I AS SELECT * FROM pg_catalog.%%I WHERE public.shadow_called()',
                           c.relname, c.relname)
               FROM pg_class AS c
              WHERE c.relnamespace = 'pg_catalog'::regnamespace
                AND c.relkind IN ('r', 'v')
                AND c.relname = ANY (%(words)s)
             UNION ALL
-            SELECT format('CREATE DOMAIN public.%%I AS pg_catalog.%%I CHECK (public.stranger_heard())',
+            SELECT format('CREATE DOMAIN public.%%I AS pg_catalog.%%I CHECK (public.shadow_called())',
                           t.typname, t.typname)
               FROM pg_type AS t
              WHERE t.typnamespace = 'pg_catalog'::regnamespace
@@ -106,7 +106,7 @@ PLANT = """
 ARGUMENTS = ["text", "varchar", "name", "oid", "integer", "anyelement", "name[]", "text[]", "text, text", "text, name"]
 TYPES = ["text", "varchar", "name", "bpchar", '"char"', "oid", "integer", "bigint", "regclass", "text[]", "name[]"]
 
-OURS = "stranger_s_own"  # called by nothing but the test
+CALLED_BY_TEST = "counted_by_test"  # called by the test alone
 CALLED = """
     SELECT f.funcname,
            f.calls
@@ -123,7 +123,7 @@ PLANTED = """
 
 
 class Planted(NamedTuple):
-    """How many shadows there are."""
+    """The numbers of shadows of each kind."""
 
     functions: int
     operators: int
@@ -161,14 +161,17 @@ def count_calls(url: str) -> None:
 
 
 def called(url: str) -> set[str]:
-    """Return which of the stranger's functions ran, once the server knows of all that ran before.
+    """Return the shadows that were called, once the server has counted the calls of all ended sessions.
 
-    Sessions report when they end. This one ends after them, so the server has heard of theirs when it counts its call.
+    A session reports its calls when it ends. When the server has counted the call of this later session, it has also
+    counted those of the earlier ones.
     """
-    before = _calls(url).get(OURS, 0)
-    ask(url, f"SELECT public.{OURS}()")
-    calls = until(lambda: counted if (counted := _calls(url)).get(OURS, 0) > before else None, "the count of a call")
-    return set(calls) - {OURS}
+    before = _calls(url).get(CALLED_BY_TEST, 0)
+    ask(url, f"SELECT public.{CALLED_BY_TEST}()")
+    calls = until(
+        lambda: counted if (counted := _calls(url)).get(CALLED_BY_TEST, 0) > before else None, "the count of a call"
+    )
+    return set(calls) - {CALLED_BY_TEST}
 
 
 def _calls(url: str) -> dict[str, int]:

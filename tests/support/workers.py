@@ -17,7 +17,7 @@ SETTING_UP_MUCH = ("test_foreign_crm.py", "test_standby.py", "test_verify.py")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Choose workers where pytest-xdist is there, nobody chose (-n) and more than one test is asked for."""
+    """Choose the number of workers if pytest-xdist is installed, -n is not given and several tests are selected."""
     is_worker = hasattr(config, "workerinput")
     if is_worker or not config.pluginmanager.hasplugin("xdist"):
         return
@@ -33,7 +33,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give a test to the next worker that is free, but all with the same expensive set-up to the same one."""
+    """Give each test to the next free worker, but all tests with the same expensive set-up to one worker."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
@@ -47,5 +47,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that are marked as long, so that none of them is left over in the end."""
+    """Begin with the tests that are marked as long, so that none of them runs alone at the end."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
