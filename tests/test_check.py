@@ -316,7 +316,7 @@ def test_a_duplicate_of_what_is_declared_is_not_called_the_same_as_what_exists(a
     )
 
     assert (
-        f"other_index has the definition that is declared for {NAME}, which has another one."
+        f"other_index has the definition declared for {NAME}, and {NAME} has another one."
         in run("check", url=any_head_url).stdout
     )
 

@@ -123,7 +123,7 @@ class RevisionMigrator:
             raise self._refuse(f"calls {operation} with something other than an Index", DECLARE)
         declared = next((index for index in self._revision.indexes if index.name == given.name), None)
         if declared is None or _parts(declared) != _parts(given):
-            other = "a definition that differs from its entry in INDEXES" if declared else "no entry in INDEXES"
+            other = "another definition in INDEXES" if declared else "no entry in INDEXES"
             raise self._refuse(f"calls {operation} with {given.name}, which has {other}", DECLARE)
         return IndexRequest(self, declared)
 

@@ -113,7 +113,7 @@ def _choice(usage: IndexUsage, call: str, index: str, table: Table) -> Iterator[
     if usage.chosen:
         return
     if usage.preferred == index:
-        yield f"{call}: the planner finds the rows with {index} now, but sorts them, which is cheaper for a few rows"
+        yield f"{call}: the planner finds the rows with {index} now, but sorts them: they are few"
     elif usage.preferred:
         yield f"{call}: the planner prefers {usage.preferred} now"
     elif table.rows is None:

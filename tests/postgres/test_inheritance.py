@@ -184,4 +184,6 @@ def test_verify_passes_with_a_child_without_rows(head_url: str) -> None:
     report = succeed("verify", "--json", url=head_url).json()
     assert {query["served_by"] for query in report["queries"] if query["index"] in OF_ACTIVITY} == {None}
     history = next(query for query in report["queries"] if query["index"] == "ix_activity_conversation_created")
-    assert "has to be sorted while activity_next has no ix_activity_conversation_created" in " ".join(history["notes"])
+    assert "have to be sorted as long as activity_next has no ix_activity_conversation_created" in " ".join(
+        history["notes"]
+    )

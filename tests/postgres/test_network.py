@@ -220,7 +220,7 @@ def test_a_session_whose_answer_was_lost_ends(proxy, base_url, reasons):
     migrator = connect(proxy.through(base_url), report=lambda event: reasons.append(event.reason))
     with closing(migrator.database) as database:
         proxy.links[0].swallow(ANSWERS)
-        with pytest.raises(Exception, match="its answer is lost"):
+        with pytest.raises(Exception, match="its answer was lost"):
             database.execute_sql("SELECT 1")
     assert set(reasons) <= {watchdog.LOST, watchdog.WORKING}
 

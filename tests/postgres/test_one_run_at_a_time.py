@@ -325,7 +325,7 @@ def test_max_wait_bounds_the_wait_for_a_reader_of_the_file(sqlite_base_url):
         reader.execute("SELECT count(*) FROM activity").fetchone()
         result = run("up", "--max-wait", "0.3", url=sqlite_base_url)
     assert result.exit_code == 6
-    assert "a reader holds the file" in result.stderr
+    assert "another process reads the file" in result.stderr
     assert_none_exist(sqlite_base_url)
 
 

@@ -362,4 +362,4 @@ def test_a_symbolic_link_to_itself_is_refused(tmp_path: Path):
     for command in ("status", "up"):
         refused = run(command, url=f"sqlite:///{tmp_path}/crm.db")
         assert refused.exit_code == 7
-        assert "leads back to itself" in refused.stderr
+        assert "points back to itself" in refused.stderr

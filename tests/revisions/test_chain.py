@@ -95,7 +95,7 @@ def test_a_duplicate_names_both_files(tmp_path):
 def test_a_cycle_names_its_files_and_no_other(tmp_path, links, guilty):
     for revision, after in links.items():
         write(tmp_path, revision, revision, after)
-    assert f"in a circle: {guilty}." in failure(tmp_path).message
+    assert f"form a cycle: {guilty}." in failure(tmp_path).message
 
 
 @pytest.mark.parametrize("missing", ["revision", "down_revision", "INDEXES", "upgrade", "downgrade"])

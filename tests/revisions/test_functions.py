@@ -65,7 +65,7 @@ REFUSED = {
     "rename_table": (f"{ADD}; migrator.rename_table('note', 'notes')", "uses rename_table"),
     "a statement": ("migrator.database.execute_sql('UPDATE note SET text = 0')", "uses database.execute_sql"),
     "a transaction": ("migrator.database.atomic()", "uses database.atomic"),
-    "playhouse's own add_index": ("migrator.add_index('note', ('text',))", "something else than an Index"),
+    "playhouse's own add_index": ("migrator.add_index('note', ('text',))", "something other than an Index"),
     "an index not declared": (f"{ADD}; migrate(migrator.add_index(OTHER))", "ix_note_other, which has no entry in"),
     "another definition": ("migrate(migrator.add_index(CHANGED))", "ix_note_kind, which has another definition"),
     "an index left out": ("migrate(migrator.add_index(INDEXES[1]))", "leaves out ix_note_text"),

@@ -130,7 +130,7 @@ def test_a_run_that_cannot_be_committed_leaves_the_file_as_it_was_and_says_so(sq
         result = run("up", "--no-wait", url=sqlite_crm)
 
     assert result.exit_code == 5
-    assert "a reader holds the file" in result.stderr
+    assert "another process reads the file" in result.stderr
 
 
 def test_a_revision_is_not_called_applied_before_it_is_committed(sqlite_crm):

@@ -434,7 +434,7 @@ def test_settings_of_the_session_do_not_hide_that_an_index_is_usable(head_url):
             migrator.database.execute_sql(f"SET enable_{kind} = off")
         report = verify(migrator, QUERIES, models.TABLES, INDEXES)
     assert [result.index for result in report.results if not result.usable] == []
-    note = f"conversation_history(conversation_id): the planner uses {HISTORY} now, but finds a sort of the few rows"
+    note = f"conversation_history(conversation_id): the planner finds the rows with {HISTORY} now, but sorts them"
     assert note in about(HISTORY, report)
 
 
