@@ -1,7 +1,7 @@
 """Who made an index: this tool, Alembic in its run of the same revision, or others. Pure: no database here.
 
-Nothing else decides this. What tells is the state on record, where Alembic is, which of the indexes exist, and what the
-record says of each. ``tests/records/test_provenance.py`` has a row for each combination.
+Nothing else decides this. It follows from the recorded state, from where Alembic is, from which of the indexes exist,
+and from what the record says about each. ``tests/records/test_provenance.py`` has a row for each combination.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def former_name(step: Step, record: Record | None) -> str | None:
 
 
 def existed_before(steps: Sequence[Step], record: Record | None, state: RevisionState) -> dict[str, str]:
-    """Return what ``up`` must not take for its own when it begins: former names by present names.
+    """Return the indexes that do not belong to ``up`` when it begins: former names by present names.
 
     These are all names about which no run of this tool has begun, whether an index has the name now or will have it
     when the run comes to it. What is on record stays on record.
@@ -148,13 +148,13 @@ class Provenance:
     The record lists what is not the tool's own, and until a run sends the first statement about an index, that is
     whatever has its name. So an index that others make between the look and the statement is never taken for ours, even
     if the run is killed in between. The name comes off the list right before the statement that makes the index, and
-    goes back on it once ``down`` has dropped it, or once it turns out that others were faster.
+    goes back on it once ``down`` has dropped it, or once it turns out that another session made the index first.
 
     The OID of an index that a run makes or is about to drop is noted, too: after a kill, an index of another OID was
     made by others, who have repaired or replaced it. (Only after a kill: REINDEX CONCURRENTLY changes the OID.)
 
-    What cannot be told: a run is killed between its note and the first look at its build, and others make the same
-    index. That one counts as created, because the killed run's server process may have made it as well.
+    One case cannot be told apart: a run is killed between its note and the first look at its build, and others make the
+    same index. That one counts as created, because the killed run's server process may have made it as well.
 
     Args:
         record: the record of the revision as the run begins; None if the run is not recorded.

@@ -136,7 +136,7 @@ class RunLock:
                 if progress != before:
                     progressed = now
                 if now - reported >= REPEATED:
-                    self._report(report)
+                    self._report(report, waits=options.wait_lock != 0)
                     reported = now
             if options.wait_lock is not None and now - progressed >= options.wait_lock:
                 hint = Hint("Wait for it to end, or see what it is doing: ", Command("status"))
@@ -152,10 +152,11 @@ class RunLock:
         unseen = time.monotonic() if any(row["works_unseen"] for row in builds) else 0
         return builds, self.catalog.rows(VALID), unseen
 
-    def _report(self, report: Report) -> None:
+    def _report(self, report: Report, waits: bool) -> None:
         holders = self.catalog.ask(HOLDERS + IS_RUN_LOCK, family=FAMILY)
         self.sessions.report_hidden((row["hidden_from"] for row in holders), report)
-        report(LockWaited(self.holder()))
+        if waits:  # without, the error names the holder
+            report(LockWaited(self.holder()))
 
     def _visible_holder(self, report: Report) -> str:
         with self.sessions.tolerating_errors(report):

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import psycopg2
 from psycopg2.extensions import POLL_OK, POLL_WRITE, TRANSACTION_STATUS_IDLE
 
+from indexer.postgres.session.connection_limits import no_more, refusal
 from indexer.postgres.session.settings import BUILDING, applying, greeting
-from indexer.postgres.session.slots import no_more, refusal
 from indexer.postgres.session.watchdog import CANCEL, PATIENCE, POOLER, TICK, Unanswered
 from indexer.signals import Stop
 

@@ -6,8 +6,8 @@ import psycopg2
 
 from indexer.errors import PreflightFailed
 from indexer.postgres.session.builders import Builder
+from indexer.postgres.session.connection_limits import refusal
 from indexer.postgres.session.database import OnlineDatabase
-from indexer.postgres.session.slots import refusal
 
 PID = "SELECT pg_catalog.pg_backend_pid()"
 CHECKS = 12  # among busy clients it is chance which session a statement gets, so one check may miss the pooler
