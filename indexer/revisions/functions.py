@@ -7,8 +7,7 @@ from typing import Any
 from playhouse.migrate import Operation
 
 from indexer.errors import IndexerError, RevisionRefused
-from indexer.revisions.code import CodeFailed, running
-from indexer.revisions.revision import Revision
+from indexer.revisions.revision import CodeFailed, Revision, running
 from indexer.spec import Index
 
 FUNCTIONS = {"up": "upgrade", "down": "downgrade"}

@@ -1,16 +1,17 @@
-"""One revision file: its header and its INDEXES, read as data; its functions are not called here."""
+"""One revision file: its header and its INDEXES, read as data, and how its code is run."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from indexer.errors import ChainBroken
-from indexer.revisions.code import CodeFailed, at, running
 from indexer.spec import Index
 
 COMPLETE = "Complete the header of the file."
@@ -75,7 +76,7 @@ def read(path: str) -> Revision:
     for name, (is_right, expected) in {**REQUIRED, **OPTIONAL}.items():
         if hasattr(module, name) and not is_right(getattr(module, name)):
             called = "the docstring" if name == "__doc__" else name
-            raise ChainBroken(f"{file}{at(_line_of(path, name))}: {called} must be {expected}.", COMPLETE)
+            raise ChainBroken(f"{file}{_at(_line_of(path, name))}: {called} must be {expected}.", COMPLETE)
     return Revision(
         id=module.revision,
         down_revision=module.down_revision,
@@ -113,3 +114,67 @@ def _line_of(path: str, name: str) -> int | None:
     with tokenize.open(path) as file:
         lines = [number for number, line in enumerate(file, 1) if re.match(rf"(def |class )?{name}\s*[=:(]", line)]
     return lines[-1] if lines else None
+
+
+class CodeFailed(Exception):
+    """Code of a revision file failed; its cause is what the code raised.
+
+    Attributes:
+        place: ", line 7", or empty if no line of the file has a part in the failure.
+        reason: what the failure says, without a full stop.
+    """
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(reason)
+        self.place = place
+        self.reason = reason
+
+
+@contextmanager
+def running(path: str) -> Iterator[None]:
+    """Run the code of a file in the body.
+
+    Raises:
+        CodeFailed: the code failed or tried to end the program.
+        KeyboardInterrupt: a signal, most likely: the command ends with 130.
+    """
+    try:
+        with redirect_stdout(sys.stderr):  # what it prints is not part of a JSON document or a script
+            yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() among them, which would end the command without a message
+        line = _failed_line(error, path)
+        raise CodeFailed(_at(line), _reason(error, path, line)) from error
+
+
+def _at(line: int | None) -> str:
+    return f", line {line}" if line else ""
+
+
+def _failed_line(error: BaseException, path: str) -> int | None:
+    if isinstance(error, SyntaxError) and error.filename == path:
+        return error.lineno
+    line, traceback = None, error.__traceback__
+    while traceback:
+        if traceback.tb_frame.f_code.co_filename == path:
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line
+
+
+def _reason(error: BaseException, path: str, line: int | None) -> str:
+    """Return what an error says, without Python's name for it, or the source line that raised it if it says nothing."""
+    text = str(error)
+    if isinstance(error, SystemExit):
+        text = "it ends the program (sys.exit)"
+    elif isinstance(error, SyntaxError):
+        text = error.msg
+    elif isinstance(error, KeyError):
+        text = f"no {error}"
+    elif isinstance(error, OSError):
+        text = error.strerror or text
+    first = next(iter(text.strip().splitlines()), "").rstrip(".")
+    import linecache  # slow, and seldom needed
+
+    return first or linecache.getline(path, line or 0).strip() or "it fails"
