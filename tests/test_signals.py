@@ -10,8 +10,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,8 +52,6 @@ SEED = int(os.environ.get("TEST_SEED", str(random.randrange(10**6))))
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
 pytestmark = pytest.mark.real_start
-
-Scene = Callable[[str], AbstractContextManager[Run]]
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from command import (
     execute,
     is_postgres,
     nothing_changes,
+    refuses,
     run,
     succeed,
 )
@@ -107,6 +108,18 @@ def bench(url: str, rows: Iterable[int], tell: Tell = silently) -> Result:
 def schemas(url: str) -> set[str]:
     """Return the schemas of a database without those of PostgreSQL."""
     return {name for (name,) in execute(url, "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_'")}
+
+
+def started(code: str, *arguments: str, folder: Path) -> subprocess.Popen[str]:
+    """Start Python with this code, its temporary files in a folder."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        env={"TMPDIR": str(folder), "PATH": "/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def assert_nothing_is_left(url: str, temporary: Path) -> None:
@@ -250,14 +263,7 @@ def test_a_role_that_is_read_only_by_default_is_refused_before_any_row_is_made(
 def test_an_interrupted_benchmark_leaves_nothing(
     database_url: str, moment: str, number: signal.Signals, temporary: Path
 ):
-    with subprocess.Popen(
-        [sys.executable, "-c", BENCHING, database_url],
-        cwd=ROOT,
-        env={"TMPDIR": str(temporary), "PATH": "/usr/bin:/bin"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with started(BENCHING, database_url, folder=temporary) as process:
         assert process.stdout
         assert any(line.startswith(moment) for line in process.stdout)
         process.send_signal(number)
@@ -273,14 +279,7 @@ def test_an_interrupted_benchmark_leaves_nothing(
 def test_a_process_that_ends_at_once_says_what_it_leaves_and_how_to_remove_it(
     database_url: str, grace: str, numbers: tuple[signal.Signals, ...], temporary: Path
 ):
-    with subprocess.Popen(
-        [sys.executable, "-c", CLEANING_UP_FOR_LONG, database_url, grace],
-        cwd=ROOT,
-        env={"TMPDIR": str(temporary), "PATH": "/usr/bin:/bin"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with started(CLEANING_UP_FOR_LONG, database_url, grace, folder=temporary) as process:
         assert process.stdout
         assert process.stdout.readline() == "made\n"
         for number in numbers:
@@ -299,13 +298,7 @@ def test_a_process_that_ends_at_once_says_what_it_leaves_and_how_to_remove_it(
 @contextmanager
 def at_work(url: str, temporary: Path) -> Iterator[subprocess.Popen[str]]:
     """Run another process with a scratch database during the block."""
-    with subprocess.Popen(
-        [sys.executable, "-c", CLEANING_UP_FOR_LONG, url, "60"],
-        cwd=ROOT,
-        env={"TMPDIR": str(temporary), "PATH": "/usr/bin:/bin"},
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with started(CLEANING_UP_FOR_LONG, url, "60", folder=temporary) as process:
         assert process.stdout
         assert process.stdout.readline() == "made\n"
         try:
@@ -361,9 +354,7 @@ def test_too_few_rows_are_refused(sqlite_url: str, rows: list[int]):
 
 @pytest.mark.parametrize("rows", ["100000001", "99999999999999999999", "200,99999999999999999999"])
 def test_too_many_rows_are_refused_at_once(database_url: str, rows: str):
-    with nothing_changes(database_url):
-        result = run("bench", "--rows", rows, url=database_url)
-    assert result.exit_code == 2
+    result = refuses(database_url, "bench", "--rows", rows, exit_code=2)
     assert result.stderr == "Error: No more than 100,000,000 activities can be made.\nUse fewer: --rows 1000000\n"
 
 

@@ -310,12 +310,19 @@ def test_a_run_waits_for_another_writer_of_the_file(sqlite_base_url):
 @pytest.mark.parametrize(
     ("option", "exit_code"), [("--no-wait", 5), ("--wait-lock=0.3", 5), ("--max-wait=0.3", 6)], ids=str
 )
-def test_the_wait_for_another_writer_of_the_file_can_be_refused_or_bounded(sqlite_base_url, option, exit_code):
+@pytest.mark.parametrize(
+    ("lock", "reason"),
+    [("IMMEDIATE", "another process is writing to the file"), ("EXCLUSIVE", "another process has locked {url}")],
+    ids=["written", "locked whole"],
+)
+def test_the_wait_for_another_writer_of_the_file_can_be_refused_or_bounded(
+    sqlite_base_url, lock, reason, option, exit_code
+):
     with closing(connect(sqlite_base_url)) as writer:
-        writer.execute("BEGIN IMMEDIATE")
+        writer.execute(f"BEGIN {lock}")
         result = run("up", option, url=sqlite_base_url)
     assert result.exit_code == exit_code
-    assert "another process is writing to the file" in result.stderr
+    assert reason.format(url=sqlite_base_url) in result.stderr
     assert_none_exist(sqlite_base_url)
 
 
@@ -337,17 +344,6 @@ def test_a_file_that_is_locked_whole_is_waited_for(sqlite_base_url):
             writer.execute("ROLLBACK")
             up.succeed()
     assert created_indexes(sqlite_base_url).keys() == TEN_NAMES
-
-
-@pytest.mark.parametrize(
-    ("option", "exit_code"), [("--no-wait", 5), ("--wait-lock=0.3", 5), ("--max-wait=0.3", 6)], ids=str
-)
-def test_the_wait_for_a_file_that_is_locked_whole_is_bounded_too(sqlite_base_url, option, exit_code):
-    with closing(connect(sqlite_base_url)) as writer:
-        writer.execute("BEGIN EXCLUSIVE")
-        result = run("up", option, url=sqlite_base_url)
-    assert result.exit_code == exit_code
-    assert f"another process has locked {sqlite_base_url}" in result.stderr
 
 
 def test_a_reading_command_says_that_a_file_is_locked_whole(sqlite_head_url):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from command import ask, broken, execute, indexes, nothing_changes, prepare, run, run_script, succeed
+from command import ask, broken, execute, indexes, prepare, refuses, run, run_script, succeed
 from roles import another_role, as_role
 
 from indexer import Index, Variant
@@ -123,10 +123,7 @@ def test_up_refuses_with_the_grant_if_the_role_may_not_use_the_schema_of_the_ext
     extend(superuser_url, "extensions")
     give_type(postgres_url, "extensions.citext")
     execute(superuser_url, "REVOKE USAGE ON SCHEMA extensions FROM PUBLIC")
-    with nothing_changes(postgres_url):
-        refused = run("up", url=postgres_url)
-
-    assert refused.exit_code == 1
+    refused = refuses(postgres_url, "up", exit_code=1)
     execute(superuser_url, re.findall("GRANT USAGE ON SCHEMA extensions TO crm_owner", refused.stderr)[0])
     succeed("up", url=postgres_url)
 
@@ -137,10 +134,7 @@ def test_up_refuses_with_the_grant_if_the_role_may_not_use_the_schema_of_an_enum
     execute(superuser_url, "CREATE TYPE kinds.flag AS ENUM ('opted_out', 'vip')")
     give_type(postgres_url, "kinds.flag")
     execute(superuser_url, "REVOKE USAGE ON SCHEMA kinds FROM PUBLIC")
-    with nothing_changes(postgres_url):
-        refused = run("up", url=postgres_url)
-
-    assert refused.exit_code == 1
+    refused = refuses(postgres_url, "up", exit_code=1)
     assert "GRANT USAGE ON SCHEMA kinds TO crm_owner" in refused.stderr
     execute(superuser_url, "GRANT USAGE ON SCHEMA kinds TO crm_owner")
     succeed("up", url=postgres_url)
@@ -198,10 +192,7 @@ def other_role(superuser_url: str) -> Iterator[str]:
 @pytest.mark.parametrize("types", [("citext", "text"), ("text", "citext"), ("anyelement", "anyelement")])
 def test_up_refuses_if_an_operator_of_another_role_could_be_taken(citext_crm, other_role, types):
     plant(as_role(citext_crm, other_role), *types)
-    with nothing_changes(citext_crm):
-        refused = run("up", url=citext_crm)
-
-    assert refused.exit_code == 1
+    refused = refuses(citext_crm, "up", exit_code=1)
     assert f"operator public.= of role {other_role}" in refused.stderr
     assert "the code of another role" not in refused.stderr
 

@@ -21,6 +21,7 @@ from command import (
     is_postgres,
     nothing_changes,
     prepare,
+    refuses,
     revisions,
     run,
     succeed,
@@ -364,29 +365,22 @@ def test_a_server_that_does_not_show_its_standbys_does_not_stop_a_run(superuser_
 
 def test_default_privileges_that_revoke_the_owners_rights_are_found_before_the_first_change(crm):
     execute(crm, f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} REVOKE ALL ON TABLES FROM {OWNER}")
-    with nothing_changes(crm):
-        refused = run("up", url=crm)
-
-    assert refused.exit_code == 1
+    refused = refuses(crm, "up", exit_code=1)
     execute(crm, statements(refused.stderr))
     succeed("up", url=crm)
 
 
-def test_a_role_that_may_not_connect_gets_the_grant(superuser_url, crm):
-    ((name,),) = execute(crm, "SELECT current_database()")
-    execute(superuser_url, f"ALTER DATABASE {name} OWNER TO postgres")
-    execute(superuser_url, f"REVOKE ALL ON DATABASE {name} FROM PUBLIC, {OWNER}")
-    refused = run("plan", url=crm)
-
-    assert refused.exit_code == 7
-    (grant,) = re.findall(r"GRANT .*;", refused.stderr)
-    execute(superuser_url, grant)
-    succeed("plan", url=crm)
-
-
-def test_a_role_that_may_not_set_up_its_session_gets_the_grant(superuser_url, crm):
-    # Only a superuser can take the right away from everyone.
-    execute(superuser_url, "REVOKE EXECUTE ON FUNCTION pg_catalog.set_config(text, text, boolean) FROM PUBLIC")
+@pytest.mark.parametrize(
+    "revoked",
+    [
+        (f"ALTER DATABASE {{name}} OWNER TO postgres; REVOKE ALL ON DATABASE {{name}} FROM PUBLIC, {OWNER}"),
+        "REVOKE EXECUTE ON FUNCTION pg_catalog.set_config(text, text, boolean) FROM PUBLIC",
+    ],
+    ids=["connect", "set up its session"],
+)
+def test_a_role_that_may_not_begin_a_session_gets_the_grant(superuser_url, crm, revoked):
+    # Only a superuser can revoke rights from PUBLIC.
+    execute(superuser_url, revoked.format(name=crm.rpartition("/")[2]))
     refused = run("plan", url=crm)
 
     assert refused.exit_code == 7

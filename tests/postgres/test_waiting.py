@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -105,7 +105,6 @@ def a_build_by_hand(url: str) -> Iterator[Blocking]:
     by_hand.end()
 
 
-Scene = Callable[[str], AbstractContextManager[Blocking]]
 OF_A_BUILD = (a_writer, a_snapshot, a_prepared_transaction, a_copy, a_build_by_hand)
 EVERYBODY = pytest.mark.parametrize("scene", OF_A_BUILD, ids=lambda scene: scene.__name__)
 

@@ -25,6 +25,7 @@ from command import (
     is_postgres,
     nothing_changes,
     prepare,
+    refuses,
     revisions,
     run,
     specified,
@@ -456,10 +457,7 @@ def test_an_interrupted_run_on_sqlite_has_renamed_nothing(sqlite_base_url):
 
 def test_another_definition_is_refused_and_replace_is_named(any_base_url):
     execute(any_base_url, WRONG)
-    with nothing_changes(any_base_url):
-        refused = run("up", url=any_base_url)
-
-    assert refused.exit_code == 4
+    refused = refuses(any_base_url, "up", exit_code=4)
     assert "--replace" in refused.stderr
 
 
@@ -541,19 +539,13 @@ REFUSED_EVEN_SO = {
 @pytest.mark.parametrize("made_by", REFUSED_EVEN_SO.values(), ids=REFUSED_EVEN_SO)
 def test_an_object_that_is_no_index_of_the_same_table_is_never_replaced(any_base_url, made_by):
     execute(any_base_url, *made_by)
-    with nothing_changes(any_base_url):
-        refused = run("up", "--replace", url=any_base_url)
-
-    assert refused.exit_code == 4
+    refused = refuses(any_base_url, "up", "--replace", exit_code=4)
     assert NAME in refused.stderr
 
 
 def test_the_index_of_a_constraint_is_never_replaced(base_url):
     execute(base_url, f"ALTER TABLE activity ADD CONSTRAINT {NAME} UNIQUE (activity_type)")
-    with nothing_changes(base_url):
-        refused = run("up", "--replace", url=base_url)
-
-    assert refused.exit_code == 4
+    refused = refuses(base_url, "up", "--replace", exit_code=4)
     assert "constraint" in refused.stderr
 
 
@@ -573,10 +565,7 @@ NEEDED = {
 @pytest.mark.parametrize("made_by", NEEDED.values(), ids=NEEDED)
 def test_an_index_with_dependent_objects_is_not_replaced_and_they_are_named(base_url, made_by):
     execute(base_url, *made_by)
-    with nothing_changes(base_url):
-        refused = run("up", "--replace", url=base_url)
-
-    assert refused.exit_code == 4
+    refused = refuses(base_url, "up", "--replace", exit_code=4)
     assert re.search(r"needed by +nothing +(call_openphone_id_fkey|REPLICA IDENTITY)", refused.stderr), refused.stderr
 
 
@@ -612,10 +601,7 @@ def test_a_plan_to_replace_shows_what_would_change(any_base_url):
 
 def test_one_that_cannot_be_replaced_stops_the_others_before_any_change(base_url):
     execute(base_url, WRONG, "CREATE VIEW ix_contact_phone_hash AS SELECT 1 AS one")
-    with nothing_changes(base_url):
-        refused = run("up", "--replace", url=base_url)
-
-    assert refused.exit_code == 4
+    refused = refuses(base_url, "up", "--replace", exit_code=4)
     assert "ix_contact_phone_hash" in refused.stderr
 
 
@@ -912,10 +898,7 @@ def test_a_way_back_whose_old_name_is_taken_is_refused_before_any_change(any_bas
     execute(any_base_url, DUPLICATE)
     succeed("up", "--adopt-renamed", url=any_base_url)
     execute(any_base_url, "CREATE INDEX other_index ON activity (status)")
-    with nothing_changes(any_base_url):
-        refused = run("down", url=any_base_url)
-
-    assert refused.exit_code == 1
+    refused = refuses(any_base_url, "down", exit_code=1)
     assert (
         f"{NAME} cannot get its former name other_index back, because another index has that name now" in refused.stderr
     )

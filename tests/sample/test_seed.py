@@ -21,6 +21,7 @@ from command import (
     is_postgres,
     nothing_changes,
     prepare,
+    refuses,
     revisions,
     run,
     specified,
@@ -197,9 +198,7 @@ def test_a_role_without_rights_on_the_schema_gets_the_grants_to_type(superuser_u
 
 
 def test_too_many_rows_are_refused(database_url: str):
-    with nothing_changes(database_url):
-        result = run("seed", "--rows", "99999999999999999999", url=database_url)
-    assert result.exit_code == 2
+    result = refuses(database_url, "seed", "--rows", "99999999999999999999", exit_code=2)
     assert result.stderr == "Error: No more than 100,000,000 activities can be made.\nUse fewer: --rows 1000000\n"
 
 

@@ -19,8 +19,6 @@ import sample
 from sample import postgres, sqlite
 from sample.sql import Spelling
 
-REVISION = "2792ed2d7978"
-
 TABLES = (
     "contact",
     "conversation",
