@@ -12,7 +12,7 @@ from indexer.errors import Problem
 from indexer.events import Blocker
 from indexer.inheritance import Child, Uncovered
 from indexer.postgres import inheritance
-from indexer.postgres.catalog import citus, publications, standby
+from indexer.postgres.catalog import citus
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.catalog.rights import missing_rights, missing_rights_to_read
 from indexer.postgres.dialect import PostgresDialect
@@ -20,6 +20,44 @@ from indexer.postgres.run.sessions import Sessions, visibility_advice
 from indexer.server import Server
 from indexer.spec import Index
 from indexer.steps import Step
+from indexer.text import visible
+
+# A role without pg_read_all_stats sees that standbys exist, and NULL for their state: then there is no warning.
+LACKING_STANDBY = """
+    SELECT pg_catalog.current_setting('synchronous_standby_names') AS names
+     WHERE pg_catalog.current_setting('synchronous_standby_names') <> ''
+       AND pg_catalog.current_setting('synchronous_commit') NOT IN ('off', 'local')
+       AND NOT pg_catalog.pg_is_in_recovery()
+       AND NOT EXISTS (
+           SELECT 1
+             FROM pg_catalog.pg_stat_replication AS r
+            WHERE r.sync_state IS NULL OR r.sync_state IN ('sync', 'quorum'))
+"""
+
+FOR_ALL_TABLES = """
+    SELECT p.pubname || ' (FOR ALL TABLES)' AS publication
+      FROM pg_catalog.pg_publication AS p
+     WHERE p.puballtables
+     ORDER BY publication
+"""
+
+FOR_TABLES_IN_SCHEMA = """
+    SELECT p.pubname || ' (FOR TABLES IN SCHEMA)' AS publication
+      FROM pg_catalog.pg_publication_namespace AS s
+      JOIN pg_catalog.pg_publication AS p ON p.oid = s.pnpubid
+     WHERE s.pnnspid = %(namespace)s
+     ORDER BY publication
+"""
+HAS_SCHEMAS = 150000  # the first version with FOR TABLES IN SCHEMA
+
+SUBSCRIPTIONS = """
+    SELECT s.slot_name AS slot
+      FROM pg_catalog.pg_replication_slots AS s
+     WHERE s.plugin = 'pgoutput'
+       AND s.database = pg_catalog.current_database()
+       AND NOT s.temporary
+     ORDER BY s.slot_name
+"""
 
 NOTICEABLE = 1.0  # seconds; a younger transaction ends before the user has read about it
 ANOTHER_LOOK = 0.1  # seconds
@@ -92,9 +130,13 @@ class PostgresServer(Server):
         return self.advice
 
     def delays(self) -> list[str]:
-        """Return what makes every commit wait."""
+        """Return a warning where every commit waits, because no synchronous standby is connected."""
         with self.sessions.tolerating_errors(self.context.report):
-            return standby.delays(self.catalog)
+            return [
+                "No synchronous standby is connected, and every commit waits for one "
+                f"(synchronous_standby_names = '{visible(row['names'])}')."
+                for row in self.catalog.rows(LACKING_STANDBY)
+            ]
         return []
 
     def unseen(self, tables: Sequence[str]) -> list[str]:
@@ -103,8 +145,10 @@ class PostgresServer(Server):
 
     def publications(self) -> list[str]:
         """Return the publications that a new table in the schema joins at once, each with its kind."""
-        return publications.publications(self.catalog)
+        has_schemas = self.catalog.database.server_version >= HAS_SCHEMAS
+        queries = (FOR_ALL_TABLES, FOR_TABLES_IN_SCHEMA) if has_schemas else (FOR_ALL_TABLES,)
+        return [row["publication"] for query in queries for row in self.catalog.rows(query)]
 
     def subscriptions(self) -> list[str]:
         """Return the names of the replication slots, which subscriptions have by default."""
-        return publications.subscriptions(self.catalog)
+        return [row["slot"] for row in self.catalog.rows(SUBSCRIPTIONS)]
