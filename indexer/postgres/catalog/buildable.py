@@ -116,7 +116,8 @@ def _unusable_predicate(predicates: Predicates, index: Index, columns: dict[str,
     """Yield why no index can have this one's predicate; ``columns`` are its table's rows of COLUMNS by name."""
     catalog, predicate = predicates.catalog, f"the predicate of {index.name}"
     try:
-        resolved = predicates.checked(index)
+        resolved = predicates.resolved(index) or "true"
+        predicates.explainer.check_condition(index.table, resolved)
     except NotUnderstood as reason:
         yield f"{predicate} does not work on {qualified(catalog.schema, index.table)}: {reason}"
         return

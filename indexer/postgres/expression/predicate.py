@@ -49,16 +49,6 @@ class Predicates:
             self.explainer.explain(index.table, resolved)
         return resolved
 
-    def checked(self, index: Index) -> str:
-        """Return the predicate as ``resolved``, once the server has accepted it as a condition.
-
-        Raises:
-            NotUnderstood: with the reason.
-        """
-        resolved = self.resolved(index) or "true"
-        self.explainer.check_condition(index.table, resolved)
-        return resolved
-
     def settled(self, index: Index) -> str | None:
         """Return the predicate as ``resolved``, or as it is declared if it cannot be resolved."""
         try:
