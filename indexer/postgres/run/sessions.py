@@ -69,26 +69,22 @@ LOCK_HOLDERS = """
      GROUP BY l.pid, l.virtualtransaction
 """
 
+# The snapshots of other roles may be hidden. A plan lists their transactions (suspecting); a run does not wait for them
+# in advance, and sees them once a build waits for them.
 SNAPSHOT_HOLDERS = """
-    SELECT a.pid
+    SELECT a.pid,
+           CASE WHEN a.backend_type IS NULL THEN 'is in a transaction, and may hold an old snapshot'
+                ELSE 'holds an old snapshot' END AS reason
       FROM pg_catalog.pg_stat_activity AS a
      WHERE a.datname = pg_catalog.current_database()
-       AND a.backend_xmin IS NOT NULL  -- NULL also where it is hidden: such a session is seen once a build waits for it
-       AND a.backend_type NOT IN ('autovacuum worker', 'parallel worker')
        AND a.pid <> pg_catalog.pg_backend_pid()
-"""
-
-# A plan lists these too, because the snapshots of other roles are hidden. A run does not wait for them in advance.
-HIDDEN_TRANSACTIONS = """
-    SELECT a.pid
-      FROM pg_catalog.pg_stat_activity AS a
-      JOIN pg_catalog.pg_locks AS v
-        ON v.locktype = 'virtualxid'
-       AND v.mode = 'ExclusiveLock'
-       AND v.pid = a.pid
-     WHERE a.datname = pg_catalog.current_database()
-       AND a.backend_type IS NULL
-       AND a.usesysid IS NOT NULL
+       AND (a.backend_xmin IS NOT NULL AND a.backend_type NOT IN ('autovacuum worker', 'parallel worker')
+            OR %(suspecting)s AND a.backend_type IS NULL AND a.usesysid IS NOT NULL AND EXISTS (
+               SELECT 1
+                 FROM pg_catalog.pg_locks AS v
+                WHERE v.locktype = 'virtualxid'
+                  AND v.mode = 'ExclusiveLock'
+                  AND v.pid = a.pid))
 """
 
 PREPARED = """
@@ -198,10 +194,7 @@ class Sessions:
         holders = self.catalog.ask(LOCK_HOLDERS, tables=list(tables), modes=modes)
         reasons: dict[int, str] = {}
         if not dropping:
-            suspects = self.catalog.rows(HIDDEN_TRANSACTIONS) if suspecting else []
-            snapshots = self.catalog.ask(SNAPSHOT_HOLDERS)
-            reasons |= {row["pid"]: "is in a transaction, and may hold an old snapshot" for row in suspects}
-            reasons |= {row["pid"]: "holds an old snapshot" for row in snapshots}
+            reasons = {row["pid"]: row["reason"] for row in self.catalog.ask(SNAPSHOT_HOLDERS, suspecting=suspecting)}
         reasons |= {row["pid"]: _lock(row, dropping) for row in holders if row["pid"]}
         for pid in self.catalog.database.builders.pids:
             reasons.pop(pid, None)
