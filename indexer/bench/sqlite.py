@@ -17,6 +17,7 @@ from peewee import Database, SqliteDatabase
 
 from indexer.connection import connect
 from indexer.signals import Stop
+from indexer.sqlite.migrator import interrupt
 from indexer.text import shell, visible
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class File:
     def application(self) -> Iterator[Database]:
         """Open a connection as an application does; its statement is cancelled when the process is asked to stop."""
         with closing(SqliteDatabase(self._database.database)) as database:
-            self._stop.on_ask(partial(_cancel, database.connection()))
+            self._stop.on_ask(partial(interrupt, database.connection()))
             yield database
 
 
@@ -75,11 +76,6 @@ def file(url: str, prefix: str, stop: Stop) -> Iterator[File]:
         path = os.path.join(folder, FILE)
         with open(path, "x"):  # a file that does not exist is read as an empty database in memory
             yield File(connect(f"sqlite:///{path}"), stop)
-
-
-def _cancel(connection: sqlite3.Connection) -> None:
-    with suppress(sqlite3.ProgrammingError):  # it is closed already
-        connection.interrupt()
 
 
 def _remove_stale_folders(prefix: str) -> None:

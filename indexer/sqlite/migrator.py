@@ -69,8 +69,12 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         """Take the write lock for one run, and commit all of it or nothing."""
         self._open_file()
         with ExitStack() as transaction:
-            self._wait("another process is writing to the file", lambda: self._begin(transaction))
-            self.context.stop.on_ask(partial(_interrupt, self.database.connection()))
+            try:
+                begin = partial(self.database.atomic, "IMMEDIATE")
+                self._wait("another process is writing to the file", lambda: transaction.enter_context(begin()))
+            except OperationalError as error:
+                raise StatementFailed(f"Cannot write to {self.place}: {error}.", WRITABLE) from error
+            self.context.stop.on_ask(partial(interrupt, self.database.connection()))
             try:
                 with self._settings():
                     yield
@@ -79,9 +83,8 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
                 self.context.stop.check()  # what failed, failed because of it: an interruption rolls all back
                 raise
             else:
-                self._wait(
-                    "another process reads the file, and the run cannot be committed before it ends", self._commit
-                )
+                commit = partial(self.database.execute_sql, "COMMIT")
+                self._wait("another process reads the file, and the run cannot be committed before it ends", commit)
             finally:
                 self._ensure_transaction()
 
@@ -89,15 +92,6 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         """Begin a transaction for peewee to end, if the run's was committed or was rolled back by an interruption."""
         if not self.database.connection().in_transaction:
             self.database.execute_sql("BEGIN")
-
-    def _commit(self) -> bool:
-        try:
-            self.database.execute_sql("COMMIT")
-            return True
-        except OperationalError as error:
-            if "locked" in str(error):
-                return False
-            raise
 
     @contextmanager
     def _settings(self) -> Iterator[None]:
@@ -122,24 +116,21 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
             self.database.init(self.path, timeout=self.database.timeout)
             self.database.connect()
 
-    def _wait(self, reason: str, attempt: Callable[[], bool]) -> None:
-        """Try until it succeeds; busy_timeout would wait as well, but without a report and deaf to signals."""
+    def _wait(self, reason: str, action: Callable[[], object]) -> None:
+        """Try until no lock is in the way; busy_timeout would wait, too, but without a report and deaf to signals."""
         started, is_reported = time.monotonic(), False
-        while not attempt():
+        while True:
+            try:
+                action()
+                return
+            except OperationalError as error:
+                if "locked" not in str(error):
+                    raise
             self.context.options.check_wait(time.monotonic() - started, f"{self.place}: {reason}")
             if not is_reported:
                 self.context.report(LockWaited(reason))
                 is_reported = True
             self.context.stop.sleep(LOCK_POLL)
-
-    def _begin(self, transaction: ExitStack) -> bool:
-        try:
-            transaction.enter_context(self.database.atomic("IMMEDIATE"))
-            return True
-        except OperationalError as error:
-            if "locked" in str(error):
-                return False
-            raise StatementFailed(f"Cannot write to {self.place}: {error}.", WRITABLE) from error
 
     def unbuildable(self, indexes: Sequence[Index]) -> list[str]:
         """Return why SQLite would refuse to build these indexes: it compiles the statements and executes none."""
@@ -206,7 +197,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
             connection.set_progress_handler(None, 0)
 
 
-def _interrupt(connection: sqlite3.Connection) -> None:
+def interrupt(connection: sqlite3.Connection) -> None:
     """Interrupt the statement that is running, if the connection is not closed already."""
     with suppress(sqlite3.ProgrammingError):
         connection.interrupt()
