@@ -13,7 +13,7 @@ from peewee import DataError, Model, OperationalError, PeeweeException, Programm
 from psycopg2.errors import QueryCanceled
 
 from indexer.catalog import CatalogEntry, Table
-from indexer.errors import GRANTED, Command, Hint, IndexerError, StatementFailed
+from indexer.errors import Command, Hint, IndexerError, StatementFailed
 from indexer.inheritance import Child
 from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.session.database import QUOTED, sendable
@@ -26,11 +26,6 @@ from indexer.text import identifier
 
 if TYPE_CHECKING:
     from indexer.migrator import CatalogMigrator
-
-RIGHTS = """
-    SELECT CURRENT_USER::pg_catalog.text AS role,
-           pg_catalog.has_schema_privilege(%(schema)s, 'USAGE') AS may_use
-"""
 
 # An application's session has none of the settings that this tool's sessions are pinned to.
 BEGIN = (
@@ -81,11 +76,8 @@ class PostgresQueryPlanner(QueryPlanner):
 
     def tables(self, names: Sequence[str]) -> dict[str, Table]:
         """Return the tables; raise IndexerError if our role may not use their schema and so would find none."""
-        (rights,) = self.catalog.rows(RIGHTS)
-        if not rights["may_use"]:
-            role, schema = rights["role"], self.migrator.schema or ""
-            grant = f"{GRANTED} GRANT USAGE ON SCHEMA {identifier(schema)} TO {identifier(role)};"
-            raise IndexerError(f"Role {role} may not use schema {schema}.", grant)
+        for problem in self.migrator.server.missing_rights_to_read({}):
+            raise IndexerError(f"{problem[0].upper()}{problem[1:]}.", f"{problem.lead} {problem.statements[0]};")
         return super().tables(names)
 
     def children(self, tables: Mapping[str, Table]) -> list[Child]:
