@@ -66,12 +66,7 @@ REASONS = (
 
 
 def open_postgres(
-    rest: str,
-    schema: str | None,
-    read_only: bool,
-    pooled: bool,
-    context: Context,
-    within: float | None = None,
+    rest: str, schema: str | None, read_only: bool, pooled: bool, context: Context, within: float | None = None
 ) -> OnlineMigrator:
     """Open a session and return its migrator.
 

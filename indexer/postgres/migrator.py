@@ -58,12 +58,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     server: PostgresServer
 
     def __init__(
-        self,
-        database: OnlineDatabase,
-        address: str,
-        schema: str | None,
-        connect: Callable[[], None],
-        context: Context,
+        self, database: OnlineDatabase, address: str, schema: str | None, connect: Callable[[], None], context: Context
     ) -> None:
         catalog = PostgresCatalog(database, schema)
         dialect = PostgresDialect(database, catalog, context.options.offline)

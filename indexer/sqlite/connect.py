@@ -88,8 +88,7 @@ def _path(url: str) -> str:
     host, slash, path = url.removeprefix("sqlite://").partition("/")
     if host or not slash:
         raise UsageError(
-            "The SQLite URL names no file.",
-            "Use three slashes: sqlite:///file.db, or four: sqlite:////path/file.db.",
+            "The SQLite URL names no file.", "Use three slashes: sqlite:///file.db, or four: sqlite:////path/file.db."
         )
     path, question, _ = path.partition("?")
     if question:

@@ -147,11 +147,7 @@ def _flaw(row: dict[str, Any]) -> tuple[str, str]:
     given = f"if its rows can be trusted: ALTER TABLE {table} OWNER TO {identifier(row['main_owner'] or row['role'])}"
     flaws = (
         (kind != ORDINARY, f"is a {kind}", rename),
-        (
-            not row["trusted"],
-            f"belongs to role {owner}, which does not own the tables to be indexed ({given})",
-            rename,
-        ),
+        (not row["trusted"], f"belongs to role {owner}, which does not own the tables to be indexed ({given})", rename),
         (trigger, f"has the trigger {trigger}", f"DROP TRIGGER {identifier(trigger)} ON {table}"),
         (rule, f"has the rule {rule}", f"DROP RULE {identifier(rule)} ON {table}"),
         (
