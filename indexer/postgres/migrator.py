@@ -62,10 +62,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     ) -> None:
         catalog = PostgresCatalog(database, schema)
         dialect = PostgresDialect(database, catalog, context.options.offline)
-        self.sessions = Sessions(catalog)
+        self.sessions = Sessions(catalog, context.report)
         server = PostgresServer(self.sessions, dialect, context, schema_was_named=schema is not None)
         super().__init__(database, catalog, dialect, server, context)
-        self.lock = RunLock(catalog, self.sessions)
+        self.lock = RunLock(self.sessions, context)
         self._address = address
         self._connect = connect
         self._run: Run
@@ -160,7 +160,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         if self.database.pooled:
             refuse_transaction_pooling(self.database)
         options, report, stop = self.context
-        with self.lock.held(report, options, stop):
+        with self.lock.held():
             memory = server_memory(self.catalog)
             self._run = Run(self.database, self.sessions, self.lock, options, memory, stop, report)
             yield

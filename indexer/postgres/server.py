@@ -110,7 +110,7 @@ class PostgresServer(Server):
         """
         tables = sorted({step.index.table for step in steps if step.changes})
         dropping = all(step.action is Action.DROP for step in steps if step.changes)
-        with self.sessions.tolerating_errors(self.context.report):
+        with self.sessions.tolerating_errors():
             return self._lasting(partial(self.sessions.expected, tables, dropping, suspecting=True)) if tables else ()
         return ()
 
@@ -131,7 +131,7 @@ class PostgresServer(Server):
 
     def delays(self) -> list[str]:
         """Return a warning where every commit waits, because no synchronous standby is connected."""
-        with self.sessions.tolerating_errors(self.context.report):
+        with self.sessions.tolerating_errors():
             return [
                 "No synchronous standby is connected, and every commit waits for one "
                 f"(synchronous_standby_names = '{visible(row['names'])}')."

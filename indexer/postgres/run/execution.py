@@ -113,7 +113,7 @@ class Execution:
             self.run.stop.check()
             if watch is None or watch.pid != step.found.worker:
                 self.run.report(Joined(step.index, step.found.worker))
-                watch = Watch(self.run.sessions, step.index, step.found.worker, self.run.report)
+                watch = Watch(self.run.sessions, step.index, step.found.worker)
             if watch.is_due():
                 watch.observe()
             yield None
@@ -144,7 +144,7 @@ class Execution:
             self.provenance.begin(step, first)
             for statement in statements:
                 self.run.report(StatementStarted(index, statement))
-                watch = Watch(self.run.sessions, index, builder.pid, self.run.report, is_drop)
+                watch = Watch(self.run.sessions, index, builder.pid, is_drop)
                 builder.send(statement)
                 yield from self._wait_until_done(step, builder, watch)
         finally:
@@ -168,7 +168,7 @@ class Execution:
             now = time.monotonic()
             waited = now - started
             if now - reported >= INTERVAL:
-                self.run.sessions.report_hidden((blocker.hidden_from for blocker in remaining), self.run.report)
+                self.run.sessions.report_hidden(blocker.hidden_from for blocker in remaining)
                 self.run.report(Waiting(index, BEFORE_THE_START, remaining, waited))
                 reported = now
             if limit is not None and waited >= limit:
@@ -182,7 +182,7 @@ class Execution:
     def _blockers(self, index: Index, dropping: bool) -> tuple[Blocker, ...]:
         blockers: tuple[Blocker, ...] = ()
         if not self.run.options.offline:
-            with self.run.sessions.tolerating_errors(self.run.report):
+            with self.run.sessions.tolerating_errors():
                 blockers = self.run.sessions.building_on(index.table)
                 if self.run.options.max_wait is not None:
                     blockers += self.run.sessions.expected([index.table], dropping)

@@ -11,12 +11,10 @@ from typing import Any
 
 from peewee import PeeweeException
 
+from indexer.context import Context
 from indexer.errors import Command, Hint, Locked, StatementFailed
-from indexer.events import LockWaited, Report
-from indexer.options import Options
+from indexer.events import LockWaited
 from indexer.postgres.run.sessions import Sessions
-from indexer.postgres.session.reader import CatalogReader
-from indexer.signals import Stop
 
 POLL = 0.5  # seconds between two attempts, give or take half
 REPEATED = 10.0  # seconds between two reports of the wait
@@ -102,20 +100,21 @@ class RunLock:
     lock waits for that snapshot in turn: a deadlock (flyway/flyway#1654, golang-migrate/migrate#960).
     """
 
-    def __init__(self, catalog: CatalogReader, sessions: Sessions) -> None:
-        self.catalog = catalog
+    def __init__(self, sessions: Sessions, context: Context) -> None:
+        self.catalog = sessions.catalog
         self.sessions = sessions
+        self.options, self.report, self.stop = context
 
     @contextmanager
-    def held(self, report: Report, options: Options, stop: Stop) -> Iterator[None]:
+    def held(self) -> Iterator[None]:
         """Hold the lock; wait for the run that holds it as long as that makes progress.
 
         Raises:
-            Locked: another run holds it and has made no progress for ``options.wait_lock`` seconds.
+            Locked: another run holds it and has made no progress for ``wait_lock`` seconds.
             Interrupted: a signal came while waiting.
         """
         if not self._take():
-            self._wait(report, options, stop)
+            self._wait()
         try:
             yield
         finally:
@@ -126,22 +125,22 @@ class RunLock:
         assert self.catalog.namespace, "the run lock belongs to one schema: call settle() first"
         return bool(self.catalog.rows(TRY, family=FAMILY)[0]["taken"])
 
-    def _wait(self, report: Report, options: Options, stop: Stop) -> None:
+    def _wait(self) -> None:
         progress: object = None
         progressed, reported = time.monotonic(), float("-inf")
         while not self._take():
             now = time.monotonic()
-            with self.sessions.tolerating_errors(report):
+            with self.sessions.tolerating_errors():
                 before, progress = progress, self._progress()
                 if progress != before:
                     progressed = now
                 if now - reported >= REPEATED:
-                    self._report(report, waits=options.wait_lock != 0)
+                    self._report()
                     reported = now
-            if options.wait_lock is not None and now - progressed >= options.wait_lock:
+            if self.options.wait_lock is not None and now - progressed >= self.options.wait_lock:
                 hint = Hint("Wait for it to end, or see what it is doing: ", Command("status"))
-                raise Locked(f"Another run holds the lock: {self._visible_holder(report)}.", hint)
-            stop.sleep(POLL * random.uniform(0.5, 1.5))
+                raise Locked(f"Another run holds the lock: {self._visible_holder()}.", hint)
+            self.stop.sleep(POLL * random.uniform(0.5, 1.5))
 
     def _progress(self) -> object:
         """Return a value that differs as soon as the run that holds the lock has made progress.
@@ -152,14 +151,14 @@ class RunLock:
         unseen = time.monotonic() if any(row["works_unseen"] for row in builds) else 0
         return builds, self.catalog.rows(VALID), unseen
 
-    def _report(self, report: Report, waits: bool) -> None:
+    def _report(self) -> None:
         holders = self.catalog.ask(HOLDERS + IS_RUN_LOCK, family=FAMILY)
-        self.sessions.report_hidden((row["hidden_from"] for row in holders), report)
-        if waits:  # without, the error names the holder
-            report(LockWaited(self.holder()))
+        self.sessions.report_hidden(row["hidden_from"] for row in holders)
+        if self.options.wait_lock != 0:  # else the error names the holder
+            self.report(LockWaited(self.holder()))
 
-    def _visible_holder(self, report: Report) -> str:
-        with self.sessions.tolerating_errors(report):
+    def _visible_holder(self) -> str:
+        with self.sessions.tolerating_errors():
             return self.holder()
         return "its session is not visible"
 

@@ -52,7 +52,7 @@ class Schedule:
             for operation in begun:
                 error = self._advance(operation)
                 if isinstance(error, NoSession) and self.run.database.builders.busy:
-                    self.run.sessions.warn(error.message, self.run.report)
+                    self.run.sessions.warn(error.message)
                     refused.append(operation)
                 elif isinstance(error, IndexFailed):
                     unbuilt.append(error)
@@ -80,7 +80,7 @@ class Schedule:
             return True
         if database.server_version < IGNORES_OTHERS or any(map(_is_partial, (following, *self._running))):
             return False
-        return options.jobs is not None or not self.run.sessions.others_active(self.run.report)
+        return options.jobs is not None or not self.run.sessions.others_active()
 
     def _advance(self, operation: IndexOperation) -> BaseException | None:
         """Continue an operation until it waits or ends; return its failure."""

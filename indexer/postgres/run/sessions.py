@@ -141,17 +141,22 @@ MAINTAINING = ("ShareUpdateExclusiveLock",)  # VACUUM, or another build
 class Sessions:
     """The other sessions of the server, as far as they matter to a build.
 
+    Args:
+        catalog: of the schema of the tables.
+        report: called with what they do to a build, and with what of them is not visible.
+
     Attributes:
         warned: the warnings that the user has seen; each is reported once.
     """
 
-    def __init__(self, catalog: CatalogReader) -> None:
+    def __init__(self, catalog: CatalogReader, report: Report = silent) -> None:
         self.catalog = catalog
+        self.report = report
         self.warned: set[str] = set()
         self._seen_since: dict[object, float] = {}
 
     @contextmanager
-    def tolerating_errors(self, report: Report) -> Iterator[None]:
+    def tolerating_errors(self) -> Iterator[None]:
         """Report an error of the block as a warning: a run goes on without it, unless its main session is lost."""
         try:
             yield
@@ -160,22 +165,22 @@ class Sessions:
         except Exception as error:
             if self.catalog.database.is_lost:
                 raise
-            self.warn(f"The other sessions could not be queried: {reason(error)}. The run continues.", report)
+            self.warn(f"The other sessions could not be queried: {reason(error)}. The run continues.")
 
-    def report_hidden(self, hidden_from: Iterable[str | None], report: Report) -> None:
+    def report_hidden(self, hidden_from: Iterable[str | None]) -> None:
         """Warn once of activity that is hidden from a role of this run."""
         for role in set(hidden_from) - {None}:
-            self.warn(visibility_advice(str(role)), report)
+            self.warn(visibility_advice(str(role)))
 
-    def warn(self, text: str, report: Report) -> None:
+    def warn(self, text: str) -> None:
         """Report a warning, unless the user has seen it."""
         if text not in self.warned:
             self.warned.add(text)
-            report(Warned(text))
+            self.report(Warned(text))
 
-    def others_active(self, report: Report = silent) -> bool:
+    def others_active(self) -> bool:
         """Return whether a client is active besides this run; True where that is not visible."""
-        with self.tolerating_errors(report):
+        with self.tolerating_errors():
             pids = list(self.catalog.database.builders.pids)
             return bool(self.catalog.ask(ACTIVE_CLIENTS, ours=pids)[0]["active"])
         return True

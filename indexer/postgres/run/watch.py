@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from indexer.events import Blocker, Progress, Report, Waiting
+from indexer.events import Blocker, Progress, Waiting
 from indexer.postgres.run.sessions import Sessions
 from indexer.spec import Index
 
@@ -101,15 +101,14 @@ class Watch:
     """The watch over one running statement, which reports its progress and its waits.
 
     Args:
-        sessions: finds the blockers.
+        sessions: finds the blockers, and reports.
         index: the index that is built, dropped or waited for.
         pid: the server process that executes the statement.
-        report: called with each observation.
         dropping: whether the statement is a DROP, which waits for readers of the table as well.
     """
 
-    def __init__(self, sessions: Sessions, index: Index, pid: int, report: Report, dropping: bool = False) -> None:
-        self.sessions, self.index, self.pid, self.report, self.dropping = sessions, index, pid, report, dropping
+    def __init__(self, sessions: Sessions, index: Index, pid: int, dropping: bool = False) -> None:
+        self.sessions, self.index, self.pid, self.dropping = sessions, index, pid, dropping
         self.last = Observation()
         self._started = self._observed = time.monotonic()
         self._idle_since: float | None = None
@@ -129,7 +128,7 @@ class Watch:
     def observe(self) -> None:
         """Observe the statement once, and report its progress or its wait. An error is a warning only."""
         self._observed = time.monotonic()
-        with self.sessions.tolerating_errors(self.report):
+        with self.sessions.tolerating_errors():
             rows = self.sessions.visible_rows(STATEMENT, pid=self.pid)
             if rows is None:
                 rows = self.sessions.catalog.rows(BLOCKERS_ONLY, pid=self.pid)
@@ -152,7 +151,7 @@ class Watch:
         self.last = Observation(counters.phase, done, self._observed, since)
         rate = moved / (self._observed - before.at) if moved > 0 else None
         seconds = self._observed - self._started
-        self.report(Progress(self.index, counters.phase, fraction(counters), seconds, rate, unit))
+        self.sessions.report(Progress(self.index, counters.phase, fraction(counters), seconds, rate, unit))
 
     def _report_wait(self, phase: str, blocking: Sequence[int]) -> None:
         before = self.last.waiting_since
@@ -162,5 +161,5 @@ class Watch:
             expected = self.sessions.expected([self.index.table], self.dropping)
             blockers += tuple(blocker for blocker in expected if blocker.pid is None)
         self.last = Observation(phase, waiting_since=since, blockers=blockers)
-        self.sessions.report_hidden((blocker.hidden_from for blocker in blockers), self.report)
-        self.report(Waiting(self.index, phase or WAITING_FOR_A_LOCK, blockers, self._observed - since))
+        self.sessions.report_hidden(blocker.hidden_from for blocker in blockers)
+        self.sessions.report(Waiting(self.index, phase or WAITING_FOR_A_LOCK, blockers, self._observed - since))
