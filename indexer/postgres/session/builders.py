@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import selectors
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import psycopg2
 from psycopg2.extensions import POLL_OK, POLL_WRITE, TRANSACTION_STATUS_IDLE
 
-from indexer.postgres.session.connection_limits import no_more, refusal
+from indexer.errors import NoSession
+from indexer.postgres.session.connection_limits import no_more
 from indexer.postgres.session.settings import BUILDING, applying, greeting
 from indexer.postgres.session.watchdog import CANCEL, PATIENCE, POOLER, TICK, Unanswered
 from indexer.signals import Stop
@@ -106,21 +107,13 @@ class Builder:
                         raise Unanswered(f"the server did not answer in {waited:.0f} seconds: {POOLER}")
 
 
-class MainSession(Protocol):
-    """The session of a run, as ``OnlineDatabase`` is one: it opens further ones on the same server."""
-
-    def open_builder(self) -> Builder:
-        """Open a session that builds."""
-
-    def execute_apart(self, statement: str, parameters: tuple[Any, ...], seconds: float) -> Any:
-        """Execute a short statement on a session opened for it."""
-
-    def execute_sql(self, sql: str, params: Any = None) -> Any:
-        """Execute a statement."""
-
-
 class Builders:
     """The sessions of one database that build; those that are idle are kept for the next statement.
+
+    Args:
+        open_builder: opens a session.
+        execute_apart: executes a short statement on a session opened for it, as that of ``OnlineDatabase``.
+        refusal: returns the error of a run to whose first session that builds the server objects.
 
     Attributes:
         pids: the server processes of all that were opened.
@@ -128,11 +121,16 @@ class Builders:
         limit: how many the server allows, once it has refused one beside others; else None.
     """
 
-    def __init__(self, database: MainSession) -> None:
+    def __init__(
+        self,
+        open_builder: Callable[[], Builder],
+        execute_apart: Callable[[str, tuple[Any, ...], float], Any],
+        refusal: Callable[[psycopg2.Error], NoSession],
+    ) -> None:
         self.pids: set[int] = set()
         self.busy = 0
         self.limit: int | None = None
-        self._database = database
+        self._open_builder, self._execute_apart, self._refusal = open_builder, execute_apart, refusal
         self._idle: list[Builder] = []
 
     def take(self, settings: Mapping[str, str]) -> Builder:
@@ -164,14 +162,14 @@ class Builders:
         until = time.monotonic() + FREED_IN
         while True:
             try:
-                builder = self._database.open_builder()
+                builder = self._open_builder()
                 builder.configure({})  # it may stay idle for longer than the role's defaults allow
             except psycopg2.Error as error:
                 if self.busy:
                     self.limit = self.busy
                     raise no_more(error) from error
                 if time.monotonic() >= until:
-                    raise refusal(self._database, error) from error
+                    raise self._refusal(error) from error
             else:
                 self.pids.add(builder.pid)
                 return builder
@@ -185,7 +183,7 @@ class Builders:
             return
         if builder.is_executing:  # the main session was lost: nothing watches the statement any more
             with contextlib.suppress(psycopg2.Error):
-                self._database.execute_apart(CANCEL, (builder.pid,), PATIENCE)
+                self._execute_apart(CANCEL, (builder.pid,), PATIENCE)
         builder.close()
 
     def close(self) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import psycopg2
 
 from indexer.errors import NoSession
-from indexer.text import identifier, reason, visible
+from indexer.postgres.session.url import one_sentence
+from indexer.text import identifier
 
 # The limit of a role counts all its sessions. Of those that the role may not observe, role and database are visible.
 LIMITS = """
@@ -44,7 +44,7 @@ NO_LIMIT = "The first connection was accepted. Check the server's log, and any p
 
 def refusal(database: Any, error: psycopg2.Error) -> NoSession:
     """Return the error of a run that was refused its second session: the server's reason, and the limit to raise."""
-    message = f"A run needs two connections, and the second was refused: {_reason(error)}."
+    message = f"A run needs two connections, and the second was refused: {one_sentence(str(error))}."
     cursor = database.execute_sql(LIMITS)
     role, role_limit, of_role, name, database_limit, in_database, server_limit, on_server = cursor.fetchone()
     if 0 <= role_limit <= max(of_role, 1):
@@ -56,9 +56,5 @@ def refusal(database: Any, error: psycopg2.Error) -> NoSession:
 
 def no_more(error: psycopg2.Error) -> NoSession:
     """Return the error of a run that has the two sessions it needs, and was refused another."""
-    message = f"Fewer indexes are built at once, because another connection was refused: {_reason(error)}."
+    message = f"Fewer indexes are built at once, because another connection was refused: {one_sentence(str(error))}."
     return NoSession(message, "Build one index at a time: --jobs 1")
-
-
-def _reason(error: psycopg2.Error) -> str:
-    return visible(re.sub(r"^(connection to server .*? failed: )?([A-Z]+:\s+)?", "", reason(error)))

@@ -15,6 +15,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from indexer.events import Report, silent
 from indexer.postgres.session.builders import Builder, Builders
+from indexer.postgres.session.connection_limits import refusal
 from indexer.postgres.session.encoding import UNCONVERTED, decode_leniently
 from indexer.postgres.session.settings import FOR_ONE_STATEMENT, MAIN, MAIN_READ_ONLY, applying, greeting
 from indexer.postgres.session.watchdog import PATIENCE, Unanswered, Watchdog, server_address
@@ -54,7 +55,7 @@ class OnlineDatabase(PostgresqlDatabase):
         stop: Stop | None = None,
         **parameters: Any,
     ) -> None:
-        self.builders = Builders(self)
+        self.builders = Builders(self.open_builder, self.execute_apart, partial(refusal, self))
         self.watchdog = Watchdog(self.execute_apart, report, stop)
         self._settings = MAIN_READ_ONLY if read_only else MAIN
         self._executed: set[str] = set()
