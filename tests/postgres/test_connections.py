@@ -50,6 +50,28 @@ def test_a_refused_third_connection_is_reported_once_and_the_run_continues(base_
     (assert_all_valid if command == "up" else assert_none_exist)(base_url)
 
 
+@pytest.mark.parametrize("writer_ends", [True, False])
+def test_a_refused_third_connection_leaves_nothing_waiting_for_ever_under_a_limited_wait(
+    base_url, superuser_url, writer_ends
+):
+    if _version(base_url) < SIDE_BY_SIDE:
+        pytest.skip("online there are never two builds at once")
+    limits = ["--max-wait", "60"] if writer_ends else ["--max-wait", "1", "--retries", "1"]
+    # A superuser makes a member of the owner's role that may open two sessions.
+    with (
+        another_role(superuser_url, MEMBER, LIMITED.format(2)) as member,
+        open_writer(base_url) as writer,
+        running("up", "--json", "--jobs", "3", *limits, url=as_role(base_url, member)) as up,
+    ):
+        until(lambda: refusals(up), "the refusal of a third connection")
+        if writer_ends:
+            writer.end()
+        result = up.end()
+    assert result.exit_code == (0 if writer_ends else 6), result
+    if writer_ends:
+        assert_all_valid(base_url)
+
+
 def refusals(up: Run) -> list[str]:
     """Return the warnings about refused connections."""
     texts = [event["text"] for event in up.events if event["event"] == "Warned"]
