@@ -22,10 +22,7 @@ RIGHTS = """
            pg_catalog.has_schema_privilege(%(namespace)s::pg_catalog.oid, 'USAGE') AS may_use,
            pg_catalog.has_schema_privilege(%(namespace)s::pg_catalog.oid, 'CREATE') AS may_create,
            pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS version,
-           (
-           SELECT r.rolinherit
-             FROM pg_catalog.pg_roles AS r
-            WHERE r.rolname = CURRENT_USER) AS inherits,
+           me.rolinherit AS inherits,
            ARRAY (
            SELECT r.rolname::pg_catalog.text
              FROM pg_catalog.pg_roles AS r
@@ -46,8 +43,7 @@ RIGHTS = """
            EXISTS (
            SELECT 1
              FROM pg_catalog.pg_default_acl AS d
-             JOIN pg_catalog.pg_roles AS r ON r.oid = d.defaclrole
-            WHERE r.rolname = CURRENT_USER
+            WHERE d.defaclrole = me.oid
               AND d.defaclnamespace = 0
               AND d.defaclobjtype = 'r'
               AND (
@@ -55,6 +51,8 @@ RIGHTS = """
                     FROM pg_catalog.aclexplode(d.defaclacl) AS a
                    WHERE a.grantee = d.defaclrole
                      AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE', 'REFERENCES')) < 5) AS deprived
+      FROM pg_catalog.pg_roles AS me
+     WHERE me.rolname = CURRENT_USER
 """
 
 # Every role may use the system's catalog, unless a superuser has revoked that from PUBLIC. Granted are only the names

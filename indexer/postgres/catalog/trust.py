@@ -35,10 +35,7 @@ TABLES = """
           LIMIT 1)
     SELECT c.relname AS name,
            c.relkind::pg_catalog.text AS kind,
-           (
-           SELECT n.nspname
-             FROM pg_catalog.pg_namespace AS n
-            WHERE n.oid = c.relnamespace) AS schema,
+           s.nspname AS schema,
            pg_catalog.pg_get_userbyid(c.relowner) AS owner,
            pg_catalog.pg_has_role(c.relowner, 'USAGE') AS owned,
            pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE')
@@ -114,6 +111,7 @@ TABLES = """
            AND pg_catalog.row_security_active(c.oid) AS secured,
            c.relforcerowsecurity AS forced
       FROM pg_catalog.pg_class AS c
+      JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace
       LEFT JOIN main ON true
      WHERE c.relnamespace = %(namespace)s
        AND c.relname = ANY (%(names)s::pg_catalog.text[])

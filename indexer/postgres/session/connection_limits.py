@@ -14,27 +14,20 @@ from indexer.text import identifier
 LIMITS = """
     SELECT r.rolname AS role,
            r.rolconnlimit AS role_limit,
-           (
-           SELECT pg_catalog.count(*)
-             FROM pg_catalog.pg_stat_activity AS a
-            WHERE a.usesysid = r.oid) AS of_role,
+           pg_catalog.count(*) FILTER (WHERE a.usesysid = r.oid) AS of_role,
            d.datname AS database,
            d.datconnlimit AS database_limit,
-           (
-           SELECT pg_catalog.count(*)
-             FROM pg_catalog.pg_stat_activity AS a
-            WHERE a.datid = d.oid) AS in_database,
+           pg_catalog.count(*) FILTER (WHERE a.datid = d.oid) AS in_database,
            pg_catalog.current_setting('max_connections')::pg_catalog.int4
            - pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int4
            - COALESCE(pg_catalog.current_setting('reserved_connections', true)::pg_catalog.int4, 0) AS server_limit,
-           (
-           SELECT pg_catalog.count(*)
-             FROM pg_catalog.pg_stat_activity AS a
-            WHERE a.datid IS NOT NULL) AS on_server
+           pg_catalog.count(*) FILTER (WHERE a.datid IS NOT NULL) AS on_server
       FROM pg_catalog.pg_roles AS r
      CROSS JOIN pg_catalog.pg_database AS d
+     CROSS JOIN pg_catalog.pg_stat_activity AS a
      WHERE r.rolname = SESSION_USER
        AND d.datname = pg_catalog.current_database()
+     GROUP BY r.rolname, r.rolconnlimit, d.datname, d.datconnlimit
 """
 
 LIMIT = "A superuser can raise the limit: ALTER {kind} {name} CONNECTION LIMIT {limit};"
