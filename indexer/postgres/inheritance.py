@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from indexer.catalog import CatalogEntry
 from indexer.inheritance import Child, Uncovered
-from indexer.postgres.session.reader import CatalogReader
 from indexer.spec import LONGEST_NAME, Index
 
 if TYPE_CHECKING:
@@ -47,11 +46,6 @@ CHILDREN = """
 """
 
 MOST_NAMES = 9  # for one index on one child: if all are taken, the last is proposed all the same
-
-
-def children(catalog: CatalogReader, tables: Sequence[str]) -> list[Child]:
-    """Return the tables that inherit from any of these, directly or through others."""
-    return [Child(**row) for row in catalog.rows(CHILDREN, tables=list(tables))]
 
 
 def uncovered(dialect: PostgresDialect, indexes: Sequence[Index], found: Sequence[Child]) -> list[Uncovered]:

@@ -11,11 +11,11 @@ from indexer.decide import Action
 from indexer.errors import Problem
 from indexer.events import Blocker
 from indexer.inheritance import Child, Uncovered
-from indexer.postgres import inheritance
 from indexer.postgres.catalog import citus
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.catalog.rights import missing_rights, missing_rights_to_read
 from indexer.postgres.dialect import PostgresDialect
+from indexer.postgres.inheritance import CHILDREN, uncovered
 from indexer.postgres.run.sessions import Sessions, visibility_advice
 from indexer.server import Server
 from indexer.spec import Index
@@ -84,14 +84,14 @@ class PostgresServer(Server):
         return self.catalog.other_schemas(self.catalog.indexed)
 
     def children(self, tables: Mapping[str, Table]) -> list[Child]:
-        """Return the tables that inherit from these."""
+        """Return the tables that inherit from these, directly or through others."""
         parents = [table.name for table in tables.values() if table.has_children]
-        return inheritance.children(self.catalog, parents) if parents else []
+        return [Child(**row) for row in self.catalog.rows(CHILDREN, tables=parents)] if parents else []
 
     def uncovered(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[Uncovered]:
         """Return which of these indexes are missing on tables that inherit from the indexed ones."""
         found = self.children({index.table: tables[index.table] for index in indexes if index.table in tables})
-        return inheritance.uncovered(self.dialect, indexes, found)
+        return uncovered(self.dialect, indexes, found)
 
     def missing_rights(
         self, tables: Mapping[str, Table], indexed: Collection[str] = (), creating: bool = False

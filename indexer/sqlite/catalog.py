@@ -78,13 +78,13 @@ BYTES = """
        AND name = ?
 """
 
-IS_EMPTY = """
-    SELECT NOT EXISTS (
-           SELECT 1
-             FROM sqlite_master
-            WHERE type IN ('table', 'view')
-              AND name NOT IN (SELECT value FROM json_each(?))
-              AND name NOT LIKE 'sqlite^_%' ESCAPE '^')
+ANY_TABLE = """
+    SELECT name
+      FROM sqlite_master
+     WHERE type IN ('table', 'view')
+       AND name NOT IN (SELECT value FROM json_each(?))
+       AND name NOT LIKE 'sqlite^_%' ESCAPE '^'
+     LIMIT 1
 """
 
 
@@ -195,7 +195,7 @@ class SqliteCatalog:
 
     def is_empty(self) -> bool:
         """Return whether the file has no table but those that record revisions."""
-        return bool(self.rows(IS_EMPTY, json.dumps(META_TABLES))[0][0])
+        return not self.rows(ANY_TABLE, json.dumps(META_TABLES))
 
     def problems(self) -> list[str]:
         """Return why this file cannot be written, one sentence each; a symbolic link is followed."""

@@ -141,19 +141,19 @@ WORKERS = """
                AND COALESCE(b.index_relid, c.oid) = c.oid)
 """
 
-IS_EMPTY = """
-    SELECT NOT EXISTS (
+ANY_TABLE = """
+    SELECT c.relname AS name
+      FROM pg_catalog.pg_class AS c
+     WHERE c.relnamespace = %(namespace)s
+       AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+       AND c.relname <> ALL (%(meta_tables)s::pg_catalog.text[])
+       AND NOT EXISTS (
            SELECT 1
-             FROM pg_catalog.pg_class AS c
-            WHERE c.relnamespace = %(namespace)s
-              AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-              AND c.relname <> ALL (%(meta_tables)s::pg_catalog.text[])
-              AND NOT EXISTS (
-                  SELECT 1
-                    FROM pg_catalog.pg_depend AS d
-                   WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                     AND d.objid = c.oid
-                     AND d.deptype = 'e')) AS is_empty
+             FROM pg_catalog.pg_depend AS d
+            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+              AND d.objid = c.oid
+              AND d.deptype = 'e')
+     LIMIT 1
 """
 
 # reset_val, because a command that only reads has made its own session read-only.
@@ -224,7 +224,7 @@ class PostgresCatalog(CatalogReader):
     @cached_property
     def is_citus(self) -> bool:
         """Whether the database is part of a Citus cluster."""
-        return citus.is_citus(self)
+        return bool(self.rows(citus.EXTENSION))
 
     def schemas_holding(self, tables: Sequence[str]) -> list[str]:
         """Return the schemas that hold any of these tables."""
@@ -285,7 +285,7 @@ class PostgresCatalog(CatalogReader):
 
     def is_empty(self) -> bool:
         """Return whether the schema has no table but extensions' and those that record revisions."""
-        return bool(self.rows(IS_EMPTY)[0]["is_empty"])
+        return not self.rows(ANY_TABLE)
 
     def problems(self) -> list[str]:
         """Return why this server, role or session cannot build indexes, one sentence each."""

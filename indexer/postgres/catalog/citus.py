@@ -19,11 +19,10 @@ UNSEEN = (
     " builds on the workers, and the sessions that block them there."
 )
 
-IS_CITUS = """
-    SELECT EXISTS (
-           SELECT 1
-             FROM pg_catalog.pg_extension AS e
-            WHERE e.extname = 'citus') AS is_citus
+EXTENSION = """
+    SELECT e.extversion
+      FROM pg_catalog.pg_extension AS e
+     WHERE e.extname = 'citus'
 """
 
 LOCAL_GROUP = """
@@ -31,13 +30,12 @@ LOCAL_GROUP = """
       FROM pg_catalog.pg_dist_local_group AS g
 """
 
-ANY_DISTRIBUTED = """
-    SELECT EXISTS (
-           SELECT 1
-             FROM pg_catalog.pg_dist_partition AS p
-             JOIN pg_catalog.pg_class AS c ON c.oid = p.logicalrelid
-            WHERE c.relnamespace = %(namespace)s
-              AND c.relname = ANY (%(tables)s::pg_catalog.text[])) AS is_distributed
+DISTRIBUTED = """
+    SELECT c.relname AS name
+      FROM pg_catalog.pg_dist_partition AS p
+      JOIN pg_catalog.pg_class AS c ON c.oid = p.logicalrelid
+     WHERE c.relnamespace = %(namespace)s
+       AND c.relname = ANY (%(tables)s::pg_catalog.text[])
 """
 
 # The statements of all nodes: the coordinator's own, and those that it, or a coordinator that has crashed, sent to the
@@ -55,11 +53,6 @@ STATEMENTS = """
 SHARD = re.compile(r"_\d+$")
 
 
-def is_citus(catalog: CatalogReader) -> bool:
-    """Return whether the extension is in this database."""
-    return bool(catalog.rows(IS_CITUS)[0]["is_citus"])
-
-
 def is_worker(catalog: CatalogReader) -> bool:
     """Return whether this server is a worker: it refuses to build, and would keep our records to itself."""
     return any(row["is_worker"] for row in catalog.rows(LOCAL_GROUP))
@@ -69,7 +62,7 @@ def unseen(catalog: CatalogReader, tables: Sequence[str]) -> list[str]:
     """Return what is not visible from here, if any of these tables is distributed or copied to each worker."""
     if is_worker(catalog):
         return [f"{WORKER[0].upper()}{WORKER[1:]}."]
-    return [UNSEEN] if catalog.rows(ANY_DISTRIBUTED, tables=list(tables))[0]["is_distributed"] else []
+    return [UNSEEN] if catalog.rows(DISTRIBUTED, tables=list(tables)) else []
 
 
 def at_work(catalog: CatalogReader, names: Iterable[str]) -> dict[str, int]:

@@ -16,27 +16,26 @@ from indexer.postgres.session.reader import CatalogReader
 from indexer.text import few, identifier
 
 # The planner runs an immutable function whose arguments are constants, with the rights of the role that asks.
-CALLS_UNTRUSTED = """
-    SELECT EXISTS (
-           SELECT 1
-             FROM pg_catalog.pg_class AS c
-             JOIN pg_catalog.pg_depend AS d
-               ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
-              AND d.objid OPERATOR(pg_catalog.=) c.oid
-             LEFT JOIN pg_catalog.pg_operator AS o
-                    ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass
-                   AND o.oid OPERATOR(pg_catalog.=) d.refobjid
-             JOIN pg_catalog.pg_proc AS p
-               ON p.oid OPERATOR(pg_catalog.=) o.oprcode
-               OR (d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-                   AND p.oid OPERATOR(pg_catalog.=) d.refobjid)
-             JOIN pg_catalog.pg_language AS l ON l.oid OPERATOR(pg_catalog.=) p.prolang
-             JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) p.proowner
-            WHERE c.relnamespace OPERATOR(pg_catalog.=) %(namespace)s
-              AND c.relname OPERATOR(pg_catalog.=) %(name)s
-              AND l.lanname OPERATOR(pg_catalog.<>) ALL ('{internal,c}'::pg_catalog.name[])
-              AND NOT r.rolsuper
-              AND r.rolname OPERATOR(pg_catalog.<>) CURRENT_USER) AS calls_untrusted
+UNTRUSTED_CALLS = """
+    SELECT p.proname AS name
+      FROM pg_catalog.pg_class AS c
+      JOIN pg_catalog.pg_depend AS d
+        ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+       AND d.objid OPERATOR(pg_catalog.=) c.oid
+      LEFT JOIN pg_catalog.pg_operator AS o
+             ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass
+            AND o.oid OPERATOR(pg_catalog.=) d.refobjid
+      JOIN pg_catalog.pg_proc AS p
+        ON p.oid OPERATOR(pg_catalog.=) o.oprcode
+        OR (d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+            AND p.oid OPERATOR(pg_catalog.=) d.refobjid)
+      JOIN pg_catalog.pg_language AS l ON l.oid OPERATOR(pg_catalog.=) p.prolang
+      JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) p.proowner
+     WHERE c.relnamespace OPERATOR(pg_catalog.=) %(namespace)s
+       AND c.relname OPERATOR(pg_catalog.=) %(name)s
+       AND l.lanname OPERATOR(pg_catalog.<>) ALL ('{internal,c}'::pg_catalog.name[])
+       AND NOT r.rolsuper
+       AND r.rolname OPERATOR(pg_catalog.<>) CURRENT_USER
 """
 
 # The operators and functions of these schemas that have a name which the expression uses; without names all operators,
@@ -160,8 +159,7 @@ def extension_schemas(catalog: CatalogReader, tables: Sequence[str]) -> tuple[st
 
 def calls_untrusted(catalog: CatalogReader, name: str, namespace: int | None) -> bool:
     """Return whether an index, by its name and the OID of its schema, calls a function of a role we do not trust."""
-    (row,) = catalog.rows(CALLS_UNTRUSTED, name=name, namespace=namespace)
-    return bool(row["calls_untrusted"])
+    return bool(catalog.rows(UNTRUSTED_CALLS, name=name, namespace=namespace))
 
 
 def _types(catalog: CatalogReader, tables: Sequence[str], words: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -47,10 +47,6 @@ STATEMENT = """
 # What is visible to a role that may not read the statistics views.
 BLOCKERS_ONLY = """
     SELECT '' AS phase,
-           0 AS blocks_total,
-           0 AS blocks_done,
-           0 AS tuples_total,
-           0 AS tuples_done,
            'hidden' AS state,
            pg_catalog.pg_blocking_pids(%(pid)s) AS blocking
 """
@@ -60,10 +56,10 @@ class Counters(NamedTuple):
     """A row of the progress view."""
 
     phase: str
-    blocks_total: int
-    blocks_done: int
-    tuples_total: int
-    tuples_done: int
+    blocks_total: int = 0
+    blocks_done: int = 0
+    tuples_total: int = 0
+    tuples_done: int = 0
 
 
 def counted(counters: Counters) -> tuple[int, int, str]:
