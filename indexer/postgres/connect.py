@@ -72,8 +72,7 @@ def open_postgres(
 
     Args:
         rest: the URL after ``postgresql://``: user, password, host, port, database, and libpq's parameters.
-        schema: the schema of the tables; None finds them on the search path.
-        read_only: whether the session can change nothing.
+        schema: of the tables; None finds them on the search path.
         pooled: whether the URL is for peewee's pool, and may hold parameters of that.
         context: its report is called when the server gives no answer; its stop ends a statement without one.
         within: how many seconds the first session may take to open, if that is less than the URL allows.

@@ -90,7 +90,6 @@ def missing_rights(
     """Return the rights that a run lacks.
 
     Args:
-        catalog: of the schema.
         tables: the existing tables, by name; the run creates those that record revisions if they are missing.
         indexed: the tables on which the run creates, renames or drops indexes.
         creating: whether it creates or renames any index or creates any other table.
@@ -119,9 +118,7 @@ def missing_rights_to_read(catalog: CatalogReader, tables: Mapping[str, Table]) 
 def withheld(catalog: CatalogReader, said: str) -> list[str]:
     """Return the statements that give our role the rights on the system's catalog that were revoked from PUBLIC.
 
-    Args:
-        catalog: of the schema.
-        said: what the server says about the first right that is missing.
+    The first that is missing is in what the server ``said``.
     """
     sources = (file.read_text() for file in Path(__file__).parents[1].rglob("*.py"))
     used = {name for source in sources for name in re.findall(r"pg_catalog\.(\w+)", source)} - ADVISED
@@ -138,7 +135,6 @@ def _to_create(catalog: CatalogReader, facts: Mapping[str, Any], creating: bool,
     """Return the rights that are missing on the schema, the tablespace and new tables.
 
     Args:
-        catalog: of the schema.
         facts: the row of RIGHTS.
         creating: whether an index or a table is created, or an index renamed.
         recording: whether the tables that record revisions are created.

@@ -38,11 +38,9 @@ class Explainer:
         self.catalog = catalog
 
     def explain(self, table: str, *expressions: str, schemas: Iterable[str] = ()) -> list[str]:
-        """Return each expression as the planner rewrites it.
+        """Return each expression over the columns of a table as the planner rewrites it.
 
         Args:
-            table: the table whose columns the expressions use.
-            expressions: SQL, one value each.
             schemas: where names are looked up after pg_catalog.
 
         Raises:
@@ -64,7 +62,6 @@ class Explainer:
         expression does not take these constants, because that tells nothing.
 
         Args:
-            table: the table whose columns the expression uses.
             expression: SQL of type boolean.
             samples: a constant as SQL for each column that the expression uses, by name.
         """

@@ -65,7 +65,6 @@ class Predicates:
         cannot be resolved; that one is returned with the reason.
 
         Args:
-            index: the declared index.
             name: of the index in the catalog.
             found: its predicate.
             namespace: OID of its schema, if that is another than the catalog's.

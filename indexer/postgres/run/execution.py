@@ -67,7 +67,6 @@ class Execution:
     """The execution of one step.
 
     Args:
-        run: what the steps of the run share.
         decide: reads the catalog and returns the step to take now.
         provenance: records who made the index.
     """

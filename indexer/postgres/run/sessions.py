@@ -191,8 +191,7 @@ class Sessions:
         """Return the sessions that a concurrent build would wait for if it began now.
 
         Args:
-            tables: the tables of the indexes.
-            dropping: whether the indexes are dropped and not built.
+            dropping: whether indexes of these tables are dropped and not built.
             suspecting: whether to add the transactions whose snapshots are hidden, and may or may not be old.
         """
         modes = [*WRITING, *MAINTAINING, *(READING if dropping else ())]

@@ -97,8 +97,7 @@ class Watch:
     """The watch over one running statement, which reports its progress and its waits.
 
     Args:
-        sessions: finds the blockers, and reports.
-        index: the index that is built, dropped or waited for.
+        index: the one that is built, dropped or waited for.
         pid: the server process that executes the statement.
         dropping: whether the statement is a DROP, which waits for readers of the table as well.
     """
