@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from peewee import Database, DatabaseError, Entity
@@ -106,6 +107,12 @@ class SqliteCatalog:
         given = [_bound(each) if isinstance(each, str) else each for each in parameters]
         return list(self.database.execute_sql(query, given).fetchall())
 
+    def _rows_if_any(self, query: str, *parameters: Any) -> list[Any]:
+        """Return the rows of one SELECT; none where this SQLite, or this file, cannot answer it."""
+        with suppress(DatabaseError):
+            return self.rows(query, *parameters)
+        return []
+
     def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, CatalogEntry]:
         """Return what has these names in the file, by name; as in SQLite, case does not matter."""
         asked = {name.lower(): name for name in names}
@@ -144,11 +151,10 @@ class SqliteCatalog:
         if column is None:
             return "BINARY"
         context = self.database.get_sql_context().literal("EXPLAIN SELECT 1 FROM ").sql(Entity(table))
-        query = context.literal(" ORDER BY +").sql(Entity(column)).query()[0]
-        try:
-            keys = [SORT_KEY.match(row[5] or "") for row in self.rows(query) if row[1] == "SorterOpen"]
-        except DatabaseError:  # a collation that only the application has defined
+        program = self._rows_if_any(context.literal(" ORDER BY +").sql(Entity(column)).query()[0])
+        if not program:  # a collation that only the application has defined
             return "unknown"
+        keys = [SORT_KEY.match(row[5] or "") for row in program if row[1] == "SorterOpen"]
         found = next((key[1] for key in keys if key), "B")
         return "BINARY" if found == "B" else found
 
@@ -166,24 +172,18 @@ class SqliteCatalog:
         return Table(name, kind, columns, rows=self._highest_rowid(name), bytes=self._bytes(name) if sizes else None)
 
     def _columns(self, table: str) -> frozenset[str]:
-        try:
-            found = self.rows(COLUMNS, table)
-        except DatabaseError:  # a view of a dropped table, or a virtual table whose module only the application has
-            return frozenset()
-        return frozenset(each for (column,) in found for each in (column, column.lower()))
+        # Not readable: a view of a dropped table, or a virtual table whose module only the application has.
+        return frozenset(each for (column,) in self._rows_if_any(COLUMNS, table) for each in (column, column.lower()))
 
     def _highest_rowid(self, table: str) -> int | None:
         quoted = self.database.get_sql_context().sql(Entity(table)).query()[0]
-        try:
-            return self.rows(f"SELECT max(rowid) FROM {quoted}")[0][0] or 0  # noqa: S608  quoted by peewee
-        except DatabaseError:  # a WITHOUT ROWID table has none, and the estimate is only shown
-            return None
+        # A WITHOUT ROWID table has none, and the estimate is only shown.
+        found = self._rows_if_any(f"SELECT max(rowid) FROM {quoted}")  # noqa: S608  quoted by peewee
+        return (found[0][0] or 0) if found else None
 
     def _bytes(self, name: str) -> int | None:
-        try:
-            return next((int(row[0]) for row in self.rows(BYTES, name)), None)
-        except DatabaseError:  # dbstat is a compile-time option of SQLite
-            return None
+        # dbstat is a compile-time option of SQLite.
+        return next((int(row[0]) for row in self._rows_if_any(BYTES, name)), None)
 
     def tables_in(self, schema: str | None, names: Iterable[str]) -> dict[str, Table]:
         """Return the tables of these names in a schema; a file has none but its own, which has no name."""
