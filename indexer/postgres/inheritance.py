@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -86,7 +86,9 @@ def _uncovered(
     for index, child, broken in lacking:
         statements: tuple[str, ...] = ()
         if broken is None:
-            statements = (dialect.create_statement_on(child, index, _free_name(index, child, taken)),)
+            names = _names(index, child)
+            free = next((name for name in names if name not in taken), names[-1])
+            statements = (dialect.create_statement_on(child, index, free),)
         elif not broken.worker:  # the leftover of an interrupted build
             drop = there.drop_index_statement(broken.name, concurrently=True)
             statements = (drop, dialect.create_statement_on(child, index, broken.name))
@@ -96,11 +98,6 @@ def _uncovered(
 
 def _names(index: Index, child: Child) -> list[str]:
     return [name_on(index, child.name, number) for number in range(1, MOST_NAMES + 1)]
-
-
-def _free_name(index: Index, child: Child, taken: Mapping[str, CatalogEntry]) -> str:
-    names = _names(index, child)
-    return next((name for name in names if name not in taken), names[-1])
 
 
 def _is_alike(dialect: PostgresDialect, index: Index, child: Child, found: CatalogEntry) -> bool:

@@ -22,7 +22,7 @@ from indexer.postgres.run.execution import Execution, Run
 from indexer.postgres.run.lock import RunLock
 from indexer.postgres.run.schedule import Schedule
 from indexer.postgres.run.sessions import Sessions, listed
-from indexer.postgres.run.tuning import server_memory
+from indexer.postgres.run.tuning import SERVER_MEMORY, Memory
 from indexer.postgres.server import PostgresServer
 from indexer.postgres.session import server_errors
 from indexer.postgres.session.database import OnlineDatabase
@@ -161,7 +161,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             refuse_transaction_pooling(self.database)
         options, report, stop = self.context
         with self.lock.held():
-            memory = server_memory(self.catalog)
+            memory = Memory(**self.catalog.rows(SERVER_MEMORY)[0])
             self._run = Run(self.database, self.sessions, self.lock, options, memory, stop, report)
             yield
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from indexer.options import Options
-from indexer.postgres.session.reader import CatalogReader
 from indexer.spec import Index
 
+# The memory of the server's machine is not visible to SQL.
 SERVER_MEMORY = """
     SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')) / 1024 AS maintenance,
            pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')) / 1024 AS buffers
@@ -27,11 +27,6 @@ class Memory(NamedTuple):
 
     maintenance: int
     buffers: int
-
-
-def server_memory(catalog: CatalogReader) -> Memory:
-    """Return the server's settings; the memory of its machine is not visible to SQL."""
-    return Memory(**catalog.rows(SERVER_MEMORY)[0])
 
 
 def settings_for(index: Index, options: Options, server: Memory) -> dict[str, str]:

@@ -163,8 +163,7 @@ class OnlineDatabase(PostgresqlDatabase):
                 raise
             with self.watchdog.watching(connection, self.pid):
                 decode_leniently(connection)
-            cursor = self.execute_sql(query, parameters)
-            rows = cursor.fetchall()
+            return self.fetch(query, parameters)
         return [column[0] for column in cursor.description], rows
 
     def prepared(self, query: str) -> str:
