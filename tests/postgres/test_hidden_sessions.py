@@ -32,6 +32,7 @@ from scenes import (
 )
 
 from indexer.connection import connect
+from indexer.postgres.run.lock import FAMILY
 from indexer.revisions.chain import load
 from indexer.runner import Runner
 
@@ -248,6 +249,17 @@ def test_a_role_that_may_not_read_the_statistics_builds_waits_and_gives_up_all_t
         gave_up = run("down", *IMPATIENT, url=base_url)
     assert gave_up.exit_code == 6, gave_up
     assert f"pid {reader.pid}" in gave_up.stderr
+
+
+def test_a_run_reports_its_wait_for_another_that_it_may_not_see(base_url, superuser_url):
+    # A superuser takes a right away that every role has by default.
+    execute(superuser_url, *(f"REVOKE SELECT ON {view} FROM PUBLIC" for view in VIEWS))
+    lock = f"SELECT pg_advisory_lock(({FAMILY}::bigint << 32) | 'public'::regnamespace::oid::bigint)"
+    with transaction(base_url, lock) as other, running("up", "--json", url=base_url) as up:
+        assert up.event("LockWaited")["holder"] == "its session is not visible"
+        other.end()
+        up.succeed()
+    assert_all_valid(base_url)
 
 
 def test_a_report_that_fails_does_not_end_the_run(base_url):

@@ -113,8 +113,7 @@ class RunLock:
             Locked: another run holds it and has made no progress for ``wait_lock`` seconds.
             Interrupted: a signal came while waiting.
         """
-        if not self._take():
-            self._wait()
+        self._wait()
         try:
             yield
         finally:
@@ -134,12 +133,12 @@ class RunLock:
                 before, progress = progress, self._progress()
                 if progress != before:
                     progressed = now
-                if now - reported >= REPEATED:
-                    self._report()
-                    reported = now
             if self.options.wait_lock is not None and now - progressed >= self.options.wait_lock:
                 hint = Hint("Wait for it to end, or see what it is doing: ", Command("status"))
-                raise Locked(f"Another run holds the lock: {self._visible_holder()}.", hint)
+                raise Locked(f"Another run holds the lock: {self.holder()}.", hint)
+            if now - reported >= REPEATED:
+                self.report(LockWaited(self.holder()))
+                reported = now
             self.stop.sleep(POLL * random.uniform(0.5, 1.5))
 
     def _progress(self) -> object:
@@ -151,25 +150,17 @@ class RunLock:
         unseen = time.monotonic() if any(row["works_unseen"] for row in builds) else 0
         return builds, self.catalog.rows(VALID), unseen
 
-    def _report(self) -> None:
-        holders = self.catalog.ask(HOLDERS + IS_RUN_LOCK, family=FAMILY)
-        self.sessions.report_hidden(row["hidden_from"] for row in holders)
-        if self.options.wait_lock != 0:  # else the error names the holder
-            self.report(LockWaited(self.holder()))
-
-    def _visible_holder(self) -> str:
-        with self.sessions.tolerating_errors():
-            return self.holder()
-        return "its session is not visible"
-
     def holder(self) -> str:
         """Return which session holds the lock, since when, and how far its builds are, as a phrase."""
-        builds = ", ".join(_build(row) for row in self.catalog.rows(BUILDING))
-        for row in self.catalog.ask(HOLDERS + IS_RUN_LOCK, family=FAMILY):
-            who = ", ".join(filter(None, (row["role"], row["application"], row["client"])))
-            since = f", since {row['since'].astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC" if row["since"] else ""
-            return f"pid {row['pid']} ({who}){since}" + (f"; {builds}" if builds else "")
-        return "a run that has just ended"
+        with self.sessions.tolerating_errors():
+            builds = ", ".join(_build(row) for row in self.catalog.rows(BUILDING))
+            for row in self.catalog.ask(HOLDERS + IS_RUN_LOCK, family=FAMILY):
+                self.sessions.report_hidden([row["hidden_from"]])
+                who = ", ".join(filter(None, (row["role"], row["application"], row["client"])))
+                since = f", since {row['since'].astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC" if row["since"] else ""
+                return f"pid {row['pid']} ({who}){since}" + (f"; {builds}" if builds else "")
+            return "a run that has just ended"
+        return "its session is not visible"
 
     def confirm(self) -> None:
         """Check that the main session holds the lock; behind a transaction pooler it may lose it.
