@@ -166,20 +166,15 @@ class SqliteCatalog:
         return {asked[name.lower()]: self._table(name, _kind(kind, sql), sizes) for name, kind, _, sql in tables}
 
     def _table(self, name: str, kind: str, sizes: bool) -> Table:
-        columns = self._columns(name)
+        # The columns of a view of a dropped table, or of a module that only the application has, cannot be read.
+        columns = frozenset(each for (column,) in self._rows_if_any(COLUMNS, name) for each in (column, column.lower()))
         if kind != ORDINARY:
             return Table(name, kind, columns)
-        return Table(name, kind, columns, rows=self._highest_rowid(name), bytes=self._bytes(name) if sizes else None)
-
-    def _columns(self, table: str) -> frozenset[str]:
-        # Not readable: a view of a dropped table, or a virtual table whose module only the application has.
-        return frozenset(each for (column,) in self._rows_if_any(COLUMNS, table) for each in (column, column.lower()))
-
-    def _highest_rowid(self, table: str) -> int | None:
-        quoted = self.database.get_sql_context().sql(Entity(table)).query()[0]
-        # A WITHOUT ROWID table has none, and the estimate is only shown.
-        found = self._rows_if_any(f"SELECT max(rowid) FROM {quoted}")  # noqa: S608  quoted by peewee
-        return (found[0][0] or 0) if found else None
+        quoted = self.database.get_sql_context().sql(Entity(name)).query()[0]
+        # A WITHOUT ROWID table has no highest rowid, and the estimate is only shown.
+        highest = self._rows_if_any(f"SELECT max(rowid) FROM {quoted}")  # noqa: S608  quoted by peewee
+        rows = (highest[0][0] or 0) if highest else None
+        return Table(name, kind, columns, rows=rows, bytes=self._bytes(name) if sizes else None)
 
     def _bytes(self, name: str) -> int | None:
         # dbstat is a compile-time option of SQLite.

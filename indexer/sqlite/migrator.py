@@ -86,12 +86,9 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
                 commit = partial(self.database.execute_sql, "COMMIT")
                 self._wait("another process reads the file, and the run cannot be committed before it ends", commit)
             finally:
-                self._ensure_transaction()
-
-    def _ensure_transaction(self) -> None:
-        """Begin a transaction for peewee to end, if the run's was committed or was rolled back by an interruption."""
-        if not self.database.connection().in_transaction:
-            self.database.execute_sql("BEGIN")
+                # peewee ends a transaction: the run's was committed, or an interruption has rolled it back.
+                if not self.database.connection().in_transaction:
+                    self.database.execute_sql("BEGIN")
 
     @contextmanager
     def _settings(self) -> Iterator[None]:
