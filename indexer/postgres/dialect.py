@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from indexer.decide import Existing
 from indexer.dialect import Dialect, Part, ScriptValues
 from indexer.inheritance import Child
 from indexer.postgres.catalog.catalog import PostgresCatalog
+from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.run.execution import BEGIN, COMMIT
 from indexer.postgres.session.encoding import UNCONVERTED
 from indexer.postgres.session.settings import PINNED
@@ -79,9 +81,10 @@ class PostgresDialect(Dialect):
         return there.create_index(replace(index, table=child.name), self._variant(index), True, name)
 
     def _variant(self, index: Index) -> Variant:
-        """Return the PostgreSQL variant, its predicate resolved with the types of the table's columns."""
-        variant = index.on_postgresql
-        return variant if variant.where is None else replace(variant, where=self.catalog.predicates.settled(index))
+        """Return the PostgreSQL variant, its predicate resolved with the types of the table's columns if it can be."""
+        with suppress(NotUnderstood):
+            return replace(index.on_postgresql, where=self.catalog.predicates.resolved(index))
+        return index.on_postgresql
 
     def drop_statement(self, name: str) -> str:
         """Return DROP INDEX CONCURRENTLY: a plain DROP would block every query of the table while it waits.

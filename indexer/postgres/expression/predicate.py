@@ -49,13 +49,6 @@ class Predicates:
             self.explainer.explain(index.table, resolved)
         return resolved
 
-    def settled(self, index: Index) -> str | None:
-        """Return the predicate as ``resolved``, or as it is declared if it cannot be resolved."""
-        try:
-            return self.resolved(index)
-        except NotUnderstood:
-            return index.on_postgresql.where
-
     def compared(self, index: Index, name: str, found: str, namespace: int | None = None) -> str | None:
         """Return ``found`` if the declared predicate is the same, else the declared one to show beside it.
 

@@ -66,7 +66,9 @@ class OnlineDatabase(PostgresqlDatabase):
     def _initialize_connection(self, conn: Any) -> None:
         self._prepared.clear()
         accepted_by = conn.info.backend_pid
-        self.pid, self.server = 0, _server(conn)
+        address = server_address(conn)
+        self.server = {"host": conn.info.host, "port": conn.info.port, **({"hostaddr": address} if address else {})}
+        self.pid = 0
         self.watchdog.start()
         with self.watchdog.watching(conn, self.pid, self.connect_timeout), conn.cursor() as cursor:
             cursor.execute(*greeting(self._settings, conn.server_version, accepted_by))
@@ -213,9 +215,3 @@ class WatchedCursor(psycopg2.extensions.cursor):
         """Execute a statement; raise psycopg2.OperationalError when it gets no answer."""
         with self._database.watchdog.watching(self.connection, self._database.pid):
             super().execute(query, vars)
-
-
-def _server(connection: Any) -> dict[str, Any]:
-    address = server_address(connection)
-    named = {"host": connection.info.host, "port": connection.info.port}
-    return {**named, "hostaddr": address} if address else named
