@@ -116,7 +116,9 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     def translate_error(self, error: PeeweeException) -> IndexerError:
         """Return our error for a failure outside of a build; for a table that cannot be read, with who locks it."""
         if server_errors.is_secured(error):
-            return self._hidden_rows() or super().translate_error(error)
+            with suppress(PeeweeException):
+                if failure := hidden_rows(self.catalog.tables(self.catalog.indexed).values()):
+                    return failure
         if server_errors.sqlstate(error) != LOCK_NOT_AVAILABLE:
             return super().translate_error(error)
         holders = self._holding(EXCLUDING)
@@ -147,12 +149,6 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         ):
             return f"The lock is held by:{holders}\nWait for that to end, then run the same command again."
         return server_errors.remedy(error)
-
-    def _hidden_rows(self) -> IndexerError | None:
-        """Return the error about tables whose rows a policy may hide."""
-        with suppress(PeeweeException):
-            return hidden_rows(self.catalog.tables(self.catalog.indexed).values())
-        return None
 
     @contextmanager
     def migration_context(self, atomic: bool = True) -> Iterator[None]:
