@@ -266,16 +266,11 @@ class PostgresCatalog(CatalogReader):
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """Return the tables of these names in the schema, by name, with PostgreSQL's estimate of their rows."""
-        return self._tables(self.namespace, names, sizes)
+        return self.tables_in(self.schema, names, sizes)
 
-    def tables_in(self, schema: str | None, names: Iterable[str]) -> dict[str, Table]:
-        """Return the tables of these names in another schema, by name."""
-        found = self.rows(SCHEMA, path=[schema or ""], tables=[])
-        return self._tables(found[0]["namespace"], names) if found else {}
-
-    def _tables(self, namespace: int | None, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
-        asked = {"namespace": namespace, "names": list(names), "home": self.namespace, "indexed": self.indexed}
-        found = self.ask(TABLES, sizes=sizes, **asked)
+    def tables_in(self, schema: str | None, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
+        """Return the tables of these names in a schema, by name."""
+        found = self.ask(TABLES, schema=schema, names=list(names), sizes=sizes, indexed=self.indexed)
         return {row["name"]: table_of(row, row["name"] in self.indexed) for row in found}
 
     def version_tables(self, schema: str | None, name: str) -> list[tuple[str | None, str]]:

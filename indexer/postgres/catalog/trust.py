@@ -27,7 +27,7 @@ TABLES = """
     WITH main AS (
          SELECT i.relowner AS owner
            FROM pg_catalog.pg_class AS i
-          WHERE i.relnamespace = %(home)s
+          WHERE i.relnamespace = %(namespace)s
             AND i.relname = ANY (%(indexed)s::pg_catalog.text[])
             AND i.relkind IN ('r', 'p')
           GROUP BY i.relowner
@@ -113,7 +113,7 @@ TABLES = """
       FROM pg_catalog.pg_class AS c
       JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace
       LEFT JOIN main ON true
-     WHERE c.relnamespace = %(namespace)s
+     WHERE s.nspname = %(schema)s::pg_catalog.text
        AND c.relname = ANY (%(names)s::pg_catalog.text[])
        AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
