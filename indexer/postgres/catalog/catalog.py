@@ -198,6 +198,7 @@ VERSION_TABLES = """
 
 OLDEST_MAJOR = 12
 MISSES_ROWS = range(140000, 140004)
+READ_ONLY = "the session is read-only: default_transaction_read_only is on for this role, database or server"
 
 
 class PostgresCatalog(CatalogReader):
@@ -285,25 +286,17 @@ class PostgresCatalog(CatalogReader):
     def problems(self) -> list[str]:
         """Return why this server, role or session cannot build indexes, one sentence each."""
         (server,) = self.ask(SERVER)
+        number, version, product = server["number"], server["version"], server["product"]
+        is_other = not product.startswith("PostgreSQL") or "-YB-" in product
+        is_old, misses_rows = number < OLDEST_MAJOR * 10000, number in MISSES_ROWS
+        is_read_only = server["read_only"] and not server["in_recovery"]
         checks = [
-            (
-                not server["product"].startswith("PostgreSQL") or "-YB-" in server["product"],
-                f"the server is not PostgreSQL: {server['product'].split(' on ')[0]}",
-            ),
-            (
-                server["number"] < OLDEST_MAJOR * 10000,
-                f"PostgreSQL {server['version']} is too old: {OLDEST_MAJOR} or later shows the progress of a build",
-            ),
-            (
-                server["number"] in MISSES_ROWS,
-                f"PostgreSQL {server['version']} can miss rows in concurrent builds: update it to 14.4 or later",
-            ),
+            (is_other, f"the server is not PostgreSQL: {product.split(' on ')[0]}"),
+            (is_old, f"PostgreSQL {version} is too old: {OLDEST_MAJOR} or later shows the progress of a build"),
+            (misses_rows, f"PostgreSQL {version} can miss rows in concurrent builds: update it to 14.4 or later"),
             (self.is_citus and citus.is_worker(self), citus.WORKER),
             (server["in_recovery"], "the server is a standby (in recovery): connect to the primary"),
-            (
-                server["read_only"] and not server["in_recovery"],
-                "the session is read-only: default_transaction_read_only is on for this role, database or server",
-            ),
+            (is_read_only, READ_ONLY),
         ]
         return [problem for wrong, problem in checks if wrong]
 
