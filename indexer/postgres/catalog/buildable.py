@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from indexer.postgres.expression.columns import Types, columns_of
-from indexer.postgres.expression.explain import NotUnderstood
+from indexer.postgres.expression.explain import NotUnderstood, check_condition, is_immutable
 from indexer.postgres.expression.predicate import Predicates
 from indexer.postgres.expression.tokens import tokens, words_in
 from indexer.postgres.session.reader import CatalogReader
@@ -117,7 +117,7 @@ def _unusable_predicate(predicates: Predicates, index: Index, columns: dict[str,
     catalog, predicate = predicates.catalog, f"the predicate of {index.name}"
     try:
         resolved = predicates.resolved(index) or "true"
-        predicates.explainer.check_condition(index.table, resolved)
+        check_condition(predicates.catalog, index.table, resolved)
     except NotUnderstood as reason:
         yield f"{predicate} does not work on {qualified(catalog.schema, index.table)}: {reason}"
         return
@@ -131,7 +131,7 @@ def _unusable_predicate(predicates: Predicates, index: Index, columns: dict[str,
     samples = {column["name"]: sample for column in used if (sample := _sample(column))}
     if mutable or len(samples) < len(used):
         return
-    if not predicates.explainer.is_immutable(index.table, resolved, samples):
+    if not is_immutable(catalog, index.table, resolved, samples):
         yield (
             f"{predicate} uses a function, a cast or an operator whose result can change, "
             "with the time zone for example: write it with immutable ones"

@@ -31,76 +31,74 @@ class NotUnderstood(Exception):
     """An expression cannot be used over the table; the text is the reason, without a full stop."""
 
 
-class Explainer:
-    """What the server's planner says about expressions over the tables of one schema."""
+def explain(catalog: CatalogReader, table: str, *expressions: str, schemas: Iterable[str] = ()) -> list[str]:
+    """Return each expression over the columns of a table as the planner rewrites it.
 
-    def __init__(self, catalog: CatalogReader) -> None:
-        self.catalog = catalog
+    Args:
+        schemas: where names are looked up after pg_catalog.
 
-    def explain(self, table: str, *expressions: str, schemas: Iterable[str] = ()) -> list[str]:
-        """Return each expression over the columns of a table as the planner rewrites it.
+    Raises:
+        NotUnderstood: the server refuses one of them, or one is more than an expression of one row.
+    """
+    plan = _plan(catalog, table, *expressions, schemas=schemas)
+    if plan["Node Type"] != "Function Scan" or "Plans" in plan or len(plan["Output"]) != len(expressions):
+        raise NotUnderstood("it uses a subquery, an aggregate or a function that returns a set")
+    return list(map(str, plan["Output"]))
 
-        Args:
-            schemas: where names are looked up after pg_catalog.
 
-        Raises:
-            NotUnderstood: the server refuses one of them, or one is more than an expression of one row.
-        """
-        plan = self._plan(table, *expressions, schemas=schemas)
-        if plan["Node Type"] != "Function Scan" or "Plans" in plan or len(plan["Output"]) != len(expressions):
-            raise NotUnderstood("it uses a subquery, an aggregate or a function that returns a set")
-        return list(map(str, plan["Output"]))
+def check_condition(catalog: CatalogReader, table: str, condition: str) -> None:
+    """Raise NotUnderstood if the server does not accept an expression as a condition."""
+    _plan(catalog, table, "1", condition=condition)
 
-    def check_condition(self, table: str, condition: str) -> None:
-        """Raise NotUnderstood if the server does not accept an expression as a condition."""
-        self._plan(table, "1", condition=condition)
 
-    def is_immutable(self, table: str, expression: str, samples: Mapping[str, str]) -> bool:
-        """Return whether the planner computes an expression in advance for a row of constants.
+def is_immutable(catalog: CatalogReader, table: str, expression: str, samples: Mapping[str, str]) -> bool:
+    """Return whether the planner computes an expression in advance for a row of constants.
 
-        It does so for immutable functions and operators alone, and an index can have no other. Also true if the
-        expression does not take these constants, because that tells nothing.
+    It does so for immutable functions and operators alone, and an index can have no other. Also true if the
+    expression does not take these constants, because that tells nothing.
 
-        Args:
-            expression: SQL of type boolean.
-            samples: a constant as SQL for each column that the expression uses, by name.
-        """
-        row = ", ".join(f"{sample} AS {self._quoted(name)}" for name, sample in samples.items())
-        try:
-            plan = self._plan(table, expression, source=f"(SELECT {row})")
-        except NotUnderstood:
-            return True
-        return plan.get("Output") in CONSTANTS
+    Args:
+        expression: SQL of type boolean.
+        samples: a constant as SQL for each column that the expression uses, by name.
+    """
+    row = ", ".join(f"{sample} AS {_quoted(catalog, name)}" for name, sample in samples.items())
+    try:
+        plan = _plan(catalog, table, expression, source=f"(SELECT {row})")
+    except NotUnderstood:
+        return True
+    return plan.get("Output") in CONSTANTS
 
-    def path(self, schemas: Iterable[str] = ()) -> str:
-        """Return a search path that ends with pg_temp, so that no temporary object hides another, as SQL."""
-        return ", ".join(("pg_catalog", *map(self._quoted, schemas), "pg_temp"))
 
-    def _plan(
-        self,
-        table: str,
-        *expressions: str,
-        condition: str = "true",
-        schemas: Iterable[str] = (),
-        source: str | None = None,
-    ) -> dict[str, Any]:
-        query = EXPLAIN.format(
-            path=self.path(schemas),
-            outputs=", ".join(f"(\n{expression}\n)" for expression in expressions),
-            source=source or NO_ROWS.format(table=self._quoted(self.catalog.schema, table)),
-            alias=self._quoted(table),
-            condition=f"(\n{condition}\n)",
-        )
-        try:
-            (document,) = self.catalog.database.execute_sql(query.replace("%", "%%")).fetchone()
-        except REFUSALS as error:
-            raise NotUnderstood(_primary_message(error)) from error
-        plan: dict[str, Any] = document[0]["Plan"]
-        return plan
+def search_path(catalog: CatalogReader, schemas: Iterable[str] = ()) -> str:
+    """Return a search path that ends with pg_temp, so that no temporary object hides another, as SQL."""
+    return ", ".join(("pg_catalog", *(_quoted(catalog, schema) for schema in schemas), "pg_temp"))
 
-    def _quoted(self, *names: str | None) -> str:
-        entity = Entity(*filter(None, names))
-        return str(self.catalog.database.get_sql_context().sql(entity).query()[0])
+
+def _plan(
+    catalog: CatalogReader,
+    table: str,
+    *expressions: str,
+    condition: str = "true",
+    schemas: Iterable[str] = (),
+    source: str | None = None,
+) -> dict[str, Any]:
+    query = EXPLAIN.format(
+        path=search_path(catalog, schemas),
+        outputs=", ".join(f"(\n{expression}\n)" for expression in expressions),
+        source=source or NO_ROWS.format(table=_quoted(catalog, catalog.schema, table)),
+        alias=_quoted(catalog, table),
+        condition=f"(\n{condition}\n)",
+    )
+    try:
+        (document,) = catalog.database.execute_sql(query.replace("%", "%%")).fetchone()
+    except REFUSALS as error:
+        raise NotUnderstood(_primary_message(error)) from error
+    plan: dict[str, Any] = document[0]["Plan"]
+    return plan
+
+
+def _quoted(catalog: CatalogReader, *names: str | None) -> str:
+    return str(catalog.database.get_sql_context().sql(Entity(*filter(None, names))).query()[0])
 
 
 def _primary_message(error: DatabaseError) -> str:

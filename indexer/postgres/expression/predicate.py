@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice, product
 
-from indexer.postgres.expression.explain import Explainer, NotUnderstood
+from indexer.postgres.expression.explain import NotUnderstood, explain, search_path
 from indexer.postgres.expression.lookup import Scope, calls_untrusted, extension_schemas, scope_of
 from indexer.postgres.expression.tokens import Token, collations_in, tokens, without_schemas
 from indexer.postgres.session.reader import CatalogReader
@@ -34,7 +34,6 @@ class Predicates:
 
     def __init__(self, catalog: CatalogReader) -> None:
         self.catalog = catalog
-        self.explainer = Explainer(catalog)
 
     def resolved(self, index: Index) -> str | None:
         """Return the declared predicate with every name that is not in pg_catalog qualified.
@@ -46,7 +45,7 @@ class Predicates:
         """
         resolved = self._qualified(index)
         if resolved is not None and resolved == index.on_postgresql.where:
-            self.explainer.explain(index.table, resolved)
+            explain(self.catalog, index.table, resolved)
         return resolved
 
     def compared(self, index: Index, name: str, found: str, namespace: int | None = None) -> str | None:
@@ -72,7 +71,7 @@ class Predicates:
         if collations_in(tokens(declared)) != collations_in(tokens(found)):
             return declared
         try:
-            meant, stored = self.explainer.explain(index.table, declared, found)
+            meant, stored = explain(self.catalog, index.table, declared, found)
         except NotUnderstood as reason:
             return f"{declared} ({reason})"
         return found if meant == stored else meant
@@ -83,7 +82,7 @@ class Predicates:
         Raises:
             NotUnderstood: on that path an operator or a function of another role could be taken for the one meant.
         """
-        return self.explainer.path(extension_schemas(self.catalog, tables))
+        return search_path(self.catalog, extension_schemas(self.catalog, tables))
 
     def _qualified(self, index: Index) -> str | None:
         """Return the predicate as ``resolved``, but one that stays as declared is not shown to the server."""
@@ -93,7 +92,7 @@ class Predicates:
         scope = scope_of(self.catalog, index.table, declared)
         if scope is None:
             return declared
-        (meant,) = self.explainer.explain(index.table, declared, schemas=scope.schemas)
+        (meant,) = explain(self.catalog, index.table, declared, schemas=scope.schemas)
         for text in (declared, *_guesses(meant, scope)):
             if self._means(index.table, text, meant, scope):
                 return text
@@ -104,7 +103,7 @@ class Predicates:
     def _means(self, table: str, text: str, meant: str, scope: Scope) -> bool:
         """Return whether a text means, with pg_catalog alone, what was meant with the schemas of the scope."""
         try:
-            (understood,) = self.explainer.explain(table, text)
+            (understood,) = explain(self.catalog, table, text)
         except NotUnderstood:
             return False
         schemas = list(map(identifier, scope.schemas))
