@@ -50,12 +50,10 @@ MOST_NAMES = 9  # for one index on one child: if all are taken, the last is prop
 
 def uncovered(dialect: PostgresDialect, indexes: Sequence[Index], found: Sequence[Child]) -> list[Uncovered]:
     """Return the indexes that these children lack, by child."""
-    by_schema = groupby(found, lambda child: (child.schema, child.namespace))
-    return [
-        each
-        for (schema, namespace), group in by_schema
-        for each in _uncovered(dialect, dialect.beside(schema, namespace), indexes, list(group))
-    ]
+    missing: list[Uncovered] = []
+    for (schema, namespace), group in groupby(found, lambda child: (child.schema, child.namespace)):
+        missing += _uncovered(dialect, dialect.beside(schema, namespace), indexes, list(group))
+    return missing
 
 
 def name_on(index: Index, child: str, number: int = 1) -> str:
