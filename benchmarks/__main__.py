@@ -1,32 +1,45 @@
-"""Run all parts of the benchmark, one after the other, on one server that is filled once."""
+"""Run the parts of the benchmark, one after the other; those on PostgreSQL on one server that is filled once."""
 
 from __future__ import annotations
 
 import argparse
-import time
+from pathlib import Path
 
-from benchmarks import load, options, run, sqlite, startup
-from benchmarks.server import opened
+from benchmarks import contestants, load, results, run, startup
+from benchmarks.databases import files, server
 
 
 def main() -> None:
     """Run python -m benchmarks."""
-    arguments: argparse.Namespace = options.parser(__doc__, rounds=3, contest=True).parse_args()
-    folder, rounds, only = arguments.results, arguments.rounds, arguments.only
-    started = time.monotonic()
-    with opened(arguments.database_url, arguments.rows) as server:
-        run.perform(server, rounds, only, folder)
-        _report("forward and rollback", started)
-        load.perform(server, rounds, load.PAUSE, only, folder)
-        _report("under load", started)
-        startup.perform(server, startup.RUNS, folder)
-        _report("start-up", started)
-    sqlite.perform(arguments.rows, rounds, folder)
-    _report("SQLite", started)
+    arguments = _parser().parse_args()
+    rounds, only, wanted = arguments.rounds or 3, arguments.only, arguments.parts
+    if {*wanted} - {"sqlite"}:
+        with server(arguments.database_url, arguments.rows) as databases:
+            parts = {
+                "run": lambda: run.measure(run.POSTGRESQL, databases, rounds, only),
+                "load": lambda: load.measure(databases, rounds, arguments.pause, only),
+                "startup": lambda: startup.measure(databases, arguments.rounds or startup.RUNS),
+            }
+            for name in (each for each in parts if each in wanted):
+                results.publish(name, parts[name](), arguments.results)
+    if "sqlite" in wanted:
+        with files(arguments.rows) as databases:
+            results.publish("sqlite", run.measure(run.SQLITE, databases, rounds, ()), arguments.results)
 
 
-def _report(part: str, started: float) -> None:
-    print(f"{part}: done {time.monotonic() - started:.0f} s after the start\n", flush=True)
+def _parser() -> argparse.ArgumentParser:
+    parts, names = results.PARTS, [contestant.name for contestant in contestants.ON_POSTGRESQL]
+    only = f"only these, beside the two psql baselines: {', '.join(names)}"
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    add = parser.add_argument
+    add("--parts", nargs="+", choices=parts, default=parts, metavar="PART", help=f"only these of {', '.join(parts)}")
+    add("--rows", type=int, default=1_000_000, help="activities, %(default)s by default")
+    add("--rounds", type=int, help=f"how often each is measured (default: 3, {startup.RUNS} in startup)")
+    add("--database-url", metavar="URL", help="a server to create databases on, else a temporary one")
+    add("--only", nargs="+", choices=names, default=(), metavar="NAME", help=only)
+    add("--pause", type=float, default=load.PAUSE, metavar="SECONDS", help="between two writes, %(default)s by default")
+    add("--results", type=Path, default=results.FOLDER, metavar="FOLDER", help="where results go")
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,25 +1,25 @@
 """The tools that are compared, each with the files that it needs and the commands that run it.
 
-All build the same ten indexes, those of the migration. Each is run as its user would run it: as a process, from the
-start of the interpreter to its end.
+All build the same ten indexes, those of INDEXES in the migration. Each is run as its user would run it: as a process,
+from the start of the interpreter to its end.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks import statements
 from benchmarks.process import Commands
-from indexer import Index
+from indexer import Index, Variant
 from migrate_10992629d68e import INDEXES, down_revision, revision
 
-PROJECT = Path(__file__).resolve().parent.parent
+NAMES = [index.name for index in INDEXES]
+PSQL, SQLITE3 = shutil.which("psql"), shutil.which("sqlite3")
 
-# Runs the same statements without psql, one by one, in autocommit.
+# Instead of psql: the statements one by one, in autocommit.
 STATEMENT_BY_STATEMENT = """\
 import sys
 import psycopg2
@@ -29,6 +29,13 @@ connection.autocommit = True
 for statement in open(sys.argv[2]).read().split(";"):
     if statement.strip():
         connection.cursor().execute(statement)
+"""
+
+# Instead of the sqlite3 shell.
+SQLITE_SCRIPT = """\
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.executescript(open(sys.argv[2]).read())
 """
 
 ALEMBIC_INI = """\
@@ -80,8 +87,7 @@ def down(migrator, db):
 Prepare = Callable[[Path, str], Commands]
 
 
-@dataclass(frozen=True)
-class Contestant:
+class Contestant(NamedTuple):
     """A way to build the ten indexes and to drop them.
 
     ``prepare`` writes what the tool needs into an empty folder, and returns its commands for a database URL.
@@ -92,46 +98,95 @@ class Contestant:
     prepare: Prepare
 
 
+def _creations(concurrently: bool = False, tolerant: bool = False, on_postgresql: bool = True) -> list[str]:
+    """Return ten CREATE INDEX; ``tolerant`` means IF NOT EXISTS."""
+    modifiers = (" CONCURRENTLY" if concurrently else "") + (" IF NOT EXISTS" if tolerant else "")
+    return [f"CREATE INDEX{modifiers} {_definition(index, on_postgresql)}" for index in INDEXES]
+
+
+def _definition(index: Index, on_postgresql: bool) -> str:
+    variant = index.on_postgresql if on_postgresql else Variant()
+    using = "" if variant.using == Variant().using else f" USING {variant.using}"
+    where = f" WHERE {variant.where}" if variant.where else ""
+    return f"{index.name} ON {index.table}{using} ({', '.join(map(str, index.key))}){where}"
+
+
+def _drops(concurrently: bool = False, tolerant: bool = False) -> list[str]:
+    """Return ten DROP INDEX, the last index first; ``tolerant`` means IF EXISTS."""
+    modifiers = (" CONCURRENTLY" if concurrently else "") + (" IF EXISTS" if tolerant else "")
+    return [f"DROP INDEX{modifiers} {name}" for name in reversed(NAMES)]
+
+
+def _script(statements: Sequence[str]) -> str:
+    return "".join(f"{statement};\n" for statement in statements)
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(content)
+
+
 def _psql(concurrently: bool) -> Prepare:
+    scripts = {"up.sql": _script(_creations(concurrently)), "down.sql": _script(_drops(concurrently))}
+
     def prepare(folder: Path, url: str) -> Commands:
-        (folder / "up.sql").write_text(statements.script(statements.creations(concurrently)))
-        (folder / "down.sql").write_text(statements.script(statements.drops(concurrently)))
-        if shutil.which("psql"):
-            shell = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-f"]
-        else:
-            (folder / "statements.py").write_text(STATEMENT_BY_STATEMENT)
-            shell = [sys.executable, "statements.py", url]
-        return Commands([*shell, "up.sql"], [*shell, "down.sql"], folder, {})
+        _write(folder, {**scripts, "statements.py": STATEMENT_BY_STATEMENT})
+        without = [sys.executable, "statements.py", url]
+        shell = [PSQL, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-f"] if PSQL else without
+        return Commands([*shell, "up.sql"], [*shell, "down.sql"], folder)
+
+    return prepare
+
+
+def _sqlite_shell(in_transaction: bool) -> Prepare:
+    def prepare(folder: Path, url: str) -> Commands:
+        up, down = _creations(on_postgresql=False), _drops()
+        if in_transaction:
+            up, down = (["BEGIN IMMEDIATE", *statements, "COMMIT"] for statements in (up, down))
+        _write(folder, {"up.sql": _script(up), "down.sql": _script(down), "run.py": SQLITE_SCRIPT})
+        path = url.removeprefix("sqlite:///")
+        if SQLITE3:
+            shell = [SQLITE3, "-bail", path]
+            return Commands([*shell, ".read up.sql"], [*shell, ".read down.sql"], folder)
+        without = [sys.executable, "run.py", path]
+        return Commands([*without, "up.sql"], [*without, "down.sql"], folder)
 
     return prepare
 
 
 def _up(*options: str) -> Prepare:
     def prepare(folder: Path, url: str) -> Commands:
-        def command(direction: str) -> list[str]:
-            return [sys.executable, "cli.py", direction, *options]
-
-        return Commands(command("up"), command("down"), PROJECT, {"DATABASE_URL": url})
+        up, down = ([sys.executable, "cli.py", command, *options] for command in ("up", "down"))
+        return Commands(up, down, environment={"DATABASE_URL": url})
 
     return prepare
 
 
-def _alembic_transactional(folder: Path, url: str) -> Commands:
-    upgrade = _calls("op.execute", statements.creations(tolerant=True))
-    downgrade = _calls("op.execute", statements.drops(tolerant=True))
-    return _alembic(folder, url, upgrade, downgrade)
+def _alembic(upgrade: Sequence[str], downgrade: Sequence[str]) -> Prepare:
+    revisions = ((down_revision, None, ["pass"], ["pass"]), (revision, down_revision, upgrade, downgrade))
+
+    def prepare(folder: Path, url: str) -> Commands:
+        _write(folder, {"alembic.ini": ALEMBIC_INI, "env.py": ALEMBIC_ENV})
+        for name, parent, *calls in revisions:
+            up, down = ("\n    ".join(each) for each in calls)
+            content = ALEMBIC_REVISION.format(revision=name, down_revision=parent, upgrade=up, downgrade=down)
+            _write(folder, {f"versions/{name}.py": content})
+        command = [sys.executable, "-m", "alembic"]
+        environment = {"ALEMBIC_URL": "postgresql+psycopg2" + url[url.index("://") :]}
+        return Commands([*command, "upgrade", "head"], [*command, "downgrade", "-1"], folder, environment)
+
+    return prepare
 
 
-def _alembic_concurrently(folder: Path, url: str) -> Commands:
-    def block(calls: Sequence[str]) -> list[str]:
-        return ["with op.get_context().autocommit_block():", *(f"    {call}" for call in calls)]
-
-    upgrade = [f"op.create_index({_alembic_index(index)})" for index in INDEXES]
-    downgrade = [
-        f"op.drop_index({index.name!r}, table_name={index.table!r}, postgresql_concurrently=True)"
+def _alembic_concurrently() -> Prepare:
+    block = "with op.get_context().autocommit_block():"
+    creations = [f"    op.create_index({_alembic_index(index)})" for index in INDEXES]
+    drops = [
+        f"    op.drop_index({index.name!r}, table_name={index.table!r}, postgresql_concurrently=True)"
         for index in reversed(INDEXES)
     ]
-    return _alembic(folder, url, block(upgrade), block(downgrade))
+    return _alembic([block, *creations], [block, *drops])
 
 
 def _alembic_index(index: Index) -> str:
@@ -144,77 +199,49 @@ def _alembic_index(index: Index) -> str:
     )
 
 
-def _alembic(folder: Path, url: str, upgrade: Sequence[str], downgrade: Sequence[str]) -> Commands:
-    versions = folder / "versions"
-    versions.mkdir()
-    (folder / "alembic.ini").write_text(ALEMBIC_INI)
-    (folder / "env.py").write_text(ALEMBIC_ENV)
-    for name, parent, up, down in (
-        (down_revision, None, ["pass"], ["pass"]),
-        (revision, down_revision, upgrade, downgrade),
-    ):
-        text = ALEMBIC_REVISION.format(
-            revision=name, down_revision=parent, upgrade="\n    ".join(up), downgrade="\n    ".join(down)
-        )
-        (versions / f"{name}.py").write_text(text)
-    command = [sys.executable, "-m", "alembic"]
-    environment = {"ALEMBIC_URL": "postgresql+psycopg2" + url[url.index("://") :]}
-    return Commands([*command, "upgrade", "head"], [*command, "downgrade", "-1"], folder, environment)
-
-
 def _playhouse(concurrently: bool) -> Prepare:
+    up, down = (
+        ", ".join(_calls("migrator.sql", statements)) for statements in (_creations(concurrently), _drops(concurrently))
+    )
+
     def prepare(folder: Path, url: str) -> Commands:
-        up = _calls("migrator.sql", statements.creations(concurrently))
-        down = _calls("migrator.sql", statements.drops(concurrently))
-        text = PLAYHOUSE_REVISION.format(atomic=not concurrently, up=", ".join(up), down=", ".join(down))
-        (folder / "migrations").mkdir()
-        (folder / "migrations" / "0001_indexes.py").write_text(text)
+        content = PLAYHOUSE_REVISION.format(atomic=not concurrently, up=up, down=down)
+        _write(folder, {"migrations/0001_indexes.py": content})
         command = [sys.executable, "-m", "playhouse.migrations", url]
-        return Commands([*command, "up"], [*command, "down"], folder, {})
+        return Commands([*command, "up"], [*command, "down"], folder)
 
     return prepare
 
 
 def _yoyo_concurrently(folder: Path, url: str) -> Commands:
-    migrations = folder / "migrations"
-    migrations.mkdir()
+    scripts = {"indexes": _creations(concurrently=True), "indexes.rollback": _drops(concurrently=True)}
     header = "-- transactional: false\n"
-    (migrations / "0001.indexes.sql").write_text(header + statements.script(statements.creations(concurrently=True)))
-    (migrations / "0001.indexes.rollback.sql").write_text(
-        header + statements.script(statements.drops(concurrently=True))
-    )
-
-    def command(direction: str) -> list[str]:
-        return [sys.executable, "-m", "yoyo", direction, "--batch", "--no-config-file", "--database", url, "migrations"]
-
-    return Commands(command("apply"), command("rollback"), folder, {})
+    _write(folder, {f"migrations/0001.{name}.sql": header + _script(each) for name, each in scripts.items()})
+    command, options = [sys.executable, "-m", "yoyo"], ["--batch", "--no-config-file", "--database", url, "migrations"]
+    return Commands([*command, "apply", *options], [*command, "rollback", *options], folder)
 
 
 def _calls(function: str, texts: Sequence[str]) -> list[str]:
     return [f"{function}({text!r})" for text in texts]
 
 
-PSQL_PLAIN = "psql-plain"
-PSQL_CONCURRENTLY = "psql-concurrently"
-BASELINES = (PSQL_PLAIN, PSQL_CONCURRENTLY)
-SHELL = "psql" if shutil.which("psql") else "psycopg2, statement by statement"
+SHELL = "psql" if PSQL else "psycopg2, statement by statement"
+TOLERANT = [_calls("op.execute", statements) for statements in (_creations(tolerant=True), _drops(tolerant=True))]
 
-CONTESTANTS = (
-    Contestant(PSQL_PLAIN, f"{SHELL}: ten CREATE INDEX", _psql(concurrently=False)),
-    Contestant(PSQL_CONCURRENTLY, f"{SHELL}: ten CREATE INDEX CONCURRENTLY", _psql(concurrently=True)),
+ON_POSTGRESQL = (
+    Contestant("psql-plain", f"{SHELL}: ten CREATE INDEX", _psql(concurrently=False)),
+    Contestant("psql-concurrently", f"{SHELL}: ten CREATE INDEX CONCURRENTLY", _psql(concurrently=True)),
     Contestant("up", "**up**", _up()),
     Contestant("up-jobs-1", "**up --jobs 1**", _up("--jobs", "1")),
     Contestant("up-offline", "**up --offline**", _up("--offline")),
-    Contestant("alembic-transactional", "Alembic, one transaction", _alembic_transactional),
-    Contestant("alembic-concurrently", "Alembic, concurrently", _alembic_concurrently),
+    Contestant("alembic-transactional", "Alembic, one transaction", _alembic(*TOLERANT)),
+    Contestant("alembic-concurrently", "Alembic, concurrently", _alembic_concurrently()),
     Contestant("playhouse-plain", "playhouse.migrations, one transaction", _playhouse(concurrently=False)),
     Contestant("playhouse-concurrently", "playhouse.migrations, concurrently", _playhouse(concurrently=True)),
     Contestant("yoyo-concurrently", "yoyo, concurrently", _yoyo_concurrently),
 )
-NAMES = tuple(contestant.name for contestant in CONTESTANTS)
-
-
-def chosen(only: Sequence[str] | None) -> list[Contestant]:
-    """Return the contestants of these names, or all, always with the two baselines."""
-    wanted = {*(only or NAMES), *BASELINES}
-    return [contestant for contestant in CONTESTANTS if contestant.name in wanted]
+ON_SQLITE = (
+    Contestant("statements", "ten statements", _sqlite_shell(in_transaction=False)),
+    Contestant("transaction", "ten statements in one transaction", _sqlite_shell(in_transaction=True)),
+    Contestant("up", "**up**", _up()),
+)

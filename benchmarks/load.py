@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import subprocess
 import sys
 import tempfile
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from benchmarks import options
-from benchmarks.contestants import PROJECT, PSQL_CONCURRENTLY, Contestant, chosen
-from benchmarks.process import CommandFailed, run
-from benchmarks.results import Aim, Section, milliseconds, publish, ratio
-from benchmarks.server import Server, check, opened
+from benchmarks.contestants import ON_POSTGRESQL, Contestant
+from benchmarks.databases import Databases
+from benchmarks.process import PROJECT, CommandFailed, run
+from benchmarks.results import Aim, Section, milliseconds, ratio, rounds_of
+from benchmarks.run import POSTGRESQL, chosen
 
 LEAD = 0.75  # seconds of writing between forward and rollback, and after it; twice that before
 QUIET = 3.0  # seconds measured without a contestant, twice
 PAUSE = 0.001  # seconds between two writes
 LONGEST_GAP = 0.05  # seconds, the aim
-NOTHING = "nothing"
-COLUMNS = (
-    "",
-    "takes, s",
-    "of psql concurrently",
-    "p50, ms",
-    "p99, ms",
-    "worst, ms",
-    "longest gap, ms",
-    "writes/s",
-    "rollback takes, s",
-    "p99, ms",
-    "worst, ms",
-    "longest gap, ms",
-    "writes/s",
-)
+NOTHING, BASELINE = "nothing", "psql-concurrently"
+FELT = ("p99, ms", "worst, ms", "longest gap, ms", "writes/s")
+COLUMNS = ("", "takes, s", "of psql concurrently", "p50, ms", *FELT, "rollback takes, s", *FELT)
 
 Moments = list[tuple[float, float]]  # of each write: when it was sent and answered, on the monotonic clock
 Window = tuple[float, float]  # the same clock, start and end
@@ -107,62 +93,56 @@ def writing(url: str, pause: float) -> Iterator[Moments]:
         moments += zip(noted[::2], noted[1::2], strict=True)
 
 
-def perform(server: Server, rounds: int, pause: float, only: Sequence[str] | None, folder: Path) -> None:
-    """Measure and publish."""
-    field = chosen(only)
-    publish("load", section(server, rounds, pause, field, measure(server, rounds, pause, field)), folder)
+def measure(databases: Databases, rounds: int, pause: float, only: Sequence[str]) -> Section:
+    """Measure what the writer met with each contestant, and without one; worst and longest gap are of all rounds.
 
-
-def measure(server: Server, rounds: int, pause: float, field: Sequence[Contestant]) -> Measured:
-    """Return what the writer met, by contestant and round; under the name of NOTHING without a contestant."""
-    contestants = {NOTHING: None, **{contestant.name: contestant for contestant in field}}
-    measured: Measured = {name: [] for name in contestants}
-    for name in options.rounds_of(list(contestants), rounds):
-        contestant = contestants[name]
-        felts = _during(server, pause, contestant) if contestant else _during_nothing(server, pause)
+    Args:
+        databases: of a PostgreSQL server.
+        rounds: how often each is measured.
+        pause: seconds between two writes.
+        only: the names of the contestants that are measured beside the baselines; all if empty.
+    """
+    field: list[Contestant | None] = [None, *chosen(POSTGRESQL, only)]
+    measured: Measured = {contestant.name if contestant else NOTHING: [] for contestant in field}
+    for contestant in rounds_of(field, rounds):
+        name = contestant.name if contestant else NOTHING
+        felts = _during(databases, pause, contestant) if contestant else _during_nothing(databases, pause)
         measured[name].append(felts)
         gaps = ", ".join(f"{part.seconds:.2f} s, gap {milliseconds(part.longest_gap)} ms" for part in felts)
         print(f"{name:24} {gaps}", flush=True)
-    return measured
-
-
-def section(server: Server, rounds: int, pause: float, field: Sequence[Contestant], measured: Measured) -> Section:
-    """Return the medians as a section of the results; worst and longest gap are the worst of all rounds."""
-    titles = {NOTHING: "no migration", **{contestant.name: contestant.title for contestant in field}}
+    titles = {NOTHING: "no migration", **{contestant.name: contestant.title for contestant in ON_POSTGRESQL}}
     return Section(
         title="Under load",
         conditions=(
-            f"{server.rows:,} activities; one process inserts and updates in activity, contact and webhook_event, "
+            f"{databases.rows:,} activities; one process inserts and updates in activity, contact and webhook_event, "
             f"with {pause * 1000:g} ms between two writes. Medians of {rounds} alternating rounds; worst and longest "
             "gap are the worst of all rounds. The last five columns are the rollback's."
         ),
         columns=COLUMNS,
-        rows=[_row(title, name, measured) for name, title in titles.items()],
+        rows=[_row(titles[name], name, measured) for name in measured],
         aims=_aims(measured),
         raw={name: [[_rounded(part) for part in felts] for felts in each] for name, each in measured.items()},
-        settings=server.settings(),
+        settings=databases.settings(),
     )
 
 
-def _during(server: Server, pause: float, contestant: Contestant) -> Felts:
-    with server.copy() as url, tempfile.TemporaryDirectory() as folder:
+def _during(databases: Databases, pause: float, contestant: Contestant) -> Felts:
+    with databases.copy() as url, tempfile.TemporaryDirectory() as folder:
         commands = contestant.prepare(Path(folder), url)
         with writing(url, pause) as moments:
             forward = run(commands.forward, commands.folder, commands.environment)
             time.sleep(LEAD)
-            check(url, built=True)
+            databases.check(url, built=True)
             rollback = run(commands.rollback, commands.folder, commands.environment)
-        check(url, built=False)
+        databases.check(url, built=False)
     return felt(moments, (forward.started, forward.ended)), felt(moments, (rollback.started, rollback.ended))
 
 
-def _during_nothing(server: Server, pause: float) -> Felts:
-    with server.copy() as url, writing(url, pause) as moments:
+def _during_nothing(databases: Databases, pause: float) -> Felts:
+    with databases.copy() as url, writing(url, pause) as moments:
         started = time.monotonic()
-        time.sleep(QUIET)
-        middle = time.monotonic()
-        time.sleep(QUIET)
-        ended = time.monotonic()
+        time.sleep(2 * QUIET)
+        middle, ended = started + QUIET, time.monotonic()
     return felt(moments, (started, middle)), felt(moments, (middle, ended))
 
 
@@ -170,60 +150,40 @@ def _rounded(part: Felt) -> dict[str, float]:
     return {name: round(value, 6) for name, value in asdict(part).items()}
 
 
-def _median(felts: Sequence[Felts], part: int, name: str) -> float:
-    return float(median(getattr(both[part], name) for both in felts))
-
-
-def _worst(felts: Sequence[Felts], part: int, name: str) -> float:
-    return float(max(getattr(both[part], name) for both in felts))
+def _of(felts: Sequence[Felts], part: int, name: str, which: Callable[[list[float]], float] = median) -> float:
+    """Return the median, or another one, of a number over all rounds."""
+    return which([getattr(both[part], name) for both in felts])
 
 
 def _row(title: str, name: str, measured: Measured) -> list[str]:
     felts = measured[name]
-    seconds = _median(felts, 0, "seconds")
+    seconds = _of(felts, 0, "seconds")
     return [
         title,
         f"{seconds:.2f}",
-        "" if name == NOTHING else ratio(seconds, _median(measured[PSQL_CONCURRENTLY], 0, "seconds")),
-        milliseconds(_median(felts, 0, "p50")),
+        "" if name == NOTHING else ratio(seconds, _of(measured[BASELINE], 0, "seconds")),
+        milliseconds(_of(felts, 0, "p50")),
         *_cells(felts, 0),
-        f"{_median(felts, 1, 'seconds'):.2f}",
+        f"{_of(felts, 1, 'seconds'):.2f}",
         *_cells(felts, 1),
     ]
 
 
 def _cells(felts: Sequence[Felts], part: int) -> list[str]:
-    return [
-        milliseconds(_median(felts, part, "p99")),
-        milliseconds(_worst(felts, part, "worst")),
-        milliseconds(_worst(felts, part, "longest_gap")),
-        f"{_median(felts, part, 'rate'):.0f}",
-    ]
+    seconds = (_of(felts, part, "p99"), _of(felts, part, "worst", max), _of(felts, part, "longest_gap", max))
+    return [*map(milliseconds, seconds), f"{_of(felts, part, 'rate'):.0f}"]
 
 
 def _aims(measured: Measured) -> list[str]:
     if "up" not in measured:
         return []
-    up, psql, quiet = (measured[name] for name in ("up", PSQL_CONCURRENTLY, NOTHING))
-    seconds = _median(up, 0, "seconds") / _median(psql, 0, "seconds")
-    taken, taken_by_psql = (1 - _median(felts, 0, "rate") / _median(quiet, 0, "rate") for felts in (up, psql))
-    aims = [
+    up, psql, quiet = (measured[name] for name in ("up", BASELINE, NOTHING))
+    seconds = _of(up, 0, "seconds") / _of(psql, 0, "seconds")
+    taken, taken_by_psql = (1 - _of(felts, 0, "rate") / _of(quiet, 0, "rate") for felts in (up, psql))
+    aims = (
         Aim("`up`, of psql's ten CONCURRENTLY", 1.0, seconds),
         Aim("share of the writes/s that `up` takes, with psql's share as the aim", round(taken_by_psql, 2), taken),
-        Aim("longest gap during `up`", LONGEST_GAP, _worst(up, 0, "longest_gap"), " s"),
-        Aim("longest gap during `down`", LONGEST_GAP, _worst(up, 1, "longest_gap"), " s"),
-    ]
+        Aim("longest gap during `up`", LONGEST_GAP, _of(up, 0, "longest_gap", max), " s"),
+        Aim("longest gap during `down`", LONGEST_GAP, _of(up, 1, "longest_gap", max), " s"),
+    )
     return list(map(str, aims))
-
-
-def main() -> None:
-    """Run python -m benchmarks.load."""
-    parser = options.parser(__doc__, rounds=3, contest=True)
-    parser.add_argument("--pause", type=float, default=PAUSE, metavar="SECONDS", help="between two writes")
-    arguments: argparse.Namespace = parser.parse_args()
-    with opened(arguments.database_url, arguments.rows) as server:
-        perform(server, arguments.rounds, arguments.pause, arguments.only, arguments.results)
-
-
-if __name__ == "__main__":
-    main()

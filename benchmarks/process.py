@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
-from typing import Any, NamedTuple
+
+PROJECT = Path(__file__).resolve().parent.parent
 
 # A small process starts the command: Linux adds the memory of the parent of a new process to the peak memory of that
 # process (setmax_mm_hiwater_rss in fs/exec.c), and this process has loaded a lot.
@@ -40,8 +40,8 @@ class Commands:
 
     forward: Sequence[str]
     rollback: Sequence[str]
-    folder: Path
-    environment: dict[str, str]
+    folder: Path = PROJECT
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,41 +67,7 @@ class Run:
         }
 
 
-class Both(NamedTuple):
-    """The two runs of a contestant in one round."""
-
-    forward: Run
-    rollback: Run
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the raw numbers."""
-        return {"forward": self.forward.as_json(), "rollback": self.rollback.as_json()}
-
-
-Measured = dict[str, list[Both]]  # by the name of the contestant, one for each round
-
-
-def medians(measured: Measured, name: str) -> tuple[float, float]:
-    """Return the median seconds of the forward runs of a contestant, and of its rollbacks."""
-    forward, rollback = zip(*measured[name], strict=True)
-    return median(run.seconds for run in forward), median(run.seconds for run in rollback)
-
-
-def forward_and_back(commands: Commands, check: Callable[[bool], None]) -> Both:
-    """Build and drop the indexes.
-
-    Args:
-        commands: of the contestant.
-        check: called after each run with whether the indexes must exist; raises CommandFailed if they do not.
-    """
-    forward = run(commands.forward, commands.folder, commands.environment)
-    check(True)
-    rollback = run(commands.rollback, commands.folder, commands.environment)
-    check(False)
-    return Both(forward, rollback)
-
-
-def run(command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> Run:
+def run(command: Sequence[str], folder: Path = PROJECT, environment: Mapping[str, str] | None = None) -> Run:
     """Run a command in a folder, to its end.
 
     Raises:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import os
+import platform
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from benchmarks import machine
-
+T = TypeVar("T")
 FOLDER = Path(__file__).resolve().parent
-ORDER = ("run", "load", "startup", "sqlite")
+PARTS = ("run", "load", "startup", "sqlite")
+PACKAGES = ("click", "peewee", "psycopg2-binary", "rich", "alembic", "SQLAlchemy", "yoyo-migrations")
 
 HEADER = """\
 # Benchmark results
@@ -35,6 +41,32 @@ class Aim:
         return f"{self.what}: {self.measured:.2f}{self.unit} (aim: at most {self.limit:g}), {verdict}"
 
 
+def description() -> dict[str, str]:
+    """Return the date, the machine and the versions, without names or paths of the machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    system = f"{platform.system()} {platform.release()}"
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": f"{os.cpu_count()} cores ({_processor()}), {memory:.0f} GiB, {system}",
+        "versions": ", ".join([f"Python {platform.python_version()}", *_packages()]),
+        "sqlite": sqlite3.sqlite_version,
+    }
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _packages() -> Iterator[str]:
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            yield f"{name} {version(name)}"
+
+
 @dataclass(frozen=True)
 class Section:
     """The results of one part."""
@@ -47,7 +79,7 @@ class Section:
     notes: Sequence[str] = ()
     raw: Any = None
     settings: dict[str, str] = field(default_factory=dict)
-    measured_on: dict[str, str] = field(default_factory=machine.description)
+    measured_on: dict[str, str] = field(default_factory=description)
 
 
 def publish(name: str, section: Section, folder: Path) -> None:
@@ -56,9 +88,15 @@ def publish(name: str, section: Section, folder: Path) -> None:
     sections = json.loads(path.read_text()) if path.exists() else {}
     sections[name] = asdict(section)
     path.write_text(json.dumps(sections, indent=1) + "\n")
-    drawn = [_draw(sections[name]) for name in ORDER if name in sections]
+    drawn = [_draw(sections[name]) for name in PARTS if name in sections]
     (folder / "results.md").write_text("\n".join([HEADER, *drawn]))
     print(_draw(sections[name]), flush=True)
+
+
+def rounds_of(items: Sequence[T], rounds: int) -> Iterator[T]:
+    """Yield the items of each round, in the opposite order of the round before."""
+    for number in range(rounds):
+        yield from items if number % 2 == 0 else reversed(items)
 
 
 def ratio(measured: float, baseline: float) -> str:

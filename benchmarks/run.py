@@ -2,90 +2,128 @@
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
-from benchmarks import options
-from benchmarks.contestants import BASELINES, PSQL_CONCURRENTLY, PSQL_PLAIN, Contestant, chosen
-from benchmarks.process import Both, Measured, forward_and_back, medians
-from benchmarks.results import Aim, Section, megabytes, publish, ratio
-from benchmarks.server import Server, check, opened
+from benchmarks.contestants import ON_POSTGRESQL, ON_SQLITE, SQLITE3, Contestant
+from benchmarks.databases import Databases
+from benchmarks.process import Run, run
+from benchmarks.results import Aim, Section, megabytes, ratio, rounds_of
 
-COLUMNS = (
-    "",
-    "forward, s",
-    "of psql plain",
-    "of psql concurrently",
-    "rollback, s",
-    "of psql plain",
-    "of psql concurrently",
-    "client memory, MB",
+
+class Contest(NamedTuple):
+    """Contestants on one kind of database.
+
+    Attributes:
+        baselines: for each, the column with the ratios to it.
+        aims: contestant, baseline, the largest ratio that is hoped for, and the two in words.
+    """
+
+    title: str
+    conditions: str
+    contestants: Sequence[Contestant]
+    baselines: dict[str, str]
+    aims: Sequence[tuple[str, str, float, str]]
+
+
+POSTGRESQL = Contest(
+    title="Forward and rollback",
+    conditions="without other load.",
+    contestants=ON_POSTGRESQL,
+    baselines={"psql-plain": "of psql plain", "psql-concurrently": "of psql concurrently"},
+    aims=(
+        ("up", "psql-concurrently", 0.85, "`up`, of psql's ten CONCURRENTLY"),
+        ("up-jobs-1", "psql-concurrently", 0.95, "`up --jobs 1`, of psql's ten CONCURRENTLY"),
+        ("up-offline", "psql-plain", 0.75, "`up --offline`, of psql's ten plain CREATE INDEX"),
+    ),
 )
-AIMS = (
-    ("up", PSQL_CONCURRENTLY, 0.85, "`up`, of psql's ten CONCURRENTLY"),
-    ("up-jobs-1", PSQL_CONCURRENTLY, 0.95, "`up --jobs 1`, of psql's ten CONCURRENTLY"),
-    ("up-offline", PSQL_PLAIN, 0.75, "`up --offline`, of psql's ten plain CREATE INDEX"),
+SQLITE = Contest(
+    title="SQLite",
+    conditions=f"with the baseline in {'the sqlite3 shell' if SQLITE3 else 'the sqlite3 module of Python'}.",
+    contestants=ON_SQLITE,
+    baselines={"statements": "of the statements"},
+    aims=(("up", "statements", 0.85, "`up`, of ten CREATE INDEX"),),
 )
 
 
-def perform(server: Server, rounds: int, only: Sequence[str] | None, folder: Path) -> None:
-    """Measure and publish."""
-    field = chosen(only)
-    publish("run", section(server, rounds, field, measure(server, rounds, field)), folder)
+class Both(NamedTuple):
+    """The two runs of a contestant in one round."""
+
+    forward: Run
+    rollback: Run
 
 
-def measure(server: Server, rounds: int, field: Sequence[Contestant]) -> Measured:
-    """Measure each contestant in each round, after a run on empty tables that is not counted."""
+Measured = dict[str, list[Both]]  # by the name of the contestant, one for each round
+
+
+def measure(contest: Contest, databases: Databases, rounds: int, only: Sequence[str]) -> Section:
+    """Measure each contestant in each round, after a run on empty tables that is not counted.
+
+    Args:
+        contest: the contestants.
+        databases: of the contest.
+        rounds: how often each is measured.
+        only: the names of the contestants that are measured beside the baselines; all if empty.
+    """
+    field = chosen(contest, only)
     for contestant in field:
-        _forward_and_back(server, contestant, 0)
+        _forward_and_back(databases, contestant, 0)
     measured: Measured = {contestant.name: [] for contestant in field}
-    for contestant in options.rounds_of(field, rounds):
-        both = _forward_and_back(server, contestant, server.rows)
+    for contestant in rounds_of(field, rounds):
+        both = _forward_and_back(databases, contestant, databases.rows)
         measured[contestant.name].append(both)
         print(f"{contestant.name:24} {both.forward.seconds:7.3f} s {both.rollback.seconds:7.3f} s", flush=True)
-    return measured
-
-
-def section(server: Server, rounds: int, field: Sequence[Contestant], measured: Measured) -> Section:
-    """Return the medians and their quotients as a section of the results."""
-    aims = [
-        Aim(what, limit, medians(measured, name)[0] / medians(measured, baseline)[0])
-        for name, baseline, limit, what in AIMS
-        if name in measured
-    ]
     return Section(
-        title="Forward and rollback",
-        conditions=f"{server.rows:,} activities; medians of {rounds} alternating rounds, without other load.",
-        columns=COLUMNS,
-        rows=[_row(contestant, measured) for contestant in field],
-        aims=list(map(str, aims)),
-        raw={name: [both.as_json() for both in rounds_of_it] for name, rounds_of_it in measured.items()},
-        settings=server.settings(),
+        title=contest.title,
+        conditions=f"{databases.rows:,} activities; medians of {rounds} alternating rounds, {contest.conditions}",
+        columns=_columns(contest),
+        rows=[_row(contestant, contest, measured) for contestant in field],
+        aims=[
+            str(Aim(what, limit, _medians(measured, name)[0] / _medians(measured, baseline)[0]))
+            for name, baseline, limit, what in contest.aims
+            if name in measured
+        ],
+        raw={name: [_raw(both) for both in each] for name, each in measured.items()},
+        settings=databases.settings(),
     )
 
 
-def _forward_and_back(server: Server, contestant: Contestant, rows: int) -> Both:
-    with server.copy(rows) as url, tempfile.TemporaryDirectory() as folder:
-        return forward_and_back(contestant.prepare(Path(folder), url), lambda built: check(url, built))
+def chosen(contest: Contest, only: Sequence[str]) -> list[Contestant]:
+    """Return the contestants of these names, or all, always with the baselines."""
+    return [each for each in contest.contestants if not only or each.name in {*only, *contest.baselines}]
 
 
-def _row(contestant: Contestant, measured: Measured) -> list[str]:
+def _forward_and_back(databases: Databases, contestant: Contestant, rows: int) -> Both:
+    """Build and drop the indexes of a fresh copy, and check after each run whether they exist."""
+    with databases.copy(rows) as url, tempfile.TemporaryDirectory() as folder:
+        commands = contestant.prepare(Path(folder), url)
+        forward = run(commands.forward, commands.folder, commands.environment)
+        databases.check(url, built=True)
+        rollback = run(commands.rollback, commands.folder, commands.environment)
+        databases.check(url, built=False)
+    return Both(forward, rollback)
+
+
+def _raw(both: Both) -> dict[str, dict[str, float]]:
+    return {"forward": both.forward.as_json(), "rollback": both.rollback.as_json()}
+
+
+def _medians(measured: Measured, name: str) -> tuple[float, float]:
+    """Return the median seconds of the forward runs of a contestant, and of its rollbacks."""
+    forward, rollback = zip(*measured[name], strict=True)
+    return median(run.seconds for run in forward), median(run.seconds for run in rollback)
+
+
+def _columns(contest: Contest) -> list[str]:
+    ratios = contest.baselines.values()
+    return ["", "forward, s", *ratios, "rollback, s", *ratios, "client memory, MB"]
+
+
+def _row(contestant: Contestant, contest: Contest, measured: Measured) -> list[str]:
     cells = [contestant.title]
-    for part, seconds in enumerate(medians(measured, contestant.name)):
-        cells += [f"{seconds:.3f}", *(ratio(seconds, medians(measured, name)[part]) for name in BASELINES)]
-    peak = median(both.forward.peak_bytes for both in measured[contestant.name])
-    return [*cells, megabytes(peak)]
-
-
-def main() -> None:
-    """Run python -m benchmarks.run."""
-    arguments: argparse.Namespace = options.parser(__doc__, rounds=5, contest=True).parse_args()
-    with opened(arguments.database_url, arguments.rows) as server:
-        perform(server, arguments.rounds, arguments.only, arguments.results)
-
-
-if __name__ == "__main__":
-    main()
+    for part, seconds in enumerate(_medians(measured, contestant.name)):
+        cells += [f"{seconds:.3f}", *(ratio(seconds, _medians(measured, name)[part]) for name in contest.baselines)]
+    return [*cells, megabytes(median(both.forward.peak_bytes for both in measured[contestant.name]))]
