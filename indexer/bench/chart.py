@@ -8,7 +8,7 @@ from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
 
 from indexer.bench.result import Result
-from indexer.bench.units import short, times
+from indexer.bench.tables import short, times
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,18 +8,20 @@ from __future__ import annotations
 import json
 import os
 import sys
+from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
-from indexer.bench import chart, page
+from indexer.bench import chart
 from indexer.bench.events import Tell, Written, silently
 from indexer.bench.result import Result, read
+from indexer.bench.tables import conditions, tables_of
 from indexer.errors import IndexerError, UsageError
 from indexer.events import Warned
-from indexer.text import are, shell
+from indexer.text import are, duration, in_bytes, shell
 
 DRAWINGS = {"Jinja2": "page", "matplotlib": "picture"}
 OTHER_FOLDER = "Name another folder: --out FOLDER"
@@ -83,7 +85,27 @@ def draw(name: str, results: Sequence[Result], tell: Tell = silently) -> None:
         _write_whole(f"{name}.svg", picture, tell)
         _write_whole(f"{name}.png", chart.picture(results, "png"), tell)
     if len(results) == 1 and is_installed("Jinja2"):
-        _write_whole(f"{name}.html", page.html(results[0], picture).encode(), tell)
+        _write_whole(f"{name}.html", page(results[0], picture).encode(), tell)
+
+
+def page(result: Result, picture: bytes) -> str:
+    """Return a result as an HTML page that needs no other file, with the picture, an SVG, unless that is empty.
+
+    Raises:
+        ImportError: Jinja2 is not installed.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(os.path.dirname(__file__))
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, undefined=StrictUndefined)
+    environment.filters |= {"duration": duration, "in_bytes": in_bytes, "number": "{:,}".format}
+    return environment.get_template("page.html").render(
+        result=result,
+        last=result.rounds[-1],
+        picture=b64encode(picture).decode(),
+        tables=tables_of(result),
+        conditions=conditions(result),
+    )
 
 
 def is_installed(package: str) -> bool:

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 from indexer.bench.result import Result
-from indexer.bench.units import power, short, times
 from indexer.console import tables
 from indexer.console.output import Answer
 from indexer.text import counted, duration, in_bytes
@@ -125,3 +124,21 @@ def _totals(result: Result) -> Iterator[Row]:
 def _drawn(table: Table) -> str:
     numbers = [column for column in table.columns if column not in TEXTS]
     return f"{table.title}. {table.about}\n\n{tables.drawn(table.columns, table.rows, right=numbers)}"
+
+
+def short(count: int) -> str:
+    """Return a round number as a label: 10k, 1M."""
+    for unit, size in (("M", 1_000_000), ("k", 1_000)):
+        if count >= size:
+            return f"{count / size:g}{unit}"
+    return str(count)
+
+
+def times(factor: float) -> str:
+    """Return a speed-up in three figures."""
+    return f"{factor:,.0f}×" if factor >= 999.5 else f"{factor:.3g}×"  # noqa: RUF001
+
+
+def power(exponent: float | None) -> str:
+    """Return n to a measured power; empty if only one size was measured."""
+    return "" if exponent is None else f"n^{round(exponent, 2) + 0.0:.2f}"

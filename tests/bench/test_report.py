@@ -20,14 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import (
-    SEVEN_TABLES,
-    SIX_INDEXED_TABLES,
-    TEN_NAMES,
-)
+from command import SEVEN_TABLES, SIX_INDEXED_TABLES, TEN_NAMES
 
 import cli
-from indexer.bench import chart, page, report, tables, units
+from indexer.bench import chart, report, tables
 from indexer.bench.events import Filled, Filling, Measuring, RoundStarted, Told, Written
 from indexer.bench.progress import reporting
 from indexer.bench.result import Build, QueryTiming, Result, Round, Timing, Writes, exponent, read
@@ -103,13 +99,13 @@ def test_a_document_of_another_version_is_refused():
         (duration(12.34), "12.3 s"),
         (duration(123.4), "2 min 3 s"),
         (duration(2e-8), "0.0 µs"),
-        (units.times(12345), "12,345\N{MULTIPLICATION SIGN}"),
-        (units.times(1.2345), "1.23\N{MULTIPLICATION SIGN}"),
-        (units.short(1_500_000), "1.5M"),
-        (units.short(10_000), "10k"),
+        (tables.times(12345), "12,345\N{MULTIPLICATION SIGN}"),
+        (tables.times(1.2345), "1.23\N{MULTIPLICATION SIGN}"),
+        (tables.short(1_500_000), "1.5M"),
+        (tables.short(10_000), "10k"),
         (in_bytes(512), "512 bytes"),
         (in_bytes(1_234_567_890), "1177 MB"),
-        (units.power(-0.001), "n^0.00"),
+        (tables.power(-0.001), "n^0.00"),
     ],
 )
 def test_numbers_are_shown_in_a_few_figures(text: str, expected: str):
@@ -129,13 +125,13 @@ def test_the_tables_show_every_query_index_and_size():
 
 def test_one_size_alone_has_no_growth():
     assert "Growth" not in tables.show(made_up(sizes=(1_000,)))
-    assert "Growth" not in page.html(made_up(sizes=(1_000,)), b"")
+    assert "Growth" not in report.page(made_up(sizes=(1_000,)), b"")
 
 
 @cache
 def shown() -> str:
     """Return the page of the result above."""
-    return page.html(made_up(), chart.picture([made_up()], "svg"))
+    return report.page(made_up(), chart.picture([made_up()], "svg"))
 
 
 # Drawings ------------------------------------------------------------------------------------------------------------
@@ -254,7 +250,7 @@ def test_the_page_shows_the_picture_and_the_figures_of_every_query():
 
 
 def test_the_version_of_a_server_is_escaped():
-    content = page.html(made_up('PostgreSQL <b>"15"</b>'), b"")
+    content = report.page(made_up('PostgreSQL <b>"15"</b>'), b"")
     assert "<b>" not in content
     assert "PostgreSQL &lt;b&gt;" in content
 
