@@ -348,7 +348,7 @@ def test_a_schema_of_another_name_or_role_is_not_dropped(superuser_url: str, pos
 
 @pytest.mark.parametrize("rows", [[], [99], [200, 10]])
 def test_too_few_rows_are_refused(sqlite_url: str, rows: list[int]):
-    with pytest.raises(UsageError, match="Fewer than 100 activities"):
+    with pytest.raises(UsageError, match="at least 100 activities"):
         bench(sqlite_url, rows)
 
 
