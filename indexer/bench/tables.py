@@ -26,7 +26,7 @@ class Table(NamedTuple):
 
 def answer(result: Result) -> Answer:
     """Return what was measured, for the console."""
-    return Answer(asdict(result), lambda write: show(result), result.product)
+    return Answer(asdict(result), result.product, lines=[show(result)])
 
 
 def show(result: Result) -> str:

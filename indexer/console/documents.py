@@ -12,8 +12,7 @@ from indexer.events import BlockersFound, Waiting
 if TYPE_CHECKING:
     from indexer.catalog import Place
     from indexer.events import Event
-    from indexer.plans import Check, Outcome, Plan, RevisionPlan, Stamp, Status
-    from indexer.records.log import Entry
+    from indexer.plans import Check, Outcome, Plan, RevisionPlan, Status
     from indexer.records.revisions import Record
     from indexer.steps import Step
 
@@ -76,22 +75,6 @@ def _position(status: Status) -> Document:
         "pending": [revision.id for revision in status.pending],
         "exit_code": status.exit_code,
     }
-
-
-def of_stamp(stamp: Stamp, place: Place) -> Document:
-    """Return what was recorded."""
-    return {
-        **place._asdict(),
-        "revision": stamp.revision,
-        "changed": stamp.changed,
-        "warnings": list(stamp.warnings),
-    }
-
-
-def of_history(entries: Iterable[Entry], place: Place) -> Document:
-    """Return what was done to the database, the last run first."""
-    history = [{**entry._asdict(), "finished_at": utc(entry.finished_at)} for entry in entries]
-    return {**place._asdict(), "history": history}
 
 
 def of_schemas(documents: Iterable[Document], exit_code: int) -> Document:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import NamedTuple, TextIO
 
 from indexer.console import documents
@@ -15,6 +15,7 @@ from indexer.errors import Hint, IndexerError, lines_of
 from indexer.text import STYLE, counted, few, shown, visible
 
 BOLD, RED, PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[0m"
+Line = str | Hint
 MOST_NAMES = 10  # of schemas that failed alike
 
 
@@ -23,17 +24,17 @@ class Answer(NamedTuple):
 
     Attributes:
         document: for a machine.
-        show: returns the text for a person, given what writes the hints in it.
-        line: the same in one line, for one of several schemas.
+        line: the answer in one line, also for one of several schemas.
         exit_code: what the command exits with.
+        lines: the text for a person, if that has more than the line; drawn only when it is printed.
         error: what the command ends with after the rest is printed.
         script: what is printed instead of the text; empty where there is an error instead.
     """
 
     document: documents.Document
-    show: Callable[[Write], str]
-    line: str | Hint
+    line: Line
     exit_code: int = 0
+    lines: Iterable[Line] = ()
     error: IndexerError | None = None
     script: str | None = None
 
@@ -45,8 +46,10 @@ def print_answer(answer: Answer, as_json: bool, write: HintWriter) -> None:
     """Print an answer."""
     if as_json:
         echo(json.dumps(answer.document, default=write))
+    elif answer.script is not None:
+        echo_script(answer.script)
     else:
-        echo(answer.show(write)) if answer.script is None else echo_script(answer.script)
+        echo("\n".join(map(write, answer.lines or (answer.line,))))
 
 
 def print_line(schema: str, answer: Answer, write: HintWriter) -> None:
@@ -96,7 +99,7 @@ def of_failure(error: IndexerError) -> Answer:
     """Return the answer of a command that failed."""
     hint = error.hint.with_texts(_in_a_line)
     line = Hint("Error: ", error.summary, " " if hint else "", hint)
-    return Answer(documents.of_failure(error), lambda write: write(line), line, error.exit_code, error)
+    return Answer(documents.of_failure(error), line, error.exit_code, error=error)
 
 
 def _in_a_line(text: str) -> str:

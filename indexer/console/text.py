@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from indexer.console import documents, tables
-from indexer.console.hints import Write
-from indexer.console.output import BOLD, Answer, of_failure, styled
+from indexer.console.output import BOLD, Answer, Line, of_failure, styled
 from indexer.console.progress import DONE, listed
 from indexer.decide import CREATIONS, Action
 from indexer.errors import Command, Hint, NotServed
@@ -33,12 +32,8 @@ FOLDING = ("for", "declared", "found", "indexes")
 LESS_NEEDED = ("for", "method", "by", "origin", "took", "table", "size", "revision")
 ALL_RIGHT = Hint("Everything is as declared.")
 COLOURS = {"valid": "green", "missing": "yellow", "invalid": "red", "different": "red"}
+PAST = {action.value: done for action, done in DONE.items()}  # without the actions of a later version
 MOST_NAMED = 3  # indexes of one action in a line of history
-
-
-def _answer(document: Document, line: str | Hint) -> Answer:
-    """Return an answer of one line."""
-    return Answer(document, lambda write: write(line), line)
 
 
 # Runs ---------------------------------------------------------------------------------------------------------------
@@ -46,7 +41,7 @@ def _answer(document: Document, line: str | Hint) -> Answer:
 
 def of_outcome(outcome: Outcome, place: Place) -> Answer:
     """Return what a run did, or that there was nothing to do."""
-    return _answer(documents.of_outcome(outcome, place), _summary(outcome, place))
+    return Answer(documents.of_outcome(outcome, place), _summary(outcome, place))
 
 
 def _summary(outcome: Outcome, place: Place) -> str:
@@ -64,20 +59,19 @@ def _nothing_to_do(direction: str, revision: str, place: Place) -> str:
 def of_stamp(stamp: Stamp, place: Place) -> Answer:
     """Return what was recorded."""
     line = f"{place} is at {stamp.revision}" + ("." if stamp.changed else " (already recorded).")
-    document = documents.of_stamp(stamp, place)
-    return Answer(document, lambda write: "\n".join((*_notes(stamp.warnings, write), line)), line)
+    return Answer({**place._asdict(), **stamp._asdict()}, line, lines=(*_notes(stamp.warnings), line))
 
 
 def of_new(written: Written) -> Answer:
     """Return which file was written."""
     line = Hint(f"Wrote {written.file} with an example index. Edit the file, then review it with: ", Command("plan"))
-    return _answer(written._asdict(), line)
+    return Answer(written._asdict(), line)
 
 
 def of_wait(place: Place, exists: bool) -> Answer:
     """Return that a database accepts connections, or that it is a file that does not exist yet."""
     missing = Hint(f"The file of {place} does not exist yet. To create it, run: ", Command("up"))
-    return _answer({**place._asdict(), "reachable": True}, f"{place} accepts connections." if exists else missing)
+    return Answer({**place._asdict(), "reachable": True}, f"{place} accepts connections." if exists else missing)
 
 
 # The present state --------------------------------------------------------------------------------------------------
@@ -87,12 +81,10 @@ def of_status(status: Status) -> Answer:
     """Return the revisions and the state of every index."""
     document, verdict = documents.of_status(status), _verdict(status)
     line = Hint(f"{_position(status)}.", " " if verdict else "", verdict)
-    return Answer(
-        document, lambda write: "\n".join(_shown_status(status, document, verdict, write)), line, status.exit_code
-    )
+    return Answer(document, line, status.exit_code, _shown_status(status, document, verdict))
 
 
-def _shown_status(status: Status, document: Document, verdict: Hint, write: Write) -> Iterator[str]:
+def _shown_status(status: Status, document: Document, verdict: Hint) -> Iterator[Line]:
     yield f"{status.place} {_position(status)}\n"
     yield f"  {status.chain.base}  base schema{visible(_when(status.base))}"
     for revision_plan in status.revisions:
@@ -101,7 +93,7 @@ def _shown_status(status: Status, document: Document, verdict: Hint, write: Writ
     yield ""
     titles = ("index", "table", "method", "state", "origin", "size", "for")
     yield _table(titles, [_status_row(index) for index in document["indexes"]])
-    yield from _end(verdict, status.warnings, write)
+    yield from _end(verdict, status.warnings)
 
 
 def _status_row(index: Document) -> tuple[Any, ...]:
@@ -119,12 +111,10 @@ def of_check(check: Check) -> Answer:
     """Return whether the database is what its revisions declare, index by index."""
     document, verdict = documents.of_check(check), _verdict(check.status, lists_statements=True) or ALL_RIGHT
     line = Hint(f"{_position(check.status)}. ", verdict)
-    return Answer(
-        document, lambda write: "\n".join(_shown_check(check, document, verdict, write)), line, check.status.exit_code
-    )
+    return Answer(document, line, check.status.exit_code, _shown_check(check, document, verdict))
 
 
-def _shown_check(check: Check, document: Document, verdict: Hint, write: Write) -> Iterator[str]:
+def _shown_check(check: Check, document: Document, verdict: Hint) -> Iterator[Line]:
     status = check.status
     yield f"{status.place} {_position(status)}\n"
     titles = ("index", "table", "finding", "origin", "part", "declared", "found")
@@ -135,8 +125,8 @@ def _shown_check(check: Check, document: Document, verdict: Hint, write: Write) 
     if check.advice:
         yield "\nAdvice (does not change the exit code):"
     for advice in check.advice:
-        yield f"  {visible(write(advice.text))}"
-    yield from _end(verdict, status.warnings, write)
+        yield Hint("  ", advice.text).with_texts(visible)
+    yield from _end(verdict, status.warnings)
 
 
 def _check_rows(index: Document) -> Iterator[tuple[Any, ...]]:
@@ -157,16 +147,16 @@ def _to_type(missing: Uncovered) -> list[str]:
     return [*owner, *(f"{statement};" for statement in missing.statements)]
 
 
-def _end(verdict: Hint, warnings: Sequence[str | Hint], write: Write) -> Iterator[str]:
+def _end(verdict: Hint, warnings: Sequence[Line]) -> Iterator[Line]:
     if verdict or warnings:
         yield ""
-    yield from _notes(warnings, write)
+    yield from _notes(warnings)
     if verdict:
-        yield write(verdict)
+        yield verdict
 
 
-def _notes(warnings: Iterable[str | Hint], write: Write) -> Iterator[str]:
-    return (f"Note: {visible(write(warning))}" for warning in warnings)
+def _notes(warnings: Iterable[Line]) -> Iterator[Line]:
+    return (Hint("Note: ", warning).with_texts(visible) for warning in warnings)
 
 
 def _verdict(status: Status, lists_statements: bool = False) -> Hint:
@@ -226,13 +216,15 @@ def _time(moment: datetime) -> str:
 def of_history(entries: Sequence[Entry], place: Place) -> Answer:
     """Return what was done to the database."""
     line = counted(len(entries), "entry", "entries") + (f", the last: {_did(entries[0])}" if entries else "")
-    return Answer(documents.of_history(entries, place), lambda write: _shown_history(entries, place), line)
+    history = [{**entry._asdict(), "finished_at": documents.utc(entry.finished_at)} for entry in entries]
+    return Answer({**place._asdict(), "history": history}, line, lines=_shown_history(entries, place))
 
 
-def _shown_history(entries: Sequence[Entry], place: Place) -> str:
-    if not entries:
-        return f"Nothing is recorded for {place}."
-    return _table(("when", "what", "revision", "took", "by", "indexes"), list(map(_history_row, entries)))
+def _shown_history(entries: Sequence[Entry], place: Place) -> Iterator[str]:
+    if entries:
+        yield _table(("when", "what", "revision", "took", "by", "indexes"), list(map(_history_row, entries)))
+    else:
+        yield f"Nothing is recorded for {place}."
 
 
 def _history_row(entry: Entry) -> tuple[str, ...]:
@@ -248,17 +240,11 @@ def _counted(entry: Entry) -> str:
     """Return how many indexes there are of each action, with their names where there are few."""
     names: dict[str, list[str]] = {}
     for name, action in entry.indexes.items():
-        names.setdefault(_past_tense(action), []).append(name)
+        names.setdefault(PAST.get(action, action), []).append(name)
     return "; ".join(
         f"{len(each)} {done}" + (f" ({', '.join(each)})" if len(each) <= MOST_NAMED else "")
         for done, each in names.items()
     )
-
-
-def _past_tense(action: str) -> str:
-    """Return what was done; an action of a later version by its own name."""
-    known = action in {each.value for each in Action}
-    return DONE[Action(action)] if known else action
 
 
 # Proof --------------------------------------------------------------------------------------------------------------
@@ -269,7 +255,7 @@ def of_verify(report: Report, as_sql: bool) -> Answer:
     from indexer.console import verify
 
     line = verify.conclusion_of(report, between=" ")
-    answer = Answer(verify.document(report), lambda write: verify.text(report, write), line, report.exit_code)
+    answer = Answer(verify.document(report), line, report.exit_code, verify.lines(report))
     if not as_sql:
         return answer
     error = None
@@ -283,7 +269,7 @@ def of_seed(place: Place, rows: Mapping[str, int]) -> Answer:
     """Return how many rows were written to each table."""
     each = ", ".join(f"{count:,} in {table}" for table, count in rows.items())
     line = f"{sum(rows.values()):,} rows on {place}: {each}."
-    return _answer({**place._asdict(), "rows": dict(rows)}, line)
+    return Answer({**place._asdict(), "rows": dict(rows)}, line)
 
 
 # The future ------------------------------------------------------------------------------------------------------
@@ -292,8 +278,8 @@ def of_seed(place: Place, rows: Mapping[str, int]) -> Answer:
 def of_plan(plan: Plan, place: Place) -> Answer:
     """Return each statement with what it is for, and what would stop the run."""
     document, error = documents.of_plan(plan, place), refusal(plan)
-    line = Hint(_plan_line(plan, place)) if error is None else of_failure(error).line
-    return Answer(document, lambda write: "\n".join(_shown_plan(plan, place, write)), line, plan.exit_code, error)
+    line = _plan_line(plan, place) if error is None else of_failure(error).line
+    return Answer(document, line, plan.exit_code, _shown_plan(plan, place), error)
 
 
 def _plan_line(plan: Plan, place: Place) -> str:
@@ -307,9 +293,9 @@ def _plan_line(plan: Plan, place: Place) -> str:
     )
 
 
-def _shown_plan(plan: Plan, place: Place, write: Write) -> Iterator[str]:
+def _shown_plan(plan: Plan, place: Place) -> Iterator[Line]:
     if plan.is_empty:
-        yield from (*_notes(plan.warnings, write), _plan_line(plan, place))
+        yield from (*_notes(plan.warnings), _plan_line(plan, place))
         return
     if plan.unrecorded:
         yield f"{_plan_line(plan, place)}\n"
@@ -318,9 +304,9 @@ def _shown_plan(plan: Plan, place: Place, write: Write) -> Iterator[str]:
         yield from _shown_steps(plan)
     if plan.blockers:
         yield f"  would wait for these sessions, unless they end first:{listed(plan.blockers)}\n"
-    yield from _notes(plan.warnings, write)
+    yield from _notes(plan.warnings)
     if plan.exit_code == 0:
-        yield write(Hint(f"Nothing was changed. To {'record' if plan.unrecorded else 'do'} it, run: ", plan.command))
+        yield Hint(f"Nothing was changed. To {'record' if plan.unrecorded else 'do'} it, run: ", plan.command)
 
 
 def _shown_steps(plan: Plan) -> Iterator[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from indexer.console.documents import Document
-from indexer.console.hints import Write
+from indexer.console.output import Line
 from indexer.console.tables import drawn
 from indexer.errors import Command, Hint
 from indexer.text import few, visible
@@ -31,12 +32,15 @@ def document(report: Report) -> Document:
     }
 
 
-def text(report: Report, write: Write) -> str:
-    """Return the report as a table, the notes about its rows, and the conclusion."""
-    table = drawn(TITLES, list(map(_row, report.results)), right=NUMBERS, less_needed=LESS_NEEDED)
-    notes = dict.fromkeys(f"- {visible(write(note))}" for result in report.results for note in result.notes)
-    conclusion = write(conclusion_of(report, f" on {report.place}"))
-    return "\n\n".join(filter(None, (table, "\n".join(notes), conclusion)))
+def lines(report: Report) -> Iterator[Line]:
+    """Yield the report as a table, the notes about its rows, and the conclusion."""
+    if report.results:
+        yield drawn(TITLES, list(map(_row, report.results)), right=NUMBERS, less_needed=LESS_NEEDED) + "\n"
+    notes = dict.fromkeys(Hint("- ", note).with_texts(visible) for result in report.results for note in result.notes)
+    yield from notes
+    if notes:
+        yield ""
+    yield conclusion_of(report, f" on {report.place}")
 
 
 def script(report: Report) -> str:
