@@ -232,7 +232,7 @@ def test_a_role_that_may_not_use_the_schema_gets_the_grant_in_two_steps(superuse
         refused = run("status", url=url)
         assert refused.exit_code == 2
         assert "The search path contains no schema that this role can use" in refused.stderr
-        assert run("status", "--schema", "public", url=url).exit_code == 3  # the catalog is everybody's to read
+        assert run("status", "--schema", "public", url=url).exit_code == 3  # every role may read the catalog
         assert "GRANT USAGE, CREATE ON SCHEMA public" in run("up", "--schema", "public", url=url).stderr
 
 
