@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from indexer.catalog import CatalogEntry
 from indexer.errors import Command, Hint
-from indexer.inheritance import Uncovered
+from indexer.server import Uncovered
 from indexer.spec import Definition
 from indexer.steps import Step, StepPlanner
+from indexer.text import are, counted, few
 
 TWIN, SAME_KEY, SUPERFLUOUS = "twin", "serves the same key", "superfluous"
 LEFTOVER, CHANGED_FILE, EMPTY_CHILD = "leftover", "changed file", "empty child"
@@ -72,6 +73,25 @@ def on_empty_children(uncovered: Iterable[Uncovered]) -> list[Advice]:
         for each in uncovered
         if each.statements and not each.child.has_rows
     ]
+
+
+def on_children_with_rows(uncovered: Iterable[Uncovered]) -> list[Hint]:
+    """Return a sentence for each indexed table with children that have rows and lack an index."""
+    lacking: dict[str, dict[str, None]] = {}
+    for each in uncovered:
+        if each.child.has_rows:
+            lacking.setdefault(each.child.parent, {})[each.table] = None
+    return [_not_inherited(parent, list(tables)) for parent, tables in lacking.items()]
+
+
+def _not_inherited(parent: str, tables: list[str]) -> Hint:
+    inherits, holds = ("inherits", "holds") if len(tables) == 1 else ("inherit", "hold")
+    return Hint(
+        f"{counted(len(tables), 'table')} that {inherits} from {parent} and {holds} rows {are(tables)} not indexed by"
+        f" up, because indexes are not inherited: {', '.join(few(tables))}."
+        " After up, see the statements for each: ",
+        Command("check"),
+    )
 
 
 def _of_replacement(entry: CatalogEntry, step: Step) -> Advice:

@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 from peewee import Model
 
-from indexer import inheritance, preflight
-from indexer.advice import CHANGED_FILE, Advice, advise, on_empty_children
+from indexer import preflight
+from indexer.advice import CHANGED_FILE, Advice, advise, on_children_with_rows, on_empty_children
 from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Place, Table
 from indexer.decide import Action
 from indexer.errors import Command, Hint, PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
 from indexer.plans import Check, Plan, RevisionPlan, StampPlan, Status
-from indexer.publishing import NOT_PUBLISHED, Publishing
 from indexer.records.alembic import AlembicState, AlembicTable, assumed_later
 from indexer.records.log import Entry, LogTable
 from indexer.records.provenance import revert_context
@@ -23,6 +22,7 @@ from indexer.records.revisions import Record, RevisionTable, checksum
 from indexer.revisions.chain import Chain, Revision
 from indexer.spec import Index
 from indexer.steps import Step, StepPlanner
+from indexer.text import identifier
 
 Due = tuple[Sequence[RevisionPlan], Sequence[RevisionPlan], str]  # all, those to be applied or reverted, and the end
 
@@ -141,7 +141,7 @@ class Inspector:
         state = self._read(command=Command("stamp", target))
         problems = [*self.migrator.catalog.problems(), *self.migrator.server.missing_rights(state.tables)]
         problems += self._alembic_rights(problems, state)
-        published = [] if self.options.published else self._publishing(state.tables).problems
+        published, _ = self._published(state.tables)
         revision_plans, position = self._up_plans(self.chain.revisions, state), self.chain.position(target)
         forward, back = revision_plans[:position], revision_plans[position:][::-1]
         left_alone = [
@@ -241,8 +241,7 @@ class Inspector:
         problems = preflight.problems(self.migrator, steps, base_tables)
         if any(revision_plan.alembic.position for revision_plan in plan.revisions):
             problems += self._alembic_rights(problems, state)
-        publishing = self._publishing(state.tables, plan.base_tables)
-        published = [] if self.options.published else publishing.problems
+        published, refreshes = self._published(state.tables, plan.base_tables)
         later = () if plan.direction == "up" else self._later_ones(plan.revisions, state)
         needed = self.options._replace(
             below_later=self.options.below_later or bool(later),
@@ -252,7 +251,7 @@ class Inspector:
             problems=(*problems, *published),
             later=tuple(later),
             blockers=() if base_tables else self.migrator.server.expected_blockers(steps),
-            warnings=tuple(publishing.warnings),
+            warnings=tuple(refreshes),
             options=needed,
         )
 
@@ -261,17 +260,28 @@ class Inspector:
         lacks_rights = any(isinstance(problem, Problem) for problem in problems)
         return self.alembic.missing_rights(state.tables) if lacks_rights else []
 
-    def _publishing(self, tables: dict[str, Table], base_tables: Sequence[str] = ()) -> Publishing:
-        """Return the tables that would be created, and the publications that send them to subscribers at once."""
+    def _published(self, tables: dict[str, Table], base_tables: Sequence[str] = ()) -> tuple[list[Problem], list[str]]:
+        """Return why the tables that a run creates must not be published yet, and what to do on subscribers after it.
+
+        The problem has the statements that prepare a subscriber; it is none where the user allows it.
+        """
         made = [table for table in (self.revisions, self.log) if table.name not in tables]
-        names = (*base_tables, *(table.name for table in made))
+        names = ", ".join((*base_tables, *(table.name for table in made)))
         server = self.migrator.server
         publications = server.publications() if names else []
         if not publications:
-            return NOT_PUBLISHED
+            return [], []
+        subscriptions = server.subscriptions() or ["NAME"]
+        refresh = "; ".join(f"ALTER SUBSCRIPTION {identifier(name)} REFRESH PUBLICATION" for name in subscriptions)
+        warning = f"{names} are published. After the run, execute on each subscriber: {refresh}"
         base = self.migrator.dialect.table_statements(self.models()) if base_tables else []
         statements = (*base, *(table.creation for table in made))
-        return Publishing(names, tuple(publications), statements, tuple(server.subscriptions()))
+        sentence = (
+            f"{names} would be published at once by {', '.join(publications)}, "
+            "and a subscriber without these tables stops replicating"
+        )
+        problem = Problem(sentence, "Create the same tables, empty, on each subscriber first:", statements)
+        return [] if self.options.published else [problem], [warning]
 
     def _current(self, revision_plans: Iterable[RevisionPlan], state: State) -> str | None:
         applied = [each.revision.id for each in takewhile(lambda each: each.is_applied, revision_plans)]
@@ -289,7 +299,7 @@ class Inspector:
         yield from (*plan.warnings, *self._unknown(state))
         yield from self.alembic.left_alone(state.alembic, concerned, plan.direction)
         if plan.direction == "up":
-            yield from inheritance.warnings(server.uncovered(_indexes_of(concerned), state.tables))
+            yield from on_children_with_rows(server.uncovered(_indexes_of(concerned), state.tables))
         for name, step in ((step.index.name, step) for step in plan.steps if step.other_name):
             if step.action is Action.CREATE:
                 rename = Command("up", "--adopt-renamed")

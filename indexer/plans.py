@@ -9,13 +9,13 @@ from indexer.catalog import Place, Table
 from indexer.decide import Action
 from indexer.errors import Command, Different, Hint, PreflightFailed
 from indexer.events import Blocker
-from indexer.inheritance import Uncovered
 from indexer.options import DEFAULTS, Options
 from indexer.records import provenance
 from indexer.records.alembic import NOT_IN_ALEMBIC, AlembicState, InAlembic
 from indexer.records.provenance import RevisionState
 from indexer.records.revisions import Record
 from indexer.revisions.chain import Chain, Revision
+from indexer.server import Uncovered
 from indexer.steps import Step
 
 PENDING = 3  # exit code

@@ -14,7 +14,7 @@ from peewee import PeeweeException
 
 from indexer.catalog import CatalogEntry, Table
 from indexer.errors import IndexerError
-from indexer.inheritance import Child
+from indexer.server import Child
 from indexer.spec import Index
 
 LONGEST_RUN = 10  # seconds that a query may take when it is run

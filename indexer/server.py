@@ -1,15 +1,50 @@
-"""What a database server has besides tables and indexes: schemas, roles, sessions, replication."""
+"""What a database server has besides tables and indexes: schemas, inheritance, roles, sessions, replication."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from indexer.catalog import Table
 from indexer.errors import Problem
 from indexer.events import Blocker
-from indexer.inheritance import Child, Uncovered
 from indexer.spec import Index
 from indexer.steps import Step
+
+
+class Child(NamedTuple):
+    """A table that inherits from ``parent``, directly or through others.
+
+    A query of the parent reads it, too, but it inherits no index.
+
+    Attributes:
+        namespace: the OID of its schema.
+        owner: the role that alone may index it.
+        owned: whether our role has the rights of that role.
+    """
+
+    parent: str
+    schema: str
+    name: str
+    namespace: int
+    owner: str
+    owned: bool
+    has_rows: bool
+
+
+class Uncovered(NamedTuple):
+    """An index that a child lacks.
+
+    Attributes:
+        target: the index, as it is declared for the parent.
+        table: the child with its schema, as SQL.
+        statements: build the index on the child; none while another session does.
+    """
+
+    target: Index
+    child: Child
+    table: str
+    statements: tuple[str, ...]
 
 
 class Server:

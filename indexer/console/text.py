@@ -19,11 +19,11 @@ from indexer.text import counted, duration, few, in_bytes, visible
 if TYPE_CHECKING:
     from indexer.catalog import Place
     from indexer.console.documents import Document
-    from indexer.inheritance import Uncovered
     from indexer.plans import Check, Outcome, Plan, RevisionPlan, Stamp, Status
     from indexer.records.log import Entry
     from indexer.records.revisions import Record
     from indexer.revisions.scaffold import Written
+    from indexer.server import Uncovered
     from indexer.steps import Step
     from indexer.verify.result import Report
 

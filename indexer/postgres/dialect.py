@@ -12,13 +12,13 @@ from peewee import SQL
 from indexer.catalog import CatalogEntry
 from indexer.decide import Existing
 from indexer.dialect import Dialect, Part, ScriptValues
-from indexer.inheritance import Child
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.run.execution import BEGIN, COMMIT
 from indexer.postgres.session.encoding import UNCONVERTED
 from indexer.postgres.session.settings import PINNED
 from indexer.records.table import placed
+from indexer.server import Child
 from indexer.spec import Definition, Index, Variant, with_suffix
 
 # The path comes first: before it is set, an operator of another role could come before PostgreSQL's own in a predicate.

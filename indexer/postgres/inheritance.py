@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from indexer.catalog import CatalogEntry
-from indexer.inheritance import Child, Uncovered
+from indexer.server import Child, Uncovered
 from indexer.spec import LONGEST_NAME, Index
 
 if TYPE_CHECKING:

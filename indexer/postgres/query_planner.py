@@ -14,13 +14,13 @@ from psycopg2.errors import QueryCanceled
 
 from indexer.catalog import CatalogEntry, Table
 from indexer.errors import Command, Hint, IndexerError, StatementFailed
-from indexer.inheritance import Child
 from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.session.database import QUOTED, sendable
 from indexer.postgres.session.server_errors import sqlstate
 from indexer.postgres.session.settings import QUICK
 from indexer.query_planner import LONGEST_RUN, Plan, QueryPlanner, Refused, Scan, Statement
 from indexer.records.table import placed
+from indexer.server import Child
 from indexer.spec import Index
 from indexer.text import identifier
 

@@ -10,14 +10,13 @@ from indexer.context import Context
 from indexer.decide import Action
 from indexer.errors import Problem
 from indexer.events import Blocker
-from indexer.inheritance import Child, Uncovered
 from indexer.postgres.catalog import citus
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.catalog.rights import missing_rights, missing_rights_to_read
 from indexer.postgres.dialect import PostgresDialect
 from indexer.postgres.inheritance import CHILDREN, uncovered
 from indexer.postgres.run.sessions import Sessions, visibility_advice
-from indexer.server import Server
+from indexer.server import Child, Server, Uncovered
 from indexer.spec import Index
 from indexer.steps import Step
 from indexer.text import visible

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from indexer.catalog import CatalogEntry
-from indexer.inheritance import Child
 from indexer.query_planner import Plan, Scan
+from indexer.server import Child
 from indexer.spec import Definition, Index
 
 EQUALITY = ("btree", "hash")  # access methods that serve equality on any type

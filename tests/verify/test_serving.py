@@ -6,8 +6,8 @@ import pytest
 
 from indexer import Index, desc
 from indexer.catalog import CatalogEntry
-from indexer.inheritance import Child
 from indexer.query_planner import Plan, Scan
+from indexer.server import Child
 from indexer.spec import Definition
 from indexer.verify.serving import Indexes
 
