@@ -80,7 +80,7 @@ class AlembicState(NamedTuple):
         """Return what Alembic has to do with a revision."""
         if not revision.in_alembic:
             return NOT_IN_ALEMBIC
-        return InAlembic(self._position(revision), self.is_kept and self._can_be_moved)
+        return InAlembic(self._position(revision), self.is_kept and self.rows is not None and self.obstacle is None)
 
     def moves(self, revision: Revision, direction: str) -> bool:
         """Return whether recording a revision would move the table."""
@@ -120,10 +120,6 @@ class AlembicState(NamedTuple):
         if self.is_kept and self.is_hidden:
             problems.append(f"{self.name} cannot be read, and may hold a later revision than {last}: {self.obstacle}")
         return problems
-
-    @property
-    def _can_be_moved(self) -> bool:
-        return self.rows is not None and self.obstacle is None
 
     def _position(self, revision: Revision) -> Position | None:
         if self.rows is None:

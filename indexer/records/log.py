@@ -64,14 +64,9 @@ class LogTable(RecordTable):
         return [self._entry(row) for row in rows]
 
     def _entry(self, row: dict[str, Any]) -> Entry:
-        entry = Entry(**{**{name: row[name] for name in Entry._fields}, "indexes": from_json(row["indexes"])})
-        readable = {
-            "finished_at": isinstance(entry.finished_at, datetime),
-            "duration_ms": isinstance(entry.duration_ms, int),
-            "indexes": isinstance(entry.indexes, dict),
-        }
-        self.check_row(readable, row, "id")
-        return entry
+        indexes = from_json(row["indexes"])
+        self.check_row(row, {"indexes": isinstance(indexes, dict)})
+        return Entry(**{**{name: row[name] for name in Entry._fields}, "indexes": indexes})
 
     def insert(self, entry: Entry, **expressions: Any) -> list[Any]:
         """Return the statements that add an entry and delete the oldest, as peewee nodes.

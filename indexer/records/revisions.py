@@ -79,10 +79,9 @@ class RevisionTable(RecordTable):
 
     def _record(self, row: dict[str, Any]) -> Record:
         before, made = _decoded(row["existed_before"])
-        record = Record(**{**row, "existed_before": before, "made": made})
-        stamp = Hint(" Then record what exists: ", Command("stamp", visible(str(record.revision))))
-        self.check_row(_readable(record), row, "revision", stamp)
-        return record
+        stamp = Hint(" Then record what exists: ", Command("stamp", visible(str(row["revision"]))))
+        self.check_row(row, {"existed_before": _is_of(str, before) and _is_of(int, made)}, stamp)
+        return Record(**{**row, "existed_before": before, "made": made})
 
     def replace(self, record: Record, **expressions: Any) -> list[Any]:
         """Return the statements that put a record in the place of the one of the same revision, as peewee nodes.
@@ -168,17 +167,6 @@ def _decoded(stored: str) -> tuple[Any, Any]:
     if not isinstance(names, dict):
         return None, None
     return names, from_json(names.pop(MADE, "{}"))
-
-
-def _readable(record: Record) -> dict[str, bool]:
-    """Return for each column that a run reads whether it holds what a run writes: SQLite stores any value in any."""
-    before, made = record.existed_before, record.made
-    return {
-        "started_at": isinstance(record.started_at, datetime),
-        "applied_at": record.applied_at is None or isinstance(record.applied_at, datetime),
-        "duration_ms": record.duration_ms is None or isinstance(record.duration_ms, int),
-        "existed_before": _is_of(str, before) and _is_of(int, made),
-    }
 
 
 def _is_of(kind: type, stored: Any) -> bool:

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any, Protocol
 
-from peewee import SQL, Entity, Model, NodeList, _ModelWriteQueryHelper
+from peewee import SQL, DateTimeField, Entity, Field, IntegerField, Model, NodeList, _ModelWriteQueryHelper
 
 from indexer.catalog import TRUSTED, Table, TableTrust
 from indexer.errors import Hint, IndexerError, PreflightFailed, Problem
@@ -20,6 +20,7 @@ from indexer.text import identifier, literal, visible
 
 HIDDEN = "Connect as a role that the policy does not apply to, or run as the owner:"
 NOTHING_ELSE = Hint()
+KINDS = {DateTimeField: datetime, IntegerField: int}  # which a run reads as more than text
 TRUSTED_AGAIN = "Review it, then a superuser or its owner can run:"
 
 
@@ -182,23 +183,22 @@ class RecordTable:
         """Note that the transaction that was to create the table is rolled back."""
         self._is_created = self._table is not None
 
-    def check_row(
-        self, readable: Mapping[str, bool], row: Mapping[str, Any], key: str, then: Hint = NOTHING_ELSE
-    ) -> None:
-        """Check that a row holds what a run writes; others may have changed it.
+    def check_row(self, row: Mapping[str, Any], readable: Mapping[str, bool], then: Hint = NOTHING_ELSE) -> None:
+        """Check that a row holds what a run writes; others may have changed it, and SQLite stores any value anywhere.
 
         Args:
-            readable: for each column that is read, whether it holds what a run writes.
-            row: all values of the row.
-            key: the column by which the row is found.
+            readable: for each column of JSON, whether it holds what a run writes.
             then: what to do once the row is deleted.
 
         Raises:
             IndexerError: it does not; with the first such column, and the row.
         """
-        wrong = [column for column, is_right in readable.items() if not is_right]
+        meta: Any = self.declared._meta
+        fields = {field.name: field for field in meta.sorted_fields}
+        wrong = [name for name, field in fields.items() if not readable.get(name, _is_readable(field, row[name]))]
         if not wrong:
             return
+        key = meta.primary_key.name
         value = row[key]
         where = f"{key} = {literal(value) if isinstance(value, str) else value}"
         message = (
@@ -206,6 +206,10 @@ class RecordTable:
         )
         delete = f"Delete the row: DELETE FROM {self.label} WHERE {where};"  # noqa: S608  shown
         raise IndexerError(message, Hint(delete, then))
+
+
+def _is_readable(field: Field, value: Any) -> bool:
+    return isinstance(value, KINDS.get(type(field), object)) or (field.null and value is None)
 
 
 def from_json(stored: Any) -> Any:
