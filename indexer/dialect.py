@@ -59,13 +59,13 @@ class Dialect(ABC):
     def definition(self, index: Index, found: CatalogEntry | None) -> Definition:
         """Return what the index is to be on this database, in terms that compare with those of the found entry."""
 
-    @abstractmethod
     def create_statement(self, index: Index) -> str:
         """Return the statement that builds the index."""
+        return self.create_index(index)
 
-    @abstractmethod
     def drop_statement(self, name: str) -> str:
         """Return the statement that drops the index of this name."""
+        return self.drop_index_statement(name)
 
     @abstractmethod
     def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:

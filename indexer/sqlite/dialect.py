@@ -38,14 +38,6 @@ class SqliteDialect(Dialect):
         """Return the name that Alembic's run of the same revision gives the index on SQLite."""
         return index.alembic_name_on_sqlite or index.name
 
-    def create_statement(self, index: Index) -> str:
-        """Return CREATE INDEX."""
-        return self.create_index(index)
-
-    def drop_statement(self, name: str) -> str:
-        """Return DROP INDEX."""
-        return self.drop_index_statement(name)
-
     def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:
         """Drop the index and build it under the other name, in the run's transaction: SQLite renames no index."""
         return [self.drop_statement(name), self.create_index(index, name=new_name)]
