@@ -32,21 +32,18 @@ def problems(migrator: CatalogMigrator, steps: Sequence[Step], new: Mapping[str,
     """
     server, indexes = migrator.server, [step.index for step in steps]
     tables = migrator.catalog.tables([*{index.table for index in indexes}, *META_TABLES])
+    changed = dict.fromkeys(step.index.table for step in steps if step.changes)
+    is_creating = bool(new) or any(step.action in CREATING for step in steps)
     is_elsewhere = any(index.table not in (new or tables) for index in indexes)
     is_elsewhere |= bool(new) and not server.schema_was_named
     elsewhere = server.other_schemas() if is_elsewhere else []
     return [
         *migrator.catalog.problems(),
-        *(server.missing_rights(tables, creating=True) if new else _missing_rights(migrator, steps, tables)),
+        *server.missing_rights(tables, changed, is_creating),
         *table_problems(indexes, new or tables, migrator.qualified),
         *([] if new else _index_problems(migrator, steps, tables)),
         *few([f"the tables are in schema {each}: add --schema {shell(each)}" for each in elsewhere]),
     ]
-
-
-def _missing_rights(migrator: CatalogMigrator, steps: Sequence[Step], tables: Mapping[str, Table]) -> Sequence[str]:
-    changed = dict.fromkeys(step.index.table for step in steps if step.changes)
-    return migrator.server.missing_rights(tables, changed, creating=any(step.action in CREATING for step in steps))
 
 
 def _index_problems(migrator: CatalogMigrator, steps: Sequence[Step], tables: Mapping[str, Table]) -> list[str]:
@@ -54,7 +51,11 @@ def _index_problems(migrator: CatalogMigrator, steps: Sequence[Step], tables: Ma
     return [
         *migrator.unbuildable([index for index in built if not table_problems([index], tables)]),
         *_taken_names(migrator, steps),
-        *_needed(steps),
+        *(
+            f"{step.index.name} cannot be dropped, because {step.found.needed_by} needs it"
+            for step in steps
+            if step.action is Action.DROP and step.found and step.found.needed_by
+        ),
     ]
 
 
@@ -92,14 +93,6 @@ def _taken_names(migrator: CatalogMigrator, steps: Sequence[Step]) -> list[str]:
     ]
 
 
-def _needed(steps: Sequence[Step]) -> list[str]:
-    return [
-        f"{step.index.name} cannot be dropped, because {step.found.needed_by} needs it"
-        for step in steps
-        if step.action is Action.DROP and step.found and step.found.needed_by
-    ]
-
-
 # Refusals ------------------------------------------------------------------------------------------------------------
 
 
@@ -124,13 +117,9 @@ def refusal(plan: Plan) -> IndexerError | None:
 
 
 def conflict_hint(refused: Sequence[Step], direction: str, options: Options, to: str | None = None) -> Hint:
-    """Return the next step where something else has a declared name.
+    """Return the next step where something else has a declared name, so that these steps stop the run.
 
     A run with ``--replace`` replaces what it can; the rest has to be renamed or dropped by hand.
-
-    Args:
-        refused: the steps that stop the run.
-        direction, options, to: what was asked for.
     """
     replaceable = [step for step in refused if step.can_be_replaced and not options.replace]
     others = [step for step in refused if step not in replaceable]
