@@ -38,15 +38,6 @@ class CatalogEntry(NamedTuple):
         return self.valid and self.ready and self.live
 
     @property
-    def state(self) -> str:
-        """Its state in one or two words."""
-        if self.definition is None:
-            return self.kind
-        if self.usable:
-            return "valid"
-        return "in progress" if self.worker else "invalid"
-
-    @property
     def flaw(self) -> str:
         """Why queries cannot use it; "valid" if they can."""
         if self.usable:

@@ -7,16 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from indexer.catalog import Catalog, CatalogEntry
-from indexer.decide import (
-    CHANGES,
-    Action,
-    Existing,
-    RevertContext,
-    can_be_replaced,
-    compare,
-    decide,
-    decide_drop,
-)
+from indexer.decide import CHANGES, Action, Existing, RevertContext, can_be_replaced, compare, decide, decide_drop
 from indexer.dialect import Dialect
 from indexer.options import DEFAULTS, Options
 from indexer.spec import Definition, Difference, Index
@@ -50,9 +41,16 @@ class Step:
     @property
     def state(self) -> str:
         """What has the name, in one word: valid, missing, invalid, in progress, different, or the kind of relation."""
-        if self.found is None:
+        found = self.found
+        if found is None:
             return "missing"
-        return "different" if self.found.definition and self.differences else self.found.state
+        if found.definition is None:
+            return found.kind
+        if self.differences:
+            return "different"
+        if found.usable:
+            return "valid"
+        return "in progress" if found.worker else "invalid"
 
     @property
     def finding(self) -> str:
@@ -119,16 +117,12 @@ class StepPlanner(NamedTuple):
     replaced: Collection[str] = ()
 
     def up(self, indexes: Sequence[Index], sizes: bool = False) -> tuple[Step, ...]:
-        """Return what ``up`` would do about each of these indexes now.
-
-        Args:
-            sizes: whether to read the sizes of the indexes as well.
-        """
+        """Return what ``up`` would do about each of these indexes now, their sizes read as well if asked for."""
         existing = self._existing(indexes, sizes)
         return tuple(self._step_up(index, existing[index]) for index in indexes)
 
     def down(self, indexes: Sequence[Index], context: RevertContext, sizes: bool = False) -> tuple[Step, ...]:
-        """Return what ``down`` would do about each of these indexes now; ``sizes`` as for ``up``."""
+        """Return what ``down`` would do about each of these indexes now."""
         existing = self._existing(indexes, sizes)
         return tuple(self._step_down(index, existing[index], context) for index in indexes)
 
@@ -153,15 +147,13 @@ class StepPlanner(NamedTuple):
         found = self.catalog.find(names, sizes) if indexes else {}
         missing = [index for index in indexes if duplicates and index.name not in found]
         others = self.catalog.indexes_on({index.table for index in missing}) if missing else []
-        return {
-            index: self._of_index(index, found, self._duplicate(index, others) if index in missing else None)
-            for index in indexes
-        }
+        return {index: self._of_index(index, found, others if index in missing else ()) for index in indexes}
 
-    def _of_index(self, index: Index, found: Mapping[str, CatalogEntry], duplicate: CatalogEntry | None) -> Existing:
-        others = [found.get(index.replacing), found.get(index.replaced)]
-        replacing, replaced = (each if each and self.is_leftover(index, each) else None for each in others)
-        conflict = next((each for each in others if each not in (None, replacing, replaced)), None)
+    def _of_index(self, index: Index, found: Mapping[str, CatalogEntry], others: Sequence[CatalogEntry]) -> Existing:
+        duplicate = next((other for other in others if self.is_duplicate(index, other)), None)
+        named = [found.get(index.replacing), found.get(index.replaced)]
+        replacing, replaced = (each if each and self.is_leftover(index, each) else None for each in named)
+        conflict = next((each for each in named if each not in (None, replacing, replaced)), None)
         alembic_index = found.get(self.dialect.alembic_name(index))
         alembic_index = alembic_index if alembic_index and self.is_duplicate(index, alembic_index) else None
         return Existing(found.get(index.name), duplicate, alembic_index, replacing, replaced, conflict)
@@ -172,9 +164,6 @@ class StepPlanner(NamedTuple):
             return not compare(self.dialect.definition(index, found), found)
         aside = found.name == index.replaced and found.name in self.replaced
         return aside and can_be_replaced(self.dialect.definition(index, found), found)
-
-    def _duplicate(self, index: Index, others: Sequence[CatalogEntry]) -> CatalogEntry | None:
-        return next((other for other in others if self.is_duplicate(index, other)), None)
 
     def is_duplicate(self, index: Index, other: CatalogEntry) -> bool:
         """Return whether the other one is the same index under a name that no index of the chain has."""
