@@ -27,7 +27,6 @@ class Advice(NamedTuple):
         kind: what it is about, such as a twin or a leftover.
         other: the name of the index it is about; None if it is about none.
         about: the name of the declared index that it concerns; None if it concerns none.
-        text: what it says.
     """
 
     kind: str
@@ -37,23 +36,20 @@ class Advice(NamedTuple):
 
 
 def advise(steps: Sequence[Step], entries: Sequence[CatalogEntry], planner: StepPlanner) -> list[Advice]:
-    """Return the advice about the declared indexes and all others of the same tables.
-
-    Args:
-        steps: what is declared, and what exists under those names.
-        entries: all indexes of the tables.
-        planner: tells duplicates and leftovers.
-    """
+    """Return the advice about the declared indexes, of which these are the steps, and all entries of their tables."""
     # SQLite finds an index by its name in any case, and shows the one that it was created with.
     declared = {name: step for step in steps for name in (step.index.name, step.found.name if step.found else "")}
     advice: list[Advice] = []
     for entry in entries:
         replacement = next((step for step in steps if planner.is_leftover(step.index, entry)), None)
         if replacement:
-            advice.append(_of_replacement(entry, replacement))
+            text = f"{entry.name} is left from an interrupted replacement. Finish it: "
+            advice.append(_leftover(entry, replacement, Hint(text, Command("up", "--replace"))))
         elif OF_REINDEX.search(entry.name) and not entry.usable:
             step = declared.get(OF_REINDEX.sub("", entry.name))
-            advice.append(_of_reindex(entry, step, planner.dialect.drop_statement(entry.name)))
+            drop = planner.dialect.drop_statement(entry.name)
+            text = f"{entry.name} is left from an interrupted REINDEX CONCURRENTLY. Drop it: {drop};"
+            advice.append(_leftover(entry, step, Hint(text)))
         elif entry.usable and entry.name not in declared:
             advice += _of_other(entry, steps, planner)
             advice += [_superfluous(entry, wide, declared) for wide in entries if _makes_superfluous(wide, entry)]
@@ -94,16 +90,6 @@ def _not_inherited(parent: str, tables: list[str]) -> Hint:
     )
 
 
-def _of_replacement(entry: CatalogEntry, step: Step) -> Advice:
-    text = Hint(f"{entry.name} is left from an interrupted replacement. Finish it: ", Command("up", "--replace"))
-    return _leftover(entry, step, text)
-
-
-def _of_reindex(entry: CatalogEntry, step: Step | None, drop: str) -> Advice:
-    text = Hint(f"{entry.name} is left from an interrupted REINDEX CONCURRENTLY. Drop it: {drop};")
-    return _leftover(entry, step, text)
-
-
 def _leftover(entry: CatalogEntry, step: Step | None, text: Hint) -> Advice:
     if entry.worker:
         text = Hint(f"{entry.name} is being built or dropped by another session (pid {entry.worker}).")
@@ -112,13 +98,12 @@ def _leftover(entry: CatalogEntry, step: Step | None, text: Hint) -> Advice:
 
 def _of_other(entry: CatalogEntry, steps: Sequence[Step], planner: StepPlanner) -> list[Advice]:
     """Return the advice about an index that is not declared, one for each declared index that it can stand in for."""
-    advice: list[Advice] = []
-    for step in steps:
-        if planner.is_duplicate(step.index, entry):
-            advice.append(Advice(TWIN, entry.name, step.index.name, _of_twin(step, entry)))
-        elif _serves(step, entry):
-            advice.append(Advice(SAME_KEY, entry.name, step.index.name, _of_same_key(step, entry)))
-    return advice
+    duplicated = [step for step in steps if planner.is_duplicate(step.index, entry)]
+    served = [step for step in steps if step not in duplicated and _serves(step, entry)]
+    return [
+        *(Advice(TWIN, entry.name, step.index.name, _of_twin(step, entry)) for step in duplicated),
+        *(Advice(SAME_KEY, entry.name, step.index.name, _of_same_key(step, entry)) for step in served),
+    ]
 
 
 def _of_twin(step: Step, entry: CatalogEntry) -> str | Hint:
