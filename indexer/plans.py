@@ -60,10 +60,6 @@ class RevisionPlan(NamedTuple):
         """The names of the indexes that ``down`` leaves."""
         return [step.index.name for step in self.steps if step.action is Action.LEAVE]
 
-    def existed_before(self) -> dict[str, str]:
-        """Return what ``up`` must not take for its own before it begins: former names by present names."""
-        return provenance.existed_before(self.steps, self.record, self.state)
-
     def origin(self, step: Step) -> str | None:
         """Return where the index of a step comes from: created, adopted, renamed, or None where that is unknown."""
         return provenance.origin(step, self.record, self.state)

@@ -8,6 +8,7 @@ from indexer.options import Options
 from indexer.plans import RevisionPlan
 from indexer.records.alembic import AlembicTable
 from indexer.records.log import LogTable
+from indexer.records.provenance import existed_before
 from indexer.records.revisions import APPLIED, Record, RevisionTable, applied, new_record, reverted, reverting
 
 BASE_DESCRIPTION = "base schema"
@@ -24,10 +25,10 @@ class Recorder(NamedTuple):
     def begun(self, revision_plan: RevisionPlan, direction: str) -> Record:
         """Return the record of a revision that a run begins or resumes."""
         revision = revision_plan.revision
-        before = revision_plan.existed_before() if direction == "up" else {}
-        made = revision_plan.record.made if revision_plan.record else {}
+        record, made = revision_plan.record, revision_plan.record.made if revision_plan.record else {}
+        before = existed_before(revision_plan.steps, record, revision_plan.state) if direction == "up" else {}
         new = new_record(revision.id, revision.down_revision, revision.description, revision.indexes, before, made)
-        return new if direction == "up" else reverting(revision_plan.record or new, revision_plan.left)
+        return new if direction == "up" else reverting(record or new, revision_plan.left)
 
     def ending(self, revision_plan: RevisionPlan, direction: str, record: Record, seconds: float) -> list[Any]:
         """Return the statements that record a revision as applied or reverted, in our table and in Alembic's."""
