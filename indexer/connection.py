@@ -60,10 +60,8 @@ def connect_patiently(
     """Connect, and retry while the reason can heal; a wrong password, for example, fails at once.
 
     Args:
-        url, schema, read_only: as for ``connect``.
         seconds: how long to retry.
         report: called with each new reason to wait.
-        stop: ends the wait.
         options: how long to wait for a SQLite file that another process has locked, if not for ``seconds``.
 
     Raises:

@@ -10,13 +10,7 @@ from indexer.signals import Stop
 
 
 class Context(NamedTuple):
-    """What work on a database is done with.
-
-    Attributes:
-        options: what the user asks of a run.
-        report: called with each event.
-        stop: asks the work to end.
-    """
+    """What work on a database is done with."""
 
     options: Options
     report: Report

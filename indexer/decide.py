@@ -79,13 +79,7 @@ UNKNOWN = RevertContext()
 
 
 def decide(declared: Definition, existing: Existing, options: Options = DEFAULTS) -> Action:
-    """Return what ``up`` does about an index: create, rename, keep, rebuild, replace, wait, or refuse.
-
-    Args:
-        declared: the definition of the index.
-        existing: what exists and matters to it.
-        options: what the user asks of the run.
-    """
+    """Return what ``up`` does about an index: create, rename, keep, rebuild, replace, wait, or refuse."""
     found = existing.found
     if found is None:
         return Action.RENAME if options.adopt_renamed and existing.duplicate else Action.CREATE
@@ -93,7 +87,9 @@ def decide(declared: Definition, existing: Existing, options: Options = DEFAULTS
         return _decide_replacement(declared, found, existing) if options.replace else Action.REFUSE
     if not found.usable:
         return Action.WAIT if found.worker else Action.REBUILD
-    return Action.REPLACE if options.replace and _has_leftovers(existing) else Action.KEEP
+    replacing = existing.replacing
+    has_leftovers = existing.replaced is not None or bool(replacing and not replacing.worker)
+    return Action.REPLACE if options.replace and has_leftovers else Action.KEEP
 
 
 def _decide_replacement(declared: Definition, found: CatalogEntry, existing: Existing) -> Action:
@@ -101,12 +97,6 @@ def _decide_replacement(declared: Definition, found: CatalogEntry, existing: Exi
         return Action.REFUSE
     replacing = existing.replacing
     return Action.WAIT if replacing and replacing.worker and not replacing.usable else Action.REPLACE
-
-
-def _has_leftovers(existing: Existing) -> bool:
-    """Return whether an interrupted replacement left something to drop."""
-    replacing = existing.replacing
-    return existing.replaced is not None or bool(replacing and not replacing.worker)
 
 
 def can_be_replaced(declared: Definition, found: CatalogEntry) -> bool:
@@ -124,15 +114,7 @@ def decide_drop(
     context: RevertContext = UNKNOWN,
     options: Options = DEFAULTS,
 ) -> Action:
-    """Return what ``down`` does about an index: drop, leave, rename back, wait for another session, or refuse.
-
-    Args:
-        declared: the definition of the index.
-        existing: what exists and matters to it.
-        name: its name.
-        context: the past of its revision.
-        options: what the user asks of the run.
-    """
+    """Return what ``down`` does about an index: drop, leave, rename back, wait for another session, or refuse."""
     found, before = existing.found, context.existed_before
     is_put_aside = context.was_replaced(name, existing.replaced) and not options.include_adopted
     if found is None:

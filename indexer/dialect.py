@@ -43,8 +43,6 @@ class Dialect(ABC):
     """The SQL of one database, in which every name has the schema of the catalog.
 
     Args:
-        database: a peewee database, whose quoting is used.
-        catalog: the catalog of the schema.
         offline: whether statements may block writers.
     """
 
@@ -75,8 +73,7 @@ class Dialect(ABC):
     def replace_statements(self, index: Index, existing: Existing, differs: bool) -> list[str]:
         """Return the statements that replace a different index, from wherever a killed run stopped.
 
-        Args:
-            differs: false when the declared index is in place already and only leftovers are dropped.
+        If none ``differs``, the declared index is in place already, and only leftovers are dropped.
         """
 
     def restore_statements(self, index: Index, existing: Existing) -> list[str]:

@@ -18,7 +18,7 @@ class Blocker(NamedTuple):
     """A session that a build has to wait for.
 
     Attributes:
-        pid: its process id; None for a prepared transaction.
+        pid: None for a prepared transaction.
         transaction: tells two transactions of one session apart.
         seconds: the age of the transaction; None if our role may not see it.
         reason: what it holds, such as a lock on a table.
@@ -189,11 +189,7 @@ def silent(event: Event) -> None:
 
 
 class SafeReport:
-    """A report whose failure does not end the run that it describes.
-
-    Attributes:
-        failure: the first failure.
-    """
+    """A report whose failure does not end the run that it describes; the first failure is kept."""
 
     def __init__(self, report: Report) -> None:
         self.report = report

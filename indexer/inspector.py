@@ -45,13 +45,7 @@ class State(NamedTuple):
 
 
 class Inspector:
-    """Reads one database, and compares it with a chain of revisions.
-
-    Args:
-        migrator: the database, in the context of the command.
-        chain: the revisions of the project.
-        models: returns the models of the base schema; called only for an empty database.
-    """
+    """Reads one database, and compares it with a chain of revisions; the arguments are as for a runner."""
 
     def __init__(
         self, migrator: CatalogMigrator, chain: Chain, models: Callable[[], Sequence[type[Model]]] = tuple
@@ -75,11 +69,7 @@ class Inspector:
         return self.migrator.place
 
     def planner(self, replaced: Collection[str] = ()) -> StepPlanner:
-        """Return a planner of steps for the chain.
-
-        Args:
-            replaced: the names on record that replacements gave to the indexes they replaced.
-        """
+        """Return a planner of steps for the chain; ``replaced`` as for the planner."""
         declared = frozenset(index.name for index in self.declared)
         return StepPlanner(self.migrator.catalog, self.migrator.dialect, self.options, declared, replaced)
 
@@ -167,11 +157,7 @@ class Inspector:
     # Reading --------------------------------------------------------------------------------------------------------
 
     def _read(self, sizes: bool = False, command: Command | None = None) -> State:
-        """Read all that is recorded.
-
-        Args:
-            command: the one that is to change something; what it cannot read is then refused with all rights it needs.
-        """
+        """Read all that is recorded; what a command that changes something cannot read is refused with all it needs."""
         tables = self.migrator.catalog.tables([*self.chain.tables, *META_TABLES, *self.alembic.names], sizes)
         self.revisions.find(tables)
         self.log.find(tables)
@@ -312,9 +298,7 @@ class Inspector:
 
     def _closed_log(self) -> list[str]:
         """Return a warning if our role may not write to the log, which stops no run."""
-        if self.log.is_writable:
-            return []
-        return [f"{self.log.label} is not written, because {self.log.obstacle}."]
+        return [] if self.log.is_writable else [f"{self.log.label} is not written, because {self.log.obstacle}."]
 
     def _unknown(self, state: State) -> list[str]:
         """Return a warning for each recorded revision that a later version of this tool has applied."""

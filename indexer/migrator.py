@@ -35,11 +35,7 @@ Doing = Generator[Any, None, Step]
 
 
 class IndexOperation(Operation):
-    """A playhouse operation on one index; carried out, it looks, decides, acts and looks again.
-
-    Args:
-        decide: returns the step to take now.
-    """
+    """A playhouse operation on one index; carried out, it looks, decides the step to take, acts and looks again."""
 
     def __init__(self, migrator: CatalogMigrator, index: Index, decide: Decide) -> None:
         super().__init__(migrator, decide, index)
@@ -55,10 +51,6 @@ class CatalogMigrator(SchemaMigrator):
     """A playhouse migrator whose ``add_index`` and ``drop_index`` take an :class:`~indexer.spec.Index`.
 
     Attributes:
-        catalog: what exists; every decision is based on it.
-        dialect: the statements of the database.
-        server: what the database has besides tables and indexes.
-        context: what its work is done with.
         exists: whether the database exists; a SQLite file may be still to be created.
     """
 
@@ -90,11 +82,7 @@ class CatalogMigrator(SchemaMigrator):
         """Find the schema that holds these tables, once, before anything else is asked."""
 
     def in_schemas(self, names: Sequence[str], pattern: str | None, tables: Sequence[str]) -> list[CatalogMigrator]:
-        """Return a migrator for each of these schemas.
-
-        Args:
-            names: the schemas.
-            pattern: instead of names, what the names of schemas match that hold any of the tables.
+        """Return a migrator for each of these schemas or, with a pattern, for those it matches that hold any table.
 
         Raises:
             UsageError: the database has no schemas, or none that matches.
@@ -123,11 +111,7 @@ class CatalogMigrator(SchemaMigrator):
         return IndexOperation(self, index, lambda: planner().next_down(index, context))
 
     def carry_out(self, operations: Sequence[IndexOperation], provenance: Provenance | None = None) -> tuple[Step, ...]:
-        """Carry out operations, side by side where that is safe; return the steps that were taken in the end.
-
-        Args:
-            provenance: notes before each statement who is making the index.
-        """
+        """Carry out operations, side by side where that is safe; return the steps that were taken in the end."""
         noting = provenance or Provenance()
         taken: dict[IndexOperation, Step] = {}
 
@@ -167,10 +151,7 @@ class CatalogMigrator(SchemaMigrator):
         """Open what these steps need of the server before the first change; raises NoSession."""
 
     def lock_tables(self, tables: Collection[tuple[str | None, str]]) -> None:
-        """Keep others from changing what is attached to these tables until the transaction ends.
-
-        Args:
-            tables: schema and name of each.
+        """Keep others from changing what is attached to these tables (schema, name) until the transaction ends.
 
         Raises:
             StatementFailed: one of them cannot be trusted any more.

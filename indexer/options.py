@@ -65,7 +65,6 @@ class Options(NamedTuple):
         """Give up waiting for another process to release a SQLite file, if this was too long.
 
         Args:
-            waited: seconds.
             why: what is waited for, as a sentence without its full stop.
 
         Raises:

@@ -22,12 +22,7 @@ PENDING = 3  # exit code
 
 
 class RevisionPlan(NamedTuple):
-    """One revision to be applied or reverted, with a step for each of its indexes.
-
-    Attributes:
-        record: what our table holds about it, if anything.
-        alembic: what Alembic has to do with it.
-    """
+    """One revision to be applied or reverted, with a step for each of its indexes, and what is recorded of it."""
 
     revision: Revision
     steps: tuple[Step, ...]
@@ -78,13 +73,10 @@ class Plan(NamedTuple):
         end: the revision that it would be at after the run.
         revisions: those to be applied or reverted, in the order in which that is done.
         base_tables: the tables that an empty database is given first.
-        tables: the tables that exist, by name.
         options: what the command of the run needs to allow.
         to: the revision that the user named.
-        problems: what stops the run, a sentence each.
         later: later revisions, which stop ``down`` unless ``below_later`` is given.
         blockers: the sessions that the run would have to wait for if it began now.
-        warnings: what does not stop the run, a sentence each.
         replaced: the names on record that replacements gave to the indexes they replaced.
     """
 
@@ -141,15 +133,9 @@ class StampPlan(NamedTuple):
     """What ``stamp`` would record, and all that would stop it.
 
     Attributes:
-        revision: the revision to be recorded.
         forward: the revisions up to it; all of their indexes have to be valid.
         back: the later revisions, the last one first; none of their indexes may exist.
-        missing_tables: the indexed tables that do not exist.
-        problems: what stops it, a sentence each.
         options: what the command needs to allow.
-        alembic: the revisions that Alembic records.
-        base_is_recorded: whether our record has the base schema.
-        warnings: what does not stop it, a sentence each.
     """
 
     revision: str

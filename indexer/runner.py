@@ -45,10 +45,7 @@ class Runner:
     """Applies and reverts the revisions of one database.
 
     Args:
-        migrator: the open database.
-        chain: the revisions of the project.
         models: returns the models of the base schema; called only for an empty database.
-        options: what the user asks of the run.
         report: called with each event of the run.
         stop: asks the run to end.
     """

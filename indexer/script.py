@@ -28,11 +28,6 @@ def script_of(
 
     What it records as time, duration and role are expressions that the server evaluates, not values of this process:
     a script is often printed on one day by one person and executed on another day by another.
-
-    Args:
-        recorder: gives the statements that record the revisions.
-        base: the revision of the base schema.
-        models: returns the models of the base schema.
     """
     script = _Script(plan.direction, migrator, recorder, migrator.dialect.script_values)
     parts = [script.base(base, models())] if plan.base_tables else []

@@ -48,11 +48,7 @@ class Uncovered(NamedTuple):
 
 
 class Server:
-    """Questions to a server, answered for a database without one, such as a SQLite file. Nothing here changes data.
-
-    Attributes:
-        schema_was_named: whether the user named the schema.
-    """
+    """Questions to a server, answered for a database without one, such as a SQLite file. Nothing here changes data."""
 
     schema_was_named = False
 
@@ -71,10 +67,9 @@ class Server:
     def missing_rights(
         self, tables: Mapping[str, Table], indexed: Collection[str] = (), creating: bool = False
     ) -> list[Problem]:
-        """Return the rights that our role lacks to change the indexes of these tables, and to record that.
+        """Return the rights that our role lacks to change the indexes of the tables, and to record that.
 
         Args:
-            tables: those that exist, by name, and those that record revisions.
             indexed: the names of the tables whose indexes are changed.
             creating: whether an index is created or renamed, or a table created.
         """

@@ -192,11 +192,7 @@ def _signals_into(pipe: int) -> Iterator[None]:
 def _supervise(stop: Stop, numbers: int, look: str) -> bool:
     """Wait for the end of the work; pass the first signal on; end the process at the second one or after ``GRACE``.
 
-    Args:
-        numbers: the pipe of the signals' numbers.
-
-    Returns:
-        Whether the work has ended; if not, it is not waited for.
+    Return whether the work has ended; if not, it is not waited for.
     """
     first = os.read(numbers, 1)
     if first == ENDED:

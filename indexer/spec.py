@@ -46,7 +46,7 @@ class Index:
 
     Attributes:
         columns: names, or ``desc(name)`` for descending order.
-        purpose: the queries that it is for, to be shown.
+        purpose: the queries that it is for.
         on_postgresql: the variant there; on other databases the index is a whole B-tree on the same columns.
         alembic_name_on_sqlite: the name that Alembic's run of the same revision gives it on SQLite, if that differs.
 

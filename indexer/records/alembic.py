@@ -105,11 +105,7 @@ class AlembicState(NamedTuple):
         return f"{self.name} is not updated, because it {self._content(start)}."
 
     def later_than(self, revisions: Sequence[Revision]) -> list[str]:
-        """Return a problem for each revision later than these that Alembic is at, or may be at.
-
-        Args:
-            revisions: those that ``down`` is to revert, the last one first.
-        """
+        """Return a problem for each revision later than these, the last one first, that Alembic is or may be at."""
         first = next((revision for revision in revisions if revision.in_alembic), None)
         if first is None:
             return []
@@ -168,10 +164,7 @@ class AlembicTable:
         return [self.name] if self.schema == self.home.schema else []
 
     def read(self, tables: Mapping[str, Table]) -> AlembicState:
-        """Return what the table says.
-
-        Args:
-            tables: the tables of our schema by name, this one among them if it exists there.
+        """Return what the table says, which is among the tables if it exists in our schema.
 
         Raises:
             UsageError: the table that the user named does not exist.

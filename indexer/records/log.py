@@ -69,12 +69,7 @@ class LogTable(RecordTable):
         return Entry(**{**{name: row[name] for name in Entry._fields}, "indexes": indexes})
 
     def insert(self, entry: Entry, **expressions: Any) -> list[Any]:
-        """Return the statements that add an entry and delete the oldest, as peewee nodes.
-
-        Args:
-            entry: what is to be added.
-            expressions: SQL that takes the place of values, by column.
-        """
+        """Return the statements that add an entry and delete the oldest; expressions take the place of its values."""
         earlier = self.model.alias()
         following = earlier.select(fn.COALESCE(fn.MAX(earlier.id), 0) + 1)
         row = {"id": following, **entry._asdict(), "indexes": json.dumps(entry.indexes), **expressions}

@@ -61,8 +61,6 @@ def state_of(record: Record | None, alembic: InAlembic, found: Sequence[bool]) -
     only if all of the indexes exist, and reverted it only if most are missing: one alone may have been made by hand.
 
     Args:
-        record: what is recorded of the revision.
-        alembic: where Alembic is, seen from the revision.
         found: for each index that has the same name with Alembic, whether something has that name.
     """
     if record is None:

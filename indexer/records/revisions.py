@@ -84,11 +84,9 @@ class RevisionTable(RecordTable):
         return Record(**{**row, "existed_before": before, "made": made})
 
     def replace(self, record: Record, **expressions: Any) -> list[Any]:
-        """Return the statements that put a record in the place of the one of the same revision, as peewee nodes.
+        """Return the statements that put a record in the place of the one of the same revision.
 
-        Args:
-            record: what is to be recorded.
-            expressions: SQL that takes the place of values, by column: a script lets the server tell time and role.
+        Expressions take the place of its values: a script lets the server tell time and role.
         """
         row = {**record._asdict(), "existed_before": _encoded(record), **expressions}
         del row["made"]

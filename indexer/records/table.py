@@ -58,12 +58,8 @@ def placed(models: Sequence[Any], schema: str | None) -> Iterator[None]:
 class RecordTable:
     """A table of this tool, recognised by its name and its columns; the first run that changes something creates it.
 
-    Wherever a method takes ``tables``, these are those of the schema by name, this one among them if it exists.
-
-    Attributes:
-        name: its name.
-        declared: its columns.
-        is_required: whether no run may go on without it.
+    Wherever a method takes ``tables``, these are those of the schema by name, this one among them if it exists. No run
+    may go on without a table that is required.
     """
 
     name: str

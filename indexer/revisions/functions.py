@@ -22,10 +22,6 @@ def collect(revision: Revision, direction: str) -> tuple[Index, ...]:
     The function is given a stand-in for a migrator, which collects what it asks for and executes nothing. So all of it
     is checked before the first statement is sent, however many calls it makes.
 
-    Args:
-        revision: the revision.
-        direction: "up" or "down".
-
     Raises:
         RevisionRefused: it asks for anything else, leaves an index out, or fails.
     """
@@ -60,12 +56,7 @@ class IndexRequest(Operation):
 
 
 class RevisionMigrator:
-    """The migrator that a revision's functions see.
-
-    Attributes:
-        name: the function and its revision, for messages.
-        asked: the indexes that the function has named, in its order.
-    """
+    """The migrator that a revision's functions see; ``asked`` are the indexes that the function has named, in order."""
 
     def __init__(self, revision: Revision, direction: str) -> None:
         self.name = f"{FUNCTIONS[direction]}() of revision {revision.id}"

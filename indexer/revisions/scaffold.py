@@ -66,10 +66,6 @@ class Written(NamedTuple):
 def write_revision(directory: str, message: str) -> Written:
     """Write the file of the revision that follows the last one of a directory.
 
-    Args:
-        directory: where the migrate_*.py files are.
-        message: what the revision is for, in one line.
-
     Raises:
         UsageError: the message is empty, too long, or more than one line.
         ChainBroken: the existing files do not form one chain.

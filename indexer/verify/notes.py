@@ -27,14 +27,7 @@ REPAIRS = {
 
 
 def notes(usage: IndexUsage, call: str, step: Step, table: Table) -> Iterator[Note]:
-    """Yield what the usage of an index means: what is wrong, what is limited, and what to do about it.
-
-    Args:
-        usage: what the planner does with the query and the index.
-        call: the call that executes the query.
-        step: what ``up`` would do about the index.
-        table: the table of the index.
-    """
+    """Yield what the usage of an index by the query of this call means: what is wrong or limited, and what to do."""
     if usage.usable and step.differences:
         yield f"{step.index.name} serves {call}, but {_difference(step)}"
     if usage.others:

@@ -13,7 +13,6 @@ class QueryResult:
     """Whether one query is served, and by which index.
 
     Attributes:
-        index: the index that the query has.
         query: the call that executes the query, as text.
         usable: whether the planner uses the index when it has to use one, and no condition on its columns is left over;
             or it always uses another index of the table, and the declared one exists.
@@ -55,8 +54,6 @@ class Report:
     """The results of the queries of one database, in their order.
 
     Attributes:
-        place: the database and the schema.
-        results: one for each query.
         preamble: the statement to execute before the queries in the database's own shell, if there is one.
         without_query: the declared indexes that no query is declared for.
     """
@@ -79,5 +76,5 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """The exit code: 4 if a query is not served."""
+        """4 if a query is not served."""
         return NotServed.exit_code if self.unserved else 0

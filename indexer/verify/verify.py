@@ -41,7 +41,6 @@ def verify(
 
     Args:
         migrator: connected, best read-only.
-        queries: each names one of the declared indexes.
         models: all that the queries read.
         declared: the indexes of all revisions.
         analyze: also run each query, read-only, and measure how long it takes. PostgreSQL only.
