@@ -11,7 +11,6 @@ from peewee import SQL, EnclosedNodeList, Entity, NodeList
 from indexer.catalog import Catalog, CatalogEntry
 from indexer.decide import Existing
 from indexer.spec import PLAIN, Column, Definition, Index, Variant
-from indexer.text import qualified
 
 
 class ScriptValues(NamedTuple):
@@ -100,10 +99,6 @@ class Dialect(ABC):
                 for context in (schema._create_table(safe=False), *schema._create_indexes(safe=False))
             ]
         return [str(context.query()[0]) for context in contexts]
-
-    def qualified(self, name: str) -> str:
-        """Return a name with its schema, quoted where a statement needs that."""
-        return qualified(self.catalog.schema, name)
 
     # What the statements are made of, identifiers quoted by peewee --------------------------------------------------
 

@@ -10,7 +10,7 @@ from peewee import Model
 
 from indexer import preflight
 from indexer.advice import CHANGED_FILE, Advice, advise, on_children_with_rows, on_empty_children
-from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Place, Table
+from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Table
 from indexer.decide import Action
 from indexer.errors import Command, Hint, PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
@@ -63,11 +63,6 @@ class Inspector:
         """The indexes of all revisions, in the order of the chain."""
         return [index for revision in self.chain for index in revision.indexes]
 
-    @property
-    def place(self) -> Place:
-        """The database and the schema."""
-        return self.migrator.place
-
     def planner(self, replaced: Collection[str] = ()) -> StepPlanner:
         """Return a planner of steps for the chain; ``replaced`` as for the planner."""
         declared = frozenset(index.name for index in self.declared)
@@ -103,8 +98,7 @@ class Inspector:
             PreflightFailed: what is recorded cannot be read.
         """
         state = self._read(sizes, Command(direction))
-        find_due = self._due_up if direction == "up" else self._due_down
-        revision_plans, due, end = find_due(to, state, sizes)
+        revision_plans, due, end = self._due(direction, to, state, sizes)
         is_empty = direction == "up" and not self._has_tables(state) and self.migrator.catalog.is_empty()
         base_tables = _tables_of(self.models()) if is_empty else {}
         plan = Plan(
@@ -182,7 +176,7 @@ class Inspector:
             *self.migrator.server.unseen(self.chain.tables),
         )
         return Status(
-            place=self.place,
+            place=self.migrator.place,
             current=self._current(revision_plans, state),
             chain=self.chain,
             base=state.records.get(self.chain.base),
@@ -208,17 +202,16 @@ class Inspector:
     def _revision_plan(self, revision: Revision, steps: tuple[Step, ...], state: State) -> RevisionPlan:
         return RevisionPlan(revision, steps, state.records.get(revision.id), state.alembic.place(revision))
 
-    def _due_up(self, to: str | None, state: State, sizes: bool) -> Due:
-        end = self.chain.resolve("head" if to is None else to)
-        revision_plans = self._up_plans(self.chain.revisions[: self.chain.position(end)], state)
-        return revision_plans, [revision_plan for revision_plan in revision_plans if revision_plan.is_due], end
-
-    def _due_down(self, to: str | None, state: State, sizes: bool) -> Due:
+    def _due(self, direction: str, to: str | None, state: State, sizes: bool) -> Due:
+        position = self.chain.position
+        if direction == "up":
+            end = self.chain.resolve("head" if to is None else to)
+            revision_plans = self._up_plans(self.chain.revisions[: position(end)], state)
+            return revision_plans, [each for each in revision_plans if each.is_due], end
         revision_plans = self._down_plans(state, sizes)
-        undoable = [revision_plan for revision_plan in revision_plans if revision_plan.is_undoable]
+        undoable = [each for each in revision_plans if each.state.is_undoable]
         parent = undoable[-1].revision.down_revision if undoable else self.chain.base
         end = parent if to is None else self.chain.resolve(to)
-        position = self.chain.position
         return revision_plans, [each for each in undoable[::-1] if position(each.revision.id) > position(end)], end
 
     def _completed(self, plan: Plan, base_tables: dict[str, Table], state: State) -> Plan:

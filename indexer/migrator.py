@@ -20,7 +20,7 @@ from indexer.records.provenance import Provenance
 from indexer.server import Server
 from indexer.spec import Index
 from indexer.steps import Step, StepPlanner
-from indexer.text import reason
+from indexer.text import qualified, reason
 
 if TYPE_CHECKING:
     from indexer.query_planner import QueryPlanner
@@ -177,7 +177,7 @@ class CatalogMigrator(SchemaMigrator):
 
     def qualified(self, name: str) -> str:
         """Return a name with its schema, quoted where a statement needs that."""
-        return str(self.dialect.qualified(name))
+        return qualified(self.catalog.schema, name)
 
     # What a failure means -------------------------------------------------------------------------------------------
 

@@ -41,11 +41,6 @@ class RevisionPlan(NamedTuple):
         return self.state.is_applied
 
     @property
-    def is_undoable(self) -> bool:
-        """Whether there is anything for ``down`` to do."""
-        return self.state.is_undoable
-
-    @property
     def is_due(self) -> bool:
         """Whether there is anything for ``up`` to do."""
         return self.record is None or not self.is_applied or any(step.action is not Action.KEEP for step in self.steps)

@@ -177,7 +177,7 @@ def _way_to(target: str, ahead: Sequence[RevisionPlan], beyond: Sequence[Step]) 
     """Return the next step to get to a revision, where these later ones have left indexes."""
     if not ahead:
         return Hint("Build the missing indexes: ", Command("up", "--to", target))
-    if all(revision_plan.is_undoable for revision_plan in ahead):
+    if all(revision_plan.state.is_undoable for revision_plan in ahead):
         return Hint("Drop the later indexes: ", Command("down", "--to", target))
     names = ", ".join(step.index.name for step in beyond)
     return Hint(f"Drop the later indexes if nothing needs them ({names}), then run: ", Command("stamp", target))

@@ -56,10 +56,6 @@ class Server:
         """Return the other schemas that hold all of the indexed tables."""
         return []
 
-    def children(self, tables: Mapping[str, Table]) -> list[Child]:
-        """Return the tables that inherit from these."""
-        return []
-
     def uncovered(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[Uncovered]:
         """Return which of these indexes are missing on tables that inherit from the indexed ones."""
         return []

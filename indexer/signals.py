@@ -166,11 +166,6 @@ def interruptible(work: Callable[[Stop], T], reading: bool = False, look: str = 
     return results[0]
 
 
-def heeded() -> list[signal.Signals]:
-    """Return the signals that end a run; nohup, or a shell for a background job, may have some ignored."""
-    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-
-
 @contextmanager
 def _signals_into(pipe: int) -> Iterator[None]:
     """Write the number of each signal into a pipe until the block ends.
@@ -179,7 +174,9 @@ def _signals_into(pipe: int) -> Iterator[None]:
     thread (Python manual, signal.set_wakeup_fd): two signals at once were lost, and rarely a single one.
     """
     os.set_blocking(pipe, False)
-    previous = {number: signal.signal(number, lambda *_: None) for number in heeded()}
+    # nohup, or a shell for a background job, may have some ignored
+    obeyed = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, lambda *_: None) for number in obeyed}
     previous_pipe = signal.set_wakeup_fd(pipe)
     try:
         yield

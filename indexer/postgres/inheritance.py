@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from indexer.catalog import CatalogEntry
 from indexer.server import Child, Uncovered
 from indexer.spec import LONGEST_NAME, Index
+from indexer.text import qualified
 
 if TYPE_CHECKING:
     from indexer.postgres.dialect import PostgresDialect
@@ -90,7 +91,7 @@ def _uncovered(
         elif not broken.worker:  # the leftover of an interrupted build
             drop = there.drop_index_statement(broken.name, concurrently=True)
             statements = (drop, dialect.create_statement_on(child, index, broken.name))
-        missing.append(Uncovered(index, child, there.qualified(child.name), statements))
+        missing.append(Uncovered(index, child, qualified(child.schema, child.name), statements))
     return missing
 
 
