@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 
-from indexer.context import Context
 from indexer.errors import Held, Unreachable
 from indexer.events import Report, ServerAwaited, silent
-from indexer.migrator import CatalogMigrator
+from indexer.migrator import CatalogMigrator, Context
 from indexer.options import DEFAULTS, Options
 from indexer.signals import Stop
 from indexer.urls import split_scheme

@@ -5,19 +5,20 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from peewee import Model, PeeweeException
 from playhouse.migrate import Operation, SchemaMigrator
 
 from indexer.catalog import Catalog, CatalogEntry, Place
-from indexer.context import Context
 from indexer.decide import CREATIONS, UNKNOWN, Action, RevertContext
 from indexer.dialect import Dialect
 from indexer.errors import Command, Hint, IndexerError, StatementFailed, UsageError
-from indexer.events import IndexFinished
+from indexer.events import IndexFinished, Report
+from indexer.options import Options
 from indexer.records.provenance import Provenance
 from indexer.server import Server
+from indexer.signals import Stop
 from indexer.spec import Index
 from indexer.steps import Step, StepPlanner
 from indexer.text import qualified, reason
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
 
 AGAIN = "Run the same command again."
 REBUILD = "Run the same command again: it rebuilds the index."
+
+
+class Context(NamedTuple):
+    """What work on a database is done with."""
+
+    options: Options
+    report: Report
+    stop: Stop
+
 
 Decide = Callable[[], Step]
 GetPlanner = Callable[[], StepPlanner]

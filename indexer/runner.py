@@ -10,7 +10,6 @@ from typing import Any
 from peewee import Model, PeeweeException
 
 from indexer import preflight
-from indexer.context import Context
 from indexer.decide import Action
 from indexer.errors import Command, Hint, IndexerError, Interrupted, StatementFailed
 from indexer.events import (
@@ -24,7 +23,7 @@ from indexer.events import (
     silent,
 )
 from indexer.inspector import Inspector
-from indexer.migrator import CatalogMigrator
+from indexer.migrator import CatalogMigrator, Context
 from indexer.options import DEFAULTS, Options
 from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, StampPlan
 from indexer.recorder import Recorder

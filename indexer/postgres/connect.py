@@ -7,8 +7,8 @@ from functools import partial
 from peewee import DatabaseError
 from psycopg2.extensions import libpq_version
 
-from indexer.context import Context
 from indexer.errors import Unreachable
+from indexer.migrator import Context
 from indexer.postgres.migrator import OnlineMigrator
 from indexer.postgres.session.database import UNNAMED, OnlineDatabase
 from indexer.postgres.session.url import address_of, one_sentence, parameters_of, without_secrets

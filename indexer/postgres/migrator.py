@@ -11,9 +11,8 @@ from peewee import CommaNodeList, Entity, Model, PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 
 from indexer.catalog import META_TABLES, Place
-from indexer.context import Context
 from indexer.errors import IndexerError, StatementFailed, UsageError
-from indexer.migrator import CatalogMigrator, Decide, Doing, IndexOperation, Work
+from indexer.migrator import CatalogMigrator, Context, Decide, Doing, IndexOperation, Work
 from indexer.postgres.catalog.buildable import unbuildable
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.catalog.rights import WITHHELD, withheld

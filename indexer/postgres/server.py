@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from indexer.catalog import Table
-from indexer.context import Context
 from indexer.decide import Action
 from indexer.errors import Problem
 from indexer.events import Blocker
+from indexer.migrator import Context
 from indexer.postgres.catalog import citus
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.catalog.rights import missing_rights, missing_rights_to_read

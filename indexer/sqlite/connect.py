@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from peewee import DatabaseError, SqliteDatabase
 
-from indexer.context import Context
 from indexer.errors import Held, Unreachable, UsageError
+from indexer.migrator import Context
 from indexer.sqlite.migrator import PlainMigrator
 from indexer.text import shell
 

@@ -14,10 +14,9 @@ from peewee import DatabaseError, Model, OperationalError, PeeweeException, Sqli
 from playhouse.migrate import SqliteMigrator
 
 from indexer.catalog import Place
-from indexer.context import Context
 from indexer.errors import Held, IndexerError, StatementFailed
 from indexer.events import LockWaited, Progress, StatementStarted
-from indexer.migrator import CatalogMigrator, Decide, Doing
+from indexer.migrator import CatalogMigrator, Context, Decide, Doing
 from indexer.records.provenance import Provenance
 from indexer.server import Server
 from indexer.spec import Index

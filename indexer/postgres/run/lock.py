@@ -11,9 +11,9 @@ from typing import Any
 
 from peewee import PeeweeException
 
-from indexer.context import Context
 from indexer.errors import Command, Hint, Locked, StatementFailed
 from indexer.events import LockWaited
+from indexer.migrator import Context
 from indexer.postgres.run.sessions import Sessions
 
 POLL = 0.5  # seconds between two attempts, give or take half
