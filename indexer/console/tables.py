@@ -47,7 +47,7 @@ def drawn(
 
     Args:
         titles: of the columns.
-        rows: their cells: ``rich.text.Text`` as it is, anything else as its string.
+        rows: their cells: a text with its style, as rich names styles, or anything else as its string.
         right: titles of the columns that are set to the right.
         folding: titles of those that may fold.
         less_needed: titles of those that may be left out, the least needed first.
@@ -96,4 +96,5 @@ def _text(cell: Any) -> Any:
     """Return a cell as rich's text, without a character that a terminal would obey."""
     from rich.text import Text
 
-    return Text(visible(cell.plain), cell.style) if isinstance(cell, Text) else Text(visible(str(cell)))
+    text, style = cell if isinstance(cell, tuple) else (str(cell), "")
+    return Text(visible(text), style)

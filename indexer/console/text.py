@@ -31,7 +31,7 @@ FOLDING = ("for", "declared", "found", "indexes")
 # Left out on a narrow terminal, the first one first.
 LESS_NEEDED = ("for", "method", "by", "origin", "took", "table", "size", "revision")
 ALL_RIGHT = Hint("Everything is as declared.")
-COLOURS = {"valid": "green", "missing": "yellow", "invalid": "red", "different": "red"}
+COLOURS = {"valid": "green", "invalid": "red", "different": "red"}  # the others are yellow
 PAST = {action.value: done for action, done in DONE.items()}  # without the actions of a later version
 MOST_NAMED = 3  # indexes of one action in a line of history
 
@@ -98,8 +98,12 @@ def _shown_status(status: Status, document: Document, verdict: Hint) -> Iterator
 
 def _status_row(index: Document) -> tuple[Any, ...]:
     size = "" if index["bytes"] is None else in_bytes(index["bytes"])
-    state, purpose = _coloured(index["state"]), _dim(index["purpose"])
+    state, purpose = _coloured(index["state"], index["state"]), (index["purpose"], "dim")
     return index["name"], index["table"], index["method"], state, _origin(index), size, purpose
+
+
+def _coloured(text: str, state: str) -> tuple[str, str]:
+    return text, COLOURS.get(state, "yellow")
 
 
 def _origin(index: Document) -> str:
@@ -338,21 +342,6 @@ def _on_table(step: Step, plan: Plan) -> str:
         rows = "rows unknown until ANALYZE"
     size = f", {in_bytes(table.bytes)}" if table.bytes is not None else ""
     return f" on {table.name} ({rows}{size})"
-
-
-# Drawing ------------------------------------------------------------------------------------------------------------
-
-
-def _coloured(text: str, state: str | None = None) -> Any:
-    from rich.text import Text
-
-    return Text(text, style=COLOURS.get(state or text, "yellow"))
-
-
-def _dim(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text, style="dim")
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

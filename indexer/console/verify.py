@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
 
 from indexer.console.documents import Document
 from indexer.console.output import Line
@@ -78,9 +77,7 @@ def sentences_of(report: Report, where: str = "") -> list[str]:
     return sentences
 
 
-def _row(result: QueryResult) -> list[Any]:
-    from rich.text import Text
-
+def _row(result: QueryResult) -> list[tuple[str, str]]:
     by_another = result.served_by is not None and not result.usable
     cells = (
         result.query,
@@ -92,7 +89,7 @@ def _row(result: QueryResult) -> list[Any]:
         _number(result.cost_without),
         _number(result.milliseconds),
     )
-    return [Text(cell, STYLES.get(cell, "")) for cell in cells]
+    return [(cell, STYLES.get(cell, "")) for cell in cells]
 
 
 def _answer(answer: bool | None) -> str:
