@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import Different, IndexerError, PreflightFailed
-from indexer.events import BlockersFound, Waiting
 
 if TYPE_CHECKING:
-    from indexer.catalog import Place
+    from indexer.catalog import Place, Table
     from indexer.events import Event
     from indexer.plans import Check, Outcome, Plan, RevisionPlan, Status
     from indexer.records.revisions import Record
@@ -30,8 +28,7 @@ def of_status(status: Status) -> Document:
         "indexes": [
             _standing(revision_plan, step) for revision_plan in status.revisions for step in revision_plan.steps
         ],
-        "uncovered": _uncovered(status),
-        "warnings": list(status.warnings),
+        **_remarks(status),
     }
 
 
@@ -45,8 +42,7 @@ def of_check(check: Check) -> Document:
             for revision_plan in status.revisions
             for step in revision_plan.steps
         ],
-        "uncovered": _uncovered(status),
-        "warnings": list(status.warnings),
+        **_remarks(status),
         "advice": [
             {"kind": each.kind, "index": each.other, "about": each.about, "text": str(each.text)}
             for each in check.advice
@@ -54,17 +50,13 @@ def of_check(check: Check) -> Document:
     }
 
 
-def _uncovered(status: Status) -> list[Document]:
-    """Return the indexes that are missing on tables that inherit."""
-    return [
-        {
-            "table": each.table,
-            "index": each.target.name,
-            "has_rows": each.child.has_rows,
-            "statements": list(each.statements),
-        }
+def _remarks(status: Status) -> Document:
+    """Return the indexes that are missing on tables that inherit, and the warnings."""
+    uncovered = [
+        {"table": each.table, "index": each.target.name, "has_rows": each.child.has_rows, "statements": each.statements}
         for each in status.uncovered
     ]
+    return {"uncovered": uncovered, "warnings": status.warnings}
 
 
 def _position(status: Status) -> Document:
@@ -77,11 +69,6 @@ def _position(status: Status) -> Document:
     }
 
 
-def of_schemas(documents: Iterable[Document], exit_code: int) -> Document:
-    """Return the documents of several schemas in one."""
-    return {"schemas": list(documents), "exit_code": exit_code}
-
-
 def of_plan(plan: Plan, place: Place) -> Document:
     """Return what a run would do, and what would stop it."""
     return {
@@ -92,18 +79,20 @@ def of_plan(plan: Plan, place: Place) -> Document:
         "exit_code": plan.exit_code,
         "problems": [*plan.problems, *plan.later],
         "blockers": [blocker._asdict() for blocker in plan.blockers],
-        "creates_tables": list(plan.base_tables),
-        "steps": [
-            {
-                **_index(step),
-                "action": step.action.value,
-                "other_name": step.other_name,
-                "statements": list(step.statements),
-                **_table(step, plan),
-            }
-            for step in plan.steps
-        ],
-        "warnings": list(plan.warnings),
+        "creates_tables": plan.base_tables,
+        "steps": [_step(step, plan.tables.get(step.index.table)) for step in plan.steps],
+        "warnings": plan.warnings,
+    }
+
+
+def _step(step: Step, table: Table | None) -> Document:
+    return {
+        **_index(step),
+        "action": step.action.value,
+        "other_name": step.other_name,
+        "statements": step.statements,
+        "table_rows": table.rows if table else None,
+        "table_bytes": table.bytes if table else None,
     }
 
 
@@ -115,10 +104,10 @@ def of_outcome(outcome: Outcome, place: Place) -> Document:
         "from": outcome.start,
         "to": outcome.end,
         "changed": outcome.changed,
-        "created_tables": list(outcome.base_tables),
+        "created_tables": outcome.base_tables,
         "indexes": {step.index.name: step.action.value for step in outcome.steps},
         "seconds": round(outcome.seconds, 3),
-        "warnings": list(outcome.warnings),
+        "warnings": outcome.warnings,
     }
 
 
@@ -128,8 +117,8 @@ def of_event(event: Event) -> Document:
     content.update((name, round(value, 3)) for name, value in content.items() if isinstance(value, float))
     if "target" in content:
         content = {"index": content.pop("target").name, **content}
-    if isinstance(event, Waiting | BlockersFound):
-        content["blockers"] = [blocker._asdict() for blocker in event.blockers]
+    if "blockers" in content:
+        content["blockers"] = [blocker._asdict() for blocker in content["blockers"]]
     return {"event": type(event).__name__, "time": utc(datetime.now(timezone.utc), "milliseconds"), **content}
 
 
@@ -193,8 +182,3 @@ def _index(step: Step) -> Document:
         "bytes": found.bytes if found else None,
         "differences": [part._asdict() for part in step.differences],
     }
-
-
-def _table(step: Step, plan: Plan) -> Document:
-    table = plan.tables.get(step.index.table)
-    return {"table_rows": table.rows if table else None, "table_bytes": table.bytes if table else None}

@@ -70,11 +70,11 @@ def print_total(answers: dict[str, Answer], schemas: int, as_json: bool, as_scri
     """Print the sum of the answers; an interrupted run has not asked all schemas."""
     worst = max((answer.exit_code for answer in answers.values()), default=0)
     if as_json:
-        each = (
+        each = [
             {"schema": schema, "exit_code": one.exit_code, **_written(one.document, write.of_schema(schema))}
             for schema, one in answers.items()
-        )
-        echo(json.dumps(documents.of_schemas(each, worst)))
+        ]
+        echo(json.dumps({"schemas": each, "exit_code": worst}))
         return
     by_code: dict[int, list[str]] = {}
     for schema, answer in answers.items():
