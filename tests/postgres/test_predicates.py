@@ -203,7 +203,7 @@ def test_check_fails_while_an_operator_of_another_role_could_be_taken(citext_crm
     result = run("check", url=citext_crm)
 
     assert result.exit_code == 4
-    assert f"operator public.= of role {other_role} could be taken" in " ".join(result.stdout.split())
+    assert f"operator public.= of role {other_role} could be called" in " ".join(result.stdout.split())
 
 
 def test_verify_plans_no_query_while_an_operator_of_another_role_could_be_taken(citext_crm, other_role):
@@ -212,7 +212,7 @@ def test_verify_plans_no_query_while_an_operator_of_another_role_could_be_taken(
     refused = run("verify", url=citext_crm)
 
     assert refused.exit_code == 1
-    assert f"operator public.= of role {other_role} could be taken" in refused.stderr
+    assert f"operator public.= of role {other_role} could be called" in refused.stderr
     assert "Then run again: python cli.py verify" in refused.stderr
     execute(as_role(citext_crm, other_role), "DROP OPERATOR public.= (citext, text)")
     succeed("verify", url=citext_crm)
