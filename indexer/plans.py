@@ -14,7 +14,8 @@ from indexer.records import provenance
 from indexer.records.alembic import NOT_IN_ALEMBIC, AlembicState, InAlembic
 from indexer.records.provenance import RevisionState
 from indexer.records.revisions import Record
-from indexer.revisions.chain import Chain, Revision
+from indexer.revisions.chain import Chain
+from indexer.revisions.revision import Revision
 from indexer.server import Uncovered
 from indexer.steps import Step
 

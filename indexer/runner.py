@@ -31,8 +31,9 @@ from indexer.records.log import Entry, new_entry
 from indexer.records.provenance import Provenance, revert_context
 from indexer.records.revisions import APPLIED, REVERTED, Record
 from indexer.records.table import written_by
-from indexer.revisions.chain import Chain, Revision
+from indexer.revisions.chain import Chain
 from indexer.revisions.functions import collect
+from indexer.revisions.revision import Revision
 from indexer.script import script_of
 from indexer.signals import Stop
 from indexer.spec import Index
@@ -165,7 +166,9 @@ class Runner:
                 f"The run failed: {self.migrator.said(error)}",
                 Hint(self.migrator.remedy(error), " The command was: ", plan.command),
             ) from error
-        warnings = (*plan.warnings, *self._unlogged, *self._unreported())
+        failure = self.report.failure
+        unreported = [f"The progress of the run could not be reported: {reason(failure)}."] if failure else []
+        warnings = (*plan.warnings, *self._unlogged, *unreported)
         return Outcome(direction, plan.start, plan.end, steps, plan.base_tables, seconds(), warnings)
 
     def _carry_out(self, plan: Plan, asked: Mapping[str, Sequence[Index]]) -> tuple[Step, ...]:
@@ -294,11 +297,6 @@ class Runner:
         for event in self._uncommitted:
             self.report(event)
         self._uncommitted.clear()
-
-    def _unreported(self) -> list[str]:
-        """Return a warning if reporting the run has failed."""
-        failure = self.report.failure
-        return [f"The progress of the run could not be reported: {reason(failure)}."] if failure else []
 
 
 def _asked(plan: Plan, known: Collection[str] = ()) -> dict[str, tuple[Index, ...]]:

@@ -21,7 +21,8 @@ from indexer.records.table import Home, bind
 from indexer.text import identifier
 
 if TYPE_CHECKING:
-    from indexer.revisions.chain import Chain, Revision
+    from indexer.revisions.chain import Chain
+    from indexer.revisions.revision import Revision
 
 
 class Position(Enum):

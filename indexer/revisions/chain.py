@@ -11,7 +11,6 @@ from indexer.errors import ChainBroken, UsageError
 from indexer.revisions.revision import Revision, read
 from indexer.spec import Index
 
-__all__ = ["Chain", "Revision", "load"]
 PATTERN = "migrate_*.py"
 
 
