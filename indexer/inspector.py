@@ -19,9 +19,10 @@ from indexer.records.alembic import AlembicState, AlembicTable, assumed_later
 from indexer.records.log import Entry, LogTable
 from indexer.records.provenance import revert_context
 from indexer.records.revisions import Record, RevisionTable, checksum
-from indexer.revisions.chain import Chain, Revision
+from indexer.revisions.chain import Chain
+from indexer.revisions.revision import Revision
 from indexer.spec import Index
-from indexer.steps import Step, StepPlanner
+from indexer.steps import StepPlanner
 from indexer.text import identifier
 
 Due = tuple[Sequence[RevisionPlan], Sequence[RevisionPlan], str]  # all, those to be applied or reverted, and the end
@@ -113,7 +114,7 @@ class Inspector:
             replaced=state.replaced,
         )
         plan = plan if plan.is_empty else self._completed(plan, base_tables, state)
-        concerned = [revision_plan.revision for revision_plan in (revision_plans if direction == "up" else due)]
+        concerned = [each.revision for each in (revision_plans if direction == "up" else due)]
         return plan._replace(warnings=tuple(self._warnings(plan, state, concerned)))
 
     def plan_stamp(self, target: str) -> StampPlan:
@@ -129,8 +130,8 @@ class Inspector:
         revision_plans, position = self._up_plans(self.chain.revisions, state), self.chain.position(target)
         forward, back = revision_plans[:position], revision_plans[position:][::-1]
         left_alone = [
-            *self.alembic.left_alone(state.alembic, [revision_plan.revision for revision_plan in forward], "up"),
-            *self.alembic.left_alone(state.alembic, [revision_plan.revision for revision_plan in back], "down"),
+            *self.alembic.left_alone(state.alembic, [each.revision for each in forward], "up"),
+            *self.alembic.left_alone(state.alembic, [each.revision for each in back], "down"),
         ]
         return StampPlan(
             revision=target,
@@ -156,19 +157,16 @@ class Inspector:
         self.revisions.find(tables)
         self.log.find(tables)
         if command and self.revisions.is_closed:
-            missing = self._missing_rights(tables, command)
+            # All that it may need: which of the rights it does need, only the records would tell.
+            indexed = () if command[0] == "stamp" else self.chain.tables
+            missing = self.migrator.server.missing_rights(tables, indexed, creating=command[0] == "up")
+            missing += self.alembic.missing_rights(tables)
             raise PreflightFailed(missing, Hint("Fix this, then run: ", command))
         return State(tables, self.revisions.read(tables), self.alembic.read(tables))
 
-    def _missing_rights(self, tables: dict[str, Table], command: Command) -> list[Problem]:
-        """Return every right that a command may need; which of them it does need, only the records would tell."""
-        indexed = () if command[0] == "stamp" else self.chain.tables
-        missing = self.migrator.server.missing_rights(tables, indexed, creating=command[0] == "up")
-        return [*missing, *self.alembic.missing_rights(tables)]
-
     def _status(self, state: State) -> Status:
         revision_plans = self._up_plans(self.chain.revisions, state, sizes=True)
-        applied = [revision_plan.revision for revision_plan in revision_plans if revision_plan.is_applied]
+        applied = [each.revision for each in revision_plans if each.is_applied]
         warnings = (
             *self._unknown(state),
             *self.alembic.left_alone(state.alembic, self.chain.revisions, "up"),
@@ -189,18 +187,18 @@ class Inspector:
 
     def _up_plans(self, revisions: Sequence[Revision], state: State, sizes: bool = False) -> tuple[RevisionPlan, ...]:
         planner = self.planner(state.replaced)
-        return tuple(self._revision_plan(each, planner.up(each.indexes, sizes), state) for each in revisions)
+        return tuple(
+            RevisionPlan(each, planner.up(each.indexes, sizes), state.records.get(each.id), state.alembic.place(each))
+            for each in revisions
+        )
 
     def _down_plans(self, state: State, sizes: bool) -> tuple[RevisionPlan, ...]:
         planner, revision_plans = self.planner(state.replaced), []
         for revision in self.chain:
-            context = revert_context(state.records.get(revision.id), state.alembic.place(revision))
-            steps = planner.down(revision.indexes[::-1], context, sizes)
-            revision_plans.append(self._revision_plan(revision, steps, state))
+            record, alembic = state.records.get(revision.id), state.alembic.place(revision)
+            steps = planner.down(revision.indexes[::-1], revert_context(record, alembic), sizes)
+            revision_plans.append(RevisionPlan(revision, steps, record, alembic))
         return tuple(revision_plans)
-
-    def _revision_plan(self, revision: Revision, steps: tuple[Step, ...], state: State) -> RevisionPlan:
-        return RevisionPlan(revision, steps, state.records.get(revision.id), state.alembic.place(revision))
 
     def _due(self, direction: str, to: str | None, state: State, sizes: bool) -> Due:
         position = self.chain.position

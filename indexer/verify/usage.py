@@ -36,10 +36,7 @@ class IndexUsage(NamedTuple):
         case: the first arguments for which the index is chosen, or the first of all if it never is.
         passed_over: the arguments tried before, for which it is not chosen.
         plan: the first plan, of the current one and the forced ones, in which the index serves; None if there is none.
-        usable: whether the index can serve the query, be it that another index of the table is always cheaper.
-        generic: whether it serves in a plan made for any parameters; None if it is not usable.
-        generic_as_parameter: the same if a parameter stands for what the index's predicate compares with; None if the
-            index is not usable or has no predicate.
+        usable, generic, generic_as_parameter: as in the result of the query.
         cost: the cost of the plan with the index or with another one that serves.
         preferred: the index of the same table that the current plan uses.
         unserved_children: the inheriting tables that are read whole whatever is forced.
