@@ -108,11 +108,7 @@ def can_be_replaced(declared: Definition, found: CatalogEntry) -> bool:
 
 
 def decide_drop(
-    declared: Definition,
-    existing: Existing,
-    name: str,
-    context: RevertContext = UNKNOWN,
-    options: Options = DEFAULTS,
+    declared: Definition, existing: Existing, name: str, context: RevertContext = UNKNOWN, options: Options = DEFAULTS
 ) -> Action:
     """Return what ``down`` does about an index: drop, leave, rename back, wait for another session, or refuse."""
     found, before = existing.found, context.existed_before

@@ -221,8 +221,7 @@ class Inspector:
         published, refreshes = self._published(state.tables, plan.base_tables)
         later = () if plan.direction == "up" else self._later_ones(plan.revisions, state)
         needed = self.options._replace(
-            below_later=self.options.below_later or bool(later),
-            published=self.options.published or bool(published),
+            below_later=self.options.below_later or bool(later), published=self.options.published or bool(published)
         )
         return plan._replace(
             problems=(*problems, *published),

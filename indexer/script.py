@@ -18,11 +18,7 @@ from indexer.steps import Step
 
 
 def script_of(
-    plan: Plan,
-    migrator: CatalogMigrator,
-    recorder: Recorder,
-    base: str,
-    models: Callable[[], Sequence[Any]],
+    plan: Plan, migrator: CatalogMigrator, recorder: Recorder, base: str, models: Callable[[], Sequence[Any]]
 ) -> str:
     """Return the script of a plan.
 
