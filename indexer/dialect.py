@@ -45,6 +45,7 @@ class Dialect(ABC):
         offline: whether statements may block writers.
     """
 
+    name: str  # of the database
     script_values: ScriptValues
 
     def __init__(self, database: Any, catalog: Catalog, offline: bool = False) -> None:

@@ -9,30 +9,29 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from peewee import PeeweeException, PostgresqlDatabase
+from peewee import PeeweeException
 
 from indexer import preflight
 from indexer.bench.events import Filled, Filling, Tell, silently
 from indexer.catalog import ORDINARY
 from indexer.errors import Command, Hint, IndexerError, Interrupted, PreflightFailed, StatementFailed
-from indexer.text import reason
 from sample.rows import SEED, batches, counts, parameters, statements
 
 if TYPE_CHECKING:
     from indexer.migrator import CatalogMigrator
     from indexer.runner import Runner
 
-FORBIDDEN = "42501"  # the SQLSTATE for a missing right
-AGAIN = "Remove the cause, then run the same command again."
+NOTHING_WRITTEN, AGAIN = ": no row was written", "Run the same command again."
 ELSEWHERE = Hint("Fill an empty database instead: ", Command("seed", "--database-url", "sqlite:///demo.db"))
 
 
 def seed(runner: Runner, activities: int, number: int = SEED, tell: Tell = silently) -> dict[str, int]:
     """Fill an empty database, creating the tables first where there are none; return how many rows each table got.
 
-    All rows are written in one transaction. An interruption undoes the rows, but not the tables.
+    An interruption undoes the rows, but not the tables.
 
     Args:
         runner: of the database, not read-only.
@@ -49,20 +48,17 @@ def seed(runner: Runner, activities: int, number: int = SEED, tell: Tell = silen
     """
     runner = runner.reporting(tell)
     rows, migrator = counts(activities), runner.migrator
-    with _if_interrupted(": no row was written", "Run the same command again."):
-        with translated(migrator), _hints_for_seed():
-            _check(runner)
-            preflight.check(runner.inspector.plan("up", "base"))
-            _refuse_rows(migrator)
-            made = runner.up("base").base_tables
-        fill(migrator, activities, bool(made), tell, number)
-    with _if_interrupted(": all rows are written", "Bring statistics up to date: ANALYZE"), translated(migrator):
-        dialect_of(migrator).analyze(migrator, [migrator.qualified(table) for table in rows])
+    with _if_interrupted(NOTHING_WRITTEN, AGAIN), _translated(migrator), _hints_for_seed():
+        _check(runner)
+        preflight.check(runner.inspector.plan("up", "base"))
+        _refuse_rows(migrator)
+        made = runner.up("base").base_tables
+    fill(migrator, activities, bool(made), tell, number)
     return rows
 
 
 def fill(migrator: CatalogMigrator, activities: int, new: bool, tell: Tell, seed: int = SEED) -> None:
-    """Write all rows in one transaction, in which no other session writes to the seven tables.
+    """Write all rows in one transaction, in which no other session writes to the seven tables, and analyze the tables.
 
     Args:
         migrator: the database; its tables exist.
@@ -72,14 +68,17 @@ def fill(migrator: CatalogMigrator, activities: int, new: bool, tell: Tell, seed
         seed: the same number makes the same rows.
 
     Raises:
-        PreflightFailed: a table holds rows.
-        StatementFailed: the database refused a statement.
-        Interrupted: a signal asked to stop; nothing was written.
+        PreflightFailed, StatementFailed, Interrupted: as ``seed``.
     """
-    started, rows, dialect = time.monotonic(), counts(activities), dialect_of(migrator)
+    started, rows, dialect = time.monotonic(), counts(activities), import_module(f"sample.{migrator.dialect.name}")
     done, total = 0, sum(rows.values())
     inserts, values = statements(dialect.SPELLING, migrator.qualified), parameters(activities, seed)
-    with migrator.migration_context(), translated(migrator), dialect.writing(migrator, rows, new):
+    with (
+        _if_interrupted(NOTHING_WRITTEN, AGAIN),
+        migrator.migration_context(),
+        _translated(migrator),
+        dialect.writing(migrator, rows, new),
+    ):
         _refuse_rows(migrator)
         for table, first, last in batches(activities):
             migrator.context.stop.check()
@@ -87,37 +86,22 @@ def fill(migrator: CatalogMigrator, activities: int, new: bool, tell: Tell, seed
             migrator.database.cursor().execute(inserts[table], {**values, "first": first, "last": last})
             done += last - first + 1
     tell(Filled(total, time.monotonic() - started))
-
-
-def dialect_of(migrator: CatalogMigrator) -> Any:
-    """Return the module for the database of a migrator."""
-    if isinstance(migrator.database, PostgresqlDatabase):
-        from sample import postgres
-
-        return postgres
-    from sample import sqlite
-
-    return sqlite
+    with _if_interrupted(": all rows are written", "Bring statistics up to date: ANALYZE"), _translated(migrator):
+        dialect.analyze(migrator, [migrator.qualified(table) for table in rows])
 
 
 @contextmanager
-def translated(migrator: CatalogMigrator) -> Iterator[None]:
-    """Say what a failure means.
-
-    Raises:
-        Interrupted: a signal asked to stop.
-        StatementFailed: the database refused a statement.
-    """
+def _translated(migrator: CatalogMigrator) -> Iterator[None]:
+    """Raise StatementFailed for an error of the database, and Interrupted if a signal has cancelled the statement."""
     try:
         yield
     except StatementFailed:
-        migrator.context.stop.check()  # a statement that was cancelled has failed as well
+        migrator.context.stop.check()
         raise
     except (PeeweeException, migrator.database.connection().Error) as error:
         migrator.context.stop.check()
-        is_forbidden = getattr(getattr(error, "orig", error), "pgcode", None) == FORBIDDEN
-        hint = migrator.remedy(error) if is_forbidden else AGAIN
-        raise StatementFailed(f"The database refused a statement: {reason(error)}.", hint) from error
+        said, remedy = migrator.said(error), migrator.remedy(error)
+        raise StatementFailed(f"The database refused a statement: {said}", remedy) from error
 
 
 def _refuse_rows(migrator: CatalogMigrator) -> None:

@@ -69,7 +69,6 @@ def measure(url: str, activities: int, project: Project, chain: Chain, tell: Tel
         with migrator.migration_context():  # ``up`` would refuse if the user's tables exist in another schema
             migrator.create_tables(models)
         sample.fill(migrator, activities, True, note, seed)
-        database.analyze(tables)
         bytes_before = database.bytes(tables)
         with _application(database, models):
             arguments = [arguments_for(query) for query in queries]

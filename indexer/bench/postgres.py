@@ -67,10 +67,6 @@ class Schema:
         with self.application() as database:
             return {name: database.execute_sql(SETTING, (name,)).fetchone()[0] for name in SETTINGS}
 
-    def analyze(self, tables: Collection[str]) -> None:
-        """VACUUM and ANALYZE the tables."""
-        self.migrator.execute_text(f"VACUUM (ANALYZE) {', '.join(map(self.migrator.qualified, tables))}")
-
     def bytes(self, tables: Collection[str]) -> int:
         """Return the size of the tables with their indexes and their TOAST."""
         return int(self._database.execute_sql(BYTES, (self._name, list(tables))).fetchone()[0] or 0)

@@ -46,10 +46,6 @@ class File:
         """Return the pragmas that affect speed."""
         return {name: str(self._database.pragma(name)) for name in SETTINGS}
 
-    def analyze(self, tables: Collection[str]) -> None:
-        """Collect statistics of all tables."""
-        self._database.execute_sql("ANALYZE")
-
     def bytes(self, tables: Collection[str]) -> int:
         """Return the size of the file, which holds nothing else."""
         return int(self._database.pragma("page_count") * self._database.pragma("page_size"))

@@ -47,6 +47,7 @@ SCRIPT_VALUES = ScriptValues(
 class PostgresDialect(Dialect):
     """The statements for one schema of a PostgreSQL database."""
 
+    name = "postgres"
     script_values = SCRIPT_VALUES
     catalog: PostgresCatalog
 

@@ -23,6 +23,7 @@ SCRIPT_VALUES = ScriptValues(
 class SqliteDialect(Dialect):
     """The statements for one SQLite file."""
 
+    name = "sqlite"
     script_values = SCRIPT_VALUES
 
     def definition(self, index: Index, found: CatalogEntry | None) -> Definition:
