@@ -17,9 +17,9 @@ from statistics import median
 
 from benchmarks.contestants import ON_POSTGRESQL, Contestant
 from benchmarks.databases import Databases
-from benchmarks.process import PROJECT, CommandFailed, run
+from benchmarks.process import PROJECT, CommandFailed
 from benchmarks.results import Aim, Section, milliseconds, ratio, rounds_of
-from benchmarks.run import POSTGRESQL, chosen
+from benchmarks.run import POSTGRESQL, chosen, forward_and_back
 
 LEAD = 0.75  # seconds of writing between forward and rollback, and after it; twice that before
 QUIET = 3.0  # seconds measured without a contestant, twice
@@ -97,8 +97,6 @@ def measure(databases: Databases, rounds: int, pause: float, only: Sequence[str]
     """Measure what the writer met with each contestant, and without one; worst and longest gap are of all rounds.
 
     Args:
-        databases: of a PostgreSQL server.
-        rounds: how often each is measured.
         pause: seconds between two writes.
         only: the names of the contestants that are measured beside the baselines; all if empty.
     """
@@ -127,14 +125,8 @@ def measure(databases: Databases, rounds: int, pause: float, only: Sequence[str]
 
 
 def _during(databases: Databases, pause: float, contestant: Contestant) -> Felts:
-    with databases.copy() as url, tempfile.TemporaryDirectory() as folder:
-        commands = contestant.prepare(Path(folder), url)
-        with writing(url, pause) as moments:
-            forward = run(commands.forward, commands.folder, commands.environment)
-            time.sleep(LEAD)
-            databases.check(url, built=True)
-            rollback = run(commands.rollback, commands.folder, commands.environment)
-        databases.check(url, built=False)
+    with databases.copy() as url, writing(url, pause) as moments:
+        forward, rollback = forward_and_back(databases, contestant, url, LEAD)
     return felt(moments, (forward.started, forward.ended)), felt(moments, (rollback.started, rollback.ended))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -63,17 +64,16 @@ def measure(contest: Contest, databases: Databases, rounds: int, only: Sequence[
     """Measure each contestant in each round, after a run on empty tables that is not counted.
 
     Args:
-        contest: the contestants.
-        databases: of the contest.
-        rounds: how often each is measured.
         only: the names of the contestants that are measured beside the baselines; all if empty.
     """
     field = chosen(contest, only)
     for contestant in field:
-        _forward_and_back(databases, contestant, 0)
+        with databases.copy(0) as url:
+            forward_and_back(databases, contestant, url)
     measured: Measured = {contestant.name: [] for contestant in field}
     for contestant in rounds_of(field, rounds):
-        both = _forward_and_back(databases, contestant, databases.rows)
+        with databases.copy() as url:
+            both = forward_and_back(databases, contestant, url)
         measured[contestant.name].append(both)
         print(f"{contestant.name:24} {both.forward.seconds:7.3f} s {both.rollback.seconds:7.3f} s", flush=True)
     return Section(
@@ -96,11 +96,12 @@ def chosen(contest: Contest, only: Sequence[str]) -> list[Contestant]:
     return [each for each in contest.contestants if not only or each.name in {*only, *contest.baselines}]
 
 
-def _forward_and_back(databases: Databases, contestant: Contestant, rows: int) -> Both:
-    """Build and drop the indexes of a fresh copy, and check after each run whether they exist."""
-    with databases.copy(rows) as url, tempfile.TemporaryDirectory() as folder:
+def forward_and_back(databases: Databases, contestant: Contestant, url: str, lead: float = 0) -> Both:
+    """Build and drop the indexes of a copy, with so many seconds between, and check after each whether they exist."""
+    with tempfile.TemporaryDirectory() as folder:
         commands = contestant.prepare(Path(folder), url)
         forward = run(commands.forward, commands.folder, commands.environment)
+        time.sleep(lead)
         databases.check(url, built=True)
         rollback = run(commands.rollback, commands.folder, commands.environment)
         databases.check(url, built=False)
