@@ -6,7 +6,7 @@ import json
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -61,48 +61,19 @@ ENDING = "end it: "
 LOG_INTERVAL = 10.0  # seconds between two lines that say the same
 
 
-class Throttle:
-    """Decides which events to report: of those that say the same, one in ten seconds.
-
-    Args:
-        at_once: report the first progress of a phase, too; in a log that is only noise.
-    """
-
-    def __init__(self, at_once: bool) -> None:
-        self._at_once = at_once
-        self._due: dict[tuple[str, ...], float] = {}
-
-    def lets_pass(self, event: Event) -> bool:
-        """Return whether to report an event now."""
-        if not isinstance(event, Progress | Waiting):
-            return True
-        now = time.monotonic()
-        first = now if self._at_once or isinstance(event, Waiting) else now + LOG_INTERVAL
-        if now < self._due.setdefault(self._subject(event), first):
-            return False
-        self._due[self._subject(event)] = now + LOG_INTERVAL
-        return True
-
-    def _subject(self, event: Progress | Waiting) -> tuple[str, ...]:
-        """Return what an event is about: another phase or another blocker is news."""
-        if isinstance(event, Progress):
-            return (event.target.name, event.phase if self._at_once else "")
-        return (event.target.name, event.phase, *map(_name, event.blockers))
-
-
 class Lines:
     """Reports a run in lines: each statement before it is sent, its outcome, and every ten seconds its progress."""
 
-    at_once = False
+    at_once = False  # whether to report the first progress of a phase, too; in a log that is only noise
 
     def __init__(self, write: Write = str, err: bool = False) -> None:
-        self.throttle = Throttle(self.at_once)
         self.write = write
         self._err = err
+        self._due: dict[tuple[str, ...], float] = {}
 
     def __call__(self, event: Event) -> None:
         """Report an event, unless it repeats one too soon."""
-        if self.throttle.lets_pass(event):
+        if not (isinstance(event, Progress | Waiting) and self._is_repeated(event)):
             self.print(event)
 
     def print(self, event: Event) -> None:
@@ -112,6 +83,19 @@ class Lines:
     def close(self) -> None:
         """Do nothing: no line stays open."""
 
+    def _is_repeated(self, event: Progress | Waiting) -> bool:
+        """Return whether an event comes too soon after one that says the same: another phase or blocker is news."""
+        if isinstance(event, Waiting):
+            subject = (event.target.name, event.phase, *map(_name, event.blockers))
+        else:
+            subject = (event.target.name, event.phase if self.at_once else "")
+        now = time.monotonic()
+        first = now if self.at_once or isinstance(event, Waiting) else now + LOG_INTERVAL
+        if now < self._due.setdefault(subject, first):
+            return True
+        self._due[subject] = now + LOG_INTERVAL
+        return False
+
 
 class SchemaLines(Lines):
     """Reports the warnings and the waits of a run on one of several schemas."""
@@ -120,14 +104,10 @@ class SchemaLines(Lines):
         super().__init__(write)
         self.schema = schema
 
-    def __call__(self, event: Event) -> None:
-        """Report an event if it is a warning or a wait."""
-        if isinstance(event, NOTEWORTHY):
-            super().__call__(event)
-
     def print(self, event: Event) -> None:
-        """Print an event after the name of its schema."""
-        echo(f"{self.schema}: {in_a_line(event, self.write).strip()}")
+        """Print an event after the name of its schema, if it is a warning or a wait."""
+        if isinstance(event, NOTEWORTHY):
+            echo(f"{self.schema}: {in_a_line(event, self.write).strip()}")
 
 
 class JsonLines(Lines):
@@ -192,42 +172,48 @@ class Bars:
     def __call__(self, event: Event) -> None:
         """Draw one event."""
         match event:
+            case StatementStarted():
+                self._live.console.print(in_a_line(event, self.write), style="dim", soft_wrap=True, markup=False)
+                self._draw(event.target, phase="starting")
+            case Joined():
+                self._draw(event.target, phase=f"built by pid {event.worker}")
+            case Progress():
+                self._draw(event.target, completed=event.fraction, phase=event.phase + _rate(event.rate, event.unit))
+            case Waiting():
+                self._wait(event)
             case RevisionStarted():
                 self._print(event)
                 self._live.start()
                 self._total = self._sum.add_task("total", total=event.indexes, phase="")
-            case StatementStarted():
-                self._live.console.print(in_a_line(event, self.write), style="dim", soft_wrap=True, markup=False)
-                self._bars.update(self._task(event.target), phase="starting")
-            case Joined():
-                self._bars.update(self._task(event.target), phase=f"built by pid {event.worker}")
-            case Progress():
-                self._bars.update(self._task(event.target), completed=event.fraction, phase=event.phase + _rate(event))
-            case Waiting():
-                self._wait(event)
             case IndexFinished():
-                self._forget(event.target)
+                if event.target.name in self._tasks:
+                    self._bars.remove_task(self._tasks.pop(event.target.name))
                 self._print(event)
                 self._sum.advance(self._total)
             case RevisionFinished():
                 self.close()
+                self._sum.remove_task(self._total)
                 self._print(event)
             case _:
                 self._print(event)
-
-    def _wait(self, event: Waiting) -> None:
-        """Draw a wait; print its blockers whole, once, because the line has no room for them."""
-        names = tuple(map(_name, event.blockers))
-        phase = f"waits for {', '.join(names)} ({event.phase})" if names else event.phase
-        self._bars.update(self._task(event.target), phase=phase)
-        if names and (event.target.name, *names) not in self._told:
-            self._told.add((event.target.name, *names))
-            self._print(event)
 
     def close(self) -> None:
         """Remove the bars from the terminal, unless the terminal is gone."""
         with suppress(OSError):
             self._live.stop()
+
+    def _wait(self, event: Waiting) -> None:
+        """Draw a wait; print its blockers whole, once, because the line has no room for them."""
+        names = tuple(map(_name, event.blockers))
+        self._draw(event.target, phase=f"waits for {', '.join(names)} ({event.phase})" if names else event.phase)
+        if names and (event.target.name, *names) not in self._told:
+            self._told.add((event.target.name, *names))
+            self._print(event)
+
+    def _draw(self, index: Index, **state: Any) -> None:
+        if index.name not in self._tasks:
+            self._tasks[index.name] = self._bars.add_task(index.name, total=1.0, phase="")
+        self._bars.update(self._tasks[index.name], **state)
 
     def _print(self, event: Event) -> None:
         """Print an event above the bars, broken between words."""
@@ -235,15 +221,6 @@ class Bars:
             is_to_type = line.lstrip().startswith(ENDING)  # copied from two lines it would be two statements
             text = line if is_to_type else _wrapped(line, self._live.console.width)
             self._live.console.print(text, soft_wrap=True, markup=False)
-
-    def _task(self, index: Index) -> Any:
-        if index.name not in self._tasks:
-            self._tasks[index.name] = self._bars.add_task(index.name, total=1.0, phase="")
-        return self._tasks[index.name]
-
-    def _forget(self, index: Index) -> None:
-        if index.name in self._tasks:
-            self._bars.remove_task(self._tasks.pop(index.name))
 
 
 def _wrapped(line: str, width: int) -> str:
@@ -254,7 +231,7 @@ def _wrapped(line: str, width: int) -> str:
     )
 
 
-Reporter = Lines | Bars | JsonLines
+Reporter = Lines | Bars
 
 
 def reporter(as_json: bool, write: Write = str) -> Reporter:
@@ -272,71 +249,34 @@ def reporter_of_schema(schema: str, as_json: bool, write: HintWriter) -> Reporte
 
 def in_a_line(event: Event, write: Write = str) -> str:
     """Return an event in one line, or a line for each blocker."""
-    is_list = isinstance(event, BlockersFound | Waiting)
-    return (shown if is_list else visible)(_in_words(event, write))
+    line = f"Note: {write(event.text)}" if isinstance(event, Warned) else LINES[type(event)](*event)
+    return (shown if isinstance(event, BlockersFound | Waiting) else visible)(line)
 
 
-def _in_words(event: Event, write: Write) -> str:
-    match event:
-        case BaseCreated():
-            created = f"created {counted(len(event.tables), 'table')} in {duration(event.seconds)}"
-            return f"{event.revision}  {created}: {', '.join(event.tables)}"
-        case RevisionStarted():
-            return f"{event.revision}  {event.description}"
-        case RevisionFinished():
-            verb = "applied" if event.direction == "up" else "reverted"
-            return f"{event.revision}  {verb} in {duration(event.seconds)}"
-        case Warned():
-            return f"Note: {write(event.text)}"
-        case ServerAwaited():
-            return f"{event.reason} Retrying."
-        case AnswerAwaited():
-            return f"No answer from the server for {duration(event.seconds)}: {event.reason}"
-        case BlockersFound():
-            sessions = counted(len(event.blockers), "session")
-            return f"  {sessions} that builds may have to wait for:{listed(event.blockers)}"
-        case LockWaited():
-            return f"Waiting for another run: {event.holder}"
-        case _:
-            return f"  {_of_index(event)}"
+def _in_progress(target: Index, phase: str, fraction: float | None, seconds: float, *rate: Any) -> str:
+    done = "" if fraction is None else f" {fraction:.0%}"
+    if fraction and seconds >= 1:
+        done += f", about {duration(seconds * (1 - fraction) / fraction)} to go"
+    return f"  {target.name}{done}: {phase}, {duration(seconds)} so far{_rate(*rate)}"
 
 
-def _of_index(event: Any) -> str:
-    """Return an event about one index in one line, or a line for each blocker."""
-    name = event.target.name
-    match event:
-        case StatementStarted():
-            return str(event.statement)
-        case IndexFinished() if event.action in UNCHANGED:
-            return f"{name} {UNCHANGED[event.action]}"
-        case IndexFinished(action=Action.RENAME_BACK):
-            former = f"renamed back to {event.other_name}" if event.other_name else "restored as it was before up"
-            return f"{name} {former} in {duration(event.seconds)}"
-        case IndexFinished():
-            size = f", {in_bytes(event.bytes)}" if event.bytes is not None else ""
-            former = f" from {event.other_name}" if event.action is Action.RENAME else ""
-            return f"{name} {DONE[event.action]}{former} in {duration(event.seconds)}{size}"
-        case Progress():
-            counted = "" if event.fraction is None else f" {event.fraction:.0%}{_remaining(event)}"
-            return f"{name}{counted}: {event.phase}, {duration(event.seconds)} so far{_rate(event)}"
-        case Waiting():
-            so_far = f", {duration(event.seconds)} so far" if event.seconds >= 1 else ""
-            return f"{name} {event.phase}{so_far}" + (f":{listed(event.blockers)}" if event.blockers else "")
-        case Retrying():
-            attempt = f"attempt {event.attempt} of {event.retries + 1}"
-            return f"{name} {event.reason}: {attempt} was cancelled, the next one starts in {duration(event.pause)}"
-        case _:
-            return f"{name} is being built by another session (pid {event.worker}); waiting for it"
+def _rate(rate: float | None, unit: str) -> str:
+    return "" if rate is None else f", {rate:,.0f} {unit}/s"
 
 
-def _remaining(event: Progress) -> str:
-    if not event.fraction or event.seconds < 1:
-        return ""
-    return f", about {duration(event.seconds * (1 - event.fraction) / event.fraction)} to go"
+def _waiting(target: Index, phase: str, blockers: Sequence[Blocker], seconds: float) -> str:
+    so_far = f", {duration(seconds)} so far" if seconds >= 1 else ""
+    return f"  {target.name} {phase}{so_far}" + (f":{listed(blockers)}" if blockers else "")
 
 
-def _rate(event: Progress) -> str:
-    return "" if event.rate is None else f", {event.rate:,.0f} {event.unit}/s"
+def _finished(target: Index, action: Action, seconds: float, size: int | None, other_name: str | None) -> str:
+    if action in UNCHANGED:
+        return f"  {target.name} {UNCHANGED[action]}"
+    if action is Action.RENAME_BACK:
+        done = f"renamed back to {other_name}" if other_name else "restored as it was before up"
+        return f"  {target.name} {done} in {duration(seconds)}"
+    done = DONE[action] + (f" from {other_name}" if action is Action.RENAME else "")
+    return f"  {target.name} {done} in {duration(seconds)}" + (f", {in_bytes(size)}" if size is not None else "")
 
 
 def listed(blockers: Iterable[Blocker]) -> str:
@@ -346,3 +286,30 @@ def listed(blockers: Iterable[Blocker]) -> str:
 
 def _name(blocker: Blocker) -> str:
     return f"pid {blocker.pid}" if blocker.pid else visible(blocker.reason)
+
+
+# The line of each event, made of its fields in their order.
+LINES: dict[type[Event], Callable[..., str]] = {
+    BaseCreated: lambda revision, tables, seconds: (
+        f"{revision}  created {counted(len(tables), 'table')} in {duration(seconds)}: {', '.join(tables)}"
+    ),
+    RevisionStarted: lambda revision, description, *_: f"{revision}  {description}",
+    RevisionFinished: lambda revision, direction, seconds: (
+        f"{revision}  {'applied' if direction == 'up' else 'reverted'} in {duration(seconds)}"
+    ),
+    ServerAwaited: lambda reason: f"{reason} Retrying.",
+    AnswerAwaited: lambda reason, seconds: f"No answer from the server for {duration(seconds)}: {reason}",
+    LockWaited: lambda holder: f"Waiting for another run: {holder}",
+    BlockersFound: lambda blockers: (
+        f"  {counted(len(blockers), 'session')} that builds may have to wait for:{listed(blockers)}"
+    ),
+    StatementStarted: lambda target, statement: f"  {statement}",
+    Progress: _in_progress,
+    Waiting: _waiting,
+    Retrying: lambda target, reason, attempt, retries, pause: (
+        f"  {target.name} {reason}: attempt {attempt} of {retries + 1} was cancelled, "
+        f"the next one starts in {duration(pause)}"
+    ),
+    IndexFinished: _finished,
+    Joined: lambda target, worker: f"  {target.name} is being built by another session (pid {worker}); waiting for it",
+}
