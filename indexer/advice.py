@@ -43,8 +43,10 @@ def advise(steps: Sequence[Step], entries: Sequence[CatalogEntry], planner: Step
     for entry in entries:
         replacement = next((step for step in steps if planner.is_leftover(step.index, entry)), None)
         if replacement:
-            text = f"{entry.name} is left from an interrupted replacement. Finish it: "
-            advice.append(_leftover(entry, replacement, Hint(text, Command("up", "--replace"))))
+            hint = Hint(
+                f"{entry.name} is left from an interrupted replacement. Finish it: ", Command("up", "--replace")
+            )
+            advice.append(_leftover(entry, replacement, hint))
         elif OF_REINDEX.search(entry.name) and not entry.usable:
             step = declared.get(OF_REINDEX.sub("", entry.name))
             drop = planner.dialect.drop_statement(entry.name)
