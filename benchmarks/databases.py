@@ -20,8 +20,8 @@ import models
 import sample
 from benchmarks.contestants import NAMES
 from benchmarks.process import CommandFailed
-from indexer.bench.events import silently
 from indexer.connection import connect
+from indexer.events import silent
 from tests.support import postgres_server
 
 # On top of those of the tests' server. Autovacuum would run during some runs and not during others.
@@ -186,7 +186,7 @@ def _fill(url: str, activities: int) -> None:
         with migrator.migration_context():
             migrator.create_tables(models.TABLES)
         if activities:
-            sample.fill(migrator, activities, True, silently)
+            sample.fill(migrator, activities, True, silent)
 
 
 def _execute(url: str, *commands: str) -> None:

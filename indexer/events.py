@@ -184,7 +184,7 @@ Event = (
 Report = Callable[[Event], None]
 
 
-def silent(event: Event) -> None:
+def silent(event: object) -> None:
     """Ignore an event."""
 
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from peewee import PeeweeException
 
 from indexer import preflight
-from indexer.bench.events import Filled, Filling, Tell, silently
+from indexer.bench.events import Filled, Filling, Tell
 from indexer.catalog import ORDINARY
 from indexer.errors import Command, Hint, IndexerError, Interrupted, PreflightFailed, StatementFailed
+from indexer.events import silent
 from sample.rows import SEED, batches, counts, parameters, statements
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ NOTHING_WRITTEN, AGAIN = ": no row was written", "Run the same command again."
 ELSEWHERE = Hint("Fill an empty database instead: ", Command("seed", "--database-url", "sqlite:///demo.db"))
 
 
-def seed(runner: Runner, activities: int, number: int = SEED, tell: Tell = silently) -> dict[str, int]:
+def seed(runner: Runner, activities: int, number: int = SEED, tell: Tell = silent) -> dict[str, int]:
     """Fill an empty database, creating the tables first where there are none; return how many rows each table got.
 
     An interruption undoes the rows, but not the tables.

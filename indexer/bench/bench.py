@@ -12,12 +12,12 @@ import platform
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
-from indexer.bench.events import RoundStarted, Tell, silently
-from indexer.bench.measure import measure
+from indexer.bench.events import RoundStarted, Tell
+from indexer.bench.measure import measure, scratch
 from indexer.bench.result import Result
-from indexer.bench.scratch import scratch
 from indexer.console.documents import utc
 from indexer.errors import Command, Hint, Interrupted, PreflightFailed, UsageError
+from indexer.events import silent
 from indexer.project import Project
 from indexer.revisions.chain import load
 from indexer.signals import Stop
@@ -30,7 +30,7 @@ def bench(
     url: str,
     rows: Iterable[int],
     project: Project,
-    tell: Tell = silently,
+    tell: Tell = silent,
     stop: Stop | None = None,
     seed: int = SEED,
 ) -> Result:

@@ -50,7 +50,3 @@ class Written(NamedTuple):
 
 Told = Filling | Filled | RoundStarted | Measuring | Written | Event
 Tell = Callable[[Told], None]
-
-
-def silently(event: Told) -> None:
-    """Ignore an event."""

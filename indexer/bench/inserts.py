@@ -103,7 +103,8 @@ def _copies(model: Any, wanted: int, leading: Collection[str]) -> list[dict[str,
     renewed = [field for field in fields if field.unique or _differ([row[field.name] for row in rows])]
     copies = []
     for row in islice(cycle(rows), wanted):
-        fresh = {field.name: _fresh(field) for field in renewed if row[field.name] is not None}
+        changed = [field for field in renewed if row[field.name] is not None]
+        fresh = {field.name: secrets.token_hex(16)[: getattr(field, "max_length", None)] for field in changed}
         copies.append({name: value for name, value in {**row, **fresh}.items() if name != "id"})
     return copies
 
@@ -111,10 +112,6 @@ def _copies(model: Any, wanted: int, leading: Collection[str]) -> list[dict[str,
 def _differ(values: Sequence[Any]) -> bool:
     """Return whether the values are texts, and no two are the same."""
     return len(set(values)) == len(values) and all(isinstance(value, str) for value in values)
-
-
-def _fresh(field: Any) -> str:
-    return secrets.token_hex(16)[: getattr(field, "max_length", None)]
 
 
 def _rate(taken: list[float]) -> float:

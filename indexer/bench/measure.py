@@ -1,10 +1,15 @@
-"""One size of the benchmark: fill a scratch database, time the queries, build the indexes, time the queries again."""
+"""One size of the benchmark: fill a scratch database, time the queries, build the indexes, time the queries again.
+
+A scratch database is a temporary SQLite file, or a schema of its own on the PostgreSQL server. However the measurement
+ends, it is removed; the user's own tables are not read. What a killed process left is removed by the next one, which
+knows by a lock, held by each process, that no process works in it.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import cycle
 from math import ceil
 from random import Random
@@ -16,7 +21,6 @@ from peewee import PeeweeException
 from indexer.bench.events import Filled, Measuring, Tell, Told
 from indexer.bench.inserts import inserts_a_second
 from indexer.bench.result import Build, QueryTiming, Round, Timing
-from indexer.bench.scratch import scratch
 from indexer.errors import StatementFailed
 from indexer.events import IndexFinished
 from indexer.project import Project
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from indexer.bench.sqlite import File
     from indexer.verify.query import Arguments, Query
 
+PREFIX = "indexer_bench_"
 WITHOUT, WITH = "queries without indexes", "queries with indexes"
 ARGUMENTS = 200  # different ones for a query
 FEWEST, MOST = 5, 300  # calls of a query
@@ -41,7 +46,7 @@ def measure(url: str, activities: int, project: Project, chain: Chain, tell: Tel
     """Measure one size in a scratch database, which is removed afterwards.
 
     Args:
-        url: the kind of database, and the server.
+        url: as for ``scratch``.
         activities: the size.
         project: the models, the queries and the rows.
         chain: the revisions of the project.
@@ -93,6 +98,31 @@ def measure(url: str, activities: int, project: Project, chain: Chain, tell: Tel
         builds=tuple(Build(each.target.name, each.target.table, each.seconds, each.bytes) for each in builds),
         writes=writes,
     )
+
+
+@contextmanager
+def scratch(url: str, stop: Stop) -> Iterator[File | Schema]:
+    """Create an empty database that exists during the block.
+
+    Args:
+        url: the server on which a schema may be created; any SQLite URL stands for a temporary file.
+        stop: asks for an end, and learns how to remove what is left if the process ends without cleaning up.
+
+    Raises:
+        UsageError, Unreachable: as ``connect``.
+        StatementFailed: the role may not create a schema, or the schema cannot be dropped.
+    """
+    create: Callable[[str, str, Stop], AbstractContextManager[Any]]
+    if url.startswith("sqlite:"):
+        from indexer.bench.sqlite import file as create
+    else:
+        from indexer.bench.postgres import schema as create
+    with create(url, PREFIX, stop) as database:
+        try:
+            database.migrator.settle(())
+            yield database
+        finally:
+            database.migrator.database.close()
 
 
 @contextmanager

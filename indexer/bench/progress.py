@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from indexer.bench.events import Filled, Filling, Measuring, RoundStarted, Tell, Told, Written, silently
+from indexer.bench.events import Filled, Filling, Measuring, RoundStarted, Tell, Told, Written
 from indexer.console.hints import Write
 from indexer.console.output import echo
 from indexer.console.progress import reporter
+from indexer.events import silent
 from indexer.text import duration
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def reporting(as_json: bool, write: Write = str, report: Report | None = None) -
         report: called with the events of ``up``; by default the reporter of ``up`` itself.
     """
     if as_json:
-        yield silently
+        yield silent
         return
     progress = Progress(report or reporter(as_json, write))
     try:

@@ -16,11 +16,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from indexer.bench import chart
-from indexer.bench.events import Tell, Written, silently
+from indexer.bench.events import Tell, Written
 from indexer.bench.result import Result, read
 from indexer.bench.tables import conditions, tables_of
 from indexer.errors import IndexerError, UsageError
-from indexer.events import Warned
+from indexer.events import Warned, silent
 from indexer.text import are, duration, in_bytes, shell
 
 DRAWINGS = {"Jinja2": "page", "matplotlib": "picture"}
@@ -68,7 +68,7 @@ def write(result: Result, folder: str, tell: Tell) -> None:
         tell(Warned(f"There is no {what}, because {why}. Draw it: pip install -r requirements-bench.txt && {redraw}"))
 
 
-def draw(name: str, results: Sequence[Result], tell: Tell = silently) -> None:
+def draw(name: str, results: Sequence[Result], tell: Tell = silent) -> None:
     """Draw the picture of all results and, of a single one, the page, if matplotlib and Jinja2 are installed.
 
     Args:

@@ -32,12 +32,12 @@ import cli
 import models
 from indexer.bench import bench as benching
 from indexer.bench import inserts, measure, report
-from indexer.bench.events import Filled, Filling, Measuring, RoundStarted, Tell, Told, silently
+from indexer.bench.events import Filled, Filling, Measuring, RoundStarted, Tell, Told
+from indexer.bench.measure import PREFIX, scratch
 from indexer.bench.result import Result
-from indexer.bench.scratch import PREFIX, scratch
 from indexer.connection import connect
 from indexer.errors import Command, PreflightFailed, StatementFailed, UsageError
-from indexer.events import IndexFinished
+from indexer.events import IndexFinished, silent
 from indexer.project import Project
 from indexer.signals import Stop
 from queries import QUERIES, activity_seen
@@ -71,7 +71,7 @@ except IndexerError as error:
 CLEANING_UP_FOR_LONG = """
 import sys, time
 from indexer import signals as stop
-from indexer.bench.scratch import scratch
+from indexer.bench.measure import scratch
 
 def work(asked):
     with scratch(sys.argv[1], asked):
@@ -100,7 +100,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inserts, "TURNS", 2)
 
 
-def bench(url: str, rows: Iterable[int], tell: Tell = silently) -> Result:
+def bench(url: str, rows: Iterable[int], tell: Tell = silent) -> Result:
     """Measure the CRM."""
     return benching.bench(url, rows, PROJECT, tell)
 
