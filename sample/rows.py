@@ -66,7 +66,6 @@ def statements(spelling: Spelling, quoted: Callable[[str], str]) -> dict[str, st
     """Return the statement that inserts a batch into each table.
 
     Args:
-        spelling: of the database.
         quoted: returns the name of a table as a statement needs it.
     """
     escaped = {table: quoted(table).replace("%", spelling.percent) for table in TABLES}

@@ -62,10 +62,9 @@ def fill(migrator: CatalogMigrator, activities: int, new: bool, tell: Tell, seed
     """Write all rows in one transaction, in which no other session writes to the seven tables, and analyze the tables.
 
     Args:
-        migrator: the database; its tables exist.
+        migrator: of a database with the tables.
         activities: how many; the other rows are in proportion.
         new: whether this command has made the tables.
-        tell: called with each event.
         seed: the same number makes the same rows.
 
     Raises:

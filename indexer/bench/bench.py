@@ -39,9 +39,6 @@ def bench(
     Args:
         url: a SQLite URL stands for a temporary file, a PostgreSQL URL for a new schema on that server.
         rows: numbers of activities; the rows of the other tables are in proportion.
-        project: the revisions, models, queries and sample rows.
-        tell: called with each event.
-        stop: asks for an end.
         seed: of the made-up rows.
 
     Raises:

@@ -48,11 +48,7 @@ def inserts_a_second(
 
     Args:
         database: a scratch database, to which the models are bound.
-        migrator: of the same database.
-        models: of all tables.
         indexes: those whose cost is measured; all of them exist.
-        tell: called before each turn.
-        stop: asks for an end.
     """
     leading: dict[str, set[str]] = {}
     for index in indexes:
@@ -89,11 +85,9 @@ def _insert(database: Database, drops: Sequence[str], inserts: Statements, taken
 
 
 def _copies(model: Any, wanted: int, leading: Collection[str]) -> list[dict[str, Any]]:
-    """Return copies of rows from the whole table, without ids and with new values that identify a row.
+    """Return so many copies of rows from the whole table, without ids and with new values that identify a row.
 
     Args:
-        model: of the table.
-        wanted: the number of copies.
         leading: the columns that an index begins with.
     """
     count = model.select().count()

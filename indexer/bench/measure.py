@@ -43,16 +43,7 @@ PATIENCE = 1.5  # seconds for a query, unless it was called fewer than FEWEST ti
 
 
 def measure(url: str, activities: int, project: Project, chain: Chain, tell: Tell, stop: Stop, seed: int) -> Round:
-    """Measure one size in a scratch database, which is removed afterwards.
-
-    Args:
-        url: as for ``scratch``.
-        activities: the size.
-        project: the models, the queries and the rows.
-        chain: the revisions of the project.
-        tell: called with each event, those of ``up`` included.
-        stop: asks for an end.
-        seed: of the rows.
+    """Measure one size in a scratch database, which is removed afterwards; tell each event, those of ``up`` included.
 
     Raises:
         IndexerError: as ``scratch``, ``fill`` and ``Runner.up``.

@@ -47,12 +47,7 @@ BYTES = """
 
 
 class Schema:
-    """A PostgreSQL schema to measure in.
-
-    Attributes:
-        product: name and version of the database.
-        migrator: connected to the database, for the schema.
-    """
+    """A PostgreSQL schema to measure in; its migrator is connected."""
 
     def __init__(self, migrator: CatalogMigrator, name: str, stop: Stop) -> None:
         self.migrator = migrator

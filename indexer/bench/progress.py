@@ -38,11 +38,7 @@ def reporting(as_json: bool, write: Write = str, report: Report | None = None) -
 
 
 class Progress:
-    """Shows what goes on as a bar on a terminal, and prints what is done.
-
-    Args:
-        report: called with the events of ``up``.
-    """
+    """Shows what goes on as a bar on a terminal, and prints what is done."""
 
     def __init__(self, report: Report) -> None:
         from rich.console import Console

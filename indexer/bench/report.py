@@ -47,7 +47,6 @@ def write(result: Result, folder: str, tell: Tell) -> None:
     """Write bench.json, and draw bench.html, bench.png and bench.svg if Jinja2 and matplotlib are installed.
 
     Args:
-        result: what was measured.
         folder: created if it does not exist.
         tell: called with an event for each file, and with what is missing.
 
@@ -74,7 +73,6 @@ def draw(name: str, results: Sequence[Result], tell: Tell = silent) -> None:
     Args:
         name: the path of the files without .html, .png and .svg.
         results: one for each database, in the order of the legend.
-        tell: called with an event for each file.
 
     Raises:
         OSError: a file cannot be written.

@@ -28,12 +28,7 @@ SETTINGS = ("journal_mode", "synchronous", "cache_size", "page_size")
 
 
 class File:
-    """A SQLite file to measure with.
-
-    Attributes:
-        product: name and version of the database.
-        migrator: connected to the file.
-    """
+    """A SQLite file to measure with; its migrator is connected."""
 
     product = f"SQLite {sqlite3.sqlite_version}"
 
