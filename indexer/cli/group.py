@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import wraps
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
@@ -12,7 +13,7 @@ import click
 
 from indexer import IndexerError, __version__
 from indexer.cli import options
-from indexer.cli.running import Call, Target, target_of, typed_of, unexpected
+from indexer.cli.running import Call, target_of, typed_of, unexpected
 from indexer.console import output
 from indexer.console.hints import HintWriter
 from indexer.errors import Command, Hint, UsageError
@@ -61,51 +62,38 @@ class Commands(click.Group):
         return {option for each in found.params for option in each.opts} if found else set()
 
 
-class CallCommand(click.Command):
-    """Command whose function gets a ``Call`` and its own options, and whose errors are all reported in one place.
-
-    Args:
-        changes: it changes the database, or tries to.
-    """
-
-    def __init__(self, *arguments: Any, changes: bool, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
-        self.changes = changes
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command and exit with its exit code; report an error as text, and with --json as a document."""
-        given = ctx.params
-        write = HintWriter(ctx.find_root().info_name or "")
-        try:
-            target = target_of(given)
-            write = HintWriter(write.program, typed_of(target, given), cli.options_of)
-            project = ctx.find_object(Project) or Project(os.getcwd())
-            call = _call(given, project, target, write)._replace(changes=self.changes)
-            ctx.params = {"call": call, **{name: value for name, value in given.items() if name not in CALLED}}
-            code = super().invoke(ctx) or 0
-            output.check_written(code)
-        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
-            raise
-        except (Exception, KeyboardInterrupt) as error:
-            _leave(error, given["as_json"], given["verbose"], write)
-        ctx.exit(code)
-
-
 CALLED = {
     *("database_url", "schemas", "pattern", "as_json", "verbose", "wait_db", "no_wait", "no_alembic", "yes"),
     *Options._fields,
 }
 
 
-def _call(given: dict[str, Any], project: Project, target: Target, write: HintWriter) -> Call:
+def _run(function: Callable[..., int | None], changes: bool, given: dict[str, Any]) -> NoReturn:
+    """Run a command and exit with its exit code; report an error as text, and with --json as a document."""
+    ctx = click.get_current_context()
+    write = HintWriter(ctx.find_root().info_name or "")
+    try:
+        target = target_of(given)
+        write = HintWriter(write.program, typed_of(target, given), cli.options_of)
+        project = ctx.find_object(Project) or Project(os.getcwd())
+        wait_db = given.get("wait_db", 0)
+        call = Call(project, target, write, given["as_json"], given["verbose"], _asked(given), wait_db, changes)
+        code = function(call, **{name: value for name, value in given.items() if name not in CALLED}) or 0
+        output.check_written(code)
+    except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        _leave(error, given["as_json"], given["verbose"], write)
+    ctx.exit(code)
+
+
+def _asked(given: dict[str, Any]) -> Options:
     asked = Options(**{name: given[name] for name in Options._fields if name in given})
-    asked = asked._replace(
+    return asked._replace(
         wait_lock=0 if given.get("no_wait") else asked.wait_lock,
         below_later=asked.below_later or given.get("yes", False),
         alembic=not given.get("no_alembic"),
     )
-    wait_db = given.get("wait_db", 0)
-    return Call(project, target, write, given["as_json"], given["verbose"], asked, wait_db)
 
 
 def _leave(error: BaseException, as_json: bool, verbose: bool, write: HintWriter) -> NoReturn:
@@ -129,7 +117,7 @@ def cli() -> None:
 
 
 def command(*own: Any, on: Any = options.on_database, changes: bool = False) -> Any:
-    """Return a decorator that makes a command of a function.
+    """Return a decorator that makes a command of a function, which gets a ``Call`` and its own options.
 
     Args:
         own: decorators for its own options.
@@ -137,8 +125,11 @@ def command(*own: Any, on: Any = options.on_database, changes: bool = False) -> 
         changes: it changes the database, or tries to.
     """
 
-    def decorate(function: Callable[..., Any]) -> click.Command:
-        with_options = options.together(*own, on, options.output)(function)
-        return cli.command(cls=CallCommand, changes=changes)(with_options)
+    def decorate(function: Callable[..., int | None]) -> click.Command:
+        @wraps(function)
+        def run(**given: Any) -> NoReturn:
+            _run(function, changes, given)
+
+        return cli.command()(options.together(*own, on, options.output)(run))
 
     return decorate
