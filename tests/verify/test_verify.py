@@ -75,7 +75,7 @@ def about(index: str, report: Report) -> str:
 
 def text(report: Report) -> str:
     """Return the report as the command prints it."""
-    return console.text(report, WRITE)
+    return "\n".join(map(WRITE, console.lines(report)))
 
 
 class Place(NamedTuple):
