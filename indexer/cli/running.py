@@ -124,8 +124,7 @@ def ask(call: Call, question: Question) -> int:
 
 
 def _ask_one(call: Call, question: Question, chain: Chain, stop: Stop) -> int:
-    lines = progress.Lines(call.write, err=True)
-    report = progress.reporter(call.as_json, call.write) if call.changes else lines
+    report = progress.reporter(call.as_json, call.write) if call.changes else progress.Lines(call.write, err=True)
     try:
         with connected(call, report, stop) as migrator:
             answer = _answer(call, question, migrator, chain, report, stop)

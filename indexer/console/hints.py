@@ -41,12 +41,7 @@ class HintWriter:
         return HintWriter(self.program, {**self.typed, SCHEMA: shell(schema)}, self.options_of)
 
     def _line(self, command: Command) -> str:
-        return f"{self.program} {command}{self._repeated(command)}"
-
-    def _repeated(self, command: Command) -> str:
-        """Return the typed options that the command takes; none where it is for another database."""
-        if DATABASE_URL in command:
-            return ""
-        known = self.options_of(command[0])
-        repeated = (f" {name} {value}" for name, value in self.typed.items() if name in known and name not in command)
-        return "".join(repeated)
+        """Return a command with the typed options that it takes; none where it is for another database."""
+        known = () if DATABASE_URL in command else self.options_of(command[0])
+        repeated = (f"{name} {value}" for name, value in self.typed.items() if name in known and name not in command)
+        return " ".join((self.program, str(command), *repeated))

@@ -15,6 +15,7 @@ from indexer.verify.result import QueryResult, Report
 NUMBERS = ("cost with", "cost without", "ms")
 TITLES = ("query", "index", "usable", "chosen", "generic", *NUMBERS)
 LESS_NEEDED = ("cost without", "cost with", "ms", "index", "generic")
+ANSWERS = {None: "", True: "yes", False: "no"}
 STYLES = {"yes": "green", "no": "red", "served": "yellow"}
 
 
@@ -82,20 +83,14 @@ def _row(result: QueryResult) -> list[tuple[str, str]]:
     cells = (
         result.query,
         result.index,
-        "served" if by_another else _answer(result.usable),
-        _answer(result.chosen) if result.usable else "",
-        "literal" if result.generic_as_parameter is False else _answer(result.generic),
+        "served" if by_another else ANSWERS[result.usable],
+        ANSWERS[result.chosen] if result.usable else "",
+        "literal" if result.generic_as_parameter is False else ANSWERS[result.generic],
         _number(result.cost_with),
         _number(result.cost_without),
         _number(result.milliseconds),
     )
     return [(cell, STYLES.get(cell, "")) for cell in cells]
-
-
-def _answer(answer: bool | None) -> str:
-    if answer is None:
-        return ""
-    return "yes" if answer else "no"
 
 
 def _number(value: float | None) -> str:
