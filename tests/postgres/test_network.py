@@ -158,15 +158,39 @@ def test_a_build_is_cancelled_and_cleaned_away_when_only_new_connections_get_no_
 # Without a signal ---------------------------------------------------------------------------------------------------
 
 
-def test_the_next_run_is_right_after_a_connection_was_cut(proxy, base_url):
+MAIN, BUILDING = 0, 1  # the sessions of a run in the order in which it opens them
+
+
+@pytest.mark.parametrize(
+    ("session", "failure", "next_step"),
+    [
+        (
+            MAIN,
+            "Error: The run failed: ",
+            "Run the same command again: it continues where this run stopped. The command",
+        ),
+        (BUILDING, "Error: Building ix_activity_openphone_id failed: ", "Run the same command again"),
+    ],
+    ids=["the main one", "the one that builds"],
+)
+def test_a_cut_connection_ends_the_run_with_the_next_step(proxy, base_url, session, failure, next_step):
+    with open_writer(base_url), running("up", "--jobs", "1", url=proxy.through(base_url)) as up:
+        until_phase(base_url, "waiting for writers before build")
+        proxy.cut(proxy.links[session])
+        result = up.end()
+    assert result.exit_code == 1
+    assert failure in result.stderr
+    assert next_step in result.stderr
+    assert_repairable(proxy, base_url)
+
+
+def test_the_next_run_is_right_after_all_connections_were_cut(proxy, base_url):
     with open_writer(base_url), running("up", url=proxy.through(base_url)) as up:
         until_phase(base_url, "waiting for writers before build")
         proxy.cut()
         result = up.end()
     assert result.exit_code == 1
     assert "un the same command again" in result.stderr
-    assert "Error: The run failed: " in result.stderr
-    assert result.next_command() == ["up"]
     assert_repairable(proxy, base_url)
 
 

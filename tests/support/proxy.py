@@ -50,7 +50,8 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
-        self._ended = self._is_cutting = False
+        self._ended = False
+        self._to_cut: list[Link] = []
         self._thread = threading.Thread(target=self._forward, daemon=True)
         self._thread.start()
 
@@ -71,10 +72,10 @@ class Proxy:
         """Fall silent as soon as a client sends this, before or after the server gets it."""
         self._trigger = request.encode(), passing_it_on
 
-    def cut(self) -> None:
-        """Reset all connections; new ones go through."""
-        self.silent, self._is_cutting = False, True
-        while self._is_cutting and self._thread.is_alive():
+    def cut(self, *links: Link) -> None:
+        """Reset these connections, or all of them; new ones go through."""
+        self.silent, self._to_cut = False, list(links or self.links)
+        while self._to_cut and self._thread.is_alive():
             time.sleep(0.01)
 
     def close(self) -> None:
@@ -83,24 +84,23 @@ class Proxy:
         self._thread.join()
         self._listener.close()
         self._selector.close()
-        self._cut()
+        self._cut(self.links)
 
     def _forward(self) -> None:
         while not self._ended:
-            if self._is_cutting:
-                self._cut()
-                self._is_cutting = False
+            self._cut(self._to_cut)
             for key, _ in self._selector.select(0.05):
                 if key.data is None:
                     self._accept()
                 else:
                     self._pass_on(*key.data)
 
-    def _cut(self) -> None:
-        for link in self.links:
+    def _cut(self, links: list[Link]) -> None:
+        for link in list(links):
             self._forget(link)
             link.reset()
-        self.links.clear()
+        self.links = [link for link in self.links if link not in links]
+        links.clear()
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
