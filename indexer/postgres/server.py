@@ -55,6 +55,7 @@ SUBSCRIPTIONS = """
      WHERE s.plugin = 'pgoutput'
        AND s.database = pg_catalog.current_database()
        AND NOT s.temporary
+       AND s.slot_name !~ '^pg_[0-9]+_sync_[0-9]+_'  -- it copies a table, and then ends
      ORDER BY s.slot_name
 """
 

@@ -139,6 +139,20 @@ def test_no_table_is_created_in_a_published_database_before_the_subscribers_have
     assert created_indexes(url).keys() == TEN_NAMES
 
 
+def test_the_slot_of_a_first_copy_is_not_taken_for_a_subscription(publisher):
+    publish(publisher, FOR_ALL)
+    slots = ["followers", "pg_16393_sync_16385_7459268236441229346"]
+    for slot in slots:
+        execute(publisher, f"SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")
+    planned = run("plan", "--published", url=as_owner(publisher))
+    for slot in slots:
+        execute(publisher, f"SELECT pg_drop_replication_slot('{slot}')")
+
+    assert planned.exit_code == 0
+    named = re.findall(r"ALTER SUBSCRIPTION (\w+) REFRESH PUBLICATION", planned.stdout)
+    assert named == ["followers"]
+
+
 @pytest.mark.parametrize("command", [("plan",), ("stamp", HEAD), ("seed", "--rows", "100")])
 def test_other_commands_create_no_published_table_either(publisher, command):
     """`stamp` finds the ten indexes, `seed` an empty database."""
