@@ -248,12 +248,12 @@ def test_status_exits_with_3_before_up_and_with_0_after_it(database_url):
 def test_a_lost_index_is_shown_by_status_and_rebuilt_by_up(any_head_url):
     drop_indexes(any_head_url, "ix_activity_type")
     status = run("status", url=any_head_url)
-    mended = succeed("up", url=any_head_url)
+    repaired = succeed("up", url=any_head_url)
 
     assert status.exit_code == 4
     assert re.search(r"^ix_activity_type .* missing", status.stdout, re.MULTILINE)
     assert status.lines[-1] == "Missing or different: ix_activity_type. To repair it, run: python cli.py up"
-    assert len(mended.announced()) == 1
+    assert len(repaired.announced()) == 1
     assert created_indexes(any_head_url) == specified(any_head_url)
     assert short_status(any_head_url)["exit_code"] == 0
 

@@ -510,11 +510,11 @@ def test_the_eight_that_a_later_revision_drops_are_noticed_and_rebuilt(postgres)
     alembic_app.upgrade(postgres, DROPS_EIGHT)
     noticed = run("check", "--json", url=postgres)
     lost = {each["name"] for each in noticed.json()["indexes"] if each["finding"] == "missing"}
-    mended = succeed("up", url=postgres)
+    repaired = succeed("up", url=postgres)
 
     assert noticed.exit_code == 4
     assert lost == TEN_NAMES - LEFT_BY_IT
-    assert len(mended.announced()) == 8
+    assert len(repaired.announced()) == 8
     assert_all_valid(postgres)
     assert current(postgres) == (DROPS_EIGHT,)
     assert run("check", url=postgres).exit_code == 0

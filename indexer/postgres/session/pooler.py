@@ -44,7 +44,7 @@ def refuse_transaction_pooling(database: OnlineDatabase) -> None:
 def _is_shared(database: OnlineDatabase, other: Builder, pid: int) -> bool:
     other.execute("BEGIN")
     (other_pid,) = other.execute(PID)
-    other.execute("ROLLBACK")  # before the next statement of ours: a pool of one has no second session
+    other.execute("ROLLBACK")  # before our next statement: a pool of one has no second session
     return bool(other_pid == pid or _pid(database) != pid)
 
 
