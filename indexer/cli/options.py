@@ -28,7 +28,7 @@ def together(*options: Decorator[Decorated]) -> Decorator[Decorated]:
     return decorate
 
 
-class Jobs(click.ParamType["int | None"]):
+class Jobs(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """The number of indexes to build at once; None for auto."""
 
     name = "n"
@@ -40,7 +40,7 @@ class Jobs(click.ParamType["int | None"]):
         return None if value == "auto" else int(value)
 
 
-class Numbers(click.ParamType["list[int]"]):
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """Several positive numbers with commas between them."""
 
     name = "n,..."
