@@ -161,14 +161,20 @@ def _codes_of(kind: type[IndexerError]) -> set[int]:
 
 def commands(url: str) -> str:
     """Return the reference of all commands."""
-    names = list(cli.commands)
-    overview = table(
-        ("command", "what it does"), ((f"[`{name}`](#{name})", sentence(cli.commands[name].help)) for name in names)
-    )
-    common = {name: each for each in cli.commands["up"].params for name in each.opts if name in COMMON}
+    found = all_commands()
+    summaries = [(f"[`{name}`](#{name})", sentence(command.help)) for name, command in found.items()]
+    overview = table(("command", "what it does"), summaries)
+    common = {name: each for each in found["up"].params for name in each.opts if name in COMMON}
     shared = table(("option", "meaning", "default"), (_of_option(common[name]) for name in COMMON))
-    texts = (overview, f"Options that most commands take:\n\n{shared}", *map(_of_command, cli.commands.values()))
+    texts = (overview, f"Options that most commands take:\n\n{shared}", *map(_of_command, found.values()))
     return "\n\n".join(texts)
+
+
+def all_commands() -> dict[str, click.Command]:
+    """Return the commands by name."""
+    context = click.Context(cli)
+    commands = ((name, cli.get_command(context, name)) for name in cli.list_commands(context))
+    return {name: command for name, command in commands if command}
 
 
 def _of_command(command: click.Command) -> str:
@@ -180,6 +186,10 @@ def _of_command(command: click.Command) -> str:
     texts = [f"## {command.name}", f"`{usage}`", *(sentence(each) for each in (command.help or "").split("\n\n"))]
     texts += [table(("option", "meaning", "default"), own)] if own else []
     return "\n\n".join([*texts, f"{'It also takes' if own else 'It takes'} {code(common)}."])
+
+
+def _options(command: click.Command) -> list[str]:
+    return [name for each in command.params for name in each.opts]
 
 
 def _placeholder(argument: click.Argument) -> str:
@@ -209,7 +219,7 @@ class Objects(NamedTuple):
 def documents(url: str) -> str:
     """Return the keys of the document of each command, and those of the objects in its lists."""
     found = dict(_all_documents(url))
-    found = {name: found[name] for name in cli.commands}
+    found = {name: found[name] for name, command in all_commands().items() if "--json" in _options(command)}
     objects: dict[Objects, list[str]] = {}
     for name, document in found.items():
         for each in _objects_in(document):

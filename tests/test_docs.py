@@ -8,7 +8,7 @@ import pytest
 from command import execute
 
 import migrate_10992629d68e as migration
-from docs.write import files, written
+from docs.write import all_commands, files, written
 from indexer import __version__
 from indexer.catalog import CatalogEntry
 from indexer.cli.commands import cli
@@ -94,7 +94,9 @@ def test_every_command_in_the_documentation_exists_with_its_options(name):
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_option_in_the_documentation_exists(name):
-    parameters = [each for command in [cli, *cli.commands.values()] for each in command.get_params(click.Context(cli))]
+    parameters = [
+        each for command in [cli, *all_commands().values()] for each in command.get_params(click.Context(cli))
+    ]
     known = {option for each in parameters for option in each.opts} | {"--help"}
     mentioned = set(re.findall(r"(?<![\w<!-])--[a-z][a-z-]+", TEXTS[name]))
     assert mentioned - OF_OTHERS <= known
