@@ -32,6 +32,7 @@ from indexer.bench.result import Growth, QueryTiming, Result, read  # noqa: E402
 from indexer.bench.tables import power  # noqa: E402
 from indexer.cli.commands import cli  # noqa: E402
 from indexer.console.documents import of_failure  # noqa: E402
+from indexer.console.text import of_new  # noqa: E402
 from indexer.errors import Different, Interrupted, PreflightFailed, UsageError  # noqa: E402
 from indexer.events import Event  # noqa: E402
 from indexer.plans import PENDING  # noqa: E402
@@ -253,7 +254,7 @@ def _all_documents(url: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield "stamp", _document("stamp", "head", url=sqlite)
         yield "down", _document("down", url=sqlite)
     yield "bench", asdict(_kept()[0])
-    yield "new", dict.fromkeys(Written._fields)
+    yield "new", of_new(Written(*Written._fields)).document
 
 
 # An index that differs, one that is made redundant, and a table with a row that inherits from an indexed one.
