@@ -18,7 +18,7 @@ from typing import Any
 
 from peewee import SQL, ModelSelect, Select, ValueLiterals, fn
 
-from indexer.verify.query import Query, once, rows_of
+from indexer import Query, once, rows_of
 from models import Activity, Campaign, CampaignMembership, Contact, ContactFlag, Conversation, WebhookEvent
 
 PAGE = 50  # activities of a conversation

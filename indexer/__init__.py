@@ -1,6 +1,7 @@
 """Creates and drops indexes on a live database.
 
-A revision file needs Index, Column, Variant and desc. A program that applies revisions by itself needs the others:
+A revision file needs Index, Column, Variant and desc; queries.py needs Query, once and rows_of. A program that applies
+revisions by itself needs the others:
 
 runner = Runner(connect("sqlite:///crm.db"), load("."), lambda: models.TABLES, Options(jobs=1))
 runner.up()
@@ -21,15 +22,34 @@ if TYPE_CHECKING:
     from indexer.spec import Index as Index
     from indexer.spec import Variant as Variant
     from indexer.spec import desc as desc
+    from indexer.verify.query import Query as Query
+    from indexer.verify.query import once as once
+    from indexer.verify.query import rows_of as rows_of
 
 __version__ = "0.1.0"
-__all__ = ["Column", "Index", "IndexerError", "Options", "Runner", "Variant", "connect", "desc", "load"]
+__all__ = [
+    "Column",
+    "Index",
+    "IndexerError",
+    "Options",
+    "Query",
+    "Runner",
+    "Variant",
+    "connect",
+    "desc",
+    "load",
+    "once",
+    "rows_of",
+]
 MODULES = {
     "IndexerError": "indexer.errors",
     "Options": "indexer.options",
+    "Query": "indexer.verify.query",
     "Runner": "indexer.runner",
     "connect": "indexer.connection",
     "load": "indexer.revisions.chain",
+    "once": "indexer.verify.query",
+    "rows_of": "indexer.verify.query",
 }  # of the public names that are not in indexer.spec
 
 

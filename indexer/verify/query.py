@@ -1,9 +1,14 @@
 """A query that an index has to serve, and where its arguments are sampled from: an entry of a project's queries.py.
 
-    Query(
-        "ix_contact_phone",
-        function=contacts_by_phone,
-        sample=rows_of(Contact.phone, otherwise=("+12025550123",)),
+    def contacts_by_email(email):
+        return Contact.select().where(fn.LOWER(Contact.email) == email.lower())
+
+    QUERIES = (
+        Query(
+            "ix_contact_email_lower",
+            function=contacts_by_email,
+            sample=rows_of(Contact.email, otherwise=("ada@example.com",)),
+        ),
     )
 
 Bind the models before you ask or sample.
@@ -12,12 +17,14 @@ Bind the models before you ask or sample.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from peewee import Field, Model, SelectBase, ValueLiterals, fn
+from peewee import Field, Model, Node, SelectBase, ValueLiterals, fn
+
+from indexer.errors import UsageError
 
 Arguments = tuple[Any, ...]
 Sampler = Callable[[int], list[Arguments]]
@@ -64,8 +71,18 @@ class Query:
         return list(answer) if isinstance(answer, SelectBase) else answer
 
     def selected(self, *arguments: Any) -> SelectBase:
-        """Return the peewee query that ``ask`` executes first, without executing it."""
-        return (self.select or self.function)(*arguments)
+        """Return the peewee query that ``ask`` executes first, without executing it.
+
+        Raises:
+            UsageError: the function returns something else, and the entry has no ``select``.
+        """
+        selected: Any = (self.select or self.function)(*arguments)
+        if isinstance(selected, SelectBase):
+            return selected
+        raise UsageError(
+            f"queries.py: {self.call} returns no peewee query.",
+            "Name beside it in the entry the function that returns the query: select=...",
+        )
 
 
 def once(count: int) -> list[Arguments]:
@@ -73,34 +90,65 @@ def once(count: int) -> list[Arguments]:
     return [()]
 
 
-def rows_of(*columns: Field, otherwise: Arguments) -> Sampler:
+def rows_of(*columns: Node, otherwise: Arguments) -> Sampler:
     """Return a sampler of the values that rows have in these columns, from all over the table.
 
-    It reads by primary key alone, so it is cheap on a table of any size.
+    Where the primary key is one integer, it reads by that alone, so it is cheap on a table of any size. Otherwise it
+    reads the last rows.
 
     Args:
-        columns: columns of one model; a row counts if it has a value in each.
-        otherwise: the arguments to use if there is no such row.
+        columns: columns of one model, or expressions of them such as ``fn.LOWER(Contact.email)``; a row counts if none
+            of them is NULL.
+        otherwise: the arguments to use if there is no such row, one for each column.
+
+    Raises:
+        ValueError: there is no column of a model, or another number of arguments.
     """
+    model = next((field.model for field in _fields(columns)), None)
+    if model is None:
+        raise ValueError("rows_of needs columns of a model, such as Contact.email")
+    if not isinstance(otherwise, tuple) or len(otherwise) != len(columns):
+        raise ValueError(f"otherwise needs a tuple with a value for each column, not {otherwise!r}")
 
     def sample(count: int) -> list[Arguments]:
-        complete = (row for row in _spread(columns, count * SPARE) if all(row))
-        return list(islice(dict.fromkeys(complete), count)) or [otherwise]
+        rows = _spread(model, columns, count * SPARE)
+        complete = (row for row in rows if all(value is not None for value in row))
+        different = {repr(row): row for row in complete}  # a list, as an array is, has no hash
+        return list(islice(different.values(), count)) or [otherwise]
 
     return sample
 
 
-def _spread(columns: tuple[Field, ...], count: int) -> list[Arguments]:
+def _fields(node: Any) -> Iterator[Field]:
+    """Yield the columns of models in an expression."""
+    if isinstance(node, Field):
+        yield node
+    elif isinstance(node, list | tuple):
+        for each in node:
+            yield from _fields(each)
+    elif isinstance(node, Node):
+        yield from _fields(list(vars(node).values()))
+
+
+def _spread(model: type[Model], columns: tuple[Node, ...], count: int) -> list[Arguments]:
     """Return the columns of about this many rows in an order in which the first few are spread over the table, too."""
-    model, key = columns[0].model, columns[0].model._meta.primary_key
+    keys = model._meta.get_primary_keys()
+    spread = _by_integers(model, keys[0], columns, count) if len(keys) == 1 else []
+    if spread:
+        return spread
+    rows: Any = model.select(*columns).order_by(*(key.desc() for key in keys)).limit(count).tuples()
+    return [tuple(row) for row in rows]
+
+
+def _by_integers(model: type[Model], key: Field, columns: tuple[Node, ...], count: int) -> list[Arguments]:
+    """Return the columns of rows with keys from all over the table; none if the keys are no integers or rarely used."""
     # One query each: SQLite reads the whole table for MIN and MAX in one.
     lowest, highest = (model.select(end(key)).scalar() for end in (fn.MIN, fn.MAX))
-    if isinstance(lowest, int):
-        # Fractions of the golden ratio are spread evenly, and follow no pattern in the rows.
-        fractions = (place * GOLDEN_RATIO % 1 for place in range(count))
-        keys = list(dict.fromkeys(lowest + int((highest - lowest + 1) * fraction) for fraction in fractions))
-        rows = model.select(key, *columns).where(key.in_(ValueLiterals(keys))).tuples()
-        by_key = {row[0]: tuple(row[1:]) for row in rows}
-        if len(by_key) * 2 > len(keys):
-            return [by_key[each] for each in keys if each in by_key]
-    return [tuple(row) for row in model.select(*columns).order_by(key.desc()).limit(count).tuples()]
+    if not isinstance(lowest, int):
+        return []
+    # Fractions of the golden ratio are spread evenly, and follow no pattern in the rows.
+    fractions = (place * GOLDEN_RATIO % 1 for place in range(count))
+    wanted = list(dict.fromkeys(lowest + int((highest - lowest + 1) * fraction) for fraction in fractions))
+    rows: Any = model.select(key, *columns).where(key.in_(ValueLiterals(wanted))).tuples()
+    by_key = {row[0]: tuple(row[1:]) for row in rows}
+    return [by_key[each] for each in wanted if each in by_key] if len(by_key) * 2 > len(wanted) else []

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from peewee import CharField, IntegerField, Model, ModelSelect, SqliteDatabase, UUIDField
+from peewee import CharField, CompositeKey, IntegerField, Model, ModelSelect, SqliteDatabase, UUIDField, fn
 
-from indexer.verify.query import Query, once, rows_of
+from indexer import Query, once, rows_of
+from indexer.errors import UsageError
 
 DATABASE = SqliteDatabase(":memory:")
 
@@ -33,11 +34,32 @@ class Token(Model):
         database = DATABASE
 
 
+class Member(Model):
+    """A table with a key of two columns."""
+
+    team = IntegerField()
+    person = IntegerField()
+
+    class Meta:
+        database = DATABASE
+        primary_key = CompositeKey("team", "person")
+
+
+class Line(Model):
+    """A table without a key."""
+
+    text = CharField()
+
+    class Meta:
+        database = DATABASE
+        primary_key = False
+
+
 @pytest.fixture(autouse=True)
 def tables() -> Iterator[None]:
     """The tables, empty."""
     with DATABASE:
-        DATABASE.create_tables([Product, Token])
+        DATABASE.create_tables([Product, Token, Member, Line])
         yield
 
 
@@ -73,6 +95,8 @@ def test_a_function_that_returns_an_answer_has_another_for_its_query():
     query = Query("ix", exists, rows_of(Product.sku, otherwise=("none",)), select=by_sku)
     assert query.ask("sku 1") is True
     assert query.selected("sku 1").sql() == by_sku("sku 1").sql()
+    with pytest.raises(UsageError, match=r"exists\(sku\) returns no peewee query"):
+        Query("ix", exists, once).selected("sku 1")
 
 
 # Samples
@@ -113,3 +137,37 @@ def test_where_the_keys_leave_large_gaps_the_last_rows_are_sampled():
 def test_keys_that_are_no_numbers_are_sampled_from_the_end():
     Token.insert_many([(f"key {n}",) for n in range(9)], [Token.key]).execute()
     assert rows_of(Token.key, otherwise=("none",))(2) == [("key 8",), ("key 7",)]
+
+
+def test_zero_false_and_the_empty_text_are_values():
+    Product.insert_many([("", 0)], [Product.sku, Product.price]).execute()
+    assert rows_of(Product.sku, Product.price, otherwise=("none", 1))(9) == [("", 0)]
+    assert rows_of(Product.price > 5, otherwise=(True,))(9) == [(False,)]
+
+
+def test_an_expression_is_sampled_as_a_column_is():
+    products(*range(1, 101))
+    found = rows_of(fn.UPPER(Product.sku), fn.ABS(Product.price), otherwise=("NONE", 0))(10)
+    assert len(found) == 10
+    assert all(sku == f"SKU {price}" for sku, price in found)
+
+
+def test_a_table_with_a_key_of_two_columns_or_none_is_sampled():
+    Member.insert_many([(team, person) for team in range(3) for person in range(3)]).execute()
+    Line.insert_many([("first",), ("second",)]).execute()
+    assert rows_of(Member.team, Member.person, otherwise=(0, 0))(2) == [(2, 2), (2, 1)]
+    assert sorted(rows_of(Line.text, otherwise=("none",))(9)) == [("first",), ("second",)]
+
+
+def test_values_that_have_no_hash_are_sampled_once_each():
+    Line.insert_many([("a b",), ("a b",), ("c",)]).execute()
+    words = fn.REPLACE(Line.text, "", "").python_value(str.split)
+    assert sorted(rows_of(words, otherwise=([],))(9)) == [(["a", "b"],), (["c"],)]
+
+
+@pytest.mark.parametrize("otherwise", ["none", (), ("none", 1)], ids=["no tuple", "too few", "too many"])
+def test_other_arguments_than_columns_are_refused_when_the_entry_is_made(otherwise):
+    with pytest.raises(ValueError, match="a value for each column"):
+        rows_of(Product.sku, otherwise=otherwise)
+    with pytest.raises(ValueError, match="columns of a model"):
+        rows_of(fn.NOW(), otherwise=otherwise)
