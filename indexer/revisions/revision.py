@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from indexer.errors import ChainBroken
 from indexer.spec import Index
 
+BASE = "base"  # the revision before one whose down_revision is None
 COMPLETE = "Complete the header of the file."
 INDEXES = 'a tuple of Index, such as (Index("ix_contact_phone", table="contact", columns=("phone",)),)'
 
@@ -22,13 +23,14 @@ AN_ID = (
     lambda value: isinstance(value, str) and re.fullmatch(r"\S{1,32}", value) is not None and value.isprintable(),
     'a string of 1 to 32 printable characters without blanks, such as "10992629d68e"',
 )
+A_PARENT = lambda value: value is None or AN_ID[0](value), f"{AN_ID[1]}, or None for the first revision"
 A_FUNCTION = callable, "a function of one migrator"
 
 # The names in the header, each with a check of its value and what the value must be.
 Header = dict[str, tuple[Callable[[Any], bool], str]]
 REQUIRED: Header = {
     "revision": AN_ID,
-    "down_revision": AN_ID,
+    "down_revision": A_PARENT,
     "INDEXES": (
         lambda value: isinstance(value, tuple | list) and all(isinstance(each, Index) for each in value),
         INDEXES,
@@ -79,7 +81,7 @@ def read(path: str) -> Revision:
             raise ChainBroken(f"{file}{_at(_line_of(path, name))}: {called} must be {expected}.", COMPLETE)
     return Revision(
         id=module.revision,
-        down_revision=module.down_revision,
+        down_revision=BASE if module.down_revision is None else module.down_revision,
         date=getattr(module, "date", ""),
         description=(module.__doc__ or file).strip().splitlines()[0].rstrip("."),
         file=file,

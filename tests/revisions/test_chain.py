@@ -130,7 +130,7 @@ HEADER = {
 FAULTS = {
     "a number as revision": ({"revision": "123"}, 2, "revision must be a string of 1 to 32 printable"),
     "a number as down_revision": ({"down_revision": "456"}, 3, "down_revision must be a string"),
-    "no down_revision": ({"down_revision": "None"}, 3, "down_revision must be a string"),
+    "no down_revision": ({"down_revision": "''"}, 3, "down_revision must be a string"),
     "an empty revision": ({"revision": "''"}, 2, "revision must be a string of 1 to 32"),
     "a revision longer than its column": ({"revision": "'a' * 33"}, 2, "revision must be a string of 1 to 32"),
     "a revision with a blank": ({"revision": "'a b'"}, 2, "revision must be a string"),
