@@ -251,9 +251,10 @@ def bench(call: Call, rows: list[int], out: str) -> int:
 def new(call: Call, message: str) -> None:
     """Write the next migrate_<id>.py, with an example.
 
-    MESSAGE describes the revision in one line.
+    MESSAGE describes the revision in one line. The example is an index on a column of your models. Prints its query, to
+    be added to queries.py.
     """
     from indexer.revisions.scaffold import write_revision
 
-    written = write_revision(call.project.folder, message)
+    written = write_revision(call.project.folder, message, call.project.models())
     output.print_answer(text.of_new(written), call.as_json, call.write)

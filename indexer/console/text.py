@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from indexer.console import documents, tables
@@ -63,9 +64,11 @@ def of_stamp(stamp: Stamp, place: Place) -> Answer:
 
 
 def of_new(written: Written) -> Answer:
-    """Return which file was written."""
-    line = Hint(f"Wrote {written.file} with an example index. Edit the file, then review it with: ", Command("plan"))
-    return Answer(written._asdict(), line)
+    """Return which file was written, and the query to add to queries.py."""
+    wrote = f"Wrote {written.file} with an example, {written.index_name}."
+    declare = "Create queries.py with its query:" if written.is_first_query else "Add its query to queries.py:"
+    lines = (f"{wrote} Edit it. {declare}\n", indent(written.query, "    "), Hint("Then review it: ", Command("plan")))
+    return Answer(written._asdict(), wrote, lines=lines)
 
 
 def of_wait(place: Place, exists: bool) -> Answer:
