@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from indexer.bench.sample import Sample
     from indexer.verify.query import Query
 
 
@@ -19,10 +19,11 @@ class Project(NamedTuple):
         folder: the path of the folder with the migrate_*.py files.
         models: returns the peewee models of the base schema, referenced ones first.
         queries: returns the queries that the indexes exist for.
-        sample: returns the module that makes up rows.
+        sample: returns the module that makes up rows, as ``indexer.bench.sample.Sample`` describes it; None if there is
+            none.
     """
 
     folder: str
     models: Callable[[], Sequence[type[Any]]] = tuple
     queries: Callable[[], Sequence[Query]] = tuple
-    sample: Callable[[], ModuleType] | None = None
+    sample: Callable[[], Sample] | None = None

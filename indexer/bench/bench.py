@@ -15,12 +15,14 @@ from datetime import datetime, timezone
 from indexer.bench.events import RoundStarted, Tell
 from indexer.bench.measure import measure, scratch
 from indexer.bench.result import Result
+from indexer.bench.sample import sample_of
 from indexer.console.documents import utc
 from indexer.errors import Command, Hint, Interrupted, PreflightFailed, UsageError
 from indexer.events import silent
 from indexer.project import Project
-from indexer.revisions.chain import load
+from indexer.revisions.chain import Chain, load
 from indexer.signals import Stop
+from indexer.verify.declared import queries_of, refuse_unknown
 
 FEWEST = 100  # activities: with fewer, other tables are empty
 SEED = 1
@@ -42,7 +44,7 @@ def bench(
         seed: of the made-up rows.
 
     Raises:
-        UsageError: too few or too many rows, or the URL cannot be read.
+        UsageError: too few or too many rows, no sample module, no query, or the URL cannot be read.
         Unreachable: the database cannot be opened.
         PreflightFailed, StatementFailed: the database does not allow a schema, tables or indexes.
         Interrupted: the process was asked to stop; nothing is left behind.
@@ -50,18 +52,19 @@ def bench(
     stop, sizes = stop or Stop(), sorted(set(rows))
     if not sizes or sizes[0] < FEWEST:
         raise UsageError(f"A measurement needs at least {FEWEST} activities.", "Use more: --rows 10000")
-    if project.sample is None:
-        raise UsageError("This project has no sample rows to measure with.", "Pass a sample module to Project.")
-    project.sample().counts(sizes[-1])  # refuses too many
+    sample_of(project).counts(sizes[-1])  # refuses too many
+    chain, queries = load(project.folder), queries_of(project)
+    if not queries:
+        raise UsageError("There is no query to measure: queries.py declares none.", "Add one to QUERIES there.")
+    refuse_unknown(queries, [index for revision in chain for index in revision.indexes])
     try:
-        return _measured(url, sizes, project, tell, stop, seed)
+        return _measured(url, sizes, project, chain, tell, stop, seed)
     except Interrupted as interruption:
         hint = Hint("Start again: ", Command("bench"))
         raise Interrupted(interruption.number, ": nothing was left behind", hint=hint) from None
 
 
-def _measured(url: str, sizes: list[int], project: Project, tell: Tell, stop: Stop, seed: int) -> Result:
-    chain = load(project.folder)
+def _measured(url: str, sizes: list[int], project: Project, chain: Chain, tell: Tell, stop: Stop, seed: int) -> Result:
     with scratch(url, stop) as database:
         publications = database.migrator.server.publications()
         problems = [  # ``up`` would find them only after the rows are made

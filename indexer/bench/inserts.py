@@ -43,8 +43,8 @@ def inserts_a_second(
 ) -> tuple[Writes, ...]:
     """Return the rows a second into each indexed table, as peewee sends them.
 
-    The rows are copies of existing ones, with new identifiers. Every transaction is rolled back, including those that
-    drop the indexes.
+    The rows are copies of existing ones, with new identifiers; a table that does not number its rows itself is left
+    out. Every transaction is rolled back, including those that drop the indexes.
 
     Args:
         database: a scratch database, to which the models are bound.
@@ -54,7 +54,7 @@ def inserts_a_second(
     for index in indexes:
         leading.setdefault(index.table, set()).add(index.key[0].name)
     wanted = TOGETHER * STATEMENTS * TURNS
-    indexed = [model for model in models if model._meta.table_name in leading]
+    indexed = [model for model in models if model._meta.table_name in leading and model._meta.auto_increment]
     rows = {model: _copies(model, wanted, leading[model._meta.table_name]) for model in indexed}
     drops = [migrator.dialect.drop_index_statement(index.name) for index in indexes]
     before: Taken = {model: [] for model in indexed}
@@ -92,14 +92,15 @@ def _copies(model: Any, wanted: int, leading: Collection[str]) -> list[dict[str,
     """
     count = model.select().count()
     ids = range(1, count + 1, max(1, count // wanted))
-    rows = list(model.select().where(model.id.in_(ValueLiterals(ids))).dicts())
+    key = model._meta.primary_key
+    rows = list(model.select().where(key.in_(ValueLiterals(ids))).dicts())
     fields = [field for field in model._meta.sorted_fields if field.unique or field.column_name in leading]
     renewed = [field for field in fields if field.unique or _differ([row[field.name] for row in rows])]
     copies = []
     for row in islice(cycle(rows), wanted):
         changed = [field for field in renewed if row[field.name] is not None]
         fresh = {field.name: secrets.token_hex(16)[: getattr(field, "max_length", None)] for field in changed}
-        copies.append({name: value for name, value in {**row, **fresh}.items() if name != "id"})
+        copies.append({name: value for name, value in {**row, **fresh}.items() if name != key.name})
     return copies
 
 

@@ -21,6 +21,7 @@ from peewee import PeeweeException
 from indexer.bench.events import Filled, Measuring, Tell, Told
 from indexer.bench.inserts import inserts_a_second
 from indexer.bench.result import Build, QueryTiming, Round, Timing
+from indexer.bench.sample import sample_of
 from indexer.errors import StatementFailed
 from indexer.events import IndexFinished
 from indexer.project import Project
@@ -49,8 +50,7 @@ def measure(url: str, activities: int, project: Project, chain: Chain, tell: Tel
         IndexerError: as ``scratch``, ``fill`` and ``Runner.up``.
         Interrupted: the process was asked to stop.
     """
-    assert project.sample  # bench has checked it
-    models, queries, sample = list(project.models()), list(project.queries()), project.sample()
+    models, queries, sample = list(project.models()), list(project.queries()), sample_of(project)
     tables = [model._meta.table_name for model in models]
     indexes = [index for revision in chain for index in revision.indexes]
     told: list[Told] = []
@@ -77,7 +77,7 @@ def measure(url: str, activities: int, project: Project, chain: Chain, tell: Tel
     builds = [event for event in told if isinstance(event, IndexFinished)]
     return Round(
         activities=activities,
-        rows=sample.counts(activities),
+        rows=dict(sample.counts(activities)),
         fill_seconds=next(event.seconds for event in told if isinstance(event, Filled)),
         up_seconds=up_seconds,
         bytes_before=bytes_before,

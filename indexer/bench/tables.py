@@ -102,7 +102,9 @@ def _growths(result: Result) -> Iterator[Row]:
 
 def _builds(result: Result) -> Iterator[Row]:
     builds = [{build.index_name: build for build in each.builds} for each in result.rounds]
-    for name in dict.fromkeys(query.index_name for query in result.rounds[0].queries):
+    first = result.rounds[0]
+    queried, built = (query.index_name for query in first.queries), (build.index_name for build in first.builds)
+    for name in dict.fromkeys([*queried, *built]):
         found = [each[name] for each in builds]
         yield name, *(f"{duration(build.seconds)}, {in_bytes(build.bytes or 0)}" for build in found)
 

@@ -85,16 +85,15 @@ def seed(call: Call, rows: int) -> int:
 
     Creates the tables first if there are none. Refuses a database that contains any row.
     """
+    from indexer.bench.sample import sample_of
 
-    sample = call.project.sample
-    if sample is None:
-        raise UsageError("This project has no sample rows.", "Pass a sample module to Project.")
+    sample = sample_of(call.project)
 
     def question(runner: Runner) -> Answer:
         from indexer.bench.progress import reporting
 
         with reporting(call.as_json, call.write, runner.report) as tell:
-            return text.of_seed(runner.migrator.place, sample().seed(runner, rows, tell=tell))
+            return text.of_seed(runner.migrator.place, sample.seed(runner, rows, tell=tell))
 
     return ask(call, question)
 
@@ -109,7 +108,14 @@ def status(call: Call) -> int:
     Changes nothing. Exits with 4 if an index of an applied revision is missing or different, else with 3 if a
     revision is pending.
     """
-    return ask(call, lambda runner: text.of_status(runner.inspector.status()))
+
+    def question(runner: Runner) -> Answer:
+        from indexer.verify.declared import calls_of
+
+        inspector = runner.inspector
+        return text.of_status(inspector.status(), calls_of(call.project, inspector.declared))
+
+    return ask(call, question)
 
 
 @command(options.version_table)
@@ -146,8 +152,12 @@ def plan(call: Call, direction: str, to: str | None, as_sql: bool) -> int:
         raise UsageError(f"plan {direction} does not accept {named}.", f"Leave out {named}.")
 
     def question(runner: Runner) -> Answer:
-        found = runner.inspector.plan(direction, to, sizes=True)
-        answer = text.of_plan(found, runner.migrator.place)
+        from indexer.verify.declared import NO_CALLS, calls_of
+
+        inspector = runner.inspector
+        found = inspector.plan(direction, to, sizes=True)
+        calls = NO_CALLS if as_sql else calls_of(call.project, inspector.declared)
+        answer = text.of_plan(found, runner.migrator.place, calls)
         if as_sql:
             return answer._replace(script="" if answer.error else runner.script(found))
         return answer
@@ -179,10 +189,11 @@ def verify(call: Call, analyze: bool, as_sql: bool) -> int:
         raise UsageError(SQL_AND_JSON, "Leave out --sql or --json.")
 
     def question(runner: Runner) -> Answer:
+        from indexer.verify.declared import queries_of
         from indexer.verify.verify import verify as verified
 
-        project = call.project
-        report = verified(runner.migrator, project.queries(), project.models(), runner.inspector.declared, analyze)
+        project, declared = call.project, runner.inspector.declared
+        report = verified(runner.migrator, queries_of(project), project.models(), declared, analyze)
         return text.of_verify(report, as_sql)
 
     return ask(call._replace(as_script=as_sql), question)

@@ -9,7 +9,6 @@ import sys
 TYPE_CHECKING = False  # typing itself takes milliseconds to import
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import ModuleType
     from typing import Any
 
 
@@ -18,7 +17,7 @@ def run(
     folder: str,
     models: Callable[[], Sequence[type[Any]]],
     queries: Callable[[], Sequence[Any]],
-    sample: Callable[[], ModuleType],
+    sample: Callable[[], Any],
 ) -> None:
     """Run the command that the user typed, for a project.
 

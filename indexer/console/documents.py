@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from indexer.plans import Check, Outcome, Plan, RevisionPlan, Status
     from indexer.records.revisions import Record
     from indexer.steps import Step
+    from indexer.verify.declared import Calls
 
 Document = dict[str, Any]
 
 
-def of_status(status: Status) -> Document:
-    """Return the revisions and the state of every index."""
+def of_status(status: Status, calls: Calls) -> Document:
+    """Return the revisions, the state of every index, and the queries it is for."""
     return {
         **_position(status),
         "revisions": [
@@ -26,7 +27,9 @@ def of_status(status: Status) -> Document:
             *(_revision(revision_plan) for revision_plan in status.revisions),
         ],
         "indexes": [
-            _standing(revision_plan, step) for revision_plan in status.revisions for step in revision_plan.steps
+            {**_standing(revision_plan, step), "queries": calls.of(step.index.name)}
+            for revision_plan in status.revisions
+            for step in revision_plan.steps
         ],
         **_remarks(status),
     }
@@ -69,7 +72,7 @@ def _position(status: Status) -> Document:
     }
 
 
-def of_plan(plan: Plan, place: Place) -> Document:
+def of_plan(plan: Plan, place: Place, calls: Calls) -> Document:
     """Return what a run would do, and what would stop it."""
     return {
         **place._asdict(),
@@ -80,14 +83,15 @@ def of_plan(plan: Plan, place: Place) -> Document:
         "problems": [*plan.problems, *plan.later],
         "blockers": [blocker._asdict() for blocker in plan.blockers],
         "creates_tables": plan.base_tables,
-        "steps": [_step(step, plan.tables.get(step.index.table)) for step in plan.steps],
+        "steps": [_step(step, plan.tables.get(step.index.table), calls) for step in plan.steps],
         "warnings": plan.warnings,
     }
 
 
-def _step(step: Step, table: Table | None) -> Document:
+def _step(step: Step, table: Table | None, calls: Calls) -> Document:
     return {
         **_index(step),
+        "queries": calls.of(step.index.name),
         "action": step.action.value,
         "other_name": step.other_name,
         "statements": step.statements,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from indexer.revisions.scaffold import Written
     from indexer.server import Uncovered
     from indexer.steps import Step
+    from indexer.verify.declared import Calls
     from indexer.verify.result import Report
 
 FOLDING = ("for", "declared", "found", "indexes")
@@ -80,14 +81,15 @@ def of_wait(place: Place, exists: bool) -> Answer:
 # The present state --------------------------------------------------------------------------------------------------
 
 
-def of_status(status: Status) -> Answer:
-    """Return the revisions and the state of every index."""
-    document, verdict = documents.of_status(status), _verdict(status)
+def of_status(status: Status, calls: Calls) -> Answer:
+    """Return the revisions, the state of every index, and the queries it is for."""
+    status = status._replace(warnings=(*status.warnings, *calls.warnings))
+    document, verdict = documents.of_status(status, calls), _verdict(status)
     line = Hint(f"{_position(status)}.", " " if verdict else "", verdict)
-    return Answer(document, line, status.exit_code, _shown_status(status, document, verdict))
+    return Answer(document, line, status.exit_code, _shown_status(status, document, verdict, bool(calls.by_index)))
 
 
-def _shown_status(status: Status, document: Document, verdict: Hint) -> Iterator[Line]:
+def _shown_status(status: Status, document: Document, verdict: Hint, has_queries: bool) -> Iterator[Line]:
     yield f"{status.place} {_position(status)}\n"
     yield f"  {status.chain.base}  base schema{visible(_when(status.base))}"
     for revision_plan in status.revisions:
@@ -95,14 +97,19 @@ def _shown_status(status: Status, document: Document, verdict: Hint) -> Iterator
         yield f"  {revision.id}  {visible(f'{revision.description} ({revision.date}){_by(revision_plan)}')}"
     yield ""
     titles = ("index", "table", "method", "state", "origin", "size", "for")
-    yield _table(titles, [_status_row(index) for index in document["indexes"]])
+    yield _table(titles, [_status_row(index, has_queries) for index in document["indexes"]])
     yield from _end(verdict, status.warnings)
 
 
-def _status_row(index: Document) -> tuple[Any, ...]:
+def _status_row(index: Document, has_queries: bool) -> tuple[Any, ...]:
     size = "" if index["bytes"] is None else in_bytes(index["bytes"])
-    state, purpose = _coloured(index["state"], index["state"]), (index["purpose"], "dim")
-    return index["name"], index["table"], index["method"], state, _origin(index), size, purpose
+    state, use = _coloured(index["state"], index["state"]), (_use(index, has_queries), "dim")
+    return index["name"], index["table"], index["method"], state, _origin(index), size, use
+
+
+def _use(index: Document, has_queries: bool) -> str:
+    """Return the queries that an index is for; its purpose if there is none."""
+    return ", ".join(index["queries"]) or f"{index['purpose']}{' (no query)' if has_queries else ''}".strip()
 
 
 def _coloured(text: str, state: str) -> tuple[str, str]:
@@ -282,11 +289,12 @@ def of_seed(place: Place, rows: Mapping[str, int]) -> Answer:
 # The future ------------------------------------------------------------------------------------------------------
 
 
-def of_plan(plan: Plan, place: Place) -> Answer:
+def of_plan(plan: Plan, place: Place, calls: Calls) -> Answer:
     """Return each statement with what it is for, and what would stop the run."""
-    document, error = documents.of_plan(plan, place), refusal(plan)
+    plan = plan._replace(warnings=(*plan.warnings, *calls.warnings))
+    document, error = documents.of_plan(plan, place, calls), refusal(plan)
     line = _plan_line(plan, place) if error is None else of_failure(error).line
-    return Answer(document, line, plan.exit_code, _shown_plan(plan, place), error)
+    return Answer(document, line, plan.exit_code, _shown_plan(plan, place, calls), error)
 
 
 def _plan_line(plan: Plan, place: Place) -> str:
@@ -300,7 +308,7 @@ def _plan_line(plan: Plan, place: Place) -> str:
     )
 
 
-def _shown_plan(plan: Plan, place: Place) -> Iterator[Line]:
+def _shown_plan(plan: Plan, place: Place, calls: Calls) -> Iterator[Line]:
     if plan.is_empty:
         yield from (*_notes(plan.warnings), _plan_line(plan, place))
         return
@@ -308,7 +316,7 @@ def _shown_plan(plan: Plan, place: Place) -> Iterator[Line]:
         yield f"{_plan_line(plan, place)}\n"
     else:
         yield f"{plan.direction}: {plan.start or 'empty'} -> {plan.end} on {place}\n"
-        yield from _shown_steps(plan)
+        yield from _shown_steps(plan, calls)
     if plan.blockers:
         yield f"  would wait for these sessions, unless they end first:{listed(plan.blockers)}\n"
     yield from _notes(plan.warnings)
@@ -316,13 +324,16 @@ def _shown_plan(plan: Plan, place: Place) -> Iterator[Line]:
         yield Hint(f"Nothing was changed. To {'record' if plan.unrecorded else 'do'} it, run: ", plan.command)
 
 
-def _shown_steps(plan: Plan) -> Iterator[str]:
+def _shown_steps(plan: Plan, calls: Calls) -> Iterator[str]:
     if plan.base_tables:
         yield f"  create the tables {', '.join(plan.base_tables)} (all columns: --sql)\n"
     for step in plan.steps:
         where = _on_table(step, plan) if step.action in CREATIONS else _of_size(step)
         yield f"  {styled(step.action.value, BOLD)} {step.index.name}{where}"
-        yield f"    {step.index.purpose}"
+        if step.index.purpose:
+            yield f"    {visible(step.index.purpose)}"
+        if calls.by_index:
+            yield f"    query: {', '.join(calls.of(step.index.name)) or 'none in queries.py'}"
         if step.action is Action.REPLACE:
             yield from (f"    {part.part}: {visible(part.found)}, to be {part.declared}" for part in step.differences)
         for statement in step.statements:

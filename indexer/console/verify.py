@@ -71,11 +71,14 @@ def sentences_of(report: Report, where: str = "") -> list[str]:
         sentences.append(f"Not served{where}: {', '.join(report.fitting_unserved)}.")
     if misfits:
         sentences.append(f"The tables{where} lack what these queries read: {', '.join(few(misfits))}.")
-    if not sentences:
-        sentences.append(f"All {len(report.results)} queries are served{where}.")
+    if report.results and not sentences:
+        served = "The query is" if len(report.results) == 1 else f"All {len(report.results)} queries are"
+        sentences.append(f"{served} served{where}.")
     if report.without_query:
-        sentences.append(f"Not verified, because queries.py has no query for it: {', '.join(report.without_query)}.")
-    return sentences
+        first = report.without_query[0]
+        sentences.append(f"{', '.join(report.without_query)}: no query declared in queries.py.")
+        sentences.append(f'Add one to QUERIES there: Query("{first}", function=..., sample=rows_of(...)).')
+    return sentences or [f"No revision declares an index, so there is nothing to verify{where}."]
 
 
 def _row(result: QueryResult) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -58,12 +59,12 @@ class Query:
     claim: str = ""
     measured: tuple[Arguments, ...] = ()
 
-    @property
+    @cached_property
     def call(self) -> str:
         """The call of the function with the arguments that it needs, as text."""
         parameters = inspect.signature(self.function).parameters.values()
         needed = [each.name for each in parameters if each.default is inspect.Parameter.empty]
-        return f"{self.function.__name__}({', '.join(needed)})"
+        return f"{getattr(self.function, '__name__', 'query')}({', '.join(needed)})"
 
     def ask(self, *arguments: Any) -> Any:
         """Call the function and return the whole answer, all of its rows read."""

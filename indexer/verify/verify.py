@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from peewee import Model, PeeweeException
 
 from indexer.catalog import Table
-from indexer.errors import GRANTED, IndexerError, UsageError
+from indexer.errors import GRANTED, IndexerError
 from indexer.preflight import table_problems
 from indexer.query_planner import LONGEST_RUN, Refused
 from indexer.spec import Index
 from indexer.text import identifier
+from indexer.verify.declared import refuse_unknown
 from indexer.verify.notes import Note, notes
 from indexer.verify.query import Query
 from indexer.verify.result import QueryResult, Report
@@ -77,11 +78,8 @@ def verify(
 
 def _queried(queries: Sequence[Query], declared: Sequence[Index]) -> list[Index]:
     """Return the declared indexes that have a query."""
+    refuse_unknown(queries, declared)
     names = {query.index for query in queries}
-    if unknown := sorted(names - {index.name for index in declared}):
-        raise UsageError(
-            f"queries.py names indexes that no revision declares: {', '.join(unknown)}.", "Correct queries.py."
-        )
     return [index for index in declared if index.name in names]
 
 

@@ -90,7 +90,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "add --verbose": "test_cli::test_verbose_shows_the_traceback_and_the_error_all_the_same",
     "{} --help": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
     "The file of {} does not exist yet": "test_wait::test_wait_reports_a_sqlite_file_that_does_not_exist",
-    "Wrote {}": "test_scaffold::test_the_command_in_the_output_of_new_shows_the_plan",
+    "Then review it": "test_scaffold::test_the_command_in_the_output_of_new_shows_the_plan",
     "{}. To {} it, run: python cli.py up": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
     "To see the statements that build them": "test_inheritance::test_up_warns_of_a_child_with_rows_and_check_fails_until_it_is_indexed",
     "See why: python cli.py verify": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",

@@ -558,7 +558,8 @@ def test_an_index_of_a_later_revision_has_no_query_and_is_named(sqlite_head_url)
     with migrating(sqlite_head_url) as migrator:
         report = verify(migrator, QUERIES, models.TABLES, (*INDEXES, later))
     assert (report.exit_code, report.without_query) == (0, (later.name,))
-    assert f"Not verified, because queries.py has no query for it: {later.name}." in text(report)
+    assert f"{later.name}: no query declared in queries.py." in text(report)
+    assert f'Add one to QUERIES there: Query("{later.name}", function=..., sample=rows_of(...)).' in text(report)
     assert document(report)["without_query"] == [later.name]
 
 
