@@ -1,7 +1,7 @@
 """Creates and drops indexes on a live database.
 
-A revision file needs Index, Column, Variant and desc; queries.py needs Query, once and rows_of. A program that applies
-revisions by itself needs the others:
+A revision file needs Index, Column, Expression, Variant and desc; queries.py needs Query, once and rows_of. A program
+that applies revisions by itself needs the others:
 
 runner = Runner(connect("sqlite:///crm.db"), load("."), lambda: models.TABLES, Options(jobs=1))
 runner.up()
@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from indexer.connection import connect as connect
+    from indexer.definition import Column as Column
+    from indexer.definition import Expression as Expression
+    from indexer.definition import desc as desc
     from indexer.errors import IndexerError as IndexerError
     from indexer.options import Options as Options
     from indexer.revisions.chain import load as load
     from indexer.runner import Runner as Runner
-    from indexer.spec import Column as Column
     from indexer.spec import Index as Index
     from indexer.spec import Variant as Variant
-    from indexer.spec import desc as desc
     from indexer.verify.query import Query as Query
     from indexer.verify.query import once as once
     from indexer.verify.query import rows_of as rows_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Column",
+    "Expression",
     "Index",
     "IndexerError",
     "Options",
@@ -42,11 +44,14 @@ __all__ = [
     "rows_of",
 ]
 MODULES = {
+    "Column": "indexer.definition",
+    "Expression": "indexer.definition",
     "IndexerError": "indexer.errors",
     "Options": "indexer.options",
     "Query": "indexer.verify.query",
     "Runner": "indexer.runner",
     "connect": "indexer.connection",
+    "desc": "indexer.definition",
     "load": "indexer.revisions.chain",
     "once": "indexer.verify.query",
     "rows_of": "indexer.verify.query",

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from indexer.catalog import CatalogEntry
+from indexer.definition import Definition, KeyPart
 from indexer.errors import Command, Hint
 from indexer.server import Uncovered
-from indexer.spec import Definition
 from indexer.steps import Step, StepPlanner
 from indexer.text import are, counted, few
 
@@ -147,9 +147,9 @@ def _makes_superfluous(wide: CatalogEntry, narrow: CatalogEntry) -> bool:
     return ordered and len(wider.key) > len(plain.key) and _begins_with(wider, plain.key)
 
 
-def _begins_with(definition: Definition, key: tuple[str, ...]) -> bool:
+def _begins_with(definition: Definition, key: tuple[KeyPart, ...]) -> bool:
     return definition.key[: len(key)] == key
 
 
 def _with_key(entry: CatalogEntry) -> str:
-    return f"{entry.name} ({', '.join(entry.definition.key if entry.definition else ())})"
+    return f"{entry.name} ({', '.join(map(str, entry.definition.key if entry.definition else ()))})"

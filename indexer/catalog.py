@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from indexer.spec import Definition
+from indexer.definition import Definition
 from indexer.text import visible
 
 

@@ -7,8 +7,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from indexer.catalog import CatalogEntry
+from indexer.definition import Definition, Difference, differences
 from indexer.options import DEFAULTS, Options
-from indexer.spec import Definition, Difference, differences
 
 
 class Action(str, Enum):

@@ -10,7 +10,9 @@ from peewee import SQL, EnclosedNodeList, Entity, NodeList
 
 from indexer.catalog import Catalog, CatalogEntry
 from indexer.decide import Existing
-from indexer.spec import PLAIN, Column, Definition, Index, Variant
+from indexer.definition import Column, Definition, KeyPart
+from indexer.spec import BTREE, Index
+from indexer.text import literal
 
 
 class ScriptValues(NamedTuple):
@@ -54,12 +56,16 @@ class Dialect(ABC):
         self.offline = offline
 
     @abstractmethod
+    def declared(self, index: Index) -> Definition:
+        """Return what the index is to be on this database, in the words of its declaration."""
+
+    @abstractmethod
     def definition(self, index: Index, found: CatalogEntry | None) -> Definition:
         """Return what the index is to be on this database, in terms that compare with those of the found entry."""
 
+    @abstractmethod
     def create_statement(self, index: Index) -> str:
         """Return the statement that builds the index."""
-        return self.create_index(index)
 
     def drop_statement(self, name: str) -> str:
         """Return the statement that drops the index of this name."""
@@ -103,16 +109,18 @@ class Dialect(ABC):
 
     # What the statements are made of, identifiers quoted by peewee --------------------------------------------------
 
-    def create_index(
-        self, index: Index, variant: Variant = PLAIN, concurrently: bool = False, name: str | None = None
-    ) -> str:
-        """Return the text of a CREATE INDEX, under another name if one is given."""
-        context = self._context("CREATE UNIQUE INDEX " if index.unique else "CREATE INDEX ")
-        context.literal("CONCURRENTLY " if concurrently else "").sql(Entity(name or index.name))
-        context.literal(" ON ").sql(self._entity(index.table))
-        context.literal("" if variant.using == PLAIN.using else f" USING {variant.using}")
-        context.literal(" ").sql(EnclosedNodeList([_ordered(column) for column in index.key]))
-        context.literal(f" WHERE {variant.where}" if variant.where else "")
+    def create_index(self, name: str, definition: Definition, concurrently: bool = False) -> str:
+        """Return the text of a CREATE INDEX."""
+        context = self._context("CREATE UNIQUE INDEX " if definition.unique else "CREATE INDEX ")
+        context.literal("CONCURRENTLY " if concurrently else "").sql(Entity(name))
+        context.literal(" ON ").sql(self._entity(definition.table))
+        context.literal("" if definition.method == BTREE else f" USING {definition.method}")
+        context.literal(" ").sql(EnclosedNodeList(list(map(_node, definition.key))))
+        if definition.include:
+            context.literal(" INCLUDE ").sql(EnclosedNodeList(list(map(Entity, definition.include))))
+        if definition.storage:
+            context.literal(" WITH ").sql(EnclosedNodeList(list(map(_setting, definition.storage))))
+        context.literal(f" WHERE {definition.predicate}" if definition.predicate else "")
         return str(context.query()[0])
 
     def drop_index_statement(self, name: str, concurrently: bool = False, if_exists: bool = False) -> str:
@@ -133,5 +141,11 @@ class Dialect(ABC):
         return Entity(self.catalog.schema, name)
 
 
-def _ordered(column: Column) -> Any:
-    return NodeList((Entity(column.name), SQL("DESC"))) if column.descending else Entity(column.name)
+def _node(part: KeyPart) -> Any:
+    node = Entity(part.name) if isinstance(part, Column) else SQL(f"({part.sql})")
+    return NodeList((node, SQL(part.suffix)), glue="") if part.suffix else node
+
+
+def _setting(parameter: str) -> SQL:
+    name, _, value = parameter.partition("=")
+    return SQL(f"{name} = {literal(value)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from signal import Signals
 
-from indexer.spec import Difference
+from indexer.definition import Difference
 from indexer.text import few, shell, shown, visible
 
 

@@ -312,7 +312,7 @@ class Inspector:
         """Return why the tables cannot have the indexes, unless the database is empty."""
         if not self._has_tables(state) and self.migrator.catalog.is_empty():
             return []
-        problems = preflight.table_problems(self.declared, state.tables, self.migrator.qualified)
+        problems = preflight.table_problems(self.migrator, self.declared, state.tables)
         return [f"{problem}." for problem in problems]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from indexer.catalog import META_TABLES, ORDINARY, Table
 from indexer.decide import CREATIONS, Action
+from indexer.definition import Difference
 from indexer.errors import Command, Different, Hint, IndexerError, PreflightFailed
-from indexer.spec import Difference, Index
+from indexer.spec import Index
 from indexer.text import few, shell
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def problems(migrator: CatalogMigrator, steps: Sequence[Step], new: Mapping[str,
     return [
         *migrator.catalog.problems(),
         *server.missing_rights(tables, changed, is_creating),
-        *table_problems(indexes, new or tables, migrator.qualified),
+        *table_problems(migrator, indexes, new or tables),
         *([] if new else _index_problems(migrator, steps, tables)),
         *few([f"the tables are in schema {each}: add --schema {shell(each)}" for each in elsewhere]),
     ]
@@ -49,7 +50,7 @@ def problems(migrator: CatalogMigrator, steps: Sequence[Step], new: Mapping[str,
 def _index_problems(migrator: CatalogMigrator, steps: Sequence[Step], tables: Mapping[str, Table]) -> list[str]:
     built = [step.index for step in steps if step.action in BUILDING]
     return [
-        *migrator.unbuildable([index for index in built if not table_problems([index], tables)]),
+        *migrator.unbuildable([index for index in built if not table_problems(migrator, [index], tables)]),
         *_taken_names(migrator, steps),
         *(
             f"{step.index.name} cannot be dropped, because {step.found.needed_by} needs it"
@@ -59,24 +60,20 @@ def _index_problems(migrator: CatalogMigrator, steps: Sequence[Step], tables: Ma
     ]
 
 
-def table_problems(
-    indexes: Iterable[Index], tables: Mapping[str, Table], qualified: Callable[[str], str] = str
-) -> list[str]:
-    """Return why these tables cannot have these indexes: missing, not a table, or without a column.
+def table_problems(migrator: CatalogMigrator, indexes: Iterable[Index], tables: Mapping[str, Table]) -> list[str]:
+    """Return why these tables, of those that exist by name, cannot have these indexes.
 
-    Args:
-        tables: the tables that exist, by name.
-        qualified: writes the name of a table for the user.
+    One is missing, is not a table, or lacks a column; the columns of expressions are another question.
     """
     found: dict[str, None] = {}  # in order, each once
     for index in indexes:
-        name, table = qualified(index.table), tables.get(index.table)
+        name, table = migrator.qualified(index.table), tables.get(index.table)
         if table is None:
             found[f"table {name} is missing"] = None
         elif table.kind != ORDINARY:
             found[f"{name} is a {table.kind}, not an ordinary table"] = None
         else:
-            missing = [column.name for column in index.key if column.name not in table.columns]
+            missing = [column for column in migrator.dialect.declared(index).columns if column not in table.columns]
             found.update({f"table {name} has no column {column}": None for column in missing})
     return list(found)
 

@@ -31,8 +31,14 @@ class Statement(NamedTuple):
     constants: frozenset[int] = frozenset()
 
 
+AN_EXPRESSION = "<expr>"
+
+
 class Scan(NamedTuple):
-    """One use of an index in a plan, and the columns that it is searched by."""
+    """One use of an index in a plan, and the columns that it is searched by.
+
+    Among the columns is AN_EXPRESSION where the database does not say which ones are in an expression.
+    """
 
     name: str
     columns: frozenset[str]

@@ -1,40 +1,52 @@
-"""What an index is: the record that a migration declares, and the definition by which two indexes are compared."""
+"""What an index is: the record that a migration declares."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from indexer.definition import FIRST, LAST, Column, Definition, Expression, KeyPart
+from indexer.text import OBEYED
 
 LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer ones with no more than a NOTICE (manual, 4.1.1)
 REPLACING, REPLACED = "_replacing", "_replaced"
+BTREE = "btree"
 
+OPERATOR_CLASS = re.compile(r"""(?:[^\W\d]\w*|"[^"]+")(?:\.(?:[^\W\d]\w*|"[^"]+"))?\s*(?:\([^()]*\))?""")
+PARAMETER = re.compile(r"[a-z_]+(?:\.[a-z_]+)?")
+STRING = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
 
-class Column(NamedTuple):
-    """One column of an index key and its direction."""
-
-    name: str
-    descending: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.name} DESC" if self.descending else self.name
-
-
-def desc(name: str) -> Column:
-    """Return a column that the index keeps in descending order."""
-    return Column(name, descending=True)
+Setting = str | int | float | bool
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What an index has on one kind of database only: its access method and its predicate."""
+    """What an index has on one kind of database only.
 
-    using: str = "btree"
+    Attributes:
+        using: the access method.
+        where: the predicate there, in place of the index's.
+        columns: the key there, in place of the index's.
+        include: the columns to INCLUDE there, in place of the index's.
+        storage: storage parameters, such as ``{"fillfactor": 70}``. Others that an existing index has are not compared.
+
+    Raises:
+        ValueError: the access method, or the name or the value of a storage parameter, cannot be one.
+    """
+
+    using: str = BTREE
     where: str | None = None
+    columns: Sequence[str | KeyPart] | None = None
+    include: Sequence[str] = ()
+    storage: Mapping[str, Setting] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if not self.using.isidentifier():
+        if not isinstance(self.using, str) or not self.using.isidentifier():
             raise ValueError(f"{self.using!r} is not the name of an access method")
+        for name, value in self.storage.items():
+            if not isinstance(name, str) or not PARAMETER.fullmatch(name) or not _is_setting(value):
+                raise ValueError(f"{name!r}: {value!r} is not a storage parameter, such as 'fillfactor': 70")
 
 
 PLAIN = Variant()
@@ -45,21 +57,28 @@ class Index:
     """An index as a migration declares it.
 
     Attributes:
-        columns: names, or ``desc(name)`` for descending order.
+        columns: names, or ``Column``, ``Expression`` and ``desc(...)`` for what a name does not say.
         purpose: the queries that it is for.
-        on_postgresql: the variant there; on other databases the index is a whole B-tree on the same columns.
+        include: the columns that PostgreSQL stores beside the key; SQLite stores none, and leaves them out.
+        where: the predicate.
+        on_postgresql: what differs there, such as the access method.
+        on_sqlite: what differs there: the key or the predicate.
         alembic_name_on_sqlite: the name that Alembic's run of the same revision gives it on SQLite, if that differs.
 
     Raises:
-        ValueError: a name is empty or too long for PostgreSQL, or there is no column.
+        ValueError: a name is empty or too long for PostgreSQL, there is no column, or an attribute cannot have its
+            value.
     """
 
     name: str
     table: str
-    columns: Sequence[str | Column]
+    columns: Sequence[str | KeyPart]
     purpose: str = ""
     unique: bool = False
+    include: Sequence[str] = ()
+    where: str | None = None
     on_postgresql: Variant = PLAIN
+    on_sqlite: Variant = PLAIN
     alembic_name_on_sqlite: str | None = None
 
     def __post_init__(self) -> None:
@@ -70,13 +89,49 @@ class Index:
             )
         if len(self.name.encode()) > LONGEST_NAME:
             raise ValueError(f"{self.name} is longer than {LONGEST_NAME} bytes, and PostgreSQL would cut it")
-        if isinstance(self.columns, str) or not self.columns or not all(map(_is_column, self.columns)):
-            raise ValueError(f"{self.name} needs its columns as a tuple, such as ('phone',)")
+        if self.on_sqlite.using != BTREE or self.on_sqlite.include or self.on_sqlite.storage:
+            raise ValueError(f"{self.name}: SQLite has no access methods, INCLUDE and storage parameters")
+        for columns in (self.columns, self.on_postgresql.columns, self.on_sqlite.columns):
+            if columns is not None:
+                _check_columns(self.name, columns)
+        for include in (self.include, self.on_postgresql.include):
+            if isinstance(include, str) or not all(map(_is_name, include)):
+                raise ValueError(f"{self.name} needs the columns to INCLUDE as a tuple of names, such as ('status',)")
+        for predicate in (self.where, self.on_postgresql.where, self.on_sqlite.where):
+            if predicate is not None:
+                _check_sql(self.name, predicate)
 
     @property
-    def key(self) -> tuple[Column, ...]:
-        """The columns in order, each with its direction."""
-        return tuple(Column(column) if isinstance(column, str) else column for column in self.columns)
+    def key(self) -> tuple[KeyPart, ...]:
+        """The columns and expressions in order, but for those of a variant."""
+        return _key(self.columns)
+
+    @property
+    def postgresql(self) -> Definition:
+        """What the index is to be on PostgreSQL, in the words of the declaration."""
+        on = self.on_postgresql
+        return Definition(
+            table=self.table,
+            method=on.using,
+            key=self.key if on.columns is None else _key(on.columns),
+            unique=self.unique,
+            include=tuple(on.include or self.include),
+            predicate=on.where or self.where,
+            storage=tuple(f"{name}={_written(value)}" for name, value in sorted(on.storage.items())),
+        )
+
+    @property
+    def sqlite(self) -> Definition:
+        """What the index is to be on SQLite, in the words of the declaration."""
+        on = self.on_sqlite
+        key = self.key if on.columns is None else _key(on.columns)
+        return Definition(
+            table=self.table,
+            method=BTREE,
+            key=tuple(part._replace(opclass=None) for part in key),
+            unique=self.unique,
+            predicate=on.where or self.where,
+        )
 
     @property
     def replacing(self) -> str:
@@ -94,55 +149,83 @@ class Index:
         return self.name, self.replacing, self.replaced
 
 
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and value != "" and "\0" not in value
-
-
-def _is_column(value: object) -> bool:
-    return _is_name(value.name if isinstance(value, Column) else value)
-
-
 def with_suffix(name: str, suffix: str) -> str:
     """Return the name with a suffix, short enough that PostgreSQL does not cut it."""
     return name.encode()[: LONGEST_NAME - len(suffix)].decode(errors="ignore") + suffix
 
 
-class Definition(NamedTuple):
-    """All that two indexes must have in common to be the same, as one database writes it.
-
-    Attributes:
-        key: each column with what differs from its defaults: ``created_at DESC``, ``phone COLLATE "C"``,
-            ``phone text_pattern_ops``.
-        constraint: the constraint that the index belongs to, and is dropped with.
-    """
-
-    table: str
-    method: str
-    key: tuple[str, ...]
-    unique: bool = False
-    include: tuple[str, ...] = ()
-    predicate: str | None = None
-    constraint: str | None = None
-    nulls_distinct: bool = True
+def _key(columns: Iterable[str | KeyPart]) -> tuple[KeyPart, ...]:
+    return tuple(Column(part) if isinstance(part, str) else part for part in columns)
 
 
-class Difference(NamedTuple):
-    """One part in which an existing index differs from the declared one."""
-
-    part: str
-    declared: str
-    found: str
-
-
-def differences(declared: Definition, found: Definition) -> tuple[Difference, ...]:
-    """Return the parts in which two definitions differ, in the order of the fields."""
-    pairs = zip(Definition._fields, declared, found, strict=True)
-    return tuple(Difference(part, _shown(one), _shown(other)) for part, one, other in pairs if one != other)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(value) or "none"
+def _written(value: Setting) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "none" if value is None else str(value)
+        return "on" if value else "off"
+    return str(value)
+
+
+# What is declared wrong -----------------------------------------------------------------------------------------------
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value
+
+
+def _is_setting(value: object) -> bool:
+    return isinstance(value, Setting) and not OBEYED.search(str(value))
+
+
+def _check_columns(index: str, columns: Sequence[str | KeyPart]) -> None:
+    is_of_parts = not isinstance(columns, str) and all(isinstance(part, str | KeyPart) for part in columns)
+    if not is_of_parts or not columns:
+        raise ValueError(f"{index} needs its columns as a tuple, such as ('phone',)")
+    for part in _key(columns):
+        if isinstance(part, Expression):
+            _check_expression(index, part.sql)
+        elif not _is_name(part.name):
+            raise ValueError(f"{index} needs its columns as a tuple, such as ('phone',)")
+        _check_options(index, part)
+
+
+def _check_options(index: str, part: KeyPart) -> None:
+    """Raise ValueError for an option of a key's part that cannot be one."""
+    if not isinstance(part.descending, bool):
+        raise ValueError(f"{index} has descending={part.descending!r}: use True or False")
+    if part.nulls not in (None, FIRST, LAST):
+        raise ValueError(f"{index} has nulls={part.nulls!r}: use 'first' or 'last'")
+    if part.collation is not None and not _is_name(part.collation):
+        raise ValueError(f"{index} has collation={part.collation!r}: name a collation, such as 'C'")
+    if part.opclass is None:
+        return
+    if not isinstance(part.opclass, str) or not OPERATOR_CLASS.fullmatch(part.opclass):
+        example = "'gin_trgm_ops' or 'public.gist_trgm_ops(siglen=32)'"
+        raise ValueError(f"{index} has opclass={part.opclass!r}: name an operator class, such as {example}")
+
+
+def _check_expression(index: str, sql: str) -> None:
+    """Raise ValueError for what no expression can be, and for a column or a collation that has its own place."""
+    _check_sql(index, sql)
+    bare = STRING.sub("x", sql).strip()
+    while _is_enclosed(bare):
+        bare = bare[1:-1].strip()
+    if re.fullmatch(r"\w+", bare):
+        raise ValueError(f"{index} has an expression that is one name: for a column, leave Expression out")
+    if re.search(r"\bcollate\s+[\w.]+$", bare, re.IGNORECASE):
+        raise ValueError(f"{index} has an expression that ends with COLLATE: use Expression(..., collation=...)")
+
+
+def _is_enclosed(sql: str) -> bool:
+    """Return whether the first and the last character are parentheses that belong together."""
+    depth = 0
+    for place, character in enumerate(sql, 1):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return character == ")" and place == len(sql)
+    return False
+
+
+def _check_sql(index: str, sql: object) -> None:
+    if not isinstance(sql, str) or not sql.strip() or OBEYED.search(re.sub(r"[\n\t]", " ", sql)):
+        raise ValueError(f"{index} needs SQL text without control characters, such as \"status = 'open'\", not {sql!r}")
+    if re.search(r"--|/\*", STRING.sub("", sql)):
+        raise ValueError(f"{index} has a comment in its SQL: {sql!r}")

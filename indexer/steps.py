@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from indexer.catalog import Catalog, CatalogEntry
 from indexer.decide import CHANGES, Action, Existing, RevertContext, can_be_replaced, compare, decide, decide_drop
+from indexer.definition import Definition, Difference
 from indexer.dialect import Dialect
 from indexer.options import DEFAULTS, Options
-from indexer.spec import Definition, Difference, Index
+from indexer.spec import Index
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,8 +171,7 @@ class StepPlanner(NamedTuple):
         taken = other.name in index.names or other.name in self.declared
         if taken or not other.usable or other.definition is None:
             return False
-        declared = self.dialect.definition(index, None)
-        alike = (other.definition.table, other.definition.key) == (declared.table, declared.key)
+        alike = other.definition.outline == self.dialect.definition(index, None).outline
         return alike and not compare(self.dialect.definition(index, other), other)
 
     # Decisions and their statements ---------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ CONFLICTS = {
         "CREATE INDEX ix_activity_type ON activity (lower(activity_type))",
         "key",
         "activity_type",
-        "lower(activity_type::text)",
+        "lower((activity_type)::text)",
     ),
     "ascending": Conflict(
         "CREATE INDEX ix_activity_conversation_created ON activity (conversation_id, created_at)",
@@ -143,7 +143,10 @@ SQLITE_CONFLICTS = {
         "CREATE INDEX ix_activity_type ON activity (activity_type DESC)", "key", "activity_type", "activity_type DESC"
     ),
     "an expression": Conflict(
-        "CREATE INDEX ix_activity_type ON activity (lower(activity_type))", "key", "activity_type", "(expression)"
+        "CREATE INDEX ix_activity_type ON activity (lower(activity_type))",
+        "key",
+        "activity_type",
+        "lower(activity_type)",
     ),
     "partial": Conflict(
         "CREATE INDEX ix_contact_flag_opted_out ON contact_flag (flag_type, contact_id) WHERE flag_type = 'opted_out'",

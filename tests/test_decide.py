@@ -5,8 +5,8 @@ import pytest
 from indexer import Column, Index, Variant, desc
 from indexer.catalog import CatalogEntry
 from indexer.decide import Action, Existing, RevertContext, compare, decide, decide_drop
+from indexer.definition import Definition, Difference, differences
 from indexer.options import DEFAULTS, Options
-from indexer.spec import Definition, Difference, differences
 from indexer.steps import Step
 
 INDEX = Index("ix_activity_created", "activity", ("conversation_id", desc("created_at")))

@@ -13,10 +13,10 @@ from indexer import __version__
 from indexer.catalog import CatalogEntry
 from indexer.cli.commands import cli
 from indexer.decide import Action
+from indexer.definition import Difference
 from indexer.events import Blocker
 from indexer.records.provenance import ADOPTED, CREATED, RENAMED
 from indexer.records.revisions import APPLIED, APPLYING, REVERTED, REVERTING
-from indexer.spec import Difference
 from indexer.urls import DEFAULT, VARIABLES
 
 ROOT = Path(migration.__file__).resolve().parent

@@ -12,15 +12,15 @@ from peewee import SqliteDatabase
 from indexer import Index
 from indexer.catalog import CatalogEntry
 from indexer.decide import Action, RevertContext
+from indexer.definition import Column, Definition
 from indexer.options import DEFAULTS, Options
 from indexer.preflight import conflict_hint
-from indexer.spec import Definition
 from indexer.sqlite.dialect import SqliteDialect
 from indexer.steps import Step, StepPlanner
 
 INDEX = Index("ix_note_kind", table="note", columns=("kind",), alembic_name_on_sqlite="ix_kind")
-DECLARED = Definition("note", "btree", ("kind",))
-OTHER = DECLARED._replace(key=("text",))
+DECLARED = Definition("note", "btree", (Column("kind"),))
+OTHER = DECLARED._replace(key=(Column("text"),))
 CREATE = 'CREATE INDEX "ix_note_kind" ON "note" ("kind")'
 DROP = 'DROP INDEX "ix_note_kind"'
 REPLACE = Options(replace=True)

@@ -17,6 +17,7 @@ from peewee import ValueLiterals
 
 from indexer.bench.events import Measuring, Tell
 from indexer.bench.result import Writes
+from indexer.definition import words
 from indexer.signals import Stop
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def inserts_a_second(
     """
     leading: dict[str, set[str]] = {}
     for index in indexes:
-        leading.setdefault(index.table, set()).add(index.key[0].name)
+        leading.setdefault(index.table, set()).update(words(migrator.dialect.declared(index).key[0]))
     wanted = TOGETHER * STATEMENTS * TURNS
     indexed = [model for model in models if model._meta.table_name in leading and model._meta.auto_increment]
     rows = {model: _copies(model, wanted, leading[model._meta.table_name]) for model in indexed}

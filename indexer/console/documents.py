@@ -179,7 +179,7 @@ def _index(step: Step) -> Document:
         "name": index.name,
         "table": definition.table,
         "method": definition.method,
-        "columns": list(definition.key),
+        "columns": list(map(str, definition.key)),
         "predicate": definition.predicate,
         "purpose": index.purpose,
         "state": step.state,

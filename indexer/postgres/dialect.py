@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from peewee import SQL
 
 from indexer.catalog import CatalogEntry
 from indexer.decide import Existing
+from indexer.definition import Definition
 from indexer.dialect import Dialect, Part, ScriptValues
 from indexer.postgres.catalog.catalog import PostgresCatalog
+from indexer.postgres.expression.comparison import in_words_of, resolved
 from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.run.execution import BEGIN, COMMIT
 from indexer.postgres.session.encoding import UNCONVERTED
 from indexer.postgres.session.settings import PINNED
 from indexer.records.table import placed
 from indexer.server import Child
-from indexer.spec import Definition, Index, Variant, with_suffix
+from indexer.spec import Index, with_suffix
 
 # The path comes first: before it is set, an operator of another role could come before PostgreSQL's own in a predicate.
 OF_A_SCRIPT = {
@@ -55,37 +56,33 @@ class PostgresDialect(Dialect):
         """Return the dialect for another schema of the same database."""
         return PostgresDialect(self.database, PostgresCatalog(self.database, schema, namespace), self.offline)
 
+    def declared(self, index: Index) -> Definition:
+        """Return the index's PostgreSQL variant."""
+        return index.postgresql
+
     def definition(self, index: Index, found: CatalogEntry | None) -> Definition:
-        """Return the index's PostgreSQL variant, its predicate in the words of a found one that means the same."""
-        existing = found.definition if found else None
-        predicate = index.on_postgresql.where
-        if found and existing and existing.predicate and existing.table == index.table:
-            predicate = self.catalog.predicates.compared(index, found.name, existing.predicate)
-        return Definition(
-            table=index.table,
-            method=index.on_postgresql.using,
-            key=tuple(map(str, index.key)),
-            unique=index.unique,
-            predicate=predicate,
-        )
+        """Return the index's PostgreSQL variant, in the words of a found one as far as that means the same."""
+        if found is None:
+            return in_words_of(self.catalog.expressions, index.postgresql, "", None)
+        return in_words_of(self.catalog.expressions, index.postgresql, found.name, found.definition)
 
     def create_statement(self, index: Index) -> str:
         """Return CREATE INDEX CONCURRENTLY, without IF NOT EXISTS: that accepts an invalid or a different index."""
         return self._create(index, index.name)
 
     def _create(self, index: Index, name: str) -> str:
-        return self.create_index(index, self._variant(index), not self.offline, name)
+        return self.create_index(name, self._resolved(index), not self.offline)
 
     def create_statement_on(self, child: Child, index: Index, name: str) -> str:
         """Return CREATE INDEX CONCURRENTLY for a table that inherits, under another name, for the user to execute."""
         there = self.beside(child.schema, child.namespace)
-        return there.create_index(replace(index, table=child.name), self._variant(index), True, name)
+        return there.create_index(name, self._resolved(index)._replace(table=child.name), True)
 
-    def _variant(self, index: Index) -> Variant:
-        """Return the PostgreSQL variant, its predicate resolved with the types of the table's columns if it can be."""
+    def _resolved(self, index: Index) -> Definition:
+        """Return the PostgreSQL variant, its names resolved with the types of the table's columns if they can be."""
         with suppress(NotUnderstood):
-            return replace(index.on_postgresql, where=self.catalog.predicates.resolved(index))
-        return index.on_postgresql
+            return resolved(self.catalog.expressions, index.postgresql)
+        return index.postgresql
 
     def drop_statement(self, name: str) -> str:
         """Return DROP INDEX CONCURRENTLY: a plain DROP would block every query of the table while it waits.

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from indexer.catalog import CatalogEntry
+from indexer.postgres.expression.comparison import in_words_of
 from indexer.server import Child, Uncovered
 from indexer.spec import LONGEST_NAME, Index
 from indexer.text import qualified
@@ -102,12 +103,13 @@ def _names(index: Index, child: Child) -> list[str]:
 def _is_alike(dialect: PostgresDialect, index: Index, child: Child, found: CatalogEntry) -> bool:
     """Return whether a child's index serves the same queries as the declared one, unique or not, under any name.
 
-    A child has the columns of its parent. Predicates are resolved with the parent, whose schema our role may use.
+    A child has the columns of its parent. Expressions are resolved with the parent, whose schema our role may use.
     """
-    declared, existing = dialect.definition(index, None), found.definition
-    if existing is None or (existing.method, existing.key) != (declared.method, declared.key):
+    if found.definition is None:
         return False
-    if declared.predicate is None or existing.predicate is None:
-        return existing.predicate is declared.predicate
-    predicate = dialect.catalog.predicates.compared(index, found.name, existing.predicate, child.namespace)
-    return predicate == existing.predicate
+    declared, existing = dialect.declared(index), found.definition._replace(table=index.table)
+    if existing.outline != declared.outline:
+        return False
+    declared = in_words_of(dialect.catalog.expressions, declared, found.name, existing, child.namespace)
+    is_same = (declared.key, declared.predicate) == (existing.key, existing.predicate)
+    return is_same and set(declared.include) <= set(existing.include)

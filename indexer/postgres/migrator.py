@@ -172,7 +172,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def unbuildable(self, indexes: Sequence[Index]) -> list[str]:
         """Return why the server would refuse to build these indexes, one sentence each."""
-        return unbuildable(self.catalog.predicates, indexes)
+        return unbuildable(self.catalog.expressions, indexes)
 
     def query_planner(self, models: Sequence[type[Model]]) -> QueryPlanner:
         """Return a planner that asks with EXPLAIN."""

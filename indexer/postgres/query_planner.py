@@ -121,7 +121,7 @@ class PostgresQueryPlanner(QueryPlanner):
     def _path(self) -> str:
         """The search path on which an operator means what it means to the application."""
         try:
-            return str(self.catalog.predicates.path([model._meta.table_name for model in self.models]))
+            return str(self.catalog.expressions.path([model._meta.table_name for model in self.models]))
         except NotUnderstood as reason:
             again = Hint("Then run again: ", Command("verify"))
             raise IndexerError(f"The queries cannot be planned: {reason}.", again) from None

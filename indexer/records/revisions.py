@@ -19,6 +19,7 @@ from indexer.text import visible
 
 APPLYING, APPLIED, REVERTING = "applying", "applied", "reverting"
 REVERTED = "reverted"  # recorded only where Alembic goes on saying that the revision is applied
+UNUSED: tuple[Any, ...] = (None, [], [[], [], {}], [[], None])  # what an index does not declare
 MADE = ""  # no index has this name: in the stored form of ``existed_before`` it is the key of ``made``
 
 
@@ -147,9 +148,21 @@ def reverted(record: Record, left: Collection[str]) -> Record:
 
 def checksum(indexes: Sequence[Index]) -> str:
     """Return a fingerprint of what a revision declares, which tells a changed file."""
-    variants = [(index, index.on_postgresql) for index in indexes]
-    declared = [[each.name, each.table, *map(str, each.key), each.unique, on.using, on.where] for each, on in variants]
-    return hashlib.sha256(json.dumps(declared).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(list(map(_declared, indexes))).encode()).hexdigest()[:16]
+
+
+def _declared(index: Index) -> list[Any]:
+    """Return what an index is declared to be; what the first version could not declare counts only where it is."""
+    on = index.on_postgresql
+    declared = [index.name, index.table, *map(str, index.key), index.unique, on.using, on.where]
+    later = {
+        "where": index.where,
+        "include": list(index.include),
+        "on_postgresql": [list(map(str, on.columns or ())), list(on.include), dict(sorted(on.storage.items()))],
+        "on_sqlite": [list(map(str, index.on_sqlite.columns or ())), index.on_sqlite.where],
+    }
+    used = {name: value for name, value in later.items() if value not in UNUSED}
+    return [*declared, used] if used else declared
 
 
 def _encoded(record: Record) -> str:

@@ -140,4 +140,4 @@ class _Refusing:
 
 def _parts(index: Index) -> tuple[object, ...]:
     """Return all that an index is, for a comparison by value."""
-    return (index.table, index.key, index.unique, index.on_postgresql, index.alembic_name_on_sqlite)
+    return index.postgresql, index.sqlite, index.alembic_name_on_sqlite

@@ -12,7 +12,9 @@ from typing import Any
 from peewee import Database, DatabaseError, Entity
 
 from indexer.catalog import META_TABLES, ORDINARY, CatalogEntry, Table
-from indexer.spec import Definition
+from indexer.definition import Column, Definition, Expression, KeyPart
+from indexer.spec import BTREE
+from indexer.sqlite.statement import read
 
 OBJECTS = """
     SELECT name,
@@ -89,6 +91,7 @@ ANY_TABLE = """
 """
 
 
+BINARY = "BINARY"
 VIRTUAL = "CREATE VIRTUAL"  # SQLite stores it so, whatever was typed
 SORT_KEY = re.compile(r"k\(1,([^)]*)\)")
 
@@ -127,36 +130,43 @@ class SqliteCatalog:
         name, kind, table, sql = row
         if kind != "index":
             return CatalogEntry(name, kind)
-        columns = self.rows(INDEX, table, name)
+        columns, statement = self.rows(INDEX, table, name), read(sql or "")
         unique, partial, origin = columns[0][:3]
+        expressions = dict(enumerate(statement.key))
+        # Without COLLATE in its text an index takes the column's collation, as the declared index would.
+        is_collated = re.search(r"\bCOLLATE\b", sql or "", re.IGNORECASE) is not None
         definition = Definition(
             table=table.lower(),
-            method="btree",
-            key=tuple(self._key(table, column, sql or "") for column in columns),
+            method=BTREE,
+            key=tuple(self._part(table, row, expressions.get(place), is_collated) for place, row in enumerate(columns)),
             unique=bool(unique),
-            predicate=_sqlite_predicate(sql) if partial else None,
+            predicate=statement.predicate if partial else None,
             constraint=None if origin == "c" else name,
         )
         return CatalogEntry(name, kind, definition, bytes=self._bytes(name) if sizes else None)
 
-    def _key(self, table: str, column: Sequence[Any], sql: str) -> str:
-        *_, name, descending, collation = column
-        # Without COLLATE in its text an index takes the column's collation, as the declared index would.
-        own = None if name and re.search(r"\bCOLLATE\b", sql, re.IGNORECASE) is None else self._collation(table, name)
-        collated = f" COLLATE {collation}" if own and own.lower() != collation.lower() else ""
-        return f"{(name or '(expression)').lower()}{collated}{' DESC' if descending else ''}"
+    def _part(self, table: str, row: Sequence[Any], expression: str | None, is_collated: bool) -> KeyPart:
+        """Return a part of a key, with its collation if that is not the column's, nor BINARY for an expression."""
+        *_, name, descending, collation = row
+        collation = collation.upper()
+        is_default = not is_collated or collation == (self.collation(table, name) if name else BINARY)
+        collated = None if is_default else collation
+        if name is None:
+            return Expression(expression or "(expression)", bool(descending), collation=collated)
+        return Column(name.lower(), bool(descending), collation=collated)
 
-    def _collation(self, table: str, column: str | None) -> str:
-        """Return the collation of a column, which SQLite shows in the program of a query that sorts by it."""
-        if column is None:
-            return "BINARY"
+    def collation(self, table: str, column: str) -> str:
+        """Return the collation of a column, in upper case.
+
+        SQLite shows it in the program of a query that sorts by the column.
+        """
         context = self.database.get_sql_context().literal("EXPLAIN SELECT 1 FROM ").sql(Entity(table))
         program = self._rows_if_any(context.literal(" ORDER BY +").sql(Entity(column)).query()[0])
         if not program:  # a collation that only the application has defined
-            return "unknown"
+            return "UNKNOWN"
         keys = [SORT_KEY.match(row[5] or "") for row in program if row[1] == "SorterOpen"]
         found = next((key[1] for key in keys if key), "B")
-        return "BINARY" if found == "B" else found
+        return BINARY if found == "B" else found.upper()
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """Return the tables of these names in the file, by name; the highest rowid serves as the number of rows."""
@@ -217,8 +227,3 @@ def _bound(text: str) -> str | bytes:
         return text
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogateescape")
-
-
-def _sqlite_predicate(sql: str | None) -> str:
-    _, *predicate = re.split(r"\)\s*WHERE\b", sql or "", maxsplit=1, flags=re.IGNORECASE)
-    return " ".join("".join(predicate).split()) or "(a predicate)"

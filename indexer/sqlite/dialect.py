@@ -1,4 +1,4 @@
-"""SQLite's statements: every index is a whole B-tree, and all statements of a run are one transaction."""
+"""SQLite's statements: every index is a B-tree, and all statements of a run are one transaction."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from peewee import SQL
 
 from indexer.catalog import CatalogEntry
 from indexer.decide import Existing
+from indexer.definition import Definition, Expression, KeyPart
 from indexer.dialect import Dialect, Part, ScriptValues
-from indexer.spec import Definition, Index
+from indexer.spec import Index
+from indexer.sqlite.catalog import BINARY, SqliteCatalog
+from indexer.sqlite.statement import normal
 
 SCRIPT_VALUES = ScriptValues(
     now=SQL("strftime('%Y-%m-%d %H:%M:%S', 'now')"),
@@ -24,16 +27,38 @@ class SqliteDialect(Dialect):
     """The statements for one SQLite file."""
 
     name = "sqlite"
+    catalog: SqliteCatalog
     script_values = SCRIPT_VALUES
 
+    def declared(self, index: Index) -> Definition:
+        """Return the index's SQLite variant, a B-tree."""
+        return index.sqlite
+
     def definition(self, index: Index, found: CatalogEntry | None) -> Definition:
-        """Return a whole B-tree, names in lower case: access methods and predicates are for PostgreSQL only."""
-        return Definition(
-            table=index.table.lower(),
-            method="btree",
-            key=tuple(str(column._replace(name=column.name.lower())) for column in index.key),
-            unique=index.unique,
+        """Return the index's SQLite variant, names in lower case, expressions and the predicate in their normal form.
+
+        A collation is left out where it is the default.
+        """
+        declared = index.sqlite
+        return declared._replace(
+            table=declared.table.lower(),
+            key=tuple(self._normal(declared.table, part) for part in declared.key),
+            predicate=declared.predicate and normal(declared.predicate),
         )
+
+    def _normal(self, table: str, part: KeyPart) -> KeyPart:
+        """Return a declared part as the catalog shows it."""
+        collation = part.collation.upper() if part.collation else None
+        if isinstance(part, Expression):
+            return part._replace(sql=normal(part.sql), nulls=None, collation=None if collation == BINARY else collation)
+        is_default = collation and collation == self.catalog.collation(table, part.name)
+        return part._replace(name=part.name.lower(), nulls=None, collation=None if is_default else collation)
+
+    def create_statement(self, index: Index, name: str | None = None) -> str:
+        """Return CREATE INDEX; the order of NULLs, which cannot be said here, is left out."""
+        declared = index.sqlite
+        key = tuple(part._replace(nulls=None) for part in declared.key)
+        return self.create_index(name or index.name, declared._replace(key=key))
 
     def alembic_name(self, index: Index) -> str:
         """Return the name that Alembic's run of the same revision gives the index on SQLite."""
@@ -41,7 +66,7 @@ class SqliteDialect(Dialect):
 
     def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:
         """Drop the index and build it under the other name, in the run's transaction: SQLite renames no index."""
-        return [self.drop_statement(name), self.create_index(index, name=new_name)]
+        return [self.drop_statement(name), self.create_statement(index, new_name)]
 
     def replace_statements(self, index: Index, existing: Existing, differs: bool) -> list[str]:
         """Drop the index and build it again; no other session sees the moment between."""

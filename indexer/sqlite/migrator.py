@@ -33,7 +33,7 @@ LOCK_POLL = 0.1  # seconds between two tries for the write lock
 SETTINGS = {"threads": 2, "busy_timeout": 0}  # more threads gained nothing, a larger cache made large builds slower
 STEPS_BETWEEN = 500_000  # virtual machine steps between two reports
 NO_COLLATION = "no such collation sequence"
-STEPS_PER_ROW = {1: 9, 2: 10, 3: 11}
+STEPS_PER_ROW = 8  # of the virtual machine, and one more for each column of the key
 
 
 class PlainMigrator(CatalogMigrator, SqliteMigrator):
@@ -130,7 +130,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
 
     def unbuildable(self, indexes: Sequence[Index]) -> list[str]:
         """Return why SQLite would refuse to build these indexes: it compiles the statements and executes none."""
-        refused = {index: self._refused(self.dialect.create_index(index, name=index.replacing)) for index in indexes}
+        refused = {index: self._refused(self.dialect.create_statement(index, index.replacing)) for index in indexes}
         return [f"{index.name} cannot be built on {index.table}: {why}" for index, why in refused.items() if why]
 
     def _refused(self, statement: str) -> str | None:
@@ -175,7 +175,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
     def _progress(self, index: Index) -> Iterator[None]:
         """Report the progress of a statement, estimated from the steps of SQLite's virtual machine."""
         table = self.catalog.tables([index.table])[index.table]
-        steps = (table.rows or 0) * STEPS_PER_ROW[len(index.key)]
+        steps = (table.rows or 0) * (STEPS_PER_ROW + len(index.sqlite.key))
         started, taken = time.monotonic(), 0
 
         def count() -> int:

@@ -85,4 +85,4 @@ def _refusing() -> Iterator[None]:
 
 
 def _columns(condition: str | None) -> frozenset[str]:
-    return frozenset(re.findall(r"(\w+)[=<>]", condition or ""))
+    return frozenset(re.findall(r"(<expr>|\w+)[=<>]", condition or ""))

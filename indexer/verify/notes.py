@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from indexer.catalog import Table
 from indexer.errors import Command, Hint
-from indexer.spec import Index
 from indexer.text import counted, few
 from indexer.verify.query import Arguments
 from indexer.verify.serving import is_ordered
@@ -36,7 +35,7 @@ def notes(usage: IndexUsage, call: str, step: Step, table: Table) -> Iterator[No
         yield _failure(usage, call, step)
     if usage.usable:
         yield from _limits(usage, step)
-        yield from _order(usage, call, step.index)
+        yield from _order(usage, call, step)
         yield from _choice(usage, call, step.index.name, table)
     if table.trust.unhiding:
         yield f"row-level security may hide rows of {table.name} from role {table.role}: the plans are for this role"
@@ -77,7 +76,8 @@ def _limits(usage: IndexUsage, step: Step) -> Iterator[Note]:
     if found and found.method == "hash":
         yield f"{index} serves only equality: a hash cannot serve LIKE, ranges or ORDER BY on {found.key[0]}"
     if usage.generic_as_parameter is False:
-        predicate = step.index.on_postgresql.where
+        written = {step.index.postgresql.predicate, step.index.sqlite.predicate} - {None}
+        predicate = written.pop() if len(written) == 1 else step.declared.predicate
         literally = f"{index} needs the literal {predicate} in the statement, as in queries.py"
         if step.declared.predicate is None:
             yield f"{literally}: a statement with a parameter in its place cannot use the index"
@@ -90,11 +90,12 @@ def _limits(usage: IndexUsage, step: Step) -> Iterator[Note]:
         yield f"{index} serves this statement with literals: a prepared statement with a generic plan cannot use it"
 
 
-def _order(usage: IndexUsage, call: str, index: Index) -> Iterator[Note]:
-    if is_ordered(index) and usage.empty_children:
+def _order(usage: IndexUsage, call: str, step: Step) -> Iterator[Note]:
+    index, ordered = step.index, is_ordered(step.declared)
+    if ordered and usage.empty_children:
         lacking = ", ".join(few(sorted(usage.empty_children)))
         yield f"the rows of {call} have to be sorted as long as {lacking} has no {index.name}"
-    elif is_ordered(index) and usage.plan:
+    elif ordered and usage.plan:
         yield f"{index.name} {'returns' if usage.chosen else 'can return'} the rows of {call} in order, without a sort"
 
 

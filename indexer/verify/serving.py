@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from indexer.catalog import CatalogEntry
-from indexer.query_planner import Plan, Scan
+from indexer.catalog import CatalogEntry, Table
+from indexer.definition import Column, Definition, Expression, KeyPart, words
+from indexer.query_planner import AN_EXPRESSION, Plan, Scan
 from indexer.server import Child
-from indexer.spec import Definition, Index
+from indexer.spec import Index
 
+BRIN = "brin"
 EQUALITY = ("btree", "hash")  # access methods that serve equality on any type
 
 
 class Indexes:
     """The indexes of the tables that are queried, and of the tables that inherit from these."""
 
-    def __init__(self, entries: Mapping[str, CatalogEntry], children: Sequence[Child]) -> None:
+    def __init__(
+        self,
+        entries: Mapping[str, CatalogEntry],
+        children: Sequence[Child],
+        tables: Mapping[str, Table],
+        declared: Callable[[Index], Definition],
+    ) -> None:
         self._entries = entries
+        self._tables = tables
+        self._declared = declared
         self._definitions = {name: entry.definition for name, entry in entries.items() if entry.definition}
         self._children = children
 
@@ -28,7 +38,7 @@ class Indexes:
         order, nothing may be sorted. A child without rows and without the index is sorted whatever is forced, so a sort
         proves nothing as long as there is one.
         """
-        if plan.sorts and is_ordered(index) and not self.children(index.table, has_rows=False):
+        if plan.sorts and is_ordered(self._declared(index)) and not self.children(index.table, has_rows=False):
             return frozenset()
         if index.table in plan.whole or self.unserved_children(plan, index):
             return frozenset()
@@ -57,11 +67,11 @@ class Indexes:
 
     def of_same_key(self, index: Index) -> frozenset[str]:
         """Return the other usable indexes of all rows whose key is the declared one, or begins with it."""
-        key = tuple(map(str, index.key))
+        declared = self._declared(index)
 
         def is_alike(other: Definition) -> bool:
             of_all_rows = other.table == index.table and other.predicate is None
-            return of_all_rows and other.method in EQUALITY and other.key[: len(key)] == key
+            return of_all_rows and other.method in EQUALITY and other.key[: len(declared.key)] == declared.key
 
         alike = {name for name, definition in self._definitions.items() if is_alike(definition)}
         return frozenset(name for name in alike - {index.name} if self._entries[name].usable)
@@ -69,24 +79,38 @@ class Indexes:
     def _serves(self, scan: Scan, index: Index) -> bool:
         """Return whether the use of an index leaves no condition on the declared columns to be checked in the table.
 
-        Its key begins with a column that the query compares for equality, and each declared column is searched by,
-        implied by the predicate, or in the key as declared.
+        Its key begins with what the query compares for equality, or sorts by if that is all, and each declared part is
+        searched by, implied by the predicate, or in the key as declared.
         """
-        found = self._definitions.get(scan.name)
-        if found is None or found.method == "brin":  # which finds blocks that are searched in whole
+        found, declared = self._definitions.get(scan.name), self._declared(index)
+        if found is None or (found.method == BRIN != declared.method):  # which finds blocks that are searched in whole
             return False
-        declared = {column.name for column in index.key}
-        equal = {column.name for column in index.key if not column.descending}
-        implied = declared.intersection(re.findall(r"\w+", found.predicate or ""))
-        plain = {part.removesuffix(" DESC") for part in found.key}  # no other collation or operator class
-        first = found.key[0].split(" ")[0]
-        return first in equal and declared <= scan.columns | implied | plain
+        equal = [part for part in declared.key if not part.descending] or declared.key[:1]
+        if not self._columns(found.table, found.key[0]) & self._columns(index.table, *equal):
+            return False
+        searched = scan.columns | frozenset(re.findall(r"\w+", found.predicate or ""))
+        if AN_EXPRESSION in scan.columns:
+            expressions = (part for part in found.key if isinstance(part, Expression))
+            searched |= self._columns(found.table, *expressions)
+        kept = {_undirected(part) for part in found.key}
+        return all(self._columns(index.table, part) <= searched or _undirected(part) in kept for part in declared.key)
+
+    def _columns(self, table: str, *parts: KeyPart) -> frozenset[str]:
+        """Return the columns of parts of a key; those of an expression are its words that are columns."""
+        columns: frozenset[str] = frozenset()
+        for part in parts:
+            columns |= words(part) if isinstance(part, Column) else words(part) & self._tables[table].columns
+        return columns
 
     def _table(self, name: str) -> str | None:
         definition = self._definitions.get(name)
         return definition.table if definition else None
 
 
-def is_ordered(index: Index) -> bool:
-    """Return whether queries rely on the order of an index: one of its columns is descending."""
-    return any(column.descending for column in index.key)
+def _undirected(part: KeyPart) -> KeyPart:
+    return part._replace(descending=False, nulls=None)
+
+
+def is_ordered(declared: Definition) -> bool:
+    """Return whether queries rely on the order of an index: a part of its key is descending."""
+    return any(part.descending for part in declared.key)

@@ -85,7 +85,9 @@ class Usages:
     def __init__(self, planner: QueryPlanner, tables: Mapping[str, Table]) -> None:
         self.planner = planner
         self.tables = tables
-        self.indexes = Indexes(planner.indexes(tables), planner.children(tables))
+        self.indexes = Indexes(
+            planner.indexes(tables), planner.children(tables), tables, planner.migrator.dialect.declared
+        )
 
     def of(self, query: Query, step: Step) -> IndexUsage:
         """Return what the planner does with a query and the index of a step, inside the planner's session.

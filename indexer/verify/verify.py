@@ -64,7 +64,7 @@ def verify(
         tables = planner.tables(names)
         _check_readable(tables, migrator.qualified)
         steps = {step.index.name: step for step in migrator.planner().up(indexes)}
-        problems = {index.name: table_problems([index], tables, migrator.qualified) for index in indexes}
+        problems = {index.name: table_problems(migrator, [index], tables) for index in indexes}
         usages = Usages(planner, tables)
         with planner.session(), migrator.database.bind_ctx(models):
             results = tuple(

@@ -10,7 +10,6 @@ import pytest
 from command import ask, broken, execute, indexes, prepare, refuses, run, run_script, succeed
 from roles import another_role, as_role
 
-from indexer import Index, Variant
 from indexer.connection import connect
 from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.expression.tokens import operators_in, tokens, words_in
@@ -296,10 +295,9 @@ def test_each_kind_of_predicate_is_resolved_or_refused_with_the_reason(superuser
     migrator = connect(postgres_url)
     with closing(migrator.database):
         migrator.settle(["flags"])
-        predicates = migrator.catalog.predicates
 
-        def resolved(where: str) -> str | None:
-            return predicates.resolved(Index("ix", "flags", ("a",), on_postgresql=Variant(where=where)))
+        def resolved(where: str) -> str:
+            return str(migrator.catalog.expressions.resolved("flags", where))
 
         assert {where: resolved(where) for where in RESOLVED} == RESOLVED
         for where, reason in REFUSED.items():
@@ -321,9 +319,7 @@ def test_the_databases_settings_do_not_change_a_resolved_predicate(superuser_url
     migrator = connect(postgres_url)
     with closing(migrator.database):
         migrator.settle(["flags"])
-        resolved = migrator.catalog.predicates.resolved(
-            Index("ix", "flags", ("a",), on_postgresql=Variant(where=where))
-        )
+        resolved = migrator.catalog.expressions.resolved("flags", where)
 
     assert resolved == (
         "((a OPERATOR(public.=) 'x'::public.citext) AND (at > '2025-02-01 00:00:00'::timestamp without time zone)"

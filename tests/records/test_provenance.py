@@ -10,6 +10,7 @@ import pytest
 from indexer import Index
 from indexer.catalog import CatalogEntry
 from indexer.decide import Action, Existing, decide_drop
+from indexer.definition import Definition
 from indexer.options import Options
 from indexer.records.alembic import InAlembic, Position
 from indexer.records.provenance import (
@@ -27,7 +28,6 @@ from indexer.records.provenance import (
     state_of,
 )
 from indexer.records.revisions import APPLIED, APPLYING, REVERTED, REVERTING, Record
-from indexer.spec import Definition
 from indexer.steps import Step
 
 NAME = "ix_activity_type"

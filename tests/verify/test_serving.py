@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from indexer import Index, desc
-from indexer.catalog import CatalogEntry
+from indexer.catalog import CatalogEntry, Table
+from indexer.definition import Column, Definition
 from indexer.query_planner import Plan, Scan
 from indexer.server import Child
-from indexer.spec import Definition
 from indexer.verify.serving import Indexes
 
 MEMBERS = Index("ix_members", table="membership", columns=("campaign_id", "status"))
@@ -16,7 +18,15 @@ HISTORY = Index("ix_history", table="activity", columns=("conversation_id", desc
 
 
 def of(table: str, *key: str, method: str = "btree", predicate: str | None = None, valid: bool = True) -> CatalogEntry:
-    return CatalogEntry("", "index", Definition(table, method, key, predicate=predicate), valid=valid)
+    """Return an index of these columns, each with its direction and its collation."""
+    parts = (re.fullmatch(r"(\w+)(?: COLLATE (\w+))?( DESC)?", each) for each in key)
+    columns = tuple(Column(part[1], bool(part[3]), collation=part[2]) for part in parts if part)
+    return CatalogEntry("", "index", Definition(table, method, columns, predicate=predicate), valid=valid)
+
+
+def known(entries: dict[str, CatalogEntry], children: list[Child]) -> Indexes:
+    tables = {name: Table(name, "table", frozenset()) for name in ("membership", "activity")}
+    return Indexes(entries, children, tables, lambda index: index.postgresql)
 
 
 def child(name: str, has_rows: bool, parent: str = "activity") -> Child:
@@ -44,12 +54,12 @@ def plan(*scans: tuple[str, str], sorts: bool = False, whole: tuple[str, ...] = 
     ],
 )
 def test_an_index_serves_that_leaves_no_condition_to_be_checked_in_the_table(key, searched, options, serves):
-    indexes = Indexes({"ix": of("membership", *key, **options)}, [])
+    indexes = known({"ix": of("membership", *key, **options)}, [])
     assert indexes.serving(plan(("ix", searched)), MEMBERS) == ({"ix"} if serves else set())
 
 
 def test_an_index_that_the_catalog_does_not_know_serves_nothing():
-    assert Indexes({}, []).serving(plan(("ix", "campaign_id status")), MEMBERS) == set()
+    assert known({}, []).serving(plan(("ix", "campaign_id status")), MEMBERS) == set()
 
 
 @pytest.mark.parametrize(
@@ -94,7 +104,7 @@ def test_no_index_serves_while_rows_are_read_whole_or_sorted(children, found, se
         "of_old": of("old", "conversation_id", "created_at DESC"),
         "by_time": of("old", "created_at DESC"),
     }
-    indexes = Indexes(entries, children)
+    indexes = known(entries, children)
     assert indexes.serving(found, HISTORY) == serving
     assert indexes.unserved_children(found, HISTORY) == unserved
 
@@ -110,5 +120,5 @@ def test_indexes_of_the_same_key_are_usable_whole_and_found_by_equality():
         "gist": of("membership", "campaign_id", "status", method="gist"),
         "elsewhere": of("campaign", "campaign_id", "status"),
     }
-    assert Indexes(entries, []).of_same_key(MEMBERS) == {"same", "wider"}
-    assert Indexes(entries, []).partial == {"partial"}
+    assert known(entries, []).of_same_key(MEMBERS) == {"same", "wider"}
+    assert known(entries, []).partial == {"partial"}

@@ -6,11 +6,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
+from indexer.definition import Column, Definition, Expression
 from indexer.postgres.expression.columns import Types, columns_of
 from indexer.postgres.expression.explain import NotUnderstood, check_condition, is_immutable
-from indexer.postgres.expression.predicate import Predicates
+from indexer.postgres.expression.meaning import Expressions
 from indexer.postgres.expression.tokens import tokens, words_in
 from indexer.postgres.session.reader import CatalogReader
 from indexer.spec import Index
@@ -21,6 +22,7 @@ METHODS = """
            pg_catalog.pg_indexam_has_property(m.oid, 'can_order') AS can_order,
            pg_catalog.pg_indexam_has_property(m.oid, 'can_unique') AS can_unique,
            pg_catalog.pg_indexam_has_property(m.oid, 'can_multi_col') AS can_multi_col,
+           pg_catalog.pg_indexam_has_property(m.oid, 'can_include') AS can_include,
            pg_catalog.current_setting('max_index_keys')::pg_catalog.int4 AS most_columns
       FROM pg_catalog.pg_am AS m
      WHERE m.amname OPERATOR(pg_catalog.=) ANY (%(methods)s::pg_catalog.text[])
@@ -54,86 +56,124 @@ SAMPLES = {
 }
 PLAIN_KINDS = ("b", "e", "r")  # the planner does not compute a domain's checks in advance
 
+Declared = tuple[Index, Definition]
 Columns = dict[str, dict[str, dict[str, Any]]]  # the rows of COLUMNS by table and name
 
 
-def unbuildable(predicates: Predicates, indexes: Sequence[Index]) -> list[str]:
+class Called(NamedTuple):
+    """What a sentence calls an expression: the first time, and after that."""
+
+    whole: str
+    short: str
+
+
+def unbuildable(expressions: Expressions, indexes: Sequence[Index]) -> list[str]:
     """Return why the server cannot build these indexes on their tables, one sentence each.
 
     Missing columns and tables are left out.
     """
     if not indexes:
         return []
-    catalog = predicates.catalog
-    wanted = sorted({index.on_postgresql.using for index in indexes})
-    methods = {row["name"]: row for row in catalog.rows(METHODS, methods=wanted)}
-    known = [index for index in indexes if index.on_postgresql.using in methods]
+    catalog = expressions.catalog
+    declared = [(index, index.postgresql) for index in indexes]
+    methods = {row["name"]: row for row in catalog.rows(METHODS, methods=sorted({each.method for _, each in declared}))}
     columns: Columns = defaultdict(dict)
     for row in columns_of(catalog, {index.table for index in indexes}):
         if row["of_ordinary_table"]:
             columns[row["table_name"]][row["name"]] = row
-    problems = [*_unsuitable_methods(methods, indexes), *_unsuitable_columns(catalog, columns, known)]
-    for index in indexes:
-        if index.on_postgresql.where and columns[index.table]:
-            problems += _unusable_predicate(predicates, index, columns[index.table])
+    known = [(index, each) for index, each in declared if each.method in methods]
+    problems = [*_unsuitable_methods(methods, declared), *_unsuitable_columns(catalog, columns, known)]
+    for index, each in declared:
+        if columns[index.table]:
+            problems += _unusable(expressions, index, each, columns[index.table])
     return list(dict.fromkeys(problems))
 
 
-def _unsuitable_methods(methods: dict[str, dict[str, Any]], indexes: Iterable[Index]) -> Iterator[str]:
-    for index in indexes:
-        using, columns = index.on_postgresql.using, len(index.key)
+def _unsuitable_methods(methods: dict[str, dict[str, Any]], declared: Iterable[Declared]) -> Iterator[str]:
+    for index, each in declared:
+        using, columns = each.method, len(each.key)
         method = methods.get(using)
         if method is None:
             yield f"{index.name} needs access method {using}, which this server does not have"
             continue
-        if columns > method["most_columns"]:
-            yield f"{index.name} has {columns} columns, and an index can have {method['most_columns']}"
+        if columns + len(each.include) > method["most_columns"]:
+            count = columns + len(each.include)
+            yield f"{index.name} has {count} columns, and an index can have {method['most_columns']}"
         if columns > 1 and not method["can_multi_col"]:
             yield f"{index.name} has {columns} columns, and access method {using} takes one"
         if index.unique and not method["can_unique"]:
             yield f"{index.name} is unique, and access method {using} cannot be"
-        if any(column.descending for column in index.key) and not method["can_order"]:
+        if any(part.descending for part in each.key) and not method["can_order"]:
             yield f"{index.name} has a descending column, and access method {using} keeps no order"
+        elif any(part.nulls for part in each.key) and not method["can_order"]:
+            yield f"{index.name} has an order of NULLs, and access method {using} keeps no order"
+        if each.include and not method["can_include"]:
+            yield f"{index.name} includes columns, and access method {using} stores none beside the key"
 
 
-def _unsuitable_columns(catalog: CatalogReader, columns: Columns, indexes: Iterable[Index]) -> Iterator[str]:
-    used = [(index, columns[index.table].get(column.name)) for index in indexes for column in index.key]
-    types = Types(catalog, [column for _, column in used if column])
-    for index, column in used:
+def _unsuitable_columns(catalog: CatalogReader, columns: Columns, declared: Iterable[Declared]) -> Iterator[str]:
+    used = [
+        (each, part, columns[index.table].get(part.name))
+        for index, each in declared
+        for part in each.key
+        if isinstance(part, Column)
+    ]
+    types = Types(catalog, [column for _, _, column in used if column])
+    for each, part, column in used:
         if column is None:
             continue
-        name, method = qualified(catalog.schema, index.table, column["name"]), index.on_postgresql.using
+        name, method = qualified(catalog.schema, each.table, column["name"]), each.method
         if column["is_virtual"]:
             yield f"{name} is a virtual generated column, which PostgreSQL cannot index: make it STORED"
-        elif not types.have_class(column["type"], method):
+        elif not part.opclass and not types.have_class(column["type"], method):
             yield (
                 f"{name} has type {column['type_name']}, and {method} has no operator class for it: "
                 "change the column's type"
             )
 
 
-def _unusable_predicate(predicates: Predicates, index: Index, columns: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Yield why no index can have this one's predicate; ``columns`` are its table's rows of COLUMNS by name."""
-    catalog, predicate = predicates.catalog, f"the predicate of {index.name}"
+def _unusable(
+    expressions: Expressions, index: Index, declared: Definition, columns: dict[str, dict[str, Any]]
+) -> Iterator[str]:
+    """Yield why no index can have the expressions and the predicate of this one.
+
+    Args:
+        columns: the rows of COLUMNS of its table, by name.
+    """
+    for part in declared.key:
+        if isinstance(part, Expression):
+            called = Called(f"the expression {part.sql} of {index.name}", "the expression")
+            yield from _unusable_text(expressions, called, index.table, part.sql, columns)
+    if declared.predicate:
+        called = Called(f"the predicate of {index.name}", "the predicate")
+        yield from _unusable_text(expressions, called, index.table, declared.predicate, columns)
+
+
+def _unusable_text(
+    expressions: Expressions, called: Called, table: str, declared: str, columns: dict[str, dict[str, Any]]
+) -> Iterator[str]:
+    """Yield why no index can have an expression or a predicate."""
+    catalog, is_predicate = expressions.catalog, called.short == "the predicate"
     try:
-        resolved = predicates.resolved(index) or "true"
-        check_condition(predicates.catalog, index.table, resolved)
+        resolved = expressions.resolved(table, declared)
+        if is_predicate:
+            check_condition(catalog, table, resolved)
     except NotUnderstood as reason:
-        yield f"{predicate} does not work on {qualified(catalog.schema, index.table)}: {reason}"
+        yield f"{called.whole} does not work on {qualified(catalog.schema, table)}: {reason}"
         return
     used = [columns[word] for word in words_in(tokens(resolved)) if word in columns]
     for column in used:
         if column["is_virtual"]:
-            yield f"{predicate} uses {column['name']}, a virtual generated column: make it STORED"
+            yield f"{called.whole} uses {column['name']}, a virtual generated column: make it STORED"
     mutable = _mutable(catalog, resolved, columns)
     for name in mutable:
-        yield f"{predicate} uses {name}, whose result can change: remove it from the predicate"
+        yield f"{called.whole} uses {name}, whose result can change: remove it from {called.short}"
     samples = {column["name"]: sample for column in used if (sample := _sample(column))}
     if mutable or len(samples) < len(used):
         return
-    if not is_immutable(catalog, index.table, resolved, samples):
+    if not is_immutable(catalog, table, resolved if is_predicate else f"({resolved}) IS NULL", samples):
         yield (
-            f"{predicate} uses a function, a cast or an operator whose result can change, "
+            f"{called.whole} uses a function, a cast or an operator whose result can change, "
             "with the time zone for example: write it with immutable ones"
         )
 

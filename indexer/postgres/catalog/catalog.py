@@ -7,12 +7,12 @@ from functools import cached_property
 from typing import Any
 
 from indexer.catalog import CatalogEntry, Table
+from indexer.definition import FIRST, LAST, Column, Definition, Expression, KeyPart
 from indexer.postgres.catalog import citus
 from indexer.postgres.catalog.trust import KINDS, TABLES, table_of
-from indexer.postgres.expression.predicate import Predicates
+from indexer.postgres.expression.meaning import Expressions
 from indexer.postgres.session.database import OnlineDatabase
 from indexer.postgres.session.reader import CatalogReader
-from indexer.spec import Definition
 
 # The schema of a search path that holds most of these tables, or else its first.
 SCHEMA = """
@@ -70,27 +70,32 @@ INDEXES = """
                    AND d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
                    AND k.contype = 'f') END AS needed_by,
            pg_catalog.pg_get_expr(i.indpred, i.indrelid) AS predicate,
+           COALESCE(c.reloptions, '{}'::pg_catalog.text[]) AS storage,
            COALESCE((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS nulls_not_distinct,
            ARRAY (
-           SELECT COALESCE(a.attname::pg_catalog.text, pg_catalog.pg_get_indexdef(i.indexrelid, k.position, true))
-                  || COALESCE(
-                     (
-                     SELECT ' COLLATE ' || pg_catalog.quote_ident(o.collname)
-                       FROM pg_catalog.pg_collation AS o
-                      WHERE o.oid = i.indcollation[k.position - 1]
-                        AND o.oid <> COALESCE(a.attcollation, 100)), '')  -- 100 is the database's default
-                  || COALESCE(
-                     (
-                     SELECT ' ' || p.opcname
-                       FROM pg_catalog.pg_opclass AS p
-                      WHERE p.oid = i.indclass[k.position - 1]
-                        AND NOT p.opcdefault), '')
-                  || CASE i.indoption[k.position - 1] & 3
-                          WHEN 0 THEN ''
-                          WHEN 1 THEN ' DESC NULLS LAST'
-                          WHEN 2 THEN ' NULLS FIRST'
-                          ELSE ' DESC' END
+           SELECT ARRAY [
+                  a.attname::pg_catalog.text,
+                  CASE WHEN a.attnum IS NULL THEN pg_catalog.pg_get_indexdef(i.indexrelid, k.position, false) END,
+                  (i.indoption[k.position - 1] & 3)::pg_catalog.text,
+                  (
+                  SELECT CASE WHEN n.nspname <> 'pg_catalog' THEN pg_catalog.quote_ident(n.nspname) || '.' ELSE '' END
+                         || pg_catalog.quote_ident(o.collname)
+                    FROM pg_catalog.pg_collation AS o
+                    JOIN pg_catalog.pg_namespace AS n ON n.oid = o.collnamespace
+                   WHERE o.oid = i.indcollation[k.position - 1]
+                     AND o.oid <> COALESCE(a.attcollation, 100)),  -- 100 is the database's default
+                  (
+                  SELECT CASE WHEN n.nspname <> 'pg_catalog' THEN pg_catalog.quote_ident(n.nspname) || '.' ELSE '' END
+                         || pg_catalog.quote_ident(p.opcname)
+                         || COALESCE('(' || pg_catalog.array_to_string(x.attoptions, ', ') || ')', '')
+                    FROM pg_catalog.pg_opclass AS p
+                    JOIN pg_catalog.pg_namespace AS n ON n.oid = p.opcnamespace
+                   WHERE p.oid = i.indclass[k.position - 1]
+                     AND (NOT p.opcdefault OR x.attoptions IS NOT NULL))]
              FROM pg_catalog.generate_series(1, i.indnkeyatts) AS k (position)
+             JOIN pg_catalog.pg_attribute AS x
+               ON x.attrelid = i.indexrelid
+              AND x.attnum = k.position
              LEFT JOIN pg_catalog.pg_attribute AS a
                     ON a.attrelid = i.indrelid
                    AND a.attnum = i.indkey[k.position - 1]
@@ -196,6 +201,12 @@ VERSION_TABLES = """
      LIMIT 5
 """
 
+ORDERS: dict[str, tuple[bool, str | None]] = {
+    "0": (False, None),
+    "1": (True, LAST),
+    "2": (False, FIRST),
+    "3": (True, None),
+}
 OLDEST_MAJOR = 12
 MISSES_ROWS = range(140000, 140004)
 READ_ONLY = "the session is read-only: default_transaction_read_only is on for this role, database or server"
@@ -206,7 +217,7 @@ class PostgresCatalog(CatalogReader):
 
     def __init__(self, database: OnlineDatabase, schema: str | None, namespace: int | None = None) -> None:
         super().__init__(database, schema, namespace)
-        self.predicates = Predicates(self)
+        self.expressions = Expressions(self)
         self.indexed: list[str] = []
 
     def settle(self, tables: Sequence[str]) -> bool:
@@ -307,12 +318,21 @@ def _entry(row: dict[str, Any]) -> CatalogEntry:
     definition = Definition(
         table=row["table_name"],
         method=row["method"],
-        key=tuple(row["key"]),
+        key=tuple(_part(*each) for each in row["key"]),
         unique=row["is_unique"],
         include=tuple(row["include"]),
         predicate=row["predicate"],
         constraint=row["constraint_name"],
         nulls_distinct=not row["nulls_not_distinct"],
+        storage=tuple(row["storage"]),
     )
     flags = {name: row[name] for name in ("valid", "ready", "live", "needed_by", "bytes", "oid")}
     return CatalogEntry(row["name"], KINDS[row["kind"]], definition, **flags)
+
+
+def _part(column: str | None, expression: str, flags: str, collation: str | None, opclass: str | None) -> KeyPart:
+    """Return a part of a key; of the flags, 1 is descending and 2 is NULLS FIRST."""
+    order = ORDERS[flags]
+    if column is None:
+        return Expression(expression, *order, collation, opclass)
+    return Column(column, *order, collation, opclass)

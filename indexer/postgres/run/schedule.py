@@ -112,4 +112,4 @@ def _together(failures: Sequence[IndexFailed]) -> IndexFailed:
 
 
 def _is_partial(operation: IndexOperation) -> bool:
-    return operation.index.on_postgresql.where is not None
+    return operation.index.postgresql.predicate is not None

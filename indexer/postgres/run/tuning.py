@@ -32,5 +32,5 @@ class Memory(NamedTuple):
 def settings_for(index: Index, options: Options, server: Memory) -> dict[str, str]:
     """Return the settings for one index. A B-tree on a small server gets at most twice the server's cache."""
     affordable = max(min(FOR_BTREE, 2 * server.buffers), server.maintenance)
-    memory = min(FOR_HASH, server.maintenance) if index.on_postgresql.using == "hash" else affordable
+    memory = min(FOR_HASH, server.maintenance) if index.postgresql.method == "hash" else affordable
     return {"maintenance_work_mem": f"{memory}kB", **(OFFLINE if options.offline else {})}

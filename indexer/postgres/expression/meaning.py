@@ -1,7 +1,7 @@
-"""The predicates of partial indexes: what the application means by them, written so that every session reads the same.
+"""The expressions and predicates of indexes: what the application means by them, written so that every session agrees.
 
 The application writes ``flag_type = 'opted_out'`` and finds the operator on its search path. Our search path is pinned
-to pg_catalog, where a citext column is compared as text. So each predicate is resolved:
+to pg_catalog, where a citext column is compared as text. So each expression is resolved:
 
 1. Find the types of the columns that it mentions. If all are in pg_catalog, the text stays as declared.
 2. Look names up in pg_catalog and in the schemas of the extensions of these types, and nowhere else (lookup.py). If
@@ -10,7 +10,7 @@ to pg_catalog, where a citext column is compared as text. So each predicate is r
 4. Write schemas before the names in the planner's answer, in each possible way, until the planner understands the same
    on pg_catalog alone. That text is resolved; ``up``, scripts and comparisons use it.
 
-Two predicates are the same if the planner makes the same of both. No step needs a right on the table's rows.
+Two expressions are the same if the planner makes the same of both. No step needs a right on the table's rows.
 """
 
 from __future__ import annotations
@@ -22,58 +22,57 @@ from indexer.postgres.expression.explain import NotUnderstood, explain, search_p
 from indexer.postgres.expression.lookup import Scope, calls_untrusted, extension_schemas, scope_of
 from indexer.postgres.expression.tokens import Token, collations_in, tokens, without_schemas
 from indexer.postgres.session.reader import CatalogReader
-from indexer.spec import Index
 from indexer.text import identifier
 
 MOST_GUESSES = 256
 NOTHING = Token("", "")
 
 
-class Predicates:
-    """Resolves and compares the predicates of one schema's indexes."""
+class Expressions:
+    """Resolves and compares the expressions and predicates of one schema's indexes."""
 
     def __init__(self, catalog: CatalogReader) -> None:
         self.catalog = catalog
 
-    def resolved(self, index: Index) -> str | None:
-        """Return the declared predicate with every name that is not in pg_catalog qualified.
+    def resolved(self, table: str, declared: str) -> str:
+        """Return a declared expression over a table with every name that is not in pg_catalog qualified.
 
         The text is the declared one if it means the same with pg_catalog alone.
 
         Raises:
             NotUnderstood: the server refuses it, or a name could be another role's.
         """
-        resolved = self._qualified(index)
-        if resolved is not None and resolved == index.on_postgresql.where:
-            explain(self.catalog, index.table, resolved)
+        resolved = self._qualified(table, declared)
+        if resolved == declared:
+            explain(self.catalog, table, resolved)
         return resolved
 
-    def compared(self, index: Index, name: str, found: str, namespace: int | None = None) -> str | None:
-        """Return ``found`` if the declared predicate is the same, else the declared one to show beside it.
+    def compared(self, table: str, declared: str, name: str, found: str, namespace: int | None = None) -> str:
+        """Return ``found`` if the declared expression is the same, else the declared one to show beside it.
 
-        The server rewrites a predicate when it stores it (``flag_type = 'x'`` gets casts), and its planner rewrites it
-        once more; what the planner makes of both is compared. A predicate that calls a function of another role is
-        never the same, and is not shown to the planner, which might call it. Nor is any the same as a declared one that
-        cannot be resolved; that one is returned with the reason.
+        The server rewrites an expression when it stores it (``flag_type = 'x'`` gets casts), and its planner rewrites
+        it once more; what the planner makes of both is compared. An expression of an index that calls a function of
+        another role is never the same, and is not shown to the planner, which might call it. Nor is any the same as a
+        declared one that cannot be resolved; that one is returned with the reason.
 
         Args:
             name: of the index in the catalog.
-            found: its predicate.
+            found: its expression or predicate.
             namespace: OID of its schema, if that is another than the catalog's.
         """
         try:
-            declared = self._qualified(index)
-        except NotUnderstood as reason:
-            return f"{index.on_postgresql.where} ({reason})"
-        if declared is None or calls_untrusted(self.catalog, name, namespace or self.catalog.namespace):
-            return declared
-        # The planner's text leaves out which collation an operator compares with.
-        if collations_in(tokens(declared)) != collations_in(tokens(found)):
-            return declared
-        try:
-            meant, stored = explain(self.catalog, index.table, declared, found)
+            resolved = self._qualified(table, declared)
         except NotUnderstood as reason:
             return f"{declared} ({reason})"
+        if calls_untrusted(self.catalog, name, namespace or self.catalog.namespace):
+            return resolved
+        # The planner's text leaves out which collation an operator compares with.
+        if collations_in(tokens(resolved)) != collations_in(tokens(found)):
+            return resolved
+        try:
+            meant, stored = explain(self.catalog, table, resolved, found)
+        except NotUnderstood as reason:
+            return f"{resolved} ({reason})"
         return found if meant == stored else meant
 
     def path(self, tables: Sequence[str]) -> str:
@@ -84,17 +83,14 @@ class Predicates:
         """
         return search_path(self.catalog, extension_schemas(self.catalog, tables))
 
-    def _qualified(self, index: Index) -> str | None:
-        """Return the predicate as ``resolved``, but one that stays as declared is not shown to the server."""
-        declared = index.on_postgresql.where
-        if declared is None:
-            return None
-        scope = scope_of(self.catalog, index.table, declared)
+    def _qualified(self, table: str, declared: str) -> str:
+        """Return the expression as ``resolved``, but one that stays as declared is not shown to the server."""
+        scope = scope_of(self.catalog, table, declared)
         if scope is None:
             return declared
-        (meant,) = explain(self.catalog, index.table, declared, schemas=scope.schemas)
+        (meant,) = explain(self.catalog, table, declared, schemas=scope.schemas)
         for text in (declared, *_guesses(meant, scope)):
-            if self._means(index.table, text, meant, scope):
+            if self._means(table, text, meant, scope):
                 return text
         raise NotUnderstood(
             f"it cannot be written without relying on a search path: write it with OPERATOR({scope.schemas[0]}.…)"

@@ -1,0 +1,35 @@
+"""A revision of any indexes, applied and reverted in this process: for tests of what an index can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from indexer import Index, Options, Runner
+from indexer.connection import connect
+from indexer.revisions.chain import Chain
+from indexer.revisions.revision import Revision
+
+FILE = "migrate_of_kinds.py"
+
+
+def chain_of(*indexes: Index) -> Chain:
+    """Return a chain of one revision that declares these indexes."""
+
+    def upgrade(migrator: Any) -> None:
+        migrator.migrate(*(migrator.add_index(index) for index in indexes))
+
+    def downgrade(migrator: Any) -> None:
+        migrator.migrate(*(migrator.drop_index(index) for index in reversed(indexes)))
+
+    revision = Revision("kinds", "before", "2025-11-25", "Kinds", FILE, upgrade, downgrade, indexes=indexes)
+    return Chain("before", (revision,))
+
+
+@contextmanager
+def runner_of(url: str, *indexes: Index, **options: Any) -> Iterator[Runner]:
+    """Yield a runner of a revision that declares these indexes."""
+    migrator = connect(url)
+    with closing(migrator.database):
+        yield Runner(migrator, chain_of(*indexes), options=Options(**options))
