@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from indexer.definition import Column, Definition, Expression
+from indexer.definition import Column, Definition, Expression, KeyPart
+from indexer.postgres.catalog.parameters import wrong_parameters
 from indexer.postgres.expression.columns import Types, columns_of
-from indexer.postgres.expression.explain import NotUnderstood, check_condition, is_immutable
+from indexer.postgres.expression.explain import NotUnderstood, Value, check_condition, is_immutable, value_of
 from indexer.postgres.expression.meaning import Expressions
+from indexer.postgres.expression.names import collation, lacking, missing, operator_class
 from indexer.postgres.expression.tokens import tokens, words_in
 from indexer.postgres.session.reader import CatalogReader
 from indexer.spec import Index
@@ -81,10 +83,12 @@ def unbuildable(expressions: Expressions, indexes: Sequence[Index]) -> list[str]
     for row in columns_of(catalog, {index.table for index in indexes}):
         if row["of_ordinary_table"]:
             columns[row["table_name"]][row["name"]] = row
+    major = catalog.database.server_version // 10000
     known = [(index, each) for index, each in declared if each.method in methods]
     problems = [*_unsuitable_methods(methods, declared), *_unsuitable_columns(catalog, columns, known)]
     for index, each in declared:
-        if columns[index.table]:
+        problems += wrong_parameters(index.name, each, major)
+        if columns[index.table] and each.method in methods:
             problems += _unusable(expressions, index, each, columns[index.table])
     return list(dict.fromkeys(problems))
 
@@ -94,7 +98,7 @@ def _unsuitable_methods(methods: dict[str, dict[str, Any]], declared: Iterable[D
         using, columns = each.method, len(each.key)
         method = methods.get(using)
         if method is None:
-            yield f"{index.name} needs access method {using}, which this server does not have"
+            yield f"{index.name} needs {missing('access method', using)}"
             continue
         if columns + len(each.include) > method["most_columns"]:
             count = columns + len(each.include)
@@ -113,23 +117,42 @@ def _unsuitable_methods(methods: dict[str, dict[str, Any]], declared: Iterable[D
 
 def _unsuitable_columns(catalog: CatalogReader, columns: Columns, declared: Iterable[Declared]) -> Iterator[str]:
     used = [
-        (each, part, columns[index.table].get(part.name))
+        (index, each, part, columns[each.table].get(part.name))
         for index, each in declared
-        for part in each.key
+        for part in (*each.key, *map(Column, each.include))
         if isinstance(part, Column)
     ]
-    types = Types(catalog, [column for _, _, column in used if column])
-    for each, part, column in used:
+    types = Types(catalog, [column for _, _, _, column in used if column])
+    for index, each, part, column in used:
         if column is None:
             continue
-        name, method = qualified(catalog.schema, each.table, column["name"]), each.method
+        name = qualified(catalog.schema, each.table, column["name"])
         if column["is_virtual"]:
             yield f"{name} is a virtual generated column, which PostgreSQL cannot index: make it STORED"
-        elif not part.opclass and not types.have_class(column["type"], method):
-            yield (
-                f"{name} has type {column['type_name']}, and {method} has no operator class for it: "
-                "change the column's type"
-            )
+        elif part in each.key:
+            value = Value(column["type"], column["type_name"], column["collation"])
+            yield from _unsuitable_value(catalog, types, index, part, value, name)
+
+
+def _unsuitable_value(
+    catalog: CatalogReader, types: Types, index: Index, part: KeyPart, value: Value, name: str
+) -> Iterator[str]:
+    """Yield why an access method cannot have a part of a key, whose value this is, as it is declared."""
+    method = index.postgresql.method
+    try:
+        if part.opclass:
+            operator_class(catalog, part.opclass, method, value.type)
+        elif not types.have_class(value.type, method):
+            remedy = lacking(catalog, method, value.type)
+            has_none = f"{method} has no {'default ' if 'opclass' in remedy else ''}operator class for it"
+            change = "change the column's type" if isinstance(part, Column) else "cast it to another type"
+            yield f"{name} has type {value.type_name}, and {has_none}: {remedy or change}"
+        if part.collation:
+            collation(catalog, part.collation)
+            if value.collation is None:
+                yield f"{name} has type {value.type_name}, and takes no collation: leave collation out"
+    except NotUnderstood as reason:
+        yield f"{index.name} needs {reason}"
 
 
 def _unusable(
@@ -140,10 +163,15 @@ def _unusable(
     Args:
         columns: the rows of COLUMNS of its table, by name.
     """
-    for part in declared.key:
-        if isinstance(part, Expression):
-            called = Called(f"the expression {part.sql} of {index.name}", "the expression")
-            yield from _unusable_text(expressions, called, index.table, part.sql, columns)
+    catalog = expressions.catalog
+    for part in (part for part in declared.key if isinstance(part, Expression)):
+        called = Called(f"the expression {part.sql} of {index.name}", "the expression")
+        problems = [*_unusable_text(expressions, called, index.table, part.sql, columns)]
+        if not problems:
+            value = value_of(catalog, index.table, expressions.resolved(index.table, part.sql))
+            types = Types(catalog, [{"type": value.type}])
+            problems += _unsuitable_value(catalog, types, index, part, value, called.whole)
+        yield from problems
     if declared.predicate:
         called = Called(f"the predicate of {index.name}", "the predicate")
         yield from _unusable_text(expressions, called, index.table, declared.predicate, columns)

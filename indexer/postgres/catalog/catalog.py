@@ -333,6 +333,6 @@ def _entry(row: dict[str, Any]) -> CatalogEntry:
 def _part(column: str | None, expression: str, flags: str, collation: str | None, opclass: str | None) -> KeyPart:
     """Return a part of a key; of the flags, 1 is descending and 2 is NULLS FIRST."""
     order = ORDERS[flags]
-    if column is None:
-        return Expression(expression, *order, collation, opclass)
+    if column is None:  # all but a call of a function is in parentheses
+        return Expression(expression[1:-1] if expression[0] == "(" else expression, *order, collation, opclass)
     return Column(column, *order, collation, opclass)

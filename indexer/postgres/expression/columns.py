@@ -15,6 +15,13 @@ COLUMNS = """
            a.atttypid::pg_catalog.int8 AS type,
            pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
            a.attgenerated OPERATOR(pg_catalog.=) 'v' AS is_virtual,
+           (
+           SELECT CASE WHEN n.nspname OPERATOR(pg_catalog.=) 'pg_catalog' THEN pg_catalog.quote_ident(o.collname)
+                       ELSE pg_catalog.concat(
+                            pg_catalog.quote_ident(n.nspname), '.', pg_catalog.quote_ident(o.collname)) END
+             FROM pg_catalog.pg_collation AS o
+             JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) o.collnamespace
+            WHERE o.oid OPERATOR(pg_catalog.=) a.attcollation) AS collation,
            t.typname AS bare_type,
            t.typtype::pg_catalog.text AS kind,
            t.typcategory::pg_catalog.text AS category,
@@ -123,6 +130,11 @@ class Types:
         for row in catalog.ask(TYPES, types=sorted({column["type"] for column in columns})):
             self.by_oid[row["oid"]] = row
             self._parts[row["whole"], row["part"]].append(row["oid"])
+
+    def base(self, oid: int) -> int:
+        """Return the type under a domain, or the type itself."""
+        under = self._parts[oid, "base"]
+        return self.base(under[0]) if under else oid
 
     def have_class(self, oid: int, method: str, above: tuple[int, ...] = ()) -> bool:
         """Return whether an access method can index a type; arrays and rows are compared by what they are made of."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from peewee import DatabaseError, DataError, Entity, InternalError, NotSupportedError, ProgrammingError
 
@@ -21,10 +21,32 @@ EXPLAIN = """
        FROM {source} AS {alias}
       WHERE {condition}
 """
+# The expression is not computed: nothing is joined. But its type and its collation are known.
+TYPE = """
+    SET LOCAL search_path TO {path};
+    SELECT t.oid::pg_catalog.int8,
+           pg_catalog.format_type(t.oid, NULL),
+           CASE WHEN t.typcollation OPERATOR(pg_catalog.<>) 0 THEN pg_catalog.pg_collation_for(one.value) END
+      FROM (SELECT computed.value
+              FROM (SELECT 1) AS row
+              LEFT JOIN (SELECT (
+{expression}
+                         ) AS value
+                           FROM {source} AS {alias}) AS computed ON false) AS one (value)
+      JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) pg_catalog.pg_typeof(one.value)::pg_catalog.oid
+"""
 NO_ROWS = "pg_catalog.json_populate_recordset(NULL::{table}, '[]')"
 
 REFUSALS = (ProgrammingError, DataError, NotSupportedError, InternalError)
 CONSTANTS = (["true"], ["false"], ["NULL::boolean"])
+
+
+class Value(NamedTuple):
+    """What an expression returns: the OID and the name of its type, and its collation as SQL if it has one."""
+
+    type: int
+    type_name: str
+    collation: str | None
 
 
 class NotUnderstood(Exception):
@@ -44,6 +66,17 @@ def explain(catalog: CatalogReader, table: str, *expressions: str, schemas: Iter
     if plan["Node Type"] != "Function Scan" or "Plans" in plan or len(plan["Output"]) != len(expressions):
         raise NotUnderstood("it uses a subquery, an aggregate or a function that returns a set")
     return list(map(str, plan["Output"]))
+
+
+def value_of(catalog: CatalogReader, table: str, expression: str) -> Value:
+    """Return what a resolved expression over the columns of a table returns; raise NotUnderstood as ``explain``."""
+    query = TYPE.format(
+        path=search_path(catalog),
+        expression=expression,
+        source=NO_ROWS.format(table=_quoted(catalog, catalog.schema, table)),
+        alias=_quoted(catalog, table),
+    )
+    return Value(*_sent(catalog, query).fetchone())
 
 
 def check_condition(catalog: CatalogReader, table: str, condition: str) -> None:
@@ -89,12 +122,16 @@ def _plan(
         alias=_quoted(catalog, table),
         condition=f"(\n{condition}\n)",
     )
-    try:
-        (document,) = catalog.database.execute_sql(query.replace("%", "%%")).fetchone()
-    except REFUSALS as error:
-        raise NotUnderstood(_primary_message(error)) from error
+    (document,) = _sent(catalog, query).fetchone()
     plan: dict[str, Any] = document[0]["Plan"]
     return plan
+
+
+def _sent(catalog: CatalogReader, query: str) -> Any:
+    try:
+        return catalog.database.execute_sql(query.replace("%", "%%"))
+    except REFUSALS as error:
+        raise NotUnderstood(_primary_message(error)) from error
 
 
 def _quoted(catalog: CatalogReader, *names: str | None) -> str:

@@ -7,11 +7,12 @@ such a schema, so all that an expression could mean is checked before the planne
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from indexer.postgres.expression.columns import Types, columns_of
 from indexer.postgres.expression.explain import NotUnderstood
-from indexer.postgres.expression.tokens import operators_in, tokens, words_in
+from indexer.postgres.expression.tokens import calls_in, operators_in, tokens, words_in
 from indexer.postgres.session.reader import CatalogReader
 from indexer.text import few, identifier
 
@@ -103,6 +104,110 @@ CANDIDATES = """
 """
 
 
+# What has the name of a function, an operator or a type that pg_catalog has none of.
+ELSEWHERE = """
+      WITH named AS (
+           SELECT 'function' AS kind,
+                  p.proname AS name,
+                  p.pronamespace AS namespace,
+                  p.oid AS oid,
+                  'pg_catalog.pg_proc'::pg_catalog.regclass AS class
+             FROM pg_catalog.pg_proc AS p
+            WHERE p.proname OPERATOR(pg_catalog.=) ANY (%(calls)s::pg_catalog.text[])
+            UNION ALL
+           SELECT 'operator',
+                  o.oprname,
+                  o.oprnamespace,
+                  o.oid,
+                  'pg_catalog.pg_operator'::pg_catalog.regclass
+             FROM pg_catalog.pg_operator AS o
+            WHERE o.oprname OPERATOR(pg_catalog.=) ANY (%(operators)s::pg_catalog.text[])
+            UNION ALL
+           SELECT 'type',
+                  t.typname,
+                  t.typnamespace,
+                  t.oid,
+                  'pg_catalog.pg_type'::pg_catalog.regclass
+             FROM pg_catalog.pg_type AS t
+            WHERE t.typname OPERATOR(pg_catalog.=) ANY (%(types)s::pg_catalog.text[]))
+    SELECT named.kind,
+           named.name,
+           s.nspname AS schema,
+           s.oid::pg_catalog.int8 AS namespace,
+           pg_catalog.has_schema_privilege(s.oid, 'USAGE') AS may_use,
+           CURRENT_USER::pg_catalog.text AS role,
+           pg_catalog.bool_or(EXISTS (
+               SELECT 1
+                 FROM pg_catalog.pg_depend AS d
+                WHERE d.classid OPERATOR(pg_catalog.=) named.class
+                  AND d.objid OPERATOR(pg_catalog.=) named.oid
+                  AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+                  AND d.deptype OPERATOR(pg_catalog.=) 'e')) AS of_extension
+      FROM named
+      JOIN pg_catalog.pg_namespace AS s ON s.oid OPERATOR(pg_catalog.=) named.namespace
+     WHERE NOT EXISTS (
+           SELECT 1
+             FROM named AS known
+            WHERE known.kind OPERATOR(pg_catalog.=) named.kind
+              AND known.name OPERATOR(pg_catalog.=) named.name
+              AND known.namespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid)
+     GROUP BY named.kind, named.name, s.nspname, s.oid
+     ORDER BY s.nspname
+"""
+
+# The functions and operators that an expression names with their schema, but for the code of a superuser or our role.
+QUALIFIED = """
+    SELECT named.kind,
+           named.name,
+           pg_catalog.pg_get_userbyid(p.proowner) AS owner,
+           CURRENT_USER::pg_catalog.text AS role
+      FROM (SELECT 'function' AS kind,
+                   pg_catalog.concat(n.nspname, '.', f.proname) AS name,
+                   f.oid AS code
+              FROM pg_catalog.pg_proc AS f
+              JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) f.pronamespace
+             UNION ALL
+            SELECT 'operator',
+                   pg_catalog.concat(n.nspname, '.', o.oprname),
+                   o.oprcode
+              FROM pg_catalog.pg_operator AS o
+              JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) o.oprnamespace) AS named
+      JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) named.code
+      JOIN pg_catalog.pg_language AS l ON l.oid OPERATOR(pg_catalog.=) p.prolang
+      JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) p.proowner
+     WHERE named.name OPERATOR(pg_catalog.=) ANY (%(names)s::pg_catalog.text[])
+       AND l.lanname OPERATOR(pg_catalog.<>) ALL ('{internal,c}'::pg_catalog.name[])
+       AND NOT r.rolsuper
+       AND r.rolname OPERATOR(pg_catalog.<>) CURRENT_USER
+     LIMIT 1
+"""
+
+# The extensions whose operator classes and functions the indexes of these tables use.
+OF_INDEXES = """
+    SELECT DISTINCT
+           n.nspname AS schema,
+           n.oid::pg_catalog.int8 AS namespace
+      FROM pg_catalog.pg_class AS t
+      JOIN pg_catalog.pg_index AS i ON i.indrelid OPERATOR(pg_catalog.=) t.oid
+      JOIN pg_catalog.pg_depend AS used
+        ON used.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+       AND used.objid OPERATOR(pg_catalog.=) i.indexrelid
+      JOIN pg_catalog.pg_depend AS d
+        ON d.classid OPERATOR(pg_catalog.=) used.refclassid
+       AND d.objid OPERATOR(pg_catalog.=) used.refobjid
+       AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+       AND d.deptype OPERATOR(pg_catalog.=) 'e'
+      JOIN pg_catalog.pg_extension AS e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
+      JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+     WHERE t.relnamespace OPERATOR(pg_catalog.=) %(namespace)s
+       AND t.relname OPERATOR(pg_catalog.=) ANY (%(tables)s::pg_catalog.text[])
+       AND n.nspname OPERATOR(pg_catalog.<>) 'pg_catalog'
+"""
+
+# Operators that pg_catalog has.
+BUILT_IN = frozenset(("=", "<>", "<", "<=", ">", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~", "+", "-", "*", "/", "||"))
+
+
 class Scope(NamedTuple):
     """Where the names of one expression are looked up after pg_catalog.
 
@@ -125,18 +230,24 @@ def scope_of(catalog: CatalogReader, table: str, expression: str) -> Scope | Non
     """
     read = tokens(expression)
     words = words_in(read)
+    casts = any(token.text == "::" or token.folded == "cast" for token in read)
+    calls = calls_in(read)
+    _check_qualified(catalog, [f"{schema}.{name}" for schema, name in calls if schema])
     types = _types(catalog, [table], words)
     added = [row for row in types if not row["is_built_in"]]
+    elsewhere = _elsewhere(
+        catalog,
+        calls=[name for schema, name in calls if not schema],
+        operators=sorted(set(operators_in(read)) - BUILT_IN),
+        types=words if casts else [],
+    )
     # An enum's constant takes no right on its schema, but the text that the server keeps of it does.
-    closed = next((row for row in added if not row["may_use"]), None)
-    if closed:
-        schema, role = identifier(closed["schema"]), identifier(closed["role"])
-        grant = f"GRANT USAGE ON SCHEMA {schema} TO {role}"
-        raise NotUnderstood(f"role {role} may not use the schema of type {closed['name']}: {grant}")
-    used = [row for row in added if row["of_extension"] or row["name"] in words]
+    for row in (*added, *elsewhere):
+        may_use(row, "type" if row in added else row["kind"])
+    used = [row for row in added if row["of_extension"] or row["name"] in words] + elsewhere
     if not used:
         return None
-    casts = any(token.text == "::" or token.folded == "cast" for token in read)
+    added += [row for row in elsewhere if row["kind"] == "type"]
     found = _trusted(catalog, types, used, words=words, operators=operators_in(read), casts=casts)
     names: dict[str, list[str]] = {}
     for row in found:
@@ -145,21 +256,60 @@ def scope_of(catalog: CatalogReader, table: str, expression: str) -> Scope | Non
 
 
 def extension_schemas(catalog: CatalogReader, tables: Sequence[str]) -> tuple[str, ...]:
-    """Return the schemas of the extensions that types of these tables' columns come from.
+    """Return the schemas of the extensions that types of these tables' columns, or their indexes, come from.
 
     Raises:
         NotUnderstood: one of them has an untrusted operator or function that a query of the tables could mean.
     """
     types = _types(catalog, tables)
     used = [row for row in types if row["of_extension"] and not row["is_built_in"]]
+    of_indexes = catalog.rows(OF_INDEXES, tables=list(tables))
     if used:
         _trusted(catalog, types, used, words=None, operators=None, casts=False)
+    with suppress(NotUnderstood):  # most queries do without them
+        if of_indexes:
+            _trusted(catalog, types, of_indexes, words=None, operators=None, casts=False)
+            used += of_indexes
     return _schemas(used)
 
 
 def calls_untrusted(catalog: CatalogReader, name: str, namespace: int | None) -> bool:
     """Return whether an index, by its name and the OID of its schema, calls a function of a role we do not trust."""
     return bool(catalog.rows(UNTRUSTED_CALLS, name=name, namespace=namespace))
+
+
+def may_use(row: dict[str, Any], kind: str) -> None:
+    """Raise NotUnderstood if our role may not use the schema of what a row names."""
+    if not row["may_use"]:
+        schema, role = identifier(row["schema"]), identifier(row["role"])
+        grant = f"GRANT USAGE ON SCHEMA {schema} TO {role}"
+        raise NotUnderstood(f"role {role} may not use the schema of {kind} {row['name']}: {grant}")
+
+
+def _check_qualified(catalog: CatalogReader, names: Sequence[str]) -> None:
+    """Raise NotUnderstood if one of these functions and operators is the code of a role that we do not trust."""
+    for row in catalog.rows(QUALIFIED, names=names) if names else ():
+        owner, role = identifier(row["owner"]), identifier(row["role"])
+        raise NotUnderstood(
+            f"{row['kind']} {row['name']} is code of role {owner}, which role {role} does not run: run as {owner}"
+        )
+
+
+def _elsewhere(catalog: CatalogReader, **names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what extensions have of these names, of which pg_catalog has none; raise for a function of no extension.
+
+    Args:
+        names: without a schema, by their kind.
+    """
+    rows = catalog.rows(ELSEWHERE, **names) if any(names.values()) else []
+    found = [row for row in rows if row["of_extension"]]
+    known = {(row["kind"], row["name"]) for row in found}
+    for row in rows:
+        if row["kind"] == "function" and (row["kind"], row["name"]) not in known:
+            name = identifier(row["name"])
+            example = f"{identifier(row['schema'])}.{name}(…)"
+            raise NotUnderstood(f"function {name} is of no extension: write its schema before it, as in {example}")
+    return found
 
 
 def _types(catalog: CatalogReader, tables: Sequence[str], words: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 TOKEN = re.compile(
@@ -74,6 +75,18 @@ def operators_in(read: Sequence[Token]) -> list[str]:
     """Return the operators of an expression, including those behind keywords such as LIKE and IN."""
     written = {"<>" if token.text == "!=" else token.text for token in read if token.kind == "operator"}
     return sorted(written.union(*(KEYWORD_OPERATORS.get(word, ()) for word in words_in(read))))
+
+
+def calls_in(read: Sequence[Token]) -> list[tuple[str, str]]:
+    """Return the schema, empty if none is written, and the name of each function and of each OPERATOR(schema.=)."""
+    near = [token for token in read if token.kind != "space"]
+    found: list[tuple[str, str]] = []
+    for place, (token, following) in enumerate(pairwise(near)):
+        is_function = following.text == "(" and token.kind in ("word", "quoted")
+        has_schema = place > 1 and near[place - 1].text == "."
+        if is_function or (has_schema and token.kind == "operator"):
+            found.append((near[place - 2].folded if has_schema else "", token.folded))
+    return found
 
 
 def collations_in(read: Iterable[Token]) -> list[str]:
