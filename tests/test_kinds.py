@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
-from command import execute, indexes, run_script
+from command import ask, broken, execute, indexes, run_script
 from kinds import runner_of
 
 from indexer import Column, Expression, Index, Variant, desc
+from indexer.decide import Action
 from indexer.errors import Different, PreflightFailed
 
 NOTE = """
@@ -115,7 +117,7 @@ POSTGRESQL = {
     ),
     "brin": Kind(
         index("made", on=Variant("brin", storage={"pages_per_range": 32, "autosummarize": True})),
-        "USING brin (made) WITH (autosummarize=on, pages_per_range='32')",
+        "USING brin (made) WITH (autosummarize='on', pages_per_range='32')",
         "USING brin (made) WITH (pages_per_range = 16)",
         "storage",
         "autosummarize=on, pages_per_range=32",
@@ -138,14 +140,6 @@ POSTGRESQL = {
         "to_tsvector('english'::regconfig, body)",
         "to_tsvector('simple'::regconfig, body)",
     ),
-    "gin of trigrams": Kind(
-        index(TRIGRAMS, on=Variant("gin")),
-        "USING gin (body extensions.gin_trgm_ops)",
-        "USING gin (to_tsvector('simple', body))",
-        "key",
-        "body extensions.gin_trgm_ops",
-        "to_tsvector('simple'::regconfig, body)",
-    ),
     "a column of its own on each database": Kind(
         index("owner", on=Variant(columns=("made",), where="owner > 0")),
         "USING btree (made) WHERE (owner > 0)",
@@ -153,6 +147,17 @@ POSTGRESQL = {
         "key",
         "made",
         "owner",
+    ),
+}
+EXTENSIONS = ("pg_trgm", "fuzzystrmatch", "citext", "bloom")
+OF_EXTENSIONS = {
+    "gin of trigrams": Kind(
+        index(TRIGRAMS, on=Variant("gin")),
+        "USING gin (body extensions.gin_trgm_ops)",
+        "USING gin (to_tsvector('simple', body))",
+        "key",
+        "body extensions.gin_trgm_ops",
+        "to_tsvector('simple'::regconfig, body)",
     ),
     "an extension's function": Kind(
         index(Expression("soundex(title)")),
@@ -178,15 +183,17 @@ POSTGRESQL = {
         "owner, id",
         "owner",
     ),
+    "parameters": Kind(
+        index(Column("body", opclass="gist_trgm_ops(siglen=32)"), on=Variant("gist")),
+        "USING gist (body extensions.gist_trgm_ops (siglen='32'))",
+        "USING gist (body extensions.gist_trgm_ops)",
+        "key",
+        "body extensions.gist_trgm_ops(siglen=32)",
+        "body extensions.gist_trgm_ops",
+    ),
 }
-PARAMETERS = Kind(
-    index(Column("body", opclass="gist_trgm_ops(siglen=32)"), on=Variant("gist")),
-    "USING gist (body extensions.gist_trgm_ops (siglen='32'))",
-    "USING gist (body extensions.gist_trgm_ops)",
-    "key",
-    "body extensions.gist_trgm_ops(siglen=32)",
-    "body extensions.gist_trgm_ops",
-)
+OF_EXTENSIONS_IN_12 = {title: kind for title, kind in OF_EXTENSIONS.items() if title != "parameters"}
+
 SQLITE = {
     "an expression": Kind(
         index(Expression("lower(title)")), "((lower(title)))", "(upper(title))", "key", "lower(title)", "upper(title)"
@@ -211,59 +218,98 @@ SQLITE = {
 
 
 @pytest.fixture
-def notes(superuser_url: str, postgres_url: str) -> str:
-    """Return the URL of a PostgreSQL database with one table; only a superuser creates the extensions."""
-    execute(superuser_url, "CREATE SCHEMA extensions", "GRANT USAGE ON SCHEMA extensions TO PUBLIC")
-    for extension in ("pg_trgm", "fuzzystrmatch", "citext", "bloom"):
-        execute(superuser_url, f"CREATE EXTENSION {extension} SCHEMA extensions")
-    execute(postgres_url, NOTE, "ALTER TABLE note ADD COLUMN facts jsonb, ADD COLUMN name extensions.citext")
+def notes(postgres_url: str) -> str:
+    """Return the URL of a PostgreSQL database with one table."""
+    execute(postgres_url, NOTE, "ALTER TABLE note ADD COLUMN facts jsonb")
     return postgres_url
 
 
-@pytest.fixture
-def sqlite_notes(sqlite_url: str) -> str:
-    """Return the URL of a SQLite file with one table."""
-    execute(sqlite_url, NOTE)
-    return sqlite_url
+def named(kinds: dict[str, Kind]) -> dict[str, Kind]:
+    """Return the kinds by the names of their indexes."""
+    return {name: kind._replace(index=replace(kind.index, name=name)) for name, kind in slugs(kinds)}
 
 
-def goes_up_and_down(url: str, kind: Kind) -> None:
-    """Check that up, down and the script agree on an index, that another tool's is kept, and another one refused."""
-    with runner_of(url, kind.index) as runner:
+def slugs(kinds: dict[str, Kind]) -> list[tuple[str, Kind]]:
+    return [(f"ix_{title.replace(' ', '_').replace(chr(39), '')}".lower(), kind) for title, kind in kinds.items()]
+
+
+def go_up_and_down(url: str, kinds: dict[str, Kind]) -> None:
+    """Check that up, an offline up and a script build the same, that it is kept and found again, and what differs."""
+    kinds = named(kinds)
+    declared = [kind.index for kind in kinds.values()]
+    with runner_of(url, *declared) as runner:
         runner.up()
-        built = indexes(url)["ix"]
-        assert built.endswith(kind.stored)
-        assert runner.inspector.status().steps[0].state == "valid"
+        built = indexes(url)
+        stored = {name: built[name][-len(kind.stored) :] for name, kind in kinds.items()}
+        assert stored == {name: kind.stored for name, kind in kinds.items()}
+        assert {step.index.name: step.state for step in runner.inspector.status().steps} == dict.fromkeys(
+            kinds, "valid"
+        )
         assert not runner.up().changed
         runner.down()
-        assert "ix" not in indexes(url)
+        assert not indexes(url)
         run_script(runner.script(runner.inspector.plan()), url)
-        assert indexes(url)["ix"] == built
-        assert runner.inspector.status().steps[0].state == "valid"
+        assert indexes(url) == built
+        assert not runner.up().changed
         runner.down()
 
-        execute(url, built.replace("INDEX ix ", "INDEX by_hand "))
-        assert runner.inspector.plan().steps[0].other_name == "by_hand"
-        execute(url, "DROP INDEX by_hand", f"CREATE INDEX ix ON note {kind.other}")
+        execute(url, *(definition.replace(f"INDEX {name} ", f"INDEX x_{name} ") for name, definition in built.items()))
+        duplicates = {step.index.name: step.other_name for step in runner.inspector.plan().steps}
+        assert duplicates == {name: f"x_{name}" for name in kinds}
+        execute(url, *(f"DROP INDEX x_{name}" for name in kinds))
+        execute(url, *(f"CREATE INDEX {name} ON note {kind.other}" for name, kind in kinds.items()))
         with pytest.raises(Different) as refused:
             runner.up()
-        assert [tuple(each) for each in refused.value.found["ix"]] == [(kind.part, kind.declared, kind.found)]
+        assert {name: tuple(map(tuple, parts)) for name, parts in refused.value.found.items()} == {
+            name: ((kind.part, kind.declared, kind.found),) for name, kind in kinds.items()
+        }
+    with runner_of(url, *declared, replace=True, offline=True) as runner:
+        runner.up()
+    assert indexes(url) == built
 
 
-@pytest.mark.parametrize("kind", POSTGRESQL.values(), ids=POSTGRESQL)
-def test_each_kind_of_index_is_built_compared_and_dropped(notes, kind):
-    goes_up_and_down(notes, kind)
+def test_every_kind_of_index_is_built_compared_and_dropped(notes):
+    go_up_and_down(notes, POSTGRESQL)
 
 
-def test_parameters_of_an_operator_class_are_compared(notes):
-    (version,) = execute(notes, "SHOW server_version_num")[0]
-    if int(version) < 130000:
-        with runner_of(notes, PARAMETERS.index) as runner, pytest.raises(PreflightFailed, match="from version 13"):
-            runner.up()
-    else:
-        goes_up_and_down(notes, PARAMETERS)
+def test_every_kind_of_index_is_built_compared_and_dropped_on_sqlite(sqlite_url):
+    execute(sqlite_url, NOTE)
+    go_up_and_down(sqlite_url, SQLITE)
 
 
-@pytest.mark.parametrize("kind", SQLITE.values(), ids=SQLITE)
-def test_each_kind_of_index_is_built_compared_and_dropped_on_sqlite(sqlite_notes, kind):
-    goes_up_and_down(sqlite_notes, kind)
+def test_what_an_extension_brings_is_found_in_its_schema_and_compared(superuser_url, notes):
+    """Only a superuser creates all of these extensions."""
+    available = {name for (name,) in execute(superuser_url, "SELECT name FROM pg_available_extensions")}
+    if not set(EXTENSIONS) <= available:
+        pytest.skip("a server without these extensions")
+    execute(superuser_url, "CREATE SCHEMA extensions", "GRANT USAGE ON SCHEMA extensions TO PUBLIC")
+    execute(superuser_url, *(f"CREATE EXTENSION {name} SCHEMA extensions" for name in EXTENSIONS))
+    execute(notes, "ALTER TABLE note ADD COLUMN name extensions.citext")
+    go_up_and_down(notes, OF_EXTENSIONS if version(notes) >= 13 else OF_EXTENSIONS_IN_12)
+
+
+def test_an_invalid_index_of_any_kind_is_rebuilt(superuser_url, notes):
+    """Only a superuser can make an index invalid at will."""
+    kinds = named(POSTGRESQL)
+    with runner_of(notes, *(kind.index for kind in kinds.values())) as runner:
+        runner.up()
+        built = indexes(notes)
+        invalid = "UPDATE pg_index SET indisvalid = false WHERE indrelid = 'note'::regclass AND NOT indisprimary"
+        execute(superuser_url, invalid)
+        assert {step.action for step in runner.up().steps} == {Action.REBUILD}
+    assert (indexes(notes), broken(notes)) == (built, set())
+
+
+def test_parameters_of_an_operator_class_are_refused_where_the_server_has_none(superuser_url, notes):
+    """Only a superuser creates the extension."""
+    if version(notes) >= 13:
+        pytest.skip("a server that has them")
+    execute(superuser_url, "CREATE EXTENSION pg_trgm")
+    with runner_of(notes, OF_EXTENSIONS["parameters"].index) as runner, pytest.raises(PreflightFailed) as refused:
+        runner.up()
+    assert "which PostgreSQL has from version 13" in str(refused.value)
+
+
+def version(url: str) -> int:
+    """Return the major version of the server."""
+    return int(ask(url, "SELECT current_setting('server_version_num')")[0][0]) // 10000

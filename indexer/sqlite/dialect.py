@@ -8,7 +8,7 @@ from peewee import SQL
 
 from indexer.catalog import CatalogEntry
 from indexer.decide import Existing
-from indexer.definition import Definition, Expression, KeyPart
+from indexer.definition import FIRST, LAST, Definition, Expression, KeyPart
 from indexer.dialect import Dialect, Part, ScriptValues
 from indexer.spec import Index
 from indexer.sqlite.catalog import BINARY, SqliteCatalog
@@ -21,6 +21,11 @@ SCRIPT_VALUES = ScriptValues(
     elapsed=SQL("max(0, CAST(round((julianday('now') - julianday(started_at)) * 86400000) AS integer))"),
     role=SQL("'sqlite3 script'"),
 )
+
+
+def keeps_nulls(part: KeyPart) -> bool:
+    """Return whether SQLite has the order of NULLs that is declared: it takes them for less than any value."""
+    return part.nulls in (None, LAST if part.descending else FIRST)
 
 
 class SqliteDialect(Dialect):

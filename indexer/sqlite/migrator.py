@@ -21,7 +21,7 @@ from indexer.records.provenance import Provenance
 from indexer.server import Server
 from indexer.spec import Index
 from indexer.sqlite.catalog import SqliteCatalog
-from indexer.sqlite.dialect import SqliteDialect
+from indexer.sqlite.dialect import SqliteDialect, keeps_nulls
 
 if TYPE_CHECKING:
     from indexer.query_planner import QueryPlanner
@@ -32,6 +32,7 @@ WRITABLE = (
 LOCK_POLL = 0.1  # seconds between two tries for the write lock
 SETTINGS = {"threads": 2, "busy_timeout": 0}  # more threads gained nothing, a larger cache made large builds slower
 STEPS_BETWEEN = 500_000  # virtual machine steps between two reports
+NULLS = "SQLite keeps them first in ascending and last in descending order. Use on_sqlite=Variant(columns=...)"
 NO_COLLATION = "no such collation sequence"
 STEPS_PER_ROW = 8  # of the virtual machine, and one more for each column of the key
 
@@ -130,8 +131,12 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
 
     def unbuildable(self, indexes: Sequence[Index]) -> list[str]:
         """Return why SQLite would refuse to build these indexes: it compiles the statements and executes none."""
+        nulls = [index.name for index in indexes if not all(map(keeps_nulls, index.sqlite.key))]
         refused = {index: self._refused(self.dialect.create_statement(index, index.replacing)) for index in indexes}
-        return [f"{index.name} cannot be built on {index.table}: {why}" for index, why in refused.items() if why]
+        return [
+            *(f"{name} cannot have this order of NULLs: {NULLS}" for name in nulls),
+            *(f"{index.name} cannot be built on {index.table}: {why}" for index, why in refused.items() if why),
+        ]
 
     def _refused(self, statement: str) -> str | None:
         try:

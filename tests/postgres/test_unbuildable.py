@@ -124,10 +124,7 @@ METHODS = {
     "two columns": (Index("ix", "contact", ("phone", "email"), on_postgresql=Variant("hash")), "hash takes one"),
     "descending": (Index("ix", "contact", (desc("phone"),), on_postgresql=Variant("hash")), "hash keeps no order"),
     "unique": (Index("ix", "contact", ("phone",), unique=True, on_postgresql=Variant("hash")), "hash cannot be"),
-    "no such method": (
-        Index("ix", "contact", ("phone",), on_postgresql=Variant("bitmap")),
-        "does not have",
-    ),
+    "no such method": (Index("ix", "contact", ("phone",), on_postgresql=Variant("bitmap")), "does not have"),
     "no class": (Index("ix", "contact", ("phone",), on_postgresql=Variant("gin")), "gin has no operator class"),
     "too many": (Index("ix", "contact", ("phone",) * 33), "an index can have 32"),
 }

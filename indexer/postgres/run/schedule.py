@@ -1,4 +1,4 @@
-"""Decides which builds run side by side: never two on one table, a partial index alone, two only on an idle server."""
+"""Decides which builds run side by side: never two on one table, a partial one alone, two only on an idle server."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import selectors
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from indexer.definition import Expression
 from indexer.errors import IndexFailed, NoSession, lines_of
 from indexer.migrator import IndexOperation, Work
 from indexer.postgres.run.execution import Run
@@ -28,7 +29,7 @@ class Schedule:
         self._waits_on: dict[IndexOperation, Any] = {}
 
     def execute(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
-        """Execute all operations, those with partial indexes last, else in the given order.
+        """Execute all operations, those with partial indexes and expressions last, else in the given order.
 
         An index that cannot be built does not prevent the others. After any other failure no operation begins; those
         that run are finished, then the failure is raised.
@@ -112,4 +113,6 @@ def _together(failures: Sequence[IndexFailed]) -> IndexFailed:
 
 
 def _is_partial(operation: IndexOperation) -> bool:
-    return operation.index.postgresql.predicate is not None
+    """Return whether an index is partial or has an expression, so that other builds wait for its build."""
+    declared = operation.index.postgresql
+    return declared.predicate is not None or any(isinstance(part, Expression) for part in declared.key)
