@@ -23,7 +23,7 @@ from command import (
 )
 from roles import OWNER
 
-from indexer import Index, Variant, desc
+from indexer import Column, Expression, Index, Variant, desc
 from indexer.connection import connect
 
 # Types ---------------------------------------------------------------------------------------------------------------
@@ -127,6 +127,62 @@ METHODS = {
     "no such method": (Index("ix", "contact", ("phone",), on_postgresql=Variant("bitmap")), "does not have"),
     "no class": (Index("ix", "contact", ("phone",), on_postgresql=Variant("gin")), "gin has no operator class"),
     "too many": (Index("ix", "contact", ("phone",) * 33), "an index can have 32"),
+    "method of an extension": (
+        Index("ix", "contact", ("phone",), on_postgresql=Variant("bloom")),
+        "ix needs access method bloom, which this database does not have: CREATE EXTENSION bloom",
+    ),
+    "class of an extension": (
+        Index("ix", "contact", (Column("phone", opclass="gin_trgm_ops"),), on_postgresql=Variant("gin")),
+        "ix needs operator class gin_trgm_ops, which this database does not have: CREATE EXTENSION pg_trgm",
+    ),
+    "class of an extension for text": (
+        Index("ix", "contact", ("phone",), on_postgresql=Variant("gin")),
+        "CREATE EXTENSION pg_trgm, and name its gin_trgm_ops with opclass",
+    ),
+    "class of an extension for numbers": (
+        Index("ix", "contact", ("id",), on_postgresql=Variant("gist")),
+        "gist has no operator class for it: CREATE EXTENSION btree_gist",
+    ),
+    "class that is not the default": (
+        Index("ix", "contact", (Expression("inet '::1'"),), on_postgresql=Variant("gist")),
+        "gist has no default operator class for it: name one with opclass, such as inet_ops",
+    ),
+    "class of another method": (
+        Index("ix", "contact", (Column("phone", opclass="jsonb_path_ops"),)),
+        "operator class jsonb_path_ops, which is not one of access method btree",
+    ),
+    "class for another type": (
+        Index("ix", "contact", (Column("id", opclass="text_pattern_ops"),)),
+        "operator class text_pattern_ops, which does not take the type of its column",
+    ),
+    "class for an expression of another type": (
+        Index("ix", "contact", (Expression("lower(phone)", opclass="int4_ops"),)),
+        "operator class int4_ops, which does not take the type of its column",
+    ),
+    "collation": (
+        Index("ix", "contact", (Column("phone", collation="klingon"),)),
+        "ix needs collation klingon, which this database does not have",
+    ),
+    "collation of a number": (
+        Index("ix", "contact", (Column("id", collation="C"),)),
+        "public.contact.id has type integer, and takes no collation",
+    ),
+    "INCLUDE": (
+        Index("ix", "contact", ("phone",), include=("email",), on_postgresql=Variant("hash")),
+        "access method hash stores none beside the key",
+    ),
+    "order of NULLs": (
+        Index("ix", "contact", (Column("phone", nulls="first"),), on_postgresql=Variant("hash")),
+        "ix has an order of NULLs, and access method hash keeps no order",
+    ),
+    "unknown parameter": (
+        Index("ix", "contact", ("phone",), on_postgresql=Variant(storage={"fastupdate": True})),
+        "ix has storage parameter fastupdate, and access method btree has only fillfactor",
+    ),
+    "value of a parameter": (
+        Index("ix", "contact", ("phone",), on_postgresql=Variant(storage={"fillfactor": 5})),
+        "ix has fillfactor = 5, which has to be a number from 10 to 100",
+    ),
 }
 PREDICATES = {
     "now()": ("created_at > now() - interval '90 days'", "uses now, whose result can change"),
@@ -141,6 +197,25 @@ PREDICATES = {
     "aggregate": ("count(*) > 1", "a subquery, an aggregate"),
     "not a condition": ("id", "must be type boolean, not type integer"),
 }
+
+
+EXPRESSIONS = {
+    "missing column": ("lower(nickname)", 'does not work on public.activity: column "nickname" does not exist'),
+    "missing function": ("fold(activity_type)", "function fold(character varying) does not exist"),
+    "other type": ("lower(id)", "function lower(integer) does not exist"),
+    "formatting": ("to_char(created_at, 'YYYY')", "whose result can change: remove it from the expression"),
+    "time zone": ("last_seen::date", "whose result can change, with the time zone"),
+    "subquery": ("(SELECT 1)", "a subquery, an aggregate"),
+    "no class": ("point(id, id)", "has type point, and btree has no operator class for it: cast it to another type"),
+}
+
+
+@pytest.mark.parametrize(("sql", "said"), EXPRESSIONS.values(), ids=EXPRESSIONS)
+def test_an_expression_that_no_index_can_have_is_a_problem(problems, sql, said):
+    (problem,) = problems(Index("ix", "activity", (Expression(sql),)))
+
+    assert problem.startswith(f"the expression {sql} of ix ")
+    assert said in problem
 
 
 @pytest.mark.parametrize(("index", "said"), METHODS.values(), ids=METHODS)

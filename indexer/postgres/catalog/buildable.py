@@ -144,7 +144,7 @@ def _unsuitable_value(
             operator_class(catalog, part.opclass, method, value.type)
         elif not types.have_class(value.type, method):
             remedy = lacking(catalog, method, value.type)
-            has_none = f"{method} has no {'default ' if 'opclass' in remedy else ''}operator class for it"
+            has_none = f"{method} has no {'default ' if remedy.startswith('name') else ''}operator class for it"
             change = "change the column's type" if isinstance(part, Column) else "cast it to another type"
             yield f"{name} has type {value.type_name}, and {has_none}: {remedy or change}"
         if part.collation:

@@ -64,6 +64,7 @@ INSTALLED = """
       FROM pg_catalog.pg_extension AS e
 """
 
+COMPARING = ("btree", "hash")  # they have a default class for each type that anything can compare
 HAVE_PARAMETERS = 130000  # the version that gave operator classes parameters
 
 # The extension that brings an operator class or an access method, by its name.
@@ -169,8 +170,11 @@ def operator_class(catalog: CatalogReader, declared: str, method: str, column_ty
 
 def lacking(catalog: CatalogReader, method: str, column_type: int) -> str:
     """Return what to do where an access method has no default operator class for a type; empty if nothing is known."""
+    if method in COMPARING:
+        return ""
     base = _base(catalog, column_type)
-    others = [row for row in catalog.rows(CLASSES, name=None, method=method, type=base) if row["accepts"]]
+    rows = catalog.rows(CLASSES, name=None, method=method, type=base)
+    others = [row for row in rows if row["accepts"] and not row["is_default"]]
     if others:
         return f"name one with opclass, such as {others[0]['name']}"
     extension = f"btree_{method}"
