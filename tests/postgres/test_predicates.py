@@ -8,9 +8,12 @@ from contextlib import closing
 
 import pytest
 from command import ask, broken, execute, indexes, prepare, refuses, run, run_script, succeed
+from kinds import runner_of
 from roles import another_role, as_role
 
+from indexer import Expression, Index
 from indexer.connection import connect
+from indexer.errors import PreflightFailed
 from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.expression.tokens import operators_in, tokens, words_in
 
@@ -250,6 +253,52 @@ def test_check_does_not_run_a_function_in_the_predicate_of_an_existing_index(sup
     assert result.exit_code == 4
     assert "runs()" in result.stdout
     assert ask(head_url, "SELECT last_value FROM public.runs") == before
+
+
+FOLD = "CREATE FUNCTION public.fold(text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT pg_catalog.lower($1) $$"
+
+
+def folded(sql: str) -> Index:
+    """Return an index of an expression over contact_flag."""
+    return Index("ix_folded", "contact_flag", (Expression(sql),))
+
+
+def test_a_function_of_our_own_is_used_where_the_expression_names_its_schema(base_url):
+    execute(base_url, FOLD)
+    with runner_of(base_url, folded("fold(flag_type)")) as runner, pytest.raises(PreflightFailed) as refused:
+        runner.up()
+    assert "function fold is of no extension: write its schema before it, as in public.fold(…)" in str(refused.value)
+    with runner_of(base_url, folded("public.fold(flag_type)")) as runner:
+        runner.up()
+        assert "(public.fold((flag_type)::text))" in indexes(base_url)["ix_folded"]
+        assert not runner.up().changed
+
+
+def test_a_function_of_another_role_is_never_used(base_url, other_role):
+    execute(as_role(base_url, other_role), FOLD)
+    with runner_of(base_url, folded("public.fold(flag_type)")) as runner, pytest.raises(PreflightFailed) as refused:
+        runner.up()
+    assert f"function public.fold is code of role {other_role}, which role crm_owner does not run" in str(refused.value)
+
+
+def test_a_function_of_another_role_beside_an_extensions_is_not_taken_for_the_one_meant(citext_crm, other_role):
+    with runner_of(citext_crm, folded("lower(flag_type)")) as runner:
+        runner.up()
+        runner.down()
+        hidden = "CREATE FUNCTION public.lower(citext) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'x' $$"
+        execute(as_role(citext_crm, other_role), hidden)
+        with pytest.raises(PreflightFailed) as refused:
+            runner.up()
+    assert f"function public.lower of role {other_role} could be called instead" in str(refused.value)
+
+
+def test_an_index_whose_expression_calls_a_function_of_another_role_is_never_the_same(base_url, other_role):
+    execute(as_role(base_url, other_role), FOLD)
+    execute(base_url, "CREATE INDEX ix_folded ON contact_flag (fold(flag_type))")
+    with runner_of(base_url, folded("public.fold(flag_type)")) as runner:
+        (step,) = runner.inspector.status().steps
+    assert step.state == "different"
+    assert "which role crm_owner does not run" in step.differences[0].declared
 
 
 # Other predicates ----------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
+from command import BASE
+
 from indexer import Index, Options, Runner
 from indexer.connection import connect
 from indexer.revisions.chain import Chain
@@ -23,8 +25,8 @@ def chain_of(*indexes: Index) -> Chain:
     def downgrade(migrator: Any) -> None:
         migrator.migrate(*(migrator.drop_index(index) for index in reversed(indexes)))
 
-    revision = Revision("kinds", "before", "2025-11-25", "Kinds", FILE, upgrade, downgrade, indexes=indexes)
-    return Chain("before", (revision,))
+    revision = Revision("kinds", BASE, "2025-11-25", "Kinds", FILE, upgrade, downgrade, indexes=indexes)
+    return Chain(BASE, (revision,))
 
 
 @contextmanager
