@@ -2,7 +2,7 @@
 
 import pytest
 
-from indexer import Column, Index, Variant, desc
+from indexer import Index, desc
 from indexer.catalog import CatalogEntry
 from indexer.decide import Action, Existing, RevertContext, compare, decide, decide_drop
 from indexer.definition import Definition, Difference, differences
@@ -241,39 +241,3 @@ def test_the_same_definition_has_no_differences():
 
 def test_an_object_that_is_no_index_differs_in_its_kind():
     assert compare(DECLARED, TABLE._replace(kind="view")) == (Difference("kind", "index", "view"),)
-
-
-# The record a migration declares -------------------------------------------------------------------------------------
-
-
-def test_the_key_has_a_direction_for_each_column():
-    assert INDEX.key == (Column("conversation_id"), Column("created_at", descending=True))
-    assert [str(column) for column in INDEX.key] == ["conversation_id", "created_at DESC"]
-
-
-def test_an_index_is_a_whole_btree_unless_it_says_otherwise():
-    assert INDEX.on_postgresql == Variant(using="btree", where=None)
-    assert not INDEX.unique
-
-
-def test_a_name_may_have_63_bytes_and_no_more():
-    assert Index("ix_" + "a" * 60, "activity", ("id",))
-    with pytest.raises(ValueError, match="longer than 63 bytes"):
-        Index("ix_" + "a" * 61, "activity", ("id",))
-
-
-def test_a_name_is_measured_in_bytes_not_in_letters():
-    with pytest.raises(ValueError, match="longer than 63 bytes"):
-        Index("ix_" + "é" * 31, "activity", ("id",))
-
-
-@pytest.mark.parametrize("columns", ["phone", (), []], ids=["a string", "an empty tuple", "an empty list"])
-def test_columns_are_a_tuple_with_something_in_it(columns):
-    with pytest.raises(ValueError, match="needs its columns as a tuple"):
-        Index("ix_contact_phone", "contact", columns)
-
-
-@pytest.mark.parametrize("method", ["", "btree (x); DROP TABLE contact; --", "two words"])
-def test_an_access_method_is_a_single_name(method):
-    with pytest.raises(ValueError, match="is not the name of an access method"):
-        Variant(using=method)

@@ -19,6 +19,7 @@ TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 SAME = {"==": "=", "!=": "<>"}
+KEYWORDS = frozenset(("and", "between", "else", "in", "like", "not", "or", "then", "when"))
 ALONE = re.compile(r"[a-z_]\w*")
 
 
@@ -66,7 +67,7 @@ def _joined(tokens: Sequence[str]) -> str:
         tokens = tokens[1:-1]
     joined = tokens[0] if tokens else ""
     for before, text in pairwise(tokens):
-        is_call = text == "(" and ALONE.fullmatch(before)
+        is_call = text == "(" and before not in KEYWORDS and ALONE.fullmatch(before)
         joined += text if is_call or before == "(" or text in (")", ",") else f" {text}"
     return joined
 

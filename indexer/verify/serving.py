@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from indexer.catalog import CatalogEntry, Table
 from indexer.definition import Column, Definition, Expression, KeyPart, words
@@ -16,14 +16,18 @@ EQUALITY = ("btree", "hash")  # access methods that serve equality on any type
 
 
 class Indexes:
-    """The indexes of the tables that are queried, and of the tables that inherit from these."""
+    """The indexes of the tables that are queried, and of the tables that inherit from these.
+
+    Args:
+        declared: what each declared index is to be, in the words of the one of its name, by that name.
+    """
 
     def __init__(
         self,
         entries: Mapping[str, CatalogEntry],
         children: Sequence[Child],
         tables: Mapping[str, Table],
-        declared: Callable[[Index], Definition],
+        declared: Mapping[str, Definition],
     ) -> None:
         self._entries = entries
         self._tables = tables
@@ -38,7 +42,7 @@ class Indexes:
         order, nothing may be sorted. A child without rows and without the index is sorted whatever is forced, so a sort
         proves nothing as long as there is one.
         """
-        if plan.sorts and is_ordered(self._declared(index)) and not self.children(index.table, has_rows=False):
+        if plan.sorts and is_ordered(self._declared[index.name]) and not self.children(index.table, has_rows=False):
             return frozenset()
         if index.table in plan.whole or self.unserved_children(plan, index):
             return frozenset()
@@ -67,7 +71,7 @@ class Indexes:
 
     def of_same_key(self, index: Index) -> frozenset[str]:
         """Return the other usable indexes of all rows whose key is the declared one, or begins with it."""
-        declared = self._declared(index)
+        declared = self._declared[index.name]
 
         def is_alike(other: Definition) -> bool:
             of_all_rows = other.table == index.table and other.predicate is None
@@ -82,10 +86,12 @@ class Indexes:
         Its key begins with what the query compares for equality, or sorts by if that is all, and each declared part is
         searched by, implied by the predicate, or in the key as declared.
         """
-        found, declared = self._definitions.get(scan.name), self._declared(index)
+        found, declared = self._definitions.get(scan.name), self._declared[index.name]
         if found is None or (found.method == BRIN != declared.method):  # which finds blocks that are searched in whole
             return False
-        equal = [part for part in declared.key if not part.descending] or declared.key[:1]
+        equal = [part for part in declared.key if not part.descending]
+        if declared.key[0].descending:
+            equal = [declared.key[0]]
         if not self._columns(found.table, found.key[0]) & self._columns(index.table, *equal):
             return False
         searched = scan.columns | frozenset(re.findall(r"\w+", found.predicate or ""))

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from indexer.catalog import Table
+from indexer.definition import Definition
 from indexer.query_planner import Plan, QueryPlanner, Statement
 from indexer.spec import Index
 from indexer.verify.query import Arguments, Query
@@ -82,12 +83,10 @@ class _Search(NamedTuple):
 class Usages:
     """The usage of the indexes of these tables; they are read once."""
 
-    def __init__(self, planner: QueryPlanner, tables: Mapping[str, Table]) -> None:
+    def __init__(self, planner: QueryPlanner, tables: Mapping[str, Table], declared: Mapping[str, Definition]) -> None:
         self.planner = planner
         self.tables = tables
-        self.indexes = Indexes(
-            planner.indexes(tables), planner.children(tables), tables, planner.migrator.dialect.declared
-        )
+        self.indexes = Indexes(planner.indexes(tables), planner.children(tables), tables, declared)
 
     def of(self, query: Query, step: Step) -> IndexUsage:
         """Return what the planner does with a query and the index of a step, inside the planner's session.

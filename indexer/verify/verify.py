@@ -65,7 +65,7 @@ def verify(
         _check_readable(tables, migrator.qualified)
         steps = {step.index.name: step for step in migrator.planner().up(indexes)}
         problems = {index.name: table_problems(migrator, [index], tables) for index in indexes}
-        usages = Usages(planner, tables)
+        usages = Usages(planner, tables, {name: step.declared for name, step in steps.items()})
         with planner.session(), migrator.database.bind_ctx(models):
             results = tuple(
                 _result(usages, query, steps[query.index], problems[query.index], analyze) for query in queries

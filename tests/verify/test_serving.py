@@ -26,7 +26,8 @@ def of(table: str, *key: str, method: str = "btree", predicate: str | None = Non
 
 def known(entries: dict[str, CatalogEntry], children: list[Child]) -> Indexes:
     tables = {name: Table(name, "table", frozenset()) for name in ("membership", "activity")}
-    return Indexes(entries, children, tables, lambda index: index.postgresql)
+    declared = {index.name: index.postgresql for index in (MEMBERS, HISTORY)}
+    return Indexes(entries, children, tables, declared)
 
 
 def child(name: str, has_rows: bool, parent: str = "activity") -> Child:
