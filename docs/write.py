@@ -295,7 +295,7 @@ def events(url: str) -> str:
 
 ON_SQLITE = ("up", "status", "check", "plan down", "down")
 ON_POSTGRESQL = ("seed --rows 10000", "plan", "up --jobs 1", "check", "verify", "history", "down --jobs 1")
-SHORTENED = {"up": (4, 3), "status": (7, 1), "plan down": (5, 2), "down": (3, 2)}  # lines at the beginning and the end
+SHORTENED = {"up": (4, 3), "status": (7, 1), "plan down": (6, 2), "down": (3, 2)}  # lines at the beginning and the end
 
 
 def session(url: str) -> str:
