@@ -35,13 +35,17 @@ AN_EXPRESSION = "<expr>"
 
 
 class Scan(NamedTuple):
-    """One use of an index in a plan, and the columns that it is searched by.
+    """One use of an index in a plan.
 
-    Among the columns is AN_EXPRESSION where the database does not say which ones are in an expression.
+    Attributes:
+        columns: those that it is searched by, with AN_EXPRESSION where the database does not say which ones an
+            expression has; none if all of it is read.
+        covers: whether the table is not read beside it. SQLite only.
     """
 
     name: str
     columns: frozenset[str]
+    covers: bool = False
 
 
 class Plan(NamedTuple):

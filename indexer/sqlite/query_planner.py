@@ -13,7 +13,7 @@ from indexer.errors import Command, Hint, UsageError
 from indexer.query_planner import Plan, QueryPlanner, Refused, Scan, Statement
 from indexer.spec import Index
 
-USE = re.compile(r"(?:SEARCH|SCAN) .*?USING (?:COVERING )?INDEX (?P<name>.*?)(?: \((?P<condition>.*)\))?$")
+USE = re.compile(r"(?:SEARCH|SCAN) .*?USING (?P<covering>COVERING )?INDEX (?P<name>.*?)(?: \((?P<condition>.*)\))?$")
 NO_SUCH_PLAN = ("no query solution", "no such index")
 
 
@@ -31,20 +31,36 @@ class SqliteQueryPlanner(QueryPlanner):
             steps = [row[-1] for row in self.database.execute_sql(explain, statement.parameters)]
         uses = [use for use in map(USE.match, steps) if use]
         return Plan(
-            scans=tuple(Scan(use["name"], _columns(use["condition"])) for use in uses),
+            scans=tuple(Scan(use["name"], _columns(use["condition"]), bool(use["covering"])) for use in uses),
             sorts=any("TEMP B-TREE" in step for step in steps),
         )
 
     def forced_plans(self, statement: Statement, index: Index) -> Iterator[Plan]:
-        """Yield the plan with the index, if there is one, and the plan that is best for the parameters."""
-        source = rf'"{index.table}" AS "t\d+"'
-        text = re.sub(source, lambda found: f'{found[0]} INDEXED BY "{index.name}"', statement.text)
+        """Yield the plan with the index, if there is one that gains by it, and the best plan for the parameters."""
         try:
-            yield self.plan(Statement(text, statement.parameters))
+            plan = self._with(statement, index, f'INDEXED BY "{index.name}"')
+            if self._gains(plan, statement, index):
+                yield plan
         except Refused as error:
             if not str(error).startswith(NO_SUCH_PLAN):
                 raise
         yield self.plan(statement)
+
+    def _with(self, statement: Statement, index: Index, clause: str) -> Plan:
+        """Return the plan of the statement with a clause after the table of the index."""
+        source = rf'"{index.table}" AS "t\d+"'
+        text = re.sub(source, lambda found: f"{found[0]} {clause}", statement.text)
+        return self.plan(Statement(text, statement.parameters))
+
+    def _gains(self, plan: Plan, statement: Statement, index: Index) -> bool:
+        """Return whether a plan searches the index, reads it instead of the table, or needs no sort because of it.
+
+        SQLite would read all rows in the order of the index, too, if it has to use it.
+        """
+        whole = [scan for scan in plan.scans if scan.name == index.name and not scan.columns]
+        if not whole or all(scan.covers for scan in whole):
+            return True
+        return not plan.sorts and self._with(statement, index, "NOT INDEXED").sorts
 
     @contextmanager
     def prepared(self, statement: Statement, keeping: Collection[int] = ()) -> Iterator[Statement]:

@@ -17,15 +17,17 @@ Bind the models before you ask or sample.
 from __future__ import annotations
 
 import inspect
+import reprlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from peewee import Field, Model, Node, SelectBase, ValueLiterals, fn
+from peewee import Field, Model, Node, PeeweeException, SelectBase, ValueLiterals, fn
 
-from indexer.errors import UsageError
+from indexer.errors import IndexerError, UsageError
+from indexer.text import reason
 
 Arguments = tuple[Any, ...]
 Sampler = Callable[[int], list[Arguments]]
@@ -75,9 +77,16 @@ class Query:
         """Return the peewee query that ``ask`` executes first, without executing it.
 
         Raises:
-            UsageError: the function returns something else, and the entry has no ``select``.
+            UsageError: the function fails, or returns something else and the entry has no ``select``.
         """
-        selected: Any = (self.select or self.function)(*arguments)
+        try:
+            selected: Any = (self.select or self.function)(*arguments)
+        except (PeeweeException, IndexerError):
+            raise
+        except Exception as error:
+            given = ", ".join(map(reprlib.repr, arguments))
+            message = f"queries.py: {self.call} fails for the arguments ({given}): {reason(error)}."
+            raise UsageError(message, "Correct the function, or the sample of its arguments, in queries.py.") from error
         if isinstance(selected, SelectBase):
             return selected
         raise UsageError(

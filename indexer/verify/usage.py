@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import date, timedelta
+from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -182,4 +184,8 @@ def _another(argument: Any) -> Any:
     """Return another value of the same type; a list is part of the text, and is returned unchanged."""
     if isinstance(argument, str):
         return f"{argument}?"
-    return argument + 1 if isinstance(argument, int) else argument
+    if isinstance(argument, bool):
+        return not argument
+    if isinstance(argument, date):
+        return argument - timedelta(days=1)
+    return argument + 1 if isinstance(argument, int | float | Decimal) else argument

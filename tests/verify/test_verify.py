@@ -17,7 +17,7 @@ from peewee import PostgresqlDatabase
 from roles import another_role, as_owner, as_role, new_database
 
 import models
-from indexer import Index, IndexerError
+from indexer import Index, IndexerError, Query, once, rows_of
 from indexer.connection import connect
 from indexer.console import verify as console
 from indexer.console.hints import HintWriter
@@ -28,6 +28,7 @@ from indexer.records.table import placed
 from indexer.verify.result import QueryResult, Report
 from indexer.verify.verify import verify
 from migrate_10992629d68e import INDEXES
+from models import Activity, Contact
 from queries import AUDIENCE, QUERIES, contact_by_phone, opted_out_among
 
 CALLS = {query.call: query.index for query in QUERIES}
@@ -114,7 +115,7 @@ def filled_crm(place: Callable[[str], Place]) -> str:
     with closing(command.connect(loaded_by)) as loader:
         if is_postgres(url):  # load without checking foreign keys: only a superuser may
             loader.cursor().execute("SET session_replication_role = replica")
-        foreign_crm.load(loader, activities=100_000)
+        foreign_crm.load(loader, activities=30_000)
     prepare(url)
     execute(url, "VACUUM ANALYZE" if is_postgres(url) else "ANALYZE")
     return url
@@ -171,6 +172,29 @@ def test_without_any_index_nothing_is_served(any_base_url):
     report = verified(any_base_url)
     assert report.exit_code == 4
     assert set(report.unserved) == TEN_NAMES
+
+
+@pytest.mark.parametrize(
+    ("select", "is_served"),
+    [
+        pytest.param(lambda: Activity.select(), False, id="all rows"),
+        pytest.param(lambda: Activity.select().where(Activity.direction == "in"), False, id="another column"),
+        pytest.param(lambda: Activity.select(Activity.activity_type), True, id="its column alone"),
+        pytest.param(lambda: Activity.select().order_by(Activity.activity_type), True, id="its order"),
+    ],
+)
+def test_an_index_that_is_read_whole_serves_only_if_the_query_gains_by_it(any_head_url, select, is_served):
+    with migrating(any_head_url) as migrator:
+        report = verify(migrator, [Query("ix_activity_type", select, once)], models.TABLES, INDEXES)
+    assert [result.usable for result in report.results] == [is_served]
+
+
+def test_a_function_that_fails_is_named_with_its_arguments(sqlite_head_url):
+    query = Query(PHONE, lambda phone, country: phone, rows_of(Contact.phone, otherwise=("+1",)))
+    with migrating(sqlite_head_url) as migrator, pytest.raises(UsageError) as caught:
+        verify(migrator, [query], models.TABLES, INDEXES)
+    assert "<lambda>(phone, country) fails for the arguments ('+1'): " in caught.value.message
+    assert "missing 1 required positional argument: 'country'" in caught.value.message
 
 
 # Other indexes under the name ----------------------------------------------------------------------------------------
