@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from indexer.catalog import Table
+from indexer.definition import Expression
 from indexer.errors import Command, Hint
 from indexer.text import counted, few
 from indexer.verify.query import Arguments
@@ -67,7 +68,9 @@ def _failure(usage: IndexUsage, call: str, step: Step) -> Note:
         tables = ", ".join(few(sorted(usage.unserved_children)))
         scan = f"{call} reads all rows of {tables}: {index}"
         return Hint(f"{scan} is not inherited. See what to build there: ", Command("check"))
-    return f"{index} matches the revision, but the planner cannot use it for {call}"
+    expressions = ", ".join(part.sql for part in step.declared.key if isinstance(part, Expression))
+    literally = f": its query needs {expressions} as declared, with literals and not parameters" if expressions else ""
+    return f"{index} matches the revision, but the planner cannot use it for {call}{literally}"
 
 
 def _limits(usage: IndexUsage, step: Step) -> Iterator[Note]:

@@ -32,6 +32,7 @@ from indexer.text import reason
 Arguments = tuple[Any, ...]
 Sampler = Callable[[int], list[Arguments]]
 
+ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # *args, **kwargs
 GOLDEN_RATIO = (1 + 5**0.5) / 2
 SPARE = 4  # rows read for each that is wanted: values can be missing or repeated
 
@@ -65,7 +66,7 @@ class Query:
     def call(self) -> str:
         """The call of the function with the arguments that it needs, as text."""
         parameters = inspect.signature(self.function).parameters.values()
-        needed = [each.name for each in parameters if each.default is inspect.Parameter.empty]
+        needed = [each.name for each in parameters if each.default is each.empty and each.kind not in ANY_NUMBER]
         return f"{getattr(self.function, '__name__', 'query')}({', '.join(needed)})"
 
     def ask(self, *arguments: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from typing import Any
 from command import indexes, revisions
 from peewee import BlobField, BooleanField, CharField, DateField, ForeignKeyField, Model, TextField, UUIDField
 
-from indexer import Query, Runner, connect, load
+import indexer
+from indexer import Index, Query, Runner, connect, load
 from indexer.migrator import CatalogMigrator
 from indexer.revisions.scaffold import Written, write_revision
 from indexer.verify.verify import verify
@@ -89,6 +91,16 @@ def test_a_name_that_is_taken_or_too_long_is_not_used_again(tmp_path):
 
     assert new(tmp_path, [Long]).index_name.startswith("ix_")
     load(tmp_path)
+
+
+def test_all_that_the_comments_show_can_be_said(tmp_path):
+    text = Path(new(tmp_path).file).read_text()
+    shown = re.findall(r"^#     [a-z ]+ {2,}(\w+=\S.*?)(?: {2,}.*)?$", text, re.MULTILINE)
+    names = {name: getattr(indexer, name) for name in indexer.__all__}
+    assert len(shown) == 6
+    for argument in shown:
+        arguments = argument if argument.startswith("columns=") else f"columns=('id',), {argument}"
+        assert isinstance(eval(f"Index('ix_shown', table='shown', {arguments})", names), Index)
 
 
 def test_the_first_query_is_a_whole_file_and_the_next_one_is_added(tmp_path):

@@ -81,6 +81,7 @@ def exists(sku: str) -> bool:
 
 def test_a_call_names_the_arguments_that_are_needed():
     assert Query("ix", by_sku, once).call == "by_sku(sku)"
+    assert Query("ix", lambda sku, *more, **options: by_sku(sku), once).call == "<lambda>(sku)"
 
 
 def test_a_function_that_returns_its_query_needs_no_other():

@@ -13,11 +13,11 @@ import foreign_crm
 import leftovers
 import pytest
 from command import TEN_NAMES, created_indexes, execute, file_of, is_postgres, nothing_changes, prepare, run, succeed
-from peewee import PostgresqlDatabase
+from peewee import SQL, ModelSelect, PostgresqlDatabase, fn
 from roles import another_role, as_owner, as_role, new_database
 
 import models
-from indexer import Index, IndexerError, Query, once, rows_of
+from indexer import Expression, Index, IndexerError, Query, once, rows_of
 from indexer.connection import connect
 from indexer.console import verify as console
 from indexer.console.hints import HintWriter
@@ -115,7 +115,7 @@ def filled_crm(place: Callable[[str], Place]) -> str:
     with closing(command.connect(loaded_by)) as loader:
         if is_postgres(url):  # load without checking foreign keys: only a superuser may
             loader.cursor().execute("SET session_replication_role = replica")
-        foreign_crm.load(loader, activities=30_000)
+        foreign_crm.load(loader, activities=100_000)
     prepare(url)
     execute(url, "VACUUM ANALYZE" if is_postgres(url) else "ANALYZE")
     return url
@@ -187,6 +187,21 @@ def test_an_index_that_is_read_whole_serves_only_if_the_query_gains_by_it(any_he
     with migrating(any_head_url) as migrator:
         report = verify(migrator, [Query("ix_activity_type", select, once)], models.TABLES, INDEXES)
     assert [result.usable for result in report.results] == [is_served]
+
+
+def test_an_expression_with_parameters_in_it_is_not_found_by_sqlite_and_the_note_says_so(sqlite_head_url):
+    index = Index("ix_prefix", table="contact", columns=(Expression("substr(phone, 1, 5)"),))
+    execute(sqlite_head_url, "CREATE INDEX ix_prefix ON contact (substr(phone, 1, 5))")
+    sample = rows_of(fn.SUBSTR(Contact.phone, 1, 5), otherwise=("+1202",))
+
+    def by_prefix(prefix: str, *area: Any) -> ModelSelect[Contact]:
+        return Contact.select().where(fn.SUBSTR(Contact.phone, *area or (1, 5)) == prefix)
+
+    literal = Query(index.name, lambda prefix: by_prefix(prefix, SQL("1"), SQL("5")), sample)
+    with migrating(sqlite_head_url) as migrator:
+        report = verify(migrator, [Query(index.name, by_prefix, sample), literal], models.TABLES, [index])
+    assert [result.usable for result in report.results] == [False, True]
+    assert "needs substr(phone, 1, 5) as declared, with literals and not parameters" in text(report)
 
 
 def test_a_function_that_fails_is_named_with_its_arguments(sqlite_head_url):
