@@ -64,7 +64,8 @@ def write(result: Result, folder: str, tell: Tell) -> None:
     if missing:
         what, why = " and no ".join(missing.values()), f"{' and '.join(missing)} {are([*missing])} not installed"
         redraw = f"python -m indexer.bench.report {shell(name)} {shell(f'{name}.json')}"
-        tell(Warned(f"There is no {what}, because {why}. Draw it: pip install -r requirements-bench.txt && {redraw}"))
+        packages = " ".join(missing).lower()
+        tell(Warned(f"There is no {what}, because {why}. Draw it: pip install {packages} && {redraw}"))
 
 
 def draw(name: str, results: Sequence[Result], tell: Tell = silent) -> None:
