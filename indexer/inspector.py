@@ -208,8 +208,8 @@ class Inspector:
             return revision_plans, [each for each in revision_plans if each.is_due], end
         revision_plans = self._down_plans(state, sizes)
         undoable = [each for each in revision_plans if each.state.is_undoable]
-        parent = undoable[-1].revision.down_revision if undoable else self.chain.base
-        end = parent if to is None else self.chain.resolve(to)
+        parent = undoable[-1].revision.down_revision if undoable else None
+        end = parent or self.chain.base if to is None else self.chain.resolve(to)
         return revision_plans, [each for each in undoable[::-1] if position(each.revision.id) > position(end)], end
 
     def _completed(self, plan: Plan, base_tables: dict[str, Table], state: State) -> Plan:

@@ -12,7 +12,7 @@ from functools import cached_property
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from peewee import CharField, Model, fn
+from peewee import CharField, Model, Select, Value, fn
 
 from indexer.catalog import ORDINARY, Table
 from indexer.errors import GRANTED, Problem, UsageError
@@ -86,22 +86,22 @@ class AlembicState(NamedTuple):
     def moves(self, revision: Revision, direction: str) -> bool:
         """Return whether recording a revision would move the table."""
         start, _ = ends(revision, direction)
-        return self.place(revision).follows and self.rows == (start,)
+        return self.place(revision).follows and self.rows == start
 
     def after(self, revisions: Sequence[Revision], direction: str) -> AlembicState:
         """Return the state once a run of these revisions has ended."""
         state = self
         for revision in revisions:
             if state.moves(revision, direction):
-                state = state._replace(rows=ends(revision, direction)[1:])
+                state = state._replace(rows=ends(revision, direction)[1])
         return state
 
     def why_not_moved(self, revision: Revision, direction: str) -> str | None:
         """Return why a run that has ended with this revision has not moved the table; None if it has, or need not."""
         start, end = ends(revision, direction)
-        if self.obstacle and self.rows in (None, (start,)):
+        if self.obstacle and self.rows in (None, start):
             return f"{self.name} is not updated, because {self.obstacle}."
-        if self.rows is None or self.rows in ((start,), (end,)):
+        if self.rows is None or self.rows in (start, end):
             return None
         return f"{self.name} is not updated, because it {self._content(start)}."
 
@@ -129,13 +129,15 @@ class AlembicState(NamedTuple):
     def _order(self, later: str, last: str) -> str:
         return f"comes after {last}" if later in self.known else assumed_later(last)
 
-    def _content(self, start: str) -> str:
+    def _content(self, start: tuple[str, ...]) -> str:
         held = ", ".join(self.rows or ())
         if not held:
             return "is empty"
         if len(self.rows or ()) > 1:
             return f"holds several revisions: {held}"
-        return f"holds {held} instead of {start}" if held in self.known else f"holds {held}, unknown to this version"
+        if held not in self.known:
+            return f"holds {held}, unknown to this version"
+        return f"holds {held} instead of {start[0]}" if start else f"holds {held} already"
 
 
 class Version(Model):
@@ -205,10 +207,14 @@ class AlembicTable:
 
     def move(self, revision: Revision, direction: str) -> Any:
         """Return the statement that moves Alembic over a revision, if that is the only one it is at."""
+        model, other = self._model, self._model.alias()
         start, end = ends(revision, direction)
-        other = self._model.alias()
-        elsewhere = fn.EXISTS(other.select().where(other.version_num != start))
-        return self._model.update(version_num=end).where(self._model.version_num == start, ~elsewhere)
+        if not start:
+            alone = ~fn.EXISTS(other.select())
+            return model.insert_from(Select((), [Value(revision.id)]).where(alone), [model.version_num])
+        alone = ~fn.EXISTS(other.select().where(other.version_num != start[0]))
+        statement = model.update(version_num=end[0]) if end else model.delete()
+        return statement.where(model.version_num == start[0], alone)
 
     @cached_property
     def _model(self) -> Any:
@@ -244,9 +250,9 @@ class AlembicTable:
         return None
 
 
-def ends(revision: Revision, direction: str) -> tuple[str, str]:
-    """Return the revision that a run of this one starts from, and the one that it ends at."""
-    ends = revision.down_revision, revision.id
+def ends(revision: Revision, direction: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what Alembic's table holds where a run of a revision starts, and where it ends: nothing at its base."""
+    ends = (revision.down_revision,) if revision.down_revision else (), (revision.id,)
     return ends if direction == "up" else ends[::-1]
 
 

@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from indexer.errors import ChainBroken, UsageError
+from indexer.errors import ChainBroken, Command, Hint, UsageError
 from indexer.revisions.revision import Revision, read
 from indexer.spec import Index
 
 PATTERN = "migrate_*.py"
+BASE = "base"  # the id of the base revision, if the first file names none before it
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class Chain:
         Raises:
             UsageError: that is no revision, or more than one.
         """
-        named = {"base": self.base, "head": self.head, **{id: id for id in self.ids}}
+        named = {BASE: self.base, "head": self.head, **{id: id for id in self.ids}}
         matches = [named[wanted]] if wanted in named else [id for id in self.ids if wanted and id.startswith(wanted)]
         if len(matches) != 1:
             raise UsageError(
@@ -69,11 +70,13 @@ def load(directory: str | os.PathLike[str]) -> Chain:
         ChainBroken: there is no file, a header is wrong, two files have one revision or one parent, the chain has a gap
             or a circle, or two indexes have one name.
     """
-    revisions = [read(path) for path in sorted(glob.glob(os.path.join(directory, PATTERN)))]
-    by_id = _unique(revisions, lambda revision: revision.id, "carry the same revision")
-    if not by_id:
-        raise ChainBroken(f"There is no {PATTERN} in {directory}.", "Run the command where the revision files are.")
-    after = _unique(by_id.values(), lambda revision: revision.down_revision, "fork the chain: both come after")
+    paths = sorted(glob.glob(os.path.join(glob.escape(os.fspath(directory)), PATTERN)))
+    if not paths:
+        first = Command("new", "what the first index is for")
+        hint = Hint("Run the command where the revision files are, or write the first one: ", first)
+        raise ChainBroken(f"There is no {PATTERN} in {directory}.", hint)
+    by_id = _unique(map(read, paths), lambda revision: revision.id, "carry the same revision")
+    after = _unique(by_id.values(), lambda each: each.down_revision or BASE, "fork the chain: both come after")
     starts = [revision for revision in by_id.values() if revision.down_revision not in by_id]
     ordered: list[Revision] = []
     following = starts[0] if starts else None
@@ -81,13 +84,15 @@ def load(directory: str | os.PathLike[str]) -> Chain:
         ordered.append(following)
         following = after.get(following.id)
     if len(starts) > 1:
-        gaps = ", ".join(f"{revision.file} comes after {revision.down_revision}" for revision in starts)
-        raise ChainBroken(f"The chain has a gap: {gaps}, and no file has these revisions.", "Add the missing file.")
+        lost = [revision for revision in starts if revision.down_revision]
+        gaps = ", ".join(f"{revision.file} comes after {revision.down_revision}" for revision in lost)
+        missing = "these revisions" if len(lost) > 1 else "this revision"
+        raise ChainBroken(f"The chain has a gap: {gaps}, and no file has {missing}.", "Add the missing file.")
     if len(ordered) < len(by_id):
         circle = ", ".join(revision.file for revision in by_id.values() if revision not in ordered)
         raise ChainBroken(f"The down_revisions of these files form a cycle: {circle}.", "Correct one down_revision.")
     _refuse_shared_names(ordered)
-    return Chain(ordered[0].down_revision, tuple(ordered))
+    return Chain(ordered[0].down_revision or BASE, tuple(ordered))
 
 
 def _unique(revisions: Iterable[Revision], key: Callable[[Revision], str], fault: str) -> dict[str, Revision]:

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 from indexer.errors import ChainBroken
 from indexer.spec import Index
 
-BASE = "base"  # the revision before one whose down_revision is None
 COMPLETE = "Complete the header of the file."
 INDEXES = 'a tuple of Index, such as (Index("ix_contact_phone", table="contact", columns=("phone",)),)'
 
-# schema_revision and Alembic's own table have room for 32 characters.
+# schema_revision and Alembic's own table have room for 32 characters. --to takes two words in the place of an id.
+ID = r"(?!(base|head)$)\S{1,32}"
 AN_ID = (
-    lambda value: isinstance(value, str) and re.fullmatch(r"\S{1,32}", value) is not None and value.isprintable(),
-    'a string of 1 to 32 printable characters without blanks, such as "10992629d68e"',
+    lambda value: isinstance(value, str) and re.fullmatch(ID, value) is not None and value.isprintable(),
+    'a string of 1 to 32 printable characters without blanks, such as "10992629d68e", and not "base" or "head"',
 )
 A_PARENT = lambda value: value is None or AN_ID[0](value), f"{AN_ID[1]}, or None for the first revision"
 A_FUNCTION = callable, "a function of one migrator"
@@ -49,11 +49,12 @@ class Revision(NamedTuple):
     """One revision file: its id, the revision before it, the indexes it declares, and its two functions.
 
     Attributes:
+        down_revision: the id of the revision before it; None for the first one.
         in_alembic: whether Alembic's chain has the same revision, so that its version table is updated, too.
     """
 
     id: str
-    down_revision: str
+    down_revision: str | None
     date: str
     description: str
     file: str
@@ -81,7 +82,7 @@ def read(path: str) -> Revision:
             raise ChainBroken(f"{file}{_at(_line_of(path, name))}: {called} must be {expected}.", COMPLETE)
     return Revision(
         id=module.revision,
-        down_revision=BASE if module.down_revision is None else module.down_revision,
+        down_revision=module.down_revision,
         date=getattr(module, "date", ""),
         description=(module.__doc__ or file).strip().splitlines()[0].rstrip("."),
         file=file,

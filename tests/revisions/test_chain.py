@@ -10,7 +10,7 @@ from indexer.revisions.chain import Chain, load
 MOVES = "INDEXES = ()\ndef upgrade(migrator): ...\ndef downgrade(migrator): ...\n"
 
 
-def write(directory: Path, name: str, revision: str, after: str) -> None:
+def write(directory: Path, name: str, revision: str, after: str | None) -> None:
     """Write a revision file that does nothing."""
     header = f'"""Revision {revision}."""\nrevision = {revision!r}\ndown_revision = {after!r}\n'
     (directory / f"migrate_{name}.py").write_text(header + MOVES)
@@ -45,6 +45,26 @@ def test_a_revision_is_described_by_its_header(tmp_path):
     write(tmp_path, "x", "abc", "start")
     (revision,) = load(tmp_path)
     assert (revision.id, revision.down_revision, revision.description) == ("abc", "start", "Revision abc")
+
+
+def test_the_base_of_a_chain_whose_first_revision_comes_after_none_is_called_base(tmp_path):
+    write(tmp_path, "second", "b2", "a1")
+    write(tmp_path, "first", "a1", None)
+    chain = load(tmp_path)
+    assert (chain.base, chain.ids, chain.head) == ("base", ("base", "a1", "b2"), "b2")
+    assert (chain.resolve("base"), chain.position("base")) == ("base", 0)
+
+
+def test_two_first_revisions_are_a_fork(tmp_path):
+    write(tmp_path, "left", "l1", None)
+    write(tmp_path, "right", "r1", None)
+    assert "migrate_left.py and migrate_right.py fork the chain: both come after base" in failure(tmp_path).message
+
+
+def test_a_gap_after_a_first_revision_names_the_file_after_the_gap_alone(tmp_path):
+    write(tmp_path, "first", "a1", None)
+    write(tmp_path, "third", "c3", "b2")
+    assert "gap: migrate_third.py comes after b2, and no file has this revision" in failure(tmp_path).message
 
 
 def test_other_files_of_the_directory_are_not_read(tmp_path):
@@ -131,6 +151,7 @@ FAULTS = {
     "a number as revision": ({"revision": "123"}, 2, "revision must be a string of 1 to 32 printable"),
     "a number as down_revision": ({"down_revision": "456"}, 3, "down_revision must be a string"),
     "no down_revision": ({"down_revision": "''"}, 3, "down_revision must be a string"),
+    "base as a revision": ({"revision": "'base'"}, 2, "revision must be a string"),
     "an empty revision": ({"revision": "''"}, 2, "revision must be a string of 1 to 32"),
     "a revision longer than its column": ({"revision": "'a' * 33"}, 2, "revision must be a string of 1 to 32"),
     "a revision with a blank": ({"revision": "'a b'"}, 2, "revision must be a string"),
