@@ -1,31 +1,44 @@
-"""Opens the database of a URL, at once or as soon as it can be reached."""
+"""Opens a database, named by its URL or by the user's own peewee database, at once or as soon as it can be reached."""
 
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING, Any
 
-from indexer.errors import Held, Unreachable
+from indexer.errors import Held, Unreachable, UsageError
 from indexer.events import Report, ServerAwaited, silent
 from indexer.migrator import CatalogMigrator, Context
 from indexer.options import DEFAULTS, Options
 from indexer.signals import Stop
 from indexer.urls import split_scheme
 
+if TYPE_CHECKING:
+    from peewee import Database, DatabaseProxy
+
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two attempts to connect
+
+# Subclasses of peewee's that stand for something else: another server, and files that only they can read.
+OTHERS = {"CockroachDatabase", "SqlCipherDatabase"}
+SUPPORTED = "Pass a URL, a PostgresqlDatabase or a SqliteDatabase of peewee."
 
 
 def connect(
-    url: str,
+    where: str | Database | DatabaseProxy,
     schema: str | None = None,
     read_only: bool = False,
     report: Report = silent,
     stop: Stop | None = None,
     within: float | None = None,
 ) -> CatalogMigrator:
-    """Open the database of a URL and return its migrator, connected.
+    """Open sessions on a database and return its migrator, which is a context manager that closes them.
+
+    The user's own peewee database and its connections are left as they are: the sessions are others, opened with its
+    parameters. Only of a SQLite database in memory there can be no other session: that one works on the connection that
+    is open in this thread.
 
     Args:
-        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``postgresql://user:password@host/name``.
+        where: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``postgresql://user:password@host/name``, or a
+            ``PostgresqlDatabase`` or ``SqliteDatabase`` of peewee, or a ``DatabaseProxy`` for one.
         schema: the PostgreSQL schema of the tables; None looks for them on the search path.
         read_only: the session can change nothing, and a missing SQLite file is not created.
         report: called when the server gives no answer.
@@ -33,22 +46,49 @@ def connect(
         within: how many seconds PostgreSQL may take, if that is less than the URL allows; never less than two.
 
     Raises:
-        UsageError: the URL cannot be read, or its scheme is not supported.
+        UsageError: the URL cannot be read, or its scheme or the peewee database is not supported.
         Unreachable: the server, database, role or file does not exist, or refuses the connection.
     """
     context = Context(DEFAULTS, report, stop or Stop())
-    family, pooled, rest = split_scheme(url)
+    if not isinstance(where, str):
+        return _connect_beside(where, schema, read_only, context, within)
+    family, pooled, rest = split_scheme(where)
     if family == "sqlite":
         from indexer.sqlite.connect import open_sqlite
 
         return open_sqlite(f"sqlite://{rest}", schema, read_only, context)
     from indexer.postgres.connect import open_postgres
+    from indexer.postgres.session.url import parameters_of
 
-    return open_postgres(rest, schema, read_only, pooled, context, within)
+    return open_postgres(parameters_of(rest, pooled), schema, read_only, context, within)
+
+
+def _connect_beside(
+    database: Any, schema: str | None, read_only: bool, context: Context, within: float | None
+) -> CatalogMigrator:
+    """Open sessions beside those of a peewee database."""
+    from peewee import PostgresqlDatabase, SqliteDatabase
+
+    database = getattr(database, "obj", database)  # of a proxy
+    if database is None or getattr(database, "deferred", False):
+        raise UsageError("The database object is not initialised.", "Initialise it before it is passed to connect().")
+    context = context._replace(application=database)
+    kinds = {each.__name__ for each in type(database).__mro__}
+    if isinstance(database, SqliteDatabase) and not kinds & OTHERS:
+        from indexer.sqlite.connect import open_beside
+
+        return open_beside(database, schema, read_only, context)
+    if isinstance(database, PostgresqlDatabase) and not kinds & OTHERS:
+        from indexer.postgres.connect import open_postgres
+        from indexer.postgres.session.url import parameters_of_database
+
+        parameters = parameters_of_database(database)
+        return open_postgres(parameters, schema, read_only, context, within, source="the database object")
+    raise UsageError(f"{type(database).__name__} is not supported.", SUPPORTED)
 
 
 def connect_patiently(
-    url: str,
+    where: str | Database | DatabaseProxy,
     schema: str | None,
     seconds: float,
     report: Report,
@@ -74,11 +114,11 @@ def connect_patiently(
         try:
             with stop.ending_at_once():
                 remaining = started + seconds - time.monotonic() if seconds else None
-                return connect(url, schema, read_only, report, stop, remaining)
+                return connect(where, schema, read_only, report, stop, remaining)
         except Unreachable as error:
             waited = time.monotonic() - started
             if isinstance(error, Held) and options:
-                options.check_wait(waited, f"another process has locked {url}")
+                options.check_wait(waited, f"another process has locked {getattr(where, 'database', where)}")
             elif not error.can_heal or waited + pause > seconds:
                 raise
             if error.message != reported:

@@ -13,7 +13,7 @@ from playhouse.migrate import Operation, SchemaMigrator
 from indexer.catalog import Catalog, CatalogEntry, Place
 from indexer.decide import CREATIONS, UNKNOWN, Action, RevertContext
 from indexer.dialect import Dialect
-from indexer.errors import Command, Hint, IndexerError, StatementFailed, UsageError
+from indexer.errors import Command, Hint, IndexerError, PreflightFailed, StatementFailed, UsageError
 from indexer.events import IndexFinished, Report
 from indexer.options import Options
 from indexer.records.provenance import Provenance
@@ -27,15 +27,21 @@ if TYPE_CHECKING:
     from indexer.query_planner import QueryPlanner
 
 AGAIN = "Run the same command again."
+IDLE, IN_TRANSACTION = 0, (2, 3)  # of a session, as libpq numbers them
 REBUILD = "Run the same command again: it rebuilds the index."
 
 
 class Context(NamedTuple):
-    """What work on a database is done with."""
+    """What work on a database is done with.
+
+    Attributes:
+        application: the user's own peewee database, if the work is on that.
+    """
 
     options: Options
     report: Report
     stop: Stop
+    application: Any = None
 
 
 Decide = Callable[[], Step]
@@ -101,6 +107,22 @@ class CatalogMigrator(SchemaMigrator):
 
     def reconnect(self) -> None:
         """Open a session that was lost again; raises Unreachable."""
+
+    def close(self) -> None:
+        """End the sessions of this tool."""
+        self.database.close()
+
+    def __enter__(self) -> CatalogMigrator:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
+
+    def refuse_own_transaction(self) -> None:
+        """Raise PreflightFailed if a transaction is open on the user's database in this thread, which cannot end it."""
+        if is_in_transaction(self.context.application):
+            problem = "your database object has an open transaction in this thread, and the run would wait for it"
+            raise PreflightFailed([problem], "Commit it or roll it back, then start the run outside of atomic().")
 
     # Operations -----------------------------------------------------------------------------------------------------
 
@@ -202,6 +224,15 @@ class CatalogMigrator(SchemaMigrator):
     def remedy(self, error: PeeweeException) -> str:
         """Return what to do about a failure, as a sentence that ends with running the same command again."""
         return "Remove the cause, then run the same command again."
+
+
+def is_in_transaction(database: Any) -> bool:
+    """Return whether a transaction is open on a peewee database in this thread, peewee's or the driver's."""
+    if database is None or database.is_closed():
+        return False
+    connection = database.connection()
+    status = getattr(getattr(connection, "info", None), "transaction_status", IDLE)
+    return bool(database.in_transaction() or getattr(connection, "in_transaction", False) or status in IN_TRANSACTION)
 
 
 def _confirm(step: Step, after: CatalogEntry | None) -> None:

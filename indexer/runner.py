@@ -23,7 +23,7 @@ from indexer.events import (
     silent,
 )
 from indexer.inspector import Inspector
-from indexer.migrator import CatalogMigrator, Context
+from indexer.migrator import CatalogMigrator
 from indexer.options import DEFAULTS, Options
 from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, StampPlan
 from indexer.recorder import Recorder
@@ -45,7 +45,11 @@ class Runner:
     """Applies and reverts the revisions of one database.
 
     Args:
-        models: returns the models of the base schema; called only for an empty database.
+        migrator: of the database, from ``connect``.
+        chain: the revisions, from ``load``.
+        models: the models of the base schema, whose tables an empty database is given first, referenced ones first; or
+            a function that returns them.
+        options: what is asked of a run.
         report: called with each event of the run.
         stop: asks the run to end.
     """
@@ -54,17 +58,18 @@ class Runner:
         self,
         migrator: CatalogMigrator,
         chain: Chain,
-        models: Callable[[], Sequence[type[Model]]] = tuple,
+        models: Callable[[], Sequence[type[Model]]] | Sequence[type[Model]] = (),
         options: Options = DEFAULTS,
         report: Report = silent,
         stop: Stop | None = None,
     ) -> None:
         self.chain = chain
-        self.models = models
+        self.models = models if callable(models) else lambda: models
         self.stop = stop or Stop()
         self.report = SafeReport(report)
-        self.migrator = migrator.within(Context(options, self.report, self.stop), chain.tables)
-        self.inspector = Inspector(self.migrator, chain, models)
+        context = migrator.context._replace(options=options, report=self.report, stop=self.stop)
+        self.migrator = migrator.within(context, chain.tables)
+        self.inspector = Inspector(self.migrator, chain, self.models)
         self._log_table, self._revisions = self.inspector.log, self.inspector.revisions
         self._recorder = Recorder(self._revisions, self._log_table, self.inspector.alembic, options)
         self._replaced: set[str] = set()
@@ -107,6 +112,7 @@ class Runner:
             Different: an index of the revision is missing or different, or one of a later revision exists.
         """
         target = self.chain.resolve(to)
+        self.migrator.refuse_own_transaction()
         preflight.check_stamp(self.inspector.plan_stamp(target))
         self.migrator.name_run(f"stamp {target}")
         with self.migrator.migration_context():
@@ -139,6 +145,7 @@ class Runner:
 
     def _run(self, direction: str, to: str | None) -> Outcome:
         seconds = _stopwatch()
+        self.migrator.refuse_own_transaction()
         with self.stop.ending_at_once():  # nothing has been changed yet
             plan = self.inspector.plan(direction, to)
         preflight.check(plan)

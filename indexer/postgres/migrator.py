@@ -154,7 +154,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """Hold the run lock for one run, and no transaction, because CONCURRENTLY cannot run inside one."""
         if self.database.pooled:
             refuse_transaction_pooling(self.database)
-        options, report, stop = self.context
+        options, report, stop, _ = self.context
         with self.lock.held():
             memory = Memory(**self.catalog.rows(SERVER_MEMORY)[0])
             self._run = Run(self.database, self.sessions, self.lock, options, memory, stop, report)

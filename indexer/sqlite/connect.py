@@ -6,21 +6,50 @@ import os
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from peewee import DatabaseError, SqliteDatabase
 
 from indexer.errors import Held, Unreachable, UsageError
 from indexer.migrator import Context
-from indexer.sqlite.migrator import PlainMigrator
+from indexer.sqlite.migrator import EMPTY, OwnMigrator, PlainMigrator
 from indexer.text import shell
 
-EMPTY = ":memory:"
 BUSY_TIMEOUT = 1.0  # seconds; longer waits are a loop of this tool, which obeys signals
 
 
+# What an application gives its connection and an index may need: what peewee calls these, each a set or a dictionary.
+REGISTRIES = ("_aggregates", "_collations", "_functions", "_window_functions", "_extensions")
+OF_A_SESSION = {
+    *("cache_size", "case_sensitive_like", "cell_size_check", "checkpoint_fullfsync", "foreign_keys", "fullfsync"),
+    *("ignore_check_constraints", "mmap_size", "recursive_triggers", "secure_delete", "synchronous", "temp_store"),
+    *("trusted_schema", "wal_autocheckpoint"),
+}
+OF_A_NEW_FILE = {"application_id", "auto_vacuum", "encoding", "journal_mode", "page_size", "user_version"}
+
+
 class File(SqliteDatabase):
-    """A SQLite file whose text need not be UTF-8: each byte that is not is read as half of a surrogate pair."""
+    """A SQLite file whose text need not be UTF-8: each byte that is not is read as half of a surrogate pair.
+
+    Args:
+        beside: the application's own database for the file, whose functions, collations and pragmas this one has, too.
+    """
+
+    _pragmas: Any
+
+    def __init__(self, database: str, beside: SqliteDatabase | None = None, **settings: Any) -> None:
+        super().__init__(database, timeout=BUSY_TIMEOUT, **settings)
+        given = [(name.lower(), value) for name, value in getattr(beside, "_pragmas", ())]
+        self._pragmas = [pair for pair in given if pair[0] in OF_A_SESSION] + list(self._pragmas)
+        self._of_a_new_file = [pair for pair in given if pair[0] in OF_A_NEW_FILE]
+        for registry in REGISTRIES if beside else ():
+            getattr(self, registry).update(getattr(beside, registry, ()))
+
+    def create(self, path: str) -> None:
+        """Open a file that does not exist yet, instead of the empty database that was read in its place."""
+        self.close()
+        self.init(path, pragmas=[*self._of_a_new_file, *self._pragmas], timeout=self.timeout)
+        self.connect()
 
     def _initialize_connection(self, conn: Any) -> None:
         conn.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
@@ -42,12 +71,53 @@ def open_sqlite(url: str, schema: str | None, read_only: bool, context: Context)
         UsageError: the URL names no file, or there is a schema.
         Unreachable: the file cannot be opened; Held if another process has locked it.
     """
-    path = _path(url)
+    return _open(_path(url), url, schema, read_only, context)
+
+
+def open_beside(database: SqliteDatabase, schema: str | None, read_only: bool, context: Context) -> PlainMigrator:
+    """Open the file of an application's database once more; one in memory is used on the connection that is open.
+
+    Raises:
+        UsageError: its URI cannot be understood, a database in memory has no open connection, or there is a schema.
+        Unreachable: as ``open_sqlite``.
+    """
+    name = str(database.database)
+    is_uri = bool(database.connect_params.get("uri")) and name.startswith("file:")
+    path, mode = _of_uri(name, read_only) if is_uri else (name, "")
+    if path != EMPTY and mode != "memory":
+        return _open(path, f"sqlite:///{path}", schema, read_only, context, database)
+    _refuse_schema(schema)
+    if database.is_closed():
+        message = "The database is in memory, and no connection to it is open in this thread."
+        raise UsageError(message, "Open it before it is passed to connect(): database.connect()")
+    return OwnMigrator(database, path, f"sqlite:///{EMPTY}", context)
+
+
+def _of_uri(uri: str, read_only: bool) -> tuple[str, str]:
+    """Return the path and the mode of a file URI; raise UsageError if it asks for more than a session here has."""
+    parts = urlsplit(uri)
+    parameters = parse_qsl(parts.query)
+    foreign = [f"{name}={value}" for name, value in parameters if name not in ("mode", "cache")]
+    foreign += ["mode=ro"] if ("mode", "ro") in parameters and not read_only else []
+    foreign += [parts.netloc] if parts.netloc not in ("", "localhost") else []
+    if foreign:
+        message = f"The URI of the database object has {' and '.join(foreign)}, which a run cannot use."
+        raise UsageError(message, "Pass a SqliteDatabase for the same file without that.")
+    return unquote(parts.path), dict(parameters).get("mode", "")
+
+
+def _refuse_schema(schema: str | None) -> None:
     if schema is not None:
         raise UsageError("SQLite has no schemas.", "Leave --schema out.")
+
+
+def _open(
+    path: str, url: str, schema: str | None, read_only: bool, context: Context, beside: SqliteDatabase | None = None
+) -> PlainMigrator:
+    _refuse_schema(schema)
     _check(path, url)
     try:
-        return PlainMigrator(_opened(path, read_only), path, url, context)
+        return PlainMigrator(_opened(path, read_only, beside), path, url, context)
     except DatabaseError as error:
         if "locked" in str(error):
             raise Held(f"Cannot read {url}: {error}.") from error
@@ -57,23 +127,23 @@ def open_sqlite(url: str, schema: str | None, read_only: bool, context: Context)
         raise Unreachable(f"Cannot open {url}: {error}.", "Check the path in the database URL.") from error
 
 
-def _opened(path: str, read_only: bool) -> SqliteDatabase:
+def _opened(path: str, read_only: bool, beside: SqliteDatabase | None) -> File:
     """Return the opened file, or an empty database if it does not exist.
 
     A reader leaves a write-ahead log where it is. But what a killed process left in a rollback journal has to be rolled
     back before anything can be read, and that takes the right to write: then it opens without mode=ro.
     """
     if not os.path.exists(path):
-        return _connected(File(EMPTY))
+        return _connected(File(EMPTY, beside))
     if read_only:
         with suppress(DatabaseError):
             uri = f"file:{quote(os.path.abspath(path))}?mode=ro"
-            return _connected(File(uri, timeout=BUSY_TIMEOUT, uri=True))
+            return _connected(File(uri, beside, uri=True))
     pragmas = {"query_only": 1} if read_only else None
-    return _connected(File(path, timeout=BUSY_TIMEOUT, pragmas=pragmas))
+    return _connected(File(path, beside, pragmas=pragmas))
 
 
-def _connected(database: SqliteDatabase) -> SqliteDatabase:
+def _connected(database: File) -> File:
     """Return the database, connected; raise DatabaseError if it is none."""
     try:
         database.connect()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 WRITABLE = (
     "Check that the file and its folder can be written and the disk is not full, then run the same command again."
 )
+EMPTY = ":memory:"  # what SQLite calls a new database in memory
 LOCK_POLL = 0.1  # seconds between two tries for the write lock
 SETTINGS = {"threads": 2, "busy_timeout": 0}  # more threads gained nothing, a larger cache made large builds slower
 STEPS_BETWEEN = 500_000  # virtual machine steps between two reports
@@ -108,10 +109,8 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
 
     def _open_file(self) -> None:
         """Create a file that did not exist, and was read as an empty database until now."""
-        if self.database.database != self.path:
-            self.database.close()
-            self.database.init(self.path, timeout=self.database.timeout)
-            self.database.connect()
+        if self.database.database == EMPTY:
+            self.database.create(self.path)
 
     def _wait(self, reason: str, action: Callable[[], object]) -> None:
         """Try until no lock is in the way; busy_timeout would wait, too, but without a report and deaf to signals."""
@@ -196,6 +195,20 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
             yield
         finally:
             connection.set_progress_handler(None, 0)
+
+
+class OwnMigrator(PlainMigrator):
+    """A migrator on the application's own connection to a database in memory, which stays open."""
+
+    def within(self, context: Context, tables: Sequence[str]) -> OwnMigrator:
+        """Return another migrator on the same connection."""
+        return OwnMigrator(self.database, self.path, self._address, context)
+
+    def close(self) -> None:
+        """Leave the connection open."""
+
+    def _open_file(self) -> None:
+        """Use the connection that is open."""
 
 
 def interrupt(connection: sqlite3.Connection) -> None:

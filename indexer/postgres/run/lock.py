@@ -103,7 +103,7 @@ class RunLock:
     def __init__(self, sessions: Sessions, context: Context) -> None:
         self.catalog = sessions.catalog
         self.sessions = sessions
-        self.options, self.report, self.stop = context
+        self.options, self.report, self.stop, _ = context
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -7,7 +7,8 @@ import re
 from urllib.parse import parse_qsl, quote, unquote
 
 import psycopg2
-from psycopg2.extensions import parse_dsn
+from peewee import PostgresqlDatabase
+from psycopg2.extensions import make_dsn, parse_dsn
 
 from indexer.errors import UsageError
 from indexer.text import visible
@@ -40,6 +41,32 @@ def parameters_of(rest: str, pooled: bool = False) -> dict[str, str]:
     if not any(named):
         raise UsageError("The database URL names no database.", f"Add one at the end: {address_of(parameters)}/NAME")
     return parameters
+
+
+def parameters_of_database(database: PostgresqlDatabase) -> dict[str, str]:
+    """Return libpq's parameters of a peewee database, without those that only the driver or the pool knows.
+
+    Raises:
+        UsageError: libpq cannot read one of them.
+    """
+    given = {name: value for name, value in database.connect_params.items() if _is_known(name)}
+    url = database.database if database.database.startswith("postgresql://") else None
+    named = {} if url else {"dbname": database.database}
+    try:
+        parameters: dict[str, str] = parse_dsn(make_dsn(database.connect_params.get("dsn", url), **{**named, **given}))
+    except psycopg2.ProgrammingError:  # its message may quote a part of the password
+        message = "The connection parameters of the database object cannot be read."
+        raise UsageError(message, "Check them: libpq knows host, port, user, sslmode and others.") from None
+    return parameters
+
+
+def _is_known(name: str) -> bool:
+    """Return whether libpq knows a parameter of this name."""
+    try:
+        parse_dsn(f"{name}=''")
+    except psycopg2.ProgrammingError:
+        return False
+    return True
 
 
 def _without_pool(rest: str) -> str:
