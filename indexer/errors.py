@@ -80,6 +80,12 @@ class ChainBroken(IndexerError):
     _as_text = staticmethod(visible)
 
 
+class ProjectBroken(IndexerError):
+    """A module of the project, such as models.py, cannot be imported, or lacks what the tool needs of it."""
+
+    _as_text = staticmethod(visible)
+
+
 class RevisionRefused(IndexerError):
     """A function of a revision file does more than create or drop the indexes that the file declares."""
 

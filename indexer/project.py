@@ -21,9 +21,11 @@ class Project(NamedTuple):
         queries: returns the queries that the indexes exist for.
         sample: returns the module that makes up rows, as ``indexer.bench.sample.Sample`` describes it; None if there is
             none.
+        database: returns the peewee database to work on where no URL is given; None where there is none.
     """
 
     folder: str
     models: Callable[[], Sequence[type[Any]]] = tuple
     queries: Callable[[], Sequence[Query]] = tuple
     sample: Callable[[], Sample] | None = None
+    database: Callable[[], Any] = lambda: None

@@ -21,10 +21,11 @@ from indexer.options import Options
 from indexer.project import Project
 
 PROGRAM = "INDEXER_PROGRAM"  # environment variable: what the user types to start the program
-HELP = """Create and drop performance indexes on a live CRM database.
+HELP = """Create and drop performance indexes on a live database.
 
-The database is --database-url, else MIGRATION_DATABASE_URL, else DATABASE_URL, else sqlite:///crm.db. Instead of a
-variable, NAME_FILE can hold the path of a file that contains the URL: DATABASE_URL_FILE.
+The database is --database-url, else MIGRATION_DATABASE_URL, else DATABASE_URL, else the one that models.py binds its
+models to, else sqlite:///crm.db. Instead of a variable, NAME_FILE can hold the path of a file that contains the URL:
+DATABASE_URL_FILE.
 """
 
 

@@ -191,15 +191,18 @@ def connected(call: Call, report: progress.Reporter, stop: Stop) -> Iterator[Cat
     from indexer.connection import connect_patiently
 
     target = call.target
-    if not target.source:
-        path = visible(os.path.abspath(DEFAULT_FILE))
-        output.echo(f"No database URL is given: using the file {path}.", err=True)
+    where = target.url if target.source else _default(call.project)
     waiting = call.options if call.changes else None
-    migrator = connect_patiently(target.url, target.schema, call.wait_db, report, stop, not call.changes, waiting)
-    try:
+    with connect_patiently(where, target.schema, call.wait_db, report, stop, not call.changes, waiting) as migrator:
         yield migrator
-    finally:
-        migrator.database.close()
+
+
+def _default(project: Project) -> Any:
+    """Return the database to work on where no URL is given, and say which one that is."""
+    database = project.database()
+    name = "database of models.py" if database else f"file {visible(os.path.abspath(DEFAULT_FILE))}"
+    output.echo(f"No database URL is given: using the {name}.", err=True)
+    return database or DEFAULT
 
 
 def unexpected(error: BaseException) -> IndexerError:

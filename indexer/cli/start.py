@@ -33,6 +33,19 @@ def run(
     cli(prog_name=program, obj=Project(folder, models, queries, sample))
 
 
+def main() -> None:
+    """Run the command that the user typed, for the project in the current folder: the program ``indexer``."""
+    prepare_process()
+    from indexer.cli.commands import cli
+    from indexer.folder import project_in
+
+    try:
+        folder = os.getcwd()
+    except OSError:
+        sys.exit("Error: The current folder does not exist any more.")
+    cli(prog_name="indexer", obj=project_in(folder))
+
+
 def prepare_process() -> None:
     """Let a signal end the process without a traceback, and open the standard streams that are closed."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

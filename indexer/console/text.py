@@ -94,7 +94,8 @@ def _shown_status(status: Status, document: Document, verdict: Hint, has_queries
     yield f"  {status.chain.base}  base schema{visible(_when(status.base))}"
     for revision_plan in status.revisions:
         revision = revision_plan.revision
-        yield f"  {revision.id}  {visible(f'{revision.description} ({revision.date}){_by(revision_plan)}')}"
+        dated = f" ({revision.date})" if revision.date else ""
+        yield f"  {revision.id}  {visible(f'{revision.description}{dated}{_by(revision_plan)}')}"
     yield ""
     titles = ("index", "table", "method", "state", "origin", "size", "for")
     yield _table(titles, [_status_row(index, has_queries) for index in document["indexes"]])
