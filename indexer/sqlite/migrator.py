@@ -143,7 +143,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         except DatabaseError as error:
             said = str(error)
             if NO_COLLATION in said:
-                return f"{said}: the application registers it, so only the application can build this index"
+                return f"{said}: the application registers it, so pass the application's database to connect()"
             return None if "already" in said else said
         return None
 
