@@ -8,6 +8,7 @@ import click
 
 from indexer import IndexerError
 from indexer.cli import options
+from indexer.cli.completion import SHELLS, revisions, script_for
 from indexer.cli.group import cli as cli
 from indexer.cli.group import command
 from indexer.cli.running import Call, ask, connected
@@ -60,7 +61,12 @@ def down(call: Call, to: str | None) -> int:
     return ask(call, lambda runner: text.of_outcome(runner.down(to), runner.migrator.place))
 
 
-@command(click.argument("revision", metavar="REV"), options.published, options.alembic, changes=True)
+@command(
+    click.argument("revision", metavar="REV", shell_complete=revisions),
+    options.published,
+    options.alembic,
+    changes=True,
+)
 def stamp(call: Call, revision: str) -> int:
     """Record a revision without building anything.
 
@@ -269,3 +275,16 @@ def new(call: Call, message: str) -> None:
 
     written = write_revision(call.project.folder, message, call.project.models())
     output.print_answer(text.of_new(written), call.as_json, call.write)
+
+
+@command(click.argument("shell", type=click.Choice(SHELLS)), on=options.together())
+def completion(call: Call, shell: str) -> None:
+    """Print the script that lets a shell complete commands, options and revisions.
+
+    \b
+    bash  Add to ~/.bashrc:  eval "$(indexer completion bash)"
+    zsh   Add to ~/.zshrc:   eval "$(indexer completion zsh)"
+    fish  Run once:          indexer completion fish > ~/.config/fish/completions/indexer.fish
+    """
+    script = script_for(shell, cli, call.write.program)
+    output.print_answer(text.of_completion(shell, script), call.as_json, call.write)

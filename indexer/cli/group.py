@@ -13,6 +13,7 @@ import click
 
 from indexer import IndexerError, __version__
 from indexer.cli import options
+from indexer.cli.completion import VARIABLE
 from indexer.cli.running import Call, target_of, typed_of, unexpected
 from indexer.console import output
 from indexer.console.hints import HintWriter
@@ -34,6 +35,7 @@ class Commands(click.Group):
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
         """Run the command; what Click itself prints, such as help, may find no room on the disk."""
+        settings["complete_var"] = VARIABLE
         settings["prog_name"] = os.environ.get(PROGRAM) or settings.get("prog_name", "indexer")
         try:
             return super().main(*arguments, **settings)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 from click import option
 
+from indexer.cli.completion import revisions
 from indexer.console.hints import DATABASE_URL
 from indexer.options import VERSION_TABLE
 from indexer.urls import DEFAULT
@@ -93,7 +94,8 @@ output = together(
     flag("--json", "Print JSON on stdout; messages go to stderr.", "as_json"),
     flag("--verbose", "Show the traceback of an error."),
 )
-to_revision = option("--to", metavar="REV", help="Revision to stop at: an id, the beginning of one, base, or head.")
+to_revision = option("--to", metavar="REV", shell_complete=revisions,
+                     help="Revision to stop at: an id, the beginning of one, base, or head.")
 waiting = together(
     option("--max-wait", type=Seconds(), show_default="no limit",
            help="Cancel and retry a build that has been blocked this long."),

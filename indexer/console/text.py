@@ -72,6 +72,11 @@ def of_new(written: Written) -> Answer:
     return Answer(written._asdict(), wrote, lines=lines)
 
 
+def of_completion(shell: str, script: str) -> Answer:
+    """Return the script for a shell."""
+    return Answer({"shell": shell, "script": script}, "", script=script)
+
+
 def of_wait(place: Place, exists: bool) -> Answer:
     """Return that a database accepts connections, or that it is a file that does not exist yet."""
     missing = Hint(f"The file of {place} does not exist yet. To create it, run: ", Command("up"))

@@ -104,7 +104,7 @@ def test_help_lists_every_command_with_a_description():
     assert all(listed.values())
 
 
-NOT_USED = {"bench": {"--schema"}, "new": {"--database-url", "--schema"}}
+NOT_USED = {"bench": {"--schema"}, "completion": {"--database-url", "--schema"}, "new": {"--database-url", "--schema"}}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -353,7 +353,7 @@ def test_verbose_shows_the_traceback_and_the_error_all_the_same(tmp_path):
 # On paper ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "new"])
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in ("completion", "new")])
 def test_output_that_is_no_terminal_holds_no_colours(sqlite_url, tmp_path, command):
     folder = [str(tmp_path)] if command == "bench" else []
     result = run(command, *ARGUMENTS.get(command, []), *folder, url=sqlite_url)

@@ -121,6 +121,8 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "ALTER ROLE {role} LOGIN": "test_rights::test_a_role_that_may_not_log_in_gets_the_statement_that_lets_it",
     "GRANT CONNECT ON DATABASE": "test_rights::test_a_role_that_may_not_begin_a_session_gets_the_grant",
     "CONNECTION LIMIT": "test_connections::test_the_error_of_a_refused_first_session_names_the_limit",
+    "Name one of them: --database-url": "test_folder::test_models_that_are_bound_to_several_databases_leave_the_choice_to_the_user",
+    "completion {}": "test_completion::test_the_program_that_a_shell_cannot_complete_says_so",
     "Name the schema of the tables": "test_rights::test_a_role_that_may_not_use_the_schema_gets_the_grant_in_two_steps",
     "add --schema {}": "test_search_path::test_a_schema_that_is_pointed_at_is_quoted_for_the_shell",
     "REINDEX INDEX ": SENT,
