@@ -1,9 +1,5 @@
 """Create and drop indexes on a live database, PostgreSQL or SQLite, from any Peewee project.
 
-<<<<<<< HEAD
-A revision file needs Index, Column, Expression, Variant and desc; queries.py needs Query, once and rows_of. A program
-that applies revisions by itself needs the others:
-=======
 A file migrate_*.py declares indexes. It needs Index and what that is made of, and Migrator as the type of the argument
 of its functions. A file queries.py declares what the indexes are for: Query, once, rows_of.
 
