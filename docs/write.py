@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
+from inspect import cleandoc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, get_args
@@ -32,7 +33,7 @@ from indexer.bench.result import Growth, QueryTiming, Result, read  # noqa: E402
 from indexer.bench.tables import power  # noqa: E402
 from indexer.cli.commands import cli  # noqa: E402
 from indexer.console.documents import of_failure  # noqa: E402
-from indexer.console.text import of_new  # noqa: E402
+from indexer.console.text import of_completion, of_new  # noqa: E402
 from indexer.errors import Different, Interrupted, PreflightFailed, UsageError  # noqa: E402
 from indexer.events import Event  # noqa: E402
 from indexer.plans import PENDING  # noqa: E402
@@ -184,9 +185,15 @@ def _of_command(command: click.Command) -> str:
     own = [_of_option(each) for each in given if each.opts[0] not in COMMON]
     common = [each.opts[0] for each in given if each.opts[0] in COMMON]
     usage = " ".join(["python cli.py", command.name or "", *map(_placeholder, arguments), "[OPTIONS]"])
-    texts = [f"## {command.name}", f"`{usage}`", *(sentence(each) for each in (command.help or "").split("\n\n"))]
+    texts = [f"## {command.name}", f"`{usage}`", *map(_paragraph, (command.help or "").split("\n\n"))]
     texts += [table(("option", "meaning", "default"), own)] if own else []
     return "\n\n".join([*texts, f"{'It also takes' if own else 'It takes'} {code(common)}."])
+
+
+def _paragraph(text: str) -> str:
+    """Return a paragraph of a help text; one that Click does not wrap is code."""
+    text = cleandoc(text)
+    return f"```text\n{text[2:]}\n```" if text.startswith("\b\n") else sentence(text)
 
 
 def _options(command: click.Command) -> list[str]:
@@ -254,6 +261,7 @@ def _all_documents(url: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield "stamp", _document("stamp", "head", url=sqlite)
         yield "down", _document("down", url=sqlite)
     yield "bench", asdict(_kept()[0])
+    yield "completion", of_completion("", "").document
     yield "new", of_new(Written(*Written._fields)).document
 
 
