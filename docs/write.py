@@ -103,7 +103,8 @@ def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     titles = list(titles)
     rule = ["---:" if title.endswith(":") else "---" for title in titles]
     rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in ([title.rstrip(":") for title in titles], rule, *rows))
+    header, *lines = (f"| {' | '.join(row)} |" for row in ([title.rstrip(":") for title in titles], *rows))
+    return "\n".join([header, f"|{'|'.join(rule)}|", *lines])
 
 
 def code(words: Iterable[str]) -> str:
@@ -375,11 +376,14 @@ def conditions(url: str) -> str:
     return "\n\n".join(lines)
 
 
+MISSED = re.compile(r" \(aim: at most (\S+)\), missed by .*")
+
+
 def missed(url: str) -> str:
     """Return the goals that the last run of ``python -m benchmarks`` missed, for each of its parts."""
     lines = []
     for part in _benchmarks().values():
-        aims = [aim for aim in part["aims"] if ", missed by " in aim]
+        aims = [MISSED.sub(r" (goal: \1)", aim) for aim in part["aims"] if MISSED.search(aim)]
         lines += [f"- {part['title']}: {aim}" for aim in aims]
     return "\n".join(lines) or "None."
 

@@ -7,9 +7,9 @@ import click
 import pytest
 from command import execute
 
+import indexer
 import migrate_10992629d68e as migration
 from docs.write import all_commands, files, written
-from indexer import __version__
 from indexer.catalog import CatalogEntry
 from indexer.cli.commands import cli
 from indexer.decide import Action
@@ -136,6 +136,10 @@ def test_the_examples_of_a_revision_can_be_executed():
         exec(block, {})
 
 
+def test_every_public_name_is_explained():
+    assert [name for name in indexer.__all__ if f"`{name}" not in TEXTS["docs/library.md"]] == []
+
+
 def test_the_layout_names_every_file_at_the_top_and_no_other():
     named = set(re.findall(r"^([\w.]+\.py)", TEXTS["docs/development.md"], re.MULTILINE))
     assert named == {path.name for path in ROOT.glob("*.py")}
@@ -149,4 +153,4 @@ def test_every_file_of_the_layout_exists():
 
 def test_the_changelog_begins_with_this_version():
     changelog = (ROOT / "CHANGELOG.md").read_text()
-    assert re.search(r"^## (\S+)", changelog, re.MULTILINE).group(1) == __version__
+    assert re.search(r"^## (\S+)", changelog, re.MULTILINE).group(1) == indexer.__version__

@@ -1,4 +1,4 @@
-"""Index number eleven, an expression, on the way that the documentation describes: from `new` to `down`."""
+"""Index number eleven, an expression, with the code of docs/next-index.md: from `new` to `down`."""
 
 from __future__ import annotations
 
@@ -19,28 +19,12 @@ from indexer.cli.commands import cli
 from indexer.project import Project
 
 NAME = "ix_contact_email_lower"
-INDEXES = """\
-INDEXES = (
-    Index(
-        "ix_contact_email_lower",
-        table="contact",
-        columns=(Expression("lower(email)"),),
-        purpose="contact by email address in any case",
-    ),
+REVISION, QUERIES = re.findall(
+    r"^```python\n(.*?)^```", (CLI.parent / "docs" / "next-index.md").read_text(), re.MULTILINE | re.DOTALL
 )
-"""
-QUERY = '''\
-def contacts_by_email(email: str) -> ModelSelect[Contact]:
-    """Return the query for the contacts with this address, in any case."""
-    return Contact.select().where(fn.LOWER(Contact.email) == email.lower())
-'''
-ENTRY = """\
-    Query(
-        "ix_contact_email_lower",
-        function=contacts_by_email,
-        sample=rows_of(Contact.email, otherwise=("ada@example.com",)),
-    ),
-"""
+INDEXES = REVISION[REVISION.index("INDEXES = (") :]
+QUERY, ENTRIES = QUERIES[QUERIES.index("def ") :].split("\n\nQUERIES = (\n    ...\n")
+ENTRY = ENTRIES.removesuffix(")\n")
 Command = Callable[..., Result]
 
 
