@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 
 from command import Result, connect, created_indexes, execute, run, specified, succeed
+from kinds import runner_of
 from roles import another_role
 
+from indexer import Column, Expression, Variant
 from indexer.postgres.inheritance import name_on
 from indexer.spec import LONGEST_NAME, Index
 
@@ -60,6 +62,21 @@ def test_children_of_children_and_those_in_other_schemas_count(head_url: str) ->
     assert (check.exit_code, lacking(check)) == (4, {"archive.activity": OF_ACTIVITY})
     execute(head_url, *to_type(head_url))
     succeed("check", url=head_url)
+
+
+def test_a_child_gets_an_index_of_any_kind_and_one_that_has_it_is_covered(base_url: str) -> None:
+    kinds = (
+        Index("ix_a", "activity", (Expression("lower(activity_type)"),), where="status <> 'x'", include=("id",)),
+        Index("ix_b", "activity", (Column("body", opclass="text_pattern_ops", collation="C"),)),
+        Index("ix_c", "activity", (Expression("to_tsvector('simple', body)"),), on_postgresql=Variant("gin")),
+    )
+    inherit(base_url, "activity_2023")
+    with runner_of(base_url, *kinds) as runner:
+        runner.up()
+        uncovered = runner.inspector.status().uncovered
+        assert [each.target.name for each in uncovered] == ["ix_a", "ix_b", "ix_c"]
+        execute(base_url, *(statement for each in uncovered for statement in each.statements))
+        assert runner.inspector.status().uncovered == ()
 
 
 def test_a_child_without_rows_is_advice_and_does_not_fail_check(head_url: str) -> None:

@@ -16,10 +16,12 @@ import pytest
 import shadows
 from click.testing import CliRunner
 from command import CLI, ask, execute, run, run_script, statements_of, succeed
+from kinds import runner_of
 from roles import another_role, as_role, new_database
 from scenes import transaction
 
 import cli as program
+from indexer import Column, Expression, Index, Variant
 from indexer.bench import inserts, measure
 from indexer.cli.commands import cli
 from indexer.postgres.session import database
@@ -105,6 +107,20 @@ def every_command_but_bench(command: Command, url: str) -> None:
     command("history")
 
 
+def indexes_of_any_kind_go_up_and_down(url: str) -> None:
+    """Build, compare and drop indexes whose expressions, operator classes and collations have to be looked up."""
+    execute(url, "CREATE TABLE public.note (title pg_catalog.varchar(100), owner pg_catalog.int4)")
+    kinds = (
+        Index("ix_a", "note", (Expression("lower(title) || '-' || (owner + 1)::text"),), where="abs(owner) > 1"),
+        Index("ix_b", "note", (Column("title", collation="C", opclass="text_pattern_ops"),), include=("owner",)),
+        Index("ix_c", "note", (Expression("to_tsvector('simple', title)"),), on_postgresql=Variant("gin")),
+    )
+    with runner_of(url, *kinds) as runner:
+        runner.up()
+        assert [step.state for step in runner.inspector.status().steps] == ["valid"] * len(kinds)
+        runner.down()
+
+
 def test_no_command_runs_code_of_another_role(postgres_server, tmp_path):
     with new_database(postgres_server) as friendly, commands(friendly) as (command, sent):
         every_command_but_bench(command, friendly)
@@ -127,6 +143,8 @@ def test_no_command_runs_code_of_another_role(postgres_server, tmp_path):
         with commands(url) as (command, _):
             every_command_but_bench(command, url)
             command("bench", "--rows", "100", "--out", str(tmp_path / "results"))
+        command("down")
+        indexes_of_any_kind_go_up_and_down(url)
 
         assert shadows.called(url) == set()
         execute(url, "SELECT 'a'::varchar = 'b'")
