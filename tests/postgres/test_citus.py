@@ -16,9 +16,11 @@ from typing import NamedTuple
 
 import pytest
 from command import TEN_NAMES, Result, ask, connect, execute, run, run_script
+from kinds import runner_of
 from roles import as_owner, make_roles
 from scenes import Run, Session, running, until
 
+from indexer import Column, Expression, Index, Variant
 from indexer.postgres.catalog.citus import concerns
 from indexer.postgres.run.execution import on_one_session
 
@@ -266,3 +268,17 @@ def test_verify_says_that_it_cannot_read_distributed_plans(cluster: Cluster) -> 
     refused = cluster.run("verify")
     assert refused.exit_code == 1
     assert "verify cannot read the plans of Citus for distributed tables yet." in refused.stderr
+
+
+def test_an_index_of_any_kind_is_built_on_the_shards_and_compared(cluster: Cluster) -> None:
+    kinds = (
+        Index("ix_a", "activity", (Expression("lower(activity_type)"),), include=("id",), where="id > 1"),
+        Index("ix_b", "activity", (Column("activity_type", opclass="varchar_pattern_ops", collation="C"),)),
+        Index("ix_c", "activity", ("created_at",), on_postgresql=Variant("brin", storage={"pages_per_range": 32})),
+    )
+    with runner_of(cluster.url, *kinds, schema=cluster.schema) as runner:
+        runner.up()
+        assert [step.state for step in runner.inspector.status().steps] == ["valid"] * len(kinds)
+        assert cluster.indexes_of_shards() == {len(kinds)}
+        runner.down()
+        assert cluster.indexes_of_shards() == {0}

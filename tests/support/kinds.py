@@ -30,8 +30,8 @@ def chain_of(*indexes: Index) -> Chain:
 
 
 @contextmanager
-def runner_of(url: str, *indexes: Index, **options: Any) -> Iterator[Runner]:
+def runner_of(url: str, *indexes: Index, schema: str | None = None, **options: Any) -> Iterator[Runner]:
     """Yield a runner of a revision that declares these indexes."""
-    migrator = connect(url)
+    migrator = connect(url, schema)
     with closing(migrator.database):
         yield Runner(migrator, chain_of(*indexes), options=Options(**options))
