@@ -112,7 +112,7 @@ class Index:
         on = self.on_postgresql
         return Definition(
             table=self.table,
-            method=on.using,
+            method=on.using.lower(),
             key=self.key if on.columns is None else _key(on.columns),
             unique=self.unique,
             include=tuple(on.include or self.include),

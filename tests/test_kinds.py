@@ -20,7 +20,8 @@ NOTE = """
         body text,
         owner integer,
         weight numeric,
-        made timestamp
+        made timestamp,
+        "E mail" varchar(100)
     )
 """
 
@@ -58,6 +59,34 @@ POSTGRESQL = {
         "key",
         "(weight * (2)::numeric) DESC NULLS LAST, owner",
         "(weight * (2)::numeric) DESC, owner",
+    ),
+    "an expression with signs and quotes": Kind(
+        index(Expression("""lower("E mail") || '100%% ;--'"""), Expression("owner % 10"), on=Variant("BTREE")),
+        """USING btree (((lower(("E mail")::text) || '100%% ;--'::text)), ((owner % 10)))""",
+        """((lower("E mail") || '100% ;--'), (owner % 10))""",
+        "key",
+        """(lower(("E mail")::text) || '100%% ;--'::text), (owner % 10)""",
+        """(lower(("E mail")::text) || '100% ;--'::text), (owner % 10)""",
+    ),
+    "a part of a document": Kind(
+        index(Expression("facts ->> 'kind'"), Expression("facts ? 'a'"), where="facts @> '{}'"),
+        """USING btree (((facts ->> 'kind'::text)), ((facts ? 'a'::text))) WHERE (facts @> '{}'::jsonb)""",
+        """((facts -> 'kind'), (facts ? 'a')) WHERE facts @> '{}'""",
+        "key",
+        "(facts ->> 'kind'::text), (facts ? 'a'::text)",
+        "(facts -> 'kind'::text), (facts ? 'a'::text)",
+    ),
+    "a choice": Kind(
+        index(
+            Expression("CASE WHEN owner > 1 THEN 'many' ELSE coalesce(title, '') END"),
+            unique=True,
+            on=Variant(where="owner IN (1, 2) OR NOT title LIKE 'a%'"),
+        ),
+        "WHERE ((owner = ANY (ARRAY[1, 2])) OR (NOT ((title)::text ~~ 'a%'::text)))",
+        "((CASE WHEN owner > 1 THEN 'many' ELSE coalesce(title, '') END)) WHERE owner IN (1, 2) OR NOT title LIKE 'a%'",
+        "unique",
+        "yes",
+        "no",
     ),
     "an expression with a collation of its own": Kind(
         index(Expression("""lower(title COLLATE "POSIX")""")),
@@ -195,6 +224,14 @@ OF_EXTENSIONS = {
 OF_EXTENSIONS_IN_12 = {title: kind for title, kind in OF_EXTENSIONS.items() if title != "parameters"}
 
 SQLITE = {
+    "an expression with signs and quotes": Kind(
+        index(Expression("""lower(title) || '100%% ;--?'"""), Expression("owner % 10")),
+        """((lower(title) || '100%% ;--?'), (owner % 10))""",
+        """((lower(title) || '100% ;--?'), (owner % 10))""",
+        "key",
+        """lower(title) || '100%% ;--?', owner % 10""",
+        """lower(title) || '100% ;--?', owner % 10""",
+    ),
     "an expression": Kind(
         index(Expression("lower(title)")), "((lower(title)))", "(upper(title))", "key", "lower(title)", "upper(title)"
     ),
