@@ -42,7 +42,7 @@ def problems(migrator: CatalogMigrator, steps: Sequence[Step], new: Mapping[str,
         *migrator.catalog.problems(),
         *server.missing_rights(tables, changed, is_creating),
         *table_problems(migrator, indexes, new or tables),
-        *([] if new else _index_problems(migrator, steps, tables)),
+        *_index_problems(migrator, steps, new or tables),
         *few([f"the tables are in schema {each}: add --schema {shell(each)}" for each in elsewhere]),
     ]
 

@@ -144,7 +144,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
             said = str(error)
             if NO_COLLATION in said:
                 return f"{said}: the application registers it, so pass the application's database to connect()"
-            return None if "already" in said else said
+            return None if "already" in said or "no such table" in said else said
         return None
 
     def query_planner(self, models: Sequence[type[Model]]) -> QueryPlanner:

@@ -21,10 +21,13 @@ from command import (
     specified,
     succeed,
 )
+from kinds import runner_of
 from roles import OWNER
 
 from indexer import Column, Expression, Index, Variant, desc
 from indexer.connection import connect
+from indexer.errors import PreflightFailed
+from models import TABLES
 
 # Types ---------------------------------------------------------------------------------------------------------------
 
@@ -118,6 +121,26 @@ def problems(base_url: str) -> Iterator[Callable[[Index], list[str]]]:
     migrator.settle(["contact", "activity"])
     with closing(migrator.database):
         yield lambda index: migrator.unbuildable([index])
+
+
+def test_what_the_server_lacks_is_refused_before_an_empty_database_gets_its_tables(postgres_url):
+    column = Column("phone", opclass="gin_trgm_ops")
+    lacking = (
+        Index("ix_a", "contact", (column,), on_postgresql=Variant("gin")),
+        Index("ix_b", "contact", ("phone",), on_postgresql=Variant("bloom")),
+        Index("ix_c", "contact", (Column("phone", collation="klingon"), Expression("lower(email)"))),
+    )
+    with (
+        runner_of(postgres_url, *lacking, models=TABLES) as runner,
+        nothing_changes(postgres_url),
+        pytest.raises(PreflightFailed) as refused,
+    ):
+        runner.up()
+    assert [problem.partition(",")[0] for problem in refused.value.problems] == [
+        "ix_b needs access method bloom",
+        "ix_a needs operator class gin_trgm_ops",
+        "ix_c needs collation klingon",
+    ]
 
 
 METHODS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -30,8 +30,10 @@ def chain_of(*indexes: Index) -> Chain:
 
 
 @contextmanager
-def runner_of(url: str, *indexes: Index, schema: str | None = None, **options: Any) -> Iterator[Runner]:
-    """Yield a runner of a revision that declares these indexes."""
+def runner_of(
+    url: str, *indexes: Index, schema: str | None = None, models: Sequence[Any] = (), **options: Any
+) -> Iterator[Runner]:
+    """Yield a runner of a revision that declares these indexes, with the models of an empty database."""
     migrator = connect(url, schema)
     with closing(migrator.database):
-        yield Runner(migrator, chain_of(*indexes), options=Options(**options))
+        yield Runner(migrator, chain_of(*indexes), lambda: models, Options(**options))
