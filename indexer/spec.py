@@ -227,5 +227,8 @@ def _is_enclosed(sql: str) -> bool:
 def _check_sql(index: str, sql: object) -> None:
     if not isinstance(sql, str) or not sql.strip() or OBEYED.search(re.sub(r"[\n\t]", " ", sql)):
         raise ValueError(f"{index} needs SQL text without control characters, such as \"status = 'open'\", not {sql!r}")
-    if re.search(r"--|/\*", STRING.sub("", sql)):
+    bare = STRING.sub("", sql)
+    if re.search(r"--|/\*", bare):
         raise ValueError(f"{index} has a comment in its SQL: {sql!r}")
+    if ";" in bare or not _is_enclosed(f"({bare})"):
+        raise ValueError(f"{index} needs one expression, with each parenthesis closed, not {sql!r}")

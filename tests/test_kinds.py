@@ -325,6 +325,20 @@ def test_what_an_extension_brings_is_found_in_its_schema_and_compared(superuser_
     go_up_and_down(notes, OF_EXTENSIONS if version(notes) >= 13 else OF_EXTENSIONS_IN_12)
 
 
+def test_the_schema_of_an_extension_that_our_role_may_not_use_is_named_with_the_grant(superuser_url, notes):
+    """Only a superuser creates the extension."""
+    if not ask(superuser_url, "SELECT 1 FROM pg_available_extensions WHERE name = 'pg_trgm'"):
+        pytest.skip("no pg_trgm")
+    execute(superuser_url, "CREATE SCHEMA extensions", "CREATE EXTENSION pg_trgm SCHEMA extensions")
+    declared = replace(OF_EXTENSIONS["gin of trigrams"].index, name="ix_a"), index(Expression("similarity(body, 'x')"))
+    with runner_of(notes, *declared) as runner, pytest.raises(PreflightFailed) as refused:
+        runner.up()
+    (of_class, of_function) = refused.value.problems
+    grant = "GRANT USAGE ON SCHEMA extensions TO crm_owner"
+    assert of_class == f"ix_a needs operator class gin_trgm_ops, whose schema role crm_owner may not use: {grant}"
+    assert of_function.endswith(f"role crm_owner may not use the schema of function similarity: {grant}")
+
+
 def test_an_invalid_index_of_any_kind_is_rebuilt(superuser_url, notes):
     """Only a superuser can make an index invalid at will."""
     kinds = named(POSTGRESQL)

@@ -88,6 +88,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an expression that is no text": ({"columns": (Expression(7),)}, "needs SQL text"),  # type: ignore[arg-type]
     "a control character": ({"columns": (Expression("lower(email)\x1b"),)}, "without control characters"),
     "a comment": ({"columns": (Expression("lower(email) -- folded"),)}, "has a comment"),
+    "an open parenthesis": ({"columns": (Expression("lower(email"),)}, "each parenthesis closed"),
+    "two expressions": ({"columns": (Expression("lower(email)), (id"),)}, "each parenthesis closed"),
+    "two statements": ({"where": "true; DROP TABLE contact"}, "needs one expression"),
     "a column as an expression": ({"columns": (Expression("(email)"),)}, "leave Expression out"),
     "a quoted column as an expression": ({"columns": (Expression('"E mail"'),)}, "leave Expression out"),
     "a collation in an expression": ({"columns": (Expression('(email COLLATE "C")'),)}, "collation=..."),
@@ -116,7 +119,7 @@ def test_a_storage_parameter_is_a_name_and_a_plain_value(storage):
 
 
 @pytest.mark.parametrize(
-    "sql", ["lower(email) || '--'", "(a) || (b)", 'left(email COLLATE "C", 3)', "note ->> 'kind'", "a\n+ b"]
+    "sql", ["lower(email) || '--;('", "(a) || (b)", 'left(email COLLATE "C", 3)', "note ->> 'kind'", "a\n+ b"]
 )
 def test_any_other_expression_can_be_declared(sql):
     assert Index("ix", "contact", (Expression(sql),)).key == (Expression(sql),)

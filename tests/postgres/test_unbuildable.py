@@ -148,6 +148,7 @@ METHODS = {
     "descending": (Index("ix", "contact", (desc("phone"),), on_postgresql=Variant("hash")), "hash keeps no order"),
     "unique": (Index("ix", "contact", ("phone",), unique=True, on_postgresql=Variant("hash")), "hash cannot be"),
     "no such method": (Index("ix", "contact", ("phone",), on_postgresql=Variant("bitmap")), "does not have"),
+    "method of tables": (Index("ix", "contact", ("phone",), on_postgresql=Variant("heap")), "access method heap"),
     "no class": (Index("ix", "contact", ("phone",), on_postgresql=Variant("gin")), "gin has no operator class"),
     "too many": (Index("ix", "contact", ("phone",) * 33), "an index can have 32"),
     "method of an extension": (

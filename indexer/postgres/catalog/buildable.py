@@ -25,7 +25,8 @@ METHODS = """
            pg_catalog.pg_indexam_has_property(m.oid, 'can_include') AS can_include,
            pg_catalog.current_setting('max_index_keys')::pg_catalog.int4 AS most_columns
       FROM pg_catalog.pg_am AS m
-     WHERE m.amname OPERATOR(pg_catalog.=) ANY (%(methods)s::pg_catalog.text[])
+     WHERE m.amtype OPERATOR(pg_catalog.=) 'i'
+       AND m.amname OPERATOR(pg_catalog.=) ANY (%(methods)s::pg_catalog.text[])
 """
 
 Declared = tuple[Index, Definition]

@@ -242,8 +242,11 @@ def scope_of(catalog: CatalogReader, table: str, expression: str) -> Scope | Non
         types=words if casts else [],
     )
     # An enum's constant takes no right on its schema, but the text that the server keeps of it does.
-    for row in (*added, *elsewhere):
-        may_use(row, "type" if row in added else row["kind"])
+    closed = next((row for row in (*added, *elsewhere) if not row["may_use"]), None)
+    if closed:
+        schema, role = identifier(closed["schema"]), identifier(closed["role"])
+        kind, grant = closed.get("kind", "type"), f"GRANT USAGE ON SCHEMA {schema} TO {role}"
+        raise NotUnderstood(f"role {role} may not use the schema of {kind} {closed['name']}: {grant}")
     used = [row for row in added if row["of_extension"] or row["name"] in words] + elsewhere
     if not used:
         return None
@@ -276,14 +279,6 @@ def extension_schemas(catalog: CatalogReader, tables: Sequence[str]) -> tuple[st
 def calls_untrusted(catalog: CatalogReader, name: str, namespace: int | None) -> bool:
     """Return whether an index, by its name and the OID of its schema, calls a function of a role we do not trust."""
     return bool(catalog.rows(UNTRUSTED_CALLS, name=name, namespace=namespace))
-
-
-def may_use(row: dict[str, Any], kind: str) -> None:
-    """Raise NotUnderstood if our role may not use the schema of what a row names."""
-    if not row["may_use"]:
-        schema, role = identifier(row["schema"]), identifier(row["role"])
-        grant = f"GRANT USAGE ON SCHEMA {schema} TO {role}"
-        raise NotUnderstood(f"role {role} may not use the schema of {kind} {row['name']}: {grant}")
 
 
 def _check_qualified(catalog: CatalogReader, names: Sequence[str]) -> None:

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 from indexer.postgres.expression.columns import Types
 from indexer.postgres.expression.explain import NotUnderstood
-from indexer.postgres.expression.lookup import may_use
 from indexer.postgres.expression.tokens import folded
 from indexer.postgres.session.reader import CatalogReader
-from indexer.text import literal, qualified
+from indexer.text import identifier, literal, qualified
 
 COLLATIONS = """
     SELECT o.collname AS name,
@@ -208,5 +207,8 @@ def _chosen(catalog: CatalogReader, kind: str, rows: Sequence[dict[str, Any]]) -
         schemas = " and ".join(by_schema)
         raise NotUnderstood(f"{kind} {rows[0]['name']}, which schemas {schemas} have: write one of them before it")
     row = (near or rows)[0]
-    may_use(row, kind)
+    if not row["may_use"]:
+        schema, role = identifier(row["schema"]), identifier(row["role"])
+        grant = f"GRANT USAGE ON SCHEMA {schema} TO {role}"
+        raise NotUnderstood(f"{kind} {row['name']}, whose schema role {role} may not use: {grant}")
     return qualified(None if row["schema"] == "pg_catalog" else row["schema"], row["name"])
