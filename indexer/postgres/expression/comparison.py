@@ -22,11 +22,11 @@ def resolved(expressions: Expressions, declared: Definition) -> Definition:
         NotUnderstood: the server refuses an expression, or a name could be another role's.
     """
     predicate = declared.predicate and expressions.resolved(declared.table, declared.predicate)
-    key = tuple(resolved_part(expressions, declared, part) for part in declared.key)
+    key = tuple(_resolved_part(expressions, declared, part) for part in declared.key)
     return declared._replace(key=key, predicate=predicate)
 
 
-def resolved_part(expressions: Expressions, declared: Definition, part: KeyPart) -> KeyPart:
+def _resolved_part(expressions: Expressions, declared: Definition, part: KeyPart) -> KeyPart:
     """Return a part of a definition's key as ``resolved``."""
     catalog = expressions.catalog
     if isinstance(part, Expression):

@@ -1,7 +1,8 @@
 """Where the operators, functions and types of an expression are looked up, and which of them can be trusted.
 
-Beside pg_catalog these are the schemas of the extensions that the columns' types come from. Other roles may create in
-such a schema, so all that an expression could mean is checked before the planner sees it.
+Beside pg_catalog these are the schemas of the extensions that the columns' types come from, and of those that have what
+pg_catalog has not. Other roles may create in such a schema, so all that an expression could mean is checked before the
+planner sees it. A function that the expression names with its schema has to be the code of a superuser or our own role.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 The application writes ``flag_type = 'opted_out'`` and finds the operator on its search path. Our search path is pinned
 to pg_catalog, where a citext column is compared as text. So each expression is resolved:
 
-1. Find the types of the columns that it mentions. If all are in pg_catalog, the text stays as declared.
-2. Look names up in pg_catalog and in the schemas of the extensions of these types, and nowhere else (lookup.py). If
+1. Find the types of the columns that it mentions, and the extensions that have a function, an operator or a type of
+   which pg_catalog has none. If pg_catalog is enough, the text stays as declared.
+2. Look names up in pg_catalog and in the schemas of these types and extensions, and nowhere else (lookup.py). If
    another role's operator or function could be taken for the one that is meant, refuse.
 3. Ask the planner what the text means on that search path (explain.py).
 4. Write schemas before the names in the planner's answer, in each possible way, until the planner understands the same
