@@ -51,6 +51,6 @@ def sample_of(project: Project) -> Sample:
         lack = f"a module sample that has no {' and no '.join(missing)}" if found else "no module sample"
         raise UsageError(
             f"seed and bench need made-up rows, and this project has {lack}.",
-            f"Write a module sample with the functions {', '.join(FUNCTIONS)}: indexer/bench/sample.py describes them.",
+            f"Write a module sample with the functions {', '.join(FUNCTIONS)}, as described in indexer.bench.sample.",
         )
     return found
