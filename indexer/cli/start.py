@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -10,6 +12,8 @@ TYPE_CHECKING = False  # typing itself takes milliseconds to import
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
+
+IMPORTED = 100_000  # more objects than a command imports, none of which is garbage
 
 
 def run(
@@ -27,6 +31,7 @@ def run(
         models, queries, sample: as in ``Project``.
     """
     prepare_process()
+    spare_collector()
     from indexer.cli.commands import cli
     from indexer.project import Project
 
@@ -36,6 +41,7 @@ def run(
 def main() -> None:
     """Run the command that the user typed, for the project in the current folder: the program ``indexer``."""
     prepare_process()
+    spare_collector()
     if "_INDEXER_COMPLETE" in os.environ:  # a shell would show an error amid the line that is being typed
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     from indexer.cli.commands import cli
@@ -57,3 +63,9 @@ def prepare_process() -> None:
         pass
     os.close(descriptor)
     sys.stdout, sys.stderr = sys.stdout or open(1, "w"), sys.stderr or open(2, "w")  # noqa: SIM115
+
+
+def spare_collector() -> None:
+    """Let the garbage collector pass over what is imported, and collect nothing at the exit of the process."""
+    gc.set_threshold(IMPORTED)
+    atexit.register(gc.freeze)
