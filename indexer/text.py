@@ -84,6 +84,15 @@ def shell(text: str) -> str:
     return "$'{}'".format(visible(text.replace("\\", "\\\\").replace("'", "\\'")))
 
 
+def percent_encoded(text: str, kept: str = "") -> str:
+    """Return a text as a part of a URL; a slash is kept if ``kept`` is one."""
+    if re.fullmatch(rf"[\w.~{kept}-]*", text, re.ASCII):
+        return text
+    from urllib.parse import quote  # here, because it takes milliseconds to import, and few names need it
+
+    return quote(text, safe=kept)
+
+
 def reason(error: BaseException) -> str:
     """Return the first line of an error's message, without the full stop."""
     return visible(next(iter(str(error).strip().splitlines()), "no reason was given").rstrip("."))

@@ -6,14 +6,13 @@ import os
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from peewee import DatabaseError, SqliteDatabase
 
 from indexer.errors import Held, Unreachable, UsageError
 from indexer.migrator import Context
 from indexer.sqlite.migrator import EMPTY, OwnMigrator, PlainMigrator
-from indexer.text import shell
+from indexer.text import percent_encoded, shell
 
 BUSY_TIMEOUT = 1.0  # seconds; longer waits are a loop of this tool, which obeys signals
 
@@ -95,6 +94,8 @@ def open_beside(database: SqliteDatabase, schema: str | None, read_only: bool, c
 
 def _of_uri(uri: str, read_only: bool) -> tuple[str, str]:
     """Return the path and the mode of a file URI; raise UsageError if it asks for more than a session here has."""
+    from urllib.parse import parse_qsl, unquote, urlsplit
+
     parts = urlsplit(uri)
     parameters = parse_qsl(parts.query)
     foreign = [f"{name}={value}" for name, value in parameters if name not in ("mode", "cache")]
@@ -137,7 +138,7 @@ def _opened(path: str, read_only: bool, beside: SqliteDatabase | None) -> File:
         return _connected(File(EMPTY, beside))
     if read_only:
         with suppress(DatabaseError):
-            uri = f"file:{quote(os.path.abspath(path))}?mode=ro"
+            uri = f"file:{percent_encoded(os.path.abspath(path), kept='/')}?mode=ro"
             return _connected(File(uri, beside, uri=True))
     pragmas = {"query_only": 1} if read_only else None
     return _connected(File(path, beside, pragmas=pragmas))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from peewee import PeeweeException
@@ -120,6 +119,8 @@ def withheld(catalog: CatalogReader, said: str) -> list[str]:
 
     The first that is missing is in what the server ``said``.
     """
+    from pathlib import Path
+
     sources = (file.read_text() for file in Path(__file__).parents[1].rglob("*.py"))
     used = {name for source in sources for name in re.findall(r"pg_catalog\.(\w+)", source)} - ADVISED
     names = [*used, *re.findall(r"\w+", said)]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import parse_qsl, quote, unquote
 
 import psycopg2
 from peewee import PostgresqlDatabase
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from indexer.errors import UsageError
-from indexer.text import visible
+from indexer.text import percent_encoded, visible
 
 # Parameters of peewee's pool (playhouse.db_url), which libpq does not know.
 OF_A_POOL = ("max_connections", "stale_timeout", "timeout", "autorollback", "register_hstore", "server_side_cursors")
@@ -31,6 +30,8 @@ def parameters_of(rest: str, pooled: bool = False) -> dict[str, str]:
     try:
         parameters: dict[str, str] = parse_dsn(f"postgresql://{rest}")
     except psycopg2.ProgrammingError as error:
+        from urllib.parse import parse_qsl
+
         # libpq quotes what it could not read, which may be a part of the password. Names of parameters are shown.
         names = (name for name, _ in parse_qsl(rest.partition("?")[2], keep_blank_values=True))
         known = set(filter(str.isidentifier, names))
@@ -91,7 +92,7 @@ def _refuse_ambiguous(rest: str) -> None:
 
 def address_of(parameters: dict[str, str]) -> str:
     """Return the URL as it may be shown: the user, the hosts and the database, nothing else."""
-    user = quote(parameters.get("user", ""), safe="")
+    user = percent_encoded(parameters.get("user", ""))
     hosts = parameters.get("host", parameters.get("hostaddr", "")).split(",")
     ports = parameters.get("port", "").split(",")
     ports += [ports[-1]] * (len(hosts) - len(ports))
@@ -99,12 +100,12 @@ def address_of(parameters: dict[str, str]) -> str:
     name = parameters.get("dbname") or os.environ.get("PGDATABASE", "")
     service = parameters.get("service") or os.environ.get("PGSERVICE")
     if service and not name:
-        return f"{address}?service={quote(service, safe='')}"
-    return f"{address}/{quote(name, safe='')}" if name else address
+        return f"{address}?service={percent_encoded(service)}"
+    return f"{address}/{percent_encoded(name)}" if name else address
 
 
 def _host(host: str, port: str) -> str:
-    bracketed = f"[{host}]" if ":" in host else quote(host, safe="")
+    bracketed = f"[{host}]" if ":" in host else percent_encoded(host)
     return bracketed + (f":{port}" if port else "")
 
 
@@ -117,6 +118,8 @@ def one_sentence(text: str) -> str:
 
 def without_secrets(text: str, parameters: dict[str, str]) -> str:
     """Return a text with *** for each password among the parameters."""
+    from urllib.parse import unquote
+
     secrets = {parameters[name] for name in ("password", "sslpassword") if parameters.get(name)}
     for secret in secrets | {unquote(secret) for secret in secrets}:
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
