@@ -30,7 +30,7 @@ from typing import Any
 
 CLI = Path(__file__).resolve().parents[2] / "cli.py"
 LENGTH = struct.Struct("!I")
-NOT_THE_TOOLS = {"tests", "benchmarks"}
+NOT_THE_TOOLS = {"tests", "benchmarks", "build"}
 # numpy, which is imported by matplotlib, starts threads: they would not be there in a fork.
 LEFT_TO_THE_FORK = ("matplotlib", "numpy")
 
