@@ -74,11 +74,12 @@ def database_in(folder: str) -> Any:
 
 
 def _defined_in(module: ModuleType) -> Iterator[type[Any]]:
-    """Yield the models that a module defines for tables.
+    """Yield the models that a module, or a module inside of it, defines for tables.
 
     A class that other models inherit from is a base class, unless a foreign key refers to it.
     """
-    models = [each for each in vars(module).values() if _is_model(each) and each.__module__ == module.__name__]
+    found = filter(_is_model, vars(module).values())
+    models = [each for each in found if each.__module__.split(".")[0] == module.__name__]
     bases = {base for model in models for base in model.__mro__[1:]}
     referenced = {other for model in models for other in model._meta.refs.values()}
     yield from (model for model in models if model not in bases or model in referenced)

@@ -16,6 +16,8 @@ from indexer.definition import Column, Definition, Expression, KeyPart
 from indexer.spec import BTREE
 from indexer.sqlite.statement import read
 
+IN_MEMORY = ":memory:"  # what SQLite calls a new database in memory
+
 OBJECTS = """
     SELECT name,
            type,
@@ -204,6 +206,8 @@ class SqliteCatalog:
 
     def problems(self) -> list[str]:
         """Return why this file cannot be written, one sentence each; a symbolic link is followed."""
+        if self.path == IN_MEMORY:
+            return []
         path = os.path.realpath(self.path)
         folder = os.path.dirname(path)
         checks = [

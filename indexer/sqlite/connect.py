@@ -11,7 +11,8 @@ from peewee import DatabaseError, SqliteDatabase
 
 from indexer.errors import Held, Unreachable, UsageError
 from indexer.migrator import Context
-from indexer.sqlite.migrator import EMPTY, OwnMigrator, PlainMigrator
+from indexer.sqlite.catalog import IN_MEMORY
+from indexer.sqlite.migrator import OwnMigrator, PlainMigrator
 from indexer.text import percent_encoded, shell
 
 BUSY_TIMEOUT = 1.0  # seconds; longer waits are a loop of this tool, which obeys signals
@@ -83,13 +84,13 @@ def open_beside(database: SqliteDatabase, schema: str | None, read_only: bool, c
     name = str(database.database)
     is_uri = bool(database.connect_params.get("uri")) and name.startswith("file:")
     path, mode = _of_uri(name, read_only) if is_uri else (name, "")
-    if path != EMPTY and mode != "memory":
+    if path != IN_MEMORY and mode != "memory":
         return _open(path, f"sqlite:///{path}", schema, read_only, context, database)
     _refuse_schema(schema)
     if database.is_closed():
         message = "The database is in memory, and no connection to it is open in this thread."
-        raise UsageError(message, "Open it before it is passed to connect(): database.connect()")
-    return OwnMigrator(database, path, f"sqlite:///{EMPTY}", context)
+        raise UsageError(message, "Open one before connect() is called, or name a file: sqlite:///file.db.")
+    return OwnMigrator(database, IN_MEMORY, f"sqlite:///{IN_MEMORY}", context)
 
 
 def _of_uri(uri: str, read_only: bool) -> tuple[str, str]:
@@ -135,7 +136,7 @@ def _opened(path: str, read_only: bool, beside: SqliteDatabase | None) -> File:
     back before anything can be read, and that takes the right to write: then it opens without mode=ro.
     """
     if not os.path.exists(path):
-        return _connected(File(EMPTY, beside))
+        return _connected(File(IN_MEMORY, beside))
     if read_only:
         with suppress(DatabaseError):
             uri = f"file:{percent_encoded(os.path.abspath(path), kept='/')}?mode=ro"
@@ -164,7 +165,7 @@ def _path(url: str) -> str:
     path, question, _ = path.partition("?")
     if question:
         raise UsageError(f"{url} has parameters, and a SQLite URL takes none.", f"Use sqlite:///{path}.")
-    if path in ("", EMPTY):
+    if path in ("", IN_MEMORY):
         raise UsageError(
             f"{url} names a database in memory, which ends with the command.", "Name a file: sqlite:///file.db."
         )

@@ -20,7 +20,7 @@ from indexer.migrator import CatalogMigrator, Context, Decide, Doing
 from indexer.records.provenance import Provenance
 from indexer.server import Server
 from indexer.spec import Index
-from indexer.sqlite.catalog import SqliteCatalog
+from indexer.sqlite.catalog import IN_MEMORY, SqliteCatalog
 from indexer.sqlite.dialect import SqliteDialect, keeps_nulls
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 WRITABLE = (
     "Check that the file and its folder can be written and the disk is not full, then run the same command again."
 )
-EMPTY = ":memory:"  # what SQLite calls a new database in memory
 LOCK_POLL = 0.1  # seconds between two tries for the write lock
 SETTINGS = {"threads": 2, "busy_timeout": 0}  # more threads gained nothing, a larger cache made large builds slower
 STEPS_BETWEEN = 500_000  # virtual machine steps between two reports
@@ -109,7 +108,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
 
     def _open_file(self) -> None:
         """Create a file that did not exist, and was read as an empty database until now."""
-        if self.database.database == EMPTY:
+        if self.database.database == IN_MEMORY:
             self.database.create(self.path)
 
     def _wait(self, reason: str, action: Callable[[], object]) -> None:

@@ -97,6 +97,13 @@ def test_tables_are_those_that_the_models_name(folder):
     assert "create the tables book (" in indexer(folder, "plan").stdout
 
 
+def test_models_can_be_a_package_of_several_modules(folder):
+    (folder / "models").mkdir()
+    (folder / "models.py").rename(folder / "models" / "tables.py")
+    (folder / "models" / "__init__.py").write_text("from models.tables import Author, Base, Book, Loan")
+    assert "create the tables author, book, loan (" in indexer(folder, "plan").stdout
+
+
 def test_a_url_wins_over_the_database_of_the_models(folder):
     assert indexer(folder, "up", "--database-url", "sqlite:///other.db").exit_code == 0
     assert sorted(each.name for each in folder.glob("*.db")) == ["other.db"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from typing import TYPE_CHECKING
 
 import psycopg2
-from peewee import PostgresqlDatabase
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from indexer.errors import UsageError
 from indexer.text import percent_encoded, visible
+
+if TYPE_CHECKING:
+    from peewee import PostgresqlDatabase
 
 # Parameters of peewee's pool (playhouse.db_url), which libpq does not know.
 OF_A_POOL = ("max_connections", "stale_timeout", "timeout", "autorollback", "register_hstore", "server_side_cursors")
