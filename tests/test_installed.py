@@ -114,11 +114,13 @@ def test_the_example_of_the_readme_works(shell, url):
     assert shell.run("python", "program.py") == f"{revision} []\n"
 
 
-def test_the_example_of_the_readme_satisfies_a_strict_type_checker(environment, tmp_path):
+def test_the_example_of_the_readme_and_a_new_revision_satisfy_a_strict_type_checker(environment, tmp_path):
     (tmp_path / "models.py").write_text(MODELS)
     (tmp_path / "program.py").write_text(PROGRAM)
+    Shell(environment, tmp_path).run("indexer", "new", "loans of a member")
+    (revision,) = tmp_path.glob("migrate_*.py")
     mypy = [sys.executable, "-m", "mypy", "--strict", "--python-executable", environment / "bin" / "python"]
-    done = subprocess.run([*mypy, "program.py"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([*mypy, "program.py", revision], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 

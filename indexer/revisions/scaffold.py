@@ -24,9 +24,7 @@ Create Date: $date
 $about
 """
 
-from playhouse.migrate import SchemaMigrator
-
-from indexer import Index
+from indexer import Index, Migrator
 
 revision = "$revision"
 down_revision = $down_revision
@@ -43,12 +41,12 @@ INDEXES = (
 $index)
 
 
-def upgrade(migrator: SchemaMigrator) -> None:
+def upgrade(migrator: Migrator) -> None:
     """Build the indexes."""
     migrator.migrate(*(migrator.add_index(index) for index in INDEXES))
 
 
-def downgrade(migrator: SchemaMigrator) -> None:
+def downgrade(migrator: Migrator) -> None:
     """Drop the indexes, the last one first."""
     migrator.migrate(*(migrator.drop_index(index) for index in reversed(INDEXES)))
 ''')
