@@ -157,12 +157,17 @@ class CatalogMigrator(SchemaMigrator):
         """Carry out one operation; yields whenever it has to wait, and returns the step that was taken."""
         started, name = time.monotonic(), operation.index.name
         step = yield from self._act(operation.decide, provenance)
-        after = self.catalog.find([name], sizes=True).get(name) if step.changes else step.found
+        after = self._look_again(name) if step.changes else step.found
         _confirm(step, after)
         provenance.finish(step)
         seconds, size = time.monotonic() - started, after.bytes if after else None
         self.context.report(IndexFinished(operation.index, step.action, seconds, size, step.other_name))
         return step
+
+    def _look_again(self, name: str) -> CatalogEntry | None:
+        """Return what has the name of an index after its step, with its size."""
+        found: dict[str, CatalogEntry] = self.catalog.find([name], sizes=True)
+        return found.get(name)
 
     def _schedule(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
         """Do the work of each operation; here one after the other."""

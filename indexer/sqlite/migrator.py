@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from peewee import DatabaseError, Model, OperationalError, PeeweeException, SqliteDatabase
 from playhouse.migrate import SqliteMigrator
 
-from indexer.catalog import Place
+from indexer.catalog import CatalogEntry, Place
 from indexer.errors import Held, IndexerError, StatementFailed
 from indexer.events import LockWaited, Progress, StatementStarted
 from indexer.migrator import CatalogMigrator, Context, Decide, Doing
@@ -30,7 +30,8 @@ WRITABLE = (
     "Check that the file and its folder can be written and the disk is not full, then run the same command again."
 )
 LOCK_POLL = 0.1  # seconds between two tries for the write lock
-SETTINGS = {"threads": 2, "busy_timeout": 0}  # more threads gained nothing, a larger cache made large builds slower
+# Threads sort what does not fit into the cache; a larger cache made large builds slower. Each takes 2 MB.
+SETTINGS = {"threads": min(os.cpu_count() or 1, 4), "busy_timeout": 0}
 STEPS_BETWEEN = 500_000  # virtual machine steps between two reports
 NULLS = "SQLite keeps them first in ascending and last in descending order. Use on_sqlite=Variant(columns=...)"
 NO_COLLATION = "no such collation sequence"
@@ -48,6 +49,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         self.path = path
         self.exists = os.path.exists(path)
         self._address = address
+        self._growth: dict[str, int] = {}  # bytes by which the last build of an index has made the file grow
 
     def within(self, context: Context, tables: Sequence[str]) -> PlainMigrator:
         """Return another migrator on the same file."""
@@ -157,9 +159,21 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         for statement in step.statements:
             provenance.begin(step, statement)
             self.context.report(StatementStarted(step.index, statement))
+            used = self._used_bytes()
             self._execute(step.index, statement)
+            self._growth[step.index.name] = self._used_bytes() - used
         return step
         yield  # waits for nothing: a generator, because the online migrator's is one
+
+    def _used_bytes(self) -> int:
+        """Return the bytes of the file that hold something."""
+        pages = self.database.pragma("page_count") - self.database.pragma("freelist_count")
+        return int(pages * self.database.pragma("page_size"))
+
+    def _look_again(self, name: str) -> CatalogEntry | None:
+        """Return what has the name of an index, with the bytes that its build took: to count them reads all of it."""
+        found = self.catalog.find([name]).get(name)
+        return found._replace(bytes=self._growth.get(name)) if found else None
 
     def _execute(self, index: Index, statement: str) -> None:
         """Execute one statement in the run's transaction, and report its progress."""
