@@ -53,10 +53,11 @@ Doing = Generator[Any, None, Step]
 class IndexOperation(Operation):
     """A playhouse operation on one index; carried out, it looks, decides the step to take, acts and looks again."""
 
-    def __init__(self, migrator: CatalogMigrator, index: Index, decide: Decide) -> None:
+    def __init__(self, migrator: CatalogMigrator, index: Index, decide: Decide, is_drop: bool = False) -> None:
         super().__init__(migrator, decide, index)
         self.index = index
         self.decide = decide
+        self.is_drop = is_drop
 
     def run(self) -> None:
         """Carry out this operation alone."""
@@ -140,7 +141,7 @@ class CatalogMigrator(SchemaMigrator):
     ) -> IndexOperation:
         """Return the operation that drops the index, unless the context says that it existed before ``up``."""
         planner = planner or self.planner
-        return IndexOperation(self, index, lambda: planner().next_down(index, context))
+        return IndexOperation(self, index, lambda: planner().next_down(index, context), is_drop=True)
 
     def carry_out(self, operations: Sequence[IndexOperation], provenance: Provenance | None = None) -> tuple[Step, ...]:
         """Carry out operations, side by side where that is safe; return the steps that were taken in the end."""

@@ -18,10 +18,11 @@ from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.catalog.rights import WITHHELD, withheld
 from indexer.postgres.dialect import PostgresDialect
 from indexer.postgres.run.execution import Execution, Run
+from indexer.postgres.run.lanes import Lanes
 from indexer.postgres.run.lock import RunLock
 from indexer.postgres.run.schedule import Schedule
 from indexer.postgres.run.sessions import Sessions, listed
-from indexer.postgres.run.tuning import SERVER_MEMORY, Memory
+from indexer.postgres.run.tuning import SERVER_MEANS, Means
 from indexer.postgres.server import PostgresServer
 from indexer.postgres.session import server_errors
 from indexer.postgres.session.database import OnlineDatabase
@@ -156,8 +157,8 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             refuse_transaction_pooling(self.database)
         options, report, stop, _ = self.context
         with self.lock.held():
-            memory = Memory(**self.catalog.rows(SERVER_MEMORY)[0])
-            self._run = Run(self.database, self.sessions, self.lock, options, memory, stop, report)
+            means = Means(**self.catalog.rows(SERVER_MEANS)[0])
+            self._run = Run(self.database, self.sessions, self.lock, options, means, stop, report, Lanes())
             yield
 
     def reserve(self, steps: Sequence[Step]) -> None:
@@ -204,9 +205,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         self.database.execute_sql(statement.replace("%", "%%"))
 
     def _schedule(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
-        tables = self.catalog.tables({operation.index.table for operation in operations})
+        tables = self.catalog.tables({operation.index.table for operation in operations}, sizes=True)
         sizes = {name: table.bytes or 0 for name, table in tables.items()}
         largest_first = sorted(operations, key=lambda operation: -sizes.get(operation.index.table, 0))
+        self._run = self._run._replace(lanes=Lanes(sizes, (operation.index.table for operation in operations)))
         Schedule(self._run).execute(largest_first, work)
 
     def _act(self, decide: Decide, provenance: Provenance) -> Doing:

@@ -137,6 +137,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "'GRANT {} ON {} TO": "test_rights::test_commands_that_only_read_print_the_grants_that_they_need",
     "'GRANT {} TO {}": "test_rights::test_all_missing_rights_are_listed_at_once_with_the_statements_that_grant_them",
     "A superuser can raise the limit": "test_connections::test_a_role_with_one_connection_is_refused_before_the_first_change_with_the_limit_to_raise",
+    "To build two at once": "test_side_by_side::test_with_the_option_of_the_warning_two_indexes_are_built_at_once",
     "--jobs 1": "test_connections::test_a_role_with_two_connections_builds_one_index_after_the_other",
     "if its rows can be trusted": "test_trust::test_the_record_of_another_role_can_be_given_to_the_owner_if_its_rows_can_be_trusted",
     "'ALTER TABLE": "test_trust::test_every_command_refuses_a_record_that_cannot_be_trusted_with_the_remedy",

@@ -28,9 +28,10 @@ from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, 
 from indexer.migrator import Work
 from indexer.options import Options
 from indexer.postgres.run.failures import Changed, GaveUp, as_error, has_ended, is_race, reason_of
+from indexer.postgres.run.lanes import Lanes
 from indexer.postgres.run.lock import RunLock
 from indexer.postgres.run.sessions import Sessions
-from indexer.postgres.run.tuning import RENAMING, Memory, settings_for
+from indexer.postgres.run.tuning import RENAMING, Means, settings_for
 from indexer.postgres.run.watch import INTERVAL, WAITING_FOR_A_LOCK, Watch
 from indexer.postgres.session.builders import Builder
 from indexer.postgres.session.database import OnlineDatabase
@@ -58,9 +59,10 @@ class Run(NamedTuple):
     sessions: Sessions
     lock: RunLock
     options: Options
-    memory: Memory
+    means: Means
     stop: Stop
     report: Report
+    lanes: Lanes
 
 
 class Execution:
@@ -137,7 +139,7 @@ class Execution:
                 raise Changed
         self.run.stop.check()
         self.run.lock.confirm()
-        settings = RENAMING if is_rename else settings_for(index, self.run.options, self.run.memory)
+        settings = RENAMING if is_rename else self._settings_for(index)
         builder = self.builders.take(settings)
         try:
             self.provenance.begin(step, first)
@@ -148,6 +150,13 @@ class Execution:
                 yield from self._wait_until_done(step, builder, watch)
         finally:
             self.builders.give_back(builder)
+
+    def _settings_for(self, index: Index) -> dict[str, str]:
+        run = self.run
+        if run.lanes.is_short(index.table) and not run.options.offline:
+            return {}
+        with_workers = run.options.offline or run.lanes.may_use_workers(index.table)
+        return settings_for(index, run.options, run.means, with_workers)
 
     # Before a statement ----------------------------------------------------------------------------------------------
 
@@ -216,7 +225,7 @@ class Execution:
             watch.observe()
             self._record_oid(step, builder)
         limit = self.run.options.max_wait
-        if limit is None or watch.waited() < limit:
+        if limit is None or watch.last.waiting_since is None or watch.waited() < limit:
             return None
         return GaveUp(watch.last.phase or WAITING_FOR_A_LOCK, watch.last.blockers)
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import selectors
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from indexer.definition import Expression
-from indexer.errors import IndexFailed, NoSession, lines_of
+from indexer.errors import Command, Hint, IndexFailed, NoSession, lines_of
 from indexer.migrator import IndexOperation, Work
 from indexer.postgres.run.execution import Run
+from indexer.postgres.run.sessions import Load
 
 TICK = 0.1  # seconds between two steps of work that waits for no socket
 SIDE_BY_SIDE = 2  # more builds at once were slower on every server measured
+# How many processors the server has is not visible to SQL. Two is the least with which two builds at once gain
+# anything, so from two active clients on, they are taken for busy.
+BUSY = 2
+ASKED_AGAIN = 0.5  # seconds between two questions which clients are active
 IGNORES_OTHERS = 140000  # since 14 the last phase of a build does not wait for another build on plain columns
 
 
@@ -27,6 +33,8 @@ class Schedule:
         self.run = run
         self._running: dict[IndexOperation, Work] = {}
         self._waits_on: dict[IndexOperation, Any] = {}
+        self._load: Load | None = None
+        self._asked = float("-inf")
 
     def execute(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
         """Execute all operations, those with partial indexes and expressions last, else in the given order.
@@ -49,6 +57,7 @@ class Schedule:
             while not failure and (following := self._following(waiting)):
                 waiting.remove(following)
                 self._running[following] = work(following)
+                self.run.lanes.begin(following.index.table)
             begun, refused = list(self._running), list[IndexOperation]()
             for operation in begun:
                 error = self._advance(operation)
@@ -81,7 +90,23 @@ class Schedule:
             return True
         if database.server_version < IGNORES_OTHERS or any(map(_is_partial, (following, *self._running))):
             return False
-        return options.jobs is not None or not self.run.sessions.others_active()
+        return options.jobs is not None or following.is_drop or not self._is_busy(following.index.table)
+
+    def _is_busy(self, table: str) -> bool:
+        """Return whether other clients keep the server busy; say so once. For a short build it does not matter."""
+        if self.run.lanes.is_short(table):
+            return False
+        sessions, now = self.run.sessions, time.monotonic()
+        if now - self._asked >= ASKED_AGAIN:
+            self._load, self._asked = sessions.load(), now
+        if self._load and self._load.clients < BUSY:
+            return False
+        reason = self._load or "the clients of the server are not visible"
+        if self._load and self._load.hidden:
+            sessions.report_hidden([self._load.role])
+        advice = Hint(f"Builds one index at a time: {reason}. To build two at once: ", Command("up", "--jobs", "2"))
+        sessions.warn(advice, topic="one at a time")
+        return True
 
     def _advance(self, operation: IndexOperation) -> BaseException | None:
         """Continue an operation until it waits or ends; return its failure."""
@@ -90,6 +115,7 @@ class Schedule:
         except Exception as ended:
             del self._running[operation]
             self._waits_on.pop(operation, None)
+            self.run.lanes.end(operation.index.table, not isinstance(ended, NoSession))
             return None if isinstance(ended, StopIteration) else ended
         return None
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from peewee import PeeweeException
 
-from indexer.errors import IndexerError
+from indexer.errors import Hint, IndexerError
 from indexer.events import Blocker, Report, Warned, silent
 from indexer.postgres.session.reader import CatalogReader
 from indexer.text import identifier, literal, reason
@@ -104,19 +104,22 @@ PREPARED = """
      WHERE p.database = pg_catalog.current_database()
 """
 
-# A client that has done nothing for a second is not active, and neither is another run of this tool. A client whose
-# state is hidden is. A physical walsender and an autovacuum worker are no clients: the first has no database and the
-# second no role, which every role can see.
+# The clients that are executing a statement now, in any database, or whose transaction is not one of a moment: one that
+# is idle between two statements takes no processor time, whatever it did before. A client whose state is hidden counts.
+# Another run of this tool does not. A physical walsender and an autovacuum worker are no clients: the first has no
+# database and the second no role, which every role can see.
 ACTIVE_CLIENTS = """
-    SELECT pg_catalog.count(*) AS active
+    SELECT pg_catalog.count(*) AS clients,
+           pg_catalog.count(*) FILTER (WHERE a.backend_type IS NULL) AS hidden,
+           CURRENT_USER::pg_catalog.text AS role
       FROM pg_catalog.pg_stat_activity AS a
      WHERE (a.backend_type = 'client backend'
             OR a.backend_type IS NULL AND a.usesysid IS NOT NULL AND a.datid IS NOT NULL)
        AND COALESCE(a.application_name, '') NOT LIKE 'indexer%%'
        AND a.pid <> pg_catalog.pg_backend_pid()
        AND a.pid <> ALL (%(ours)s::integer[])
-       AND (COALESCE(a.state, 'hidden') <> 'idle'
-            OR a.state_change > pg_catalog.clock_timestamp() - interval '1 second')
+       AND (COALESCE(a.state, 'hidden') NOT IN ('idle', 'idle in transaction', 'idle in transaction (aborted)')
+            OR a.xact_start < pg_catalog.clock_timestamp() - interval '0.2 seconds')
 """
 
 # The builds of other sessions on a table: they hold a lock on it, and are in the progress view.
@@ -138,6 +141,25 @@ READING = ("AccessShareLock", "RowShareLock", "ShareLock")
 MAINTAINING = ("ShareUpdateExclusiveLock",)  # VACUUM, or another build
 
 
+class Load(NamedTuple):
+    """The clients that are active beside a run.
+
+    Attributes:
+        clients: how many, the hidden ones included.
+        hidden: how many may be idle, because what they do is not visible to our role.
+        role: our role.
+    """
+
+    clients: int
+    hidden: int
+    role: str
+
+    def __str__(self) -> str:
+        if not self.hidden:
+            return f"{self.clients} clients are active"
+        return f"{self.clients} clients are active, or not visible to role {self.role}"
+
+
 class Sessions:
     """The other sessions of the server, as far as they matter to a build.
 
@@ -152,7 +174,7 @@ class Sessions:
     def __init__(self, catalog: CatalogReader, report: Report = silent) -> None:
         self.catalog = catalog
         self.report = report
-        self.warned: set[str] = set()
+        self.warned: set[object] = set()
         self._seen_since: dict[object, float] = {}
 
     @contextmanager
@@ -172,18 +194,18 @@ class Sessions:
         for role in set(hidden_from) - {None}:
             self.warn(visibility_advice(str(role)))
 
-    def warn(self, text: str) -> None:
-        """Report a warning, unless the user has seen it."""
-        if text not in self.warned:
-            self.warned.add(text)
+    def warn(self, text: str | Hint, topic: str = "") -> None:
+        """Report a warning, unless the user has seen it, or another one about its topic."""
+        if (topic or text) not in self.warned:
+            self.warned.add(topic or text)
             self.report(Warned(text))
 
-    def others_active(self) -> bool:
-        """Return whether a client is active besides this run; True where that is not visible."""
+    def load(self) -> Load | None:
+        """Return the clients that are active beside this run; None where they cannot be queried."""
         with self.tolerating_errors():
             pids = list(self.catalog.database.builders.pids)
-            return bool(self.catalog.ask(ACTIVE_CLIENTS, ours=pids)[0]["active"])
-        return True
+            return Load(**self.catalog.ask(ACTIVE_CLIENTS, ours=pids)[0])
+        return None
 
     # Blockers --------------------------------------------------------------------------------------------------------
 

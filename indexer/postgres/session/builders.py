@@ -56,9 +56,10 @@ class Builder:
     def configure(self, settings: Mapping[str, str]) -> None:
         """Apply settings beside those of every session that builds; blocks for a moment."""
         wanted = {**BUILDING, **settings}
-        if wanted != self._settings:
-            self.execute(*applying(wanted, self._connection.server_version))
-            self._settings = wanted
+        changed = {name: value for name, value in wanted.items() if self._settings.get(name) != value}
+        if changed:
+            self.execute(*applying(changed, self._connection.server_version))
+            self._settings = {**self._settings, **wanted}
 
     def execute(self, statement: str, parameters: Sequence[Any] | None = None, seconds: float = ANSWERED) -> Any:
         """Execute a short statement, which may take this many seconds; return its first row, if it has rows."""
