@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import takewhile
-from typing import NamedTuple
 
 from peewee import Model
 
@@ -14,11 +13,11 @@ from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Table
 from indexer.decide import Action
 from indexer.errors import Command, Hint, PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
-from indexer.plans import Check, Plan, RevisionPlan, StampPlan, Status
-from indexer.records.alembic import AlembicState, AlembicTable, assumed_later
+from indexer.plans import Check, Plan, RevisionPlan, StampPlan, State, Status
+from indexer.records.alembic import AlembicTable, assumed_later
 from indexer.records.log import Entry, LogTable
 from indexer.records.provenance import revert_context
-from indexer.records.revisions import Record, RevisionTable, checksum
+from indexer.records.revisions import RevisionTable, checksum
 from indexer.revisions.chain import Chain
 from indexer.revisions.revision import Revision
 from indexer.spec import Index
@@ -26,23 +25,6 @@ from indexer.steps import StepPlanner
 from indexer.text import identifier
 
 Due = tuple[Sequence[RevisionPlan], Sequence[RevisionPlan], str]  # all, those to be applied or reverted, and the end
-
-
-class State(NamedTuple):
-    """What is recorded, and which tables exist: read at once, before anything is decided."""
-
-    tables: dict[str, Table]
-    records: dict[str, Record]
-    alembic: AlembicState
-
-    @property
-    def replaced(self) -> frozenset[str]:
-        """The names on record that replacements gave to the indexes they replaced."""
-        return frozenset(name for record in self.records.values() for name in record.existed_before)
-
-    def unknown(self, chain: Chain) -> list[str]:
-        """Return the recorded revisions that this version of the tool does not know."""
-        return [revision for revision in self.records if revision not in chain.ids]
 
 
 class Inspector:
@@ -111,11 +93,25 @@ class Inspector:
             tables=state.tables,
             options=self.options,
             to=to,
-            replaced=state.replaced,
+            state=state,
         )
         plan = plan if plan.is_empty else self._completed(plan, base_tables, state)
         concerned = [each.revision for each in (revision_plans if direction == "up" else due)]
         return plan._replace(warnings=tuple(self._warnings(plan, state, concerned)))
+
+    def plan_again(self, plan: Plan) -> Plan:
+        """Return a plan that was made a moment ago, right before the run lock was taken, or a new one if need be.
+
+        The lock keeps other runs from changing records and indexes, so both are read again. It keeps nobody from
+        changing the rest, such as rights and columns: that is not read again.
+        """
+        state = self._read(command=Command(plan.direction))
+        if state == plan.state and not plan.base_tables:
+            duplicates = self.options.adopt_renamed
+            _, due, _ = self._due(plan.direction, plan.to, state, sizes=False, duplicates=duplicates)
+            if _decisions(due) == _decisions(plan.revisions):
+                return plan
+        return self.plan(plan.direction, plan.to)
 
     def plan_stamp(self, target: str) -> StampPlan:
         """Return what ``stamp`` would record now. Changes nothing and takes no lock.
@@ -185,28 +181,31 @@ class Inspector:
 
     # Plans ----------------------------------------------------------------------------------------------------------
 
-    def _up_plans(self, revisions: Sequence[Revision], state: State, sizes: bool = False) -> tuple[RevisionPlan, ...]:
-        planner = self.planner(state.replaced)
-        return tuple(
-            RevisionPlan(each, planner.up(each.indexes, sizes), state.records.get(each.id), state.alembic.place(each))
-            for each in revisions
-        )
-
-    def _down_plans(self, state: State, sizes: bool) -> tuple[RevisionPlan, ...]:
+    def _up_plans(
+        self, revisions: Sequence[Revision], state: State, sizes: bool = False, duplicates: bool = True
+    ) -> tuple[RevisionPlan, ...]:
         planner, revision_plans = self.planner(state.replaced), []
-        for revision in self.chain:
+        for revision in revisions:
             record, alembic = state.records.get(revision.id), state.alembic.place(revision)
-            steps = planner.down(revision.indexes[::-1], revert_context(record, alembic), sizes)
+            steps = planner.up(revision.indexes, sizes, duplicates)
             revision_plans.append(RevisionPlan(revision, steps, record, alembic))
         return tuple(revision_plans)
 
-    def _due(self, direction: str, to: str | None, state: State, sizes: bool) -> Due:
+    def _down_plans(self, state: State, sizes: bool, duplicates: bool) -> tuple[RevisionPlan, ...]:
+        planner, revision_plans = self.planner(state.replaced), []
+        for revision in self.chain:
+            record, alembic = state.records.get(revision.id), state.alembic.place(revision)
+            steps = planner.down(revision.indexes[::-1], revert_context(record, alembic), sizes, duplicates)
+            revision_plans.append(RevisionPlan(revision, steps, record, alembic))
+        return tuple(revision_plans)
+
+    def _due(self, direction: str, to: str | None, state: State, sizes: bool, duplicates: bool = True) -> Due:
         position = self.chain.position
         if direction == "up":
             end = self.chain.resolve("head" if to is None else to)
-            revision_plans = self._up_plans(self.chain.revisions[: position(end)], state)
+            revision_plans = self._up_plans(self.chain.revisions[: position(end)], state, duplicates=duplicates)
             return revision_plans, [each for each in revision_plans if each.is_due], end
-        revision_plans = self._down_plans(state, sizes)
+        revision_plans = self._down_plans(state, sizes, duplicates)
         undoable = [each for each in revision_plans if each.state.is_undoable]
         parent = undoable[-1].revision.down_revision if undoable else None
         end = parent or self.chain.base if to is None else self.chain.resolve(to)
@@ -215,7 +214,7 @@ class Inspector:
     def _completed(self, plan: Plan, base_tables: dict[str, Table], state: State) -> Plan:
         """Return the plan with what would stop it, what it would wait for, and what its command needs to allow."""
         steps = [step for step in plan.steps if plan.direction == "up" or step.changes]
-        problems = preflight.problems(self.migrator, steps, base_tables)
+        problems = preflight.problems(self.migrator, steps, state.tables, base_tables)
         if any(revision_plan.alembic.position for revision_plan in plan.revisions):
             problems += self._alembic_rights(problems, state)
         published, refreshes = self._published(state.tables, plan.base_tables)
@@ -314,6 +313,15 @@ class Inspector:
             return []
         problems = preflight.table_problems(self.migrator, self.declared, state.tables)
         return [f"{problem}." for problem in problems]
+
+
+def _decisions(revision_plans: Iterable[RevisionPlan]) -> list[object]:
+    """Return what these plans decide, to be compared."""
+    return [
+        (each.revision.id, step.index.name, step.action, step.statements, step.found)
+        for each in revision_plans
+        for step in each.steps
+    ]
 
 
 def _indexes_of(revisions: Iterable[Revision]) -> list[Index]:

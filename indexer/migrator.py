@@ -26,6 +26,7 @@ from indexer.text import qualified, reason
 if TYPE_CHECKING:
     from indexer.query_planner import QueryPlanner
 
+MOMENT = 1.0  # seconds for which a plan is taken to be true; what has changed since is noticed all the same
 AGAIN = "Run the same command again."
 IDLE, IN_TRANSACTION = 0, (2, 3)  # of a session, as libpq numbers them
 REBUILD = "Run the same command again: it rebuilds the index."
@@ -51,13 +52,32 @@ Doing = Generator[Any, None, Step]
 
 
 class IndexOperation(Operation):
-    """A playhouse operation on one index; carried out, it looks, decides the step to take, acts and looks again."""
+    """A playhouse operation on one index; carried out, it looks, decides the step to take, acts and looks again.
 
-    def __init__(self, migrator: CatalogMigrator, index: Index, decide: Decide, is_drop: bool = False) -> None:
+    Args:
+        planned: the step that was decided a moment ago. If another session creates the index first, the database
+            refuses to, and the step is decided again.
+    """
+
+    def __init__(
+        self,
+        migrator: CatalogMigrator,
+        index: Index,
+        decide: Decide,
+        is_drop: bool = False,
+        planned: Step | None = None,
+    ) -> None:
         super().__init__(migrator, decide, index)
         self.index = index
-        self.decide = decide
         self.is_drop = is_drop
+        self._decide = decide
+        self._planned = planned
+        self._until = time.monotonic() + MOMENT
+
+    def decide(self) -> Step:
+        """Return the step to take now."""
+        planned, self._planned = self._planned, None
+        return planned if planned and time.monotonic() < self._until else self._decide()
 
     def run(self) -> None:
         """Carry out this operation alone."""
@@ -131,10 +151,10 @@ class CatalogMigrator(SchemaMigrator):
         """Return a planner of steps that knows of no chain and no record."""
         return StepPlanner(self.catalog, self.dialect, self.context.options)
 
-    def add_index(self, index: Index, planner: GetPlanner | None = None) -> IndexOperation:
+    def add_index(self, index: Index, planner: GetPlanner | None = None, planned: Step | None = None) -> IndexOperation:
         """Return the operation that builds the index, repairs it, keeps it, or waits for another session's build."""
         planner = planner or self.planner
-        return IndexOperation(self, index, lambda: planner().next_up(index))
+        return IndexOperation(self, index, lambda: planner().next_up(index), planned=planned)
 
     def drop_index(
         self, index: Index, planner: GetPlanner | None = None, context: RevertContext = UNKNOWN
@@ -189,7 +209,7 @@ class CatalogMigrator(SchemaMigrator):
         """Open what these steps need of the server before the first change; raises NoSession."""
 
     def lock_tables(self, tables: Collection[tuple[str | None, str]]) -> None:
-        """Keep others from changing what is attached to these tables (schema, name) until the transaction ends.
+        """Keep others from changing what is attached to these existing tables (schema, name) in this transaction.
 
         Raises:
             StatementFailed: one of them cannot be trusted any more.
@@ -208,6 +228,11 @@ class CatalogMigrator(SchemaMigrator):
         with self.database.atomic():
             for statement in self.dialect.table_statements(models):
                 self.execute_text(statement)
+
+    def execute_last(self, queries: Sequence[Any]) -> None:
+        """Execute queries of peewee's that end a transaction, which may be committed at once."""
+        for query in queries:
+            self.database.execute(query)
 
     def execute_text(self, statement: str) -> None:
         """Execute a statement without parameters."""

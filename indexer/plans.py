@@ -60,6 +60,23 @@ class RevisionPlan(NamedTuple):
         return provenance.former_name(step, self.record)
 
 
+class State(NamedTuple):
+    """What is recorded, and which tables exist: read at once, before anything is decided."""
+
+    tables: dict[str, Table]
+    records: dict[str, Record]
+    alembic: AlembicState
+
+    @property
+    def replaced(self) -> frozenset[str]:
+        """The names on record that replacements gave to the indexes they replaced."""
+        return frozenset(name for record in self.records.values() for name in record.existed_before)
+
+    def unknown(self, chain: Chain) -> list[str]:
+        """Return the recorded revisions that this version of the tool does not know."""
+        return [revision for revision in self.records if revision not in chain.ids]
+
+
 class Plan(NamedTuple):
     """All that a run would do, and all that would stop it.
 
@@ -73,7 +90,7 @@ class Plan(NamedTuple):
         to: the revision that the user named.
         later: later revisions, which stop ``down`` unless ``below_later`` is given.
         blockers: the sessions that the run would have to wait for if it began now.
-        replaced: the names on record that replacements gave to the indexes they replaced.
+        state: what was recorded when the plan was made.
     """
 
     direction: str
@@ -88,7 +105,7 @@ class Plan(NamedTuple):
     later: tuple[str, ...] = ()
     blockers: tuple[Blocker, ...] = ()
     warnings: tuple[str | Hint, ...] = ()
-    replaced: frozenset[str] = frozenset()
+    state: State | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from indexer.catalog import META_TABLES, ORDINARY, Table
+from indexer.catalog import ORDINARY, Table
 from indexer.decide import CREATIONS, Action
 from indexer.definition import Difference
 from indexer.errors import Command, Different, Hint, IndexerError, PreflightFailed
@@ -25,14 +25,16 @@ CREATING = BUILDING | {Action.RENAME_BACK}
 # What the database says against a plan -------------------------------------------------------------------------------
 
 
-def problems(migrator: CatalogMigrator, steps: Sequence[Step], new: Mapping[str, Table] | None = None) -> list[str]:
+def problems(
+    migrator: CatalogMigrator, steps: Sequence[Step], tables: Mapping[str, Table], new: Mapping[str, Table]
+) -> list[str]:
     """Return everything that would stop these steps, one sentence each; nothing is changed.
 
     Args:
+        tables: those that exist, of the indexed ones and of those that record revisions, by name.
         new: the tables that an empty database is given first.
     """
     server, indexes = migrator.server, [step.index for step in steps]
-    tables = migrator.catalog.tables([*{index.table for index in indexes}, *META_TABLES])
     changed = dict.fromkeys(step.index.table for step in steps if step.changes)
     is_creating = bool(new) or any(step.action in CREATING for step in steps)
     is_elsewhere = any(index.table not in (new or tables) for index in indexes)

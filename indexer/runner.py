@@ -23,7 +23,7 @@ from indexer.events import (
     silent,
 )
 from indexer.inspector import Inspector
-from indexer.migrator import CatalogMigrator
+from indexer.migrator import MOMENT, CatalogMigrator
 from indexer.options import DEFAULTS, Options
 from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, StampPlan
 from indexer.recorder import Recorder
@@ -148,6 +148,7 @@ class Runner:
         self.migrator.refuse_own_transaction()
         with self.stop.ending_at_once():  # nothing has been changed yet
             plan = self.inspector.plan(direction, to)
+        since_plan = _stopwatch()
         preflight.check(plan)
         if plan.is_empty:
             self._warn(plan.warnings)
@@ -157,7 +158,9 @@ class Runner:
         self.migrator.name_run(f"{direction} {plan.revisions[0].revision.id if plan.revisions else plan.end}")
         try:
             with self.migrator.migration_context():
-                plan = self.inspector.plan(direction, to)  # again, now that no other run changes anything
+                # again, now that no other run changes anything
+                is_new = since_plan() < MOMENT
+                plan = self.inspector.plan_again(plan) if is_new else self.inspector.plan(direction, to)
                 preflight.check(plan)
                 steps = self._carry_out(plan, {**_asked(plan, asked), **asked})
             self._report_committed()
@@ -180,7 +183,7 @@ class Runner:
 
     def _carry_out(self, plan: Plan, asked: Mapping[str, Sequence[Index]]) -> tuple[Step, ...]:
         """Carry out a plan and return the steps that were taken; the catalog may have changed since it was made."""
-        self._replaced = set(plan.replaced)
+        self._replaced = set(plan.state.replaced if plan.state else ())
         self.migrator.reserve(plan.steps)
         self._warn(plan.warnings)
         self._share()
@@ -219,8 +222,9 @@ class Runner:
     ) -> tuple[RevisionPlan, Record]:
         """Carry out a revision; return its plan with the steps that were taken, and the record of what they made."""
         provenance = Provenance(record, self._save)
+        planned = {step.index: step for step in revision_plan.steps if step.action is Action.CREATE}
         if direction == "up":
-            operations = [self.migrator.add_index(index, self._planner) for index in indexes]
+            operations = [self.migrator.add_index(index, self._planner, planned.get(index)) for index in indexes]
         else:
             context = revert_context(revision_plan.record, revision_plan.alembic)
             operations = [self.migrator.drop_index(index, self._planner, context) for index in indexes]
@@ -264,10 +268,13 @@ class Runner:
 
     def _write(self, statements: Sequence[Any]) -> None:
         """Execute statements that record something, all of them or none."""
+        writing = [statement for statement in statements if written_by([statement])]
+        creating = [statement for statement in statements if not written_by([statement])]
         with self.migrator.database.atomic():
-            self.migrator.lock_tables(written_by(statements))
-            for statement in statements:
+            for statement in creating:
                 self.migrator.database.execute(statement)
+            self.migrator.lock_tables(written_by(writing))
+            self.migrator.execute_last(writing)
 
     def _log(self, entry: Entry) -> None:
         """Add an entry to the log, apart from the record: a failure to do so is a warning and fails no run."""

@@ -117,14 +117,21 @@ class StepPlanner(NamedTuple):
     declared: Collection[str] = ()
     replaced: Collection[str] = ()
 
-    def up(self, indexes: Sequence[Index], sizes: bool = False) -> tuple[Step, ...]:
-        """Return what ``up`` would do about each of these indexes now, their sizes read as well if asked for."""
-        existing = self._existing(indexes, sizes)
+    def up(self, indexes: Sequence[Index], sizes: bool = False, duplicates: bool = True) -> tuple[Step, ...]:
+        """Return what ``up`` would do about each of these indexes now.
+
+        Args:
+            sizes: whether to read their sizes as well.
+            duplicates: whether to look for missing ones under other names.
+        """
+        existing = self._existing(indexes, sizes, duplicates)
         return tuple(self._step_up(index, existing[index]) for index in indexes)
 
-    def down(self, indexes: Sequence[Index], context: RevertContext, sizes: bool = False) -> tuple[Step, ...]:
-        """Return what ``down`` would do about each of these indexes now."""
-        existing = self._existing(indexes, sizes)
+    def down(
+        self, indexes: Sequence[Index], context: RevertContext, sizes: bool = False, duplicates: bool = True
+    ) -> tuple[Step, ...]:
+        """Return what ``down`` would do about each of these indexes now; the arguments are as for ``up``."""
+        existing = self._existing(indexes, sizes, duplicates)
         return tuple(self._step_down(index, existing[index], context) for index in indexes)
 
     def next_up(self, index: Index) -> Step:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from peewee import CommaNodeList, Entity, Model, PeeweeException
+from peewee import Entity, Model, PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 
 from indexer.catalog import META_TABLES, Place
@@ -157,7 +157,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             refuse_transaction_pooling(self.database)
         options, report, stop, _ = self.context
         with self.lock.held():
-            means = Means(**self.catalog.rows(SERVER_MEANS)[0])
+            means = Means(**self.catalog.recall(SERVER_MEANS, lambda: self.catalog.rows(SERVER_MEANS))[0])
             self._run = Run(self.database, self.sessions, self.lock, options, means, stop, report, Lanes())
             yield
 
@@ -183,22 +183,19 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def lock_tables(self, tables: Collection[tuple[str | None, str]]) -> None:
         """Lock these tables against new triggers and rules, then look at them as before the run."""
-        self._refuse_untrusted(tables)
-        found = [Entity(schema, name) for schema, name in tables if self.catalog.tables_in(schema, [name])]
-        if not found:
-            return
-        context = self.make_context().literal("LOCK TABLE ONLY ").sql(CommaNodeList(found))
-        self.execute_text(str(context.literal(" IN ROW EXCLUSIVE MODE").query()[0]))
-        self._refuse_untrusted(tables)
-
-    def _refuse_untrusted(self, tables: Collection[tuple[str | None, str]]) -> None:
         for schema, name in tables:
+            context = self.make_context().literal("LOCK TABLE ONLY ").sql(Entity(schema, name))
+            self.database.precede(f"{context.query()[0]} IN ROW EXCLUSIVE MODE".replace("%", "%%"))
             for table in self.catalog.tables_in(schema, [name]).values():
                 if table.trust.flaw:
                     raise StatementFailed(
                         f"Table {schema}.{name} {table.trust.flaw}, so nothing is written to it.",
                         f"Review it, then run as a superuser or its owner: {table.trust.remedy}",
                     )
+
+    def execute_last(self, queries: Sequence[Any]) -> None:
+        """Execute queries of peewee's that end a transaction, and commit it, in one message."""
+        self.database.execute_last(queries)
 
     def execute_text(self, statement: str) -> None:
         """Execute a statement without parameters, its percent signs doubled for psycopg2."""

@@ -135,7 +135,7 @@ class PostgresServer(Server):
             return [
                 "No synchronous standby is connected, and every commit waits for one "
                 f"(synchronous_standby_names = '{visible(row['names'])}')."
-                for row in self.catalog.rows(LACKING_STANDBY)
+                for row in self.catalog.recall(LACKING_STANDBY, lambda: self.catalog.rows(LACKING_STANDBY))
             ]
         return []
 

@@ -42,7 +42,9 @@ def unbuildable(expressions: Expressions, indexes: Sequence[Index]) -> list[str]
         return []
     catalog = expressions.catalog
     declared = [(index, index.postgresql) for index in indexes]
-    methods = {row["name"]: row for row in catalog.rows(METHODS, methods=sorted({each.method for _, each in declared}))}
+    wanted = sorted({each.method for _, each in declared})
+    found = catalog.recall((METHODS, *wanted), lambda: catalog.ask(METHODS, methods=wanted))
+    methods = {row["name"]: row for row in found}
     columns: Columns = defaultdict(dict)
     for row in columns_of(catalog, {index.table for index in indexes}):
         if row["of_ordinary_table"]:

@@ -161,28 +161,27 @@ ANY_TABLE = """
      LIMIT 1
 """
 
-# reset_val, because a command that only reads has made its own session read-only.
 SERVER = """
     SELECT pg_catalog.current_setting('server_version_num')::integer AS number,
            pg_catalog.current_setting('server_version') AS version,
            pg_catalog.version() AS product,
-           pg_catalog.pg_is_in_recovery() AS in_recovery,
-           (
-           SELECT reset_val = 'on'
-             FROM pg_catalog.pg_settings
-            WHERE name = 'default_transaction_read_only') AS read_only
+           pg_catalog.pg_is_in_recovery() AS in_recovery
 """
 
-# The tables that look like Alembic's version table, but for those of other schemas that hold the indexed tables.
+# The tables that look like Alembic's version table, and whether the indexed tables are in the same schema.
 VERSION_TABLES = """
     SELECT n.nspname AS schema,
-           c.relname AS name
+           c.relname AS name,
+           EXISTS (
+           SELECT 1
+             FROM pg_catalog.pg_class AS o
+            WHERE o.relnamespace = c.relnamespace
+              AND o.relname = ANY (%(indexed)s::pg_catalog.text[])) AS is_beside_indexed
       FROM pg_catalog.pg_class AS c
       JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.relkind = 'r'
        AND c.relnatts = 1
        AND c.relpersistence = 'p'
-       AND (n.nspname <> %(kept_schema)s::pg_catalog.text OR c.relname <> %(kept)s::pg_catalog.text)
        AND n.nspname !~ '^pg_'
        AND EXISTS (
            SELECT 1
@@ -191,15 +190,9 @@ VERSION_TABLES = """
               AND a.attnum = 1
               AND a.attname = 'version_num'
               AND a.atttypid IN ('pg_catalog.varchar'::pg_catalog.regtype, 'pg_catalog.text'::pg_catalog.regtype))
-       AND (c.relnamespace = %(namespace)s
-            OR NOT EXISTS (
-               SELECT 1
-                 FROM pg_catalog.pg_class AS o
-                WHERE o.relnamespace = c.relnamespace
-                  AND o.relname = ANY (%(indexed)s::pg_catalog.text[])))
-     ORDER BY c.relnamespace <> %(namespace)s, n.nspname, c.relname
-     LIMIT 5
+     ORDER BY n.nspname, c.relname
 """
+MOST_VERSION_TABLES = 5  # that are read
 
 ORDERS: dict[str, tuple[bool, str | None]] = {
     "0": (False, None),
@@ -228,7 +221,7 @@ class PostgresCatalog(CatalogReader):
         """
         self.indexed = list(tables)
         path = list(self.database.path) if self.schema is None else [self.schema]
-        found = self.rows(SCHEMA, tables=self.indexed, path=path)
+        found = self.ask(SCHEMA, tables=self.indexed, path=path)
         for row in found:
             self.schema, self.namespace = row["schema"], row["namespace"]
         return bool(found)
@@ -236,7 +229,7 @@ class PostgresCatalog(CatalogReader):
     @cached_property
     def is_citus(self) -> bool:
         """Whether the database is part of a Citus cluster."""
-        return bool(self.rows(citus.EXTENSION))
+        return bool(self.recall(citus.EXTENSION, lambda: self.rows(citus.EXTENSION)))
 
     def schemas_holding(self, tables: Sequence[str]) -> list[str]:
         """Return the schemas that hold any of these tables."""
@@ -287,8 +280,15 @@ class PostgresCatalog(CatalogReader):
 
     def version_tables(self, schema: str | None, name: str) -> list[tuple[str | None, str]]:
         """Return schema and name of the first few tables that look like Alembic's, but for this one."""
-        found = self.rows(VERSION_TABLES, kept_schema=schema or "", kept=name, indexed=self.indexed)
-        return [(row["schema"], row["name"]) for row in found]
+        question = (VERSION_TABLES, *self.indexed)
+        others = [
+            row
+            for row in self.recall(question, lambda: self.rows(VERSION_TABLES, indexed=self.indexed))
+            if (row["schema"], row["name"]) != (schema, name)
+        ]
+        ours = [row for row in others if row["schema"] == self.schema]
+        of_no_crm = [row for row in others if row["schema"] != self.schema and not row["is_beside_indexed"]]
+        return [(row["schema"], row["name"]) for row in [*ours, *of_no_crm][:MOST_VERSION_TABLES]]
 
     def is_empty(self) -> bool:
         """Return whether the schema has no table but extensions' and those that record revisions."""
@@ -296,11 +296,11 @@ class PostgresCatalog(CatalogReader):
 
     def problems(self) -> list[str]:
         """Return why this server, role or session cannot build indexes, one sentence each."""
-        (server,) = self.ask(SERVER)
+        (server,) = self.recall(SERVER, lambda: self.rows(SERVER))
         number, version, product = server["number"], server["version"], server["product"]
         is_other = not product.startswith("PostgreSQL") or "-YB-" in product
         is_old, misses_rows = number < OLDEST_MAJOR * 10000, number in MISSES_ROWS
-        is_read_only = server["read_only"] and not server["in_recovery"]
+        is_read_only = self.database.is_read_only_by_default and not server["in_recovery"]
         checks = [
             (is_other, f"the server is not PostgreSQL: {product.split(' on ')[0]}"),
             (is_old, f"PostgreSQL {version} is too old: {OLDEST_MAJOR} or later shows the progress of a build"),

@@ -103,5 +103,6 @@ def _mutable(catalog: CatalogReader, resolved: str, columns: Iterable[str]) -> l
     read = [token for token in tokens(resolved) if token.kind != "space"]
     called = [token.folded for token, following in pairwise(read) if following.text == "("]
     keywords = [token.folded for token in read if token.kind == "word" and MUTABLE_KEYWORD.fullmatch(token.folded)]
-    functions = [row["name"] for row in catalog.rows(MUTABLE, words=called)]
+    found = catalog.recall((MUTABLE, *called), lambda: catalog.ask(MUTABLE, words=called)) if called else []
+    functions = [row["name"] for row in found]
     return [*(name for name in keywords if name not in columns), *functions]

@@ -114,7 +114,8 @@ ARRAYS_COMPARE = ("btree", "hash", "gin")  # access methods that compare the ele
 
 def columns_of(catalog: CatalogReader, tables: Iterable[str]) -> list[dict[str, Any]]:
     """Return the columns of these tables, as rows of COLUMNS."""
-    return catalog.ask(COLUMNS, tables=sorted(tables))
+    names = sorted(tables)
+    return catalog.recall((COLUMNS, catalog.namespace, *names), lambda: catalog.ask(COLUMNS, tables=names))
 
 
 class Types:
@@ -127,7 +128,8 @@ class Types:
     def __init__(self, catalog: CatalogReader, columns: Iterable[dict[str, Any]]) -> None:
         self.by_oid: dict[int, dict[str, Any]] = {}
         self._parts: dict[tuple[int, str], list[int]] = defaultdict(list)
-        for row in catalog.ask(TYPES, types=sorted({column["type"] for column in columns})):
+        types = sorted({column["type"] for column in columns})
+        for row in catalog.recall((TYPES, *types), lambda: catalog.ask(TYPES, types=types)):
             self.by_oid[row["oid"]] = row
             self._parts[row["whole"], row["part"]].append(row["oid"])
 

@@ -122,7 +122,7 @@ def _plan(
         alias=_quoted(catalog, table),
         condition=f"(\n{condition}\n)",
     )
-    (document,) = _sent(catalog, query).fetchone()
+    (document,) = catalog.recall(query, lambda: _sent(catalog, query).fetchone())
     plan: dict[str, Any] = document[0]["Plan"]
     return plan
 

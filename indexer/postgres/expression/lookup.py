@@ -279,7 +279,7 @@ def extension_schemas(catalog: CatalogReader, tables: Sequence[str]) -> tuple[st
 
 def calls_untrusted(catalog: CatalogReader, name: str, namespace: int | None) -> bool:
     """Return whether an index, by its name and the OID of its schema, calls a function of a role we do not trust."""
-    return bool(catalog.rows(UNTRUSTED_CALLS, name=name, namespace=namespace))
+    return bool(catalog.ask(UNTRUSTED_CALLS, name=name, namespace=namespace))
 
 
 def _check_qualified(catalog: CatalogReader, names: Sequence[str]) -> None:

@@ -78,6 +78,7 @@ class Execution:
         self.decide = decide
         self.provenance = provenance
         self.builders = run.database.builders
+        self._is_lock_confirmed = False
 
     def execute(self) -> Generator[object, None, Step]:
         """Decide and execute, and do so again after a failure that can heal; return the step that was taken.
@@ -133,12 +134,14 @@ class Execution:
         """
         first, index = statements[0], step.index
         is_drop, is_rename = first.startswith(DROP), first.startswith(RENAME)
+        self._is_lock_confirmed = False
         if not is_rename:
             waited = yield from self._wait_for_blockers(index, is_drop)
             if waited and first == step.statements[0] and self.decide().statements != step.statements:
                 raise Changed
         self.run.stop.check()
-        self.run.lock.confirm()
+        if not self._is_lock_confirmed:
+            self.run.lock.confirm()
         settings = RENAMING if is_rename else self._settings_for(index)
         builder = self.builders.take(settings)
         try:
@@ -189,9 +192,12 @@ class Execution:
 
     def _blockers(self, index: Index, dropping: bool) -> tuple[Blocker, ...]:
         blockers: tuple[Blocker, ...] = ()
+        self._is_lock_confirmed = False
         if not self.run.options.offline:
             with self.run.sessions.tolerating_errors():
-                blockers = self.run.sessions.building_on(index.table)
+                builds = self.run.lock.confirm_and_find_builds(index.table)
+                self._is_lock_confirmed = True
+                blockers = self.run.sessions.described(dict.fromkeys(builds, "builds on this table"))
                 if self.run.options.max_wait is not None:
                     blockers += self.run.sessions.expected([index.table], dropping)
         return blockers

@@ -58,6 +58,31 @@ IS_OURS = """
        AND l.pid = pg_catalog.pg_backend_pid()
 """
 
+# Our lock, and the builds of other sessions on a table: they hold a lock on it, and are in the progress view.
+LOCK_AND_BUILDS = """
+    SELECT l.pid,
+           l.locktype = 'advisory' AS is_run_lock
+      FROM pg_catalog.pg_locks AS l
+     WHERE l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+       AND l.granted
+       AND (l.locktype = 'advisory'
+            AND l.classid = %(family)s
+            AND l.objid = %(namespace)s
+            AND l.objsubid = 1
+            AND l.pid = pg_catalog.pg_backend_pid()
+            OR l.locktype = 'relation'
+            AND l.mode = 'ShareUpdateExclusiveLock'
+            AND l.relation = (
+                SELECT c.oid
+                  FROM pg_catalog.pg_class AS c
+                 WHERE c.relnamespace = %(namespace)s
+                   AND c.relname = %(table)s)
+            AND EXISTS (
+                SELECT 1
+                  FROM pg_catalog.pg_stat_progress_create_index AS p
+                 WHERE p.pid = l.pid))
+"""
+
 # Of a hidden build every role sees that it exists, on which table it holds its lock, and whether it waits.
 BUILDING = """
     SELECT i.relname AS index,
@@ -168,11 +193,21 @@ class RunLock:
         Raises:
             StatementFailed: the session does not hold it.
         """
-        if not self.catalog.ask(LOCKS + IS_RUN_LOCK + IS_OURS, family=FAMILY):
-            raise StatementFailed(
-                "This session no longer holds the run lock.",
-                "Connect to the server directly, not through a transaction pooler, and run the same command again.",
-            )
+        _refuse_unless(bool(self.catalog.ask(LOCKS + IS_RUN_LOCK + IS_OURS, family=FAMILY)))
+
+    def confirm_and_find_builds(self, table: str) -> list[int]:
+        """Check as ``confirm``, and return the processes of other sessions that build on a table, in one question."""
+        rows = self.catalog.ask(LOCK_AND_BUILDS, family=FAMILY, table=table)
+        _refuse_unless(any(row["is_run_lock"] for row in rows))
+        return [row["pid"] for row in rows if not row["is_run_lock"]]
+
+
+def _refuse_unless(is_held: bool) -> None:
+    if not is_held:
+        raise StatementFailed(
+            "This session no longer holds the run lock.",
+            "Connect to the server directly, not through a transaction pooler, and run the same command again.",
+        )
 
 
 def _build(row: dict[str, Any]) -> str:

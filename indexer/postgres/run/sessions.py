@@ -122,20 +122,6 @@ ACTIVE_CLIENTS = """
             OR a.xact_start < pg_catalog.clock_timestamp() - interval '0.2 seconds')
 """
 
-# The builds of other sessions on a table: they hold a lock on it, and are in the progress view.
-BUILDS = """
-    SELECT l.pid
-      FROM pg_catalog.pg_locks AS l
-      JOIN pg_catalog.pg_stat_progress_create_index AS p ON p.pid = l.pid
-      JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
-     WHERE l.locktype = 'relation'
-       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-       AND l.mode = 'ShareUpdateExclusiveLock'
-       AND l.granted
-       AND c.relnamespace = %(namespace)s
-       AND c.relname = %(table)s
-"""
-
 WRITING = ("RowExclusiveLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 READING = ("AccessShareLock", "RowShareLock", "ShareLock")
 MAINTAINING = ("ShareUpdateExclusiveLock",)  # VACUUM, or another build
@@ -226,11 +212,6 @@ class Sessions:
             reasons.pop(pid, None)
         prepared = {row["virtualtransaction"]: _lock(row, dropping) for row in holders if not row["pid"]}
         return (*self.described(reasons), *self._prepared(prepared))
-
-    def building_on(self, table: str) -> tuple[Blocker, ...]:
-        """Return the sessions that build another index of this table."""
-        builds = self.catalog.ask(BUILDS, table=table)
-        return self.described({row["pid"]: "builds on this table" for row in builds})
 
     def holding(self, tables: Sequence[str], modes: Sequence[str]) -> tuple[Blocker, ...]:
         """Return the sessions that hold a lock of these modes on one of these tables."""

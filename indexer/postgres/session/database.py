@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import psycopg2
-from peewee import PostgresqlDatabase
+from peewee import PeeweeException, PostgresqlDatabase
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from indexer.events import Report, silent
@@ -20,6 +20,7 @@ from indexer.postgres.session.encoding import UNCONVERTED, decode_leniently
 from indexer.postgres.session.settings import FOR_ONE_STATEMENT, MAIN, MAIN_READ_ONLY, applying, greeting
 from indexer.postgres.session.watchdog import PATIENCE, Unanswered, Watchdog, server_address
 from indexer.signals import Stop
+from indexer.text import literal
 
 REMEMBERED = 5.0  # seconds for which no other session is opened on a server that did not answer
 
@@ -34,6 +35,7 @@ class OnlineDatabase(PostgresqlDatabase):
     Attributes:
         pooled: whether a pooler is in between: the server process is not the one that accepted the connection. Other
             clients may share the session then, so settings are made for the length of one statement only.
+        is_read_only_by_default: whether role, database or server make transactions read-only.
         path: the schemas of the search path with which the session began, without those of the system.
         pid: the server process of the session; 0 as long as it is not known.
         server: host, port and address of the session's server. Further sessions open there: of several hosts on the
@@ -43,6 +45,7 @@ class OnlineDatabase(PostgresqlDatabase):
     """
 
     pooled = False
+    is_read_only_by_default = False
     path: tuple[str, ...] = ()
     pid = 0
     server: Mapping[str, Any] = {}
@@ -60,11 +63,18 @@ class OnlineDatabase(PostgresqlDatabase):
         self._settings = MAIN_READ_ONLY if read_only else MAIN
         self._executed: set[str] = set()
         self._prepared: dict[str, str] = {}  # the name of the prepared statement by its query
+        self._uncertain: list[str] = []  # the names of statements that failed, prepared or not
+        self._before = ""  # statements that the next message begins with
+        self._is_committed = False
+        self.answers: dict[object, tuple[float, Any]] = {}  # when each question was answered, and the answer
         self._unanswered = float("-inf")  # when the server last gave another session no answer
         super().__init__(database, **parameters)
 
     def _initialize_connection(self, conn: Any) -> None:
         self._prepared.clear()
+        self._uncertain.clear()
+        self.answers.clear()
+        self._before = ""
         accepted_by = conn.info.backend_pid
         address = server_address(conn)
         self.server = {"host": conn.info.host, "port": conn.info.port, **({"hostaddr": address} if address else {})}
@@ -72,8 +82,9 @@ class OnlineDatabase(PostgresqlDatabase):
         self.watchdog.start()
         with self.watchdog.watching(conn, self.pid, self.connect_timeout), conn.cursor() as cursor:
             cursor.execute(*greeting(self._settings, conn.server_version, accepted_by))
-            self.pid, path, _ = cursor.fetchone()
+            self.pid, path, read_only, _ = cursor.fetchone()
             self.pooled = self.pid != accepted_by
+            self.is_read_only_by_default = read_only == "on"
             if not self.pooled and conn.info.parameter_status("server_encoding") == UNCONVERTED:
                 decode_leniently(conn)
                 self.server = {**self.server, "client_encoding": UNCONVERTED}
@@ -82,11 +93,12 @@ class OnlineDatabase(PostgresqlDatabase):
     def _close(self, conn: Any) -> None:
         self.builders.close()
         if not self.pooled and not conn.closed:
-            watched = self.watchdog.watching(conn, self.pid, PATIENCE)
-            with contextlib.suppress(psycopg2.Error), watched, conn.cursor() as cursor:
-                for name in self._prepared.values():  # a session pooler may give the session to another client
-                    cursor.execute(f"DEALLOCATE {name}")
-                cursor.execute("RESET ALL")  # last, because it brings the first search path back
+            # A session pooler may give the session to another client. RESET brings the first search path back.
+            cleared = [f"DEALLOCATE {name}; " for name in self._prepared.values()]
+            for message in (*(f"DEALLOCATE {name}" for name in self._uncertain), "".join([*cleared, "RESET ALL"])):
+                watched = self.watchdog.watching(conn, self.pid, PATIENCE)
+                with contextlib.suppress(psycopg2.Error), watched, conn.cursor() as cursor:
+                    cursor.execute(message)
         self.watchdog.close()
         conn.close()
 
@@ -126,7 +138,10 @@ class OnlineDatabase(PostgresqlDatabase):
 
     def cursor(self, named_cursor: str | None = None) -> Any:
         """Return a cursor whose statements the watchdog watches."""
-        return self.connection().cursor(cursor_factory=partial(WatchedCursor, self))
+        cursor = self.connection().cursor(cursor_factory=partial(WatchedCursor, self))
+        if before := self._taken_before():
+            cursor.execute(before)
+        return cursor
 
     def execute(self, query: Any, **context_options: Any) -> Any:
         """Execute a query of peewee's; a percent sign in a quoted name does not begin a parameter."""
@@ -134,9 +149,44 @@ class OnlineDatabase(PostgresqlDatabase):
         return self.execute_sql(sendable(sql), parameters)
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
-        """Execute a statement; on a session that may be shared, with the pinned settings in the same message."""
+        """Execute a statement, in one message with what has to come before it.
+
+        That is the BEGIN of its transaction and, on a session that may be shared, the pinned settings.
+        """
         is_alone = self.pooled and self.connection().info.transaction_status == TRANSACTION_STATUS_IDLE
-        return super().execute_sql(FOR_ONE_STATEMENT + sql if is_alone else sql, params)
+        message = (FOR_ONE_STATEMENT if is_alone else "") + self._taken_before() + sql
+        return super().execute_sql(message, params)
+
+    def execute_last(self, queries: Sequence[Any]) -> None:
+        """Execute queries of peewee's that end a transaction, and commit it, all in one message."""
+        statements = [self.get_sql_context().sql(query).query() for query in queries]
+        message = "; ".join([*(sendable(sql) for sql, _ in statements), "COMMIT"])
+        self.execute_sql(message, [value for _, parameters in statements for value in parameters])
+        self._is_committed = True
+
+    def precede(self, statement: str) -> None:
+        """Send a statement without parameters in one message with the next one, which fails if it does."""
+        self._before += f"{statement}; "
+
+    def begin(self, isolation_level: str | None = None) -> None:
+        """Let the next statement begin a transaction."""
+        self._is_committed = False
+        self.precede("BEGIN")
+
+    def commit(self) -> None:
+        """Commit the transaction, if a statement has begun it and none has committed it."""
+        is_committed, self._is_committed = self._is_committed, False
+        if not self._taken_before() and not is_committed:
+            super().commit()
+
+    def rollback(self) -> None:
+        """Roll the transaction back, if a statement has begun it."""
+        if not self._taken_before():
+            super().rollback()
+
+    def _taken_before(self) -> str:
+        before, self._before = self._before, ""
+        return before
 
     def execute_apart(self, statement: str, parameters: tuple[Any, ...], seconds: float) -> Any:
         """Execute a short statement on a session opened for it, within this many seconds; return its first row.
@@ -154,10 +204,14 @@ class OnlineDatabase(PostgresqlDatabase):
             self._unanswered = time.monotonic()
             raise
 
-    def fetch(self, query: str, parameters: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Return the column names and the rows of a SELECT, also where a text is not in the database's encoding."""
+    def fetch(self, query: str, parameters: Any, often: bool = False) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Return the column names and the rows of a SELECT, also where a text is not in the database's encoding.
+
+        Args:
+            often: whether to prepare the statement when it is executed again.
+        """
         try:
-            cursor = self.execute_sql(query, parameters)
+            cursor = self._execute_prepared(query, parameters) if often else self.execute_sql(query, parameters)
             rows = cursor.fetchall()
         except UnicodeDecodeError:
             connection = self.connection()
@@ -165,25 +219,31 @@ class OnlineDatabase(PostgresqlDatabase):
                 raise
             with self.watchdog.watching(connection, self.pid):
                 decode_leniently(connection)
-            return self.fetch(query, parameters)
+            return self.fetch(query, parameters, often)
         return [column[0] for column in cursor.description], rows
 
-    def prepared(self, query: str) -> str:
-        """Return the statement that executes a SELECT with named parameters, prepared from the second time on.
+    def _execute_prepared(self, query: str, given: Any) -> Any:
+        """Execute a SELECT with named parameters; the second time, prepare it in the same message.
 
         The server infers the types of the parameters from the text. A session that may be shared prepares nothing.
         """
         if self.pooled or query not in self._executed:
             self._executed.add(query)
-            return query
+            return self.execute_sql(query, given)
         parameters = dict.fromkeys(PARAMETER.findall(query))
-        if query not in self._prepared:
-            name = f"indexer_{len(self._prepared) + 1}"
-            text = query % {parameter: f"${number}" for number, parameter in enumerate(parameters, 1)}
-            self.execute_sql(f"PREPARE {name} AS {text}".replace("%", "%%"))
-            self._prepared[query] = name
         values = ", ".join(f"%({parameter})s" for parameter in parameters)
-        return f"EXECUTE {self._prepared[query]}" + (f"({values})" if values else "")
+        name = self._prepared.get(query) or f"indexer_{len(self._prepared) + len(self._uncertain) + 1}"
+        execute = f"EXECUTE {name}" + (f"({values})" if values else "")
+        if query in self._prepared:
+            return self.execute_sql(execute, given)
+        text = query % {parameter: f"${number}" for number, parameter in enumerate(parameters, 1)}
+        try:
+            cursor = self.execute_sql(f"PREPARE {name} AS {text}".replace("%", "%%") + f"; {execute}", given)
+        except PeeweeException:
+            self._uncertain.append(name)
+            raise
+        self._prepared[query] = name
+        return cursor
 
     # Settings --------------------------------------------------------------------------------------------------------
 
@@ -193,10 +253,13 @@ class OnlineDatabase(PostgresqlDatabase):
         self.execute_sql(*applying(self._settings, self.server_version))
 
     def name_sessions(self, name: str) -> None:
-        """Show this name for all sessions of the run in pg_stat_activity, unless the URL names them."""
+        """Show this name for all sessions of the run in pg_stat_activity from the next statement on.
+
+        Not if the URL names them.
+        """
         if self.connect_params["application_name"] == UNNAMED and not self.pooled:
             self.connect_params["application_name"] = name
-            self.execute_sql("SELECT pg_catalog.set_config('application_name', %s, false)", (name,))
+            self.precede(f"SET application_name TO {literal(name)}".replace("%", "%%"))
 
 
 def sendable(sql: str) -> str:

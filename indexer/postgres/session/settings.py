@@ -62,6 +62,7 @@ FOR_ONE_STATEMENT = "".join(
 GREETING = """
     SELECT pg_catalog.pg_backend_pid(),
            pg_catalog.current_schemas(false),
+           pg_catalog.current_setting('default_transaction_read_only'),
            CASE WHEN pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %s THEN ARRAY [{calls}] END
 """
 
@@ -69,7 +70,8 @@ GREETING = """
 def greeting(settings: Mapping[str, str], version: int, pid: int) -> tuple[str, list[object]]:
     """Return the first statement of a session, and its parameters.
 
-    Its row begins with the server process and the schemas of the search path; ``version`` is a number such as 150004,
+    Its row begins with the server process, the schemas of the search path and whether transactions are read-only by
+    default; ``version`` is a number such as 150004,
     ``pid`` the server process that accepted the connection.
     """
     calls, parameters = _calls(settings, version)
