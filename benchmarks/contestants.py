@@ -6,6 +6,7 @@ from the start of the interpreter to its end.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from indexer import Index, Variant
 from migrate_10992629d68e import INDEXES, down_revision, revision
 
 NAMES = [index.name for index in INDEXES]
-PSQL, SQLITE3 = shutil.which("psql"), shutil.which("sqlite3")
+PSQL, SQLITE3, DBMATE = map(shutil.which, ("psql", "sqlite3", "dbmate"))
 
 # Instead of psql: the statements one by one, in autocommit.
 STATEMENT_BY_STATEMENT = """\
@@ -70,6 +71,8 @@ def upgrade():
 def downgrade():
     {downgrade}
 """
+
+DBMATE_OPTIONS = ("--migrations-dir", "migrations", "--no-dump-schema")
 
 PLAYHOUSE_REVISION = """\
 atomic = {atomic}
@@ -127,8 +130,9 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
         (folder / name).write_text(content)
 
 
-def _psql(concurrently: bool) -> Prepare:
-    scripts = {"up.sql": _script(_creations(concurrently)), "down.sql": _script(_drops(concurrently))}
+def _psql(concurrently: bool, schemas: Sequence[str] = ()) -> Prepare:
+    each = {"up.sql": _creations(concurrently), "down.sql": _drops(concurrently)}
+    scripts = {name: _script(_in_schemas(schemas, statements)) for name, statements in each.items()}
 
     def prepare(folder: Path, url: str) -> Commands:
         _write(folder, {**scripts, "statements.py": STATEMENT_BY_STATEMENT})
@@ -137,6 +141,13 @@ def _psql(concurrently: bool) -> Prepare:
         return Commands([*shell, "up.sql"], [*shell, "down.sql"], folder)
 
     return prepare
+
+
+def _in_schemas(schemas: Sequence[str], statements: Sequence[str]) -> list[str]:
+    """Return the statements for each schema, or as they are without any."""
+    if not schemas:
+        return [*statements]
+    return [each for schema in schemas for each in (f"SET search_path TO {schema}", *statements)]
 
 
 def _sqlite_shell(in_transaction: bool) -> Prepare:
@@ -221,6 +232,28 @@ def _yoyo_concurrently(folder: Path, url: str) -> Commands:
     return Commands([*command, "apply", *options], [*command, "rollback", *options], folder)
 
 
+def _dbmate_concurrently(folder: Path, url: str) -> Commands:
+    """One file for each statement: dbmate sends a file as one message, and CONCURRENTLY has to be alone in its own."""
+    for number, (up, down) in enumerate(
+        zip(_creations(concurrently=True), reversed(_drops(concurrently=True)), strict=True)
+    ):
+        _write(folder, {f"migrations/{number:03}_index.sql": _dbmate_file([up], [down], " transaction:false")})
+    command = [DBMATE or "", "--url", f"{url}?sslmode=disable", *DBMATE_OPTIONS]
+    rollbacks = f"for _ in $(seq {len(NAMES)}); do {shlex.join([*command, 'rollback'])} || exit 1; done"
+    return Commands([*command, "migrate"], ["sh", "-c", rollbacks], folder)
+
+
+def _dbmate_on_sqlite(folder: Path, url: str) -> Commands:
+    content = _dbmate_file(_creations(on_postgresql=False), _drops())
+    _write(folder, {"migrations/001_indexes.sql": content})
+    command = [DBMATE or "", "--url", f"sqlite:{url.removeprefix('sqlite:///')}", *DBMATE_OPTIONS]
+    return Commands([*command, "migrate"], [*command, "rollback"], folder)
+
+
+def _dbmate_file(up: Sequence[str], down: Sequence[str], option: str = "") -> str:
+    return f"-- migrate:up{option}\n{_script(up)}-- migrate:down{option}\n{_script(down)}"
+
+
 def _calls(function: str, texts: Sequence[str]) -> list[str]:
     return [f"{function}({text!r})" for text in texts]
 
@@ -239,9 +272,20 @@ ON_POSTGRESQL = (
     Contestant("playhouse-plain", "playhouse.migrations, one transaction", _playhouse(concurrently=False)),
     Contestant("playhouse-concurrently", "playhouse.migrations, concurrently", _playhouse(concurrently=True)),
     Contestant("yoyo-concurrently", "yoyo, concurrently", _yoyo_concurrently),
+    *([Contestant("dbmate-concurrently", "dbmate, concurrently", _dbmate_concurrently)] if DBMATE else []),
 )
+
 ON_SQLITE = (
     Contestant("statements", "ten statements", _sqlite_shell(in_transaction=False)),
     Contestant("transaction", "ten statements in one transaction", _sqlite_shell(in_transaction=True)),
     Contestant("up", "**up**", _up()),
+    *([Contestant("dbmate", "dbmate, one transaction", _dbmate_on_sqlite)] if DBMATE else []),
 )
+
+
+def in_schemas(names: Sequence[str], pattern: str) -> Sequence[Contestant]:
+    """Return the contestants that build the ten indexes in each of these schemas, whose names match a pattern."""
+    return (
+        Contestant("psql-concurrently", f"{SHELL}: ten CREATE INDEX CONCURRENTLY in each", _psql(True, names)),
+        Contestant("up", "**up --all-schemas**", _up("--all-schemas", pattern)),
+    )

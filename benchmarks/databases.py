@@ -33,6 +33,7 @@ SHOWN = (
     "autovacuum",
 )
 
+TENANT = "tenant_%"  # what the names of schemas are like
 KNOWS_STRATEGY = 150000
 KNOWS_FORCE = 130000
 
@@ -62,12 +63,17 @@ class Databases(ABC):
         """Return a context with the URL of a fresh copy, full or with so many activities, which is on disk."""
 
     @abstractmethod
-    def count_indexes(self, url: str) -> int:
+    def count_indexes(self, url: str) -> float:
         """Return how many of the ten indexes are built and valid."""
 
     @abstractmethod
     def _create(self, rows: int) -> str:
         """Create and fill a template, and return its name."""
+
+    @property
+    def content(self) -> str:
+        """What a full database holds."""
+        return f"{self.rows:,} activities"
 
     def settings(self) -> dict[str, str]:
         """Return the settings that matter to a build, by name."""
@@ -117,7 +123,7 @@ class Server(Databases):
         """Count them in the catalog."""
         return int(_one(url, VALID, NAMES))
 
-    def drop_templates(self) -> None:
+    def close(self) -> None:
         """Drop the template databases."""
         for name in self._templates.values():
             self._drop(name)
@@ -132,6 +138,33 @@ class Server(Databases):
 
     def _drop(self, name: str) -> None:
         _execute(self.url, f"DROP DATABASE IF EXISTS {name} {'WITH (FORCE)' if self._version >= KNOWS_FORCE else ''}")
+
+
+class Tenants(Server):
+    """The same server; a database has the empty tables in each of so many schemas."""
+
+    def __init__(self, url: str, schemas: int) -> None:
+        super().__init__(url, 0)
+        self.schemas = [TENANT.replace("%", f"{number:04}") for number in range(schemas)]
+
+    @property
+    def content(self) -> str:
+        """What a database holds."""
+        return f"Empty tables in {len(self.schemas)} schemas"
+
+    def count_indexes(self, url: str) -> float:
+        """Count them in all schemas, and return their number for each."""
+        return int(_one(url, VALID, NAMES)) / len(self.schemas)
+
+    def _create(self, rows: int) -> str:
+        name = super()._create(rows)
+        url = postgres_server.with_database(self.url, name)
+        tables = [model._meta.table_name for model in models.TABLES]
+        for schema in self.schemas:
+            copies = [f"CREATE TABLE {schema}.{table} (LIKE public.{table} INCLUDING ALL)" for table in tables]
+            _execute(url, f"CREATE SCHEMA {schema}", *copies)
+        _execute(url, "CHECKPOINT")
+        return name
 
 
 class Files(Databases):
@@ -168,7 +201,7 @@ def server(url: str | None, rows: int) -> Iterator[Server]:
         try:
             yield opened
         finally:
-            opened.drop_templates()
+            opened.close()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 FOLDER = Path(__file__).resolve().parent
-PARTS = ("run", "load", "startup", "sqlite")
+PARTS = ("run", "load", "startup", "schemas", "sqlite")
 PACKAGES = ("click", "peewee", "psycopg2-binary", "rich", "alembic", "SQLAlchemy", "yoyo-migrations")
 
 HEADER = """\
