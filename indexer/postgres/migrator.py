@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from peewee import Entity, Model, PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 
-from indexer.catalog import META_TABLES, Place
+from indexer.catalog import META_TABLES, CatalogEntry, Place
 from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.migrator import CatalogMigrator, Context, Decide, Doing, IndexOperation, Work
 from indexer.postgres.catalog.buildable import unbuildable
@@ -207,6 +207,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         largest_first = sorted(operations, key=lambda operation: -sizes.get(operation.index.table, 0))
         self._run = self._run._replace(lanes=Lanes(sizes, (operation.index.table for operation in operations)))
         Schedule(self._run).execute(largest_first, work)
+
+    def _look_again(self, name: str) -> CatalogEntry | None:
+        """Return what has the name of an index after its step; the whole revision is compared in the end."""
+        return self.catalog.built(name)
 
     def _act(self, decide: Decide, provenance: Provenance) -> Doing:
         return (yield from Execution(self._run, decide, provenance).execute())

@@ -126,6 +126,21 @@ BY_TABLE = """
      ORDER BY c.relname
 """
 
+# Whether an index can be used, and its size: a twentieth of what the whole definition takes.
+BUILT = """
+    SELECT c.relname AS name,
+           c.oid::pg_catalog.int8 AS oid,
+           c.relkind::pg_catalog.text AS kind,
+           COALESCE(i.indisvalid, false) AS valid,
+           COALESCE(i.indisready, false) AS ready,
+           COALESCE(i.indislive, false) AS live,
+           CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_relation_size(c.oid) END AS bytes
+      FROM pg_catalog.pg_class AS c
+      LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
+     WHERE c.relnamespace = %(namespace)s
+       AND c.relname = %(name)s
+"""
+
 # A query of its own, asked only about an index that is not usable: it triples the time that planning takes.
 WORKERS = """
     SELECT c.relname AS name,
@@ -250,6 +265,12 @@ class PostgresCatalog(CatalogReader):
         # Once more, because a session may have finished its build between the two queries.
         again = self._find([name for name in unusable if name not in workers], sizes)
         return {**found, **again, **{name: found[name]._replace(worker=pid) for name, pid in workers.items()}}
+
+    def built(self, name: str) -> CatalogEntry | None:
+        """Return what has a name after a statement, without its definition."""
+        for row in self.ask(BUILT, name=name):
+            return CatalogEntry(**{**row, "kind": KINDS.get(row["kind"], "relation")})
+        return None
 
     def _find(self, names: Sequence[str], sizes: bool) -> dict[str, CatalogEntry]:
         rows = self.ask(INDEXES + BY_NAME, names=list(names), sizes=sizes) if names else []
