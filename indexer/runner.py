@@ -267,7 +267,7 @@ class Runner:
             self._write([self._revisions.update(record)])
 
     def _write(self, statements: Sequence[Any]) -> None:
-        """Execute statements that record something, all of them or none."""
+        """Execute statements that record something, all of them or none; those that write rows as the last ones."""
         writing = [statement for statement in statements if written_by([statement])]
         creating = [statement for statement in statements if not written_by([statement])]
         with self.migrator.database.atomic():

@@ -159,6 +159,8 @@ class OnlineDatabase(PostgresqlDatabase):
 
     def execute_last(self, queries: Sequence[Any]) -> None:
         """Execute queries of peewee's that end a transaction, and commit it, all in one message."""
+        if not queries:
+            return
         statements = [self.get_sql_context().sql(query).query() for query in queries]
         message = "; ".join([*(sendable(sql) for sql, _ in statements), "COMMIT"])
         self.execute_sql(message, [value for _, parameters in statements for value in parameters])
