@@ -224,7 +224,7 @@ RUN_LOCK = """
 
 
 def test_a_stamp_waits_for_a_run_that_is_at_work(base_url):
-    with old_snapshot(base_url), running("up", url=base_url) as up:
+    with old_snapshot(base_url), running("up", "--jobs", "1", url=base_url) as up:
         until_phase(base_url, "waiting for old snapshots")
         ((key,),) = ask(base_url, RUN_LOCK)
         up.kill()
