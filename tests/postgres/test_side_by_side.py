@@ -13,7 +13,7 @@ from scenes import ByHand, Server, assert_all_valid, fill_activity, own_server, 
 from indexer.connection import connect
 from indexer.events import IndexFinished, StatementStarted, Warned
 from indexer.options import Options
-from indexer.postgres.run import lanes
+from indexer.postgres.run import lanes, schedule
 from indexer.postgres.run.lanes import Lanes
 from indexer.postgres.run.schedule import BUSY
 from indexer.postgres.session.builders import Builder
@@ -153,6 +153,15 @@ def test_with_the_option_of_the_warning_two_indexes_are_built_at_once(server, se
         events = up(seeing_url, jobs=2)
     assert most_at_once(events) == 2
     assert warnings(events) == []
+
+
+def test_on_a_server_where_builds_wait_for_each_other_the_output_says_why_the_option_has_no_effect(
+    seeing_url, monkeypatch
+):
+    monkeypatch.setattr(schedule, "IGNORES_OTHERS", 10**6)
+    events = up(seeing_url, jobs=2)
+    assert most_at_once(events) == 1
+    assert warnings(events) == [schedule.ONE_AT_A_TIME]
 
 
 def test_clients_that_are_not_visible_count_as_active_and_the_output_says_which_grant_shows_more(server):

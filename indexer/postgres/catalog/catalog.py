@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import Any
 
 from indexer.catalog import CatalogEntry, Table
@@ -14,10 +13,14 @@ from indexer.postgres.expression.meaning import Expressions
 from indexer.postgres.session.database import OnlineDatabase
 from indexer.postgres.session.reader import CatalogReader
 
-# The schema of a search path that holds most of these tables, or else its first.
+# The schema of a search path that holds most of these tables, or else its first; and whether there is Citus.
 SCHEMA = """
     SELECT n.nspname AS schema,
-           n.oid::bigint AS namespace
+           n.oid::bigint AS namespace,
+           EXISTS (
+           SELECT 1
+             FROM pg_catalog.pg_extension AS e
+            WHERE e.extname = 'citus') AS is_citus
       FROM pg_catalog.unnest(%(path)s::pg_catalog.text[]) WITH ORDINALITY AS path (name, position)
       JOIN pg_catalog.pg_namespace AS n ON n.nspname = path.name
       LEFT JOIN pg_catalog.pg_class AS c
@@ -227,6 +230,7 @@ class PostgresCatalog(CatalogReader):
         super().__init__(database, schema, namespace)
         self.expressions = Expressions(self)
         self.indexed: list[str] = []
+        self._is_citus: bool | None = None
 
     def settle(self, tables: Sequence[str]) -> bool:
         """Find the schema and its OID; without a name, the schema of the search path that holds most of the tables.
@@ -238,13 +242,15 @@ class PostgresCatalog(CatalogReader):
         path = list(self.database.path) if self.schema is None else [self.schema]
         found = self.ask(SCHEMA, tables=self.indexed, path=path)
         for row in found:
-            self.schema, self.namespace = row["schema"], row["namespace"]
+            self.schema, self.namespace, self._is_citus = row["schema"], row["namespace"], row["is_citus"]
         return bool(found)
 
-    @cached_property
+    @property
     def is_citus(self) -> bool:
         """Whether the database is part of a Citus cluster."""
-        return bool(self.recall(citus.EXTENSION, lambda: self.rows(citus.EXTENSION)))
+        if self._is_citus is None:
+            self._is_citus = bool(self.rows(citus.EXTENSION)[0]["is_citus"])
+        return self._is_citus
 
     def schemas_holding(self, tables: Sequence[str]) -> list[str]:
         """Return the schemas that hold any of these tables."""

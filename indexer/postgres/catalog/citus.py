@@ -20,9 +20,10 @@ UNSEEN = (
 )
 
 EXTENSION = """
-    SELECT e.extversion
-      FROM pg_catalog.pg_extension AS e
-     WHERE e.extname = 'citus'
+    SELECT EXISTS (
+           SELECT 1
+             FROM pg_catalog.pg_extension AS e
+            WHERE e.extname = 'citus') AS is_citus
 """
 
 LOCAL_GROUP = """

@@ -19,6 +19,7 @@ SIDE_BY_SIDE = 2  # more builds at once were slower on every server measured
 # anything, so from two active clients on, they are taken for busy.
 BUSY = 2
 ASKED_AGAIN = 0.5  # seconds between two questions which clients are active
+ONE_AT_A_TIME = "Builds one index at a time: before PostgreSQL 14 two concurrent builds wait for each other."
 IGNORES_OTHERS = 140000  # since 14 the last phase of a build does not wait for another build on plain columns
 
 
@@ -88,7 +89,11 @@ class Schedule:
             return False
         if options.offline:
             return True
-        if database.server_version < IGNORES_OTHERS or any(map(_is_partial, (following, *self._running))):
+        if database.server_version < IGNORES_OTHERS:
+            if options.jobs and not following.is_drop:
+                self.run.sessions.warn(ONE_AT_A_TIME)
+            return False
+        if any(map(_is_partial, (following, *self._running))):
             return False
         return options.jobs is not None or following.is_drop or not self._is_busy(following.index.table)
 
