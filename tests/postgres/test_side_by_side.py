@@ -170,4 +170,4 @@ def test_clients_that_are_not_visible_count_as_active_and_the_output_says_which_
     assert most_at_once(events) == 1
     hidden, one_at_a_time = warnings(events)
     assert "GRANT pg_read_all_stats TO crm_owner;" in hidden
-    assert f"{BUSY} clients are active, or not visible to role crm_owner" in one_at_a_time
+    assert "clients are active, or not visible to role crm_owner. To build two at once" in one_at_a_time
