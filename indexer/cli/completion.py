@@ -34,7 +34,7 @@ def script_for(shell: str, group: click.Group, program: str) -> str:
 
     if len(program.split()) > 1:
         message = f"A shell completes the program {PROGRAM}, and cannot complete {program}."
-        raise UsageError(message, f"Install it, then run: {PROGRAM} completion {shell}")
+        raise UsageError(message, f"Install it with pip install ., then run: {PROGRAM} completion {shell}")
     completes = get_completion_class(shell)
     assert completes, "Click knows the three shells"
     # Not its own source(), which for bash first asks the version of another bash than the one that will run the script.
