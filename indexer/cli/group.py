@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import cached_property, wraps
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
@@ -28,6 +28,24 @@ The database is --database-url, else MIGRATION_DATABASE_URL, else DATABASE_URL, 
 models to, else sqlite:///crm.db. Instead of a variable, NAME_FILE can hold the path of a file that contains the URL:
 DATABASE_URL_FILE.
 """
+
+
+class LazyCommand(click.Command):
+    """Command whose options are made when they are asked for: those of all commands would take milliseconds.
+
+    Args:
+        options: the decorator that gives a function the options.
+    """
+
+    def __init__(self, *arguments: Any, options: Callable[[Any], Any], **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._options = options
+        del self.params
+
+    @cached_property
+    def params(self) -> list[click.Parameter]:  # type: ignore[override]  # an attribute of click.Command
+        """The options and arguments."""
+        return click.command()(self._options(lambda: None)).params
 
 
 class Commands(click.Group):
@@ -133,6 +151,6 @@ def command(*own: Any, on: Any = options.on_database, changes: bool = False) -> 
         def run(**given: Any) -> NoReturn:
             _run(function, changes, given)
 
-        return cli.command()(options.together(*own, on, options.output)(run))
+        return cli.command(cls=LazyCommand, options=options.together(*own, on, options.output))(run)
 
     return decorate
