@@ -31,15 +31,11 @@ class Statement(NamedTuple):
     constants: frozenset[int] = frozenset()
 
 
-AN_EXPRESSION = "<expr>"
-
-
 class Scan(NamedTuple):
     """One use of an index in a plan.
 
     Attributes:
-        columns: those that it is searched by, with AN_EXPRESSION where the database does not say which ones an
-            expression has; none if all of it is read.
+        columns: those that it is searched by, for an expression on SQLite ``<expr>``; none if all of it is read.
         covers: whether the table is not read beside it. SQLite only.
     """
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from indexer.catalog import CatalogEntry, Table
-from indexer.definition import Column, Definition, Expression, KeyPart, words
-from indexer.query_planner import AN_EXPRESSION, Plan, Scan
+from indexer.definition import Column, Definition, KeyPart, words
+from indexer.query_planner import Plan, Scan
 from indexer.server import Child
 from indexer.spec import Index
 
@@ -95,9 +95,6 @@ class Indexes:
         if not self._columns(found.table, found.key[0]) & self._columns(index.table, *equal):
             return False
         searched = scan.columns | frozenset(re.findall(r"\w+", found.predicate or ""))
-        if AN_EXPRESSION in scan.columns:
-            expressions = (part for part in found.key if isinstance(part, Expression))
-            searched |= self._columns(found.table, *expressions)
         kept = {_undirected(part) for part in found.key}
         return all(self._columns(index.table, part) <= searched or _undirected(part) in kept for part in declared.key)
 

@@ -9,6 +9,7 @@ import pytest
 from command import execute, is_postgres
 from kinds import runner_of
 from peewee import CharField, DateTimeField, IntegerField, Model, ModelSelect, TextField, fn
+from peewee import Expression as Operation
 
 from indexer import Column, Expression, Index, Variant, desc
 from indexer.connection import connect
@@ -34,6 +35,10 @@ def with_word(word: str) -> ModelSelect:
     return Note.select().where(Note.body.contains(word))
 
 
+def like_word(word: str) -> ModelSelect:
+    return Note.select().where(Operation(Note.body, "%%", word))  # an operator of the extension
+
+
 def of_owner(owner: int) -> ModelSelect:
     return Note.select().where(Note.owner == owner, Note.title != "").order_by(Note.made.desc())
 
@@ -54,11 +59,13 @@ INDEXES = {
 ON_POSTGRESQL = {
     **INDEXES,
     with_word: Index("ix_with_word", "note", (Column("body", opclass="gin_trgm_ops"),), on_postgresql=Variant("gin")),
+    like_word: Index("ix_like_word", "note", (Column("body", opclass="gist_trgm_ops"),), on_postgresql=Variant("gist")),
     since: Index("ix_since", "note", ("made",), on_postgresql=Variant("brin")),
 }
 SAMPLES = {
     by_title: rows_of(Note.title, otherwise=("Title",)),
     with_word: rows_of(Note.body, otherwise=("word",)),
+    like_word: rows_of(Note.body, otherwise=("word",)),
     of_owner: rows_of(Note.owner, otherwise=(1,)),
     since: rows_of(Note.made, otherwise=("2025-01-01",)),
     latest: lambda count: [()],
