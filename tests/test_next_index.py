@@ -58,7 +58,7 @@ def command(folder: Path, any_head_url: str, monkeypatch: pytest.MonkeyPatch) ->
 def edit(folder: Path) -> None:
     """Edit the new revision and queries.py as the documentation says."""
     (file,) = set(folder.glob("migrate_*.py")) - {folder / "migrate_10992629d68e.py"}
-    text = file.read_text().replace("import Index\n", "import Expression, Index\n")
+    text = file.read_text().replace("import Index,", "import Expression, Index,")
     file.write_text(re.sub(r"^INDEXES = \(\n.*?^\)\n", lambda _: INDEXES, text, flags=re.MULTILINE | re.DOTALL))
     queries = folder / "queries.py"
     functions, entries = queries.read_text().removesuffix(")\n").split("# In the order")
