@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from signal import Signals
+from typing import TYPE_CHECKING
 
-from indexer.definition import Difference
 from indexer.text import few, shell, shown, visible
+
+if TYPE_CHECKING:
+    from signal import Signals
+
+    from indexer.definition import Difference
 
 
 class Command(tuple[str, ...]):

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexer import IndexerError
+from indexer import IndexerError, console
 from indexer.cli import options
 from indexer.cli.completion import SHELLS, revisions, script_for
 from indexer.cli.group import cli as cli
 from indexer.cli.group import command
 from indexer.cli.running import Call, ask, connected
-from indexer.console import output, progress, text
+from indexer.console import output
 from indexer.errors import UsageError
 from indexer.signals import Stop, interruptible
 
@@ -41,7 +41,7 @@ def up(call: Call, to: str | None) -> int:
     Creates the tables first if the database is empty. Keeps an index that already exists with the same definition,
     and rebuilds one that an interrupted run left incomplete. Always safe to run again.
     """
-    return ask(call, lambda runner: text.of_outcome(runner.up(to), runner.migrator.place))
+    return ask(call, lambda runner: console.text.of_outcome(runner.up(to), runner.migrator.place))
 
 
 @command(
@@ -58,7 +58,7 @@ def down(call: Call, to: str | None) -> int:
 
     Keeps indexes that existed before up. Changes no table and no row.
     """
-    return ask(call, lambda runner: text.of_outcome(runner.down(to), runner.migrator.place))
+    return ask(call, lambda runner: console.text.of_outcome(runner.down(to), runner.migrator.place))
 
 
 @command(
@@ -72,7 +72,7 @@ def stamp(call: Call, revision: str) -> int:
 
     Compares the database with the revision first. Exits with 4 and lists the differences if there are any.
     """
-    return ask(call, lambda runner: text.of_stamp(runner.stamp(revision), runner.migrator.place))
+    return ask(call, lambda runner: console.text.of_stamp(runner.stamp(revision), runner.migrator.place))
 
 
 @command(
@@ -99,7 +99,7 @@ def seed(call: Call, rows: int) -> int:
         from indexer.bench.progress import reporting
 
         with reporting(call.as_json, call.write, runner.report) as tell:
-            return text.of_seed(runner.migrator.place, sample.seed(runner, rows, tell=tell))
+            return console.text.of_seed(runner.migrator.place, sample.seed(runner, rows, tell=tell))
 
     return ask(call, question)
 
@@ -119,7 +119,7 @@ def status(call: Call) -> int:
         from indexer.verify.declared import calls_of
 
         inspector = runner.inspector
-        return text.of_status(inspector.status(), calls_of(call.project, inspector.declared))
+        return console.text.of_status(inspector.status(), calls_of(call.project, inspector.declared))
 
     return ask(call, question)
 
@@ -131,7 +131,7 @@ def check(call: Call) -> int:
     Changes nothing. Exits with 4 if an index of an applied revision is missing, broken or different, else with 3 if a
     revision is pending. Advice, such as about a redundant index, does not change the exit code.
     """
-    return ask(call, lambda runner: text.of_check(runner.inspector.check()))
+    return ask(call, lambda runner: console.text.of_check(runner.inspector.check()))
 
 
 @command(
@@ -163,7 +163,7 @@ def plan(call: Call, direction: str, to: str | None, as_sql: bool) -> int:
         inspector = runner.inspector
         found = inspector.plan(direction, to, sizes=True)
         calls = NO_CALLS if as_sql else calls_of(call.project, inspector.declared)
-        answer = text.of_plan(found, runner.migrator.place, calls)
+        answer = console.text.of_plan(found, runner.migrator.place, calls)
         if as_sql:
             return answer._replace(script="" if answer.error else runner.script(found))
         return answer
@@ -177,7 +177,7 @@ def history(call: Call) -> int:
 
     Changes nothing.
     """
-    return ask(call, lambda runner: text.of_history(runner.inspector.entries(), runner.migrator.place))
+    return ask(call, lambda runner: console.text.of_history(runner.inspector.entries(), runner.migrator.place))
 
 
 @command(
@@ -200,7 +200,7 @@ def verify(call: Call, analyze: bool, as_sql: bool) -> int:
 
         project, declared = call.project, runner.inspector.declared
         report = verified(runner.migrator, queries_of(project), project.models(), declared, analyze)
-        return text.of_verify(report, as_sql)
+        return console.text.of_verify(report, as_sql)
 
     return ask(call._replace(as_script=as_sql), question)
 
@@ -212,14 +212,14 @@ def wait(call: Call, timeout: float) -> None:
     Waits for a server that is starting, a host name that is not known yet, or a free connection. Fails at once with 7
     if waiting cannot help, as with a wrong password.
     """
-    report = progress.reporter(call.as_json, call.write)
+    report = console.progress.reporter(call.as_json, call.write)
 
     def work(stop: Stop) -> tuple[Place, bool]:
         with connected(call._replace(wait_db=timeout), report, stop) as migrator:
             return migrator.place, migrator.exists
 
     place, exists = interruptible(work, reading=True, look=call.looking())
-    output.print_answer(text.of_wait(place, exists), call.as_json, call.write)
+    output.print_answer(console.text.of_wait(place, exists), call.as_json, call.write)
 
 
 # Without a database -------------------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def new(call: Call, message: str) -> None:
     from indexer.revisions.scaffold import write_revision
 
     written = write_revision(call.project.folder, message, call.project.models())
-    output.print_answer(text.of_new(written), call.as_json, call.write)
+    output.print_answer(console.text.of_new(written), call.as_json, call.write)
 
 
 @command(click.argument("shell", type=click.Choice(SHELLS)), on=options.together())
@@ -287,4 +287,4 @@ def completion(call: Call, shell: str) -> None:
     fish  Run once:          indexer completion fish > ~/.config/fish/completions/indexer.fish
     """
     script = script_for(shell, cli, call.write.program)
-    output.print_answer(text.of_completion(shell, script), call.as_json, call.write)
+    output.print_answer(console.text.of_completion(shell, script), call.as_json, call.write)

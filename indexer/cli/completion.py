@@ -19,9 +19,9 @@ PROGRAM = "indexer"
 VARIABLE = "_INDEXER_COMPLETE"  # environment variable: the shell asks for words, and which shell asks
 
 # A revision file is read as text: no code of it runs while a line is being typed.
-ID = re.compile(r"""^revision\s*=\s*["'](\S+)["']""", re.MULTILINE)
-DESCRIPTION = re.compile(r'\s*r?"""(.*)')
-UNSORTED = re.compile(r"^( *)complete -o nosort (.*)$", re.MULTILINE)
+ID = r"""(?m)^revision\s*=\s*["'](\S+)["']"""
+DESCRIPTION = r'\s*r?"""(.*)'
+UNSORTED = r"(?m)^( *)complete -o nosort (.*)$"
 
 
 def script_for(shell: str, group: click.Group, program: str) -> str:
@@ -39,7 +39,7 @@ def script_for(shell: str, group: click.Group, program: str) -> str:
     assert completes, "Click knows the three shells"
     # Not its own source(), which for bash first asks the version of another bash than the one that will run the script.
     script = ShellComplete.source(completes(group, {}, program, VARIABLE))
-    return UNSORTED.sub(r"\1complete -o nosort \2 2>/dev/null || complete \2", script)  # before bash 4.4
+    return re.sub(UNSORTED, r"\1complete -o nosort \2 2>/dev/null || complete \2", script)  # before bash 4.4
 
 
 def revisions(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -58,6 +58,6 @@ def _headers(folder: str) -> Iterator[tuple[str, str]]:
     for path in sorted(glob(os.path.join(escape(folder), "migrate_*.py"))):
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read()
-        if found := ID.search(text):
-            description = DESCRIPTION.match(text)
+        if found := re.search(ID, text):
+            description = re.match(DESCRIPTION, text)
             yield found[1], description[1].rstrip('".') if description else ""

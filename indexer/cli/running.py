@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from signal import SIGINT
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from indexer.console import output, progress
+from indexer import console
+from indexer.console import output
 from indexer.console.hints import DATABASE_URL, SCHEMA, HintWriter
 from indexer.errors import Command, Hint, IndexerError, Interrupted, PreflightFailed, UsageError
 from indexer.options import DEFAULTS, VERSION_TABLE, Options
@@ -19,6 +20,7 @@ from indexer.urls import DEFAULT, database_url
 
 if TYPE_CHECKING:
     from indexer.console.output import Answer
+    from indexer.console.progress import Reporter
     from indexer.migrator import CatalogMigrator
     from indexer.revisions.chain import Chain
     from indexer.runner import Runner
@@ -124,6 +126,7 @@ def ask(call: Call, question: Question) -> int:
 
 
 def _ask_one(call: Call, question: Question, chain: Chain, stop: Stop) -> int:
+    progress = console.progress
     report = progress.reporter(call.as_json, call.write) if call.changes else progress.Lines(call.write, err=True)
     try:
         with connected(call, report, stop) as migrator:
@@ -140,13 +143,13 @@ def _ask_each(call: Call, question: Question, chain: Chain, stop: Stop) -> int:
     """Ask each schema, even after a failure; return the highest exit code."""
     target, as_json, write = call.target, call.as_json, call.write
     answers: dict[str, Answer] = {}
-    with connected(call, progress.Lines(write, err=True), stop) as migrator:
+    with connected(call, console.progress.Lines(write, err=True), stop) as migrator:
         schemas = migrator.in_schemas(target.schemas, target.pattern, chain.tables)
         for one in schemas:
             schema = one.schema or ""
             try:
                 one.reconnect()
-                report = progress.reporter_of_schema(schema, as_json, write)
+                report = console.progress.reporter_of_schema(schema, as_json, write)
                 answers[schema] = _answer(call, question, one, chain, report, stop)
             except IndexerError as error:
                 if call.verbose:
@@ -161,7 +164,7 @@ def _ask_each(call: Call, question: Question, chain: Chain, stop: Stop) -> int:
 
 
 def _answer(
-    call: Call, question: Question, migrator: CatalogMigrator, chain: Chain, report: progress.Reporter, stop: Stop
+    call: Call, question: Question, migrator: CatalogMigrator, chain: Chain, report: Reporter, stop: Stop
 ) -> Answer:
     """Return the answer of one database or schema; raise any error as an IndexerError."""
     from peewee import PeeweeException
@@ -185,7 +188,7 @@ def _answer(
 
 
 @contextmanager
-def connected(call: Call, report: progress.Reporter, stop: Stop) -> Iterator[CatalogMigrator]:
+def connected(call: Call, report: Reporter, stop: Stop) -> Iterator[CatalogMigrator]:
     """Connect to the target, waiting for it as long as the call says."""
     # Imported here, because --help need not wait for peewee.
     from indexer.connection import connect_patiently

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import traceback
 from collections.abc import Iterable
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from indexer.console import documents
 from indexer.console.hints import HintWriter, Write
@@ -45,7 +43,7 @@ class Answer(NamedTuple):
 def print_answer(answer: Answer, as_json: bool, write: HintWriter) -> None:
     """Print an answer."""
     if as_json:
-        echo(json.dumps(answer.document, default=write))
+        echo(_json(answer.document, write))
     elif answer.script is not None:
         echo_script(answer.script)
     else:
@@ -74,7 +72,7 @@ def print_total(answers: dict[str, Answer], schemas: int, as_json: bool, as_scri
             {"schema": schema, "exit_code": one.exit_code, **_written(one.document, write.of_schema(schema))}
             for schema, one in answers.items()
         ]
-        echo(json.dumps({"schemas": each, "exit_code": worst}))
+        echo(_json({"schemas": each, "exit_code": worst}, write))
         return
     by_code: dict[int, list[str]] = {}
     for schema, answer in answers.items():
@@ -91,8 +89,17 @@ def print_total(answers: dict[str, Answer], schemas: int, as_json: bool, as_scri
 
 def _written(document: documents.Document, write: HintWriter) -> documents.Document:
     """Return a document with its hints as text, each with the schema."""
-    content: documents.Document = json.loads(json.dumps(document, default=write))
+    import json
+
+    content: documents.Document = json.loads(_json(document, write))
     return content
+
+
+def _json(document: Any, write: Write) -> str:
+    """Return a document as JSON, with its hints as text."""
+    import json  # here, because --help needs none
+
+    return json.dumps(document, default=write)
 
 
 def of_failure(error: IndexerError) -> Answer:
@@ -115,6 +122,8 @@ def print_error(error: IndexerError, write: Write) -> None:
 
 def print_traceback(error: BaseException) -> None:
     """Print the traceback of an error on stderr."""
+    import traceback
+
     echo(shown("".join(traceback.format_exception(error))), err=True)
 
 
