@@ -32,9 +32,7 @@ from indexer.records.provenance import Provenance, revert_context
 from indexer.records.revisions import APPLIED, REVERTED, Record
 from indexer.records.table import written_by
 from indexer.revisions.chain import Chain
-from indexer.revisions.functions import collect
 from indexer.revisions.revision import Revision
-from indexer.script import script_of
 from indexer.signals import Stop
 from indexer.spec import Index
 from indexer.steps import Step, StepPlanner
@@ -99,6 +97,8 @@ class Runner:
 
     def script(self, plan: Plan) -> str:
         """Return the plan as a script for the database's own shell; it records the revisions as a run would."""
+        from indexer.script import script_of
+
         return script_of(plan, self.migrator, self._recorder, self.chain.base, self.models)
 
     # Stamp ----------------------------------------------------------------------------------------------------------
@@ -315,6 +315,8 @@ class Runner:
 
 def _asked(plan: Plan, known: Collection[str] = ()) -> dict[str, tuple[Index, ...]]:
     """Call the functions of a plan's revisions, each once in a run; return the indexes they ask for."""
+    from indexer.revisions.functions import collect
+
     revisions = [revision_plan.revision for revision_plan in plan.revisions if revision_plan.revision.id not in known]
     return {revision.id: collect(revision, plan.direction) for revision in revisions}
 

@@ -15,12 +15,13 @@ from indexer.dialect import Dialect, Part, ScriptValues
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.expression.comparison import in_words_of, resolved
 from indexer.postgres.expression.explain import NotUnderstood
-from indexer.postgres.run.execution import BEGIN, COMMIT
 from indexer.postgres.session.encoding import UNCONVERTED
 from indexer.postgres.session.settings import PINNED
 from indexer.records.table import placed
 from indexer.server import Child
 from indexer.spec import Index, with_suffix
+
+BEGIN, COMMIT = "BEGIN", "COMMIT"
 
 # The path comes first: before it is set, an operator of another role could come before PostgreSQL's own in a predicate.
 OF_A_SCRIPT = {

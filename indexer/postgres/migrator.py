@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from peewee import Entity, Model, PeeweeException
@@ -13,20 +13,13 @@ from playhouse.migrate import PostgresqlMigrator
 from indexer.catalog import META_TABLES, CatalogEntry, Place
 from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.migrator import CatalogMigrator, Context, Decide, Doing, IndexOperation, Work
-from indexer.postgres.catalog.buildable import unbuildable
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.catalog.rights import WITHHELD, withheld
 from indexer.postgres.dialect import PostgresDialect
-from indexer.postgres.run.execution import Execution, Run
-from indexer.postgres.run.lanes import Lanes
-from indexer.postgres.run.lock import RunLock
-from indexer.postgres.run.schedule import Schedule
 from indexer.postgres.run.sessions import Sessions, listed
-from indexer.postgres.run.tuning import SERVER_MEANS, Means
 from indexer.postgres.server import PostgresServer
 from indexer.postgres.session import server_errors
 from indexer.postgres.session.database import OnlineDatabase
-from indexer.postgres.session.pooler import refuse_transaction_pooling
 from indexer.records.alembic import split_name
 from indexer.records.provenance import Provenance
 from indexer.records.table import hidden_rows
@@ -35,7 +28,11 @@ from indexer.steps import Step
 from indexer.text import few
 
 if TYPE_CHECKING:
+    from indexer.postgres.run.execution import Run
+    from indexer.postgres.run.lock import RunLock
     from indexer.query_planner import QueryPlanner
+
+# What only a run uses is imported by the methods of a run: most commands find nothing to build, or only read.
 
 INSUFFICIENT_PRIVILEGE, LOCK_NOT_AVAILABLE = "42501", "55P03"
 EXCLUDING = ("AccessExclusiveLock",)
@@ -65,10 +62,16 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         self.sessions = Sessions(catalog, context.report)
         server = PostgresServer(self.sessions, dialect, context, schema_was_named=schema is not None)
         super().__init__(database, catalog, dialect, server, context)
-        self.lock = RunLock(self.sessions, context)
         self._address = address
         self._connect = connect
         self._run: Run
+
+    @cached_property
+    def lock(self) -> RunLock:
+        """The lock of a run."""
+        from indexer.postgres.run.lock import RunLock
+
+        return RunLock(self.sessions, self.context)
 
     def within(self, context: Context, tables: Sequence[str]) -> OnlineMigrator:
         """Return another migrator on the same session, for work on these tables, whose schema it finds."""
@@ -98,6 +101,8 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """Return a migrator for each of these schemas, all on one session."""
         found, holding = names, [] if pattern is None else self.catalog.schemas_holding(tables)
         if pattern is not None:
+            from fnmatch import fnmatchcase
+
             shell_pattern = pattern.replace("%", "*")  # as in LIKE; no shell pattern means anything by it
             found = [name for name in holding if fnmatchcase(name, shell_pattern)]
         if not found:
@@ -153,6 +158,11 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     @contextmanager
     def migration_context(self, atomic: bool = True) -> Iterator[None]:
         """Hold the run lock for one run, and no transaction, because CONCURRENTLY cannot run inside one."""
+        from indexer.postgres.run.execution import Run
+        from indexer.postgres.run.lanes import Lanes
+        from indexer.postgres.run.tuning import SERVER_MEANS, Means
+        from indexer.postgres.session.pooler import refuse_transaction_pooling
+
         if self.database.pooled:
             refuse_transaction_pooling(self.database)
         options, report, stop, _ = self.context
@@ -173,6 +183,8 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def unbuildable(self, indexes: Sequence[Index]) -> list[str]:
         """Return why the server would refuse to build these indexes, one sentence each."""
+        from indexer.postgres.catalog.buildable import unbuildable
+
         return unbuildable(self.catalog.expressions, indexes)
 
     def query_planner(self, models: Sequence[type[Model]]) -> QueryPlanner:
@@ -202,6 +214,9 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         self.database.execute_sql(statement.replace("%", "%%"))
 
     def _schedule(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
+        from indexer.postgres.run.lanes import Lanes
+        from indexer.postgres.run.schedule import Schedule
+
         tables = self.catalog.tables({operation.index.table for operation in operations}, sizes=True)
         sizes = {name: table.bytes or 0 for name, table in tables.items()}
         largest_first = sorted(operations, key=lambda operation: -sizes.get(operation.index.table, 0))
@@ -213,4 +228,6 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         return self.catalog.built(name)
 
     def _act(self, decide: Decide, provenance: Provenance) -> Doing:
+        from indexer.postgres.run.execution import Execution
+
         return (yield from Execution(self._run, decide, provenance).execute())

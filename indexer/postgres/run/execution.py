@@ -27,6 +27,7 @@ from indexer.errors import NoSession
 from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, Waiting
 from indexer.migrator import Work
 from indexer.options import Options
+from indexer.postgres.dialect import BEGIN, COMMIT
 from indexer.postgres.run.failures import Changed, GaveUp, as_error, has_ended, is_race, reason_of
 from indexer.postgres.run.lanes import Lanes
 from indexer.postgres.run.lock import RunLock
@@ -46,7 +47,6 @@ UNANSWERED = 3.0  # seconds after a signal; a cancelled statement has ended by t
 CLEAN_UP = 1.5  # seconds; a drop that takes longer waits for another session, and is left to the next run
 LONGEST_PAUSE = 30.0  # seconds between two attempts
 MOST_RACES, AFTER_A_RACE = 10, 0.2  # seconds
-BEGIN, COMMIT = "BEGIN", "COMMIT"
 DROP, RENAME = "DROP ", ("ALTER ", BEGIN)  # how the statements of a step begin
 BUILDING = (Action.CREATE, Action.REBUILD)
 UNFINISHED = (Action.REBUILD, Action.REPLACE)
