@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 
@@ -13,8 +14,8 @@ LONG = "ix_" + "long_" * 10 + " of several words"
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the terminal 40 columns wide."""
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    """Let stdout be a terminal, 40 columns wide."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "40")
 
 
@@ -78,3 +79,21 @@ def test_a_name_with_brackets_is_no_markup():
 
 def test_numbers_are_aligned_to_the_right_on_request():
     assert drawn(("rows",), [("1",), ("1000",)], right=("rows",)).splitlines()[1:] == ["   1", "1000"]
+
+
+def test_on_a_terminal_titles_are_bold_and_a_style_is_a_colour(narrow, monkeypatch):
+    rows = [("ix_a", ("valid", "green"))]
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    assert drawn(("index", "state"), rows).splitlines() == [
+        "\x1b[1mindex\x1b[0m  \x1b[1mstate\x1b[0m",
+        "ix_a   \x1b[32mvalid\x1b[0m",
+    ]
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert drawn(("index", "state"), rows).splitlines() == ["index  state", "ix_a   valid"]
+
+
+def test_wide_and_combining_characters_are_counted_as_a_terminal_shows_them():
+    table = drawn(("for", "size"), [("漢字", 1), ("e\u0301", 2), ("abc", 3)])
+
+    assert table.splitlines() == ["for   size", "漢字  1", "e\u0301     2", "abc   3"]
