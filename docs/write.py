@@ -1,8 +1,8 @@
 """Write the parts of the documentation that the program itself knows: python -m docs.write
 
 A part is between two markers, ``<!-- name: begin -->`` and ``<!-- name: end -->``. The terminal sessions and the keys
-of the JSON documents come from runs on a SQLite file and on a PostgreSQL server of the tests. A session is replaced
-only if more than its times and sizes differ, so a test can compare the files with a new run.
+of the JSON documents come from runs on a SQLite file and on a PostgreSQL server of the tests. A line of a session is
+replaced only if more than its times and sizes differ, so a test can compare the files with a new run.
 """
 
 from __future__ import annotations
@@ -82,14 +82,22 @@ def written(path: Path, url: str) -> str:
     def up_to_date(part: re.Match[str]) -> str:
         begin, name, old, end = part.groups()
         new = PARTS[name](url).strip() + "\n"
-        is_same = name.startswith("session") and normal(old) == normal(new)
-        return begin + (old if is_same else new) + end
+        return begin + (with_old_lines(old, new) if name.startswith("session") else new) + end
 
     return PART.sub(up_to_date, path.read_text())
 
 
+def with_old_lines(old: str, new: str) -> str:
+    """Return a new session with the lines of the old one that differ in no more than times, sizes and spaces."""
+    known: dict[str, list[str]] = {}
+    for line in old.splitlines():
+        known.setdefault(normal(line), []).append(line)
+    lines = (known[key].pop(0) if known.get(key := normal(line)) else line for line in new.splitlines())
+    return "\n".join(lines) + "\n"
+
+
 def normal(text: str) -> str:
-    """Return a session without what differs from run to run and from machine to machine."""
+    """Return text of a session without what differs from run to run and from machine to machine."""
     for pattern, stand_in in VARIES:
         text = re.sub(pattern, stand_in, text, flags=re.MULTILINE)
     return text.strip()
