@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -226,9 +225,9 @@ class Bars:
 def _wrapped(line: str, width: int) -> str:
     """Return a line broken between words, with the later parts indented deeper."""
     indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.fill(
-        line, width, subsequent_indent=indent + "  ", break_long_words=False, break_on_hyphens=False, tabsize=1
-    )
+    from textwrap import fill
+
+    return fill(line, width, subsequent_indent=indent + "  ", break_long_words=False, break_on_hyphens=False, tabsize=1)
 
 
 Reporter = Lines | Bars

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import textwrap
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -54,7 +52,9 @@ class _Column(NamedTuple):
         text, style = self.cells[row]
         lines = [text]
         if _width(text) > width:
-            lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+            from textwrap import wrap
+
+            lines = wrap(text, width, break_long_words=False, break_on_hyphens=False)
         return [self._padded(line, style, width) for line in lines]
 
     def _padded(self, line: str, style: str, width: int) -> str:
@@ -81,7 +81,7 @@ def drawn(
         folding: titles of those that may fold.
         less_needed: titles of those that may be left out, the least needed first.
     """
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
+    width = _room()
     cells = zip(*([(title, "bold") for title in titles], *rows), strict=True)
     texts = ([_cell(cell) for cell in column] for column in cells)
     columns = [
@@ -96,6 +96,15 @@ def drawn(
     if left_out:
         lines.append(f"Columns left out, because the terminal is too narrow: {', '.join(left_out)}.")
     return "\n".join(lines)
+
+
+def _room() -> int:
+    """Return how many columns there are."""
+    if not sys.stdout.isatty():
+        return WIDE
+    from shutil import get_terminal_size
+
+    return get_terminal_size().columns
 
 
 def _row(columns: Sequence[_Column], widths: Sequence[int], row: int) -> list[str]:

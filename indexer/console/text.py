@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
-from indexer.console import documents, tables
+from indexer.console import documents
 from indexer.console.output import BOLD, Answer, Line, of_failure, styled
 from indexer.console.progress import DONE, listed
 from indexer.decide import CREATIONS, Action
@@ -66,6 +65,8 @@ def of_stamp(stamp: Stamp, place: Place) -> Answer:
 
 def of_new(written: Written) -> Answer:
     """Return which file was written, and the query to add to queries.py."""
+    from textwrap import indent
+
     wrote = f"Wrote {written.file} with an example, {written.index_name}."
     declare = "Create queries.py with its query:" if written.is_first_query else "Add its query to queries.py:"
     lines = (f"{wrote} Edit it. {declare}\n", indent(written.query, "    "), Hint("Then review it: ", Command("plan")))
@@ -365,4 +366,6 @@ def _on_table(step: Step, plan: Plan) -> str:
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    from indexer.console import tables
+
     return tables.drawn(titles, rows, right=("size",), folding=FOLDING, less_needed=LESS_NEEDED)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from indexer.errors import ChainBroken, Command, Hint, UsageError
 from indexer.revisions.revision import Revision, read
@@ -15,12 +14,12 @@ PATTERN = "migrate_*.py"
 BASE = "base"  # the id of the base revision, if the first file names none before it
 
 
-@dataclass(frozen=True, eq=False)
 class Chain:
     """The revisions in order, from the one after ``base`` to the head."""
 
-    base: str
-    revisions: tuple[Revision, ...]
+    def __init__(self, base: str, revisions: tuple[Revision, ...]) -> None:
+        self.base = base
+        self.revisions = revisions
 
     def __iter__(self) -> Iterator[Revision]:
         return iter(self.revisions)
