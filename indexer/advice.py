@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from indexer.catalog import CatalogEntry
 from indexer.definition import Definition, KeyPart
@@ -12,6 +11,7 @@ from indexer.errors import Command, Hint
 from indexer.server import Uncovered
 from indexer.steps import Step, StepPlanner
 from indexer.text import are, counted, few
+from indexer.tuples import NamedTuple
 
 TWIN, SAME_KEY, SUPERFLUOUS = "twin", "serves the same key", "superfluous"
 LEFTOVER, CHANGED_FILE, EMPTY_CHILD = "leftover", "changed file", "empty child"

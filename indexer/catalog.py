@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from indexer.definition import Definition
 from indexer.text import visible
+from indexer.tuples import NamedTuple
 
 
 class CatalogEntry(NamedTuple):

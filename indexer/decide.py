@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import NamedTuple
 
 from indexer.catalog import CatalogEntry
 from indexer.definition import Definition, Difference, differences
 from indexer.options import DEFAULTS, Options
+from indexer.tuples import NamedTuple
 
 
 class Action(str, Enum):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+from indexer.tuples import NamedTuple
 
 FIRST, LAST = "first", "last"
 STRING = re.compile(r"'(?:[^']|'')*'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from peewee import SQL, EnclosedNodeList, Entity, NodeList
 
@@ -13,6 +13,7 @@ from indexer.decide import Existing
 from indexer.definition import Column, Definition, KeyPart
 from indexer.spec import BTREE, Index
 from indexer.text import literal
+from indexer.tuples import NamedTuple
 
 
 class ScriptValues(NamedTuple):

@@ -6,12 +6,12 @@ They are named tuples: a frozen dataclass takes seven times as long to define, a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from indexer.decide import Action
 from indexer.errors import Hint
 from indexer.spec import Index
 from indexer.text import visible
+from indexer.tuples import NamedTuple
 
 
 class Blocker(NamedTuple):

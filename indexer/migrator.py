@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Generator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from peewee import Model, PeeweeException
 from playhouse.migrate import Operation, SchemaMigrator
@@ -22,6 +22,7 @@ from indexer.signals import Stop
 from indexer.spec import Index
 from indexer.steps import Step, StepPlanner
 from indexer.text import qualified, reason
+from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from indexer.query_planner import QueryPlanner

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from indexer.errors import Blocked, Command, Locked
+from indexer.tuples import NamedTuple
 
 VERSION_TABLE = "alembic_version"
 AGAIN = "Wait for it to end, then run the same command again."

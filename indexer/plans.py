@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from indexer.advice import Advice
 from indexer.catalog import Place, Table
 from indexer.decide import Action
@@ -18,6 +16,7 @@ from indexer.revisions.chain import Chain
 from indexer.revisions.revision import Revision
 from indexer.server import Uncovered
 from indexer.steps import Step
+from indexer.tuples import NamedTuple
 
 PENDING = 3  # exit code
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 from peewee import PeeweeException
 
@@ -16,6 +16,7 @@ from indexer.catalog import CatalogEntry, Table
 from indexer.errors import IndexerError
 from indexer.server import Child
 from indexer.spec import Index
+from indexer.tuples import NamedTuple
 
 LONGEST_RUN = 10  # seconds that a query may take when it is run
 

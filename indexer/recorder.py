@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from indexer.options import Options
 from indexer.plans import RevisionPlan
@@ -10,6 +10,7 @@ from indexer.records.alembic import AlembicTable
 from indexer.records.log import LogTable
 from indexer.records.provenance import existed_before
 from indexer.records.revisions import APPLIED, Record, RevisionTable, applied, new_record, reverted, reverting
+from indexer.tuples import NamedTuple
 
 BASE_DESCRIPTION = "base schema"
 

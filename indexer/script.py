@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from peewee import ValueLiterals
 
@@ -15,6 +15,7 @@ from indexer.records.log import new_entry
 from indexer.records.provenance import Provenance
 from indexer.records.revisions import APPLIED, REVERTED, REVERTING, Record, new_record, reverted
 from indexer.steps import Step
+from indexer.tuples import NamedTuple
 
 
 def script_of(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
 
 from indexer.catalog import Table
 from indexer.errors import Problem
 from indexer.events import Blocker
 from indexer.spec import Index
 from indexer.steps import Step
+from indexer.tuples import NamedTuple
 
 
 class Child(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from indexer.catalog import Catalog, CatalogEntry
 from indexer.decide import CHANGES, Action, Existing, RevertContext, can_be_replaced, compare, decide, decide_drop
@@ -12,6 +11,7 @@ from indexer.definition import Definition, Difference
 from indexer.dialect import Dialect
 from indexer.options import DEFAULTS, Options
 from indexer.spec import Index
+from indexer.tuples import NamedTuple
 
 
 @dataclass(frozen=True, eq=False)

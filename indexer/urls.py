@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from indexer.errors import UsageError
+from indexer.tuples import NamedTuple
 
 OPTION = "--database-url"
 VARIABLES = ("MIGRATION_DATABASE_URL", "DATABASE_URL")

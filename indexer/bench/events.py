@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from indexer.events import Event
+from indexer.tuples import NamedTuple
 
 
 class Filling(NamedTuple):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import NamedTuple
 
 from indexer.bench.result import Result
 from indexer.console import tables
 from indexer.console.output import Answer
 from indexer.text import counted, duration, in_bytes
+from indexer.tuples import NamedTuple
 
 TEXTS = ("query", "claim", "index", "table", "")  # the titles of the columns that hold no numbers
 Row = Sequence[str]

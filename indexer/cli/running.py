@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from signal import SIGINT
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from indexer import console
 from indexer.console import output
@@ -16,6 +16,7 @@ from indexer.options import DEFAULTS, VERSION_TABLE, Options
 from indexer.project import Project
 from indexer.signals import Stop, interruptible
 from indexer.text import reason, shell, visible
+from indexer.tuples import NamedTuple
 from indexer.urls import DEFAULT, database_url
 
 if TYPE_CHECKING:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
 from indexer.console import documents
 from indexer.console.hints import HintWriter, Write
 from indexer.errors import Hint, IndexerError, lines_of
 from indexer.text import STYLE, counted, few, shown, visible
+from indexer.tuples import NamedTuple
 
 BOLD, RED, PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[0m"
 Line = str | Hint

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from indexer.console.output import BOLD, styled
 from indexer.text import visible
+from indexer.tuples import NamedTuple
 
 GAP = 2  # columns of a terminal between two columns of a table
 FOLDED = 24  # columns that a text needs before it may break between words

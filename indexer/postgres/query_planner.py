@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from peewee import DataError, Model, OperationalError, PeeweeException, ProgrammingError
 from psycopg2.errors import QueryCanceled
@@ -23,6 +23,7 @@ from indexer.records.table import placed
 from indexer.server import Child
 from indexer.spec import Index
 from indexer.text import identifier
+from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from indexer.migrator import CatalogMigrator

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import cached_property
 from shlex import quote
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from peewee import CharField, Model, Select, Value, fn
 
@@ -19,6 +19,7 @@ from indexer.errors import GRANTED, Problem, UsageError
 from indexer.options import DEFAULTS, VERSION_TABLE, Options
 from indexer.records.table import Home, bind
 from indexer.text import identifier
+from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from indexer.revisions.chain import Chain

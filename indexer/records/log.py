@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from peewee import CharField, DateTimeField, IntegerField, Model, TextField, fn
 
@@ -14,6 +14,7 @@ from indexer.catalog import LOG_TABLE, Table
 from indexer.decide import Action
 from indexer.records.table import RecordTable, current_user, from_json, now
 from indexer.steps import Step
+from indexer.tuples import NamedTuple
 
 KEPT = 100  # entries
 

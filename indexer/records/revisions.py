@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from peewee import CharField, DateTimeField, IntegerField, Model, TextField
 
@@ -16,6 +16,7 @@ from indexer.errors import Command, Hint
 from indexer.records.table import RecordTable, current_user, from_json, now
 from indexer.spec import Index
 from indexer.text import visible
+from indexer.tuples import NamedTuple
 
 APPLYING, APPLIED, REVERTING = "applying", "applied", "reverting"
 REVERTED = "reverted"  # recorded only where Alembic goes on saying that the revision is applied

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from string import Template
 from textwrap import indent
-from typing import Any, NamedTuple
+from typing import Any
 
 from peewee import (
     CharField,
@@ -22,6 +22,7 @@ from peewee import (
 )
 
 from indexer.spec import LONGEST_NAME, Index
+from indexer.tuples import NamedTuple
 
 # The kinds of columns that an example takes, the first ones first, each with a value of a query on an empty table.
 VALUES: dict[type[Field], Any] = {

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from indexer.errors import ChainBroken
 from indexer.spec import Index
+from indexer.tuples import NamedTuple
 
 COMPLETE = "Complete the header of the file."
 INDEXES = 'a tuple of Index, such as (Index("ix_contact_phone", table="contact", columns=("phone",)),)'

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from datetime import date
 from glob import escape, glob
 from string import Template
-from typing import Any, NamedTuple
+from typing import Any
 
 from indexer.errors import Command, Hint, IndexerError, UsageError
 from indexer.revisions.chain import PATTERN, load
 from indexer.revisions.example import PLACEHOLDER, example_of
+from indexer.tuples import NamedTuple
 
 REVISION = Template('''\
 """$description

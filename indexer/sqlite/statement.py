@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+
+from indexer.tuples import NamedTuple
 
 TOKEN = re.compile(
     r"""

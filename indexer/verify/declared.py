@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from indexer.errors import IndexerError, UsageError
 from indexer.revisions.revision import CodeFailed, running
+from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from indexer.project import Project

@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from indexer.catalog import Table
 from indexer.definition import Definition
 from indexer.query_planner import Plan, QueryPlanner, Statement
 from indexer.spec import Index
+from indexer.tuples import NamedTuple
 from indexer.verify.query import Arguments, Query
 from indexer.verify.serving import Indexes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from indexer.postgres.expression.explain import NotUnderstood, check_condition, is_immutable
 from indexer.postgres.expression.meaning import Expressions
@@ -13,6 +13,7 @@ from indexer.postgres.expression.tokens import tokens, words_in
 from indexer.postgres.session.reader import CatalogReader
 from indexer.spec import Index
 from indexer.text import qualified
+from indexer.tuples import NamedTuple
 
 # The functions of these names that no index can use, whatever their arguments are.
 MUTABLE = """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import NamedTuple
 
 from indexer.definition import FIRST, LAST, Definition, Expression, KeyPart
 from indexer.postgres.expression.columns import columns_of
 from indexer.postgres.expression.explain import NotUnderstood, value_of
 from indexer.postgres.expression.meaning import Expressions
 from indexer.postgres.expression.names import collation, operator_class
+from indexer.tuples import NamedTuple
 
 DEFAULT = '"default"'
 SAME = {"true": "on", "yes": "on", "false": "off", "no": "off"}

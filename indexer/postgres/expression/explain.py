@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from peewee import DatabaseError, DataError, Entity, InternalError, NotSupportedError, ProgrammingError
 
 from indexer.postgres.session.reader import CatalogReader
+from indexer.tuples import NamedTuple
 
 # The plan is over an empty set of the table's row type: that takes no right on the table, meets no policy and no index,
 # and is planned here even if the rows are on other servers. The settings make constants that all sessions read alike.

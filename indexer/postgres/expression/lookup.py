@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from indexer.postgres.expression.columns import Types, columns_of
 from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.expression.tokens import calls_in, operators_in, tokens, words_in
 from indexer.postgres.session.reader import CatalogReader
 from indexer.text import few, identifier
+from indexer.tuples import NamedTuple
 
 # The planner runs an immutable function whose arguments are constants, with the rights of the role that asks.
 UNTRUSTED_CALLS = """

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from indexer.postgres.expression.columns import Types
 from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.expression.tokens import folded
 from indexer.postgres.session.reader import CatalogReader
 from indexer.text import identifier, literal, qualified
+from indexer.tuples import NamedTuple
 
 COLLATIONS = """
     SELECT o.collname AS name,

@@ -17,7 +17,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 import psycopg2
 from peewee import PeeweeException
@@ -41,6 +40,7 @@ from indexer.records.provenance import Provenance
 from indexer.signals import Stop
 from indexer.spec import Index
 from indexer.steps import Step
+from indexer.tuples import NamedTuple
 
 BEFORE_THE_START = "waiting before the start"
 UNANSWERED = 3.0  # seconds after a signal; a cancelled statement has ended by then, or its answer does not come

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from peewee import PeeweeException
 
@@ -13,6 +13,7 @@ from indexer.errors import Hint, IndexerError
 from indexer.events import Blocker, Report, Warned, silent
 from indexer.postgres.session.reader import CatalogReader
 from indexer.text import identifier, literal, reason
+from indexer.tuples import NamedTuple
 
 SHOWN = 80  # characters of a query
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from indexer.options import Options
 from indexer.spec import Index
+from indexer.tuples import NamedTuple
 
 # The memory of the server's machine is not visible to SQL.
 SERVER_MEANS = """

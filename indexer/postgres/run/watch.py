@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from indexer.events import Blocker, Progress, Waiting
 from indexer.postgres.run.sessions import Sessions
 from indexer.spec import Index
+from indexer.tuples import NamedTuple
 
 # Where each phase of pg_stat_progress_create_index begins (manual, 28.4.4), and its share of the whole of a concurrent
 # build, in per cent, as measured on a warm million rows. Waits have none: how long they take is up to others.
