@@ -1,13 +1,20 @@
 FROM python:3.12-slim
 
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PYTHONUNBUFFERED=1
 
 COPY requirements.txt /app/
-RUN pip install --no-cache-dir --no-compile -r /app/requirements.txt
+RUN PYTHONDONTWRITEBYTECODE=1 pip install --no-cache-dir -r /app/requirements.txt
 
 COPY models.py queries.py migrate_*.py cli.py /app/
 COPY indexer /app/indexer
 COPY sample /app/sample
+
+# The user below cannot store bytecode, so that each start would compile all that it imports, even of Python's library:
+# the image has none of that. These commands import, and so compile, what a start needs; pip compiles what it installs.
+RUN python -m compileall -q /app && cd /tmp \
+ && PYTHONPATH=/app python -c "import indexer.postgres.connect, indexer.postgres.run.schedule, rich.live" \
+ && for command in --help up status check verify down; do python /app/cli.py "$command" >/dev/null || exit; done \
+ && rm crm.db
 
 # The default database is the file crm.db in the working directory; mount a volume over /data to keep it.
 RUN mkdir /data && chown 10001:10001 /data
