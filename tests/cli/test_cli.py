@@ -179,16 +179,11 @@ def test_help_imports_no_database_and_no_drawing(arguments):
     assert modules & SLOW_TO_IMPORT == set()
 
 
-def test_an_up_with_nothing_to_do_imports_no_drawing(database_url):
-    succeed("up", url=database_url)
-    modules = imported("up", url=database_url)
+@pytest.mark.parametrize("command", ["up", "status", "check"])
+def test_a_command_with_nothing_to_do_imports_neither_drawing_nor_what_only_a_run_uses(command, any_head_url):
+    modules = imported(command, url=any_head_url)
     assert "peewee" in modules
-    assert modules & {"rich", "matplotlib"} == set()
-
-
-def test_json_needs_no_drawing_either(sqlite_url):
-    succeed("up", url=sqlite_url)
-    assert "rich" not in imported("status", "--json", url=sqlite_url)
+    assert modules & {"rich", "matplotlib", "asyncio", "pathlib", "urllib", "shutil"} == set()
 
 
 # Documents -----------------------------------------------------------------------------------------------------------
