@@ -1,87 +1,92 @@
-"""The time of a run that has nothing to build beside the import of its libraries, and the memory of one that builds.
+"""The processor time of a start beside the import of the libraries it needs, and the memory of an ``up``.
 
-Medians of alternating runs; peak memory is ru_maxrss of the process.
+Medians of alternating runs, so that each start is compared with imports of the same moments. Processor time is user and
+system time of the process, without that of the server; peak memory is its ru_maxrss.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from statistics import median
 from typing import NamedTuple
 
 from benchmarks.databases import Databases, files
 from benchmarks.process import Run, run
-from benchmarks.results import Aim, Section, megabytes, milliseconds, rounds_of
+from benchmarks.results import Aim, Section, megabytes, milliseconds, ratio, rounds_of
 
 RUNS = 20
-IMPORTS = "import click, peewee, psycopg2"
-BASELINE = f"`{IMPORTS}`"
+LIBRARIES, CLICK = "import click, peewee, psycopg2", "import click"
 UP, DOWN = ("cli.py", "up"), ("cli.py", "down")
-NO_OP_LIMIT, EMPTY_LIMIT, MEMORY_LIMIT = 1.25, 1.5, 40.0  # the aims: times the imports, times the imports, MB
+MEMORY_LIMIT = 40.0  # MB
 
 
 class Start(NamedTuple):
     """A start of Python; the one ``before`` brings the database into the state that it needs, and is not timed.
 
     Attributes:
-        limit: the aim, times the imports; 0 if there is none.
+        limit: the aim, times the processor time of the imports; 0 if there is none.
+        imports: what it is compared with.
     """
 
     title: str
     arguments: Sequence[str]
     url: str = ""
-    before: Sequence[str] = ()
     limit: float = 0
+    imports: str = LIBRARIES
+    before: Sequence[str] = ()
 
 
 Measured = dict[str, list[Run]]  # by title
 
 
 def measure(databases: Databases, runs: int) -> Section:
-    """Measure each start in alternation, and the memory of one ``up`` on the full database."""
-    with files(0) as sqlite_files, ExitStack() as copies:
-        pairs = {
-            name: [copies.enter_context(kind.copy(0)) for _ in range(2)]
-            for name, kind in (("SQLite", sqlite_files), ("PostgreSQL", databases))
-        }
-        field = _starts(pairs)
+    """Measure each start in alternation, and the memory of one ``up`` on a full database of each kind."""
+    with files(databases.rows) as sqlite_files, ExitStack() as copies:
+        kinds = {"SQLite": sqlite_files, "PostgreSQL": databases}
+        pairs = {name: [copies.enter_context(kind.copy(0)) for _ in range(2)] for name, kind in kinds.items()}
+        field = list(_starts(pairs))
         measured = _runs(field, runs)
-    memory = f"`up` on {databases.rows:,} activities, PostgreSQL"
-    with databases.copy() as url:
-        full = _perform(UP, url)
-    shares = (Aim(f"{title}, of the imports", limit, _share(title, measured)) for title, *_, limit in field if limit)
+        full = {}
+        for name, kind in kinds.items():
+            with kind.copy() as url:
+                full[f"`up` on {databases.rows:,} activities, {name}"] = _perform(UP, url)
+    aims = [
+        *(
+            Aim(f"{each.title}, of `{each.imports}`", each.limit, _share(each, measured))
+            for each in field
+            if each.limit
+        ),
+        *(Aim(f"peak memory of {title}", MEMORY_LIMIT, one.peak_bytes / 1e6, " MB") for title, one in full.items()),
+    ]
     return Section(
         title="Start-up and memory",
-        conditions=f"Medians of {runs} alternating runs.",
-        columns=("", "ms", "of the imports", "peak memory, MB"),
+        conditions=f"Medians of {runs} alternating runs. CPU is the process's own, without the server's.",
+        columns=("", "CPU, ms", "of the imports", "wall, ms", "of the imports", "peak memory, MB"),
         rows=[
-            *(_row(title, measured) for title in measured),
-            [memory, milliseconds(full.seconds), "", megabytes(full.peak_bytes)],
+            *(_row(start, measured) for start in field),
+            *([title, "", "", "", "", megabytes(one.peak_bytes)] for title, one in full.items()),
         ],
-        aims=[*map(str, shares), str(Aim("peak memory of `up`", MEMORY_LIMIT, full.peak_bytes / 1e6, " MB"))],
+        aims=list(map(str, aims)),
         raw={
             **{title: [each.as_json() for each in taken] for title, taken in measured.items()},
-            memory: full.as_json(),
+            **{title: one.as_json() for title, one in full.items()},
         },
         settings=databases.settings(),
     )
 
 
-def _starts(pairs: Mapping[str, Sequence[str]]) -> list[Start]:
-    """Return the starts to compare. The first URL of a pair keeps its indexes, the second has empty tables."""
-    fixed = [
-        Start("`python -c pass`", ("-c", "pass")),
-        Start(BASELINE, ("-c", IMPORTS)),
-        Start("`--help`", ("cli.py", "--help")),
-    ]
-    idle = [Start(f"`up`, nothing to do, {name}", UP, pair[0], limit=NO_OP_LIMIT) for name, pair in pairs.items()]
-    empty = [
-        Start(f"`up` on empty tables, {name}", UP, pair[1], before=DOWN, limit=EMPTY_LIMIT)
-        for name, pair in pairs.items()
-    ]
-    return [*fixed, *idle, *empty]
+def _starts(pairs: Mapping[str, Sequence[str]]) -> Iterator[Start]:
+    """Yield the starts to compare. The first URL of a pair keeps its indexes, the second has empty tables."""
+    for imports in (LIBRARIES, CLICK):
+        yield Start(f"`{imports}`", ("-c", imports), imports=imports)
+    yield Start("`--help`", ("cli.py", "--help"), limit=1.3, imports=CLICK)
+    for name, (head, empty) in pairs.items():
+        yield Start(f"`up`, nothing to do, {name}", UP, head, limit=1.25)
+        yield Start(f"`status`, {name}", ("cli.py", "status"), head, limit=1.5)
+        yield Start(f"`check`, {name}", ("cli.py", "check"), head, limit=1.5)
+        yield Start(f"`up` on empty tables, {name}", UP, empty, limit=1.7, before=DOWN)
 
 
 def _runs(field: Sequence[Start], runs: int) -> Measured:
@@ -100,12 +105,28 @@ def _perform(arguments: Sequence[str], url: str) -> Run:
     return run((sys.executable, *arguments), environment={"DATABASE_URL": url} if url else {})
 
 
-def _share(title: str, measured: Measured) -> float:
-    """Return the median time as a multiple of that of the imports."""
-    seconds, imports = (median(each.seconds for each in measured[name]) for name in (title, BASELINE))
-    return seconds / imports
+def _medians(title: str, measured: Measured) -> tuple[float, float, float]:
+    """Return the processor time, the wall time and the peak memory of a start."""
+    taken = measured[title]
+    return (
+        median(each.processor_seconds for each in taken),
+        median(each.seconds for each in taken),
+        median(each.peak_bytes for each in taken),
+    )
 
 
-def _row(title: str, measured: Measured) -> list[str]:
-    seconds, peak = (median(getattr(each, name) for each in measured[title]) for name in ("seconds", "peak_bytes"))
-    return [title, milliseconds(seconds), f"{_share(title, measured):.2f}", megabytes(peak)]
+def _share(start: Start, measured: Measured) -> float:
+    """Return the processor time as a multiple of that of the imports."""
+    return _medians(start.title, measured)[0] / _medians(f"`{start.imports}`", measured)[0]
+
+
+def _row(start: Start, measured: Measured) -> list[str]:
+    processor, wall, peak = _medians(start.title, measured)
+    imports_processor, imports_wall, _ = _medians(f"`{start.imports}`", measured)
+    times = [
+        milliseconds(processor),
+        ratio(processor, imports_processor),
+        milliseconds(wall),
+        ratio(wall, imports_wall),
+    ]
+    return [start.title, *times, megabytes(peak)]
