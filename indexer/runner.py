@@ -30,7 +30,7 @@ from indexer.recorder import Recorder
 from indexer.records.log import Entry, new_entry
 from indexer.records.provenance import Provenance, revert_context
 from indexer.records.revisions import APPLIED, REVERTED, Record
-from indexer.records.table import written_by
+from indexer.records.table import created_by, written_by
 from indexer.revisions.chain import Chain
 from indexer.revisions.revision import Revision
 from indexer.signals import Stop
@@ -273,7 +273,7 @@ class Runner:
         with self.migrator.database.atomic():
             for statement in creating:
                 self.migrator.database.execute(statement)
-            self.migrator.lock_tables(written_by(writing))
+            self.migrator.lock_tables(written_by(writing) - created_by(creating))
             self.migrator.execute_last(writing)
 
     def _log(self, entry: Entry) -> None:

@@ -55,6 +55,14 @@ def placed(models: Sequence[Any], schema: str | None) -> Iterator[None]:
             meta.schema = former
 
 
+class Creation(NodeList):
+    """The statement that creates a table; ``table`` is its schema and its name."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__([model._schema._create_table(safe=False)])
+        self.table = (model._meta.schema, model._meta.table_name)
+
+
 class RecordTable:
     """A table of this tool, recognised by its name and its columns; the first run that changes something creates it.
 
@@ -150,7 +158,7 @@ class RecordTable:
         if self._is_created:
             return []
         self._is_created = True
-        return [self.model._schema._create_table(safe=False), *self._share(self._trust)]
+        return [Creation(self.model), *self._share(self._trust)]
 
     def share(self) -> list[Any]:
         """Return the statements that let the owner of the indexed tables use a table that another role created."""
@@ -230,6 +238,11 @@ def written_by(statements: Sequence[Any]) -> set[tuple[str | None, str]]:
     """Return schema and name of each table whose rows these statements write."""
     metas = [statement.model._meta for statement in statements if isinstance(statement, _ModelWriteQueryHelper)]
     return {(meta.schema, meta.table_name) for meta in metas}
+
+
+def created_by(statements: Sequence[Any]) -> set[tuple[str | None, str]]:
+    """Return schema and name of each table that these statements create."""
+    return {statement.table for statement in statements if isinstance(statement, Creation)}
 
 
 def now() -> datetime:

@@ -276,7 +276,7 @@ def test_an_interrupted_seeding_writes_no_row(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_seeding_interrupted_before_its_rows_says_that_none_was_written(postgres_url: str, number: signal.Signals):
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE query ~ '^CREATE TABLE' AND wait_event_type = 'Lock'"
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE query ~ '^BEGIN; CREATE TABLE' AND wait_event_type = 'Lock'"
     with transaction(postgres_url, "CREATE TABLE contact ()"), running("seed", url=postgres_url) as seeding:
         until(lambda: execute(postgres_url, waiting))
         seeding.send(number)
@@ -288,10 +288,10 @@ def test_a_seeding_interrupted_before_its_rows_says_that_none_was_written(postgr
 def test_a_seeding_interrupted_after_its_rows_says_how_to_bring_statistics_up_to_date(base_url: str):
     waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ '^{}'"
     with open_writer(base_url) as writer, running("seed", "--rows", "200", url=base_url) as seeding:
-        until(lambda: execute(base_url, waiting.format("LOCK TABLE")))
+        until(lambda: execute(base_url, waiting.format("BEGIN; LOCK TABLE .* IN SHARE ROW")))
         # Next in the queue: held once the rows are committed, and before they are counted.
         other = ByHand(base_url, "BEGIN; LOCK TABLE activity IN SHARE UPDATE EXCLUSIVE MODE")
-        until(lambda: execute(base_url, waiting.format("BEGIN; LOCK")))
+        until(lambda: execute(base_url, waiting.format("BEGIN; LOCK TABLE .* IN SHARE UPDATE")))
         writer.end()
         until(lambda: execute(base_url, waiting.format("VACUUM")))
         seeding.send(signal.SIGINT)
