@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -337,6 +338,17 @@ def test_the_schema_of_an_extension_that_our_role_may_not_use_is_named_with_the_
     grant = "GRANT USAGE ON SCHEMA extensions TO crm_owner"
     assert of_class == f"ix_a needs operator class gin_trgm_ops, whose schema role crm_owner may not use: {grant}"
     assert of_function.endswith(f"role crm_owner may not use the schema of function similarity: {grant}")
+
+
+def test_an_extension_that_is_missing_is_named_and_brings_what_lacks(superuser_url, notes):
+    """Only a superuser creates the extensions everywhere."""
+    if not ask(superuser_url, "SELECT 1 FROM pg_available_extensions WHERE name = 'pg_trgm'"):
+        pytest.skip("no pg_trgm")
+    with runner_of(notes, OF_EXTENSIONS["gin of trigrams"].index) as runner:
+        with pytest.raises(PreflightFailed) as refused:
+            runner.up()
+        execute(superuser_url, re.search("CREATE EXTENSION pg_trgm$", refused.value.problems[0])[0])
+        assert runner.up().changed
 
 
 def test_an_invalid_index_of_any_kind_is_rebuilt(superuser_url, notes):

@@ -90,7 +90,7 @@ def waiting_for_writers_before_validation(url: str) -> Iterator[Run]:
 
 @contextmanager
 def waiting_for_old_snapshots(url: str) -> Iterator[Run]:
-    with old_snapshot(url), running("up", "--json", url=url) as up:
+    with old_snapshot(url), running("up", "--json", "--jobs", "1", url=url) as up:
         until_phase(url, "waiting for old snapshots")
         yield up
 

@@ -239,7 +239,7 @@ def test_a_blocker_that_comes_during_a_build_ends_it_without_a_leftover(url):
     fill_activity(url, 100_000)
     with (
         transaction(url, isolation="REPEATABLE READ") as reader,
-        running("up", "--json", "--max-wait", "0.2", "--retries", "0", url=url) as up,
+        running("up", "--json", "--jobs", "1", "--max-wait", "0.2", "--retries", "0", url=url) as up,
     ):
         until_phase(url, "building index")
         reader.execute("SELECT 1")

@@ -125,6 +125,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "completion {}": "test_completion::test_the_program_that_a_shell_cannot_complete_says_so",
     "Name the schema of the tables": "test_rights::test_a_role_that_may_not_use_the_schema_gets_the_grant_in_two_steps",
     "add --schema {}": "test_search_path::test_a_schema_that_is_pointed_at_is_quoted_for_the_shell",
+    "CREATE EXTENSION": "test_kinds::test_an_extension_that_is_missing_is_named_and_brings_what_lacks",
     "REINDEX INDEX ": SENT,
     "Give the server's own address": "test_pooler::test_the_hint_helps",
     "ALTER FUNCTION ... SET search_path": "test_server_errors::test_an_event_triggers_function_that_relies_on_a_search_path_is_named_with_a_remedy",

@@ -78,8 +78,7 @@ def test_each_index_is_shown_with_the_calls_of_its_queries(sqlite_head_url, comm
 
 
 def test_on_a_narrow_terminal_the_queries_are_left_out_before_the_states(sqlite_head_url, monkeypatch):
-    monkeypatch.setattr("rich.console.Console.is_terminal", True)
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("indexer.console.tables._room", lambda: 80)
     shown = STYLE.sub("", printed(answered(sqlite_head_url, "status")))
     assert max(len(line) for line in shown.splitlines() if line.startswith("ix_")) <= 80
     assert re.search("^Columns left out, because the terminal is too narrow: .*for", shown, re.MULTILINE)
