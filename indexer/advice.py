@@ -16,7 +16,7 @@ from indexer.tuples import NamedTuple
 TWIN, SAME_KEY, SUPERFLUOUS = "twin", "serves the same key", "superfluous"
 LEFTOVER, CHANGED_FILE, EMPTY_CHILD = "leftover", "changed file", "empty child"
 ORDER = (TWIN, SAME_KEY, SUPERFLUOUS, LEFTOVER)
-OF_REINDEX = re.compile(r"_cc(new|old)\d*$")  # REINDEX CONCURRENTLY names them so (manual, REINDEX)
+OF_REINDEX = r"_cc(new|old)\d*$"  # REINDEX CONCURRENTLY names them so (manual, REINDEX)
 ORDERED = "btree"
 
 
@@ -47,8 +47,8 @@ def advise(steps: Sequence[Step], entries: Sequence[CatalogEntry], planner: Step
                 f"{entry.name} is left from an interrupted replacement. Finish it: ", Command("up", "--replace")
             )
             advice.append(_leftover(entry, replacement, hint))
-        elif OF_REINDEX.search(entry.name) and not entry.usable:
-            step = declared.get(OF_REINDEX.sub("", entry.name))
+        elif re.search(OF_REINDEX, entry.name) and not entry.usable:
+            step = declared.get(re.sub(OF_REINDEX, "", entry.name))
             drop = planner.dialect.drop_statement(entry.name)
             text = f"{entry.name} is left from an interrupted REINDEX CONCURRENTLY. Drop it: {drop};"
             advice.append(_leftover(entry, step, Hint(text)))

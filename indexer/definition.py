@@ -7,7 +7,7 @@ import re
 from indexer.tuples import NamedTuple
 
 FIRST, LAST = "first", "last"
-STRING = re.compile(r"'(?:[^']|'')*'")
+STRING = r"'(?:[^']|'')*'"
 
 
 class Column(NamedTuple):
@@ -64,7 +64,7 @@ def words(part: KeyPart) -> frozenset[str]:
     """Return the column of a part of a key, or all words of an expression, among which are its columns."""
     if isinstance(part, Column):
         return frozenset([part.name])
-    return frozenset(re.findall(r"[^\W\d]\w*", STRING.sub("", part.sql)))
+    return frozenset(re.findall(r"[^\W\d]\w*", re.sub(STRING, "", part.sql)))
 
 
 def _suffix(part: KeyPart) -> str:

@@ -13,8 +13,8 @@ LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer ones with no more than a NOTI
 REPLACING, REPLACED = "_replacing", "_replaced"
 BTREE = "btree"
 
-OPERATOR_CLASS = re.compile(r"""(?:[^\W\d]\w*|"[^"]+")(?:\.(?:[^\W\d]\w*|"[^"]+"))?\s*(?:\([^()]*\))?""")
-PARAMETER = re.compile(r"[a-z_]+(?:\.[a-z_]+)?")
+OPERATOR_CLASS = r"""(?:[^\W\d]\w*|"[^"]+")(?:\.(?:[^\W\d]\w*|"[^"]+"))?\s*(?:\([^()]*\))?"""
+PARAMETER = r"[a-z_]+(?:\.[a-z_]+)?"
 STRING = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
 
 Setting = str | int | float | bool
@@ -45,7 +45,7 @@ class Variant:
         if not isinstance(self.using, str) or not self.using.isidentifier():
             raise ValueError(f"{self.using!r} is not the name of an access method")
         for name, value in self.storage.items():
-            if not isinstance(name, str) or not PARAMETER.fullmatch(name) or not _is_setting(value):
+            if not isinstance(name, str) or not re.fullmatch(PARAMETER, name) or not _is_setting(value):
                 raise ValueError(f"{name!r}: {value!r} is not a storage parameter, such as 'fillfactor': 70")
 
 
@@ -197,7 +197,7 @@ def _check_options(index: str, part: KeyPart) -> None:
         raise ValueError(f"{index} has collation={part.collation!r}: name a collation, such as 'C'")
     if part.opclass is None:
         return
-    if not isinstance(part.opclass, str) or not OPERATOR_CLASS.fullmatch(part.opclass):
+    if not isinstance(part.opclass, str) or not re.fullmatch(OPERATOR_CLASS, part.opclass):
         example = "'gin_trgm_ops' or 'public.gist_trgm_ops(siglen=32)'"
         raise ValueError(f"{index} has opclass={part.opclass!r}: name an operator class, such as {example}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from indexer.catalog import Catalog, CatalogEntry
 from indexer.decide import CHANGES, Action, Existing, RevertContext, can_be_replaced, compare, decide, decide_drop
@@ -14,7 +13,6 @@ from indexer.spec import Index
 from indexer.tuples import NamedTuple
 
 
-@dataclass(frozen=True, eq=False)
 class Step:
     """One index, what was decided about it, and the statements that carry the decision out.
 
@@ -25,14 +23,25 @@ class Step:
         conflict: what has a name that a replacement would need.
     """
 
-    action: Action
-    index: Index
-    declared: Definition
-    found: CatalogEntry | None = None
-    statements: tuple[str, ...] = ()
-    other_name: str | None = None
-    known_to_alembic: bool = True
-    conflict: CatalogEntry | None = None
+    def __init__(
+        self,
+        action: Action,
+        index: Index,
+        declared: Definition,
+        found: CatalogEntry | None = None,
+        statements: tuple[str, ...] = (),
+        other_name: str | None = None,
+        known_to_alembic: bool = True,
+        conflict: CatalogEntry | None = None,
+    ) -> None:
+        self.action = action
+        self.index = index
+        self.declared = declared
+        self.found = found
+        self.statements = statements
+        self.other_name = other_name
+        self.known_to_alembic = known_to_alembic
+        self.conflict = conflict
 
     @property
     def differences(self) -> tuple[Difference, ...]:

@@ -51,7 +51,7 @@ STATEMENTS = """
      ORDER BY a.is_worker_query, a.pid
 """
 
-SHARD = re.compile(r"_\d+$")
+SHARD = r"_\d+$"
 
 
 def is_worker(catalog: CatalogReader) -> bool:
@@ -88,5 +88,5 @@ def concerns(statement: str, name: str, schema: str) -> bool:
     """
     words = [token.folded for token in tokens(statement) if token.kind in ("word", "quoted")]
     on_an_index = words[1:3] in (["index", "concurrently"], ["unique", "index"])
-    named = any(name in (word, SHARD.sub("", word)) for word in words)
+    named = any(name in (word, re.sub(SHARD, "", word)) for word in words)
     return on_an_index and named and (schema in words or "." not in statement)

@@ -54,7 +54,7 @@ OF_A_FUNCTION = (
     "then run the same command again."
 )
 UNKNOWN_NAMES = ("3F000", "42704", "42883", "42P01")
-CALL = re.compile(r"[\w\"]\([^()]*\)")  # a function with its arguments, whatever language the server speaks
+CALL = r"[\w\"]\([^()]*\)"  # a function with its arguments, whatever language the server speaks
 
 
 def original(error: BaseException) -> BaseException:
@@ -106,7 +106,7 @@ def is_secured(error: BaseException) -> bool:
 def _function(error: BaseException) -> str:
     """Return the line of the error's context that names a function of the database; empty if there is none."""
     context = (getattr(getattr(error, "diag", None), "context", None) or "").splitlines()
-    return next((line for line in context if CALL.search(line)), "")
+    return next((line for line in context if re.search(CALL, line)), "")
 
 
 def concerns_one_index(error: BaseException) -> bool:
