@@ -52,7 +52,7 @@ def bench(
     stop, sizes = stop or Stop(), sorted(set(rows))
     if not sizes or sizes[0] < FEWEST:
         raise UsageError(f"A measurement needs at least {FEWEST} activities.", "Use more: --rows 10000")
-    sample_of(project).counts(sizes[-1])  # refuses too many
+    sample_of(project.sample).counts(sizes[-1])  # refuses too many
     chain, queries = load(project.folder), queries_of(project)
     if not queries:
         raise UsageError("There is no query to measure: queries.py declares none.", "Add one to QUERIES there.")

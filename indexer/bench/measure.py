@@ -50,7 +50,7 @@ def measure(url: str, activities: int, project: Project, chain: Chain, tell: Tel
         IndexerError: as ``scratch``, ``fill`` and ``Runner.up``.
         Interrupted: the process was asked to stop.
     """
-    models, queries, sample = list(project.models()), list(project.queries()), sample_of(project)
+    models, queries, sample = list(project.models()), list(project.queries()), sample_of(project.sample)
     tables = [model._meta.table_name for model in models]
     indexes = [index for revision in chain for index in revision.indexes]
     told: list[Told] = []

@@ -6,7 +6,7 @@ example.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from indexer.errors import UsageError
@@ -14,7 +14,6 @@ from indexer.errors import UsageError
 if TYPE_CHECKING:
     from indexer.bench.events import Tell
     from indexer.migrator import CatalogMigrator
-    from indexer.project import Project
     from indexer.runner import Runner
 
 FUNCTIONS = ("counts", "fill", "seed")
@@ -39,13 +38,13 @@ class Sample(Protocol):
         """Create the tables if there are none, refuse those that hold rows, fill them, and return the counts."""
 
 
-def sample_of(project: Project) -> Sample:
-    """Return the module that makes up a project's rows.
+def sample_of(sample: Callable[[], Sample] | None) -> Sample:
+    """Return the module that makes up a project's rows; ``sample`` is that of the project.
 
     Raises:
         UsageError: the project has none, or one that lacks a function.
     """
-    found = project.sample() if project.sample else None
+    found = sample() if sample else None
     missing = [name for name in FUNCTIONS if not hasattr(found, name)]
     if found is None or missing:
         lack = f"a module sample that has no {' and no '.join(missing)}" if found else "no module sample"

@@ -93,7 +93,7 @@ def seed(call: Call, rows: int) -> int:
     """
     from indexer.bench.sample import sample_of
 
-    sample = sample_of(call.project)
+    sample = sample_of(call.project.sample)
 
     def question(runner: Runner) -> Answer:
         from indexer.bench.progress import reporting

@@ -130,7 +130,7 @@ def test_without_made_up_rows_or_queries_bench_says_what_to_write(tmp_path):
         bench.bench("sqlite:///", [1_000], CRM)
     assert "counts, fill, seed" in str(caught.value.hint)
     with pytest.raises(UsageError, match="a module sample that has no counts and no fill"):
-        sample_of(CRM._replace(sample=lambda: bench))
+        sample_of(lambda: bench)
     import sample
 
     with pytest.raises(UsageError, match="no query to measure"):
