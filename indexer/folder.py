@@ -14,6 +14,8 @@ from typing import Any
 from indexer.errors import ProjectBroken
 from indexer.project import Project
 
+MODULES = ("models", "queries", "sample")
+
 
 def project_in(folder: str) -> Project:
     """Return the project in a folder; each of its modules is imported when a command first uses it."""
@@ -113,7 +115,9 @@ def _load(name: str, folder: str) -> Any:
         file, cause = os.path.relpath(origin, folder), failure.__cause__
         hint = f"Correct {file}."
         if isinstance(cause, ModuleNotFoundError):
-            hint = f"Install {cause.name} where this program is installed, or correct {file}."
+            is_own = cause.name in MODULES
+            remedy = f"Write {cause.name}.py" if is_own else f"Install {cause.name} where this program is installed"
+            hint = f"{remedy}, or correct {file}."
         raise ProjectBroken(f"{file} cannot be imported{failure.place}: {failure.reason}.", hint) from cause
 
 

@@ -67,9 +67,13 @@ def of_new(written: Written) -> Answer:
     """Return which file was written, and the query to add to queries.py."""
     from textwrap import indent
 
+    from indexer.revisions.example import PLACEHOLDER
+
+    is_placeholder = written.index_name == PLACEHOLDER.name
+    edit = "Replace my_table, my_column and the model MyTable with yours." if is_placeholder else "Edit it."
     wrote = f"Wrote {written.file} with an example, {written.index_name}."
     declare = "Create queries.py with its query:" if written.is_first_query else "Add its query to queries.py:"
-    lines = (f"{wrote} Edit it. {declare}\n", indent(written.query, "    "), Hint("Then review it: ", Command("plan")))
+    lines = (f"{wrote} {edit} {declare}\n", indent(written.query, "    "), Hint("Then review it: ", Command("plan")))
     return Answer(written._asdict(), wrote, lines=lines)
 
 

@@ -12,6 +12,7 @@ from indexer.spec import Index
 
 PATTERN = "migrate_*.py"
 BASE = "base"  # the id of the base revision, if the first file names none before it
+FORKED = "Of the two, set down_revision of the later one to the revision of the earlier one."
 
 
 class Chain:
@@ -74,8 +75,10 @@ def load(directory: str | os.PathLike[str]) -> Chain:
         first = Command("new", "what the first index is for")
         hint = Hint("Run the command where the revision files are, or write the first one: ", first)
         raise ChainBroken(f"There is no {PATTERN} in {directory}.", hint)
-    by_id = _unique(map(read, paths), lambda revision: revision.id, "carry the same revision")
-    after = _unique(by_id.values(), lambda each: each.down_revision or BASE, "fork the chain: both come after")
+    by_id = _unique(
+        map(read, paths), lambda revision: revision.id, "carry the same revision", "Give one of them another revision."
+    )
+    after = _unique(by_id.values(), lambda each: each.down_revision or BASE, "fork the chain: both come after", FORKED)
     starts = [revision for revision in by_id.values() if revision.down_revision not in by_id]
     ordered: list[Revision] = []
     following = starts[0] if starts else None
@@ -94,14 +97,14 @@ def load(directory: str | os.PathLike[str]) -> Chain:
     return Chain(ordered[0].down_revision or BASE, tuple(ordered))
 
 
-def _unique(revisions: Iterable[Revision], key: Callable[[Revision], str], fault: str) -> dict[str, Revision]:
+def _unique(
+    revisions: Iterable[Revision], key: Callable[[Revision], str], fault: str, remedy: str
+) -> dict[str, Revision]:
     found: dict[str, Revision] = {}
     for revision in revisions:
         duplicate = found.setdefault(key(revision), revision)
         if duplicate is not revision:
-            raise ChainBroken(
-                f"{duplicate.file} and {revision.file} {fault} {key(revision)}.", "Correct one of the headers."
-            )
+            raise ChainBroken(f"{duplicate.file} and {revision.file} {fault} {key(revision)}.", remedy)
     return found
 
 
