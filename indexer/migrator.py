@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from peewee import Model, PeeweeException
 from playhouse.migrate import Operation, SchemaMigrator
 
-from indexer.catalog import Catalog, CatalogEntry, Place
+from indexer.catalog import Catalog, CatalogEntry, Place, Table
 from indexer.decide import CREATIONS, UNKNOWN, Action, RevertContext
 from indexer.dialect import Dialect
 from indexer.errors import Command, Hint, IndexerError, PreflightFailed, StatementFailed, UsageError
@@ -217,8 +217,8 @@ class CatalogMigrator(SchemaMigrator):
         """
 
     @abstractmethod
-    def unbuildable(self, indexes: Sequence[Index]) -> list[str]:
-        """Return why the database would refuse to build these indexes, whose tables exist, one sentence each."""
+    def unbuildable(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:
+        """Return why the database would refuse to build these indexes on these tables, one sentence each."""
 
     @abstractmethod
     def query_planner(self, models: Sequence[type[Model]]) -> QueryPlanner:

@@ -52,7 +52,7 @@ def problems(
 def _index_problems(migrator: CatalogMigrator, steps: Sequence[Step], tables: Mapping[str, Table]) -> list[str]:
     built = [step.index for step in steps if step.action in BUILDING]
     return [
-        *migrator.unbuildable([index for index in built if not table_problems(migrator, [index], tables)]),
+        *migrator.unbuildable([index for index in built if not table_problems(migrator, [index], tables)], tables),
         *_taken_names(migrator, steps),
         *(
             f"{step.index.name} cannot be dropped, because {step.found.needed_by} needs it"

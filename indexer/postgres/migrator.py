@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from peewee import Entity, Model, PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 
-from indexer.catalog import META_TABLES, CatalogEntry, Place
+from indexer.catalog import META_TABLES, CatalogEntry, Place, Table
 from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.migrator import CatalogMigrator, Context, Decide, Doing, IndexOperation, Work
 from indexer.postgres.catalog.catalog import PostgresCatalog
@@ -181,7 +181,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """Make our sessions recognisable in pg_stat_activity, unless the URL names them itself."""
         self.database.name_sessions(f"indexer {name}")
 
-    def unbuildable(self, indexes: Sequence[Index]) -> list[str]:
+    def unbuildable(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:
         """Return why the server would refuse to build these indexes, one sentence each."""
         from indexer.postgres.catalog.buildable import unbuildable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from peewee import DatabaseError, Model, OperationalError, PeeweeException, SqliteDatabase
 from playhouse.migrate import SqliteMigrator
 
-from indexer.catalog import CatalogEntry, Place
+from indexer.catalog import CatalogEntry, Place, Table
 from indexer.errors import Held, IndexerError, StatementFailed
 from indexer.events import LockWaited, Progress, StatementStarted
 from indexer.migrator import CatalogMigrator, Context, Decide, Doing
@@ -130,16 +130,22 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
                 is_reported = True
             self.context.stop.sleep(LOCK_POLL)
 
-    def unbuildable(self, indexes: Sequence[Index]) -> list[str]:
+    def unbuildable(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:
         """Return why SQLite would refuse to build these indexes: it compiles the statements and executes none."""
         nulls = [index.name for index in indexes if not all(map(keeps_nulls, index.sqlite.key))]
-        refused = {index: self._refused(self.dialect.create_statement(index, index.replacing)) for index in indexes}
+        refused = {index: self._refused(index, tables[index.table].columns) for index in indexes}
         return [
             *(f"{name} cannot have this order of NULLs: {NULLS}" for name in nulls),
             *(f"{index.name} cannot be built on {index.table}: {why}" for index, why in refused.items() if why),
         ]
 
-    def _refused(self, statement: str) -> str | None:
+    def _refused(self, index: Index, columns: Collection[str]) -> str | None:
+        from indexer.sqlite.buildable import misspelled
+
+        statement = self.dialect.create_statement(index, index.replacing)
+        return misspelled(index.sqlite, columns) or self._not_compiled(statement)
+
+    def _not_compiled(self, statement: str) -> str | None:
         try:
             self.database.execute_sql(f"EXPLAIN {statement}").fetchall()
         except DatabaseError as error:

@@ -48,6 +48,17 @@ def normal(sql: str) -> str:
     return _joined(_tokens(sql))
 
 
+def quoted_names(sql: str) -> list[str]:
+    """Return the names in double quotes that can be columns: no function, collation or type."""
+    matches = [match for match in TOKEN.finditer(sql) if match.lastgroup != "space"]
+    texts = ["", *(match[0].lower() for match in matches), ""]
+    return [
+        _unquoted(match[0])
+        for before, match, after in zip(texts, matches, texts[2:], strict=False)
+        if match[0].startswith('"') and before not in ("collate", "as") and after != "("
+    ]
+
+
 def _tokens(sql: str) -> list[str]:
     return [_written(match) for match in TOKEN.finditer(sql) if match.lastgroup != "space"]
 
@@ -56,11 +67,15 @@ def _written(match: re.Match[str]) -> str:
     """Return a token as all its equals are written: a name that needs no quotes has none, and is lower-case."""
     text = match[0]
     if match.lastgroup == "quoted":
-        name = text[1:-1].replace(text[-1] * 2, text[-1]).lower()
+        name = _unquoted(text).lower()
         return name if ALONE.fullmatch(name) else '"{}"'.format(name.replace('"', '""'))
     if match.lastgroup == "string":
         return text
     return SAME.get(text, text.lower())
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1].replace(text[-1] * 2, text[-1])
 
 
 def _joined(tokens: Sequence[str]) -> str:

@@ -120,7 +120,7 @@ def problems(base_url: str) -> Iterator[Callable[[Index], list[str]]]:
     migrator = connect(base_url)
     migrator.settle(["contact", "activity"])
     with closing(migrator.database):
-        yield lambda index: migrator.unbuildable([index])
+        yield lambda index: migrator.unbuildable([index], {})
 
 
 def test_what_the_server_lacks_is_refused_before_an_empty_database_gets_its_tables(postgres_url):

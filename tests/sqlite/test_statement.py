@@ -66,6 +66,8 @@ def test_an_index_is_the_same_after_its_column_is_renamed(note):
 PROBLEMS = {
     "missing column": (Index("ix", "note", (Expression("lower(body)"),)), "no such column: body"),
     "missing column of a predicate": (Index("ix", "note", ("id",), where="body IS NULL"), "no such column: body"),
+    "misspelled in quotes": (Index("ix", "note", (Expression('lower("titel")'),)), "no such column: titel; a string"),
+    "string in double quotes": (Index("ix", "note", ("id",), where='title = "open"'), "no such column: open; a string"),
     "random": (Index("ix", "note", (Expression("random() + id"),)), "non-deterministic"),
     "NULLs last": (Index("ix", "note", (Column("title", nulls="last"),)), "SQLite keeps them first in ascending"),
     "NULLs first": (Index("ix", "note", (desc(Column("title", nulls="first")),)), "SQLite keeps them first"),
@@ -77,6 +79,13 @@ def test_what_sqlite_cannot_build_is_refused_before_the_first_change(note, index
     with nothing_changes(note), runner_of(note, index) as runner, pytest.raises(PreflightFailed) as refused:
         runner.up()
     assert said in str(refused.value)
+
+
+def test_a_name_in_double_quotes_can_be_a_column_a_function_a_collation_a_type_or_the_rowid(note):
+    key = Expression("""\"lower\"("TITLE" COLLATE "nocase" || CAST("owner" AS "text") || ' "x"')""")
+    with runner_of(note, Index("ix", "note", (key,), where='"rowid" > 1')) as runner:
+        runner.up()
+        assert runner.inspector.status().steps[0].state == "valid"
 
 
 def test_an_order_of_nulls_is_left_out_where_it_is_sqlites_own_or_another_variant_is_declared(note):
