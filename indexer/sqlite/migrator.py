@@ -140,10 +140,11 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         ]
 
     def _refused(self, index: Index, columns: Collection[str]) -> str | None:
-        from indexer.sqlite.buildable import misspelled
+        from indexer.sqlite.buildable import changing, misspelled
 
-        statement = self.dialect.create_statement(index, index.replacing)
-        return misspelled(index.sqlite, columns) or self._not_compiled(statement)
+        definition, statement = index.sqlite, self.dialect.create_statement(index, index.replacing)
+        said = misspelled(definition, columns) or self._not_compiled(statement)
+        return said or changing(definition, columns, self.database)
 
     def _not_compiled(self, statement: str) -> str | None:
         try:

@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 from command import execute, file_of, nothing_changes
 from kinds import runner_of
+from peewee import Model, SqliteDatabase, TextField
 
 from indexer import Column, Expression, Index, Variant, desc
 from indexer.errors import PreflightFailed
@@ -69,6 +70,12 @@ PROBLEMS = {
     "misspelled in quotes": (Index("ix", "note", (Expression('lower("titel")'),)), "no such column: titel; a string"),
     "string in double quotes": (Index("ix", "note", ("id",), where='title = "open"'), "no such column: open; a string"),
     "random": (Index("ix", "note", (Expression("random() + id"),)), "non-deterministic"),
+    "time": (Index("ix", "note", (Expression("datetime('now')"),)), "ix cannot be built on note: non-deterministic"),
+    "local time": (Index("ix", "note", (Expression("date(title, 'localtime')"),)), "non-deterministic use of date()"),
+    "time for some rows": (Index("ix", "note", (Expression("coalesce(title, julianday())"),)), "use of julianday()"),
+    "time in a predicate": (Index("ix", "note", ("id",), where="id = 9 AND title > date('now')"), "use of date()"),
+    "time form": (Index("ix", "note", (Expression("strftime('%s', 'now')"),)), "use of strftime()"),
+    "current time": (Index("ix", "note", (Expression("CURRENT_TIMESTAMP || title"),)), "non-deterministic"),
     "NULLs last": (Index("ix", "note", (Column("title", nulls="last"),)), "SQLite keeps them first in ascending"),
     "NULLs first": (Index("ix", "note", (desc(Column("title", nulls="first")),)), "SQLite keeps them first"),
 }
@@ -79,6 +86,32 @@ def test_what_sqlite_cannot_build_is_refused_before_the_first_change(note, index
     with nothing_changes(note), runner_of(note, index) as runner, pytest.raises(PreflightFailed) as refused:
         runner.up()
     assert said in str(refused.value)
+
+
+def test_the_time_is_refused_before_an_empty_file_gets_its_tables(sqlite_url):
+    class Note(Model):
+        made = TextField()
+
+        class Meta:
+            table_name = "note"
+
+    index = Index("ix", "note", (Expression("made > date('now')"),))
+    with runner_of(sqlite_url, index, models=[Note]) as runner, pytest.raises(PreflightFailed, match="non-determ"):
+        runner.up()
+    assert not file_of(sqlite_url).exists()
+
+
+def test_an_expression_is_evaluated_with_the_applications_functions_and_without_its_constraints(sqlite_url):
+    application = SqliteDatabase(file_of(sqlite_url))
+    application.register_function(lambda text: text, "same", 1, deterministic=True)
+    with closing(application):
+        application.execute_sql("CREATE TABLE note (id integer PRIMARY KEY, title text NOT NULL CHECK (title > 'a'))")
+    given, now = (Index("ix", "note", (Expression(f"same({of})"),)) for of in ("title", "date('now')"))
+    with runner_of(application, now) as runner, pytest.raises(PreflightFailed, match="non-deterministic use of date"):
+        runner.up()
+    with runner_of(application, given) as runner:
+        runner.up()
+        assert runner.inspector.status().steps[0].state == "valid"
 
 
 def test_a_name_in_double_quotes_can_be_a_column_a_function_a_collation_a_type_or_the_rowid(note):
