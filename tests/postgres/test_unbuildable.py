@@ -268,6 +268,8 @@ FINE = (
     "to_numbers->>0 = '+1'",
     "body LIKE '%call%' AND lower(email_from) ~ '^a' AND length(body) < 9",
     "CASE activity_type WHEN 'call' THEN true ELSE GREATEST(1, id) = 2 END",
+    "(duration_seconds, id) > (1, 2)",
+    "NULLIF(duration_seconds, 0) > 9",
     "true",
 )
 

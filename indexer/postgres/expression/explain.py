@@ -7,6 +7,7 @@ from typing import Any
 
 from peewee import DatabaseError, DataError, Entity, InternalError, NotSupportedError, ProgrammingError
 
+from indexer.postgres.expression.tokens import tokens, words_in
 from indexer.postgres.session.reader import CatalogReader
 from indexer.tuples import NamedTuple
 
@@ -40,6 +41,7 @@ NO_ROWS = "pg_catalog.json_populate_recordset(NULL::{table}, '[]')"
 
 REFUSALS = (ProgrammingError, DataError, NotSupportedError, InternalError)
 CONSTANTS = (["true"], ["false"], ["NULL::boolean"])
+NOT_COMPUTED = {"row", "nullif"}  # immutable ones too; NULLIF before version 13
 
 
 class Value(NamedTuple):
@@ -89,7 +91,7 @@ def is_immutable(catalog: CatalogReader, table: str, expression: str, samples: M
     """Return whether the planner computes an expression in advance for a row of constants.
 
     It does so for immutable functions and operators alone, and an index can have no other. Also true if the
-    expression does not take these constants, because that tells nothing.
+    expression does not take these constants, or compares rows: that tells nothing.
 
     Args:
         expression: SQL of type boolean.
@@ -100,7 +102,8 @@ def is_immutable(catalog: CatalogReader, table: str, expression: str, samples: M
         plan = _plan(catalog, table, expression, source=f"(SELECT {row})")
     except NotUnderstood:
         return True
-    return plan.get("Output") in CONSTANTS
+    output = plan.get("Output", [])
+    return output in CONSTANTS or not NOT_COMPUTED.isdisjoint(words_in(tokens(" ".join(output))))
 
 
 def search_path(catalog: CatalogReader, schemas: Iterable[str] = ()) -> str:
