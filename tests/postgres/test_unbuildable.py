@@ -214,6 +214,16 @@ PREDICATES = {
     "time zone": ("last_seen::date > '2025-01-01'", "whose result can change, with the time zone"),
     "formatting": ("to_char(created_at, 'YYYY') = '2025'", "uses to_char, whose result can change"),
     "two kinds of time": ("created_at > last_seen", "whose result can change, with the time zone"),
+    "now in a literal": ("last_seen > 'now'", "uses 'now', which is the time at which it is read"),
+    "today in a literal": ("created_at > 'Today 12:00'::timestamp", "uses 'Today 12:00', which is the time"),
+    "literal without a zone": (
+        "body <> '1' AND last_seen > '2025-01-01'",
+        "uses '2025-01-01', whose meaning depends on TimeZone: write the zone, as in '2024-01-01 00:00+00'",
+    ),
+    "literal in another order": (
+        "created_at > '01/02/2025'",
+        "uses '01/02/2025', whose meaning depends on DateStyle: write the year first",
+    ),
     "random()": ("random() > 0.5", "uses random"),
     "missing column": ("deleted_at IS NULL", 'column "deleted_at" does not exist'),
     "other type": ("created_at = 7", "operator does not exist"),
@@ -260,7 +270,8 @@ def test_a_predicate_that_no_index_can_have_is_a_problem(problems, where, said):
 FINE = (
     "activity_type = 'call' AND status IS NOT NULL",
     "created_at > '2025-01-01'",
-    "last_seen > '2025-01-01'",
+    "last_seen > '2025-01-01 00:00+00' AND created_at < '2025-01-31' AND last_seen < 'infinity'",
+    "created_at - interval '1 day 2:00' > '2025-01-01' AND body = 'now'",
     "date_trunc('day', created_at) > '2025-01-01'",
     "duration_seconds BETWEEN 1 AND 9 OR 1 / duration_seconds = 0",
     "mood = 'good' AND answer = 42",

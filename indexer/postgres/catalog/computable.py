@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from indexer.postgres.expression.explain import NotUnderstood, check_condition, is_immutable
+from indexer.postgres.expression.literals import unsettled
 from indexer.postgres.expression.meaning import Expressions
 from indexer.postgres.expression.tokens import tokens, words_in
 from indexer.postgres.session.reader import CatalogReader
@@ -73,6 +74,7 @@ def _unusable(
         resolved = expressions.resolved(table, sql)
         if is_condition:
             check_condition(catalog, table, resolved)
+        wrong = [*unsettled(expressions, table, sql)]
     except NotUnderstood as reason:
         yield f"{called.whole} does not work on {qualified(catalog.schema, table)}: {reason}"
         return
@@ -83,8 +85,9 @@ def _unusable(
     mutable = _mutable(catalog, resolved, columns)
     for name in mutable:
         yield f"{called.whole} uses {name}, whose result can change: remove it from {called.short}"
+    yield from (f"{called.whole} {each}" for each in wrong)
     samples = {column["name"]: sample for column in used if (sample := _sample(column))}
-    if mutable or len(samples) < len(used):
+    if mutable or wrong or len(samples) < len(used):
         return
     if not is_immutable(catalog, table, resolved if is_condition else f"({resolved}) IS NULL", samples):
         yield (

@@ -9,6 +9,7 @@ from peewee import DatabaseError, DataError, Entity, InternalError, NotSupported
 
 from indexer.postgres.expression.tokens import tokens, words_in
 from indexer.postgres.session.reader import CatalogReader
+from indexer.text import literal
 from indexer.tuples import NamedTuple
 
 # The plan is over an empty set of the table's row type: that takes no right on the table, meets no policy and no index,
@@ -16,6 +17,7 @@ from indexer.tuples import NamedTuple
 EXPLAIN = """
     SET LOCAL search_path TO {path};
     SET LOCAL datestyle TO 'ISO';
+    {settings}
     SET LOCAL extra_float_digits TO 1;
     SET LOCAL max_parallel_workers_per_gather TO 0;
     EXPLAIN (VERBOSE, FORMAT JSON, COSTS OFF)
@@ -41,6 +43,7 @@ NO_ROWS = "pg_catalog.json_populate_recordset(NULL::{table}, '[]')"
 
 REFUSALS = (ProgrammingError, DataError, NotSupportedError, InternalError)
 CONSTANTS = (["true"], ["false"], ["NULL::boolean"])
+NONE: Mapping[str, str] = {}
 NOT_COMPUTED = {"row", "nullif"}  # immutable ones too; NULLIF before version 13
 
 
@@ -56,16 +59,23 @@ class NotUnderstood(Exception):
     """An expression cannot be used over the table; the text is the reason, without a full stop."""
 
 
-def explain(catalog: CatalogReader, table: str, *expressions: str, schemas: Iterable[str] = ()) -> list[str]:
+def explain(
+    catalog: CatalogReader,
+    table: str,
+    *expressions: str,
+    schemas: Iterable[str] = (),
+    settings: Mapping[str, str] = NONE,
+) -> list[str]:
     """Return each expression over the columns of a table as the planner rewrites it.
 
     Args:
         schemas: where names are looked up after pg_catalog.
+        settings: values of the session's settings until the transaction ends.
 
     Raises:
         NotUnderstood: the server refuses one of them, or one is more than an expression of one row.
     """
-    plan = _plan(catalog, table, *expressions, schemas=schemas)
+    plan = _plan(catalog, table, *expressions, schemas=schemas, settings=settings)
     if plan["Node Type"] != "Function Scan" or "Plans" in plan or len(plan["Output"]) != len(expressions):
         raise NotUnderstood("it uses a subquery, an aggregate or a function that returns a set")
     return list(map(str, plan["Output"]))
@@ -118,9 +128,11 @@ def _plan(
     condition: str = "true",
     schemas: Iterable[str] = (),
     source: str | None = None,
+    settings: Mapping[str, str] = NONE,
 ) -> dict[str, Any]:
     query = EXPLAIN.format(
         path=search_path(catalog, schemas),
+        settings=" ".join(f"SET LOCAL {name} TO {literal(value)};" for name, value in settings.items()),
         outputs=", ".join(f"(\n{expression}\n)" for expression in expressions),
         source=source or NO_ROWS.format(table=_quoted(catalog, catalog.schema, table)),
         alias=_quoted(catalog, table),

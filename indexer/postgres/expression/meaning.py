@@ -16,7 +16,7 @@ Two expressions are the same if the planner makes the same of both. No step need
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product
 
 from indexer.postgres.expression.explain import NotUnderstood, explain, search_path
@@ -75,6 +75,17 @@ class Expressions:
         except NotUnderstood as reason:
             return f"{resolved} ({reason})"
         return found if meant == stored else meant
+
+    def planned(self, table: str, declared: str, settings: Mapping[str, str]) -> str:
+        """Return what the planner makes of a declared expression in a session with these settings.
+
+        Raises:
+            NotUnderstood: as ``resolved``.
+        """
+        scope = scope_of(self.catalog, table, declared)
+        schemas = scope.schemas if scope else ()
+        (text,) = explain(self.catalog, table, declared, schemas=schemas, settings=settings)
+        return text
 
     def path(self, tables: Sequence[str]) -> str:
         """Return the search path on which a query of these tables means what it means to the application.
