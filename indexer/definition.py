@@ -120,7 +120,12 @@ class Difference(NamedTuple):
 def differences(declared: Definition, found: Definition) -> tuple[Difference, ...]:
     """Return the parts in which two definitions differ, in the order of the fields."""
     pairs = zip(Definition._fields, declared, found, strict=True)
-    return tuple(Difference(part, _shown(one), _shown(other)) for part, one, other in pairs if one != other)
+    return tuple(Difference(part, _on_one_line(one), _on_one_line(other)) for part, one, other in pairs if one != other)
+
+
+def _on_one_line(value: object) -> str:
+    """Return a value as it is shown; PostgreSQL writes a CASE on several lines."""
+    return " ".join(_shown(value).split())
 
 
 def _shown(value: object) -> str:

@@ -11,7 +11,7 @@ from command import ask, broken, execute, indexes, prepare, refuses, run, run_sc
 from kinds import runner_of
 from roles import another_role, as_role
 
-from indexer import Expression, Index
+from indexer import Expression, Index, Variant
 from indexer.connection import connect
 from indexer.errors import PreflightFailed
 from indexer.postgres.expression.explain import NotUnderstood
@@ -299,6 +299,21 @@ def test_an_index_whose_expression_calls_a_function_of_another_role_is_never_the
         (step,) = runner.inspector.status().steps
     assert step.state == "different"
     assert "which role crm_owner does not run" in step.differences[0].declared
+
+
+def test_a_truth_value_of_a_storage_parameter_is_the_same_however_it_is_written(base_url):
+    index = Index("ix", "activity", ("id",), on_postgresql=Variant("brin", storage={"autosummarize": True}))
+    execute(base_url, "CREATE INDEX ix ON activity USING brin (id) WITH (autosummarize = 1)")
+    with runner_of(base_url, index) as runner:
+        (step,) = runner.inspector.status().steps
+    assert step.differences == ()
+
+
+def test_a_found_expression_on_several_lines_is_shown_on_one(base_url):
+    execute(base_url, "CREATE INDEX ix_folded ON contact_flag ((CASE WHEN id > 1 THEN 1 ELSE 2 END))")
+    with runner_of(base_url, folded("lower(flag_type)")) as runner:
+        (step,) = runner.inspector.status().steps
+    assert "CASE WHEN (id > 1) THEN 1 ELSE 2 END" in step.differences[0].found
 
 
 # Other predicates ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from indexer.postgres.expression.names import collation, operator_class
 from indexer.tuples import NamedTuple
 
 DEFAULT = '"default"'
-SAME = {"true": "on", "yes": "on", "false": "off", "no": "off"}
+SAME = {"true": "on", "yes": "on", "1": "on", "false": "off", "no": "off", "0": "off"}
 
 
 def resolved(expressions: Expressions, declared: Definition) -> Definition:
