@@ -65,6 +65,12 @@ def test_an_unknown_code_gets_the_general_remedy():
     assert all(re.fullmatch(r"[0-9A-Z]{2,5}", code) for code in REMEDIES)
 
 
+def test_the_remedy_for_an_expression_that_is_not_immutable_is_to_write_another(postgres_url):
+    prepare(postgres_url, to="base")
+    failure = failure_of(postgres_url, "CREATE INDEX ix ON contact ((phone::timestamp))")
+    assert "functions, operators and casts whose result never changes" in remedy(failure)
+
+
 def test_the_detail_and_the_hint_of_the_server_are_shown(postgres_url):
     failure = failure_of(postgres_url, "SELECT format('%s')")
     assert said(failure) == "too few arguments for format()."

@@ -10,6 +10,10 @@ from indexer.text import reason, visible
 
 AGAIN = "Run the same command again: it continues where this run stopped."
 DECLARED = "Change the column's type or the index in the revision file, then run the same command again."
+IMMUTABLE = (
+    "Write the index in the revision file with functions, operators and casts whose result never changes, "
+    "then run the same command again."
+)
 MISSING = "Another session has dropped or renamed it: find out which, then run the same command again."
 LOST = f"Read the server's log if it happens again. {AGAIN}"
 
@@ -25,6 +29,7 @@ REMEDIES = {
     "42501": "Connect as the owner of the tables; plan lists the rights that a role lacks.",
     "42P01": MISSING,
     "3F000": MISSING,
+    "42P17": IMMUTABLE,
     "42": DECLARED,
     "53100": "Free or add disk space; the same command then continues where it stopped.",
     "53200": "Lower maintenance_work_mem of the server, then run the same command again.",
