@@ -227,6 +227,7 @@ PREDICATES = {
     "random()": ("random() > 0.5", "uses random"),
     "missing column": ("deleted_at IS NULL", 'column "deleted_at" does not exist'),
     "other type": ("created_at = 7", "operator does not exist"),
+    "operator of an extension": ("ARRAY[id] # 3 = 1", "an extension's operator is written OPERATOR(schema.#)"),
     "subquery": ("id = (SELECT 1)", "a subquery, an aggregate"),
     "aggregate": ("count(*) > 1", "a subquery, an aggregate"),
     "not a condition": ("id", "must be type boolean, not type integer"),

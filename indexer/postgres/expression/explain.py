@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -43,6 +44,7 @@ NO_ROWS = "pg_catalog.json_populate_recordset(NULL::{table}, '[]')"
 
 REFUSALS = (ProgrammingError, DataError, NotSupportedError, InternalError)
 CONSTANTS = (["true"], ["false"], ["NULL::boolean"])
+OPERATOR = re.compile(r"(?<!\S)[-+*/<>=~!@#%^&|`?]+(?!\S)")
 NONE: Mapping[str, str] = {}
 NOT_COMPUTED = {"row", "nullif"}  # immutable ones too; NULLIF before version 13
 
@@ -156,4 +158,8 @@ def _quoted(catalog: CatalogReader, *names: str | None) -> str:
 
 def _primary_message(error: DatabaseError) -> str:
     diagnostics = getattr(error.__context__, "diag", None)
-    return (getattr(diagnostics, "message_primary", None) or str(error).splitlines()[0]).rstrip(".")
+    message = (getattr(diagnostics, "message_primary", None) or str(error).splitlines()[0]).rstrip(".")
+    if getattr(diagnostics, "source_function", None) != "op_error":
+        return message
+    operator = OPERATOR.search(message)
+    return f"{message}; an extension's operator is written OPERATOR(schema.{operator[0] if operator else '='})"
