@@ -27,7 +27,8 @@ print(json.dumps([os.waitstatus_to_exitcode(status), started, ended, processor, 
 """
 
 KIBIBYTES = 1024 if sys.platform != "darwin" else 1  # macOS counts ru_maxrss in bytes
-NOT_HANDED_ON = ("DATABASE_URL", "MIGRATION_DATABASE_URL")
+# Without bytecode on disk each start would compile the project, but not the libraries of the other tools.
+NOT_HANDED_ON = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "PYTHONDONTWRITEBYTECODE")
 
 
 class CommandFailed(Exception):
