@@ -112,6 +112,8 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "Leave --schema and --all-schemas out.": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
     "See what has the name now": "test_hints::test_the_command_of_the_hint_shows_a_conflict_that_was_created_during_a_run",
     "{} cannot get its former name {} back": "test_adoption::test_a_way_back_whose_old_name_is_taken_is_refused_before_any_change",
+    "ON scratch": SENT,
+    "TABLE scratch": SENT,
     "INDEX '": SENT,
     "INDEX CONCURRENTLY '": SENT,
     "'python cli.py {} {} {}'": "test_runner::test_a_plan_names_the_command_that_does_what_it_shows",
