@@ -110,7 +110,8 @@ def test_the_servers_default_holds_for_each_build_that_may_use_workers(server, m
         fill_activity(url, 1000)
         up(url, jobs)
     assert {workers for is_longest, workers in found if is_longest} == {"3"}
-    assert ("0" in {workers for _, workers in found}) == (jobs == 2)
+    if jobs == 1:  # two builds need not overlap: the first one may have ended when the second begins
+        assert {workers for _, workers in found} == {"3"}
 
 
 # The load of the server ---------------------------------------------------------------------------------------------
