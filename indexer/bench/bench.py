@@ -56,7 +56,7 @@ def bench(
     chain, queries = load(project.folder), queries_of(project)
     if not queries:
         raise UsageError("There is no query to measure: queries.py declares none.", "Add one to QUERIES there.")
-    refuse_unknown(queries, [index for revision in chain for index in revision.indexes])
+    refuse_unknown(queries, chain.indexes)
     try:
         return _measured(url, sizes, project, chain, tell, stop, seed)
     except Interrupted as interruption:

@@ -52,7 +52,7 @@ def measure(url: str, activities: int, project: Project, chain: Chain, tell: Tel
     """
     models, queries, sample = list(project.models()), list(project.queries()), sample_of(project.sample)
     tables = [model._meta.table_name for model in models]
-    indexes = [index for revision in chain for index in revision.indexes]
+    indexes = chain.indexes
     told: list[Told] = []
 
     def note(event: Told) -> None:

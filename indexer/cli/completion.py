@@ -53,9 +53,9 @@ def revisions(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[C
 
 def _headers(folder: str) -> Iterator[tuple[str, str]]:
     """Yield the id and the description of each revision file that can be read."""
-    from glob import escape, glob
+    from indexer.revisions.chain import files_in
 
-    for path in sorted(glob(os.path.join(escape(folder), "migrate_*.py"))):
+    for path in files_in(folder):
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read()
         if found := re.search(ID, text):

@@ -36,9 +36,14 @@ class Chain:
         return (self.base, *(revision.id for revision in self.revisions))
 
     @property
+    def indexes(self) -> list[Index]:
+        """The indexes of all revisions, in the order of the chain."""
+        return [index for revision in self.revisions for index in revision.indexes]
+
+    @property
     def tables(self) -> list[str]:
         """The tables that the revisions index."""
-        return sorted({index.table for revision in self.revisions for index in revision.indexes})
+        return sorted({index.table for index in self.indexes})
 
     def resolve(self, wanted: str) -> str:
         """Return the full id of a revision.
@@ -63,6 +68,11 @@ class Chain:
         return self.ids.index(id)
 
 
+def files_in(directory: str | os.PathLike[str]) -> list[str]:
+    """Return the paths of the revision files in a directory, by name."""
+    return sorted(glob.glob(os.path.join(glob.escape(os.fspath(directory)), PATTERN)))
+
+
 def load(directory: str | os.PathLike[str]) -> Chain:
     """Read every migrate_*.py of a directory and return the chain.
 
@@ -70,7 +80,7 @@ def load(directory: str | os.PathLike[str]) -> Chain:
         ChainBroken: there is no file, a header is wrong, two files have one revision or one parent, the chain has a gap
             or a circle, or two indexes have one name.
     """
-    paths = sorted(glob.glob(os.path.join(glob.escape(os.fspath(directory)), PATTERN)))
+    paths = files_in(directory)
     if not paths:
         first = Command("new", "what the first index is for")
         hint = Hint("Run the command where the revision files are, or write the first one: ", first)

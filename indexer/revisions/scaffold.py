@@ -6,12 +6,11 @@ import os
 import uuid
 from collections.abc import Sequence
 from datetime import date
-from glob import escape, glob
 from string import Template
 from typing import Any
 
 from indexer.errors import Command, Hint, IndexerError, UsageError
-from indexer.revisions.chain import PATTERN, load
+from indexer.revisions.chain import files_in, load
 from indexer.revisions.example import PLACEHOLDER, example_of
 from indexer.tuples import NamedTuple
 
@@ -55,7 +54,6 @@ def downgrade(migrator: Migrator) -> None:
 
 LONGEST_MESSAGE = 200
 
-
 ABOUT = "An example to edit: an index on a column of the models that has none yet."
 NO_COLUMN = "An example to edit: replace my_table and my_column. No column of the models lacks an index."
 
@@ -94,9 +92,8 @@ def write_revision(directory: str, message: str, models: Sequence[Any] = ()) -> 
         told = f"The message has to be one line of at most {LONGEST_MESSAGE} characters."
         raise UsageError(told, Hint("Describe the revision: ", Command("new", "index open conversations")))
     revision = uuid.uuid4().hex[:12]
-    chain = load(directory) if glob(os.path.join(escape(directory), PATTERN)) else None
-    declared = [index for each in chain or () for index in each.indexes]
-    example = example_of(models, declared, revision[:4])
+    chain = load(directory) if files_in(directory) else None
+    example = example_of(models, chain.indexes if chain else (), revision[:4])
     path = os.path.join(directory, f"migrate_{revision}.py")
     text = REVISION.substitute(
         description=description.replace("\\", "\\\\").replace('"', '\\"'),
