@@ -44,7 +44,7 @@ class Inspector:
     @property
     def declared(self) -> list[Index]:
         """The indexes of all revisions, in the order of the chain."""
-        return [index for revision in self.chain for index in revision.indexes]
+        return self.chain.indexes
 
     def planner(self, replaced: Collection[str] = ()) -> StepPlanner:
         """Return a planner of steps for the chain; ``replaced`` as for the planner."""
@@ -90,10 +90,9 @@ class Inspector:
             end=end,
             revisions=tuple(due),
             base_tables=tuple(base_tables),
-            tables=state.tables,
+            state=state,
             options=self.options,
             to=to,
-            state=state,
         )
         plan = plan if plan.is_empty else self._completed(plan, base_tables, state)
         concerned = [each.revision for each in (revision_plans if direction == "up" else due)]
@@ -123,7 +122,8 @@ class Inspector:
         problems = [*self.migrator.catalog.problems(), *self.migrator.server.missing_rights(state.tables)]
         problems += self._alembic_rights(problems, state)
         published, _ = self._published(state.tables)
-        revision_plans, position = self._up_plans(self.chain.revisions, state), self.chain.position(target)
+        revision_plans = self._revision_plans("up", self.chain, state)
+        position = self.chain.position(target)
         forward, back = revision_plans[:position], revision_plans[position:][::-1]
         left_alone = [
             *self.alembic.left_alone(state.alembic, [each.revision for each in forward], "up"),
@@ -161,7 +161,7 @@ class Inspector:
         return State(tables, self.revisions.read(tables), self.alembic.read(tables))
 
     def _status(self, state: State) -> Status:
-        revision_plans = self._up_plans(self.chain.revisions, state, sizes=True)
+        revision_plans = self._revision_plans("up", self.chain, state, sizes=True)
         applied = [each.revision for each in revision_plans if each.is_applied]
         warnings = (
             *self._unknown(state),
@@ -181,21 +181,16 @@ class Inspector:
 
     # Plans ----------------------------------------------------------------------------------------------------------
 
-    def _up_plans(
-        self, revisions: Sequence[Revision], state: State, sizes: bool = False, duplicates: bool = True
+    def _revision_plans(
+        self, direction: str, revisions: Iterable[Revision], state: State, sizes: bool = False, duplicates: bool = True
     ) -> tuple[RevisionPlan, ...]:
         planner, revision_plans = self.planner(state.replaced), []
         for revision in revisions:
             record, alembic = state.records.get(revision.id), state.alembic.place(revision)
-            steps = planner.up(revision.indexes, sizes, duplicates)
-            revision_plans.append(RevisionPlan(revision, steps, record, alembic))
-        return tuple(revision_plans)
-
-    def _down_plans(self, state: State, sizes: bool, duplicates: bool) -> tuple[RevisionPlan, ...]:
-        planner, revision_plans = self.planner(state.replaced), []
-        for revision in self.chain:
-            record, alembic = state.records.get(revision.id), state.alembic.place(revision)
-            steps = planner.down(revision.indexes[::-1], revert_context(record, alembic), sizes, duplicates)
+            if direction == "up":
+                steps = planner.up(revision.indexes, sizes, duplicates)
+            else:
+                steps = planner.down(revision.indexes[::-1], revert_context(record, alembic), sizes, duplicates)
             revision_plans.append(RevisionPlan(revision, steps, record, alembic))
         return tuple(revision_plans)
 
@@ -203,9 +198,10 @@ class Inspector:
         position = self.chain.position
         if direction == "up":
             end = self.chain.resolve("head" if to is None else to)
-            revision_plans = self._up_plans(self.chain.revisions[: position(end)], state, duplicates=duplicates)
+            revisions = self.chain.revisions[: position(end)]
+            revision_plans = self._revision_plans(direction, revisions, state, duplicates=duplicates)
             return revision_plans, [each for each in revision_plans if each.is_due], end
-        revision_plans = self._down_plans(state, sizes, duplicates)
+        revision_plans = self._revision_plans(direction, self.chain, state, sizes, duplicates)
         undoable = [each for each in revision_plans if each.state.is_undoable]
         parent = undoable[-1].revision.down_revision if undoable else None
         end = parent or self.chain.base if to is None else self.chain.resolve(to)

@@ -85,11 +85,11 @@ class Plan(NamedTuple):
         end: the revision that it would be at after the run.
         revisions: those to be applied or reverted, in the order in which that is done.
         base_tables: the tables that an empty database is given first.
+        state: what was recorded when the plan was made, and which tables existed.
         options: what the command of the run needs to allow.
         to: the revision that the user named.
         later: later revisions, which stop ``down`` unless ``below_later`` is given.
         blockers: the sessions that the run would have to wait for if it began now.
-        state: what was recorded when the plan was made.
     """
 
     direction: str
@@ -97,14 +97,13 @@ class Plan(NamedTuple):
     end: str
     revisions: tuple[RevisionPlan, ...]
     base_tables: tuple[str, ...]
-    tables: dict[str, Table]
+    state: State
     options: Options = DEFAULTS
     to: str | None = None
     problems: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
     blockers: tuple[Blocker, ...] = ()
     warnings: tuple[str | Hint, ...] = ()
-    state: State | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:

@@ -183,7 +183,7 @@ class Runner:
 
     def _carry_out(self, plan: Plan, asked: Mapping[str, Sequence[Index]]) -> tuple[Step, ...]:
         """Carry out a plan and return the steps that were taken; the catalog may have changed since it was made."""
-        self._replaced = set(plan.state.replaced if plan.state else ())
+        self._replaced = set(plan.state.replaced)
         self.migrator.reserve(plan.steps)
         self._warn(plan.warnings)
         self._share()

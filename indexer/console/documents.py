@@ -83,7 +83,7 @@ def of_plan(plan: Plan, place: Place, calls: Calls) -> Document:
         "problems": [*plan.problems, *plan.later],
         "blockers": [blocker._asdict() for blocker in plan.blockers],
         "creates_tables": plan.base_tables,
-        "steps": [_step(step, plan.tables.get(step.index.table), calls) for step in plan.steps],
+        "steps": [_step(step, plan.state.tables.get(step.index.table), calls) for step in plan.steps],
         "warnings": plan.warnings,
     }
 

@@ -359,7 +359,7 @@ def _of_size(step: Step) -> str:
 
 
 def _on_table(step: Step, plan: Plan) -> str:
-    table = plan.tables.get(step.index.table)
+    table = plan.state.tables.get(step.index.table)
     if table is None:
         return f" on {step.index.table}"
     rows = f"about {counted(table.rows, 'row')}" if table.rows else "no rows"
