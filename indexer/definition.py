@@ -25,13 +25,8 @@ class Column(NamedTuple):
     collation: str | None = None
     opclass: str | None = None
 
-    @property
-    def suffix(self) -> str:
-        """What follows the column in SQL."""
-        return _suffix(self)
-
     def __str__(self) -> str:
-        return f"{self.name}{self.suffix}"
+        return f"{self.name}{suffix(self)}"
 
 
 class Expression(NamedTuple):
@@ -43,13 +38,8 @@ class Expression(NamedTuple):
     collation: str | None = None
     opclass: str | None = None
 
-    @property
-    def suffix(self) -> str:
-        """What follows the expression in SQL."""
-        return _suffix(self)
-
     def __str__(self) -> str:
-        return f"{self.sql}{self.suffix}"
+        return f"{self.sql}{suffix(self)}"
 
 
 KeyPart = Column | Expression
@@ -67,7 +57,8 @@ def words(part: KeyPart) -> frozenset[str]:
     return frozenset(re.findall(r"[^\W\d]\w*", re.sub(STRING, "", part.sql)))
 
 
-def _suffix(part: KeyPart) -> str:
+def suffix(part: KeyPart) -> str:
+    """Return what follows a column or an expression of a key in SQL."""
     collation = f" COLLATE {part.collation}" if part.collation else ""
     opclass = f" {part.opclass}" if part.opclass else ""
     direction = " DESC" if part.descending else ""

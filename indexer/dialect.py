@@ -10,7 +10,7 @@ from peewee import SQL, EnclosedNodeList, Entity, NodeList
 
 from indexer.catalog import Catalog, CatalogEntry
 from indexer.decide import Existing
-from indexer.definition import Column, Definition, KeyPart
+from indexer.definition import Column, Definition, KeyPart, suffix
 from indexer.spec import BTREE, Index
 from indexer.text import literal
 from indexer.tuples import NamedTuple
@@ -144,7 +144,8 @@ class Dialect(ABC):
 
 def _node(part: KeyPart) -> Any:
     node = Entity(part.name) if isinstance(part, Column) else SQL(f"({part.sql})")
-    return NodeList((node, SQL(part.suffix)), glue="") if part.suffix else node
+    following = suffix(part)
+    return NodeList((node, SQL(following)), glue="") if following else node
 
 
 def _setting(parameter: str) -> SQL:
