@@ -186,10 +186,9 @@ class CatalogMigrator(SchemaMigrator):
         self.context.report(IndexFinished(operation.index, step.action, seconds, size, step.other_name))
         return step
 
+    @abstractmethod
     def _look_again(self, name: str) -> CatalogEntry | None:
         """Return what has the name of an index after its step, with its size."""
-        found: dict[str, CatalogEntry] = self.catalog.find([name], sizes=True)
-        return found.get(name)
 
     def _schedule(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
         """Do the work of each operation; here one after the other."""
