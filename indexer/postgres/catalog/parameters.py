@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from indexer.definition import Definition
+from indexer.postgres.expression.comparison import SAME
 
 Allowed = range | tuple[str, ...]
 
-ON_OFF = ("on", "off", "true", "false", "yes", "no", "1", "0")
+ON_OFF = ("on", "off", *SAME)
 FILL = {"fillfactor": range(10, 101)}
 ALLOWED: Mapping[str, Mapping[str, Allowed]] = {
     "btree": {**FILL, "deduplicate_items": ON_OFF},

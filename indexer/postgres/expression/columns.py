@@ -40,9 +40,18 @@ COLUMNS = """
        AND NOT a.attisdropped
 """
 
+# The pseudo-type that an operator class for all types of a kind is for.
+ALL_OF_A_KIND = """CASE
+              WHEN t.typcategory OPERATOR(pg_catalog.=) 'A' THEN 2277  -- anyarray
+              WHEN t.typtype OPERATOR(pg_catalog.=) 'e' THEN 3500  -- anyenum
+              WHEN t.typtype OPERATOR(pg_catalog.=) 'r' THEN 3831  -- anyrange
+              WHEN t.typtype OPERATOR(pg_catalog.=) 'm' THEN 4537  -- anymultirange
+              WHEN t.typtype OPERATOR(pg_catalog.=) 'c' THEN 2249  -- record
+              END"""
+
 # The types of columns, and each type that another one (whole) is made of, with the access methods that have a default
 # operator class for it: one for the type itself, for a type of the same binary form, or for all types of its kind.
-TYPES = """
+TYPES = f"""
       WITH RECURSIVE used (whole, part, oid) AS (
            SELECT 0::pg_catalog.oid, 'column', seed.oid
              FROM pg_catalog.unnest(%(types)s::pg_catalog.oid[]) AS seed (oid)
@@ -97,17 +106,11 @@ TYPES = """
                        WHERE k.castsource OPERATOR(pg_catalog.=) t.oid
                          AND k.castmethod OPERATOR(pg_catalog.=) 'b'
                          AND k.castcontext OPERATOR(pg_catalog.=) 'i')
-                   OR o.opcintype OPERATOR(pg_catalog.=) CASE
-                      WHEN t.typcategory OPERATOR(pg_catalog.=) 'A' THEN 2277  -- anyarray
-                      WHEN t.typtype OPERATOR(pg_catalog.=) 'e' THEN 3500  -- anyenum
-                      WHEN t.typtype OPERATOR(pg_catalog.=) 'r' THEN 3831  -- anyrange
-                      WHEN t.typtype OPERATOR(pg_catalog.=) 'm' THEN 4537  -- anymultirange
-                      WHEN t.typtype OPERATOR(pg_catalog.=) 'c' THEN 2249  -- record
-                      END)) AS methods
+                   OR o.opcintype OPERATOR(pg_catalog.=) {ALL_OF_A_KIND})) AS methods
       FROM used
       JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) used.oid
       JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
-"""
+"""  # noqa: S608  put together from constants
 
 ARRAYS_COMPARE = ("btree", "hash", "gin")  # access methods that compare the elements of an array
 

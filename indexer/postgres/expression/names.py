@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from indexer.postgres.expression.columns import Types
+from indexer.postgres.expression.columns import ALL_OF_A_KIND, Types
 from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.expression.tokens import folded
 from indexer.postgres.session.reader import CatalogReader
@@ -27,7 +27,7 @@ COLLATIONS = """
 """
 
 # accepts: for a type itself, for one that it is binary coercible to, or for all types of its kind.
-CLASSES = """
+CLASSES = f"""
     SELECT o.opcname AS name,
            n.nspname AS schema,
            m.amname AS method,
@@ -42,13 +42,7 @@ CLASSES = """
                  AND k.casttarget OPERATOR(pg_catalog.=) o.opcintype
                  AND k.castmethod OPERATOR(pg_catalog.=) 'b'
                  AND k.castcontext OPERATOR(pg_catalog.=) 'i')
-           OR o.opcintype OPERATOR(pg_catalog.=) CASE
-              WHEN t.typcategory OPERATOR(pg_catalog.=) 'A' THEN 2277  -- anyarray
-              WHEN t.typtype OPERATOR(pg_catalog.=) 'e' THEN 3500  -- anyenum
-              WHEN t.typtype OPERATOR(pg_catalog.=) 'r' THEN 3831  -- anyrange
-              WHEN t.typtype OPERATOR(pg_catalog.=) 'm' THEN 4537  -- anymultirange
-              WHEN t.typtype OPERATOR(pg_catalog.=) 'c' THEN 2249  -- record
-              END AS accepts
+           OR o.opcintype OPERATOR(pg_catalog.=) {ALL_OF_A_KIND} AS accepts
       FROM pg_catalog.pg_opclass AS o
       JOIN pg_catalog.pg_am AS m ON m.oid OPERATOR(pg_catalog.=) o.opcmethod
       JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) o.opcnamespace
@@ -57,7 +51,7 @@ CLASSES = """
         OR (%(name)s::pg_catalog.text IS NULL AND m.amname OPERATOR(pg_catalog.=) %(method)s::pg_catalog.text)
      ORDER BY n.nspname,
            o.opcname
-"""
+"""  # noqa: S608  put together from constants
 
 INSTALLED = """
     SELECT e.extname AS name
@@ -90,10 +84,7 @@ EXTENSIONS = {
     "vector_l1_ops": "vector",
     "vector_l2_ops": "vector",
 }
-
-
 STARTS = {"gist_geometry_ops": "postgis", "gist_geography_ops": "postgis", "spgist_geometry_ops": "postgis"}
-
 
 TYPE_NAME = """
     SELECT t.typname AS name,
