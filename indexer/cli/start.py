@@ -42,7 +42,9 @@ def main() -> None:
     """Run the command that the user typed, for the project in the current folder: the program ``indexer``."""
     prepare_process()
     spare_collector()
-    if "_INDEXER_COMPLETE" in os.environ:  # a shell would show an error amid the line that is being typed
+    from indexer.cli.completion import VARIABLE
+
+    if VARIABLE in os.environ:  # a shell would show an error amid the line that is being typed
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     from indexer.cli.commands import cli
     from indexer.folder import project_in

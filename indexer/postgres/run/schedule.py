@@ -47,7 +47,7 @@ class Schedule:
             IndexFailed: one or more indexes cannot be built.
         """
         try:
-            self._execute(sorted(operations, key=_is_partial), work)
+            self._execute(sorted(operations, key=_is_built_alone), work)
         finally:
             self.run.stop.close()
 
@@ -93,7 +93,7 @@ class Schedule:
             if options.jobs and not following.is_drop:
                 self.run.sessions.warn(ONE_AT_A_TIME)
             return False
-        if any(map(_is_partial, (following, *self._running))):
+        if any(map(_is_built_alone, (following, *self._running))):
             return False
         return options.jobs is not None or following.is_drop or not self._is_busy(following.index.table)
 
@@ -143,7 +143,7 @@ def _together(failures: Sequence[IndexFailed]) -> IndexFailed:
     return IndexFailed("\n".join(failure.message for failure in failures), lines_of(hints))
 
 
-def _is_partial(operation: IndexOperation) -> bool:
-    """Return whether an index is partial or has an expression, so that other builds wait for its build."""
+def _is_built_alone(operation: IndexOperation) -> bool:
+    """Return whether other builds would wait for that of an index: it is partial or has an expression."""
     declared = operation.index.postgresql
     return declared.predicate is not None or any(isinstance(part, Expression) for part in declared.key)
