@@ -9,7 +9,6 @@ from peewee import SqliteDatabase
 
 BUSY_TIMEOUT = 1.0  # seconds; longer waits are a loop of this tool, which obeys signals
 
-
 # What an application gives its connection and an index may need: what peewee calls these, each a set or a dictionary.
 REGISTRIES = ("_aggregates", "_collations", "_functions", "_window_functions", "_extensions")
 OF_A_SESSION = {

@@ -71,8 +71,7 @@ def greeting(settings: Mapping[str, str], version: int, pid: int) -> tuple[str, 
     """Return the first statement of a session, and its parameters.
 
     Its row begins with the server process, the schemas of the search path and whether transactions are read-only by
-    default; ``version`` is a number such as 150004,
-    ``pid`` the server process that accepted the connection.
+    default; ``version`` is a number such as 150004, ``pid`` the server process that accepted the connection.
     """
     calls, parameters = _calls(settings, version)
     return GREETING.format(calls=calls), [pid, *parameters]
