@@ -336,7 +336,7 @@ def test_a_build_has_its_own_settings_and_application_name(url):
 
 
 def test_no_session_of_a_run_has_a_transaction_open_while_it_waits(url):
-    with old_snapshot(url), running("up", url=url):
+    with old_snapshot(url), running("up", "--jobs", "1", url=url):
         pid = until_phase(url, "waiting for old snapshots")
         for _ in range(20):
             query = f"""
