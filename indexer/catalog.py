@@ -19,6 +19,7 @@ class CatalogEntry(NamedTuple):
         worker: the process id of a session that is building or dropping it.
         needed_by: the foreign key or the replica identity that needs it.
         bytes: its size; None if that cannot be read.
+        tuples: those it has, by the statistics; read only right after a build, which counts them.
         oid: distinguishes it from another one of the same name and definition, on PostgreSQL.
     """
 
@@ -32,6 +33,7 @@ class CatalogEntry(NamedTuple):
     needed_by: str | None = None
     bytes: int | None = None
     oid: int | None = None
+    tuples: int | None = None
 
     @property
     def usable(self) -> bool:
@@ -46,6 +48,22 @@ class CatalogEntry(NamedTuple):
         if self.worker:
             return "being built"
         return "not live" if not self.live else "not ready" if not self.ready else "not valid"
+
+
+class Measured(NamedTuple):
+    """An index as it is now.
+
+    Attributes:
+        tuples: those it has, by the statistics; exact right after a build, None where there are none.
+        collation_version: the versions of the collations that it sorts by, as the system has them now; None if it sorts
+            by none that has versions.
+        server_version: of the server, or of SQLite.
+    """
+
+    bytes: int
+    tuples: int | None
+    collation_version: str | None
+    server_version: str
 
 
 class TableTrust(NamedTuple):
@@ -120,6 +138,9 @@ class Catalog(Protocol):
 
         Only with ``sizes`` are ``bytes`` sure to be known, because SQLite reads the whole index for them.
         """
+
+    def measured(self, names: Sequence[str]) -> dict[str, Measured]:
+        """Return the size and the tuples of the indexes of these names, as far as they can be read."""
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """Return the tables and views of these names, by name; ``sizes`` as for ``find``."""

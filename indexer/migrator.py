@@ -181,7 +181,7 @@ class CatalogMigrator(SchemaMigrator):
         step = yield from self._act(operation.decide, provenance)
         after = self._look_again(name) if step.changes else step.found
         _confirm(step, after)
-        provenance.finish(step)
+        provenance.finish(step, after)
         seconds, size = time.monotonic() - started, after.bytes if after else None
         self.context.report(IndexFinished(operation.index, step.action, seconds, size, step.other_name))
         return step

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from indexer.decide import Action
 from indexer.options import Options
 from indexer.plans import RevisionPlan
 from indexer.records.alembic import AlembicTable
 from indexer.records.log import LogTable
 from indexer.records.provenance import existed_before
-from indexer.records.revisions import APPLIED, Record, RevisionTable, applied, new_record, reverted, reverting
+from indexer.records.revisions import APPLIED, Record, RevisionTable, about, applied, new_record, reverted, reverting
 from indexer.tuples import NamedTuple
 
 BASE_DESCRIPTION = "base schema"
@@ -29,7 +30,10 @@ class Recorder(NamedTuple):
         record, made = revision_plan.record, revision_plan.record.made if revision_plan.record else {}
         before = existed_before(revision_plan.steps, record, revision_plan.state) if direction == "up" else {}
         new = new_record(revision.id, revision.down_revision, revision.description, revision.indexes, before, made)
-        return new if direction == "up" else reverting(record or new, revision_plan.left)
+        if direction == "down":
+            return reverting(record or new, revision_plan.left)
+        kept = [step.index.name for step in revision_plan.steps if step.action is Action.KEEP]
+        return about(new, record, kept) if record else new
 
     def ending(self, revision_plan: RevisionPlan, direction: str, record: Record, seconds: float) -> list[Any]:
         """Return the statements that record a revision as applied or reverted, in our table and in Alembic's."""

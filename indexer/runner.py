@@ -10,7 +10,7 @@ from typing import Any
 from peewee import Model, PeeweeException
 
 from indexer import preflight
-from indexer.decide import Action
+from indexer.decide import CREATIONS, Action
 from indexer.errors import Command, Hint, IndexerError, Interrupted, StatementFailed
 from indexer.events import (
     BaseCreated,
@@ -27,10 +27,11 @@ from indexer.migrator import MOMENT, CatalogMigrator
 from indexer.options import DEFAULTS, Options
 from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, StampPlan
 from indexer.recorder import Recorder
-from indexer.records.log import Entry, new_entry
+from indexer.records.baseline import Baseline, baselines_of
+from indexer.records.journal import Journal
+from indexer.records.log import new_entry
 from indexer.records.provenance import Provenance, revert_context
-from indexer.records.revisions import APPLIED, REVERTED, Record
-from indexer.records.table import created_by, written_by
+from indexer.records.revisions import APPLIED, APPLYING, REVERTED, Record
 from indexer.revisions.chain import Chain
 from indexer.revisions.revision import Revision
 from indexer.signals import Stop
@@ -68,11 +69,11 @@ class Runner:
         context = migrator.context._replace(options=options, report=self.report, stop=self.stop)
         self.migrator = migrator.within(context, chain.tables)
         self.inspector = Inspector(self.migrator, chain, self.models)
-        self._log_table, self._revisions = self.inspector.log, self.inspector.revisions
-        self._recorder = Recorder(self._revisions, self._log_table, self.inspector.alembic, options)
+        self._revisions = self.inspector.revisions
+        self._journal = Journal(self.migrator, self._revisions, self.inspector.log)
+        self._recorder = Recorder(self._revisions, self.inspector.log, self.inspector.alembic, options)
         self._replaced: set[str] = set()
         self._uncommitted: list[RevisionFinished] = []
-        self._unlogged: list[str] = []
 
     def reporting(self, report: Report) -> Runner:
         """Return a runner like this one that reports the events of a run elsewhere."""
@@ -119,12 +120,12 @@ class Runner:
             plan = self.inspector.plan_stamp(target)  # again, now that no other run changes anything
             preflight.check_stamp(plan)
             statements = self._stamping(plan)
-            self._share()
-            self._write(statements)
+            self._journal.share()
+            self._journal.write(statements)
             if statements:
                 steps = [step for revision_plan in plan.forward for step in revision_plan.steps]
-                self._log(new_entry(target, "stamp", steps, 0))
-        return Stamp(target, bool(statements), (*plan.warnings, *self._unlogged))
+                self._journal.log(new_entry(target, "stamp", steps, 0))
+        return Stamp(target, bool(statements), (*plan.warnings, *self._journal.unlogged))
 
     def _stamping(self, plan: StampPlan) -> list[Any]:
         """Return the statements that record the revision, and that later ones are not applied; none if that is so."""
@@ -164,7 +165,7 @@ class Runner:
                 preflight.check(plan)
                 steps = self._carry_out(plan, {**_asked(plan, asked), **asked})
             self._report_committed()
-            self._warn(self._unlogged)
+            self._warn(self._journal.unlogged)
         except Interrupted as interruption:
             raise Interrupted(interruption.number, self._progress()) from None
         except (IndexerError, PeeweeException) as error:
@@ -178,7 +179,7 @@ class Runner:
             ) from error
         failure = self.report.failure
         unreported = [f"The progress of the run could not be reported: {reason(failure)}."] if failure else []
-        warnings = (*plan.warnings, *self._unlogged, *unreported)
+        warnings = (*plan.warnings, *self._journal.unlogged, *unreported)
         return Outcome(direction, plan.start, plan.end, steps, plan.base_tables, seconds(), warnings)
 
     def _carry_out(self, plan: Plan, asked: Mapping[str, Sequence[Index]]) -> tuple[Step, ...]:
@@ -186,7 +187,7 @@ class Runner:
         self._replaced = set(plan.state.replaced)
         self.migrator.reserve(plan.steps)
         self._warn(plan.warnings)
-        self._share()
+        self._journal.share()
         if plan.blockers:
             self.report(BlockersFound(plan.blockers))
         if plan.base_tables:
@@ -197,8 +198,8 @@ class Runner:
     def _create_base(self, tables: tuple[str, ...]) -> None:
         seconds = _stopwatch()
         self.migrator.create_tables(self.models())
-        self._write(self._recorder.base(self.chain.base, seconds()))
-        self._log(new_entry(self.chain.base, "up", (), seconds()))
+        self._journal.write(self._recorder.base(self.chain.base, seconds()))
+        self._journal.log(new_entry(self.chain.base, "up", (), seconds()))
         self.report(BaseCreated(self.chain.base, tables, seconds()))
 
     def _move(
@@ -208,12 +209,12 @@ class Runner:
         revision, seconds = revision_plan.revision, _stopwatch()
         self.report(RevisionStarted(revision.id, revision.description, direction, len(revision_plan.steps)))
         record = self._recorder.begun(revision_plan, direction)
-        self._write(self._revisions.replace(record))
+        self._journal.write(self._revisions.replace(record))
         done, record = self._executed(revision_plan, direction, record, asked[revision.id])
         if direction == "up":
             self._confirm(revision)
-        self._write(self._recorder.ending(done, direction, record, seconds()))
-        self._log(new_entry(revision.id, direction, done.steps, seconds()))
+        self._journal.write(self._recorder.ending(done, direction, record, seconds()))
+        self._journal.log(new_entry(revision.id, direction, done.steps, seconds()))
         self._finished(RevisionFinished(revision.id, direction, seconds()))
         return done.steps
 
@@ -230,8 +231,23 @@ class Runner:
             operations = [self.migrator.drop_index(index, self._planner, context) for index in indexes]
         steps = self.migrator.carry_out(operations, provenance)
         order = [step.index for step in revision_plan.steps]
-        taken = tuple(sorted(steps, key=lambda step: order.index(step.index)))
-        return revision_plan._replace(steps=taken), record._replace(existed_before=provenance.existed_before, made={})
+        done = revision_plan._replace(steps=tuple(sorted(steps, key=lambda step: order.index(step.index))))
+        record = record._replace(existed_before=provenance.existed_before, made={})
+        if direction == "up":
+            record = record._replace(baselines={**record.baselines, **self._baselines(done, record, provenance)})
+        return done, record
+
+    def _baselines(self, done: RevisionPlan, record: Record, provenance: Provenance) -> dict[str, Baseline]:
+        """Return the baselines of the indexes that this run has built, or a killed one right before it."""
+        names = [step.index.name for step in done.steps if step.action in CREATIONS]
+        if done.record and done.record.state == APPLYING:
+            known = {*names, *record.existed_before, *record.baselines}
+            names += [step.index.name for step in done.steps if step.index.name not in known]
+        try:
+            return baselines_of(self.migrator.catalog.measured(names), provenance.built)
+        except PeeweeException as error:  # a run goes on without them
+            self._warn([f"The sizes of the new indexes were not recorded: {reason(error)}."])
+            return {}
 
     def _planner(self) -> StepPlanner:
         """Return a planner that knows of all names that this run has put on record as replaced, too."""
@@ -264,36 +280,7 @@ class Runner:
         """Record who makes the indexes at this moment of a run, unless all of the run is one transaction."""
         self._replaced.update(record.existed_before)
         if not self.migrator.transactional_ddl:
-            self._write([self._revisions.update(record)])
-
-    def _write(self, statements: Sequence[Any]) -> None:
-        """Execute statements that record something, all of them or none; those that write rows as the last ones."""
-        writing = [statement for statement in statements if written_by([statement])]
-        creating = [statement for statement in statements if not written_by([statement])]
-        with self.migrator.database.atomic():
-            for statement in creating:
-                self.migrator.database.execute(statement)
-            self.migrator.lock_tables(written_by(writing) - created_by(creating))
-            self.migrator.execute_last(writing)
-
-    def _log(self, entry: Entry) -> None:
-        """Add an entry to the log, apart from the record: a failure to do so is a warning and fails no run."""
-        if not self._log_table.is_writable:
-            return  # the plan has warned of that
-        try:
-            self._write(self._log_table.insert(entry))
-        except (PeeweeException, StatementFailed) as error:
-            self._log_table.rolled_back()
-            self._unlogged.append(
-                f"{self._log_table.label} was not written, and history does not show this run: {reason(error)}."
-            )
-
-    def _share(self) -> None:
-        """Let the owner of the indexed tables use our tables, if another role created them and they are not in use."""
-        for table in (self._revisions, self._log_table):
-            if sharing := table.share():
-                with suppress(PeeweeException):
-                    self._write(sharing)
+            self._journal.write([self._revisions.update(record)])
 
     # Reports --------------------------------------------------------------------------------------------------------
 

@@ -157,6 +157,9 @@ class Provenance:
     Args:
         record: the record of the revision as the run begins; None if the run is not recorded.
         save: called with the record whenever that has changed.
+
+    Attributes:
+        built: the indexes that the run has built, as they were right after that, by name.
     """
 
     def __init__(self, record: Record | None = None, save: Callable[[Record], None] = lambda record: None) -> None:
@@ -165,6 +168,7 @@ class Provenance:
         self._at_first = dict(record.existed_before) if record else {}
         self._before = dict(self._at_first)
         self._made = dict(record.made) if record else {}
+        self.built: dict[str, CatalogEntry] = {}
 
     def begin(self, step: Step, statement: str) -> None:
         """Note what will be true of an index as soon as this statement of its step has been executed."""
@@ -201,9 +205,11 @@ class Provenance:
         if name in self._at_first or step.action is Action.REBUILD:
             self._note({**self._before, name: self._at_first.get(name, name)}, self._made)
 
-    def finish(self, step: Step) -> None:
-        """Note the result of a step."""
+    def finish(self, step: Step, after: CatalogEntry | None = None) -> None:
+        """Note the result of a step: ``after`` has the name of its index now."""
         name, replaced = step.index.name, step.index.replaced
+        if step.action in CREATIONS and after:
+            self.built[name] = after
         before = dict(self._before)
         if step.action is Action.RENAME and step.other_name:
             before[name] = step.other_name

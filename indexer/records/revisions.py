@@ -13,6 +13,7 @@ from peewee import CharField, DateTimeField, IntegerField, Model, TextField
 from indexer import __version__
 from indexer.catalog import META_TABLE, Table
 from indexer.errors import Command, Hint
+from indexer.records.baseline import Baseline, Checked, baselines_from, checks_from, encoded
 from indexer.records.table import RecordTable, current_user, from_json, now
 from indexer.spec import Index
 from indexer.text import visible
@@ -21,7 +22,9 @@ from indexer.tuples import NamedTuple
 APPLYING, APPLIED, REVERTING = "applying", "applied", "reverting"
 REVERTED = "reverted"  # recorded only where Alembic goes on saying that the revision is applied
 UNUSED: tuple[Any, ...] = (None, [], [[], [], {}], [[], None])  # what an index does not declare
-MADE = ""  # no index has this name: in the stored form of ``existed_before`` it is the key of ``made``
+# In the stored form of ``existed_before`` these are the keys of the other dictionaries: no index can have such a name.
+# A version that does not know one of them takes it for a name, and ignores it.
+MADE, BASELINES, CHECKS = "", "\0baselines", "\0checks"
 
 
 class Record(NamedTuple):
@@ -31,6 +34,8 @@ class Record(NamedTuple):
         existed_before: the indexes that are older than ``up``, so that ``down`` leaves them: the names that they had
             then, by the names that they have now.
         made: the OIDs of the indexes that an unfinished run has made or was about to drop, by name.
+        baselines: what its indexes were like when they were fresh, by name.
+        checks: the last deep check that found an index clean, by name.
     """
 
     revision: str
@@ -45,10 +50,15 @@ class Record(NamedTuple):
     applied_by: str
     existed_before: Mapping[str, str]
     made: Mapping[str, int] = {}
+    baselines: Mapping[str, Baseline] = {}
+    checks: Mapping[str, Checked] = {}
 
 
 class SchemaRevision(Model):
-    """One row a revision; ``existed_before`` holds the two dictionaries of a record as one, in JSON."""
+    """One row a revision; ``existed_before`` holds the dictionaries of a record as one, in JSON.
+
+    A column for each would have to be added to existing tables, which breaks the replication of a published one.
+    """
 
     revision = CharField(32, primary_key=True)
     down_revision = CharField(32, null=True)
@@ -80,18 +90,19 @@ class RevisionTable(RecordTable):
         return {row["revision"]: self._record(row) for row in rows}
 
     def _record(self, row: dict[str, Any]) -> Record:
-        before, made = _decoded(row["existed_before"])
+        before, made, baselines, checks = _decoded(row["existed_before"])
         stamp = Hint(" Then record what exists: ", Command("stamp", visible(str(row["revision"]))))
         self.check_row(row, {"existed_before": _is_of(str, before) and _is_of(int, made)}, stamp)
-        return Record(**{**row, "existed_before": before, "made": made})
+        return Record(**{**row, "existed_before": before, "made": made, "baselines": baselines, "checks": checks})
 
     def replace(self, record: Record, **expressions: Any) -> list[Any]:
         """Return the statements that put a record in the place of the one of the same revision.
 
         Expressions take the place of its values: a script lets the server tell time and role.
         """
-        row = {**record._asdict(), "existed_before": _encoded(record), **expressions}
-        del row["made"]
+        columns = self.declared._meta.sorted_field_names
+        row = {name: value for name, value in record._asdict().items() if name in columns}
+        row = {**row, "existed_before": _encoded(record), **expressions}
         return [*self.create(), self.delete(record.revision), self.model.insert(**row).returning()]
 
     def update(self, record: Record, **expressions: Any) -> Any:
@@ -129,6 +140,13 @@ def new_record(
     )
 
 
+def about(record: Record, earlier: Record, kept: Collection[str]) -> Record:
+    """Return a record with what the earlier one says of the indexes of these names, which are kept."""
+    baselines = {name: each for name, each in earlier.baselines.items() if name in kept}
+    checks = {name: each for name, each in earlier.checks.items() if name in kept}
+    return record._replace(baselines=baselines, checks=checks)
+
+
 def applied(record: Record, seconds: float) -> Record:
     """Return a record once its revision is applied."""
     return record._replace(state=APPLIED, applied_at=now(), duration_ms=round(seconds * 1000), made={})
@@ -143,8 +161,8 @@ def reverting(record: Record, left: Collection[str]) -> Record:
 def reverted(record: Record, left: Collection[str]) -> Record:
     """Return a record once its revision is reverted, which has left the indexes of these names."""
     before = {name: former for name, former in record.existed_before.items() if name in left}
-    record = record._replace(state=REVERTED, existed_before=before, made={}, applied_by=current_user())
-    return record._replace(started_at=now(), applied_at=None, duration_ms=None)
+    record = record._replace(state=REVERTED, existed_before=before, made={}, baselines={}, checks={})
+    return record._replace(applied_by=current_user(), started_at=now(), applied_at=None, duration_ms=None)
 
 
 def checksum(indexes: Sequence[Index]) -> str:
@@ -167,18 +185,20 @@ def _declared(index: Index) -> list[Any]:
 
 
 def _encoded(record: Record) -> str:
-    made = {MADE: json.dumps(dict(record.made), sort_keys=True)} if record.made else {}
-    return json.dumps({**record.existed_before, **made}, sort_keys=True)
+    others = {MADE: dict(record.made), BASELINES: encoded(record.baselines), CHECKS: encoded(record.checks)}
+    stored = {key: json.dumps(content, sort_keys=True) for key, content in others.items() if content}
+    return json.dumps({**record.existed_before, **stored}, sort_keys=True)
 
 
-def _decoded(stored: str) -> tuple[Any, Any]:
-    """Return ``existed_before`` and ``made`` from their stored form; anything but dictionaries where it is none."""
+def _decoded(stored: str) -> tuple[Any, Any, dict[str, Baseline], dict[str, Checked]]:
+    """Return the dictionaries of a record from their stored form; no dictionary where the first two cannot be read."""
     names = from_json(stored)
     if isinstance(names, list):  # as the first version stored them
-        return {str(name): str(name) for name in names}, {}
+        return {str(name): str(name) for name in names}, {}, {}, {}
     if not isinstance(names, dict):
-        return None, None
-    return names, from_json(names.pop(MADE, "{}"))
+        return None, None, {}, {}
+    made, baselines, checks = (from_json(names.pop(key, "{}")) for key in (MADE, BASELINES, CHECKS))
+    return names, made, baselines_from(baselines), checks_from(checks)
 
 
 def _is_of(kind: type, stored: Any) -> bool:

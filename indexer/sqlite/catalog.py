@@ -7,11 +7,12 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from sqlite3 import sqlite_version
 from typing import Any
 
 from peewee import Database, DatabaseError, Entity
 
-from indexer.catalog import META_TABLES, ORDINARY, CatalogEntry, Table
+from indexer.catalog import META_TABLES, ORDINARY, CatalogEntry, Measured, Table
 from indexer.definition import Column, Definition, Expression, KeyPart
 from indexer.spec import BTREE
 from indexer.sqlite.statement import read
@@ -83,6 +84,15 @@ BYTES = """
        AND name = ?
 """
 
+# A cell of an index is an entry, on all levels of its B-tree.
+MEASURED = """
+    SELECT pgsize,
+           ncell
+      FROM dbstat
+     WHERE aggregate = TRUE
+       AND name = ?
+"""
+
 ANY_TABLE = """
     SELECT name
       FROM sqlite_master
@@ -127,6 +137,11 @@ class SqliteCatalog:
     def indexes_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
         """Return all indexes of these tables, those of constraints included, in the order of their names."""
         return [self._found(row, sizes=False) for row in self.rows(INDEXES_ON, json.dumps(list(tables)))]
+
+    def measured(self, names: Sequence[str]) -> dict[str, Measured]:
+        """Return what the indexes of these names are like now, by name; none where SQLite has no dbstat."""
+        rows = [(name, *row) for name in names for row in self._rows_if_any(MEASURED, name)]
+        return {name: Measured(size, cells, None, sqlite_version) for name, size, cells in rows}
 
     def _found(self, row: tuple[str, str, str, str | None], sizes: bool) -> CatalogEntry:
         name, kind, table, sql = row

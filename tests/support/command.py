@@ -309,12 +309,15 @@ def revisions(url: str) -> dict[str, str]:
 
 
 def records(url: str) -> list[tuple[Any, ...]]:
-    """Return the record of revisions without the columns that depend on the time and the user."""
-    return execute(
+    """Return the record of revisions without what depends on the time, the user and the size of the indexes."""
+    rows = execute(
         url,
         "SELECT revision, down_revision, description, state, checksum, tool_version, existed_before"
         " FROM schema_revision ORDER BY revision",
     )
+    return [
+        (*row, {key: value for key, value in json.loads(before).items() if key[0] != "\0"}) for *row, before in rows
+    ]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from indexer.catalog import CatalogEntry, Table
+from indexer.catalog import CatalogEntry, Measured, Table
 from indexer.definition import FIRST, LAST, Column, Definition, Expression, KeyPart
 from indexer.postgres.catalog import citus
 from indexer.postgres.catalog.trust import KINDS, TABLES, table_of
@@ -137,7 +137,8 @@ BUILT = """
            COALESCE(i.indisvalid, false) AS valid,
            COALESCE(i.indisready, false) AS ready,
            COALESCE(i.indislive, false) AS live,
-           CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_relation_size(c.oid) END AS bytes
+           CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_relation_size(c.oid) END AS bytes,
+           CASE WHEN c.relkind = 'i' THEN c.reltuples::pg_catalog.int8 END AS tuples
       FROM pg_catalog.pg_class AS c
       LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
      WHERE c.relnamespace = %(namespace)s
@@ -277,6 +278,12 @@ class PostgresCatalog(CatalogReader):
         for row in self.ask(BUILT, name=name):
             return CatalogEntry(**{**row, "kind": KINDS.get(row["kind"], "relation")})
         return None
+
+    def measured(self, names: Sequence[str]) -> dict[str, Measured]:
+        """Return what the valid indexes of these names are like now, by name."""
+        from indexer.postgres.catalog.measured import measured
+
+        return measured(self, names)
 
     def _find(self, names: Sequence[str], sizes: bool) -> dict[str, CatalogEntry]:
         rows = self.ask(INDEXES + BY_NAME, names=list(names), sizes=sizes) if names else []
