@@ -58,12 +58,17 @@ class Measured(NamedTuple):
         collation_version: the versions of the collations that it sorts by, as the system has them now; None if it sorts
             by none that has versions.
         server_version: of the server, or of SQLite.
+        definition: a fingerprint of what the size of its entries depends on: its key with the types, its options and so
+            on, but not its name.
+        rows: those of its table, by the statistics: a partial index has fewer tuples. None where it has all rows.
     """
 
     bytes: int
     tuples: int | None
     collation_version: str | None
     server_version: str
+    definition: str | None = None
+    rows: int | None = None
 
 
 class TableTrust(NamedTuple):

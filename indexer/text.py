@@ -93,6 +93,13 @@ def percent_encoded(text: str, kept: str = "") -> str:
     return quote(text, safe=kept)
 
 
+def fingerprint(text: str) -> str:
+    """Return a short text that differs for another text, in all likelihood."""
+    from hashlib import sha256  # here, because few commands need it
+
+    return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
 def reason(error: BaseException) -> str:
     """Return the first line of an error's message, without the full stop."""
     return visible(next(iter(str(error).strip().splitlines()), "no reason was given").rstrip("."))

@@ -25,6 +25,8 @@ class Baseline(NamedTuple):
         at: when it was measured.
         by: ``up`` or ``reindex``, which built it right before; ``learned`` where it was the best measured so far.
         built_at: when it was created, since when its scans are counted; None where that is not known.
+        definition: a fingerprint of its definition; None where an earlier version has not recorded it.
+        rows: those of its table; None where that is not known, or it is the number of tuples.
     """
 
     bytes: int
@@ -34,6 +36,8 @@ class Baseline(NamedTuple):
     collation_version: str | None
     by: str
     built_at: datetime | None = None
+    definition: str | None = None
+    rows: int | None = None
 
 
 class Checked(NamedTuple):
@@ -48,7 +52,15 @@ def baseline_of(measured: Measured, by: str, at: datetime, built_at: datetime | 
     if measured.tuples is None:
         return None
     return Baseline(
-        measured.bytes, measured.tuples, at, measured.server_version, measured.collation_version, by, built_at
+        bytes=measured.bytes,
+        tuples=measured.tuples,
+        at=at,
+        server_version=measured.server_version,
+        collation_version=measured.collation_version,
+        by=by,
+        built_at=built_at,
+        definition=measured.definition,
+        rows=measured.rows,
     )
 
 
@@ -105,6 +117,8 @@ def _baseline(stored: Any) -> Baseline:
         collation_version=stored["collation_version"],
         by=str(stored["by"]),
         built_at=_moment(stored["built_at"]) if stored["built_at"] else None,
+        definition=stored.get("definition"),
+        rows=stored.get("rows"),
     )
 
 

@@ -16,6 +16,7 @@ from indexer.catalog import META_TABLES, ORDINARY, CatalogEntry, Measured, Table
 from indexer.definition import Column, Definition, Expression, KeyPart
 from indexer.spec import BTREE
 from indexer.sqlite.statement import read
+from indexer.text import fingerprint
 
 IN_MEMORY = ":memory:"  # what SQLite calls a new database in memory
 
@@ -86,11 +87,13 @@ BYTES = """
 
 # A cell of an index is an entry, on all levels of its B-tree.
 MEASURED = """
-    SELECT pgsize,
-           ncell
-      FROM dbstat
-     WHERE aggregate = TRUE
-       AND name = ?
+    SELECT s.pgsize,
+           s.ncell,
+           m.sql
+      FROM dbstat AS s
+      JOIN sqlite_master AS m ON m.name = s.name
+     WHERE s.aggregate = TRUE
+       AND s.name = ?
 """
 
 ANY_TABLE = """
@@ -141,7 +144,10 @@ class SqliteCatalog:
     def measured(self, names: Sequence[str]) -> dict[str, Measured]:
         """Return what the indexes of these names are like now, by name; none where SQLite has no dbstat."""
         rows = [(name, *row) for name in names for row in self._rows_if_any(MEASURED, name)]
-        return {name: Measured(size, cells, None, sqlite_version) for name, size, cells in rows}
+        return {
+            name: Measured(size, cells, None, sqlite_version, fingerprint(_after_name(sql)))
+            for name, size, cells, sql in rows
+        }
 
     def _found(self, row: tuple[str, str, str, str | None], sizes: bool) -> CatalogEntry:
         name, kind, table, sql = row
@@ -233,6 +239,11 @@ class SqliteCatalog:
             ),
         ]
         return [problem for wrong, problem in checks if wrong]
+
+
+def _after_name(sql: str | None) -> str:
+    """Return the statement of an index from its ON, in one spelling of its space and quotes; empty for a constraint."""
+    return " ".join(re.split(r"\bON\b", sql or "", maxsplit=1, flags=re.IGNORECASE)[-1].replace('"', "").split())
 
 
 def _kind(kind: str, sql: str | None) -> str:

@@ -7,7 +7,7 @@ import signal
 from datetime import datetime
 
 import pytest
-from command import HEAD, TEN_NAMES, execute, run, succeed
+from command import HEAD, TEN_NAMES, execute, is_postgres, run, succeed
 from scenes import old_snapshot, running, until_phase
 
 from indexer.records.baseline import UP, Baseline, Checked
@@ -146,3 +146,22 @@ def test_baselines_and_checks_are_stored_and_read_back(up_url: str) -> None:
         runner._journal.write([runner.inspector.revisions.update(record)])
     again = recorded(up_url)
     assert (again.baselines, again.checks) == (record.baselines, record.checks)
+
+
+def test_the_definition_in_a_baseline_tells_a_changed_index_from_the_same_one(filled_url: str) -> None:
+    def definitions() -> dict[str, str | None]:
+        with connect(filled_url, read_only=True) as migrator:
+            migrator.settle(["activity"])
+            return {name: each.definition for name, each in migrator.catalog.measured(["ix_one", "ix_two"]).items()}
+
+    execute(filled_url, "CREATE INDEX ix_one ON activity (openphone_id)", "CREATE INDEX ix_two ON activity (status)")
+    first = definitions()
+    execute(filled_url, "DROP INDEX ix_one", "DROP INDEX ix_two")
+    execute(filled_url, "CREATE INDEX ix_two ON activity (openphone_id)")
+    execute(filled_url, "CREATE INDEX ix_one ON activity (openphone_id) WHERE status IS NULL")
+    second = definitions()
+    assert second["ix_two"] == first["ix_one"] != first["ix_two"]
+    assert second["ix_one"] not in first.values()
+    if is_postgres(filled_url):
+        execute(filled_url, "ALTER INDEX ix_two SET (fillfactor = 50)")
+        assert definitions()["ix_two"] != second["ix_two"]

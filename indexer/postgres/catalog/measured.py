@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from indexer.catalog import Measured
 from indexer.postgres.session.reader import CatalogReader
+from indexer.text import fingerprint
 
 HAS_VERSION_OF_DATABASE = 150000
 OF_DATABASE = "pg_catalog.pg_database_collation_actual_version(d.oid)"
@@ -16,6 +17,30 @@ OF_SAME_LOCALE = """(
                 WHERE s.collprovider = 'c'
                   AND s.collcollate = d.datcollate
                   AND s.collencoding IN (-1, d.encoding))"""
+
+# What the size of an entry depends on. No OID and no name, so that it is the same after a restore and a renaming.
+DEFINITION = """pg_catalog.concat_ws(
+               ' ',
+               (
+               SELECT m.amname
+                 FROM pg_catalog.pg_am AS m
+                WHERE m.oid = c.relam),
+               (
+               SELECT pg_catalog.string_agg(
+                          pg_catalog.concat_ws(
+                              ' ',
+                              pg_catalog.pg_get_indexdef(c.oid, x.attnum, false),
+                              pg_catalog.format_type(x.atttypid, x.atttypmod),
+                              p.opcname),
+                          ', ' ORDER BY x.attnum)
+                 FROM pg_catalog.pg_attribute AS x
+                 LEFT JOIN pg_catalog.pg_opclass AS p
+                        ON x.attnum <= i.indnkeyatts
+                       AND p.oid = i.indclass[x.attnum - 1]
+                WHERE x.attrelid = c.oid
+                  AND x.attnum > 0),
+               pg_catalog.pg_get_expr(i.indpred, i.indrelid),
+               pg_catalog.array_to_string(c.reloptions, ', '))"""
 
 MEASURED = """
     SELECT c.relname AS name,
@@ -32,9 +57,12 @@ MEASURED = """
                JOIN pg_catalog.pg_collation AS o ON o.oid = k.oid
                JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()) AS v
             WHERE v.version IS NOT NULL) AS collation_version,
-           pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) AS server_version
+           pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) AS server_version,
+           {definition} AS definition,
+           CASE WHEN t.reltuples > c.reltuples THEN t.reltuples::pg_catalog.int8 END AS rows
       FROM pg_catalog.pg_class AS c
       JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
+      JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid
      WHERE c.relnamespace = %(namespace)s
        AND c.relkind = 'i'
        AND c.relname = ANY (%(names)s::pg_catalog.text[])
@@ -47,6 +75,6 @@ def measured(reader: CatalogReader, names: Sequence[str]) -> dict[str, Measured]
     if not names:
         return {}
     is_known = reader.database.server_version >= HAS_VERSION_OF_DATABASE
-    query = MEASURED.format(of_default=OF_DATABASE if is_known else OF_SAME_LOCALE)
+    query = MEASURED.format(of_default=OF_DATABASE if is_known else OF_SAME_LOCALE, definition=DEFINITION)
     rows = reader.rows(query, names=list(names))
-    return {row.pop("name"): Measured(**row) for row in rows}
+    return {row.pop("name"): Measured(**{**row, "definition": fingerprint(row["definition"])}) for row in rows}
