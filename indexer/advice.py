@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 from indexer.catalog import CatalogEntry
 from indexer.definition import Definition, KeyPart
 from indexer.errors import Command, Hint
+from indexer.leftovers import is_named_by_reindex
 from indexer.server import Uncovered
 from indexer.steps import Step, StepPlanner
 from indexer.text import are, counted, few
@@ -16,7 +16,6 @@ from indexer.tuples import NamedTuple
 TWIN, SAME_KEY, SUPERFLUOUS = "twin", "serves the same key", "superfluous"
 LEFTOVER, CHANGED_FILE, EMPTY_CHILD = "leftover", "changed file", "empty child"
 ORDER = (TWIN, SAME_KEY, SUPERFLUOUS, LEFTOVER)
-OF_REINDEX = r"_cc(new|old)\d*$"  # REINDEX CONCURRENTLY names them so (manual, REINDEX)
 ORDERED = "btree"
 
 
@@ -39,6 +38,7 @@ def advise(steps: Sequence[Step], entries: Sequence[CatalogEntry], planner: Step
     """Return the advice about the declared indexes, of which these are the steps, and all entries of their tables."""
     # SQLite finds an index by its name in any case, and shows the one that it was created with.
     declared = {name: step for step in steps for name in (step.index.name, step.found.name if step.found else "")}
+    left = planner.reindex_leftovers([step.index for step in steps], entries)
     advice: list[Advice] = []
     for entry in entries:
         replacement = next((step for step in steps if planner.is_leftover(step.index, entry)), None)
@@ -47,8 +47,8 @@ def advise(steps: Sequence[Step], entries: Sequence[CatalogEntry], planner: Step
                 f"{entry.name} is left from an interrupted replacement. Finish it: ", Command("up", "--replace")
             )
             advice.append(_leftover(entry, replacement, hint))
-        elif re.search(OF_REINDEX, entry.name) and not entry.usable:
-            step = declared.get(re.sub(OF_REINDEX, "", entry.name))
+        elif is_named_by_reindex(entry.name) and not entry.usable:
+            step = declared.get(left.get(entry.name, ""))
             drop = planner.dialect.drop_statement(entry.name)
             text = f"{entry.name} is left from an interrupted REINDEX CONCURRENTLY. Drop it: {drop};"
             advice.append(_leftover(entry, step, Hint(text)))

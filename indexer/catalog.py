@@ -71,6 +71,18 @@ class Measured(NamedTuple):
     rows: int | None = None
 
 
+class IndexFile(NamedTuple):
+    """The file of an index, which every rebuild puts another in the place of.
+
+    Attributes:
+        number: what the database calls it; None on a database that cannot tell.
+        worker: the process id of a session that is rebuilding or dropping the index.
+    """
+
+    number: int | None = None
+    worker: int | None = None
+
+
 class TableTrust(NamedTuple):
     """Whether a table can be trusted with records, and which role should own it.
 
@@ -146,6 +158,9 @@ class Catalog(Protocol):
 
     def measured(self, names: Sequence[str]) -> dict[str, Measured]:
         """Return the size and the tuples of the indexes of these names, as far as they can be read."""
+
+    def file_of(self, name: str) -> IndexFile | None:
+        """Return the file of the index of this name; None if there is no such index."""
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """Return the tables and views of these names, by name; ``sizes`` as for ``find``."""

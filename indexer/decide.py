@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
-from indexer.catalog import CatalogEntry
+from indexer.catalog import CatalogEntry, IndexFile
 from indexer.definition import Definition, Difference, differences
 from indexer.options import DEFAULTS, Options
 from indexer.tuples import NamedTuple
@@ -19,6 +19,8 @@ class Action(str, Enum):
     REBUILD = "rebuild"
     RENAME = "rename"
     REPLACE = "replace"
+    REINDEX = "reindex"
+    ANALYZE = "analyze"
     DROP = "drop"
     LEAVE = "leave"
     RENAME_BACK = "give back"
@@ -28,7 +30,7 @@ class Action(str, Enum):
 
 
 CREATIONS = frozenset({Action.CREATE, Action.REBUILD, Action.REPLACE})
-CHANGES = CREATIONS | {Action.RENAME, Action.DROP, Action.RENAME_BACK, Action.WAIT}
+CHANGES = CREATIONS | {Action.REINDEX, Action.RENAME, Action.DROP, Action.RENAME_BACK, Action.WAIT}
 
 
 class Existing(NamedTuple):
@@ -126,6 +128,28 @@ def decide_drop(
     if found.worker and not found.usable:
         return Action.WAIT
     return Action.RENAME_BACK if is_put_aside else Action.DROP
+
+
+def decide_rebuild(
+    declared: Definition, found: CatalogEntry | None, file: IndexFile | None, before: IndexFile | None
+) -> Action:
+    """Return what ``reindex`` does about an index: rebuild, join another session's rebuild, or refuse.
+
+    It is ABSENT if it was dropped meanwhile.
+
+    Args:
+        file: the file that the index has now.
+        before: the file that it had when it was chosen; with another one it has been rebuilt since.
+    """
+    if found is None or file is None:
+        return Action.ABSENT
+    if compare(declared, found):
+        return Action.REFUSE
+    if found.worker or file.worker:
+        return Action.WAIT
+    if not found.usable:
+        return Action.REFUSE
+    return Action.WAIT if before and before.number != file.number else Action.REINDEX
 
 
 def is_remade(name: str, found: CatalogEntry, made: Mapping[str, int]) -> bool:

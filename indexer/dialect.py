@@ -73,6 +73,10 @@ class Dialect(ABC):
         return self.drop_index_statement(name)
 
     @abstractmethod
+    def reindex_statement(self, name: str) -> str:
+        """Return the statement that rebuilds the index of this name."""
+
+    @abstractmethod
     def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:
         """Return the statements that rename the index, which exists under the first name."""
 

@@ -279,7 +279,7 @@ def _confirm(step: Step, after: CatalogEntry | None) -> None:
             raise StatementFailed(f"The earlier index {name} is not valid after it was renamed back.", AGAIN)
     elif step.action in (Action.DROP, Action.RENAME_BACK) and after is not None:
         raise StatementFailed(f"Index {name} still exists after it was dropped.", AGAIN)
-    elif step.action in (*CREATIONS, Action.RENAME) and not is_usable:
+    elif step.action in (*CREATIONS, Action.RENAME, Action.REINDEX) and not is_usable:
         raise StatementFailed(
             f"Index {name} is not valid after its build.", "Run the same command again to rebuild it."
         )

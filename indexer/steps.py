@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from indexer.catalog import Catalog, CatalogEntry
-from indexer.decide import CHANGES, Action, Existing, RevertContext, can_be_replaced, compare, decide, decide_drop
+from indexer.catalog import Catalog, CatalogEntry, IndexFile
+from indexer.decide import (
+    CHANGES,
+    Action,
+    Existing,
+    RevertContext,
+    can_be_replaced,
+    compare,
+    decide,
+    decide_drop,
+    decide_rebuild,
+)
 from indexer.definition import Definition, Difference
 from indexer.dialect import Dialect
+from indexer.leftovers import is_left_of, is_named_by_reindex
 from indexer.options import DEFAULTS, Options
 from indexer.spec import Index
 from indexer.tuples import NamedTuple
@@ -151,6 +162,34 @@ class StepPlanner(NamedTuple):
         """Return what a run that reverts does about one index now."""
         return self._step_down(index, self._now(index), context)
 
+    def next_reindex(self, index: Index, before: IndexFile | None = None, has_begun: bool = False) -> Step:
+        """Return what ``reindex`` does about one index now; first it drops what an interrupted one left.
+
+        Args:
+            before: the file of the index when it was chosen; None to rebuild whatever it has.
+            has_begun: whether this run has sent the statement already, so that a new file is its own.
+        """
+        found, file = self.catalog.find([index.name]).get(index.name), self.catalog.file_of(index.name)
+        if found and file and file.worker:
+            found = found._replace(worker=file.worker)
+        declared = self.dialect.definition(index, found)
+        action = decide_rebuild(declared, found, file, before)
+        left = self.reindex_leftovers([index], self.catalog.indexes_on([index.table]))
+        drops = [self.dialect.drop_statement(name) for name in left]
+        if action is Action.REINDEX:
+            return Step(action, index, declared, found, (*drops, self.dialect.reindex_statement(index.name)))
+        if action is Action.WAIT and found and not found.worker and (has_begun or drops):
+            return Step(Action.REINDEX, index, declared, found, tuple(drops))
+        return Step(action, index, declared, found)
+
+    def next_drop(self, leftover: Index, of: Index) -> Step:
+        """Return what ``reindex`` does about a leftover of an index now: drop it, or nothing if it is none any more."""
+        entries = {entry.name: entry for entry in self.catalog.indexes_on([of.table])}
+        found, declared = entries.get(leftover.name), self.dialect.definition(leftover, None)
+        if leftover.name in self.reindex_leftovers([of], entries.values()):
+            return Step(Action.DROP, leftover, declared, found, (self.dialect.drop_statement(leftover.name),))
+        return Step(Action.LEAVE if found else Action.ABSENT, leftover, declared, found)
+
     def _now(self, index: Index) -> Existing:
         return self._existing([index], duplicates=self.options.adopt_renamed)[index]
 
@@ -181,6 +220,21 @@ class StepPlanner(NamedTuple):
             return not compare(self.dialect.definition(index, found), found)
         aside = found.name == index.replaced and found.name in self.replaced
         return aside and can_be_replaced(self.dialect.definition(index, found), found)
+
+    def reindex_leftovers(self, indexes: Sequence[Index], entries: Iterable[CatalogEntry]) -> dict[str, str]:
+        """Return what interrupted REINDEX CONCURRENTLY left among these entries, by name: the index it is left of.
+
+        Args:
+            indexes: the declared indexes that are asked about, whether they exist or not.
+            entries: indexes of their tables.
+        """
+        named = [entry for entry in entries if is_named_by_reindex(entry.name) and not entry.usable]
+        return {
+            entry.name: index.name
+            for entry in named
+            for index in indexes
+            if is_left_of(entry, index.name, self.dialect.definition(index, entry))
+        }
 
     def is_duplicate(self, index: Index, other: CatalogEntry) -> bool:
         """Return whether the other one is the same index under a name that no index of the chain has."""

@@ -137,7 +137,7 @@ def test_the_state_is_one_word(found, state):
 
 def test_looking_keeping_leaving_and_refusing_change_nothing():
     idle = {action for action in Action if not Step(action, INDEX, DECLARED).changes}
-    assert idle == {Action.KEEP, Action.LEAVE, Action.ABSENT, Action.REFUSE}
+    assert idle == {Action.KEEP, Action.LEAVE, Action.ABSENT, Action.REFUSE, Action.ANALYZE}
 
 
 def test_a_duplicate_is_renamed_only_when_that_is_allowed():

@@ -12,6 +12,7 @@ from indexer.catalog import CatalogEntry
 from indexer.decide import Existing
 from indexer.definition import Definition
 from indexer.dialect import Dialect, Part, ScriptValues
+from indexer.leftovers import is_left_of
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.expression.comparison import in_words_of, resolved
 from indexer.postgres.expression.explain import NotUnderstood
@@ -19,7 +20,7 @@ from indexer.postgres.session.encoding import UNCONVERTED
 from indexer.postgres.session.settings import PINNED
 from indexer.records.table import placed
 from indexer.server import Child
-from indexer.spec import Index, with_suffix
+from indexer.spec import Index
 
 BEGIN, COMMIT = "BEGIN", "COMMIT"
 
@@ -117,8 +118,8 @@ class PostgresDialect(Dialect):
         assert replaced
         drop_replacing = [self.drop_statement(index.replacing)]
         clear = drop_replacing if replacing else []
-        repair = self._leftovers_of_reindex(replaced.name)
-        repair += [] if replaced.usable else [self._reindex_statement(replaced.name)]
+        repair = self._leftovers_of_reindex(replaced)
+        repair += [] if replaced.usable else [self.reindex_statement(replaced.name)]
         if existing.found is None:
             return [*repair, self.rename_index_statement(replaced.name, index.name), *clear]
         return [*clear, *repair, *self._swap_statements(index.name, index.replacing, index.replaced), *drop_replacing]
@@ -128,12 +129,18 @@ class PostgresDialect(Dialect):
         renames = (self.rename_index_statement(name, aside), self.rename_index_statement(following, name))
         return [BEGIN, *renames, COMMIT]
 
-    def _leftovers_of_reindex(self, name: str) -> list[str]:
-        """Return the statements that drop what an interrupted REINDEX CONCURRENTLY has left (manual, REINDEX)."""
-        found = self.catalog.find([with_suffix(name, suffix) for suffix in ("_ccnew", "_ccold")])
-        return [self.drop_statement(each.name) for each in found.values() if each.definition and not each.usable]
+    def _leftovers_of_reindex(self, index: CatalogEntry) -> list[str]:
+        """Return the statements that drop what an interrupted REINDEX CONCURRENTLY of this index has left."""
+        definition = index.definition
+        entries = self.catalog.indexes_on([definition.table]) if definition else []
+        return [
+            self.drop_statement(entry.name)
+            for entry in entries
+            if definition and is_left_of(entry, index.name, definition)
+        ]
 
-    def _reindex_statement(self, name: str) -> str:
+    def reindex_statement(self, name: str) -> str:
+        """Return REINDEX INDEX CONCURRENTLY, or a plain one in a run that is offline."""
         context = self._context("REINDEX INDEX " if self.offline else "REINDEX INDEX CONCURRENTLY ")
         return str(context.sql(self._entity(name)).query()[0])
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from peewee import Database, DatabaseError, Entity
 
-from indexer.catalog import META_TABLES, ORDINARY, CatalogEntry, Measured, Table
+from indexer.catalog import META_TABLES, ORDINARY, CatalogEntry, IndexFile, Measured, Table
 from indexer.definition import Column, Definition, Expression, KeyPart
 from indexer.spec import BTREE
 from indexer.sqlite.statement import read
@@ -190,6 +190,10 @@ class SqliteCatalog:
         keys = [SORT_KEY.match(row[5] or "") for row in program if row[1] == "SorterOpen"]
         found = next((key[1] for key in keys if key), "B")
         return BINARY if found == "B" else found.upper()
+
+    def file_of(self, name: str) -> IndexFile | None:
+        """Return that an index of this name exists: its pages have no number, and no other process rebuilds it."""
+        return IndexFile() if name in self.find([name]) else None
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """Return the tables of these names in the file, by name; the highest rowid serves as the number of rows."""

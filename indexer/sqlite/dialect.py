@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from peewee import SQL
+from peewee import SQL, Entity
 
 from indexer.catalog import CatalogEntry
 from indexer.decide import Existing
@@ -68,6 +68,10 @@ class SqliteDialect(Dialect):
     def alembic_name(self, index: Index) -> str:
         """Return the name that Alembic's run of the same revision gives the index on SQLite."""
         return index.alembic_name_on_sqlite or index.name
+
+    def reindex_statement(self, name: str) -> str:
+        """Return REINDEX; without the name of the database it would take the name of a collation for that."""
+        return str(self._context("REINDEX ").sql(Entity("main", name)).query()[0])
 
     def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:
         """Drop the index and build it under the other name, in the run's transaction: SQLite renames no index."""

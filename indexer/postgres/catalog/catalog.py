@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from indexer.catalog import CatalogEntry, Measured, Table
+from indexer.catalog import CatalogEntry, IndexFile, Measured, Table
 from indexer.definition import FIRST, LAST, Column, Definition, Expression, KeyPart
 from indexer.postgres.catalog import citus
 from indexer.postgres.catalog.trust import KINDS, TABLES, table_of
@@ -142,6 +142,25 @@ BUILT = """
       FROM pg_catalog.pg_class AS c
       LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
      WHERE c.relnamespace = %(namespace)s
+       AND c.relname = %(name)s
+"""
+
+# REINDEX CONCURRENTLY and DROP INDEX CONCURRENTLY lock the index as ALTER INDEX does, a plain REINDEX all of it.
+FILE = """
+    SELECT c.relfilenode::pg_catalog.int8 AS number,
+           (
+           SELECT pg_catalog.min(l.pid)
+             FROM pg_catalog.pg_locks AS l
+            WHERE l.locktype = 'relation'
+              AND l.database = (
+                  SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+              AND l.relation = c.oid
+              AND l.mode IN ('ShareUpdateExclusiveLock', 'AccessExclusiveLock')
+              AND l.granted
+              AND l.pid <> pg_catalog.pg_backend_pid()) AS worker
+      FROM pg_catalog.pg_class AS c
+     WHERE c.relnamespace = %(namespace)s
+       AND c.relkind = 'i'
        AND c.relname = %(name)s
 """
 
@@ -284,6 +303,10 @@ class PostgresCatalog(CatalogReader):
         from indexer.postgres.catalog.measured import measured
 
         return measured(self, names)
+
+    def file_of(self, name: str) -> IndexFile | None:
+        """Return the file of the index of this name, and who is rebuilding or dropping the index."""
+        return next((IndexFile(**row) for row in self.ask(FILE, name=name)), None)
 
     def _find(self, names: Sequence[str], sizes: bool) -> dict[str, CatalogEntry]:
         rows = self.ask(INDEXES + BY_NAME, names=list(names), sizes=sizes) if names else []

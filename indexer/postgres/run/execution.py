@@ -49,7 +49,8 @@ LONGEST_PAUSE = 30.0  # seconds between two attempts
 MOST_RACES, AFTER_A_RACE = 10, 0.2  # seconds
 DROP, RENAME = "DROP ", ("ALTER ", BEGIN)  # how the statements of a step begin
 BUILDING = (Action.CREATE, Action.REBUILD)
-UNFINISHED = (Action.REBUILD, Action.REPLACE)
+UNFINISHED = (Action.REBUILD, Action.REPLACE, Action.REINDEX)
+LEFT = (Action.REBUILD, Action.REPLACE, Action.WAIT)  # after a failure these say that something is left
 
 
 class Run(NamedTuple):
@@ -266,19 +267,20 @@ class Execution:
 
     def _clean_up(self, step: Step) -> bool:
         """Drop what a failed build has left, if that takes no waiting; return whether anything is left."""
-        if step.action not in CREATIONS:
+        if step.action not in (*CREATIONS, Action.REINDEX):
             return False
         with suppress(PeeweeException, psycopg2.Error, NoSession):
             until, leftover = time.monotonic() + CLEAN_UP, self.decide()
             while leftover.action is Action.WAIT and time.monotonic() < until:  # its session has not let go of it yet
                 leftover = self.decide()
-            if leftover.action in UNFINISHED and leftover.statements[0].startswith(DROP):
+            if _begins_with_drop(leftover):
                 builder = self.builders.take({"statement_timeout": f"{CLEAN_UP:g}s"})
                 try:
                     builder.execute(leftover.statements[0])
                 finally:
                     self.builders.give_back(builder)
-            return self.decide().action in (*UNFINISHED, Action.WAIT)
+            leftover = self.decide()
+            return leftover.action in LEFT or _begins_with_drop(leftover)
         return True
 
     def _drop_needless_replacement(self) -> Work:
@@ -292,6 +294,11 @@ class Execution:
         while time.monotonic() < until:
             self.run.stop.check()
             yield None
+
+
+def _begins_with_drop(step: Step) -> bool:
+    """Return whether a step begins with the drop of what an earlier statement has left."""
+    return step.action in UNFINISHED and bool(step.statements) and step.statements[0].startswith(DROP)
 
 
 def on_one_session(statements: Sequence[str]) -> Iterator[list[str]]:

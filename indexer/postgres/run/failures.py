@@ -13,6 +13,8 @@ from indexer.steps import Step
 
 DOING = {
     Action.DROP: "Dropping",
+    Action.REINDEX: "Rebuilding",
+    Action.ANALYZE: "Analyzing the table of",
     Action.RENAME: "Renaming",
     Action.RENAME_BACK: "Renaming",
     Action.REPLACE: "Replacing",
@@ -61,7 +63,10 @@ def reason_of(failure: Exception) -> str:
 def as_error(step: Step, failure: Exception, is_left: bool) -> IndexerError:
     """Return the error with which a run ends; ``is_left`` says whether the statement has left an incomplete index."""
     name = step.index.name
-    left = f"An incomplete {name} may remain; the next run rebuilds it. " if is_left else ""
+    incomplete = f"An incomplete {name} may remain; the next run rebuilds it. "
+    if step.action is Action.REINDEX:
+        incomplete = f"An incomplete copy of {name} may remain; the next run drops it, and {name} is valid. "
+    left = incomplete if is_left else ""
     if isinstance(failure, GaveUp):
         blockers = f" for:{listed(failure.blockers)}" if failure.blockers else "."
         return Blocked(f"Gave up on {name}, {failure}{blockers}", left + AGAIN)

@@ -24,6 +24,7 @@ PHASES = {
     "index validation: scanning table": (75, 20),
 }
 
+FOR_READERS = "waiting for readers"  # a REINDEX CONCURRENTLY, before it takes the old index away
 WAITING_FOR_A_LOCK = "waiting for a lock"
 WAITING_FOR_A_STANDBY = "waiting for a synchronous standby"
 ANSWER_COMES_IN = 5.0  # seconds; an answer that has been on its way for longer does not come
@@ -153,7 +154,8 @@ class Watch:
         since = before if before is not None and self.last.phase == phase else self._observed
         blockers = self.sessions.described({pid: "" for pid in blocking if pid})
         if 0 in blocking:  # a prepared transaction has no process
-            expected = self.sessions.expected([self.index.table], self.dropping)
+            for_readers = self.dropping or phase.startswith(FOR_READERS)
+            expected = self.sessions.expected([self.index.table], for_readers)
             blockers += tuple(blocker for blocker in expected if blocker.pid is None)
         self.last = Observation(phase, waiting_since=since, blockers=blockers)
         self.sessions.report_hidden(blocker.hidden_from for blocker in blockers)
