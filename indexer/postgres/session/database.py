@@ -70,6 +70,25 @@ class OnlineDatabase(PostgresqlDatabase):
         self._unanswered = float("-inf")  # when the server last gave another session no answer
         super().__init__(database, **parameters)
 
+    def _connect(self) -> Any:
+        """Open the session; begin it with standard_conforming_strings on.
+
+        psycopg2 quotes a backslash as that setting is at the beginning, whatever sets it afterwards.
+        """
+        conn = super()._connect()  # type: ignore[misc]
+        if conn.info.parameter_status("standard_conforming_strings") != "off":
+            return conn
+        given = self.connect_params.get("options")
+        self.connect_params["options"] = " ".join(filter(None, (given, "-c standard_conforming_strings=on")))
+        try:
+            again = super()._connect()  # type: ignore[misc]
+        except psycopg2.Error:  # a pooler accepts no options; on its sessions the setting is not changed
+            return conn
+        finally:
+            self.connect_params["options"] = given
+        conn.close()
+        return again
+
     def _initialize_connection(self, conn: Any) -> None:
         self._prepared.clear()
         self._uncertain.clear()
