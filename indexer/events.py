@@ -6,6 +6,7 @@ They are named tuples: a frozen dataclass takes seven times as long to define, a
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from indexer.decide import Action
 from indexer.errors import Hint
@@ -47,6 +48,29 @@ class Blocker(NamedTuple):
         name = f"pid {self.pid} ({who})" if self.pid else self.role
         age = "" if self.seconds is None else f", for {self.seconds:.0f} s"
         return visible(f"{name}{age}: {self.reason}" + (f": {self.query}" if self.query else ""))
+
+
+class Laggard(NamedTuple):
+    """A standby or a replication slot that is further behind than a run may let it be.
+
+    Attributes:
+        kind: standby, physical slot or logical slot.
+        name: of the slot, or the application name and the address of the standby.
+        bytes: how much WAL it is behind.
+        seconds: for how long it has been so far behind, at least.
+        advice: what to do if it does not follow any more; empty while it is connected.
+    """
+
+    kind: str
+    name: str
+    bytes: int
+    seconds: float
+    advice: str = ""
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What two observations of the same one have in common."""
+        return self.kind, self.name
 
 
 class Warned(NamedTuple):
@@ -119,6 +143,52 @@ class Waiting(NamedTuple):
     seconds: float
 
 
+class ReplicaAwaited(NamedTuple):
+    """A step waits before it begins, because these standbys and slots are too far behind."""
+
+    target: Index
+    replicas: tuple[Laggard, ...]
+    seconds: float
+
+
+class BuildPredicted(NamedTuple):
+    """A build begins that takes more than a moment, and is expected to end before the window closes.
+
+    Attributes:
+        seconds: what it is expected to take.
+        bytes: the size of its table.
+        source: how the seconds are known.
+        closes: when the window closes, in its zone.
+    """
+
+    target: Index
+    seconds: float
+    bytes: int
+    source: str
+    closes: datetime
+
+
+class Postponed(NamedTuple):
+    """A step is left to a later run, because it must not begin now; ``reason`` is a phrase."""
+
+    target: Index
+    reason: str
+
+
+class WindowClosed(NamedTuple):
+    """The window has closed while these indexes are being built, which goes on to the end."""
+
+    indexes: tuple[str, ...]
+
+
+class RevisionPaused(NamedTuple):
+    """A run ends with a revision that is not complete; ``left`` are its indexes that a later run is to build."""
+
+    revision: str
+    left: tuple[str, ...]
+    seconds: float
+
+
 class Retrying(NamedTuple):
     """An attempt was cancelled and cleaned up; the next one begins after ``pause`` seconds."""
 
@@ -174,6 +244,11 @@ Event = (
     | StatementStarted
     | Progress
     | Waiting
+    | ReplicaAwaited
+    | BuildPredicted
+    | Postponed
+    | WindowClosed
+    | RevisionPaused
     | Retrying
     | IndexFinished
     | Joined

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from peewee import Model, PeeweeException
@@ -16,6 +17,7 @@ from indexer.dialect import Dialect
 from indexer.errors import Command, Hint, IndexerError, PreflightFailed, StatementFailed, UsageError
 from indexer.events import IndexFinished, Report
 from indexer.options import Options
+from indexer.pace.pace import UNLIMITED, Left, Pace
 from indexer.records.provenance import Provenance
 from indexer.server import Server
 from indexer.signals import Stop
@@ -164,16 +166,25 @@ class CatalogMigrator(SchemaMigrator):
         planner = planner or self.planner
         return IndexOperation(self, index, lambda: planner().next_down(index, context), is_drop=True)
 
-    def carry_out(self, operations: Sequence[IndexOperation], provenance: Provenance | None = None) -> tuple[Step, ...]:
-        """Carry out operations, side by side where that is safe; return the steps that were taken in the end."""
+    def carry_out(
+        self,
+        operations: Sequence[IndexOperation],
+        provenance: Provenance | None = None,
+        pace: Pace = UNLIMITED,
+    ) -> tuple[Step, ...]:
+        """Carry out operations, side by side where that is safe; return the steps that were taken in the end.
+
+        An operation that the pace does not let begin any more has no step; ``pace.left`` says why.
+        """
         noting = provenance or Provenance()
         taken: dict[IndexOperation, Step] = {}
 
         def work(operation: IndexOperation) -> Work:
-            taken[operation] = yield from self._work(operation, noting)
+            with suppress(Left):
+                taken[operation] = yield from self._work(operation, noting)
 
-        self._schedule(operations, work)
-        return tuple(taken[operation] for operation in operations)
+        self._schedule(operations, work, pace)
+        return tuple(taken[operation] for operation in operations if operation in taken)
 
     def _work(self, operation: IndexOperation, provenance: Provenance) -> Doing:
         """Carry out one operation; yields whenever it has to wait, and returns the step that was taken."""
@@ -190,15 +201,20 @@ class CatalogMigrator(SchemaMigrator):
     def _look_again(self, name: str) -> CatalogEntry | None:
         """Return what has the name of an index after its step, with its size."""
 
-    def _schedule(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
-        """Do the work of each operation; here one after the other."""
-        for operation in operations:
-            for _ in work(operation):
-                pass
+    @abstractmethod
+    def _schedule(
+        self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work], pace: Pace
+    ) -> None:
+        """Do the work of each operation, at this pace."""
 
     @abstractmethod
     def _act(self, decide: Decide, provenance: Provenance) -> Doing:
         """Decide and execute the statements; yields whenever it has to wait, and returns the step that was taken."""
+
+    def table_bytes(self, names: Collection[str]) -> dict[str, int]:
+        """Return the bytes of those of these tables that exist; where they cannot be told, more than they can be."""
+        tables = self.catalog.tables(names, sizes=True)
+        return {name: table.bytes or 0 for name, table in tables.items()}
 
     # What a run needs -----------------------------------------------------------------------------------------------
 

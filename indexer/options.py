@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from indexer.errors import Blocked, Command, Locked
 from indexer.tuples import NamedTuple
 
+if TYPE_CHECKING:
+    from indexer.pace.window import Window
+
 VERSION_TABLE = "alembic_version"
+PACED = ("up", "reindex")  # the commands that may have to wait for a window or for replicas
 AGAIN = "Wait for it to end, then run the same command again."
 
 
@@ -25,6 +31,8 @@ class Options(NamedTuple):
         alembic: keep Alembic's version table in step.
         version_table: the name of that table, NAME or SCHEMA.NAME.
         published: create tables although a publication sends their rows to subscribers at once.
+        window: when a change may begin.
+        max_replica_lag: wait before each index while a standby or a replication slot is further behind.
     """
 
     max_wait: float | None = None
@@ -39,11 +47,13 @@ class Options(NamedTuple):
     alembic: bool = True
     version_table: str = VERSION_TABLE
     published: bool = False
+    window: Window | None = None
+    max_replica_lag: float | None = None
 
     def words(self, command: str) -> tuple[str, ...]:
         """Return the options that allow as much to ``up``, ``down`` or ``stamp``, each option and each value a word.
 
-        Options that the command does not have are left out, and so are those about waiting.
+        Options that the command does not have are left out, and so are those about waiting for sessions.
         """
         given = {
             "--adopt-renamed": self.adopt_renamed and command == "up",
@@ -53,7 +63,12 @@ class Options(NamedTuple):
             "--no-alembic": not self.alembic,
             "--published": self.published,
         }
-        named = ("--version-table", self.version_table) if self.version_table != VERSION_TABLE else ()
+        values = {
+            "--version-table": self.version_table if self.version_table != VERSION_TABLE else None,
+            "--window": str(self.window) if self.window and command in PACED else None,
+            "--max-replica-lag": f"{self.max_replica_lag:g}" if self.max_replica_lag and command in PACED else None,
+        }
+        named = (word for name, value in values.items() if value for word in (name, value))
         return (*(option for option, is_given in given.items() if is_given), *named)
 
     def command(self, name: str, to: str | None = None) -> Command:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
 from indexer.advice import Advice
 from indexer.catalog import Place, Table
 from indexer.decide import Action
 from indexer.errors import Command, Different, Hint, PreflightFailed
 from indexer.events import Blocker
 from indexer.options import DEFAULTS, Options
+from indexer.pace.pace import CLOSED, Pace
 from indexer.records import provenance
 from indexer.records.alembic import NOT_IN_ALEMBIC, AlembicState, InAlembic
 from indexer.records.provenance import RevisionState
@@ -165,16 +169,56 @@ class StampPlan(NamedTuple):
         return Command("stamp", self.revision, *self.options.words("stamp"))
 
 
+class Rest(NamedTuple):
+    """What a run leaves to a later one, because its window does not let it begin more.
+
+    Attributes:
+        left: why each index is left, by its name.
+        opens: when the window opens next, in UTC.
+        shown: the same moment as the clocks of the window's zone show it.
+        command: the command that continues.
+    """
+
+    left: Mapping[str, str]
+    opens: datetime
+    shown: str
+    command: Command
+
+
+def rest_of(plan: Plan, done: Sequence[RevisionPlan], pace: Pace) -> Rest | None:
+    """Return what is left of a plan after these revisions, the last of which may be incomplete; None if nothing is."""
+    if pace.window is None or (len(done) == len(plan.revisions) and not pace.left):
+        return None
+    taken = {step.index for each in done for step in each.steps}
+    left = [step.index for step in plan.steps if step.changes and step.index not in taken]
+    opens = pace.window.opens(pace.now())
+    reasons = {index.name: pace.left.get(index, CLOSED) for index in left}
+    return Rest(reasons, opens, pace.window.shown(opens), plan.command)
+
+
 class Outcome(NamedTuple):
-    """What a run did; ``steps`` are those that were taken, ``seconds`` the duration of the run."""
+    """What a run did.
+
+    Attributes:
+        end: the revision that the database is at; None for an empty database that was left so.
+        steps: those that were taken.
+        seconds: the duration of the run.
+        rest: what its window has left to a later run.
+    """
 
     direction: str
     start: str | None
-    end: str
+    end: str | None
     steps: tuple[Step, ...]
     base_tables: tuple[str, ...]
     seconds: float
     warnings: tuple[str | Hint, ...] = ()
+    rest: Rest | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """3 if anything is left, else 0."""
+        return PENDING if self.rest else 0
 
     @property
     def changed(self) -> bool:

@@ -17,6 +17,7 @@ from indexer.events import (
     BlockersFound,
     Report,
     RevisionFinished,
+    RevisionPaused,
     RevisionStarted,
     SafeReport,
     Warned,
@@ -25,18 +26,19 @@ from indexer.events import (
 from indexer.inspector import Inspector
 from indexer.migrator import MOMENT, CatalogMigrator
 from indexer.options import DEFAULTS, Options
-from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, StampPlan
+from indexer.pace.pace import Pace, pace_of
+from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, StampPlan, rest_of
 from indexer.recorder import Recorder
 from indexer.records.baseline import Baseline, baselines_of
 from indexer.records.journal import Journal
-from indexer.records.log import new_entry
+from indexer.records.log import Entry, new_entry
 from indexer.records.provenance import Provenance, revert_context
 from indexer.records.revisions import APPLIED, APPLYING, REVERTED, Record
 from indexer.revisions.chain import Chain
 from indexer.revisions.revision import Revision
 from indexer.signals import Stop
 from indexer.spec import Index
-from indexer.steps import Step, StepPlanner
+from indexer.steps import StepPlanner
 from indexer.text import are, reason
 
 
@@ -73,7 +75,7 @@ class Runner:
         self._journal = Journal(self.migrator, self._revisions, self.inspector.log)
         self._recorder = Recorder(self._revisions, self.inspector.log, self.inspector.alembic, options)
         self._replaced: set[str] = set()
-        self._uncommitted: list[RevisionFinished] = []
+        self._uncommitted: list[RevisionFinished | RevisionPaused] = []
 
     def reporting(self, report: Report) -> Runner:
         """Return a runner like this one that reports the events of a run elsewhere."""
@@ -155,6 +157,10 @@ class Runner:
             self._warn(plan.warnings)
             end = plan.start or plan.end
             return Outcome(direction, end, end, (), (), seconds(), plan.warnings)
+        pace = pace_of(self.migrator, [step.index for step in plan.steps], lambda: self._entries(plan))
+        if pace.is_closed():
+            self._warn(plan.warnings)
+            return self._outcome(plan, (), pace, seconds())
         asked = _asked(plan)  # what a revision file must not do is found before a lock is taken or a file created
         self.migrator.name_run(f"{direction} {plan.revisions[0].revision.id if plan.revisions else plan.end}")
         try:
@@ -163,7 +169,7 @@ class Runner:
                 is_new = since_plan() < MOMENT
                 plan = self.inspector.plan_again(plan) if is_new else self.inspector.plan(direction, to)
                 preflight.check(plan)
-                steps = self._carry_out(plan, {**_asked(plan, asked), **asked})
+                done = self._carry_out(plan, {**_asked(plan, asked), **asked}, pace)
             self._report_committed()
             self._warn(self._journal.unlogged)
         except Interrupted as interruption:
@@ -177,13 +183,38 @@ class Runner:
                 f"The run failed: {self.migrator.said(error)}",
                 Hint(self.migrator.remedy(error), " The command was: ", plan.command),
             ) from error
+        return self._outcome(plan, done, pace, seconds())
+
+    def _outcome(self, plan: Plan, done: Sequence[RevisionPlan], pace: Pace, seconds: float) -> Outcome:
+        """Return what a run did, and what it leaves to a later one.
+
+        Args:
+            done: the revisions that it has begun, with the steps that were taken; the last one may be incomplete.
+        """
         failure = self.report.failure
         unreported = [f"The progress of the run could not be reported: {reason(failure)}."] if failure else []
+        rest, steps = rest_of(plan, done, pace), tuple(step for each in done for step in each.steps)
+        end: str | None = plan.end
+        if rest:
+            complete = [each.revision.id for each in (done[:-1] if pace.left else done)]
+            end = complete[-1] if complete else plan.start or (self.chain.base if done else None)
         warnings = (*plan.warnings, *self._journal.unlogged, *unreported)
-        return Outcome(direction, plan.start, plan.end, steps, plan.base_tables, seconds(), warnings)
+        base_tables = plan.base_tables if done else ()
+        return Outcome(plan.direction, plan.start, end, steps, base_tables, seconds, warnings, rest)
 
-    def _carry_out(self, plan: Plan, asked: Mapping[str, Sequence[Index]]) -> tuple[Step, ...]:
-        """Carry out a plan and return the steps that were taken; the catalog may have changed since it was made."""
+    def _entries(self, plan: Plan) -> list[Entry]:
+        """Return the log; nothing where it cannot be read."""
+        with suppress(IndexerError, PeeweeException):
+            return self.inspector.log.read(plan.state.tables)
+        return []
+
+    def _carry_out(self, plan: Plan, asked: Mapping[str, Sequence[Index]], pace: Pace) -> list[RevisionPlan]:
+        """Carry out a plan, whose catalog may have changed since; return the revisions with the steps that were taken.
+
+        Once the window is closed, no other revision begins; one that has left an index is the last.
+        """
+        if pace.is_closed():  # since the run began to wait for the lock
+            return []
         self._replaced = set(plan.state.replaced)
         self.migrator.reserve(plan.steps)
         self._warn(plan.warnings)
@@ -192,8 +223,12 @@ class Runner:
             self.report(BlockersFound(plan.blockers))
         if plan.base_tables:
             self._create_base(plan.base_tables)
-        taken = [self._move(revision_plan, plan.direction, asked) for revision_plan in plan.revisions]
-        return tuple(step for steps in taken for step in steps)
+        done: list[RevisionPlan] = []
+        for revision_plan in plan.revisions:
+            if pace.left or (done and pace.is_closed()):
+                break
+            done.append(self._move(revision_plan, plan.direction, asked, pace))
+        return done
 
     def _create_base(self, tables: tuple[str, ...]) -> None:
         seconds = _stopwatch()
@@ -203,23 +238,42 @@ class Runner:
         self.report(BaseCreated(self.chain.base, tables, seconds()))
 
     def _move(
-        self, revision_plan: RevisionPlan, direction: str, asked: Mapping[str, Sequence[Index]]
-    ) -> tuple[Step, ...]:
-        """Apply or revert one revision: record its start, build or drop its indexes, record its end."""
+        self, revision_plan: RevisionPlan, direction: str, asked: Mapping[str, Sequence[Index]], pace: Pace
+    ) -> RevisionPlan:
+        """Apply or revert one revision: record its start, build or drop its indexes, record its end.
+
+        A revision with an index that must not be built any more is not recorded as applied.
+        """
         revision, seconds = revision_plan.revision, _stopwatch()
         self.report(RevisionStarted(revision.id, revision.description, direction, len(revision_plan.steps)))
         record = self._recorder.begun(revision_plan, direction)
         self._journal.write(self._revisions.replace(record))
-        done, record = self._executed(revision_plan, direction, record, asked[revision.id])
+        done, record = self._executed(revision_plan, direction, record, asked[revision.id], pace)
+        if pace.left:
+            self._pause(revision_plan, done, record, seconds(), [index.name for index in pace.left])
+            return done
         if direction == "up":
             self._confirm(revision)
         self._journal.write(self._recorder.ending(done, direction, record, seconds()))
         self._journal.log(new_entry(revision.id, direction, done.steps, seconds()))
         self._finished(RevisionFinished(revision.id, direction, seconds()))
-        return done.steps
+        return done
+
+    def _pause(
+        self, planned: RevisionPlan, done: RevisionPlan, record: Record, seconds: float, left: Sequence[str]
+    ) -> None:
+        """Record what was done about a revision that is not complete; one of which nothing was done is as before."""
+        revision, has_changed = done.revision, any(step.changes for step in done.steps)
+        if has_changed or planned.record is None:
+            self._journal.write([self._revisions.update(record)])
+        else:
+            self._journal.write(self._revisions.replace(planned.record))
+        if has_changed:
+            self._journal.log(new_entry(revision.id, "up", done.steps, seconds))
+        self._finished(RevisionPaused(revision.id, tuple(left), seconds))
 
     def _executed(
-        self, revision_plan: RevisionPlan, direction: str, record: Record, indexes: Sequence[Index]
+        self, revision_plan: RevisionPlan, direction: str, record: Record, indexes: Sequence[Index], pace: Pace
     ) -> tuple[RevisionPlan, Record]:
         """Carry out a revision; return its plan with the steps that were taken, and the record of what they made."""
         provenance = Provenance(record, self._save)
@@ -229,7 +283,7 @@ class Runner:
         else:
             context = revert_context(revision_plan.record, revision_plan.alembic)
             operations = [self.migrator.drop_index(index, self._planner, context) for index in indexes]
-        steps = self.migrator.carry_out(operations, provenance)
+        steps = self.migrator.carry_out(operations, provenance, pace)
         order = [step.index for step in revision_plan.steps]
         done = revision_plan._replace(steps=tuple(sorted(steps, key=lambda step: order.index(step.index))))
         record = record._replace(existed_before=provenance.existed_before, made={})
@@ -288,7 +342,7 @@ class Runner:
         for warning in warnings:
             self.report(Warned(warning))
 
-    def _finished(self, event: RevisionFinished) -> None:
+    def _finished(self, event: RevisionFinished | RevisionPaused) -> None:
         """Report the event now or, if all of the run is one transaction, once that is committed."""
         self._uncommitted.append(event)
         if not self.migrator.transactional_ddl:

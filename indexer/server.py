@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timezone
 
 from indexer.catalog import Table
 from indexer.errors import Problem
@@ -51,6 +52,10 @@ class Server:
     """Questions to a server, answered for a database without one, such as a SQLite file. Nothing here changes data."""
 
     schema_was_named = False
+
+    def now(self) -> datetime:
+        """Return the time by the clock of the server, with a time zone."""
+        return datetime.now(timezone.utc)
 
     def other_schemas(self) -> list[str]:
         """Return the other schemas that hold all of the indexed tables."""

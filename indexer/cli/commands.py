@@ -33,6 +33,7 @@ SQL_AND_JSON = "--sql and --json cannot be combined."
     options.published,
     options.alembic,
     options.waiting,
+    options.pace,
     changes=True,
 )
 def up(call: Call, to: str | None) -> int:

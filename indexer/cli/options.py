@@ -59,8 +59,8 @@ class Seconds(click.FloatRange):
 
     name = "seconds"
 
-    def __init__(self) -> None:
-        super().__init__(min=0)
+    def __init__(self, min: float = 0) -> None:
+        super().__init__(min=min)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return it as a number."""
@@ -72,6 +72,22 @@ class Seconds(click.FloatRange):
             self.fail(f"{value!r} is not a number of seconds.", param, ctx)
         seconds: float = super().convert(number, param, ctx)
         return seconds
+
+
+class WindowText(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """Days, times and a time zone in which a change may begin."""
+
+    name = "window"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the window."""
+        from indexer.errors import UsageError
+        from indexer.pace.window import parse  # here, because few calls have one
+
+        try:
+            return parse(value) if isinstance(value, str) else value
+        except UsageError as error:
+            self.fail(f"{error.message} {error.hint}", param, ctx)
 
 
 def flag(name: str, help: str, *others: str, **settings: Any) -> Decorator[Any]:
@@ -106,6 +122,13 @@ waiting = together(
     option("--wait-db", type=Seconds(), default=0, help="How long to wait for a server that is starting."),
     option("--jobs", type=Jobs(), default="auto", help="How many indexes to build at once."),
     flag("--offline", "Build without CONCURRENTLY, for a maintenance window: faster, but blocks writers."),
+)
+pace = together(
+    option("--window", type=WindowText(), metavar="'DAYS HH:MM-HH:MM [ZONE]'", show_default="any time",
+           help="Begin changes only at these times, and only what is expected to end by then, such as "
+                "'sat,sun 01:00-05:00 Europe/Vienna'."),
+    option("--max-replica-lag", type=Seconds(min=1), show_default="no limit",
+           help="Wait before each index while a standby or replication slot is further behind."),
 )
 adopt_renamed = flag("--adopt-renamed", "Rename an identical index of another name instead of building one.")
 replace = flag("--replace", "Replace an index that has the same name but another definition.")

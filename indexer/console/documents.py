@@ -101,7 +101,8 @@ def _step(step: Step, table: Table | None, calls: Calls) -> Document:
 
 
 def of_outcome(outcome: Outcome, place: Place) -> Document:
-    """Return what a run did."""
+    """Return what a run did, and what it left."""
+    rest = outcome.rest
     return {
         **place._asdict(),
         "direction": outcome.direction,
@@ -110,6 +111,9 @@ def of_outcome(outcome: Outcome, place: Place) -> Document:
         "changed": outcome.changed,
         "created_tables": outcome.base_tables,
         "indexes": {step.index.name: step.action.value for step in outcome.steps},
+        "left": dict(rest.left) if rest else {},
+        "opens": utc(rest.opens) if rest else None,
+        "exit_code": outcome.exit_code,
         "seconds": round(outcome.seconds, 3),
         "warnings": outcome.warnings,
     }
@@ -119,16 +123,23 @@ def of_event(event: Event) -> Document:
     """Return an event of a run; an index is given by its name."""
     content: Document = event._asdict()
     content.update((name, round(value, 3)) for name, value in content.items() if isinstance(value, float))
+    content.update((name, _in_utc(value)) for name, value in content.items() if isinstance(value, datetime))
     if "target" in content:
         content = {"index": content.pop("target").name, **content}
     if "blockers" in content:
         content["blockers"] = [blocker._asdict() for blocker in content["blockers"]]
+    if "replicas" in content:
+        content["replicas"] = [replica._asdict() for replica in content["replicas"]]
     return {"event": type(event).__name__, "time": utc(datetime.now(timezone.utc), "milliseconds"), **content}
 
 
 def utc(moment: datetime, timespec: str = "seconds") -> str:
     """Return a moment in UTC, with its timezone or without one, as ISO 8601."""
     return moment.replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
+
+
+def _in_utc(moment: datetime) -> str:
+    return utc(moment.astimezone(timezone.utc))
 
 
 def of_failure(error: IndexerError) -> Document:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from indexer.console import documents
@@ -18,20 +19,26 @@ from indexer.events import (
     BaseCreated,
     Blocker,
     BlockersFound,
+    BuildPredicted,
     Event,
     IndexFinished,
     Joined,
+    Laggard,
     LockWaited,
+    Postponed,
     Progress,
+    ReplicaAwaited,
     Retrying,
     RevisionFinished,
+    RevisionPaused,
     RevisionStarted,
     ServerAwaited,
     StatementStarted,
     Waiting,
     Warned,
+    WindowClosed,
 )
-from indexer.text import counted, duration, in_bytes, shown, visible
+from indexer.text import are, counted, duration, in_bytes, shown, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Tasks
@@ -55,7 +62,10 @@ UNCHANGED = {
     Action.LEAVE: "left (existed before up)",
     Action.ABSENT: "already gone",
 }
-NOTEWORTHY = (Warned, Waiting, Retrying, Joined, LockWaited, BlockersFound, ServerAwaited, AnswerAwaited)
+NOTEWORTHY = (
+    *(Warned, Waiting, Retrying, Joined, LockWaited, BlockersFound, ServerAwaited, AnswerAwaited),
+    *(ReplicaAwaited, Postponed, WindowClosed),
+)
 ENDING = "end it: "
 LOG_INTERVAL = 10.0  # seconds between two lines that say the same
 
@@ -72,7 +82,7 @@ class Lines:
 
     def __call__(self, event: Event) -> None:
         """Report an event, unless it repeats one too soon."""
-        if not (isinstance(event, Progress | Waiting) and self._is_repeated(event)):
+        if not (isinstance(event, Progress | Waiting | ReplicaAwaited) and self._is_repeated(event)):
             self.print(event)
 
     def print(self, event: Event) -> None:
@@ -82,14 +92,16 @@ class Lines:
     def close(self) -> None:
         """Do nothing: no line stays open."""
 
-    def _is_repeated(self, event: Progress | Waiting) -> bool:
+    def _is_repeated(self, event: Progress | Waiting | ReplicaAwaited) -> bool:
         """Return whether an event comes too soon after one that says the same: another phase or blocker is news."""
         if isinstance(event, Waiting):
             subject = (event.target.name, event.phase, *map(_name, event.blockers))
+        elif isinstance(event, ReplicaAwaited):
+            subject = (event.target.name, *(each.name for each in event.replicas))
         else:
             subject = (event.target.name, event.phase if self.at_once else "")
         now = time.monotonic()
-        first = now if self.at_once or isinstance(event, Waiting) else now + LOG_INTERVAL
+        first = now + LOG_INTERVAL if isinstance(event, Progress) and not self.at_once else now
         if now < self._due.setdefault(subject, first):
             return True
         self._due[subject] = now + LOG_INTERVAL
@@ -180,6 +192,8 @@ class Bars:
                 self._draw(event.target, completed=event.fraction, phase=event.phase + _rate(event.rate, event.unit))
             case Waiting():
                 self._wait(event)
+            case ReplicaAwaited():
+                self._await_replicas(event)
             case RevisionStarted():
                 self._print(event)
                 self._live.start()
@@ -189,7 +203,7 @@ class Bars:
                     self._bars.remove_task(self._tasks.pop(event.target.name))
                 self._print(event)
                 self._sum.advance(self._total)
-            case RevisionFinished():
+            case RevisionFinished() | RevisionPaused():
                 self.close()
                 self._sum.remove_task(self._total)
                 self._print(event)
@@ -206,6 +220,14 @@ class Bars:
         names = tuple(map(_name, event.blockers))
         self._draw(event.target, phase=f"waits for {', '.join(names)} ({event.phase})" if names else event.phase)
         if names and (event.target.name, *names) not in self._told:
+            self._told.add((event.target.name, *names))
+            self._print(event)
+
+    def _await_replicas(self, event: ReplicaAwaited) -> None:
+        """Draw a wait for replicas; print them whole, once."""
+        names = tuple(visible(each.name) for each in event.replicas)
+        self._draw(event.target, phase=f"waits for {', '.join(names)} to follow")
+        if (event.target.name, *names) not in self._told:
             self._told.add((event.target.name, *names))
             self._print(event)
 
@@ -249,7 +271,7 @@ def reporter_of_schema(schema: str, as_json: bool, write: HintWriter) -> Reporte
 def in_a_line(event: Event, write: Write = str) -> str:
     """Return an event in one line, or a line for each blocker."""
     line = f"Note: {write(event.text)}" if isinstance(event, Warned) else LINES[type(event)](*event)
-    return (shown if isinstance(event, BlockersFound | Waiting) else visible)(line)
+    return (shown if isinstance(event, BlockersFound | Waiting | ReplicaAwaited) else visible)(line)
 
 
 def _in_progress(target: Index, phase: str, fraction: float | None, seconds: float, *rate: Any) -> str:
@@ -266,6 +288,21 @@ def _rate(rate: float | None, unit: str) -> str:
 def _waiting(target: Index, phase: str, blockers: Sequence[Blocker], seconds: float) -> str:
     so_far = f", {duration(seconds)} so far" if seconds >= 1 else ""
     return f"  {target.name} {phase}{so_far}" + (f":{listed(blockers)}" if blockers else "")
+
+
+def _awaiting_replicas(target: Index, replicas: Sequence[Laggard], seconds: float) -> str:
+    return f"  {target.name} waits for replication, {duration(seconds)} so far:" + "".join(map(_laggard, replicas))
+
+
+def _laggard(replica: Laggard) -> str:
+    behind = f"{in_bytes(replica.bytes)} behind, for {duration(replica.seconds)} or longer"
+    advice = f"\n      {visible(replica.advice)}" if replica.advice else ""
+    return visible(f"    {replica.kind} {replica.name}: {behind}").join(("\n", advice))
+
+
+def _predicted(target: Index, seconds: float, size: int, source: str, closes: datetime) -> str:
+    expected = f"about {duration(seconds)} expected for {in_bytes(size)} of {target.table} ({source})"
+    return f"  {target.name}: {expected}; the window closes at {closes:%H:%M %Z}"
 
 
 def _finished(target: Index, action: Action, seconds: float, size: int | None, other_name: str | None) -> str:
@@ -305,6 +342,15 @@ LINES: dict[type[Event], Callable[..., str]] = {
     StatementStarted: lambda target, statement: f"  {statement}",
     Progress: _in_progress,
     Waiting: _waiting,
+    ReplicaAwaited: _awaiting_replicas,
+    BuildPredicted: _predicted,
+    Postponed: lambda target, reason: f"  {target.name} left: {reason}",
+    WindowClosed: lambda indexes: (
+        f"The window has closed; {', '.join(indexes)} {are(indexes)} built to the end, and nothing else begins."
+    ),
+    RevisionPaused: lambda revision, left, seconds: (
+        f"{revision}  not complete after {duration(seconds)}: {counted(len(left), 'index', 'indexes')} left"
+    ),
     Retrying: lambda target, reason, attempt, retries, pause: (
         f"  {target.name} {reason}: attempt {attempt} of {retries + 1} was cancelled, "
         f"the next one starts in {duration(pause)}"

@@ -19,7 +19,7 @@ from indexer.text import counted, duration, few, in_bytes, visible
 if TYPE_CHECKING:
     from indexer.catalog import Place
     from indexer.console.documents import Document
-    from indexer.plans import Check, Outcome, Plan, RevisionPlan, Stamp, Status
+    from indexer.plans import Check, Outcome, Plan, Rest, RevisionPlan, Stamp, Status
     from indexer.records.log import Entry
     from indexer.records.revisions import Record
     from indexer.revisions.scaffold import Written
@@ -42,18 +42,33 @@ MOST_NAMED = 3  # indexes of one action in a line of history
 
 def of_outcome(outcome: Outcome, place: Place) -> Answer:
     """Return what a run did, or that there was nothing to do."""
-    return Answer(documents.of_outcome(outcome, place), _summary(outcome, place))
+    document, rest = documents.of_outcome(outcome, place), outcome.rest
+    line = _unfinished(outcome, rest, place) if rest else _summary(outcome, place)
+    return Answer(document, line, outcome.exit_code)
 
 
 def _summary(outcome: Outcome, place: Place) -> str:
     if not outcome.changed:
         return _nothing_to_do(outcome.direction, outcome.end, place)
+    return f"{_did_in_all(outcome)}. {place} is at {outcome.end}."
+
+
+def _did_in_all(outcome: Outcome) -> str:
     actions = Counter(step.action for step in outcome.steps)
     counts = ", ".join(f"{count} {DONE[action]}" for action, count in actions.items())
-    return f"Done in {duration(outcome.seconds)}: {counts or 'no index changed'}. {place} is at {outcome.end}."
+    return f"Done in {duration(outcome.seconds)}: {counts or 'no index changed'}"
 
 
-def _nothing_to_do(direction: str, revision: str, place: Place) -> str:
+def _unfinished(outcome: Outcome, rest: Rest, place: Place) -> Hint:
+    """Return what a run did and left, when its window opens next, and the command that continues."""
+    names = ", ".join(few(list(rest.left)))
+    number = counted(len(rest.left), "index is", "indexes are")
+    left = f"{number} left ({names})" if names else "only the record is left"
+    done = _did_in_all(outcome) if outcome.steps else f"Nothing was changed on {place}, because the window is closed"
+    return Hint(f"{done}; {left}. The window opens next on {rest.shown}. Then run: ", rest.command)
+
+
+def _nothing_to_do(direction: str, revision: str | None, place: Place) -> str:
     return f"Nothing to {'roll back' if direction == 'down' else 'do'}: {place} is at {revision}."
 
 

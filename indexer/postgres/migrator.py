@@ -13,6 +13,7 @@ from playhouse.migrate import PostgresqlMigrator
 from indexer.catalog import META_TABLES, CatalogEntry, Place, Table
 from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.migrator import CatalogMigrator, Context, Decide, Doing, IndexOperation, Work
+from indexer.pace.pace import UNLIMITED, Pace
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.catalog.rights import WITHHELD, withheld
 from indexer.postgres.dialect import PostgresDialect
@@ -159,6 +160,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     def migration_context(self, atomic: bool = True) -> Iterator[None]:
         """Hold the run lock for one run, and no transaction, because CONCURRENTLY cannot run inside one."""
         from indexer.postgres.run.execution import Run
+        from indexer.postgres.run.lag import ReplicaLag
         from indexer.postgres.run.lanes import Lanes
         from indexer.postgres.run.tuning import SERVER_MEANS, Means
         from indexer.postgres.session.pooler import refuse_transaction_pooling
@@ -168,7 +170,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         options, report, stop, _ = self.context
         with self.lock.held():
             means = Means(**self.catalog.recall(SERVER_MEANS, lambda: self.catalog.rows(SERVER_MEANS))[0])
-            self._run = Run(self.database, self.sessions, self.lock, options, means, stop, report, Lanes())
+            lag = ReplicaLag(self.sessions, options.max_replica_lag)
+            self._run = Run(
+                self.database, self.sessions, self.lock, options, means, stop, report, Lanes(), UNLIMITED, lag
+            )
             yield
 
     def reserve(self, steps: Sequence[Step]) -> None:
@@ -213,15 +218,22 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """Execute a statement without parameters, its percent signs doubled for psycopg2."""
         self.database.execute_sql(statement.replace("%", "%%"))
 
-    def _schedule(self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work]) -> None:
+    def _schedule(
+        self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work], pace: Pace
+    ) -> None:
+        """Do the work of the operations on the largest tables first, after one that measures the rate if need be."""
         from indexer.postgres.run.lanes import Lanes
         from indexer.postgres.run.schedule import Schedule
 
-        tables = self.catalog.tables({operation.index.table for operation in operations}, sizes=True)
-        sizes = {name: table.bytes or 0 for name, table in tables.items()}
-        largest_first = sorted(operations, key=lambda operation: -sizes.get(operation.index.table, 0))
-        self._run = self._run._replace(lanes=Lanes(sizes, (operation.index.table for operation in operations)))
-        Schedule(self._run).execute(largest_first, work)
+        sizes = self.table_bytes({operation.index.table for operation in operations})
+        lanes = Lanes(sizes, (operation.index.table for operation in operations))
+        probe = pace.probe(sizes)
+
+        def rank(operation: IndexOperation) -> tuple[bool, int]:
+            return operation.index.table != probe, -sizes.get(operation.index.table, 0)
+
+        self._run = self._run._replace(lanes=lanes, pace=pace)
+        Schedule(self._run).execute(sorted(operations, key=rank), work)
 
     def _look_again(self, name: str) -> CatalogEntry | None:
         """Return what has the name of an index after its step; the whole revision is compared in the end."""

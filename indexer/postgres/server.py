@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 
 from indexer.catalog import Table
@@ -59,6 +60,10 @@ SUBSCRIPTIONS = """
      ORDER BY s.slot_name
 """
 
+NOW = """
+    SELECT pg_catalog.clock_timestamp() AS now
+"""
+
 NOTICEABLE = 1.0  # seconds; a younger transaction ends before the user has read about it
 ANOTHER_LOOK = 0.1  # seconds
 
@@ -78,6 +83,11 @@ class PostgresServer(Server):
         self.context = context
         self.schema_was_named = schema_was_named
         self.advice: list[str] = []
+
+    def now(self) -> datetime:
+        """Return the time by the clock of the server, which is the same for all runs wherever they are started."""
+        now: datetime = self.catalog.rows(NOW)[0]["now"]
+        return now
 
     def other_schemas(self) -> list[str]:
         """Return the other schemas that hold all of the indexed tables."""

@@ -16,7 +16,8 @@ from playhouse.migrate import SqliteMigrator
 from indexer.catalog import CatalogEntry, Place, Table
 from indexer.errors import Held, IndexerError, StatementFailed
 from indexer.events import LockWaited, Progress, StatementStarted
-from indexer.migrator import CatalogMigrator, Context, Decide, Doing
+from indexer.migrator import CatalogMigrator, Context, Decide, Doing, IndexOperation, Work
+from indexer.pace.pace import UNLIMITED, Pace
 from indexer.records.provenance import Provenance
 from indexer.server import Server
 from indexer.spec import Index
@@ -50,6 +51,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         self.path = path
         self.exists = os.path.exists(path)
         self._address = address
+        self._pace = UNLIMITED
         self._growth: dict[str, int] = {}  # bytes by which the last build of an index has made the file grow
 
     def within(self, context: Context, tables: Sequence[str]) -> PlainMigrator:
@@ -162,14 +164,30 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
 
         return SqliteQueryPlanner(self)
 
+    def table_bytes(self, names: Collection[str]) -> dict[str, int]:
+        """Return the bytes of these tables; those of the whole file where this SQLite has no dbstat."""
+        tables = self.catalog.tables(names, sizes=True)
+        return {name: self._used_bytes() if each.bytes is None else each.bytes for name, each in tables.items()}
+
+    def _schedule(
+        self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work], pace: Pace
+    ) -> None:
+        """Do the work of one operation after the other."""
+        self._pace = pace
+        for operation in operations:
+            for _ in work(operation):
+                pass
+
     def _act(self, decide: Decide, provenance: Provenance) -> Doing:
-        step = decide()
+        step, started = decide(), time.monotonic()
+        self._pace.check(step)
         for statement in step.statements:
             provenance.begin(step, statement)
             self.context.report(StatementStarted(step.index, statement))
             used = self._used_bytes()
             self._execute(step.index, statement)
             self._growth[step.index.name] = self._used_bytes() - used
+        self._pace.built(step, time.monotonic() - started)
         return step
         yield  # waits for nothing: a generator, because the online migrator's is one
 
@@ -207,6 +225,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
             nonlocal taken
             taken += STEPS_BETWEEN
             done = min(taken / steps, 1.0) if steps else None
+            self._pace.look([index])
             self.context.report(Progress(index, "building index", done, time.monotonic() - started))
             return int(self.context.stop.asked)  # a signal just before the statement had nothing to interrupt yet
 

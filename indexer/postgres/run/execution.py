@@ -1,13 +1,14 @@
 """Executes one step online. Each of its statements passes these layers, in this order:
 
 1. While another session works on the index, wait, and decide again.
-2. Wait for another build on the table, and for sessions that would block the statement.
-3. After a wait, decide again; begin anew if the step has changed.
-4. Confirm that the main session holds the run lock.
-5. Take a session with the settings for the index.
-6. Record what the statement will make true (provenance), and send it.
-7. Observe it until it is done; cancel it after a signal, or when it has waited for too long.
-8. After a failure that can heal, drop what it left, pause, and begin anew; at once if another session was first.
+2. Wait for replicas that are too far behind; leave the step if the window does not allow it any more.
+3. Wait for another build on the table, and for sessions that would block the statement.
+4. After a wait, decide again; begin anew if the step has changed.
+5. Confirm that the main session holds the run lock.
+6. Take a session with the settings for the index.
+7. Record what the statement will make true (provenance), and send it.
+8. Observe it until it is done; cancel it after a signal, or when it has waited for too long.
+9. After a failure that can heal, drop what it left, pause, and begin anew; at once if another session was first.
 
 All of them yield while they wait, so that one thread executes several steps.
 """
@@ -23,11 +24,13 @@ from peewee import PeeweeException
 
 from indexer.decide import CREATIONS, Action
 from indexer.errors import NoSession
-from indexer.events import Blocker, Joined, Report, Retrying, StatementStarted, Waiting
+from indexer.events import Blocker, Joined, ReplicaAwaited, Report, Retrying, StatementStarted, Waiting
 from indexer.migrator import Work
 from indexer.options import Options
+from indexer.pace.pace import Pace
 from indexer.postgres.dialect import BEGIN, COMMIT
 from indexer.postgres.run.failures import Changed, GaveUp, as_error, has_ended, is_race, reason_of
+from indexer.postgres.run.lag import ReplicaLag
 from indexer.postgres.run.lanes import Lanes
 from indexer.postgres.run.lock import RunLock
 from indexer.postgres.run.sessions import Sessions
@@ -64,6 +67,8 @@ class Run(NamedTuple):
     stop: Stop
     report: Report
     lanes: Lanes
+    pace: Pace
+    lag: ReplicaLag
 
 
 class Execution:
@@ -88,6 +93,7 @@ class Execution:
             Blocked: other sessions blocked it for too long, too often.
             StatementFailed: the server refused a statement, or the connection was lost.
             NoSession: the server allows no session to build with, or none beside those of other steps.
+            Left: the window does not allow the step any more.
             Interrupted: a signal came.
         """
         attempts = races = 0
@@ -124,22 +130,28 @@ class Execution:
         return step
 
     def _execute(self, step: Step) -> Work:
+        taken = 0.0
         for statements in on_one_session(step.statements):
-            yield from self._execute_on_one_session(step, statements)
+            taken += yield from self._execute_on_one_session(step, statements)
+        self.run.pace.built(step, taken)
 
-    def _execute_on_one_session(self, step: Step, statements: Sequence[str]) -> Work:
-        """Execute these statements of a step, each as a message.
+    def _execute_on_one_session(self, step: Step, statements: Sequence[str]) -> Generator[object, None, float]:
+        """Execute these statements of a step, each as a message; return the seconds without those of waits.
 
         Raises:
             Changed: after a wait, the step is to be another one.
+            Left: the window allows no statement any more with which a step or a build begins.
         """
-        first, index = statements[0], step.index
+        first, index, taken = statements[0], step.index, 0.0
         is_drop, is_rename = first.startswith(DROP), first.startswith(RENAME)
+        is_first = first == step.statements[0]
+        is_beginning = is_first or not (is_drop or is_rename)
         self._is_lock_confirmed = False
+        waited = is_beginning and (yield from self._keep_pace(step))
         if not is_rename:
-            waited = yield from self._wait_for_blockers(index, is_drop)
-            if waited and first == step.statements[0] and self.decide().statements != step.statements:
-                raise Changed
+            waited |= yield from self._wait_for_blockers(step, is_drop, is_beginning)
+        if waited and is_first and self.decide().statements != step.statements:
+            raise Changed
         self.run.stop.check()
         if not self._is_lock_confirmed:
             self.run.lock.confirm()
@@ -150,10 +162,13 @@ class Execution:
             for statement in statements:
                 self.run.report(StatementStarted(index, statement))
                 watch = Watch(self.run.sessions, index, builder.pid, is_drop)
+                started = time.monotonic()
                 builder.send(statement)
                 yield from self._wait_until_done(step, builder, watch)
+                taken += time.monotonic() - started - watch.waited_in_all
         finally:
             self.builders.give_back(builder)
+        return taken
 
     def _settings_for(self, index: Index) -> dict[str, str]:
         run = self.run
@@ -164,7 +179,28 @@ class Execution:
 
     # Before a statement ----------------------------------------------------------------------------------------------
 
-    def _wait_for_blockers(self, index: Index, dropping: bool) -> Generator[object, None, bool]:
+    def _keep_pace(self, step: Step) -> Generator[object, None, bool]:
+        """Wait while replicas are too far behind, as long as the window allows the step; return whether it waited.
+
+        Raises:
+            Left: the window does not allow it any more.
+        """
+        started = observed = time.monotonic()
+        self.run.pace.check(step)
+        behind = self.run.lag.behind() if step.changes else ()
+        is_waiting = bool(behind)
+        while behind:
+            self.run.stop.check()
+            yield None
+            now = time.monotonic()
+            if now - observed >= INTERVAL:
+                observed = now
+                self.run.pace.check(step)
+                if behind := self.run.lag.behind():
+                    self.run.report(ReplicaAwaited(step.index, behind, now - started))
+        return is_waiting
+
+    def _wait_for_blockers(self, step: Step, dropping: bool, beginning: bool = True) -> Generator[object, None, bool]:
         """Wait for another build on the table, and for the sessions that would block a statement that may not wait.
 
         Two concurrent builds on one table deadlock. And a build that is given up while a writer is open leaves an
@@ -172,7 +208,11 @@ class Execution:
 
         Returns:
             Whether there was anything to wait for.
+
+        Raises:
+            Left: the window does not allow the step to begin any more.
         """
+        index = step.index
         started, reported, limit = time.monotonic(), float("-inf"), self.run.options.max_wait
         remaining = self._blockers(index, dropping)
         first = {blocker.identity for blocker in remaining}  # later sessions do not block what begins after these
@@ -187,6 +227,8 @@ class Execution:
                 raise GaveUp(BEFORE_THE_START, remaining)
             self.run.stop.check()
             yield None
+            if beginning:
+                self.run.pace.check(step)
             blockers = self._blockers(index, dropping)
             remaining = tuple(blocker for blocker in blockers if blocker.identity in first)
         return bool(first)

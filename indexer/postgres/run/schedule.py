@@ -55,6 +55,8 @@ class Schedule:
         failure: BaseException | None = None
         unbuilt: list[IndexFailed] = []
         while (waiting and not failure) or self._running:
+            self.run.lag.remember()
+            self.run.pace.look([each.index for each in self._running])
             while not failure and (following := self._following(waiting)):
                 waiting.remove(following)
                 self._running[following] = work(following)

@@ -101,11 +101,15 @@ class Watch:
         index: the one that is built, dropped or waited for.
         pid: the server process that executes the statement.
         dropping: whether the statement is a DROP, which waits for readers of the table as well.
+
+    Attributes:
+        waited_in_all: the seconds for which the statement was seen to wait.
     """
 
     def __init__(self, sessions: Sessions, index: Index, pid: int, dropping: bool = False) -> None:
         self.sessions, self.index, self.pid, self.dropping = sessions, index, pid, dropping
         self.last = Observation()
+        self.waited_in_all = 0.0
         self._started = self._observed = time.monotonic()
         self._idle_since: float | None = None
 
@@ -123,7 +127,7 @@ class Watch:
 
     def observe(self) -> None:
         """Observe the statement once, and report its progress or its wait. An error is a warning only."""
-        self._observed = time.monotonic()
+        before, self._observed = self._observed, time.monotonic()
         with self.sessions.tolerating_errors():
             rows = self.sessions.visible_rows(STATEMENT, pid=self.pid)
             if rows is None:
@@ -134,6 +138,7 @@ class Watch:
                 blocking = row.pop("blocking")
                 counters = Counters(**row)
                 if blocking or counters.phase == WAITING_FOR_A_STANDBY:
+                    self.waited_in_all += self._observed - before
                     self._report_wait(counters.phase, blocking)
                 elif counters.phase:
                     self._report_progress(counters)

@@ -1,0 +1,140 @@
+"""When a run may begin its next change: only inside its window, and only what is expected to end inside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from indexer.decide import Action
+from indexer.events import BuildPredicted, Postponed, Report, Warned, WindowClosed, silent
+from indexer.pace.rate import AT_LEAST, BUILT, MATTERS, Rate, rate_of
+from indexer.spec import Index
+from indexer.steps import Step
+from indexer.text import duration
+
+if TYPE_CHECKING:
+    from indexer.migrator import CatalogMigrator
+    from indexer.pace.window import Window
+    from indexer.records.log import Entry
+
+CLOSED = "the window is closed"
+
+
+class Left(Exception):
+    """A step must not begin any more in this run."""
+
+
+class Pace:
+    """The window of one run, and what its builds take.
+
+    Args:
+        window: None allows everything.
+        clock: returns the time now, with a time zone.
+        rate: what earlier builds have taken.
+        sizes: the bytes of each table, by name.
+        report: called with each prediction, and with what is left.
+
+    Attributes:
+        now: returns the time now.
+        left: why each index is left that must not begin any more.
+    """
+
+    def __init__(
+        self,
+        window: Window | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+        rate: Rate = Rate(),  # noqa: B008  an immutable record
+        sizes: Mapping[str, int] | None = None,
+        report: Report = silent,
+    ) -> None:
+        self.window = window
+        self.now = clock
+        self.left: dict[Index, str] = {}
+        self._rate, self._sizes, self._report = rate, sizes or {}, report
+        self._closes: float | None = None  # by the monotonic clock
+        self._announced: set[Index] = set()
+
+    def probe(self, sizes: Mapping[str, int]) -> str | None:
+        """Return the table to build on first, to measure what is only guessed: the smallest one that can tell."""
+        large_enough = {name: size for name, size in sizes.items() if size >= MATTERS}
+        is_guessed = self.window is not None and self._rate.bytes is None
+        return min(large_enough, key=large_enough.__getitem__) if is_guessed and large_enough else None
+
+    def is_closed(self) -> bool:
+        """Return whether nothing may begin now."""
+        return self.window is not None and not self.window.is_open(self.now())
+
+    def opens(self) -> datetime | None:
+        """Return when the window opens next, after now; None without one."""
+        return self.window.opens(self.now()) if self.window else None
+
+    def check(self, step: Step) -> None:
+        """Let a step begin now, and say how long it is expected to take.
+
+        Raises:
+            Left: the window is closed, or would close before the step is expected to end.
+        """
+        if self.window is None or not step.changes or step.action is Action.WAIT:
+            return
+        now = self.now()
+        opening = self.window.opening(now)
+        if opening.begins > now:
+            raise self._leave(step, CLOSED)
+        remaining = (opening.ends - now).total_seconds()
+        self._closes = time.monotonic() + remaining
+        if step.action.value not in BUILT:
+            return
+        predicted = self._rate.predict(self._sizes.get(step.index.table, 0))
+        if predicted.seconds > remaining:
+            whole = (opening.ends - opening.begins).total_seconds()
+            self._warn_if_too_long(step.index, predicted.seconds, whole)
+            closes = f"the window closes in {duration(remaining)}"
+            raise self._leave(step, f"about {duration(predicted.seconds)} expected ({predicted.source}), and {closes}")
+        if predicted.seconds > AT_LEAST and step.index not in self._announced:
+            self._announced.add(step.index)
+            self._report(BuildPredicted(step.index, *predicted, opening.ends.astimezone(self.window.zone)))
+
+    def built(self, step: Step, seconds: float) -> None:
+        """Note what a step has taken, if it was a build."""
+        if step.action.value in BUILT:
+            self._rate = self._rate.measured(seconds, self._sizes.get(step.index.table, 0))
+
+    def look(self, building: Collection[Index]) -> None:
+        """Report once that the window has closed while these indexes are being built."""
+        if self._closes is not None and time.monotonic() >= self._closes:
+            self._closes = None
+            if self.window and building:
+                self._report(WindowClosed(tuple(index.name for index in building)))
+
+    def _leave(self, step: Step, why: str) -> Left:
+        self.left[step.index] = why
+        self._report(Postponed(step.index, why))
+        return Left(why)
+
+    def _warn_if_too_long(self, index: Index, seconds: float, longest: float) -> None:
+        if seconds > longest:
+            open_for = f"the window is open for {duration(longest)}"
+            text = (
+                f"{index.name} is expected to take about {duration(seconds)}, and {open_for}: give a longer --window."
+            )
+            self._report(Warned(text))
+
+
+UNLIMITED = Pace()
+
+
+def pace_of(migrator: CatalogMigrator, indexes: Sequence[Index], entries: Callable[[], Sequence[Entry]]) -> Pace:
+    """Return the pace that the options of a run ask for.
+
+    Args:
+        indexes: those that the run may build.
+        entries: returns the log, the last entry first; called only with a window.
+    """
+    options, report, *_ = migrator.context
+    if options.window is None:
+        return UNLIMITED
+    sizes = migrator.table_bytes({index.table for index in indexes})
+    of_indexes = {index.name: sizes.get(index.table, 0) for index in indexes}
+    return Pace(options.window, migrator.server.now, rate_of(entries(), of_indexes), sizes, report)
