@@ -8,12 +8,12 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from command import BASE, CLI, HEAD, TEN_NAMES, created_indexes, execute, is_postgres, nothing_changes, revisions, run
 from scenes import assert_all_valid, lock_holder, open_writer, running, until_phase
+from windows import closing_in, window_from_now
 
 from indexer.connection import connect
 from indexer.events import BuildPredicted, IndexFinished, Postponed, RevisionPaused, WindowClosed
 from indexer.options import Options
 from indexer.pace.pace import CLOSED
-from indexer.pace.window import Span, Window
 from indexer.plans import Outcome
 from indexer.revisions.chain import load
 from indexer.runner import Runner
@@ -22,22 +22,8 @@ ON_ACTIVITY = {"ix_activity_openphone_id", "ix_activity_conversation_created", "
 LONG = {"postgresql": "repeat('x', 1000)", "sqlite": "printf('%.1000c', 'x')"}
 
 
-def window_from_now(begins: timedelta, ends: timedelta) -> str:
-    """Return a window on every day, in UTC, from one time after now to another."""
-    now = datetime.now(timezone.utc)
-    return f"daily {now + begins:%H:%M}-{now + ends:%H:%M}"
-
-
 def closed() -> str:
     return window_from_now(timedelta(hours=3), timedelta(hours=4))
-
-
-def closing_in(seconds: float) -> Window:
-    """Return a window that is open and closes so soon: its zone is one in which it is that long before five."""
-    now = datetime.now(timezone.utc)
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    zone = timezone((timedelta(hours=5, seconds=-seconds) - (now - midnight)) % timedelta(days=1))
-    return Window("daily 01:00-05:00", (Span(frozenset(range(7)), 60, 300),), zone)
 
 
 def up(url: str, report: Callable[[object], None] = lambda event: None, **options) -> Outcome:

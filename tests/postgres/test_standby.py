@@ -9,9 +9,10 @@ from contextlib import closing
 import command
 import foreign_crm
 import pytest
-from command import created_indexes, nothing_changes, prepare, run, specified, succeed
+from command import created_indexes, execute, nothing_changes, prepare, run, specified, succeed
 from postgres_server import NoServer, find_binaries, with_database
-from scenes import assert_all_valid
+from roles import as_role
+from scenes import assert_all_valid, running
 from standby_server import Pair, let_the_standby_catch_up, running_pair
 
 import models
@@ -148,3 +149,49 @@ def test_further_sessions_of_a_run_go_to_the_server_of_the_first_of_several_host
 
 def _is_standby(migrator) -> bool:
     return migrator.database.execute_sql("SELECT pg_catalog.pg_is_in_recovery()").fetchone()[0]
+
+
+# A standby that does not follow ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lagging(servers: Pair) -> Iterator[str]:
+    """Yield the URL of a CRM on a primary whose standby replays nothing until the test is over."""
+    url = with_database(servers.primary, "lagging")
+    execute(servers.primary, "CREATE DATABASE lagging")
+    prepare(url, to="base")
+    let_the_standby_catch_up(servers.primary)
+    execute(servers.standby, "SELECT pg_wal_replay_pause()")
+    try:
+        execute(url, "SET synchronous_commit = local", "CREATE TABLE not_replayed ()")
+        yield url
+    finally:
+        execute(servers.standby, "SELECT pg_wal_replay_resume()")
+        let_the_standby_catch_up(servers.primary)
+        execute(servers.primary, "DROP DATABASE lagging")
+
+
+def test_up_waits_for_a_standby_that_replays_nothing_and_names_it(servers, lagging):
+    with running("up", "--max-replica-lag", "1", "--json", url=lagging) as waiting:
+        (replica,) = waiting.event("ReplicaAwaited")["replicas"]
+        assert (replica["kind"], replica["name"], replica["advice"]) == ("standby", "walreceiver, 127.0.0.1", "")
+        assert "StatementStarted" not in {each["event"] for each in waiting.events}
+        execute(servers.standby, "SELECT pg_wal_replay_resume()")
+        waiting.succeed()
+    assert_all_valid(lagging)
+
+
+def test_a_role_that_does_not_see_the_standby_says_so_and_does_not_wait(servers, lagging):
+    execute(lagging, "CREATE ROLE plain LOGIN", "GRANT ALL ON SCHEMA public TO plain")
+    tables = [
+        f"ALTER TABLE {name} OWNER TO plain" for name in sorted(command.tables(lagging)) if name != "not_replayed"
+    ]
+    execute(lagging, *tables)
+    try:
+        result = succeed("up", "--max-replica-lag", "1", url=as_role(lagging, "plain"))
+    finally:
+        execute(lagging, "REASSIGN OWNED BY plain TO postgres", "DROP OWNED BY plain", "DROP ROLE plain")
+    unseen = (
+        "Note: What standby walreceiver has replayed is not visible to role plain, so the run does not wait for it. "
+    )
+    assert result.stdout.count(f"{unseen}To show it: GRANT pg_read_all_stats TO plain;") == 1

@@ -1,0 +1,97 @@
+"""``up --max-replica-lag`` waits before each index for replication slots that are too far behind, and names them.
+
+The standby of tests/postgres/test_standby.py is waited for there.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from signal import SIGTERM
+
+import pytest
+from command import CLI, execute, run
+from scenes import assert_all_valid, running
+from windows import closing_in
+
+from indexer.connection import connect
+from indexer.events import ReplicaAwaited
+from indexer.options import Options
+from indexer.revisions.chain import load
+from indexer.runner import Runner
+
+WAITING = ("up", "--max-replica-lag", "1", "--json")
+
+
+@pytest.fixture
+def slot(superuser_url: str) -> Iterator[str]:
+    """Yield a physical slot that nothing uses and that keeps WAL. Only a superuser can make one."""
+    name = "test_" + uuid.uuid4().hex[:12]
+    execute(superuser_url, f"SELECT pg_create_physical_replication_slot('{name}', true)")
+    write_wal(superuser_url)
+    try:
+        yield name
+    finally:
+        drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+        execute(superuser_url, f"{drop} WHERE slot_name = '{name}'")
+
+
+def write_wal(superuser_url: str) -> None:
+    """Write WAL that a slot has not seen; flushed, because the tests' server commits before it writes."""
+    execute(superuser_url, "SET synchronous_commit = on", "CREATE TABLE written ()", "DROP TABLE written")
+
+
+def test_a_slot_that_is_not_in_use_is_waited_for_and_named_with_the_way_out(base_url, superuser_url, slot):
+    with running(*WAITING, url=base_url) as waiting:
+        event = waiting.event("ReplicaAwaited")
+        (replica,) = event["replicas"]
+        assert (replica["kind"], replica["name"]) == ("physical slot", slot)
+        assert replica["bytes"] > 0
+        drop = f"SELECT pg_catalog.pg_drop_replication_slot('{slot}');"
+        assert replica["advice"].endswith(f"drop it as a superuser or a role with REPLICATION: {drop}")
+        assert "StatementStarted" not in {each["event"] for each in waiting.events}
+        execute(superuser_url, drop)
+        waiting.succeed()
+    assert_all_valid(base_url)
+
+
+def test_the_wait_is_said_to_people_too_and_a_signal_ends_it(base_url, slot):
+    with running("up", "--max-replica-lag", "1", url=base_url) as waiting:
+        assert waiting.line("waits for replication").endswith(" so far:\n")
+        assert f"physical slot {slot}: " in waiting.line("slot")
+        assert "It is not in use. If nothing needs it any more, drop it" in waiting.line("not in use")
+        waiting.send(SIGTERM)
+        assert waiting.end().exit_code == 143
+
+
+def test_a_slot_that_has_followed_is_not_waited_for(base_url, superuser_url, slot):
+    execute(superuser_url, f"SELECT pg_replication_slot_advance('{slot}', pg_current_wal_flush_lsn())")
+    run_up(base_url, until_it_waits=lambda: pytest.fail("the slot was waited for"), max_replica_lag=600)
+
+
+def test_a_wait_for_a_slot_ends_with_the_window(base_url, slot):
+    outcome = run_up(base_url, max_replica_lag=1, window=closing_in(3), jobs=1)
+    assert (outcome.exit_code, len(outcome.rest.left)) == (3, 10)
+
+
+def test_without_replication_nothing_is_said(base_url):
+    result = run(*WAITING, url=base_url)
+    assert result.exit_code == 0
+    assert not {"ReplicaAwaited", "Warned"} & {each.get("event") for each in result.story()}
+
+
+def test_without_the_option_a_slot_is_not_waited_for(base_url, slot):
+    assert run("up", url=base_url).exit_code == 0
+
+
+def test_a_lag_of_less_than_a_second_is_wrong_usage(base_url):
+    assert run("up", "--max-replica-lag", "0", url=base_url).exit_code == 2
+
+
+def run_up(url: str, until_it_waits=lambda: None, **options):
+    def report(event: object) -> None:
+        if isinstance(event, ReplicaAwaited):
+            until_it_waits()
+
+    with connect(url) as migrator:
+        return Runner(migrator, load(str(CLI.parent)), options=Options(**options), report=report).up()
