@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from indexer.catalog import CatalogEntry
-from indexer.definition import Definition, KeyPart
+from indexer.definition import makes_redundant
 from indexer.errors import Command, Hint
 from indexer.leftovers import is_named_by_reindex
 from indexer.server import Uncovered
@@ -16,7 +16,6 @@ from indexer.tuples import NamedTuple
 TWIN, SAME_KEY, SUPERFLUOUS = "twin", "serves the same key", "superfluous"
 LEFTOVER, CHANGED_FILE, EMPTY_CHILD = "leftover", "changed file", "empty child"
 ORDER = (TWIN, SAME_KEY, SUPERFLUOUS, LEFTOVER)
-ORDERED = "btree"
 
 
 class Advice(NamedTuple):
@@ -129,26 +128,16 @@ def _superfluous(narrow: CatalogEntry, wide: CatalogEntry, declared: dict[str, S
 
 
 def _serves(step: Step, entry: CatalogEntry) -> bool:
-    """Return whether an index serves all queries of the declared one: the same key, or one that begins with it."""
-    other, declared = entry.definition, step.declared
-    if other is None or other.table != step.index.table or other.method != ORDERED:
-        return False
-    return _begins_with(other, declared.key) and other.predicate in (None, declared.predicate)
+    """Return whether an index serves all queries of the declared one."""
+    return entry.definition is not None and makes_redundant(entry.definition, step.declared)
 
 
 def _makes_superfluous(wide: CatalogEntry, narrow: CatalogEntry) -> bool:
-    """Return whether a whole index with a wider key serves all queries of a plain one."""
-    wider, plain = wide.definition, narrow.definition
-    if not wide.usable or wider is None or plain is None or wider.table != plain.table or wider.predicate:
+    """Return whether a usable index with a wider key serves all queries of another one, which nothing else needs."""
+    wider, narrower = wide.definition, narrow.definition
+    if not wide.usable or wider is None or narrower is None or narrower.constraint or narrow.needed_by:
         return False
-    if plain.unique or plain.constraint or plain.predicate or plain.include:
-        return False
-    ordered = wider.method == plain.method == ORDERED
-    return ordered and len(wider.key) > len(plain.key) and _begins_with(wider, plain.key)
-
-
-def _begins_with(definition: Definition, key: tuple[KeyPart, ...]) -> bool:
-    return definition.key[: len(key)] == key
+    return len(wider.key) > len(narrower.key) and makes_redundant(wider, narrower)
 
 
 def _with_key(entry: CatalogEntry) -> str:

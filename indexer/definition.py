@@ -7,6 +7,7 @@ import re
 from indexer.tuples import NamedTuple
 
 FIRST, LAST = "first", "last"
+ORDERED, EQUALITY = "btree", ("btree", "hash")  # access methods: that of ranges and orders, and those of equality
 STRING = r"'(?:[^']|'')*'"
 
 
@@ -94,6 +95,28 @@ class Definition(NamedTuple):
     def outline(self) -> tuple[object, ...]:
         """What two definitions of one index have in common however the database writes their expressions."""
         return self.table, self.method, tuple(_outline(part) for part in self.key)
+
+
+def makes_redundant(other: Definition, index: Definition) -> bool:
+    """Return whether one index serves every query that another one serves, and ensures what that one ensures.
+
+    Their predicates must be the same: where an index holds few rows, its predicate may be all that a query needs of it.
+    What is not certain is False.
+    """
+    if (other.table, other.predicate) != (index.table, index.predicate) or not _ensures_unique(other, index):
+        return False
+    if not set(index.include) <= set(other.columns):
+        return False
+    if (other.method, other.key) == (index.method, index.key):
+        return True
+    begins_alike = other.key[: len(index.key)] == index.key
+    return other.method == ORDERED and index.method in EQUALITY and begins_alike
+
+
+def _ensures_unique(other: Definition, index: Definition) -> bool:
+    """Return whether one index keeps out all duplicates that another one keeps out."""
+    alike = (other.unique, other.key, other.nulls_distinct) == (index.unique, index.key, index.nulls_distinct)
+    return alike or not index.unique
 
 
 def _outline(part: KeyPart) -> tuple[object, ...]:

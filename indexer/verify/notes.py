@@ -48,10 +48,13 @@ def _difference(step: Step) -> str:
 
 
 def _redundancy(usage: IndexUsage, call: str, step: Step) -> Note:
-    other, index = min(usage.others), step.index.name
+    """Return which other index serves the query, and whether the declared one is redundant because of it."""
+    other, index = usage.served_by, step.index.name
     if usage.usable or step.state == "valid":
-        return f"{other} serves {call}, so {index} is redundant here"
-    return f"{other} serves {call}. {index} is {step.state}, but would be redundant here"
+        return f"{other} serves {call}, {f'so {index} is redundant here' if usage.making_redundant else 'too'}"
+    if usage.making_redundant:
+        return f"{other} serves {call}. {index} is {step.state}, but would be redundant here"
+    return Hint(f"{other} serves {call}. {index}", REPAIRS.get(step.state, f" is {step.state}"))
 
 
 def _failure(usage: IndexUsage, call: str, step: Step) -> Note:

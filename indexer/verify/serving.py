@@ -6,13 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 
 from indexer.catalog import CatalogEntry, Table
-from indexer.definition import Column, Definition, KeyPart, words
+from indexer.definition import Column, Definition, Expression, KeyPart, makes_redundant, words
 from indexer.query_planner import Plan, Scan
 from indexer.server import Child
 from indexer.spec import Index
 
 BRIN = "brin"
-EQUALITY = ("btree", "hash")  # access methods that serve equality on any type
 
 
 class Indexes:
@@ -69,22 +68,18 @@ class Indexes:
         """The names of the indexes that have a predicate."""
         return frozenset(name for name, definition in self._definitions.items() if definition.predicate)
 
-    def of_same_key(self, index: Index) -> frozenset[str]:
-        """Return the other usable indexes of all rows whose key is the declared one, or begins with it."""
+    def making_redundant(self, index: Index) -> frozenset[str]:
+        """Return the other usable indexes that serve all queries of the declared one."""
         declared = self._declared[index.name]
-
-        def is_alike(other: Definition) -> bool:
-            of_all_rows = other.table == index.table and other.predicate is None
-            return of_all_rows and other.method in EQUALITY and other.key[: len(declared.key)] == declared.key
-
-        alike = {name for name, definition in self._definitions.items() if is_alike(definition)}
-        return frozenset(name for name in alike - {index.name} if self._entries[name].usable)
+        found = {name for name, other in self._definitions.items() if makes_redundant(other, declared)}
+        return frozenset(name for name in found - {index.name} if self._entries[name].usable)
 
     def _serves(self, scan: Scan, index: Index) -> bool:
         """Return whether the use of an index leaves no condition on the declared columns to be checked in the table.
 
-        Its key begins with what the query compares for equality, or sorts by if that is all, and each declared part is
-        searched by, implied by the predicate, or in the key as declared.
+        Its key begins with what the query compares for equality, or sorts by if that is all, or with a column of the
+        declared predicate. Each declared part is searched by, implied by the predicate, or in the key as declared. The
+        columns of the declared predicate are searched by or implied, unless the predicate is the same.
         """
         found, declared = self._definitions.get(scan.name), self._declared[index.name]
         if found is None or (found.method == BRIN != declared.method):  # which finds blocks that are searched in whole
@@ -92,9 +87,12 @@ class Indexes:
         equal = [part for part in declared.key if not part.descending]
         if declared.key[0].descending:
             equal = [declared.key[0]]
-        if not self._columns(found.table, found.key[0]) & self._columns(index.table, *equal):
+        restricted = self._columns(index.table, *_conditions(declared))
+        if not self._columns(found.table, found.key[0]) & (self._columns(index.table, *equal) | restricted):
             return False
         searched = scan.columns | frozenset(re.findall(r"\w+", found.predicate or ""))
+        if found.predicate != declared.predicate and not restricted <= searched:
+            return False
         kept = {_undirected(part) for part in found.key}
         return all(self._columns(index.table, part) <= searched or _undirected(part) in kept for part in declared.key)
 
@@ -108,6 +106,10 @@ class Indexes:
     def _table(self, name: str) -> str | None:
         definition = self._definitions.get(name)
         return definition.table if definition else None
+
+
+def _conditions(definition: Definition) -> tuple[Expression, ...]:
+    return (Expression(definition.predicate),) if definition.predicate else ()
 
 
 def _undirected(part: KeyPart) -> KeyPart:

@@ -46,6 +46,7 @@ class IndexUsage(NamedTuple):
         unserved_children: the inheriting tables that are read whole whatever is forced.
         empty_children: the inheriting tables without rows because of which ``plan`` has to sort.
         others: other indexes that serve the query.
+        making_redundant: those of them that serve all queries of the index.
     """
 
     case: Case
@@ -59,6 +60,12 @@ class IndexUsage(NamedTuple):
     unserved_children: frozenset[str]
     empty_children: frozenset[str]
     others: frozenset[str]
+    making_redundant: frozenset[str]
+
+    @property
+    def served_by(self) -> str | None:
+        """Another index that serves the query, one that makes the declared index redundant if there is one."""
+        return min(self.making_redundant or self.others, default=None)
 
     @property
     def chosen(self) -> bool:
@@ -111,8 +118,8 @@ class Usages:
         usable = index.name in search.serving(index, step.is_valid) - incomplete
         plan = search.plan if usable else None
         others = search.others - incomplete
-        if not search.unserved_children:
-            others |= self.indexes.of_same_key(index)
+        making_redundant = frozenset() if search.unserved_children else self.indexes.making_redundant(index)
+        others |= making_redundant
         return IndexUsage(
             case=case,
             passed_over=passed_over,
@@ -125,6 +132,7 @@ class Usages:
             unserved_children=search.unserved_children,
             empty_children=self.indexes.children(index.table, has_rows=False) if plan and plan.sorts else frozenset(),
             others=others,
+            making_redundant=making_redundant,
         )
 
     def _case(self, query: Query, index: Index) -> tuple[Case, tuple[Arguments, ...]]:

@@ -124,7 +124,7 @@ def _planned(usages: Usages, query: Query, step: Step, analyze: bool) -> QueryRe
         chosen=usage.chosen,
         generic=usage.generic,
         generic_as_parameter=usage.generic_as_parameter,
-        served_by=min(usage.others, default=None),
+        served_by=usage.served_by,
         cost_with=usage.cost,
         cost_without=planner.cost_without_indexes(statement),
         milliseconds=milliseconds,

@@ -110,7 +110,7 @@ def test_no_index_serves_while_rows_are_read_whole_or_sorted(children, found, se
     assert indexes.unserved_children(found, HISTORY) == unserved
 
 
-def test_indexes_of_the_same_key_are_usable_whole_and_found_by_equality():
+def test_usable_indexes_that_serve_all_queries_make_the_declared_one_redundant():
     entries = {
         "ix_members": of("membership", "campaign_id", "status"),
         "same": of("membership", "campaign_id", "status"),
@@ -118,8 +118,29 @@ def test_indexes_of_the_same_key_are_usable_whole_and_found_by_equality():
         "narrower": of("membership", "campaign_id"),
         "partial": of("membership", "campaign_id", "status", predicate="id > 1"),
         "invalid": of("membership", "campaign_id", "status", valid=False),
-        "gist": of("membership", "campaign_id", "status", method="gist"),
         "elsewhere": of("campaign", "campaign_id", "status"),
     }
-    assert known(entries, []).of_same_key(MEMBERS) == {"same", "wider"}
+    assert known(entries, []).making_redundant(MEMBERS) == {"same", "wider"}
     assert known(entries, []).partial == {"partial"}
+
+
+@pytest.mark.parametrize(
+    ("key", "searched", "predicate", "serves"),
+    [
+        pytest.param(("id",), "", "status = 'waiting'", True, id="the same predicate"),
+        pytest.param(("id",), "", None, False, id="all rows in order"),
+        pytest.param(("id",), "id", None, False, id="all rows of a range"),
+        pytest.param(("status", "id"), "status", None, True, id="all rows, found by the predicate's column"),
+        pytest.param(("status", "id"), "", None, False, id="all rows, read whole"),
+        pytest.param(("id",), "", "status <> 'done'", True, id="a weaker predicate on the same column"),
+        pytest.param(("id",), "id", "campaign_id = 1", False, id="another predicate"),
+    ],
+)
+def test_an_index_of_all_rows_serves_as_a_partial_one_only_if_it_finds_the_rows_of_the_predicate(
+    key, searched, predicate, serves
+):
+    waiting = Index("ix_waiting", table="membership", columns=("id",), where="status = 'waiting'")
+    tables = {"membership": Table("membership", "table", frozenset({"id", "status", "campaign_id"}))}
+    entries = {"ix": of("membership", *key, predicate=predicate)}
+    indexes = Indexes(entries, [], tables, {waiting.name: waiting.postgresql})
+    assert indexes.serving(plan(("ix", searched)), waiting) == ({"ix"} if serves else set())
