@@ -104,13 +104,18 @@ class Dialect(ABC):
 
     def table_statements(self, models: Sequence[Any]) -> list[str]:
         """Return the statements that create the tables of these models, with the unique indexes they declare."""
+        types = {**self.database.get_context_options()["field_types"], **self.column_types(models)}
         with self.database.bind_ctx(models):
             contexts = [
                 context
-                for schema in (model._schema for model in models)
+                for schema in (type(model._schema)(model, self.database, field_types=types) for model in models)
                 for context in (schema._create_table(safe=False), *schema._create_indexes(safe=False))
             ]
         return [str(context.query()[0]) for context in contexts]
+
+    def column_types(self, models: Sequence[Any]) -> dict[str, str]:
+        """Return how to write the field types of these models that peewee would write in another way."""
+        return {}
 
     # What the statements are made of, identifiers quoted by peewee --------------------------------------------------
 

@@ -211,6 +211,7 @@ class Inspector:
         """Return the plan with what would stop it, what it would wait for, and what its command needs to allow."""
         steps = [step for step in plan.steps if plan.direction == "up" or step.changes]
         problems = preflight.problems(self.migrator, steps, state.tables, base_tables)
+        problems += self.migrator.uncreatable(self.models()) if base_tables else []
         if any(revision_plan.alembic.position for revision_plan in plan.revisions):
             problems += self._alembic_rights(problems, state)
         published, refreshes = self._published(state.tables, plan.base_tables)

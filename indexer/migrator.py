@@ -235,6 +235,10 @@ class CatalogMigrator(SchemaMigrator):
     def unbuildable(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:
         """Return why the database would refuse to build these indexes on these tables, one sentence each."""
 
+    def uncreatable(self, models: Sequence[type[Model]]) -> list[str]:
+        """Return why the database would refuse to create the tables of these models, one sentence each."""
+        return []
+
     @abstractmethod
     def query_planner(self, models: Sequence[type[Model]]) -> QueryPlanner:
         """Return the planner that tells what this database would do with queries of these models."""

@@ -149,6 +149,12 @@ class PostgresDialect(Dialect):
         with placed(models, self.catalog.schema):
             return super().table_statements(models)
 
+    def column_types(self, models: Sequence[Any]) -> dict[str, str]:
+        """Return the types of extensions and of the user with their schemas, because no search path names these."""
+        from indexer.postgres.catalog.types import column_types
+
+        return column_types(self.catalog, models, self.database.get_context_options()["field_types"])
+
     def script(self, parts: Sequence[Part]) -> str:
         """Return a script for psql: in autocommit, without timeouts, stopped at the first error."""
         settings = dict(OF_A_SCRIPT)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # What only a run uses is imported by the methods of a run: most commands find nothing to build, or only read.
 
-INSUFFICIENT_PRIVILEGE, LOCK_NOT_AVAILABLE = "42501", "55P03"
+LOCK_NOT_AVAILABLE = "55P03"
 EXCLUDING = ("AccessExclusiveLock",)
 KEEPING_WRITERS_OUT = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock")
 MOST_SCHEMAS = 10  # that are named
@@ -145,7 +145,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def remedy(self, error: PeeweeException) -> str:
         """Return what to do about an error of its kind."""
-        if server_errors.sqlstate(error) == INSUFFICIENT_PRIVILEGE:
+        if server_errors.sqlstate(error) == server_errors.INSUFFICIENT_PRIVILEGE:
             with suppress(PeeweeException):  # the rights that are missing may be those to look for them
                 if grants := withheld(self.catalog, server_errors.said(error)):
                     lines = (WITHHELD, *(f"  {grant};" for grant in grants), "Then run the same command again.")
@@ -191,6 +191,24 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         from indexer.postgres.catalog.buildable import unbuildable
 
         return unbuildable(self.catalog.expressions, indexes)
+
+    def uncreatable(self, models: Sequence[type[Model]]) -> list[str]:
+        """Return which columns have a type that this database does not have, one sentence each."""
+        from indexer.postgres.catalog.types import unknown_types
+
+        return [*unknown_types(self.catalog, models, self.database.get_context_options()["field_types"])]
+
+    def create_tables(self, models: Sequence[type[Model]]) -> None:
+        """Create the tables of an empty database; raise StatementFailed if a model declares what cannot be."""
+        try:
+            super().create_tables(models)
+        except PeeweeException as error:
+            if not server_errors.concerns_declaration(error):
+                raise
+            raise StatementFailed(
+                f"The tables of the models cannot be created: {self.said(error)}",
+                "Correct the models, then run the same command again.",
+            ) from error
 
     def query_planner(self, models: Sequence[type[Model]]) -> QueryPlanner:
         """Return a planner that asks with EXPLAIN."""

@@ -61,10 +61,14 @@ INSTALLED = """
 COMPARING = ("btree", "hash")  # they have a default class for each type that anything can compare
 HAVE_PARAMETERS = 130000  # the version that gave operator classes parameters
 
-# The extension that brings an operator class or an access method, by its name.
+# The extension that brings an operator class, an access method or a type, by its name.
 EXTENSIONS = {
     "bloom": "bloom",
+    "citext": "citext",
     "citext_pattern_ops": "citext",
+    "cube": "cube",
+    "geography": "postgis",
+    "geometry": "postgis",
     "gin__int_ops": "intarray",
     "gin_hstore_ops": "hstore",
     "gin_trgm_ops": "pg_trgm",
@@ -73,12 +77,16 @@ EXTENSIONS = {
     "gist_hstore_ops": "hstore",
     "gist_ltree_ops": "ltree",
     "gist_trgm_ops": "pg_trgm",
+    "halfvec": "vector",
     "halfvec_cosine_ops": "vector",
     "halfvec_ip_ops": "vector",
     "halfvec_l2_ops": "vector",
     "hnsw": "vector",
+    "hstore": "hstore",
     "ivfflat": "vector",
+    "ltree": "ltree",
     "rum": "rum",
+    "vector": "vector",
     "vector_cosine_ops": "vector",
     "vector_ip_ops": "vector",
     "vector_l1_ops": "vector",
@@ -110,7 +118,7 @@ class Class(NamedTuple):
 
 
 def missing(kind: str, name: str) -> str:
-    """Return that this database lacks an access method or an operator class, and how to get it if that is known."""
+    """Return that this database lacks a method, an operator class or a type, and how to get it if that is known."""
     lacks = f"{kind} {name}, which this database does not have"
     extension = EXTENSIONS.get(name) or next((of for start, of in STARTS.items() if name.startswith(start)), None)
     return f"{lacks}: CREATE EXTENSION {extension}" if extension else lacks
@@ -127,7 +135,7 @@ def collation(catalog: CatalogReader, declared: str) -> str:
     named = [row for row in rows if row["name"] == declared] or [row for row in rows if row["schema"] == schema]
     if not named:
         raise NotUnderstood(f"collation {declared}, which this database does not have")
-    return _chosen(catalog, "collation", named)
+    return chosen(catalog, "collation", named)
 
 
 def operator_class(catalog: CatalogReader, declared: str, method: str, column_type: int | None = None) -> Class:
@@ -151,7 +159,7 @@ def operator_class(catalog: CatalogReader, declared: str, method: str, column_ty
         raise NotUnderstood(f"operator class {name}, which schema {schema[0]} does not have")
     if column_type and not any(row["accepts"] for row in rows):
         raise NotUnderstood(f"operator class {name}, which does not take the type of its column")
-    written = _chosen(catalog, "operator class", rows)
+    written = chosen(catalog, "operator class", rows)
     if not parameters:
         return Class(written, all(row["is_default"] for row in rows))
     if catalog.database.server_version < HAVE_PARAMETERS:
@@ -178,20 +186,7 @@ def lacking(catalog: CatalogReader, method: str, column_type: int) -> str:
     return "" if extension in installed else f"CREATE EXTENSION {extension}"
 
 
-def _base(catalog: CatalogReader, column_type: int | None) -> int | None:
-    """Return the type under a domain, or the type itself."""
-    return column_type and Types(catalog, [{"type": column_type}]).base(column_type)
-
-
-def _parameter(written: str) -> str:
-    """Return a parameter as the catalog shows it, its value quoted only where SQL needs that."""
-    name, _, value = (part.strip() for part in written.partition("="))
-    value = value.strip("'")
-    is_bare = re.fullmatch(r"[\w.]+", value)
-    return f"{name}={value if is_bare else literal(value)}"
-
-
-def _chosen(catalog: CatalogReader, kind: str, rows: Sequence[dict[str, Any]]) -> str:
+def chosen(catalog: CatalogReader, kind: str, rows: Sequence[dict[str, Any]]) -> str:
     """Return the only one of several, or that of pg_catalog, or that of the tables' schema."""
     by_schema = {row["schema"]: row for row in rows}
     near = [by_schema[schema] for schema in ("pg_catalog", catalog.schema) if schema in by_schema]
@@ -204,3 +199,16 @@ def _chosen(catalog: CatalogReader, kind: str, rows: Sequence[dict[str, Any]]) -
         grant = f"GRANT USAGE ON SCHEMA {schema} TO {role}"
         raise NotUnderstood(f"{kind} {row['name']}, whose schema role {role} may not use: {grant}")
     return qualified(None if row["schema"] == "pg_catalog" else row["schema"], row["name"])
+
+
+def _base(catalog: CatalogReader, column_type: int | None) -> int | None:
+    """Return the type under a domain, or the type itself."""
+    return column_type and Types(catalog, [{"type": column_type}]).base(column_type)
+
+
+def _parameter(written: str) -> str:
+    """Return a parameter as the catalog shows it, its value quoted only where SQL needs that."""
+    name, _, value = (part.strip() for part in written.partition("="))
+    value = value.strip("'")
+    is_bare = re.fullmatch(r"[\w.]+", value)
+    return f"{name}={value if is_bare else literal(value)}"

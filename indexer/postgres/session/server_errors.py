@@ -48,6 +48,7 @@ REMEDIES = {
 }
 # These concern one index and stop no other; without a change no run can build it.
 OF_ONE_INDEX = ("0A000", "22", "23505", "42703", "42804", "42809", "42883", "42P17", "54000", "XX001")
+OF_DECLARATION = ("42601", "42703", "42704", "42804", "42830", "42883", "42P16", "42P17")
 UNKNOWN = "Fix what the server reports, then run the same command again."
 SECURED = (
     "An event trigger, or something similar, forces row-level security on every new table. "
@@ -58,6 +59,7 @@ OF_A_FUNCTION = (
     "this tool. Give it a search path of its own with ALTER FUNCTION ... SET search_path, "
     "then run the same command again."
 )
+INSUFFICIENT_PRIVILEGE = "42501"
 UNKNOWN_NAMES = ("3F000", "42704", "42883", "42P01")
 CALL = r"[\w\"]\([^()]*\)"  # a function with its arguments, whatever language the server speaks
 
@@ -112,6 +114,11 @@ def _function(error: BaseException) -> str:
     """Return the line of the error's context that names a function of the database; empty if there is none."""
     context = (getattr(getattr(error, "diag", None), "context", None) or "").splitlines()
     return next((line for line in context if re.search(CALL, line)), "")
+
+
+def concerns_declaration(error: BaseException) -> bool:
+    """Return whether a statement is wrong in itself: its syntax, or a name, a type or a function in it."""
+    return sqlstate(error) in OF_DECLARATION
 
 
 def concerns_one_index(error: BaseException) -> bool:
