@@ -124,23 +124,37 @@ def conflict_hint(refused: Sequence[Step], direction: str, options: Options, to:
     others = [step for step in refused if step not in replaceable]
     again, replace = options.command(direction, to), options._replace(replace=True).command("up", to)
     if direction == "down":
-        by_hand = f"{_made_free(refused)}, then run: "
+        by_hand = f"{_made_free(refused, direction)}, then run: "
         if others:
-            return Hint(f"R{by_hand}", again)
+            return Hint(_capital(by_hand), again)
         first = f"Replace {_names(refused)} with what is declared first: "
-        return Hint(first, Command("up", "--replace"), f". Or r{by_hand}", again)
+        return Hint(first, Command("up", "--replace"), f". Or {by_hand}", again)
     if not others:
-        by_hand = f"r{_made_free(replaceable)}, then run: "
+        by_hand = f"{_made_free(replaceable, direction)}, then run: "
         return Hint(f"To replace {_names(replaceable)}, run: ", replace, f". Or {by_hand}", again)
-    by_hand = f"R{_made_free(others)}, then "
+    by_hand = f"{_capital(_made_free(others, direction))}, then "
     if replaceable:
         return Hint(f"{by_hand}replace {_names(replaceable)}: ", replace)
     return Hint(f"{by_hand}run: ", again)
 
 
-def _made_free(steps: Sequence[Step]) -> str:
-    """Return what frees the names of these steps, without its first letter."""
-    return f"ename or drop {_names(steps)} if nothing needs {'it' if len(steps) == 1 else 'them'}"
+def _made_free(steps: Sequence[Step], direction: str) -> str:
+    """Return what frees the names of these steps: no table is to be dropped, nor renamed for a new index."""
+    relations = [step for step in steps if step.found and not step.found.definition and not step.conflict]
+    indexes = [step for step in steps if step not in relations]
+    ways = []
+    if relations and direction == "up":
+        new = "another name" if len(relations) == 1 else "other names"
+        ways.append(f"give {_names(relations)} {new} in the revision file")
+    elif relations:
+        ways.append(f"rename {_names(relations)}")
+    if indexes:
+        ways.append(f"rename or drop {_names(indexes)} if nothing needs {'it' if len(indexes) == 1 else 'them'}")
+    return " and ".join(ways)
+
+
+def _capital(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}"
 
 
 def _names(steps: Sequence[Step]) -> str:

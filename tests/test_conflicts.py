@@ -176,9 +176,10 @@ def check_refusal(url: str, conflict: Conflict) -> None:
 
     assert f"\n  {conflict.name}\n" in refused
     assert difference(conflict.part, conflict.declared, conflict.found).search(refused), refused
-    assert refused.splitlines()[-1].endswith(
-        f"ename or drop {conflict.name} if nothing needs it, then run: python cli.py up"
-    )
+    freed = f"ename or drop {conflict.name} if nothing needs it"
+    if conflict.part == "kind":
+        freed = f"Give {conflict.name} another name in the revision file"
+    assert refused.splitlines()[-1].endswith(f"{freed}, then run: python cli.py up")
 
 
 @pytest.mark.parametrize("conflict", CONFLICTS.values(), ids=CONFLICTS.keys())
@@ -193,6 +194,24 @@ def test_a_declared_name_with_another_definition_is_refused_on_sqlite_too(sqlite
     execute(sqlite_crm, conflict.made_by)
 
     check_refusal(sqlite_crm, conflict)
+
+
+def test_no_hint_asks_to_drop_a_table(any_crm):
+    execute(any_crm, CONFLICTS["a table"].made_by, CONFLICTS["ascending"].made_by)
+    hint = refuses(any_crm, "up", exit_code=4).stderr.splitlines()[-1]
+
+    assert hint == (
+        "Give ix_activity_type another name in the revision file, then replace ix_activity_conversation_created:"
+        " python cli.py up --replace"
+    )
+
+
+def test_down_asks_to_rename_a_table_that_has_the_name_of_an_index(any_crm):
+    prepare(any_crm)
+    execute(any_crm, "DROP INDEX ix_activity_type", CONFLICTS["a table"].made_by)
+
+    hint = refuses(any_crm, "down", exit_code=4).stderr.splitlines()[-1]
+    assert hint == "Rename ix_activity_type, then run: python cli.py down"
 
 
 def test_down_where_up_was_refused_has_nothing_to_roll_back(any_crm):

@@ -136,13 +136,13 @@ TABLE = up(entry(definition=None))
             "To replace ix_note_kind, run: up --replace. "
             "Or rename or drop ix_note_kind if nothing needs it, then run: up",
         ),
-        ([TABLE], "up", DEFAULTS, "Rename or drop ix_note_kind if nothing needs it, then run: up"),
+        ([TABLE], "up", DEFAULTS, "Give ix_note_kind another name in the revision file, then run: up"),
         ([REPLACEABLE], "up", REPLACE, "Rename or drop ix_note_kind if nothing needs it, then run: up --replace"),
         (
             [TABLE, REPLACEABLE],
             "up",
             DEFAULTS,
-            "Rename or drop ix_note_kind if nothing needs it, then replace ix_note_kind: up --replace",
+            "Give ix_note_kind another name in the revision file, then replace ix_note_kind: up --replace",
         ),
         (
             [REPLACEABLE],
@@ -151,7 +151,7 @@ TABLE = up(entry(definition=None))
             "Replace ix_note_kind with what is declared first: up --replace. "
             "Or rename or drop ix_note_kind if nothing needs it, then run: down",
         ),
-        ([TABLE], "down", DEFAULTS, "Rename or drop ix_note_kind if nothing needs it, then run: down"),
+        ([TABLE], "down", DEFAULTS, "Rename ix_note_kind, then run: down"),
     ],
 )
 def test_a_conflict_is_resolved_by_what_can_be_replaced_and_what_cannot(refused, direction, options, hint):
