@@ -81,6 +81,18 @@ class Runner:
         """Return a runner like this one that reports the events of a run elsewhere."""
         return Runner(self.migrator, self.chain, self.models, self.migrator.context.options, report, self.stop)
 
+    def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False) -> Plan:
+        """Return what ``up`` or ``down`` would do now, as the inspector's; its problems and conflicts are part of it.
+
+        Raises:
+            UsageError, PreflightFailed: as for the inspector.
+            RevisionRefused: a run would be refused, because a function of a revision file does more than it may.
+        """
+        plan = self.inspector.plan(direction, to, sizes)
+        if not preflight.refusal(plan):
+            _asked(plan)
+        return plan
+
     def up(self, to: str | None = None) -> Outcome:
         """Apply what is pending up to a revision (the head), and repair what is broken of what was applied.
 

@@ -117,6 +117,13 @@ class RevisionMigrator:
             raise self._refuse(f"calls {operation} with {given.name}, which has {other}", DECLARE)
         return IndexRequest(self, declared)
 
+    def _refuse_use(self, name: str) -> RevisionRefused:
+        """Return the refusal of an attribute, which may be a misspelt operation."""
+        from difflib import get_close_matches  # slow, and seldom needed
+
+        is_misspelt = get_close_matches(name, [self._allowed])
+        return self._refuse(f"uses {name}", f"Call {self._allowed} instead in {{file}}." if is_misspelt else ELSEWHERE)
+
     def _refuse(self, deed: str, hint: str) -> RevisionRefused:
         """Return the refusal, and keep the first one for ``finish``."""
         allowed = f"it may only call {self._allowed} for each index of its INDEXES"
@@ -135,7 +142,7 @@ class _Refusing:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise self._migrator._refuse(f"uses {self._prefix}{name}", ELSEWHERE)
+        raise self._migrator._refuse_use(f"{self._prefix}{name}")
 
 
 def _parts(index: Index) -> tuple[object, ...]:

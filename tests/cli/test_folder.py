@@ -145,6 +145,14 @@ def test_models_and_queries_import_their_neighbours(folder):
     assert (result.exit_code, result.stdout.splitlines()[0]) == (3, "sqlite:///near.db has none of the tables")
 
 
+@pytest.mark.parametrize("arguments", [("plan",), ("plan", "--sql"), ("up",)], ids=" ".join)
+def test_plan_refuses_a_revision_file_as_up_does(folder, arguments):
+    (folder / "migrate_a1.py").write_text(REVISION.replace("migrator.add_index", "migrator.add_indx"))
+    result = indexer(folder, *arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "migrate_a1.py, line 10: upgrade() of revision a1 uses add_indx" in result.stderr
+
+
 def test_an_empty_folder_is_told_what_is_missing_and_how_to_begin(tmp_path):
     result = indexer(tmp_path, "up")
     assert (result.exit_code, result.stdout) == (1, "")

@@ -93,9 +93,13 @@ REFUSED = {
 def test_an_upgrade_that_does_anything_else_is_refused_before_any_change(notes, tmp_path, upgrade, said):
     write(tmp_path, upgrade)
     before = catalog(notes)
-    with runner(notes, tmp_path) as run, pytest.raises(RevisionRefused) as caught:
-        run.up()
+    with runner(notes, tmp_path) as run:
+        with pytest.raises(RevisionRefused) as planned:
+            run.plan()
+        with pytest.raises(RevisionRefused) as caught:
+            run.up()
 
+    assert (planned.value.message, planned.value.hint) == (caught.value.message, caught.value.hint)
     assert caught.value.exit_code == 1
     assert caught.value.message.startswith("migrate_aaaa.py")
     assert "upgrade() of revision aaaa" in caught.value.message
@@ -114,6 +118,15 @@ def test_the_refusal_names_the_line_and_what_is_allowed(notes, tmp_path):
         f"migrate_aaaa.py, line {FIRST_LINE}: upgrade() of revision aaaa uses add_column; "
         "it may only call add_index for each index of its INDEXES. Nothing was changed."
     )
+
+
+def test_a_misspelt_operation_is_corrected(notes, tmp_path):
+    write(tmp_path, "migrator.migrate(migrator.add_indx(INDEXES[0]))")
+    with runner(notes, tmp_path) as run, pytest.raises(RevisionRefused) as caught:
+        run.plan()
+
+    assert "uses add_indx" in caught.value.message
+    assert str(caught.value.hint) == "Call add_index instead in migrate_aaaa.py."
 
 
 def test_a_corrected_file_goes_up_after_a_refusal(notes, tmp_path):
