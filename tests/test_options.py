@@ -6,6 +6,7 @@ import pytest
 
 from indexer.errors import Blocked, Command, Locked
 from indexer.options import Options
+from indexer.pace.window import parse
 
 ALL = Options(
     adopt_renamed=True,
@@ -15,13 +16,19 @@ ALL = Options(
     alembic=False,
     version_table="audit.version",
     published=True,
+    window=parse("sat 01:00-05:00"),
+    max_replica_lag=30.0,
 )
+PACE = ("--window", "sat 01:00-05:00", "--max-replica-lag", "30")
 
 
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("up", ("--adopt-renamed", "--replace", "--no-alembic", "--published", "--version-table", "audit.version")),
+        (
+            "up",
+            ("--adopt-renamed", "--replace", "--no-alembic", "--published", "--version-table", "audit.version", *PACE),
+        ),
         (
             "down",
             ("--include-adopted", "--below-later", "--no-alembic", "--published", "--version-table", "audit.version"),

@@ -11,7 +11,7 @@ from signal import SIGTERM
 
 import pytest
 from command import CLI, execute, run
-from scenes import assert_all_valid, running
+from scenes import assert_all_valid, own_server, running
 from windows import closing_in
 
 from indexer.connection import connect
@@ -72,6 +72,22 @@ def test_a_slot_that_has_followed_is_not_waited_for(base_url, superuser_url, slo
 def test_a_wait_for_a_slot_ends_with_the_window(base_url, slot):
     outcome = run_up(base_url, max_replica_lag=1, window=closing_in(3), jobs=1)
     assert (outcome.exit_code, len(outcome.rest.left)) == (3, 10)
+
+
+def test_a_logical_slot_is_waited_for_but_not_one_that_has_lost_its_wal():
+    settings = {"wal_level": "logical", "max_replication_slots": "4", "max_wal_senders": "4"}
+    with own_server(**settings, max_slot_wal_keep_size="1MB") as server, server.new_database() as url:
+        create = "SELECT pg_create_logical_replication_slot('{}', 'test_decoding')"
+        execute(server.url, create.format("lost"), *["SELECT pg_switch_wal()", "CREATE TABLE t ()", "DROP TABLE t"] * 2)
+        execute(server.url, "CHECKPOINT", create.format("behind"))
+        write_wal(server.url)
+        with running("up", "--max-replica-lag", "1", "--json", url=url) as waiting:
+            (replica,) = waiting.event("ReplicaAwaited")["replicas"]
+            assert (replica["kind"], replica["name"]) == ("logical slot", "behind")
+            lost = waiting.event("Warned")["text"]
+            assert lost.startswith("Replication slot lost has lost its WAL, and is not waited for. If nothing needs it")
+            execute(server.url, "SELECT pg_drop_replication_slot('behind')")
+            waiting.succeed()
 
 
 def test_without_replication_nothing_is_said(base_url):
