@@ -56,11 +56,15 @@ class Pace:
         self._closes: float | None = None  # by the monotonic clock
         self._announced: set[Index] = set()
 
-    def probe(self, sizes: Mapping[str, int]) -> str | None:
-        """Return the table to build on first, to measure what is only guessed: the smallest one that can tell."""
-        large_enough = {name: size for name, size in sizes.items() if size >= MATTERS}
-        is_guessed = self.window is not None and self._rate.bytes is None
-        return min(large_enough, key=large_enough.__getitem__) if is_guessed and large_enough else None
+    @property
+    def is_guessing(self) -> bool:
+        """Whether predictions matter, and no build was measured yet: until then, one is built after the other."""
+        return self.window is not None and self._rate.bytes is None
+
+    def probe(self, tables: Collection[str]) -> str | None:
+        """Return the table to build on first, to measure what is only guessed: the smallest of these that can tell."""
+        large_enough = {name: size for name, size in self._sizes.items() if name in tables and size >= MATTERS}
+        return min(large_enough, key=large_enough.__getitem__) if self.is_guessing and large_enough else None
 
     def is_closed(self) -> bool:
         """Return whether nothing may begin now."""

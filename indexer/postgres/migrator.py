@@ -245,7 +245,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
         sizes = self.table_bytes({operation.index.table for operation in operations})
         lanes = Lanes(sizes, (operation.index.table for operation in operations))
-        probe = pace.probe(sizes)
+        probe = pace.probe(sizes.keys())
 
         def rank(operation: IndexOperation) -> tuple[bool, int]:
             return operation.index.table != probe, -sizes.get(operation.index.table, 0)

@@ -172,9 +172,9 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
     def _schedule(
         self, operations: Sequence[IndexOperation], work: Callable[[IndexOperation], Work], pace: Pace
     ) -> None:
-        """Do the work of one operation after the other."""
-        self._pace = pace
-        for operation in operations:
+        """Do the work of one operation after the other, first of one that measures the rate if need be."""
+        self._pace, probe = pace, pace.probe({operation.index.table for operation in operations})
+        for operation in sorted(operations, key=lambda each: each.index.table != probe):
             for _ in work(operation):
                 pass
 

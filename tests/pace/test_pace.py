@@ -150,8 +150,9 @@ def test_the_last_run_in_the_log_that_has_built_enough_gives_the_rate():
 
 
 def test_a_guess_is_replaced_by_building_on_the_smallest_table_that_can_tell_first():
-    sizes = {"tiny": 1, **SIZES}
-    assert Run().pace.probe(sizes) == "small"
-    assert Run().pace.probe({"tiny": 1}) is None
-    assert Run(rate=Rate(1e-9, MATTERS, EARLIER)).pace.probe(sizes) is None
-    assert Run(window=None).pace.probe(sizes) is None
+    tables = {"tiny", *SIZES}
+    assert Run().pace.probe(tables) == "small"
+    assert Run().pace.probe({"tiny", "large"}) == "large"
+    assert Run().pace.probe({"tiny"}) is None
+    assert Run(rate=Rate(1e-9, MATTERS, EARLIER)).pace.probe(tables) is None
+    assert Run(window=None).pace.probe(tables) is None

@@ -33,11 +33,15 @@ def up(url: str, report: Callable[[object], None] = lambda event: None, **option
 
 def fill_activity(url: str, megabytes: int) -> None:
     """Fill a table with long rows."""
-    numbers = "generate_series(1, {0}) AS n" if is_postgres(url) else "r"
-    recursion = "" if is_postgres(url) else "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT {0}) "
-    long = LONG["postgresql" if is_postgres(url) else "sqlite"]
-    insert = f"INSERT INTO activity (openphone_id, body) {recursion}SELECT n, {long} FROM {numbers}"
-    execute(url, insert.format(megabytes * 1000))
+    fill(url, "activity (openphone_id, body)", LONG["postgresql" if is_postgres(url) else "sqlite"], megabytes)
+
+
+def fill(url: str, columns: str, long: str, megabytes: int) -> None:
+    """Fill two columns with a number and a long value, a kilobyte a row."""
+    numbers = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT {0}) SELECT n, {1} FROM r"
+    if is_postgres(url):
+        numbers = "SELECT n, {1} FROM generate_series(1, {0}) AS n"
+    execute(url, f"INSERT INTO {columns} {numbers.format(megabytes * 1000, long)}")
 
 
 def test_outside_of_the_window_nothing_changes_and_the_answer_says_when_and_how_to_continue(any_base_url):
@@ -106,6 +110,18 @@ def test_what_would_not_end_in_time_is_left_and_the_next_run_continues(any_base_
     assert {name for name, action in last["indexes"].items() if action == "create"} == ON_ACTIVITY
     indexes = run("status", "--json", url=any_base_url).json()["indexes"]
     assert {each["origin"] for each in indexes} == {"created"}
+
+
+def test_what_a_small_build_has_measured_lets_a_large_one_begin_that_a_guess_would_leave(any_base_url):
+    long = f"to_json({LONG['postgresql']})" if is_postgres(any_base_url) else LONG["sqlite"]
+    fill(any_base_url, "webhook_event (event_type, payload)", long, 12)
+    fill_activity(any_base_url, 120)
+    events: list = []
+    assert up(any_base_url, events.append, window=closing_in(15)).exit_code == 0
+    predicted = {each.target.name: each.source for each in events if isinstance(each, BuildPredicted)}
+    (first, *_) = predicted
+    assert (first.startswith("ix_webhook_event_"), predicted.pop(first)) == (True, "a cautious guess")
+    assert "a cautious guess" not in predicted.values()
 
 
 def test_the_first_build_measures_what_the_others_are_predicted_by_and_so_does_the_log(base_url):

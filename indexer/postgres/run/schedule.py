@@ -89,6 +89,8 @@ class Schedule:
         most = options.jobs or SIDE_BY_SIDE
         if len(self._running) >= min(most, database.builders.limit or most):
             return False
+        if self.run.pace.is_guessing:
+            return False
         if options.offline:
             return True
         if database.server_version < IGNORES_OTHERS:
