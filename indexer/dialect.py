@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from peewee import SQL, EnclosedNodeList, Entity, NodeList
@@ -75,6 +75,14 @@ class Dialect(ABC):
     @abstractmethod
     def reindex_statement(self, name: str) -> str:
         """Return the statement that rebuilds the index of this name."""
+
+    @abstractmethod
+    def room_needed(self, rooms: Mapping[str, int]) -> str:
+        """Return how much disk it needs to rebuild indexes one after another: ``rooms`` has the bytes by name."""
+
+    def analyze_statement(self, table: str) -> str:
+        """Return the statement that gathers the statistics of a table."""
+        return str(self._context("ANALYZE ").sql(self._entity(table)).query()[0])
 
     @abstractmethod
     def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:

@@ -154,6 +154,14 @@ class IndexFailed(StatementFailed):
     """One index cannot be built; the others can."""
 
 
+def together(failures: Sequence[IndexFailed]) -> IndexFailed:
+    """Return one failure with the messages and hints of all."""
+    if len(failures) == 1:
+        return failures[0]
+    hints = dict.fromkeys(failure.hint for failure in failures)
+    return IndexFailed("\n".join(failure.message for failure in failures), lines_of(hints))
+
+
 class NoSession(IndexerError):
     """The server refused another session."""
 

@@ -88,7 +88,10 @@ class BaseCreated(NamedTuple):
 
 
 class RevisionStarted(NamedTuple):
-    """A revision is about to be applied (``up``) or reverted (``down``); ``indexes`` is the number of its steps."""
+    """A revision is about to be applied (``up``) or reverted (``down``), or indexes of it to be rebuilt (``reindex``).
+
+    ``indexes`` is the number of its steps.
+    """
 
     revision: str
     description: str
@@ -97,7 +100,7 @@ class RevisionStarted(NamedTuple):
 
 
 class RevisionFinished(NamedTuple):
-    """A revision was recorded as applied, or its record was removed."""
+    """A revision was recorded as applied, its record was removed, or its indexes were rebuilt."""
 
     revision: str
     direction: str
@@ -200,13 +203,19 @@ class Retrying(NamedTuple):
 
 
 class IndexFinished(NamedTuple):
-    """A step is done, whether or not it changed anything; ``other_name`` is the other name of a renamed index."""
+    """A step is done, whether or not it changed anything.
+
+    Attributes:
+        other_name: the other name of a renamed index.
+        bytes_before: the size of a rebuilt index before.
+    """
 
     target: Index
     action: Action
     seconds: float
     bytes: int | None
     other_name: str | None = None
+    bytes_before: int | None = None
 
 
 class Joined(NamedTuple):

@@ -138,7 +138,7 @@ class Inspector:
             options=self.options._replace(published=self.options.published or bool(published)),
             alembic=state.alembic,
             base_is_recorded=self.chain.base in state.records,
-            warnings=(*self._unknown(state), *left_alone, *self._closed_log()),
+            warnings=(*self._unknown(state), *left_alone, *self.closed_log()),
         )
 
     def entries(self) -> list[Entry]:
@@ -146,6 +146,14 @@ class Inspector:
         return self.log.read(self._read().tables)
 
     # Reading --------------------------------------------------------------------------------------------------------
+
+    def state(self, command: Command) -> State:
+        """Return what is recorded, for a command that changes something.
+
+        Raises:
+            PreflightFailed: it cannot be read.
+        """
+        return self._read(command=command)
 
     def _read(self, sizes: bool = False, command: Command | None = None) -> State:
         """Read all that is recorded; what a command that changes something cannot read is refused with all it needs."""
@@ -280,9 +288,9 @@ class Inspector:
                 yield f"{step.other_name} is the same as {name} under another name, and is not dropped."
         yield from (*server.unseen(self.chain.tables), *server.hidden(plan.blockers))
         if not plan.is_empty:
-            yield from (*server.delays(), *self._closed_log())
+            yield from (*server.delays(), *self.closed_log())
 
-    def _closed_log(self) -> list[str]:
+    def closed_log(self) -> list[str]:
         """Return a warning if our role may not write to the log, which stops no run."""
         return [] if self.log.is_writable else [f"{self.log.label} is not written, because {self.log.obstacle}."]
 

@@ -186,6 +186,17 @@ class CatalogMigrator(SchemaMigrator):
         self._schedule(operations, work, pace)
         return tuple(taken[operation] for operation in operations if operation in taken)
 
+    def analyze(self, step: Step) -> None:
+        """Gather the statistics of the table of a step; it waits, reports and obeys signals as a build does."""
+        target = step.index.renamed(step.index.table)  # which events name
+        statements = (self.dialect.analyze_statement(target.table),)
+        analyzing = Step(Action.ANALYZE, target, step.declared, None, statements)
+
+        def work(operation: IndexOperation) -> Work:
+            yield from self._act(operation.decide, Provenance())
+
+        self._schedule([IndexOperation(self, target, lambda: analyzing)], work, UNLIMITED)
+
     def _work(self, operation: IndexOperation, provenance: Provenance) -> Doing:
         """Carry out one operation; yields whenever it has to wait, and returns the step that was taken."""
         started, name = time.monotonic(), operation.index.name
@@ -194,7 +205,8 @@ class CatalogMigrator(SchemaMigrator):
         _confirm(step, after)
         provenance.finish(step, after)
         seconds, size = time.monotonic() - started, after.bytes if after else None
-        self.context.report(IndexFinished(operation.index, step.action, seconds, size, step.other_name))
+        before = step.found.bytes if step.found and step.action is Action.REINDEX else None
+        self.context.report(IndexFinished(operation.index, step.action, seconds, size, step.other_name, before))
         return step
 
     @abstractmethod

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from peewee import Model, PeeweeException
@@ -159,11 +159,11 @@ class Runner:
     # Runs -----------------------------------------------------------------------------------------------------------
 
     def _run(self, direction: str, to: str | None) -> Outcome:
-        seconds = _stopwatch()
+        seconds = stopwatch()
         self.migrator.refuse_own_transaction()
         with self.stop.ending_at_once():  # nothing has been changed yet
             plan = self.inspector.plan(direction, to)
-        since_plan = _stopwatch()
+        since_plan = stopwatch()
         preflight.check(plan)
         if plan.is_empty:
             self._warn(plan.warnings)
@@ -175,27 +175,41 @@ class Runner:
             return self._outcome(plan, (), pace, seconds())
         asked = _asked(plan)  # what a revision file must not do is found before a lock is taken or a file created
         self.migrator.name_run(f"{direction} {plan.revisions[0].revision.id if plan.revisions else plan.end}")
+        with self.explaining_failures(self._progress, plan.command), self.migrator.migration_context():
+            # again, now that no other run changes anything
+            plan = self.inspector.plan_again(plan) if since_plan() < MOMENT else self.inspector.plan(direction, to)
+            preflight.check(plan)
+            done = self._carry_out(plan, {**_asked(plan, asked), **asked}, pace)
+        self._report_committed()
+        self._warn(self._journal.unlogged)
+        return self._outcome(plan, done, pace, seconds())
+
+    @contextmanager
+    def explaining_failures(self, progress: Callable[[], str], command: Command) -> Iterator[None]:
+        """Raise what ends a run as an error for the user.
+
+        Args:
+            progress: returns how far the run has come, for the message of an interruption.
+            command: the command of the run.
+        """
         try:
-            with self.migrator.migration_context():
-                # again, now that no other run changes anything
-                is_new = since_plan() < MOMENT
-                plan = self.inspector.plan_again(plan) if is_new else self.inspector.plan(direction, to)
-                preflight.check(plan)
-                done = self._carry_out(plan, {**_asked(plan, asked), **asked}, pace)
-            self._report_committed()
-            self._warn(self._journal.unlogged)
+            yield
         except Interrupted as interruption:
-            raise Interrupted(interruption.number, self._progress()) from None
+            raise Interrupted(interruption.number, progress()) from None
         except (IndexerError, PeeweeException) as error:
             if self.stop.asked:  # a cancelled statement fails because of the signal
-                raise Interrupted(self.stop.interruption().number, self._progress()) from error
+                raise Interrupted(self.stop.interruption().number, progress()) from error
             if isinstance(error, IndexerError):
                 raise
             raise StatementFailed(
                 f"The run failed: {self.migrator.said(error)}",
-                Hint(self.migrator.remedy(error), " The command was: ", plan.command),
+                Hint(self.migrator.remedy(error), " The command was: ", command),
             ) from error
-        return self._outcome(plan, done, pace, seconds())
+
+    def unreported(self) -> list[str]:
+        """Return a warning if the progress of the run could not be reported."""
+        failure = self.report.failure
+        return [f"The progress of the run could not be reported: {reason(failure)}."] if failure else []
 
     def _outcome(self, plan: Plan, done: Sequence[RevisionPlan], pace: Pace, seconds: float) -> Outcome:
         """Return what a run did, and what it leaves to a later one.
@@ -203,14 +217,12 @@ class Runner:
         Args:
             done: the revisions that it has begun, with the steps that were taken; the last one may be incomplete.
         """
-        failure = self.report.failure
-        unreported = [f"The progress of the run could not be reported: {reason(failure)}."] if failure else []
         rest, steps = rest_of(plan, done, pace), tuple(step for each in done for step in each.steps)
         end: str | None = plan.end
         if rest:
             complete = [each.revision.id for each in (done[:-1] if pace.left else done)]
             end = complete[-1] if complete else plan.start or (self.chain.base if done else None)
-        warnings = (*plan.warnings, *self._journal.unlogged, *unreported)
+        warnings = (*plan.warnings, *self._journal.unlogged, *self.unreported())
         base_tables = plan.base_tables if done else ()
         return Outcome(plan.direction, plan.start, end, steps, base_tables, seconds, warnings, rest)
 
@@ -243,7 +255,7 @@ class Runner:
         return done
 
     def _create_base(self, tables: tuple[str, ...]) -> None:
-        seconds = _stopwatch()
+        seconds = stopwatch()
         self.migrator.create_tables(self.models())
         self._journal.write(self._recorder.base(self.chain.base, seconds()))
         self._journal.log(new_entry(self.chain.base, "up", (), seconds()))
@@ -256,7 +268,7 @@ class Runner:
 
         A revision with an index that must not be built any more is not recorded as applied.
         """
-        revision, seconds = revision_plan.revision, _stopwatch()
+        revision, seconds = revision_plan.revision, stopwatch()
         self.report(RevisionStarted(revision.id, revision.description, direction, len(revision_plan.steps)))
         record = self._recorder.begun(revision_plan, direction)
         self._journal.write(self._revisions.replace(record))
@@ -374,7 +386,7 @@ def _asked(plan: Plan, known: Collection[str] = ()) -> dict[str, tuple[Index, ..
     return {revision.id: collect(revision, plan.direction) for revision in revisions}
 
 
-def _stopwatch() -> Callable[[], float]:
+def stopwatch() -> Callable[[], float]:
     """Return a function that returns the seconds since now, by a clock that cannot jump."""
     started = time.monotonic()
     return lambda: time.monotonic() - started

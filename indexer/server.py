@@ -76,6 +76,10 @@ class Server:
         """
         return []
 
+    def missing_rights_to_rebuild(self, tables: Mapping[str, Table], indexed: Collection[str]) -> list[Problem]:
+        """Return the rights that our role lacks to rebuild the indexes of these tables."""
+        return []
+
     def missing_rights_to_read(self, tables: Mapping[str, Table]) -> list[Problem]:
         """Return the rights that our role lacks to read what is recorded."""
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 from indexer.definition import FIRST, LAST, Column, Definition, Expression, KeyPart
@@ -142,6 +143,12 @@ class Index:
     def replaced(self) -> str:
         """The name that the replaced index has until it is dropped."""
         return with_suffix(self.name, REPLACED)
+
+    def renamed(self, name: str) -> Index:
+        """Return the same index under a name that the database has given it, which is not checked."""
+        other = copy(self)
+        object.__setattr__(other, "name", name)  # frozen
+        return other
 
     @property
     def names(self) -> tuple[str, str, str]:

@@ -162,6 +162,11 @@ class StepPlanner(NamedTuple):
         """Return what a run that reverts does about one index now."""
         return self._step_down(index, self._now(index), context)
 
+    def reindex(self, step: Step) -> Step:
+        """Return the step that rebuilds the valid index that a step of ``up`` has found."""
+        statement = self.dialect.reindex_statement(step.index.name)
+        return Step(Action.REINDEX, step.index, step.declared, step.found, (statement,))
+
     def next_reindex(self, index: Index, before: IndexFile | None = None, has_begun: bool = False) -> Step:
         """Return what ``reindex`` does about one index now; first it drops what an interrupted one left.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from indexer import IndexerError, console
+from indexer.cli import care as care  # its commands
 from indexer.cli import options
 from indexer.cli.completion import SHELLS, revisions, script_for
 from indexer.cli.group import cli as cli

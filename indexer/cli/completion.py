@@ -20,6 +20,7 @@ VARIABLE = "_INDEXER_COMPLETE"  # environment variable: the shell asks for words
 
 # A revision file is read as text: no code of it runs while a line is being typed.
 ID = r"""(?m)^revision\s*=\s*["'](\S+)["']"""
+INDEX = r"""\bIndex\(\s*(?:name\s*=\s*)?["'](\w+)["']"""
 DESCRIPTION = r'\s*r?"""(.*)'
 UNSORTED = r"(?m)^( *)complete -o nosort (.*)$"
 
@@ -49,6 +50,19 @@ def revisions(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[C
     project = ctx.find_object(Project) or Project(os.getcwd())
     named = [("base", "before the first revision"), ("head", "the last revision"), *_headers(project.folder)]
     return [CompletionItem(id, help=description) for id, description in named if id.startswith(incomplete)]
+
+
+def indexes(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the names of indexes in the folder's revision files that begin with what was typed."""
+    from click.shell_completion import CompletionItem
+
+    from indexer.revisions.chain import files_in
+
+    project, found = ctx.find_object(Project) or Project(os.getcwd()), dict[str, None]()
+    for path in files_in(project.folder):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            found.update(dict.fromkeys(re.findall(INDEX, file.read())))
+    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
 def _headers(folder: str) -> Iterator[tuple[str, str]]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 from click import option
 
-from indexer.cli.completion import revisions
+from indexer.cli.completion import indexes, revisions
 from indexer.console.hints import DATABASE_URL
 from indexer.options import VERSION_TABLE
 from indexer.urls import DEFAULT
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+UNITS = ("b", "kb", "mb", "gb", "tb")
 Decorator = Callable[[Decorated], Decorated]
 
 
@@ -90,6 +92,21 @@ class WindowText(click.ParamType):  # type: ignore[type-arg]  # generic from cli
             self.fail(f"{error.message} {error.hint}", param, ctx)
 
 
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """A number of bytes, with a unit of 1,024 as PostgreSQL writes it."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the bytes."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)", str(value).strip().lower())
+        if not found or (found[2] or "b") not in UNITS:
+            self.fail(f"{value!r} is not a size such as 500MB or 2GB.", param, ctx)
+        return int(float(found[1]) * 1024 ** UNITS.index(found[2] or "b"))
+
+
 def flag(name: str, help: str, *others: str, **settings: Any) -> Decorator[Any]:
     """Return an option without a value."""
     return option(name, *others, is_flag=True, help=help, **settings)
@@ -112,7 +129,7 @@ output = together(
 )
 to_revision = option("--to", metavar="REV", shell_complete=revisions,
                      help="Revision to stop at: an id, the beginning of one, base, or head.")
-waiting = together(
+patience = together(
     option("--max-wait", type=Seconds(), show_default="no limit",
            help="Cancel and retry a build that has been blocked this long."),
     option("--retries", type=click.IntRange(min=0), default=3, metavar="N", help="How often to retry such a build."),
@@ -120,8 +137,20 @@ waiting = together(
            help="Stop waiting for another run once it has made no progress for this long."),
     flag("--no-wait", "Do not wait for another run: exit with 5."),
     option("--wait-db", type=Seconds(), default=0, help="How long to wait for a server that is starting."),
+)
+offline = flag("--offline", "Build without CONCURRENTLY, for a maintenance window: faster, but blocks writers.")
+waiting = together(
+    patience,
     option("--jobs", type=Jobs(), default="auto", help="How many indexes to build at once."),
-    flag("--offline", "Build without CONCURRENTLY, for a maintenance window: faster, but blocks writers."),
+    offline,
+)
+choice_of_indexes = together(
+    click.argument("names", metavar="[INDEX]...", nargs=-1, shell_complete=indexes),
+    option("--bloated-over", type=click.FloatRange(min=1), metavar="RATIO", show_default="2.0; none for a named INDEX",
+           help="Rebuild only what is over this many times larger than a rebuild would leave it."),
+    option("--max-size", type=Size(), help="Leave out larger indexes, such as over 500MB or 2GB."),
+    option("--min-age", type=click.FloatRange(min=0), metavar="DAYS",
+           help="Leave out indexes that were built within so many days."),
 )
 pace = together(
     option("--window", type=WindowText(), metavar="'DAYS HH:MM-HH:MM [ZONE]'", show_default="any time",

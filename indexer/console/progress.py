@@ -50,6 +50,7 @@ DONE = {
     Action.REBUILD: "rebuilt",
     Action.RENAME: "renamed",
     Action.REPLACE: "replaced",
+    Action.REINDEX: "rebuilt",
     Action.KEEP: "kept",
     Action.DROP: "dropped",
     Action.LEAVE: "left",
@@ -62,6 +63,7 @@ UNCHANGED = {
     Action.LEAVE: "left (existed before up)",
     Action.ABSENT: "already gone",
 }
+ENDED = {"up": "applied", "down": "reverted", "reindex": "reindexed"}
 NOTEWORTHY = (
     *(Warned, Waiting, Retrying, Joined, LockWaited, BlockersFound, ServerAwaited, AnswerAwaited),
     *(ReplicaAwaited, Postponed, WindowClosed),
@@ -305,14 +307,17 @@ def _predicted(target: Index, seconds: float, size: int, source: str, closes: da
     return f"  {target.name}: {expected}; the window closes at {closes:%H:%M %Z}"
 
 
-def _finished(target: Index, action: Action, seconds: float, size: int | None, other_name: str | None) -> str:
+def _finished(
+    target: Index, action: Action, seconds: float, size: int | None, other_name: str | None, before: int | None
+) -> str:
     if action in UNCHANGED:
         return f"  {target.name} {UNCHANGED[action]}"
     if action is Action.RENAME_BACK:
         done = f"renamed back to {other_name}" if other_name else "restored as it was before up"
         return f"  {target.name} {done} in {duration(seconds)}"
     done = DONE[action] + (f" from {other_name}" if action is Action.RENAME else "")
-    return f"  {target.name} {done} in {duration(seconds)}" + (f", {in_bytes(size)}" if size is not None else "")
+    gain = "" if before is None else f"{in_bytes(before)} -> "
+    return f"  {target.name} {done} in {duration(seconds)}" + (f", {gain}{in_bytes(size)}" if size is not None else "")
 
 
 def listed(blockers: Iterable[Blocker]) -> str:
@@ -331,7 +336,7 @@ LINES: dict[type[Event], Callable[..., str]] = {
     ),
     RevisionStarted: lambda revision, description, *_: f"{revision}  {description}",
     RevisionFinished: lambda revision, direction, seconds: (
-        f"{revision}  {'applied' if direction == 'up' else 'reverted'} in {duration(seconds)}"
+        f"{revision}  {ENDED.get(direction, direction)} in {duration(seconds)}"
     ),
     ServerAwaited: lambda reason: f"{reason} Retrying.",
     AnswerAwaited: lambda reason, seconds: f"No answer from the server for {duration(seconds)}: {reason}",

@@ -61,11 +61,16 @@ def _did_in_all(outcome: Outcome) -> str:
 
 def _unfinished(outcome: Outcome, rest: Rest, place: Place) -> Hint:
     """Return what a run did and left, when its window opens next, and the command that continues."""
+    done = _did_in_all(outcome) if outcome.steps else f"Nothing was changed on {place}, because the window is closed"
+    return Hint(f"{done}; ", left(rest))
+
+
+def left(rest: Rest) -> Hint:
+    """Return what a window has left, when it opens next, and the command that continues."""
     names = ", ".join(few(list(rest.left)))
     number = counted(len(rest.left), "index is", "indexes are")
-    left = f"{number} left ({names})" if names else "only the record is left"
-    done = _did_in_all(outcome) if outcome.steps else f"Nothing was changed on {place}, because the window is closed"
-    return Hint(f"{done}; {left}. The window opens next on {rest.shown}. Then run: ", rest.command)
+    what = f"{number} left ({names})" if names else "only the record is left"
+    return Hint(f"{what}. The window opens next on {rest.shown}. Then run: ", rest.command)
 
 
 def _nothing_to_do(direction: str, revision: str | None, place: Place) -> str:
@@ -280,7 +285,8 @@ def _counted(entry: Entry) -> str:
     """Return how many indexes there are of each action, with their names where there are few."""
     names: dict[str, list[str]] = {}
     for name, action in entry.indexes.items():
-        names.setdefault(PAST.get(action, action), []).append(name)
+        sizes = " -> ".join(map(in_bytes, entry.sizes.get(name, ())))
+        names.setdefault(PAST.get(action, action), []).append(f"{name} {sizes}".strip())
     return "; ".join(
         f"{len(each)} {done}" + (f" ({', '.join(each)})" if len(each) <= MOST_NAMED else "")
         for done, each in names.items()

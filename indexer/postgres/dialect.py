@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +21,7 @@ from indexer.postgres.session.settings import PINNED
 from indexer.records.table import placed
 from indexer.server import Child
 from indexer.spec import Index
+from indexer.text import in_bytes
 
 BEGIN, COMMIT = "BEGIN", "COMMIT"
 
@@ -143,6 +144,15 @@ class PostgresDialect(Dialect):
         """Return REINDEX INDEX CONCURRENTLY, or a plain one in a run that is offline."""
         context = self._context("REINDEX INDEX " if self.offline else "REINDEX INDEX CONCURRENTLY ")
         return str(context.sql(self._entity(name)).query()[0])
+
+    def room_needed(self, rooms: Mapping[str, int]) -> str:
+        """Return what the largest rebuild needs: the old index, the new one and the sort are on disk together."""
+        name = max(rooms, key=lambda each: rooms[each])
+        size = in_bytes(rooms[name])
+        return (
+            f"The largest rebuild, of {name}, needs about {size} of disk beside the old index until that is dropped, "
+            f"up to as much again to sort in, and about {size} of WAL. SQL does not show how much is free."
+        )
 
     def table_statements(self, models: Sequence[Any]) -> list[str]:
         """Return the statements that create these tables in the schema."""

@@ -13,7 +13,7 @@ from indexer.events import Blocker
 from indexer.migrator import Context
 from indexer.postgres.catalog import citus
 from indexer.postgres.catalog.catalog import PostgresCatalog
-from indexer.postgres.catalog.rights import missing_rights, missing_rights_to_read
+from indexer.postgres.catalog.rights import missing_rights, missing_rights_to_read, missing_rights_to_rebuild
 from indexer.postgres.dialect import PostgresDialect
 from indexer.postgres.inheritance import CHILDREN, uncovered
 from indexer.postgres.run.sessions import Sessions, visibility_advice
@@ -108,6 +108,10 @@ class PostgresServer(Server):
     ) -> list[Problem]:
         """Return the rights that our role lacks on the schema, on the tables, and on those that record revisions."""
         return missing_rights(self.catalog, tables, indexed, creating)
+
+    def missing_rights_to_rebuild(self, tables: Mapping[str, Table], indexed: Collection[str]) -> list[Problem]:
+        """Return the rights that our role lacks on the schema and on the tables."""
+        return missing_rights_to_rebuild(self.catalog, tables, indexed)
 
     def missing_rights_to_read(self, tables: Mapping[str, Table]) -> list[Problem]:
         """Return the rights that our role lacks on the schema and on the tables that record revisions."""

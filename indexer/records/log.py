@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,12 +17,16 @@ from indexer.steps import Step
 from indexer.tuples import NamedTuple
 
 KEPT = 100  # entries
+SIZES = ""  # no index has this name: in the stored form of ``indexes`` it is the key of ``sizes``
 
 
 class Entry(NamedTuple):
-    """What was done about one revision by ``up``, ``down`` or ``stamp``. Times are UTC, durations milliseconds.
+    """What a command did about one revision. Times are UTC, durations milliseconds.
 
-    ``indexes`` says what was done about each index, by its name, without those that were left alone.
+    Attributes:
+        direction: ``up``, ``down``, ``stamp`` or ``reindex``.
+        indexes: what was done about each index, by its name, without those that were left alone.
+        sizes: the bytes of each rebuilt index before and after, by its name.
     """
 
     revision: str
@@ -32,6 +36,7 @@ class Entry(NamedTuple):
     by: str
     tool_version: str
     indexes: dict[str, str]
+    sizes: Mapping[str, Sequence[int]] = {}
 
 
 class SchemaRevisionLog(Model):
@@ -67,13 +72,16 @@ class LogTable(RecordTable):
     def _entry(self, row: dict[str, Any]) -> Entry:
         indexes = from_json(row["indexes"])
         self.check_row(row, {"indexes": isinstance(indexes, dict)})
-        return Entry(**{**{name: row[name] for name in Entry._fields}, "indexes": indexes})
+        sizes = from_json(indexes.pop(SIZES, "{}"))
+        del row["id"]
+        return Entry(**{**row, "indexes": indexes, "sizes": sizes if isinstance(sizes, dict) else {}})
 
     def insert(self, entry: Entry, **expressions: Any) -> list[Any]:
         """Return the statements that add an entry and delete the oldest; expressions take the place of its values."""
         earlier = self.model.alias()
         following = earlier.select(fn.COALESCE(fn.MAX(earlier.id), 0) + 1)
-        row = {"id": following, **entry._asdict(), "indexes": json.dumps(entry.indexes), **expressions}
+        row = {"id": following, **entry._asdict(), "indexes": _encoded(entry), **expressions}
+        del row["sizes"]
         oldest = self.model.select(fn.MAX(self.model.id) - KEPT)
         return [
             *self.create(),
@@ -82,7 +90,17 @@ class LogTable(RecordTable):
         ]
 
 
-def new_entry(revision: str, direction: str, steps: Iterable[Step], seconds: float) -> Entry:
+def _encoded(entry: Entry) -> str:
+    return json.dumps({**entry.indexes, **({SIZES: json.dumps(entry.sizes)} if entry.sizes else {})})
+
+
+def new_entry(
+    revision: str,
+    direction: str,
+    steps: Iterable[Step],
+    seconds: float,
+    sizes: Mapping[str, Sequence[int]] | None = None,
+) -> Entry:
     """Return the entry about what ends now, done by the user who runs this process."""
     return Entry(
         revision=revision,
@@ -94,4 +112,5 @@ def new_entry(revision: str, direction: str, steps: Iterable[Step], seconds: flo
         indexes={
             step.index.name: step.action.value for step in steps if step.action not in (Action.LEAVE, Action.ABSENT)
         },
+        sizes=sizes or {},
     )

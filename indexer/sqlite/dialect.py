@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from peewee import SQL, Entity
 
@@ -13,6 +13,7 @@ from indexer.dialect import Dialect, Part, ScriptValues
 from indexer.spec import Index
 from indexer.sqlite.catalog import BINARY, SqliteCatalog
 from indexer.sqlite.statement import normal
+from indexer.text import in_bytes
 
 SCRIPT_VALUES = ScriptValues(
     now=SQL("strftime('%Y-%m-%d %H:%M:%S', 'now')"),
@@ -72,6 +73,11 @@ class SqliteDialect(Dialect):
     def reindex_statement(self, name: str) -> str:
         """Return REINDEX; without the name of the database it would take the name of a collation for that."""
         return str(self._context("REINDEX ").sql(Entity("main", name)).query()[0])
+
+    def room_needed(self, rooms: Mapping[str, int]) -> str:
+        """Return what the journal of the one transaction needs; the file keeps the pages that become free."""
+        size = in_bytes(sum(rooms.values()))
+        return f"The journal needs about {size} of disk until the run ends. Pages that become free stay in the file."
 
     def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:
         """Drop the index and build it under the other name, in the run's transaction: SQLite renames no index."""

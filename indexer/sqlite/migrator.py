@@ -14,6 +14,7 @@ from peewee import DatabaseError, Model, OperationalError, PeeweeException, Sqli
 from playhouse.migrate import SqliteMigrator
 
 from indexer.catalog import CatalogEntry, Place, Table
+from indexer.decide import Action
 from indexer.errors import Held, IndexerError, StatementFailed
 from indexer.events import LockWaited, Progress, StatementStarted
 from indexer.migrator import CatalogMigrator, Context, Decide, Doing, IndexOperation, Work
@@ -186,7 +187,8 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
             self.context.report(StatementStarted(step.index, statement))
             used = self._used_bytes()
             self._execute(step.index, statement)
-            self._growth[step.index.name] = self._used_bytes() - used
+            if step.action is not Action.REINDEX:
+                self._growth[step.index.name] = self._used_bytes() - used
         self._pace.built(step, time.monotonic() - started)
         return step
         yield  # waits for nothing: a generator, because the online migrator's is one
@@ -198,8 +200,9 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
 
     def _look_again(self, name: str) -> CatalogEntry | None:
         """Return what has the name of an index, with the bytes that its build took: to count them reads all of it."""
-        found = self.catalog.find([name]).get(name)
-        return found._replace(bytes=self._growth.get(name)) if found else None
+        growth = self._growth.get(name)
+        found = self.catalog.find([name], sizes=growth is None).get(name)
+        return found if found is None or growth is None else found._replace(bytes=growth)
 
     def _execute(self, index: Index, statement: str) -> None:
         """Execute one statement in the run's transaction, and report its progress."""

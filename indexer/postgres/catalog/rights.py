@@ -104,6 +104,15 @@ def missing_rights(
     ]
 
 
+def missing_rights_to_rebuild(
+    catalog: CatalogReader, tables: Mapping[str, Table], indexed: Collection[str]
+) -> list[Problem]:
+    """Return the rights that a command lacks that rebuilds indexes of these tables: it goes on without records."""
+    foreign = [tables[name] for name in indexed if name in tables and not tables[name].owned]
+    (facts,) = catalog.ask(RIGHTS, owners=list({table.owner for table in foreign}))
+    return [*_to_create(catalog, facts, creating=False, recording=False), *_to_index(catalog, facts, foreign)]
+
+
 def missing_rights_to_read(catalog: CatalogReader, tables: Mapping[str, Table]) -> list[Problem]:
     """Return the rights that a command lacks that only reads what is recorded."""
     (facts,) = catalog.ask(RIGHTS, owners=[])

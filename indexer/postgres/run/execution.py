@@ -148,7 +148,7 @@ class Execution:
         is_beginning = is_first or not (is_drop or is_rename)
         self._is_lock_confirmed = False
         waited = is_beginning and (yield from self._keep_pace(step))
-        if not is_rename:
+        if not is_rename and step.action is not Action.ANALYZE:
             waited |= yield from self._wait_for_blockers(step, is_drop, is_beginning)
         if waited and is_first and self.decide().statements != step.statements:
             raise Changed

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from indexer.definition import Expression
-from indexer.errors import Command, Hint, IndexFailed, NoSession, lines_of
+from indexer.errors import Command, Hint, IndexFailed, NoSession, together
 from indexer.migrator import IndexOperation, Work
 from indexer.postgres.run.execution import Run
 from indexer.postgres.run.sessions import Load
@@ -75,7 +75,7 @@ class Schedule:
             if len(self._running) == len(begun):
                 self._wait()  # otherwise the next operation can begin
         if failure or unbuilt:
-            raise failure or _together(unbuilt)
+            raise failure or together(unbuilt)
 
     def _following(self, waiting: Sequence[IndexOperation]) -> IndexOperation | None:
         """Return the next operation that may begin now. Plain builds may run side by side on one table."""
@@ -137,14 +137,6 @@ class Schedule:
             for each in waits_on:
                 selector.register(each, selectors.EVENT_READ)
             selector.select(TICK)
-
-
-def _together(failures: Sequence[IndexFailed]) -> IndexFailed:
-    """Return one failure with the messages and hints of all."""
-    if len(failures) == 1:
-        return failures[0]
-    hints = dict.fromkeys(failure.hint for failure in failures)
-    return IndexFailed("\n".join(failure.message for failure in failures), lines_of(hints))
 
 
 def _is_built_alone(operation: IndexOperation) -> bool:

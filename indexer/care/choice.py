@@ -1,0 +1,156 @@
+"""Which indexes ``reindex`` rebuilds, and why it leaves the others out. Pure: no database here."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from indexer.care.evidence import Evidence
+from indexer.errors import Command
+from indexer.records.baseline import LEARNED, Baseline
+from indexer.records.revisions import APPLYING, REVERTING, Record
+from indexer.revisions.revision import Revision
+from indexer.steps import Step
+from indexer.text import in_bytes
+from indexer.tuples import NamedTuple
+
+BLOATED = 2.0  # times what a rebuild would leave
+UNFINISHED = {APPLYING: "up", REVERTING: "down"}  # which command goes on with a revision in this state
+UNITS = ((1 << 40, "TB"), (1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB"), (1, "B"))
+
+
+class Criteria(NamedTuple):
+    """Which indexes the user wants to be rebuilt.
+
+    Attributes:
+        names: only these; all declared ones if there are none.
+        bloated_over: only those that are more than this many times larger than a rebuild would leave them. None is the
+            default: ``BLOATED``, and no limit for indexes that are named.
+        max_size: only those of at most this many bytes.
+        min_age: only those that were not built within this many days.
+    """
+
+    names: tuple[str, ...] = ()
+    bloated_over: float | None = None
+    max_size: int | None = None
+    min_age: float | None = None
+
+    @property
+    def limit(self) -> float | None:
+        """The ratio over which an index is rebuilt; None if any is."""
+        return BLOATED if self.bloated_over is None and not self.names else self.bloated_over
+
+    def words(self) -> tuple[str, ...]:
+        """Return the arguments and options that ask for the same."""
+        given = {
+            "--bloated-over": self.bloated_over and f"{self.bloated_over:g}",
+            "--max-size": self.max_size is not None and _exactly(self.max_size),
+            "--min-age": self.min_age is not None and f"{self.min_age:g}",
+        }
+        return (*self.names, *(word for option, value in given.items() if value for word in (option, str(value))))
+
+
+class Candidate(NamedTuple):
+    """A declared index that ``reindex`` considers.
+
+    Attributes:
+        step: what ``up`` would do about it, which tells its state.
+        record: what is recorded of its revision.
+        evidence: what a rebuild would gain; None if it cannot be rebuilt.
+    """
+
+    revision: Revision
+    step: Step
+    record: Record | None
+    evidence: Evidence | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the index."""
+        return self.step.index.name
+
+    @property
+    def baseline(self) -> Baseline | None:
+        """The index as it was when it was fresh, if that is recorded."""
+        return self.record.baselines.get(self.name) if self.record else None
+
+    @property
+    def obstacle(self) -> str:
+        """Why the index cannot be rebuilt, as a phrase that follows its name; nothing if it can be."""
+        found, record = self.step.found, self.record
+        if found is None:
+            return "does not exist"
+        if found.definition is None or self.step.differences:
+            return "is not the declared index"
+        if record and record.state in UNFINISHED:
+            return f"belongs to revision {self.revision.id}, whose {UNFINISHED[record.state]} is unfinished"
+        if found.worker and not found.usable:
+            return f"is being built or dropped by another session (pid {found.worker})"
+        return "" if found.usable else f"is invalid ({found.flaw})"
+
+    @property
+    def remedy(self) -> Command:
+        """What to run where there is an obstacle."""
+        if self.step.state not in ("missing", "valid", "invalid", "in progress"):
+            return Command("check")
+        unfinished = UNFINISHED.get(self.record.state) if self.record else None
+        return Command(unfinished or "up")
+
+    @property
+    def size(self) -> int | None:
+        """The bytes that it has now; None where they cannot be told."""
+        return self.evidence.bytes if self.evidence else None
+
+    @property
+    def room(self) -> int:
+        """The bytes that its rebuild needs, beside the index as it is now; 0 where that cannot be told."""
+        return (self.evidence.bytes_after_rebuild if self.evidence else None) or self.size or 0
+
+
+def excluded_by(candidate: Candidate, criteria: Criteria, at: datetime) -> str:
+    """Return which limit keeps an index from being rebuilt, its size or its age, as a phrase; nothing if none does.
+
+    Args:
+        at: the present time.
+    """
+    size, baseline = candidate.size, candidate.baseline
+    if criteria.max_size is not None and size is not None and size > criteria.max_size:
+        return f"has {in_bytes(size)}, more than the {in_bytes(criteria.max_size)} allowed"
+    if criteria.min_age is not None and baseline and baseline.by != LEARNED:
+        age = at - baseline.at
+        if age < timedelta(days=criteria.min_age):
+            return f"was built {_days(age)} ago, less than the {criteria.min_age:g} days required"
+    return ""
+
+
+def not_bloated(candidate: Candidate, criteria: Criteria) -> str:
+    """Return why an index is not taken for bloated, as a phrase; nothing if it is, or if that does not matter."""
+    evidence, limit = candidate.evidence, criteria.limit
+    if limit is None or (evidence and evidence.ratio is not None and evidence.ratio > limit):
+        return ""
+    return gain(evidence)
+
+
+def is_to_be_analyzed(candidate: Candidate, criteria: Criteria, at: datetime) -> bool:
+    """Return whether new statistics of its table may change the decision about an index."""
+    is_stale = candidate.evidence is not None and candidate.evidence.is_stale
+    return is_stale and criteria.limit is not None and not excluded_by(candidate, criteria, at)
+
+
+def gain(evidence: Evidence | None) -> str:
+    """Return what a rebuild would leave of an index, as a phrase that follows its name."""
+    size = f"has {in_bytes(evidence.bytes)}; " if evidence and evidence.bytes is not None else ""
+    if evidence is None or evidence.bytes_after_rebuild is None:
+        why = evidence.why if evidence else "its size cannot be read"
+        return f"{size}cannot tell what a rebuild would leave: {why}"
+    build = f" (measured against the build of {evidence.measured_at:%Y-%m-%d})" if evidence.measured_at else ""
+    return f"{size}a rebuild would leave about {in_bytes(evidence.bytes_after_rebuild)}{build}"
+
+
+def _days(age: timedelta) -> str:
+    return f"{age.days} days" if age.days > 1 else f"{max(age.total_seconds(), 0) / 3600:.0f} hours"
+
+
+def _exactly(count: int) -> str:
+    """Return a size in the largest unit that divides it."""
+    unit, name = next((unit, name) for unit, name in UNITS if count % unit == 0)
+    return f"{count // unit}{name}"

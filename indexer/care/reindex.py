@@ -1,0 +1,476 @@
+"""Rebuilds indexes while the application goes on working, one after another, and records what each is like then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from peewee import PeeweeException
+
+from indexer import preflight
+from indexer.care.choice import Candidate, Criteria, excluded_by, is_to_be_analyzed, not_bloated
+from indexer.care.evidence import evidence_of, learn
+from indexer.catalog import IndexFile, Table
+from indexer.decide import Action
+from indexer.errors import Command, Different, Hint, IndexerError, IndexFailed, PreflightFailed, UsageError, together
+from indexer.events import Blocker, BlockersFound, RevisionFinished, RevisionPaused, RevisionStarted, Warned
+from indexer.migrator import IndexOperation
+from indexer.options import DEFAULTS, Options
+from indexer.pace.pace import CLOSED, Pace, pace_of
+from indexer.plans import PENDING, Rest
+from indexer.records.baseline import REINDEX, Baseline, baseline_of
+from indexer.records.journal import Journal
+from indexer.records.log import Entry, new_entry
+from indexer.records.provenance import Provenance
+from indexer.records.revisions import Record
+from indexer.records.table import now
+from indexer.revisions.revision import Revision
+from indexer.runner import Runner, stopwatch
+from indexer.spec import Index
+from indexer.steps import Step, StepPlanner
+from indexer.text import are, few
+from indexer.tuples import NamedTuple
+
+
+class LeftOut(NamedTuple):
+    """An index that is not rebuilt, and why not, as a phrase that follows its name."""
+
+    candidate: Candidate
+    reason: Hint
+
+
+class Leftover(NamedTuple):
+    """An invalid index that an interrupted REINDEX CONCURRENTLY has left.
+
+    Attributes:
+        step: drops it.
+        of: the index that it is left of.
+    """
+
+    step: Step
+    of: Candidate
+
+
+class ReindexPlan(NamedTuple):
+    """What ``reindex`` would do now, and what would stop it.
+
+    Attributes:
+        chosen: the indexes to be rebuilt, in the order of the chain.
+        stale: those that may be judged otherwise once the statistics of their tables are new.
+        learned: the baselines that are worth recording, by the revision and the index.
+        problems: why it must not run, one sentence each.
+        blockers: the sessions that it would have to wait for if it began now.
+    """
+
+    criteria: Criteria
+    options: Options
+    planner: StepPlanner
+    chosen: tuple[Candidate, ...]
+    left_out: tuple[LeftOut, ...]
+    leftovers: tuple[Leftover, ...]
+    stale: tuple[Candidate, ...] = ()
+    learned: Mapping[str, Mapping[str, Baseline]] = {}
+    problems: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
+    warnings: tuple[str | Hint, ...] = ()
+
+    @property
+    def obstructed(self) -> list[Candidate]:
+        """The indexes that cannot be rebuilt before something else is done."""
+        return [each.candidate for each in self.left_out if each.candidate.obstacle]
+
+    @property
+    def command(self) -> Command:
+        """The command of the run."""
+        return Command("reindex", *self.criteria.words(), *self.options.words("reindex"))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to rebuild, to drop, to judge again or to record."""
+        return not (self.chosen or self.leftovers or self.stale or self.learned)
+
+    @property
+    def steps(self) -> list[Step]:
+        """The steps that drop leftovers and rebuild, if no other session comes between."""
+        return [*(each.step for each in self.leftovers), *(self.planner.reindex(each.step) for each in self.chosen)]
+
+    @property
+    def room(self) -> int:
+        """The bytes that the largest rebuild needs; 0 if there is none."""
+        return max((each.room for each in self.chosen), default=0)
+
+
+class Rebuilt(NamedTuple):
+    """An index that was rebuilt. Sizes are in bytes, None where they cannot be told; ``seconds`` includes all waits.
+
+    Attributes:
+        by_another: whether another session rebuilt it, which this run waited for.
+    """
+
+    target: Index
+    bytes_before: int | None
+    bytes: int | None
+    seconds: float
+    by_another: bool = False
+
+
+class Reindexed(NamedTuple):
+    """What a run of ``reindex`` did.
+
+    Attributes:
+        dropped: the names of the leftovers that it dropped.
+        analyzed: the names of the tables whose statistics it gathered first.
+        room: the bytes that the largest rebuild needed.
+        rest: what the window has left to a later run.
+    """
+
+    rebuilt: tuple[Rebuilt, ...]
+    left_out: tuple[LeftOut, ...]
+    dropped: tuple[str, ...]
+    analyzed: tuple[str, ...]
+    room: int
+    seconds: float
+    warnings: tuple[str | Hint, ...] = ()
+    rest: Rest | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """3 if anything is left, else 0."""
+        return PENDING if self.rest else 0
+
+
+class Reindexer:
+    """Rebuilds the declared indexes of one database, on the session and with the options of a runner."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.migrator = runner.migrator
+        self.inspector = runner.inspector
+        self.report = runner.report
+        self.journal = Journal(self.migrator, self.inspector.revisions, self.inspector.log)
+        self._rebuilt: list[Rebuilt] = []
+        self._dropped: list[str] = []
+        self._analyzed: list[str] = []
+        self._has_begun = False
+        self._failures: list[IndexFailed] = []
+
+    # What would be done ---------------------------------------------------------------------------------------------
+
+    def plan(self, criteria: Criteria) -> ReindexPlan:
+        """Return what a run would do now. Changes nothing and takes no lock.
+
+        Raises:
+            UsageError: no revision declares an index of that name.
+            PreflightFailed: what is recorded cannot be read.
+        """
+        self._refuse_unknown(criteria.names)
+        state = self.inspector.state(Command("reindex"))
+        planner = self.inspector.planner(state.replaced)
+        asked = [
+            Candidate(revision, step, state.records.get(revision.id))
+            for revision in self.inspector.chain
+            for step in planner.up(revision.indexes, duplicates=False)
+            if not criteria.names or step.index.name in criteria.names
+        ]
+        possible = self._judged([each for each in asked if not each.obstacle])
+        at = now()
+        excluded = {each.name: excluded_by(each, criteria, at) or not_bloated(each, criteria) for each in possible}
+        plan = ReindexPlan(
+            criteria=criteria,
+            options=self.inspector.options,
+            planner=planner,
+            chosen=tuple(each for each in possible if not excluded[each.name]),
+            left_out=tuple(_left_out(asked, possible, excluded)),
+            leftovers=tuple(self._leftovers(asked, planner)),
+            stale=tuple(each for each in possible if is_to_be_analyzed(each, criteria, at)),
+            learned=self._learned([each for each in possible if excluded[each.name]]),
+        )
+        return self._completed(plan, state.tables)
+
+    def _refuse_unknown(self, names: Sequence[str]) -> None:
+        declared = [index.name for index in self.inspector.declared]
+        unknown = [name for name in names if name not in declared]
+        if unknown:
+            by_hand = "; ".join(self.migrator.dialect.reindex_statement(name) for name in unknown)
+            raise UsageError(
+                f"No revision declares {', '.join(unknown)}.",
+                f"Declared are {', '.join(few(declared))}. To rebuild another index, execute: {by_hand};",
+            )
+
+    def _judged(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        baselines = {each.name: each.baseline for each in candidates if each.baseline}
+        evidence = evidence_of(self.migrator, [each.name for each in candidates], baselines)
+        return [each._replace(evidence=evidence.get(each.name)) for each in candidates]
+
+    def _leftovers(self, asked: Sequence[Candidate], planner: StepPlanner) -> Iterator[Leftover]:
+        candidates = {each.name: each for each in asked}
+        indexes = [each.step.index for each in asked]
+        entries = self.migrator.catalog.indexes_on({index.table for index in indexes})
+        for name, of in planner.reindex_leftovers(indexes, entries).items():
+            index = candidates[of].step.index
+            yield Leftover(planner.next_drop(index.renamed(name), index), candidates[of])
+
+    def _learned(self, candidates: Sequence[Candidate]) -> dict[str, dict[str, Baseline]]:
+        learned: dict[str, dict[str, Baseline]] = {}
+        baselines = {each.name: each.baseline for each in candidates if each.baseline}
+        found = learn(self.migrator, [each.name for each in candidates], baselines)
+        for each in candidates:
+            if each.name in found and self._is_recorded(each.record):
+                learned.setdefault(each.revision.id, {})[each.name] = found[each.name]
+        return learned
+
+    def _is_recorded(self, record: Record | None) -> bool:
+        return record is not None and self.inspector.revisions.is_writable
+
+    def _completed(self, plan: ReindexPlan, tables: Mapping[str, Table]) -> ReindexPlan:
+        """Return a plan with what would stop it, what it would wait for, and what the user should know."""
+        server, steps = self.migrator.server, plan.steps
+        if plan.is_empty:
+            return plan._replace(warnings=tuple(server.unseen(self.inspector.chain.tables)))
+        changed = dict.fromkeys(step.index.table for step in steps)
+        blockers = server.expected_blockers(steps)
+        unrecorded = [each for each in plan.chosen if not self._is_recorded(each.record)]
+        warnings: list[str | Hint] = [
+            *server.unseen(self.inspector.chain.tables),
+            *server.hidden(blockers),
+            *server.delays(),
+            *self.inspector.closed_log(),
+            *self._unrecorded(unrecorded),
+        ]
+        problems = [*self.migrator.catalog.problems(), *server.missing_rights_to_rebuild(tables, changed)]
+        return plan._replace(problems=tuple(problems), blockers=blockers, warnings=tuple(warnings))
+
+    def _unrecorded(self, candidates: Sequence[Candidate]) -> list[str | Hint]:
+        """Return why it cannot be recorded what these indexes will be like, if there are any."""
+        if not candidates:
+            return []
+        what = f"What {', '.join(few([each.name for each in candidates]))} will be like is not recorded, because"
+        if self.inspector.revisions.is_writable:
+            return [Hint(f"{what} its revision is not. Record that: ", Command("up"))]
+        revisions = self.inspector.revisions
+        return [f"{what} {revisions.label} cannot be written: {revisions.obstacle}."]
+
+    # The run --------------------------------------------------------------------------------------------------------
+
+    def run(self, criteria: Criteria) -> Reindexed:
+        """Rebuild the indexes that a user has named, or those that a rebuild would make much smaller.
+
+        Raises:
+            UsageError: no revision declares an index of that name.
+            PreflightFailed, Different: the run must not start; nothing was changed.
+            StatementFailed: the database refused a statement.
+        """
+        seconds, stop = stopwatch(), self.runner.stop
+        self.migrator.refuse_own_transaction()
+        with stop.ending_at_once():
+            plan = self.plan(criteria)
+        check(plan)
+        pace = self._pace(plan)
+        if plan.is_empty or pace.is_closed():
+            self._warn(plan.warnings)
+        else:
+            self.migrator.name_run(f"reindex {' '.join(criteria.names)}".strip())
+            with self.runner.explaining_failures(self._progress, plan.command), self.migrator.migration_context():
+                plan = self._planned_again(criteria)
+                self._carry_out(plan, pace)
+        self._warn(self.journal.unlogged)
+        return Reindexed(
+            rebuilt=tuple(self._rebuilt),
+            left_out=plan.left_out,
+            dropped=tuple(self._dropped),
+            analyzed=tuple(self._analyzed),
+            room=plan.room,
+            seconds=seconds(),
+            warnings=(*plan.warnings, *self.journal.unlogged, *self.runner.unreported()),
+            rest=self._rest(plan, pace),
+        )
+
+    def _pace(self, plan: ReindexPlan) -> Pace:
+        def entries() -> list[Entry]:
+            with suppress(IndexerError, PeeweeException):
+                return self.inspector.entries()
+            return []
+
+        return pace_of(self.migrator, [step.index for step in plan.steps], entries)
+
+    def _planned_again(self, criteria: Criteria) -> ReindexPlan:
+        """Return the plan now that no other run changes anything, and that no statistics are old."""
+        plan = self.plan(criteria)
+        check(plan)
+        if not plan.stale:
+            return plan
+        of_table = {each.step.index.table: each.step for each in plan.stale}
+        for step in of_table.values():
+            self.migrator.analyze(step)
+        self._analyzed += of_table
+        return self.plan(criteria)
+
+    def _rest(self, plan: ReindexPlan, pace: Pace) -> Rest | None:
+        """Return what the window has left; None if that is nothing."""
+        if pace.window is None or (self._has_begun and not pace.left) or not plan.steps:
+            return None
+        left = list(pace.left) if self._has_begun else [step.index for step in plan.steps]
+        opens = pace.window.opens(pace.now())
+        reasons = {index.name: pace.left.get(index, CLOSED) for index in left}
+        return Rest(reasons, opens, pace.window.shown(opens), plan.command)
+
+    def _carry_out(self, plan: ReindexPlan, pace: Pace) -> None:
+        if pace.is_closed():  # since the run began to wait for the lock
+            return
+        self._has_begun = True
+        self.migrator.reserve(plan.steps)
+        self._warn([*plan.warnings, *room_needed(plan)])
+        self.journal.share()
+        if plan.blockers:
+            self.report(BlockersFound(plan.blockers))
+        for revision in self.inspector.chain:
+            chosen = [each for each in plan.chosen if each.revision is revision]
+            leftovers = [each for each in plan.leftovers if each.of.revision is revision]
+            if chosen or leftovers:
+                self._reindex(revision, [*leftovers, *chosen], plan.planner, pace)
+            if revision.id in plan.learned:
+                self._record(revision.id, plan.learned[revision.id])
+        if self._failures:
+            raise together(self._failures)
+
+    def _reindex(
+        self, revision: Revision, work: Sequence[Leftover | Candidate], planner: StepPlanner, pace: Pace
+    ) -> None:
+        """Drop the leftovers of a revision and rebuild its indexes; log what was done, also if the run ends early."""
+        seconds, steps = stopwatch(), list[Step]()
+        self.report(RevisionStarted(revision.id, revision.description, "reindex", len(work)))
+        try:
+            for each in work:
+                if isinstance(each, Leftover):
+                    steps += self._drop(each, planner, pace)
+                else:
+                    steps += self._rebuild(each, planner, pace)
+        except BaseException:
+            if not self.migrator.transactional_ddl:  # otherwise nothing was done
+                self._log(revision, steps, seconds())
+            raise
+        self._log(revision, steps, seconds())
+        if pace.left:
+            self.report(RevisionPaused(revision.id, tuple(index.name for index in pace.left), seconds()))
+        else:
+            self.report(RevisionFinished(revision.id, "reindex", seconds()))
+
+    def _drop(self, leftover: Leftover, planner: StepPlanner, pace: Pace) -> Sequence[Step]:
+        target, of = leftover.step.index, leftover.of.step.index
+        operation = IndexOperation(self.migrator, target, lambda: planner.next_drop(target, of), is_drop=True)
+        steps = self.migrator.carry_out([operation], pace=pace)
+        self._dropped += [step.index.name for step in steps if step.action is Action.DROP]
+        return steps
+
+    def _rebuild(self, candidate: Candidate, planner: StepPlanner, pace: Pace) -> Sequence[Step]:
+        """Rebuild an index, or wait for another session that does; record what it is like then."""
+        seconds, rebuild = stopwatch(), _Rebuild(planner, candidate, self.migrator.catalog.file_of(candidate.name))
+        operation = IndexOperation(self.migrator, candidate.step.index, rebuild.decide)
+        try:
+            steps = self.migrator.carry_out([operation], rebuild, pace)
+        except IndexFailed as error:  # the others can be rebuilt
+            self._failures.append(error)
+            return ()
+        for step in steps:
+            if step.action in (Action.REINDEX, Action.WAIT):
+                self._finish(candidate, step, seconds())
+        return steps
+
+    def _finish(self, candidate: Candidate, step: Step, seconds: float) -> None:
+        """Record what an index is like that has just been rebuilt."""
+        measured = self.migrator.catalog.measured([candidate.name]).get(candidate.name)
+        size, by_another = measured.bytes if measured else None, step.action is Action.WAIT
+        self._rebuilt.append(Rebuilt(step.index, candidate.size, size, seconds, by_another))
+        built_at = candidate.baseline.built_at if candidate.baseline else None
+        fresh = baseline_of(measured, REINDEX, now(), built_at) if measured else None
+        if fresh and self._is_recorded(candidate.record):
+            self._record(candidate.revision.id, {candidate.name: fresh})
+
+    def _record(self, revision: str, baselines: Mapping[str, Baseline]) -> None:
+        """Add baselines to the record of a revision, as it is now."""
+        record = self.inspector.state(Command("reindex")).records[revision]
+        changed = record._replace(baselines={**record.baselines, **baselines})
+        self.journal.write([self.inspector.revisions.update(changed)])
+
+    def _log(self, revision: Revision, steps: Sequence[Step], seconds: float) -> None:
+        names = {step.index.name for step in steps}
+        sizes = {
+            each.target.name: (each.bytes_before, each.bytes)
+            for each in self._rebuilt
+            if each.target.name in names and each.bytes_before is not None and each.bytes is not None
+        }
+        if steps:
+            self.journal.log(new_entry(revision.id, "reindex", steps, seconds, sizes))
+
+    def _progress(self) -> str:
+        """Return how far an interrupted run has come, for its message."""
+        done = [each.target.name for each in self._rebuilt]
+        rebuilt = f": {', '.join(done)} {are(done)} rebuilt" if done and not self.migrator.transactional_ddl else ""
+        return rebuilt or ": no index is rebuilt"
+
+    def _warn(self, warnings: Sequence[str | Hint]) -> None:
+        for warning in warnings:
+            self.report(Warned(warning))
+
+
+class _Rebuild(Provenance):
+    """One rebuild: it decides what is left to do, and who made the index stays as it is recorded."""
+
+    def __init__(self, planner: StepPlanner, candidate: Candidate, file: IndexFile | None) -> None:
+        super().__init__()
+        self._planner, self._candidate, self._file = planner, candidate, file
+        self._has_begun = False
+
+    def begin(self, step: Step, statement: str) -> None:
+        """Note that the statement is about to be sent: a new file of the index is then that of this run."""
+        self._has_begun = True
+
+    def decide(self) -> Step:
+        """Return the step to take now; the index that it found has the size that it was judged by."""
+        step = self._planner.next_reindex(self._candidate.step.index, self._file, self._has_begun)
+        if step.found:
+            step.found = step.found._replace(bytes=self._candidate.size)
+        return step
+
+
+def check(plan: ReindexPlan) -> None:
+    """Raise PreflightFailed or Different if the run must not start."""
+    if error := refusal(plan):
+        raise error
+
+
+def refusal(plan: ReindexPlan) -> IndexerError | None:
+    """Return why the run must not start, if it must not; an obstacle matters only where the index is named."""
+    obstructed = plan.obstructed if plan.criteria.names else []
+    different = [each for each in obstructed if each.remedy == Command("check")]
+    others = [each for each in obstructed if each not in different]
+    again = plan.command
+    if others:
+        hint = Hint("First run: ", others[0].remedy, "\nThen run: ", again)
+        return PreflightFailed([f"{each.name} {each.obstacle}" for each in others], hint)
+    if plan.problems:
+        return PreflightFailed(plan.problems, Hint("Fix this, then run: ", again))
+    if not different:
+        return None
+    return Different(
+        "Nothing was changed. These indexes are not what their revisions declare:",
+        preflight.conflict_hint([each.step for each in different], "up", DEFAULTS),
+        {each.name: (*each.step.differences, *each.step.obstacles) for each in different},
+    )
+
+
+def room_needed(plan: ReindexPlan) -> list[str]:
+    """Return how much disk the rebuilds need, which the user has to compare with what is free."""
+    rooms = {each.name: each.room for each in plan.chosen}
+    return [plan.planner.dialect.room_needed(rooms)] if any(rooms.values()) else []
+
+
+def _left_out(
+    asked: Sequence[Candidate], possible: Sequence[Candidate], excluded: Mapping[str, str]
+) -> Iterator[LeftOut]:
+    judged = {each.name: each for each in possible}
+    for each in asked:
+        if each.obstacle:
+            yield LeftOut(each, Hint(each.obstacle, "; run: ", each.remedy))
+        elif excluded[each.name]:
+            yield LeftOut(judged[each.name], Hint(excluded[each.name]))

@@ -1,0 +1,221 @@
+"""Interrupted rebuilds: the next reindex ends with one valid index and no leftover, and down still drops it."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from command import HEAD, ask, broken, execute, revisions, run, succeed
+from scenes import (
+    Run,
+    Server,
+    assert_all_valid,
+    assert_none_exist,
+    fill_activity,
+    lock_holder,
+    old_snapshot,
+    open_reader,
+    open_writer,
+    own_server,
+    running,
+    until,
+    until_dropping,
+    until_phase,
+)
+
+NAME = "ix_activity_openphone_id"
+EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+SHORT = ("--max-wait", "0.3", "--retries", "0")
+
+
+@pytest.fixture(scope="module")
+def fragile_server() -> Iterator[Server]:
+    """Yield a server that may crash."""
+    with own_server() as server:
+        yield server
+
+
+@pytest.fixture
+def fragile_url(fragile_server: Server) -> Iterator[str]:
+    """Yield the URL of a database on it at the base revision."""
+    with fragile_server.new_database() as url:
+        yield url
+
+
+# Rebuilds held open at each of their phases ---------------------------------------------------------------------------
+
+
+@contextmanager
+def rebuilding(url: str, *options: str) -> Iterator[Run]:
+    """Yield a rebuild that has begun."""
+    with running("reindex", NAME, "--json", *options, url=url) as reindex:
+        yield reindex
+
+
+@contextmanager
+def writers_before_the_build(url: str) -> Iterator[Run]:
+    with open_writer(url), rebuilding(url) as reindex:
+        until_phase(url, "waiting for writers before build")
+        yield reindex
+
+
+@contextmanager
+def writers_before_validation(url: str) -> Iterator[Run]:
+    with open_writer(url) as first, rebuilding(url) as reindex:
+        until_phase(url, "waiting for writers before build")
+        with open_writer(url):  # too late for the first wait, in time for the second
+            first.end()
+            until_phase(url, "waiting for writers before validation")
+            yield reindex
+
+
+@contextmanager
+def old_snapshots(url: str) -> Iterator[Run]:
+    with old_snapshot(url), rebuilding(url) as reindex:
+        until_phase(url, "waiting for old snapshots")
+        yield reindex
+
+
+@contextmanager
+def readers_before_marking_dead(url: str) -> Iterator[Run]:
+    with open_reader(url), rebuilding(url) as reindex:
+        until_phase(url, "waiting for readers before marking dead")
+        yield reindex
+
+
+@contextmanager
+def readers_before_dropping(url: str) -> Iterator[Run]:
+    with open_reader(url) as first, rebuilding(url) as reindex:
+        until_phase(url, "waiting for readers before marking dead")
+        with open_reader(url):
+            first.end()
+            until_phase(url, "waiting for readers before dropping")
+            yield reindex
+
+
+@contextmanager
+def dropping_a_leftover(url: str) -> Iterator[Run]:
+    with open_reader(url):
+        run("reindex", NAME, *SHORT, url=url)
+        with rebuilding(url) as reindex:
+            until_dropping(url)
+            yield reindex
+
+
+@contextmanager
+def building(url: str) -> Iterator[Run]:
+    fill_activity(url)
+    with rebuilding(url) as reindex:
+        until_phase(url, "building index")
+        yield reindex
+
+
+@contextmanager
+def validating(url: str) -> Iterator[Run]:
+    fill_activity(url)
+    with rebuilding(url) as reindex:
+        until_phase(url, "index validation")
+        yield reindex
+
+
+BEFORE_THE_SWAP = (writers_before_the_build, writers_before_validation, old_snapshots)
+AFTER_THE_SWAP = (readers_before_marking_dead, readers_before_dropping, dropping_a_leftover)
+PASSING = (building, validating)
+EVERY_PHASE = pytest.mark.parametrize(
+    "scene", [*BEFORE_THE_SWAP, *AFTER_THE_SWAP, *PASSING], ids=lambda scene: scene.__name__
+)
+
+
+# Attacks on them -----------------------------------------------------------------------------------------------------
+
+WORKERS = """
+    SELECT {function}(pid) FROM pg_stat_activity
+     WHERE datname = current_database() AND query ~ '^(REINDEX|DROP) ' AND application_name LIKE 'indexer%'
+"""
+
+
+def kill_the_client(run: Run, url: str) -> None:
+    run.kill()
+
+
+def kill_the_client_and_its_statement(run: Run, url: str) -> None:
+    run.kill()
+    terminate_the_builder(run, url)
+
+
+def cancel_the_statement(run: Run, url: str) -> None:
+    execute(url, WORKERS.format(function="pg_cancel_backend"))
+
+
+def terminate_the_builder(run: Run, url: str) -> None:
+    execute(url, WORKERS.format(function="pg_terminate_backend"))
+
+
+def terminate_the_lock_holder(run: Run, url: str) -> None:
+    execute(url, f"SELECT pg_terminate_backend({lock_holder(url)})")
+
+
+KILLS = (kill_the_client, kill_the_client_and_its_statement)
+ATTACKS = (*KILLS, cancel_the_statement, terminate_the_builder, terminate_the_lock_holder)
+
+
+def until_idle(url: str) -> None:
+    """Wait until no session rebuilds or drops an index, not even one whose client is gone."""
+    query = WORKERS.format(function="").replace("(pid)", "pid") + " AND state = 'active'"
+    until(lambda: not ask(url, query), "the end of all work on indexes")
+
+
+def leftovers(url: str) -> set[str]:
+    """Return the indexes that REINDEX CONCURRENTLY has named."""
+    return {name for (name,) in ask(url, r"SELECT relname FROM pg_class WHERE relname ~ '_cc(new|old)\d*$'")}
+
+
+def assert_repairable(url: str) -> None:
+    """Check that the next reindex leaves nothing, although nothing is bloated, and that down drops what up built."""
+    until_idle(url)
+    succeed("reindex", url=url)
+    assert_all_valid(url)
+    assert leftovers(url) == set()
+    succeed("down", url=url)
+    assert_none_exist(url)
+    assert HEAD not in revisions(url)
+
+
+@EVERY_PHASE
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
+def test_the_next_reindex_ends_what_an_attack_left(base_url, scene, attack):
+    succeed("up", url=base_url)
+    with scene(base_url) as attacked:
+        attack(attacked, base_url)
+        result = attacked.end()
+    if attack not in KILLS and scene not in PASSING:
+        assert result.exit_code == 1, result
+        assert re.search(r"run the same command again", result.stderr, re.IGNORECASE), result.stderr
+    assert_repairable(base_url)
+
+
+@EVERY_PHASE
+def test_the_next_reindex_ends_what_a_crash_of_the_server_left(fragile_server, fragile_url, scene):
+    succeed("up", url=fragile_url)
+    with scene(fragile_url) as crashed:
+        fragile_server.crash()
+        crashed.end()
+        fragile_server.come_back()
+    assert_repairable(fragile_url)
+
+
+@EVERY_PHASE
+def test_a_signal_ends_a_rebuild_in_good_order(base_url, scene):
+    succeed("up", url=base_url)
+    with scene(base_url) as stopped:
+        stopped.send(signal.SIGTERM)
+        result = stopped.end()
+        assert "took too long" not in result.stderr  # which is said after five seconds, and ends it
+        until_idle(base_url)  # the statement has ended on the server too, although its blocker has not
+        assert lock_holder(base_url) is None
+        assert result.exit_code == 143 or scene in PASSING, result
+        assert broken(base_url) == set() or scene not in (old_snapshots, *PASSING)
+    assert_repairable(base_url)

@@ -1,0 +1,502 @@
+"""reindex rebuilds what it is asked for, says what it leaves out, and keeps the records true."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pytest
+from command import (
+    CLI,
+    HEAD,
+    TEN_NAMES,
+    ask,
+    broken,
+    created_indexes,
+    execute,
+    is_postgres,
+    nothing_changes,
+    refuses,
+    revisions,
+    run,
+    specified,
+    succeed,
+)
+from kinds import runner_of
+from leftovers import ccnew, ccold, not_ready
+from scenes import (
+    ByHand,
+    application,
+    assert_all_valid,
+    fill_activity,
+    old_snapshot,
+    open_reader,
+    open_writer,
+    running,
+    until_phase,
+)
+
+from indexer import Index
+from indexer.care.choice import Criteria
+from indexer.care.reindex import Reindexed, Reindexer
+from indexer.connection import connect as connect_to
+from indexer.options import Options
+from indexer.records.baseline import REINDEX, UP, Baseline
+from indexer.records.revisions import Record
+from indexer.revisions.chain import load
+from indexer.runner import Runner
+
+ROOT = str(CLI.parent)
+NAME, OTHER = "ix_activity_openphone_id", "ix_activity_type"
+LEFTOVERS = r"SELECT relname FROM pg_class WHERE relname ~ '_cc(new|old)\d*$'"
+WRITE_ELSEWHERE = "INSERT INTO webhook_event (event_type) VALUES ('written')"
+FILE = "SELECT oid::int8, relfilenode::int8 FROM pg_class WHERE relname = '{name}'"
+
+
+@contextmanager
+def runner(url: str, **options: Any) -> Iterator[Runner]:
+    """Yield a runner on the project's revisions, in this process."""
+    with closing(connect_to(url)) as migrator:
+        yield Runner(migrator, load(ROOT), options=Options(**options))
+
+
+def reindex(url: str, *names: str, **criteria: Any) -> Reindexed:
+    """Rebuild indexes in this process."""
+    with runner(url) as found:
+        return Reindexer(found).run(Criteria(names, **criteria))
+
+
+def reasons(done: Reindexed) -> dict[str, str]:
+    """Return why each index was left out."""
+    return {each.candidate.name: str(each.reason) for each in done.left_out}
+
+
+def recorded(url: str) -> Record:
+    """Return the record of the head revision."""
+    with runner(url) as found:
+        return found.inspector.revisions.read(found.migrator.catalog.tables(["schema_revision"]))[HEAD]
+
+
+def baseline(url: str, name: str = NAME) -> Baseline:
+    """Return the baseline of an index."""
+    return recorded(url).baselines[name]
+
+
+@pytest.fixture
+def up_url(any_base_url: str) -> str:
+    """Return the URL of a database that ``up`` has brought to the head."""
+    with runner(any_base_url) as found:
+        found.up()
+    return any_base_url
+
+
+@pytest.fixture
+def online_url(base_url: str) -> str:
+    """Return the URL of such a database on PostgreSQL."""
+    with runner(base_url) as found:
+        found.up()
+    return base_url
+
+
+@pytest.fixture
+def bloated_url(base_url: str) -> str:
+    """Return the URL of a database with an index that a rebuild would make a third as large."""
+    fill_activity(base_url, 30_000)
+    with runner(base_url) as found:
+        found.up()
+    execute(base_url, "DELETE FROM activity WHERE id % 3 <> 0", "VACUUM ANALYZE activity")
+    return base_url
+
+
+# Which indexes -------------------------------------------------------------------------------------------------------
+
+
+def test_without_names_the_bloated_indexes_are_rebuilt_and_each_other_one_has_its_reason(bloated_url):
+    done = reindex(bloated_url)
+    assert [each.target.name for each in done.rebuilt] == [NAME]
+    (rebuilt,) = done.rebuilt
+    assert rebuilt.bytes_before > 2.5 * rebuilt.bytes
+    assert reasons(done).keys() == TEN_NAMES - {NAME}
+    assert "has 8192 bytes; cannot tell" in reasons(done)["ix_conversation_contact_id"]
+    assert reindex(bloated_url).rebuilt == ()
+
+
+def test_the_limit_is_the_ratio_over_which_an_index_is_rebuilt(bloated_url):
+    done = reindex(bloated_url, bloated_over=3.5)
+    assert done.rebuilt == ()
+    assert "a rebuild would leave about" in reasons(done)[NAME]
+    assert [each.target.name for each in reindex(bloated_url, NAME, bloated_over=1.8).rebuilt] == [NAME]
+
+
+def test_a_named_index_is_rebuilt_whatever_its_ratio(up_url):
+    before = indexes_on_disk(up_url)
+    done = reindex(up_url, OTHER)
+    assert [(each.target.name, each.by_another) for each in done.rebuilt] == [(OTHER, False)]
+    assert done.left_out == ()
+    changed = {name for name, file in indexes_on_disk(up_url).items() if before[name] != file}
+    assert changed == ({OTHER} if is_postgres(up_url) else set())
+    assert_all_valid(up_url)
+
+
+def indexes_on_disk(url: str) -> dict[str, Any]:
+    """Return the file of each declared index; SQLite shows none."""
+    if not is_postgres(url):
+        return dict.fromkeys(TEN_NAMES)
+    return {name: ask(url, FILE.format(name=name))[0] for name in TEN_NAMES}
+
+
+def test_larger_and_younger_indexes_are_left_out_with_the_reason(bloated_url):
+    done = reindex(bloated_url, max_size=1024 * 1024)
+    assert re.fullmatch(r"has \d+ kB, more than the 1024 kB allowed", reasons(done)[NAME])
+    done = reindex(bloated_url, NAME, min_age=1)
+    assert reasons(done) == {NAME: "was built 0 hours ago, less than the 1 days required"}
+    assert done.rebuilt == ()
+    execute(bloated_url, "UPDATE schema_revision SET existed_before = replace(existed_before, '20', '19')")
+    assert [each.target.name for each in reindex(bloated_url, min_age=1).rebuilt] == [NAME]
+
+
+def test_an_index_that_was_rebuilt_is_as_young_as_its_rebuild(bloated_url):
+    execute(bloated_url, "UPDATE schema_revision SET existed_before = replace(existed_before, '20', '19')")
+    reindex(bloated_url, NAME)
+    assert NAME in reasons(reindex(bloated_url, NAME, min_age=1))
+    assert OTHER not in reasons(reindex(bloated_url, NAME, OTHER, min_age=1))
+
+
+@pytest.mark.parametrize(("size", "exit_code"), [("500MB", 0), ("2GB", 0), ("1.5 gb", 0), ("8192", 0), ("big", 2)])
+def test_a_size_has_a_unit(sqlite_head_url, size, exit_code):
+    assert run("reindex", "--max-size", size, url=sqlite_head_url).exit_code == exit_code
+
+
+# What cannot be rebuilt ----------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_index_ends_in_2_with_the_statement_to_rebuild_it_by_hand(online_url):
+    execute(online_url, "CREATE INDEX other_index ON activity (status)")
+    refused = refuses(online_url, "reindex", "other_index", exit_code=2)
+    (statement,) = re.findall(r"execute: (REINDEX .*);", refused.stderr)
+    before = ask(online_url, FILE.format(name="other_index"))
+    execute(online_url, statement)
+    assert ask(online_url, FILE.format(name="other_index")) != before
+
+
+def test_a_missing_index_ends_in_1_and_up_builds_it(any_head_url):
+    execute(any_head_url, f"DROP INDEX {OTHER}")
+    refused = refuses(any_head_url, "reindex", OTHER, exit_code=1)
+    assert f"{OTHER} does not exist" in refused.stderr
+    up, again = re.findall(r"run: python cli\.py (.*)", refused.stderr)
+    succeed(*up.split(), url=any_head_url)
+    succeed(*again.split(), url=any_head_url)
+
+
+def test_an_invalid_index_ends_in_1_and_up_rebuilds_it(head_url):
+    execute(head_url, f"DROP INDEX {OTHER}")
+    not_ready(head_url, OTHER, "activity (activity_type)")
+    refused = refuses(head_url, "reindex", OTHER, exit_code=1)
+    assert f"{OTHER} is invalid (not ready)" in refused.stderr
+    assert refused.next_command() == ["reindex", OTHER]
+    succeed("up", url=head_url)
+    succeed("reindex", OTHER, url=head_url)
+
+
+def test_another_index_of_the_name_ends_in_4_with_the_difference(any_head_url):
+    execute(any_head_url, f"DROP INDEX {OTHER}", f"CREATE INDEX {OTHER} ON activity (status)")
+    refused = refuses(any_head_url, "reindex", OTHER, exit_code=4)
+    assert re.search(r"key +activity_type +status", refused.stderr)
+    assert "up --replace" in refused.stderr
+
+
+def test_without_names_what_cannot_be_rebuilt_is_left_out_with_the_next_step(any_head_url):
+    execute(any_head_url, f"DROP INDEX {OTHER}", f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON activity (status)")
+    shown = succeed("reindex", url=any_head_url).stdout
+    assert f"{OTHER} does not exist; run: python cli.py up" in shown
+    assert f"{NAME} is not the declared index; run: python cli.py check" in shown
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_the_indexes_of_an_unfinished_revision_are_rebuilt_after_it_is_finished(base_url, command):
+    """A rebuild gives an index another OID, and that of an unfinished run tells who made it."""
+    if command == "down":
+        succeed("up", url=base_url)
+    hold = open_reader(base_url) if command == "down" else open_writer(base_url, WRITE_ELSEWHERE)
+    blocked = OTHER if command == "down" else "ix_webhook_event_processed"
+    with hold, running(command, "--json", "--jobs", "1", url=base_url) as killed:
+        killed.event("StatementStarted", index=blocked)
+        killed.kill()
+    kept = next(name for name in sorted(created_indexes(base_url)) if name not in broken(base_url))
+    refused = run("reindex", kept, url=base_url)
+    assert refused.exit_code == 1
+    assert f"whose {command} is unfinished" in refused.stderr
+    succeed("down", url=base_url)
+    assert created_indexes(base_url) == {}
+
+
+def test_a_role_that_does_not_own_the_table_gets_the_grant(head_url, app_url):
+    refused = refuses(app_url, "reindex", NAME, exit_code=1)
+    assert "only its owner can index it" in refused.stderr
+
+
+# What is recorded ----------------------------------------------------------------------------------------------------
+
+
+def test_the_baseline_is_that_of_the_rebuild_and_says_still_when_the_index_was_created(bloated_url):
+    before = baseline(bloated_url)
+    execute(bloated_url, "UPDATE schema_revision SET existed_before = replace(existed_before, '20', '19')")
+    (rebuilt,) = reindex(bloated_url).rebuilt
+    after = baseline(bloated_url)
+    assert (before.by, after.by) == (UP, REINDEX)
+    assert (after.bytes, after.tuples) == (rebuilt.bytes, 10_000)
+    assert after.at.year > after.built_at.year
+    assert after.bytes < 0.6 * before.bytes
+    assert baseline(bloated_url, OTHER).by == UP
+
+
+def test_history_shows_the_gain_of_each_index(bloated_url):
+    succeed("reindex", url=bloated_url)
+    line = succeed("history", url=bloated_url).lines[1]
+    assert re.search(rf"reindex +{HEAD} .* 1 rebuilt \({NAME} \d+ kB -> \d+ kB\)", line), line
+    entry = succeed("history", "--json", url=bloated_url).json()["history"][0]
+    before, after = entry["sizes"][NAME]
+    assert (entry["direction"], entry["indexes"], before > after) == ("reindex", {NAME: "reindex"}, True)
+
+
+def test_who_made_an_index_stays_as_it_is_recorded(base_url):
+    """REINDEX CONCURRENTLY gives an index another OID."""
+    execute(base_url, f"CREATE INDEX {OTHER} ON activity (activity_type)")
+    with runner(base_url) as found:
+        found.up()
+    reindex(base_url, NAME, OTHER)
+    assert recorded(base_url).existed_before == {OTHER: OTHER}
+    with open_reader(base_url), running("down", "--json", url=base_url) as killed:
+        killed.event("StatementStarted", index="ix_activity_conversation_created")
+        killed.kill()
+    succeed("down", url=base_url)
+    assert created_indexes(base_url).keys() == {OTHER}
+
+
+def test_a_down_and_an_up_that_are_killed_after_a_rebuild_go_on(online_url):
+    reindex(online_url, NAME, OTHER)
+    for command in ("down", "up"):
+        hold = open_reader if command == "down" else open_writer
+        with hold(online_url), running(command, "--json", "--jobs", "1", url=online_url) as killed:
+            killed.event("StatementStarted", index=OTHER if command == "down" else NAME)
+            killed.kill()
+        succeed(command, url=online_url)
+        assert created_indexes(online_url) == ({} if command == "down" else specified(online_url))
+    succeed("down", url=online_url)
+    assert created_indexes(online_url) == {}
+
+
+def test_a_record_that_cannot_be_written_stops_no_rebuild(online_url, superuser_url):
+    """A superuser takes the table of records away."""
+    execute(
+        superuser_url, "ALTER TABLE schema_revision OWNER TO CURRENT_USER", "GRANT SELECT ON schema_revision TO PUBLIC"
+    )
+    done = succeed("reindex", NAME, "--json", url=online_url).json()
+    assert [each["index"] for each in done["rebuilt"]] == [NAME]
+    assert any("GRANT SELECT, INSERT" in warning for warning in done["warnings"])
+
+
+def test_without_a_record_the_hint_records_the_revision(any_head_url):
+    execute(any_head_url, "DELETE FROM schema_revision")
+    shown = run("reindex", NAME, url=any_head_url)
+    assert shown.exit_code == 0, shown
+    command = re.search(r"Record that: python cli\.py (\w+)", shown.stdout)[1]
+    succeed(command, url=any_head_url)
+    assert revisions(any_head_url)[HEAD] == "applied"
+    assert "Record it" not in succeed("reindex", NAME, url=any_head_url).stdout
+
+
+# Leftovers -----------------------------------------------------------------------------------------------------------
+
+
+def leftovers(url: str) -> set[str]:
+    """Return what has a name that REINDEX CONCURRENTLY gives."""
+    return {name for (name,) in ask(url, LEFTOVERS)}
+
+
+def test_leftovers_are_dropped_even_if_nothing_is_rebuilt(online_url):
+    left = {ccnew(online_url, OTHER, "activity"), ccold(online_url, OTHER, "activity")}
+    ccnew(online_url, OTHER, "activity")
+    assert leftovers(online_url) == {*left, f"{OTHER}_ccnew1"}
+    done = reindex(online_url)
+    assert set(done.dropped) == {*left, f"{OTHER}_ccnew1"}
+    assert done.rebuilt == ()
+    assert leftovers(online_url) == set()
+    assert_all_valid(online_url)
+
+
+def test_what_only_looks_like_a_leftover_stays(online_url):
+    execute(
+        online_url,
+        f"CREATE INDEX {OTHER}_ccnew ON activity (activity_type)",  # valid
+        "CREATE INDEX other_index ON activity (status)",
+    )
+    ccnew(online_url, "other_index", "activity")  # of an index that is not declared
+    not_ready(online_url, f"{OTHER}_ccold", "activity (status)")  # of another definition
+    before = leftovers(online_url)
+    assert reindex(online_url, OTHER).dropped == ()
+    assert leftovers(online_url) == before
+
+
+def test_a_name_that_was_cut_is_recognised_in_the_catalog(postgres_url):
+    long = Index("ix_" + "é" * 30, table="note", columns=("title",))
+    execute(postgres_url, "CREATE TABLE note (id integer PRIMARY KEY, title text)")
+    with runner_of(postgres_url, long) as found:
+        found.up()
+        ccnew(postgres_url, long.name, "note")
+        ccnew(postgres_url, long.name, "note")
+        assert len(leftovers(postgres_url)) == 2
+        done = Reindexer(found).run(Criteria())
+    assert len(done.dropped) == 2
+    assert leftovers(postgres_url) == set()
+
+
+def test_a_leftover_that_a_reader_holds_is_waited_for(online_url):
+    left = ccold(online_url, OTHER, "activity")
+    with open_reader(online_url):
+        refused = run("reindex", "--max-wait", "0.2", "--retries", "0", url=online_url)
+        assert (refused.exit_code, left in refused.stderr) == (6, True), refused
+    succeed("reindex", url=online_url)
+    assert leftovers(online_url) == set()
+
+
+# Beside others -------------------------------------------------------------------------------------------------------
+
+
+def test_another_session_that_rebuilds_the_index_is_joined(online_url):
+    with old_snapshot(online_url) as snapshot:
+        by_hand = ByHand(online_url, f"REINDEX INDEX CONCURRENTLY {OTHER}")
+        until_phase(online_url, "waiting for old snapshots")
+        with running("reindex", OTHER, "--json", url=online_url) as joining:
+            assert joining.event("Joined", index=OTHER)["worker"] == by_hand.pid
+            snapshot.end()
+            by_hand.end()
+            done = joining.succeed().json()
+    assert [(each["index"], each["by_another_session"]) for each in done["rebuilt"]] == [(OTHER, True)]
+    assert joining.find("StatementStarted") is None
+    assert baseline(online_url, OTHER).by == REINDEX
+    assert_all_valid(online_url)
+
+
+def test_after_another_session_gave_up_its_rebuild_this_one_begins(online_url):
+    with old_snapshot(online_url) as snapshot:
+        by_hand = ByHand(online_url, f"REINDEX INDEX CONCURRENTLY {OTHER}")
+        until_phase(online_url, "waiting for old snapshots")
+        with running("reindex", OTHER, "--json", url=online_url) as joining:
+            joining.event("Joined", index=OTHER)
+            execute(online_url, f"SELECT pg_cancel_backend({by_hand.pid})")
+            by_hand.end()
+            joining.event("StatementStarted", statement=f'DROP INDEX CONCURRENTLY "public"."{OTHER}_ccnew"')
+            snapshot.end()
+            done = joining.succeed().json()
+    assert [(each["index"], each["by_another_session"]) for each in done["rebuilt"]] == [(OTHER, False)]
+    assert leftovers(online_url) == set()
+
+
+def test_the_writes_and_reads_of_an_application_go_on(online_url):
+    with application(online_url, "statement_timeout = '3s'") as at_work:
+        reindex(online_url, *sorted(TEN_NAMES))
+        at_work.wait_for_rounds()
+    assert_all_valid(online_url)
+
+
+@pytest.mark.parametrize(
+    ("hold", "phase"),
+    [
+        (open_writer, "waiting before the start"),
+        (old_snapshot, "waiting for old snapshots"),
+        (open_reader, "waiting for readers before marking dead"),
+    ],
+)
+def test_a_limited_wait_ends_in_6_and_names_the_blocker(online_url, hold, phase):
+    with hold(online_url) as blocker:
+        refused = run("reindex", OTHER, "--max-wait", "0.3", "--retries", "0", url=online_url)
+        assert refused.exit_code == 6, refused
+        assert f"{OTHER}, {phase} for:" in refused.stderr
+        assert f"pg_terminate_backend({blocker.pid})" in refused.stderr
+        assert created_indexes(online_url) == specified(online_url)
+    succeed("reindex", url=online_url)
+    assert_all_valid(online_url)
+
+
+def test_a_rebuild_that_was_given_up_while_readers_held_the_old_index_is_done_once_they_end(online_url):
+    before = ask(online_url, FILE.format(name=OTHER))
+    with (
+        open_reader(online_url) as reader,
+        running("reindex", OTHER, "--json", "--max-wait", "0.3", "--retries", "9", url=online_url) as giving_up,
+    ):
+        giving_up.event("Retrying")
+        after = ask(online_url, FILE.format(name=OTHER))
+        reader.end()
+        done = giving_up.succeed().json()
+    assert [(each["index"], each["by_another_session"]) for each in done["rebuilt"]] == [(OTHER, False)]
+    assert before != after == ask(online_url, FILE.format(name=OTHER))  # it was rebuilt once
+    assert leftovers(online_url) == set()
+
+
+def test_another_run_is_not_waited_for_if_that_is_asked(online_url):
+    with old_snapshot(online_url), running("reindex", OTHER, url=online_url):
+        until_phase(online_url, "waiting for old snapshots")
+        assert run("up", "--no-wait", url=online_url).exit_code in (0, 5)
+        assert run("reindex", NAME, "--no-wait", url=online_url).exit_code == 5
+
+
+def test_offline_an_index_is_rebuilt_by_a_plain_statement_in_its_place(online_url):
+    ((oid, file),) = ask(online_url, FILE.format(name=OTHER))
+    shown = succeed("reindex", OTHER, "--offline", url=online_url).stdout
+    assert f'  REINDEX INDEX "public"."{OTHER}"\n' in shown
+    ((same, other),) = ask(online_url, FILE.format(name=OTHER))
+    assert (same == oid, other == file) == (True, False)
+
+
+def test_offline_a_writer_is_waited_for_no_longer_than_the_lock_timeout(online_url):
+    with open_writer(online_url):
+        refused = run("reindex", OTHER, "--offline", "--max-wait", "0.3", "--retries", "0", url=online_url)
+    assert refused.exit_code == 6, refused
+
+
+def test_the_progress_of_a_rebuild_is_reported(base_url):
+    fill_activity(base_url)
+    with runner(base_url) as found:
+        found.up()
+    with old_snapshot(base_url) as snapshot, running("reindex", NAME, "--json", url=base_url) as watched:
+        waiting = watched.event("Waiting", index=NAME, phase="waiting for old snapshots")
+        snapshot.end()
+        watched.succeed()
+    assert waiting["blockers"][0]["pid"] == snapshot.pid
+
+
+# Before a run --------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_shows_the_statements_and_changes_nothing(bloated_url):
+    ccnew(bloated_url, OTHER, "activity")
+    with nothing_changes(bloated_url):
+        shown = succeed("reindex", "--dry-run", "--bloated-over", "1.8", url=bloated_url)
+    assert f"  {NAME} has " in shown.stdout
+    statements = re.findall(r"^    (.*);$", shown.stdout, re.MULTILINE)
+    assert statements == [
+        f'DROP INDEX CONCURRENTLY "public"."{OTHER}_ccnew"',
+        f'REINDEX INDEX CONCURRENTLY "public"."{NAME}"',
+    ]
+    assert shown.next_command() == ["reindex", "--bloated-over", "1.8"]
+    with nothing_changes(bloated_url):
+        document = succeed("reindex", "--dry-run", "--json", url=bloated_url).json()
+    assert document["statements"] == statements
+    (rebuild,) = document["rebuilds"]
+    assert rebuild.items() >= {"index": NAME, "table": "activity", "evidence": "baseline"}.items()
+    assert rebuild["bytes"] > 2.5 * rebuild["bytes_after_rebuild"]
+
+
+def test_the_disk_that_is_needed_is_said_before_the_first_statement(bloated_url):
+    lines = succeed("reindex", url=bloated_url).lines
+    room = next(number for number, line in enumerate(lines) if "of disk beside the old index" in line)
+    assert room < next(number for number, line in enumerate(lines) if "REINDEX" in line)
+
+
+def test_a_dry_run_on_a_missing_file_creates_none(sqlite_url):
+    with nothing_changes(sqlite_url):
+        succeed("reindex", "--dry-run", url=sqlite_url)
+        succeed("reindex", url=sqlite_url)
