@@ -100,7 +100,7 @@ class Index:
                 raise ValueError(f"{self.name} needs the columns to INCLUDE as a tuple of names, such as ('status',)")
         for predicate in (self.where, self.on_postgresql.where, self.on_sqlite.where):
             if predicate is not None:
-                _check_sql(self.name, predicate)
+                _check_sql(self.name, predicate, "join them with AND")
 
     @property
     def key(self) -> tuple[KeyPart, ...]:
@@ -211,14 +211,30 @@ def _check_options(index: str, part: KeyPart) -> None:
 
 def _check_expression(index: str, sql: str) -> None:
     """Raise ValueError for what no expression can be, and for a column or a collation that has its own place."""
-    _check_sql(index, sql)
-    bare = STRING.sub("x", sql).strip()
-    while _is_enclosed(bare):
-        bare = bare[1:-1].strip()
+    _check_sql(index, sql, "make each of them a part of columns")
+    bare = _without_parentheses(STRING.sub("x", sql))
     if re.fullmatch(r"\w+", bare):
         raise ValueError(f"{index} has an expression that is one name: for a column, leave Expression out")
     if re.search(r"\bcollate\s+[\w.]+$", bare, re.IGNORECASE):
         raise ValueError(f"{index} has an expression that ends with COLLATE: use Expression(..., collation=...)")
+
+
+def _without_parentheses(sql: str) -> str:
+    """Return an expression without the parentheses around all of it."""
+    bare = sql.strip()
+    while _is_enclosed(bare):
+        bare = bare[1:-1].strip()
+    return bare
+
+
+def _is_list(sql: str) -> bool:
+    """Return whether a comma is outside of all parentheses and brackets."""
+    depth = 0
+    for character in sql:
+        depth += (character in "([") - (character in ")]")
+        if character == "," and depth == 0:
+            return True
+    return False
 
 
 def _is_enclosed(sql: str) -> bool:
@@ -231,7 +247,8 @@ def _is_enclosed(sql: str) -> bool:
     return False
 
 
-def _check_sql(index: str, sql: object) -> None:
+def _check_sql(index: str, sql: object, several: str) -> None:
+    """Raise ValueError for what is not one expression; ``several`` says what to do with more than one."""
     if not isinstance(sql, str) or not sql.strip() or OBEYED.search(re.sub(r"[\n\t]", " ", sql)):
         raise ValueError(f"{index} needs SQL text without control characters, such as \"status = 'open'\", not {sql!r}")
     bare = STRING.sub("", sql)
@@ -239,3 +256,5 @@ def _check_sql(index: str, sql: object) -> None:
         raise ValueError(f"{index} has a comment in its SQL: {sql!r}")
     if ";" in bare or not _is_enclosed(f"({bare})"):
         raise ValueError(f"{index} needs one expression, with each parenthesis closed, not {sql!r}")
+    if _is_list(_without_parentheses(bare)):
+        raise ValueError(f"{index} needs one expression, and {sql!r} has several, separated by commas: {several}")

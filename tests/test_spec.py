@@ -90,6 +90,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a comment": ({"columns": (Expression("lower(email) -- folded"),)}, "has a comment"),
     "an open parenthesis": ({"columns": (Expression("lower(email"),)}, "each parenthesis closed"),
     "two expressions": ({"columns": (Expression("lower(email)), (id"),)}, "each parenthesis closed"),
+    "a list of expressions": ({"columns": (Expression("first, lower(last)"),)}, "make each of them a part of columns"),
+    "a list in parentheses": ({"columns": (Expression("(first, last)"),)}, "has several, separated by commas"),
+    "a list of conditions": ({"where": "kind = 'a', id > 1"}, "join them with AND"),
     "two statements": ({"where": "true; DROP TABLE contact"}, "needs one expression"),
     "a column as an expression": ({"columns": (Expression("(email)"),)}, "leave Expression out"),
     "a quoted column as an expression": ({"columns": (Expression('"E mail"'),)}, "leave Expression out"),
@@ -119,7 +122,16 @@ def test_a_storage_parameter_is_a_name_and_a_plain_value(storage):
 
 
 @pytest.mark.parametrize(
-    "sql", ["lower(email) || '--;('", "(a) || (b)", 'left(email COLLATE "C", 3)', "note ->> 'kind'", "a\n+ b"]
+    "sql",
+    [
+        "lower(email) || '--;('",
+        "(a) || (b)",
+        'left(email COLLATE "C", 3)',
+        "note ->> 'kind'",
+        "a\n+ b",
+        "x = ANY (ARRAY['a,', b])",
+        "(a, b) = (b, a)",
+    ],
 )
 def test_any_other_expression_can_be_declared(sql):
     assert Index("ix", "contact", (Expression(sql),)).key == (Expression(sql),)
