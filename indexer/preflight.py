@@ -10,7 +10,7 @@ from indexer.decide import CREATIONS, Action
 from indexer.definition import Difference
 from indexer.errors import Command, Different, Hint, IndexerError, PreflightFailed
 from indexer.spec import Index
-from indexer.text import few, shell
+from indexer.text import few, may_be, shell
 
 if TYPE_CHECKING:
     from indexer.migrator import CatalogMigrator
@@ -76,7 +76,8 @@ def table_problems(migrator: CatalogMigrator, indexes: Iterable[Index], tables: 
             found[f"{name} is a {table.kind}, not an ordinary table"] = None
         else:
             missing = [column for column in migrator.dialect.declared(index).columns if column not in table.columns]
-            found.update({f"table {name} has no column {column}": None for column in missing})
+            for column in missing:
+                found[f"table {name} has no column {column}{may_be(column, table.columns)}"] = None
     return list(found)
 
 
@@ -104,7 +105,7 @@ def check(plan: Plan) -> None:
 def refusal(plan: Plan) -> IndexerError | None:
     """Return why the run must not start, if it must not."""
     if plan.problems or plan.later:
-        then = "Fix this, then run: " if plan.problems else "To go below it anyway, run: "
+        then = f"{_on_missing_tables(plan)}Fix this, then run: " if plan.problems else "To go below it anyway, run: "
         return PreflightFailed((*plan.problems, *plan.later), Hint(then, plan.command))
     if not plan.refused:
         return None
@@ -113,6 +114,13 @@ def refusal(plan: Plan) -> IndexerError | None:
         conflict_hint(plan.refused, plan.direction, plan.options, plan.to),
         {step.index.name: (*step.differences, *step.obstacles) for step in plan.refused},
     )
+
+
+def _on_missing_tables(plan: Plan) -> str:
+    """Return that ``up`` creates no tables here, if tables that it needs are missing."""
+    is_missing = any(step.index.table not in plan.state.tables for step in plan.steps)
+    is_up = plan.direction == "up" and not plan.base_tables
+    return "up creates tables only in an empty database. " if is_up and is_missing else ""
 
 
 def conflict_hint(refused: Sequence[Step], direction: str, options: Options, to: str | None = None) -> Hint:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 FEW = 3
+MISSPELT, SIMILAR = 2, 0.8  # by how many characters a misspelt name is longer or shorter, and how much it must resemble
 
 # Characters that a terminal obeys or hides: control characters, line and paragraph separators, marks that change the
 # direction of writing or have no width, and surrogates, which stand for bytes that could not be decoded.
@@ -33,6 +34,15 @@ RESERVED = frozenset(
 def counted(count: int, noun: str, plural: str | None = None) -> str:
     """Return a number with its noun: 1 index, 2 indexes."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def may_be(unknown: str, known: Iterable[str]) -> str:
+    """Return ": UNKNOWN may be KNOWN" for a misspelt name; empty if no known name is that similar."""
+    from difflib import get_close_matches  # slow, and seldom needed
+
+    near = [name for name in known if abs(len(name) - len(unknown)) <= MISSPELT]
+    similar = get_close_matches(unknown, near, n=1, cutoff=SIMILAR)
+    return f": {unknown} may be {similar[0]}" if similar else ""
 
 
 def in_bytes(count: int) -> str:

@@ -35,6 +35,14 @@ def test_a_missing_column_is_named(any_crm):
     assert problems(any_crm, "up") == [f"table {qualified('webhook_event', any_crm)} has no column processed"]
 
 
+def test_a_misspelt_column_is_corrected(any_crm):
+    execute(any_crm, "ALTER TABLE webhook_event RENAME COLUMN processed TO procesed")
+
+    assert problems(any_crm, "up") == [
+        f"table {qualified('webhook_event', any_crm)} has no column processed: processed may be procesed"
+    ]
+
+
 def test_a_view_in_place_of_a_table_is_refused(any_crm):
     execute(
         any_crm,
@@ -73,6 +81,9 @@ def test_a_database_with_tables_but_none_of_the_crms_is_refused(database_url):
         f"table {qualified(name, database_url)} is missing" for name in SIX_INDEXED_TABLES
     )
     assert tables(database_url) == {"product", "price"}
+    assert refuses(database_url, "up", exit_code=1).stderr.splitlines()[-1] == (
+        "up creates tables only in an empty database. Fix this, then run: python cli.py up"
+    )
 
 
 def test_a_partitioned_table_is_refused(crm):

@@ -167,6 +167,34 @@ METHODS = {
         Index("ix", "contact", ("id",), on_postgresql=Variant("gist")),
         "gist has no operator class for it: CREATE EXTENSION btree_gist",
     ),
+    "class of an extension for numbers by name": (
+        Index("ix", "contact", (Column("id", opclass="gist_int4_ops"),), on_postgresql=Variant("gist")),
+        "ix needs operator class gist_int4_ops, which this database does not have: CREATE EXTENSION btree_gist",
+    ),
+    "class of an extension with the name of a B-tree's": (
+        Index("ix", "contact", (Column("id", opclass="int4_ops"),), on_postgresql=Variant("gin")),
+        "int4_ops, which is not one of access method gin: CREATE EXTENSION btree_gin",
+    ),
+    "no class for jsonb": (
+        Index("ix", "contact", (Expression("contact_metadata::jsonb"),), on_postgresql=Variant("gist")),
+        "gist has no operator class for it: use access method gin instead",
+    ),
+    "no class for an array": (
+        Index("ix", "contact", (Expression("ARRAY[id]"),), on_postgresql=Variant("spgist")),
+        "spgist has no operator class for it: use access method gin instead",
+    ),
+    "misspelt class": (
+        Index("ix", "contact", (Column("phone", opclass="text_patern_ops"),)),
+        "does not have: text_patern_ops may be text_pattern_ops",
+    ),
+    "misspelt method": (
+        Index("ix", "contact", ("phone",), on_postgresql=Variant("btre")),
+        "does not have: btre may be btree",
+    ),
+    "misspelt collation": (
+        Index("ix", "contact", (Column("phone", collation="POSX"),)),
+        "does not have: POSX may be POSIX",
+    ),
     "class that is not the default": (
         Index("ix", "contact", (Expression("inet '::1'"),), on_postgresql=Variant("gist")),
         "gist has no default operator class for it: name one with opclass, such as inet_ops",
@@ -209,7 +237,7 @@ METHODS = {
     ),
 }
 PREDICATES = {
-    "now()": ("created_at > now() - interval '90 days'", "uses now, whose result can change"),
+    "now()": ("created_at > now() - interval '90 days'", "can change: remove it from the predicate"),
     "CURRENT_DATE": ("created_at > CURRENT_DATE", "uses current_date, whose result can change"),
     "time zone": ("last_seen::date > '2025-01-01'", "whose result can change, with the time zone"),
     "formatting": ("to_char(created_at, 'YYYY') = '2025'", "uses to_char, whose result can change"),
@@ -238,7 +266,9 @@ EXPRESSIONS = {
     "missing column": ("lower(nickname)", 'does not work on public.activity: column "nickname" does not exist'),
     "missing function": ("fold(activity_type)", "function fold(character varying) does not exist"),
     "other type": ("lower(id)", "function lower(integer) does not exist"),
-    "formatting": ("to_char(created_at, 'YYYY')", "whose result can change: remove it from the expression"),
+    "formatting": ("to_char(created_at, 'YYYY')", "can change: call an IMMUTABLE function instead, such as date_part"),
+    "joining": ("concat(activity_type, status)", "can change: write || and coalesce instead"),
+    "another function": ("to_json(id) ->> 'a'", "can change: call an IMMUTABLE function instead, or remove it from"),
     "time zone": ("last_seen::date", "whose result can change, with the time zone"),
     "subquery": ("(SELECT 1)", "a subquery, an aggregate"),
     "no class": ("point(id, id)", "has type point, and btree has no operator class for it: cast it to another type"),

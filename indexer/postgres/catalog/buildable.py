@@ -29,6 +29,12 @@ METHODS = """
        AND m.amname OPERATOR(pg_catalog.=) ANY (%(methods)s::pg_catalog.text[])
 """
 
+ALL_METHODS = """
+    SELECT m.amname AS name
+      FROM pg_catalog.pg_am AS m
+     WHERE m.amtype OPERATOR(pg_catalog.=) 'i'
+"""
+
 Declared = tuple[Index, Definition]
 Columns = dict[str, dict[str, dict[str, Any]]]  # the rows of COLUMNS by table and name
 
@@ -51,7 +57,7 @@ def unbuildable(expressions: Expressions, indexes: Sequence[Index]) -> list[str]
             columns[row["table_name"]][row["name"]] = row
     major = catalog.database.server_version // 10000
     known = [(index, each) for index, each in declared if each.method in methods]
-    problems = [*_unsuitable_methods(methods, declared)]
+    problems = [*_unsuitable_methods(catalog, methods, declared)]
     problems += _unknown_names(catalog, [(index, each) for index, each in known if not columns[index.table]])
     problems += _unsuitable_columns(catalog, columns, known)
     for index, each in declared:
@@ -61,12 +67,15 @@ def unbuildable(expressions: Expressions, indexes: Sequence[Index]) -> list[str]
     return list(dict.fromkeys(problems))
 
 
-def _unsuitable_methods(methods: dict[str, dict[str, Any]], declared: Iterable[Declared]) -> Iterator[str]:
+def _unsuitable_methods(
+    catalog: CatalogReader, methods: dict[str, dict[str, Any]], declared: Iterable[Declared]
+) -> Iterator[str]:
     for index, each in declared:
         using, columns = each.method, len(each.key)
         method = methods.get(using)
         if method is None:
-            yield f"{index.name} needs {missing('access method', using)}"
+            known = (row["name"] for row in catalog.rows(ALL_METHODS))
+            yield f"{index.name} needs {missing('access method', using, known)}"
             continue
         if columns + len(each.include) > method["most_columns"]:
             count = columns + len(each.include)

@@ -26,6 +26,12 @@ MUTABLE = """
 """
 MUTABLE_KEYWORD = re.compile("current_(date|time|timestamp|user|role|catalog|schema)|localtime(stamp)?|(session_)?user")
 
+OF_A_MOMENT = ("now", "random", "clock_timestamp", "statement_timestamp", "transaction_timestamp", "timeofday")
+
+# What to write instead of a function, which has another result for some types or in some sessions.
+INSTEAD = dict.fromkeys(("concat", "concat_ws", "format"), "write || and coalesce instead")
+INSTEAD["to_char"] = "call an IMMUTABLE function instead, such as date_part or date_trunc for a timestamp"
+
 # A constant of some types, by name, and of the types of a category.
 SAMPLES = {
     "uuid": "'00000000-0000-0000-0000-000000000000'",
@@ -84,7 +90,7 @@ def _unusable(
             yield f"{called.whole} uses {column['name']}, a virtual generated column: make it STORED"
     mutable = _mutable(catalog, resolved, columns)
     for name in mutable:
-        yield f"{called.whole} uses {name}, whose result can change: remove it from {called.short}"
+        yield f"{called.whole} uses {name}, whose result can change: {_instead(name, called.short)}"
     yield from (f"{called.whole} {each}" for each in wrong)
     samples = {column["name"]: sample for column in used if (sample := _sample(column))}
     if mutable or wrong or len(samples) < len(used):
@@ -94,6 +100,13 @@ def _unusable(
             f"{called.whole} uses a function, a cast or an operator whose result can change, "
             "with the time zone for example: write it with immutable ones"
         )
+
+
+def _instead(name: str, expression: str) -> str:
+    """Return what to do about a function or a keyword whose result can change."""
+    if name in OF_A_MOMENT or MUTABLE_KEYWORD.fullmatch(name):
+        return f"remove it from {expression}"
+    return INSTEAD.get(name, f"call an IMMUTABLE function instead, or remove it from {expression}")
 
 
 def _sample(column: dict[str, Any]) -> str | None:

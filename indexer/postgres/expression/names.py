@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from indexer.postgres.expression.columns import ALL_OF_A_KIND, Types
 from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.expression.tokens import folded
 from indexer.postgres.session.reader import CatalogReader
-from indexer.text import identifier, literal, qualified
+from indexer.text import identifier, literal, may_be, qualified
 from indexer.tuples import NamedTuple
 
 COLLATIONS = """
@@ -24,6 +24,11 @@ COLLATIONS = """
        AND o.collencoding OPERATOR(pg_catalog.=) ANY (
            ARRAY[-1, pg_catalog.pg_char_to_encoding(pg_catalog.getdatabaseencoding())])
      ORDER BY n.nspname
+"""
+
+ALL_COLLATIONS = """
+    SELECT DISTINCT o.collname AS name
+      FROM pg_catalog.pg_collation AS o
 """
 
 # accepts: for a type itself, for one that it is binary coercible to, or for all types of its kind.
@@ -108,6 +113,7 @@ ORDERED_TYPES = frozenset(
     timestamp timestamptz timetz uuid varbit varchar
     """.split()  # noqa: SIM905  a list would be a dozen lines
 )
+OF_BTREE_GIST, ALSO_GIST = r"gist_(\w+)_ops", ("bool", "cash", "enum")  # its operator classes: gist_int4_ops
 
 
 class Class(NamedTuple):
@@ -117,11 +123,17 @@ class Class(NamedTuple):
     is_default: bool
 
 
-def missing(kind: str, name: str) -> str:
-    """Return that this database lacks a method, an operator class or a type, and how to get it if that is known."""
+def missing(kind: str, name: str, known: Iterable[str] = ()) -> str:
+    """Return that this database lacks a method, an operator class or a type, and how to get it if that is known.
+
+    Args:
+        known: the names of its kind, of which the name may be a misspelt one.
+    """
     lacks = f"{kind} {name}, which this database does not have"
     extension = EXTENSIONS.get(name) or next((of for start, of in STARTS.items() if name.startswith(start)), None)
-    return f"{lacks}: CREATE EXTENSION {extension}" if extension else lacks
+    if extension is None and (found := re.fullmatch(OF_BTREE_GIST, name)) and found[1] in {*ORDERED_TYPES, *ALSO_GIST}:
+        extension = "btree_gist"
+    return f"{lacks}: CREATE EXTENSION {extension}" if extension else f"{lacks}{may_be(name, known)}"
 
 
 def collation(catalog: CatalogReader, declared: str) -> str:
@@ -134,7 +146,8 @@ def collation(catalog: CatalogReader, declared: str) -> str:
     rows = catalog.rows(COLLATIONS, names=[declared, rest])
     named = [row for row in rows if row["name"] == declared] or [row for row in rows if row["schema"] == schema]
     if not named:
-        raise NotUnderstood(f"collation {declared}, which this database does not have")
+        known = (row["name"] for row in catalog.rows(ALL_COLLATIONS))
+        raise NotUnderstood(missing("collation", declared, known))
     return chosen(catalog, "collation", named)
 
 
@@ -151,10 +164,13 @@ def operator_class(catalog: CatalogReader, declared: str, method: str, column_ty
     *schema, name = (folded(part) for part in re.findall(r'"[^"]+"|\w+', name))
     rows = catalog.rows(CLASSES, name=name, method=method, type=_base(catalog, column_type))
     if not rows:
-        raise NotUnderstood(missing("operator class", name))
+        known = (row["name"] for row in catalog.rows(CLASSES, name=None, method=method, type=None))
+        raise NotUnderstood(missing("operator class", name, known))
     rows = [row for row in rows if row["method"] == method]
     if not rows:
-        raise NotUnderstood(f"operator class {name}, which is not one of access method {method}")
+        is_of_gin = method == "gin" and name.removesuffix("_ops") in ORDERED_TYPES
+        extension = ": CREATE EXTENSION btree_gin" if is_of_gin else ""
+        raise NotUnderstood(f"operator class {name}, which is not one of access method {method}{extension}")
     if schema and not (rows := [row for row in rows if row["schema"] == schema[0]]):
         raise NotUnderstood(f"operator class {name}, which schema {schema[0]} does not have")
     if column_type and not any(row["accepts"] for row in rows):
@@ -172,18 +188,24 @@ def lacking(catalog: CatalogReader, method: str, column_type: int) -> str:
     if method in COMPARING:
         return ""
     base = _base(catalog, column_type)
-    rows = catalog.rows(CLASSES, name=None, method=method, type=base)
-    others = [row for row in rows if row["accepts"] and not row["is_default"]]
+    (row,) = catalog.rows(TYPE_NAME, type=base)
+    others = [each for each in _accepting(catalog, method, base) if not each["is_default"]]
     if others:
         return f"name one with opclass, such as {others[0]['name']}"
-    extension = f"btree_{method}"
-    (row,) = catalog.rows(TYPE_NAME, type=base)
-    if method not in ("gin", "gist") or row["name"] not in ORDERED_TYPES:
+    if row["name"] not in ORDERED_TYPES:
+        has_gin = any(each["is_default"] for each in _accepting(catalog, "gin", base))
+        return "use access method gin instead" if has_gin else ""
+    if method not in ("gin", "gist"):
         return ""
     installed = {row["name"] for row in catalog.rows(INSTALLED)}
     if row["category"] == "S" and "pg_trgm" not in installed:
         return f"CREATE EXTENSION pg_trgm, and name its {method}_trgm_ops with opclass"
-    return "" if extension in installed else f"CREATE EXTENSION {extension}"
+    return "" if f"btree_{method}" in installed else f"CREATE EXTENSION btree_{method}"
+
+
+def _accepting(catalog: CatalogReader, method: str, column_type: int | None) -> list[dict[str, Any]]:
+    """Return the operator classes of an access method that take a type."""
+    return [row for row in catalog.rows(CLASSES, name=None, method=method, type=column_type) if row["accepts"]]
 
 
 def chosen(catalog: CatalogReader, kind: str, rows: Sequence[dict[str, Any]]) -> str:
