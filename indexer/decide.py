@@ -43,6 +43,7 @@ class Existing(NamedTuple):
         replacing: an index that is built to replace ``found``.
         replaced: the index that a replacement has put aside.
         conflict: what else has one of the names that a replacement needs.
+        left: what an interrupted REINDEX CONCURRENTLY has left of it, under the first names for that.
     """
 
     found: CatalogEntry | None = None
@@ -51,6 +52,7 @@ class Existing(NamedTuple):
     replacing: CatalogEntry | None = None
     replaced: CatalogEntry | None = None
     conflict: CatalogEntry | None = None
+    left: tuple[CatalogEntry, ...] = ()
 
 
 class RevertContext(NamedTuple):

@@ -6,7 +6,7 @@ import re
 
 from indexer.catalog import CatalogEntry
 from indexer.definition import Definition, differences
-from indexer.spec import LONGEST_NAME
+from indexer.spec import LONGEST_NAME, with_suffix
 
 NAME = re.compile(r"(.+)(_cc(?:new|old)[0-9]*)", re.DOTALL)  # (manual, REINDEX)
 
@@ -14,6 +14,11 @@ NAME = re.compile(r"(.+)(_cc(?:new|old)[0-9]*)", re.DOTALL)  # (manual, REINDEX)
 def is_named_by_reindex(name: str) -> bool:
     """Return whether REINDEX CONCURRENTLY gives such names to its new index, or to the old one."""
     return NAME.fullmatch(name) is not None
+
+
+def first_names(name: str) -> tuple[str, str]:
+    """Return what REINDEX CONCURRENTLY calls its new index and the old one, unless these names are taken."""
+    return with_suffix(name, "_ccnew"), with_suffix(name, "_ccold")
 
 
 def is_left_of(entry: CatalogEntry, name: str, definition: Definition) -> bool:

@@ -18,7 +18,7 @@ from indexer.decide import (
 )
 from indexer.definition import Definition, Difference
 from indexer.dialect import Dialect
-from indexer.leftovers import is_left_of, is_named_by_reindex
+from indexer.leftovers import first_names, is_left_of, is_named_by_reindex
 from indexer.options import DEFAULTS, Options
 from indexer.spec import Index
 from indexer.tuples import NamedTuple
@@ -204,11 +204,12 @@ class StepPlanner(NamedTuple):
         self, indexes: Sequence[Index], sizes: bool = False, duplicates: bool = True
     ) -> dict[Index, Existing]:
         """Return all that matters to these indexes, with two queries at most; the second one finds duplicates."""
-        names = [name for index in indexes for name in (*index.names, self.dialect.alembic_name(index))]
+        others = {index: (self.dialect.alembic_name(index), *first_names(index.name)) for index in indexes}
+        names = [name for index in indexes for name in (*index.names, *others[index])]
         found = self.catalog.find(names, sizes) if indexes else {}
         missing = [index for index in indexes if duplicates and index.name not in found]
-        others = self.catalog.indexes_on({index.table for index in missing}) if missing else []
-        return {index: self._of_index(index, found, others if index in missing else ()) for index in indexes}
+        entries = self.catalog.indexes_on({index.table for index in missing}) if missing else []
+        return {index: self._of_index(index, found, entries if index in missing else ()) for index in indexes}
 
     def _of_index(self, index: Index, found: Mapping[str, CatalogEntry], others: Sequence[CatalogEntry]) -> Existing:
         duplicate = next((other for other in others if self.is_duplicate(index, other)), None)
@@ -217,7 +218,9 @@ class StepPlanner(NamedTuple):
         conflict = next((each for each in named if each not in (None, replacing, replaced)), None)
         alembic_index = found.get(self.dialect.alembic_name(index))
         alembic_index = alembic_index if alembic_index and self.is_duplicate(index, alembic_index) else None
-        return Existing(found.get(index.name), duplicate, alembic_index, replacing, replaced, conflict)
+        left = [found[name] for name in first_names(index.name) if name in found]
+        left = [each for each in left if is_left_of(each, index.name, self.dialect.definition(index, each))]
+        return Existing(found.get(index.name), duplicate, alembic_index, replacing, replaced, conflict, tuple(left))
 
     def is_leftover(self, index: Index, found: CatalogEntry) -> bool:
         """Return whether a replacement of this index left the found one, which has one of the names for that."""
@@ -281,7 +284,7 @@ class StepPlanner(NamedTuple):
         match action:
             case Action.DROP:
                 alembic_index = existing.alembic_index if context.alembic_has_run else None
-                dropped = (found, existing.replacing, existing.replaced, alembic_index)
+                dropped = (found, existing.replacing, existing.replaced, alembic_index, *existing.left)
                 statements = [dialect.drop_statement(each.name) for each in dropped if each]
             case Action.LEAVE if existing.replacing:
                 statements = [dialect.drop_statement(existing.replacing.name)]

@@ -31,6 +31,8 @@ from indexer.steps import Step, StepPlanner
 from indexer.text import are, few
 from indexer.tuples import NamedTuple
 
+MATTERS = 1024 * 1024  # bytes; less room than that is not worth a warning
+
 
 class LeftOut(NamedTuple):
     """An index that is not rebuilt, and why not, as a phrase that follows its name."""
@@ -388,9 +390,10 @@ class Reindexer:
 
     def _record(self, revision: str, baselines: Mapping[str, Baseline]) -> None:
         """Add baselines to the record of a revision, as it is now."""
-        record = self.inspector.state(Command("reindex")).records[revision]
-        changed = record._replace(baselines={**record.baselines, **baselines})
-        self.journal.write([self.inspector.revisions.update(changed)])
+        record = self.inspector.state(Command("reindex")).records.get(revision)
+        if record:
+            changed = record._replace(baselines={**record.baselines, **baselines})
+            self.journal.write([self.inspector.revisions.update(changed)])
 
     def _log(self, revision: Revision, steps: Sequence[Step], seconds: float) -> None:
         names = {step.index.name for step in steps}
@@ -460,9 +463,9 @@ def refusal(plan: ReindexPlan) -> IndexerError | None:
 
 
 def room_needed(plan: ReindexPlan) -> list[str]:
-    """Return how much disk the rebuilds need, which the user has to compare with what is free."""
+    """Return how much disk the rebuilds need unless that is little, which the user has to compare with what is free."""
     rooms = {each.name: each.room for each in plan.chosen}
-    return [plan.planner.dialect.room_needed(rooms)] if any(rooms.values()) else []
+    return [plan.planner.dialect.room_needed(rooms)] if sum(rooms.values()) >= MATTERS else []
 
 
 def _left_out(

@@ -82,7 +82,8 @@ def of_plan(plan: ReindexPlan, place: Place, error: IndexerError | None) -> Answ
     Args:
         error: why the run itself would be refused, if it would be.
     """
-    line = visible(f"reindex would rebuild {counted(len(plan.chosen), 'index', 'indexes')} on {place}")
+    chosen = counted(len(plan.chosen), "index", "indexes") if plan.chosen else "no index"
+    line = visible(f"reindex would rebuild {chosen} on {place}")
     document = {
         **place._asdict(),
         "exit_code": error.exit_code if error else 0,

@@ -124,8 +124,10 @@ class PostgresServer(Server):
         """
         tables = sorted({step.index.table for step in steps if step.changes})
         dropping = all(step.action is Action.DROP for step in steps if step.changes)
+        rebuilding = any(step.action is Action.REINDEX for step in steps)
+        look = partial(self.sessions.expected, tables, dropping, suspecting=True, rebuilding=rebuilding)
         with self.sessions.tolerating_errors():
-            return self._lasting(partial(self.sessions.expected, tables, dropping, suspecting=True)) if tables else ()
+            return self._lasting(look) if tables else ()
         return ()
 
     def _lasting(self, look: Callable[[], tuple[Blocker, ...]]) -> tuple[Blocker, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -327,6 +328,14 @@ def test_leftovers_are_dropped_even_if_nothing_is_rebuilt(online_url):
     assert_all_valid(online_url)
 
 
+def test_down_drops_what_is_left_of_its_indexes(online_url):
+    ccnew(online_url, OTHER, "activity")
+    ccold(online_url, OTHER, "activity")
+    succeed("down", url=online_url)
+    assert created_indexes(online_url) == {}
+    assert leftovers(online_url) == set()
+
+
 def test_what_only_looks_like_a_leftover_stays(online_url):
     execute(
         online_url,
@@ -416,6 +425,8 @@ def test_a_limited_wait_ends_in_6_and_names_the_blocker(online_url, hold, phase)
         assert refused.exit_code == 6, refused
         assert f"{OTHER}, {phase} for:" in refused.stderr
         assert f"pg_terminate_backend({blocker.pid})" in refused.stderr
+        shown = succeed("reindex", OTHER, "--dry-run", url=online_url).stdout
+        assert f"pg_terminate_backend({blocker.pid})" in shown.partition("would wait for these sessions")[2]
         assert created_indexes(online_url) == specified(online_url)
     succeed("reindex", url=online_url)
     assert_all_valid(online_url)
@@ -455,6 +466,20 @@ def test_offline_a_writer_is_waited_for_no_longer_than_the_lock_timeout(online_u
     with open_writer(online_url):
         refused = run("reindex", OTHER, "--offline", "--max-wait", "0.3", "--retries", "0", url=online_url)
     assert refused.exit_code == 6, refused
+
+
+def test_outside_of_the_window_nothing_begins_and_the_command_that_continues_is_printed(online_url):
+    ccnew(online_url, OTHER, "activity")
+    tomorrow = f"{datetime.now(timezone.utc) + timedelta(days=1):%a}".lower()
+    with nothing_changes(online_url):
+        closed = run("reindex", NAME, OTHER, "--window", f"{tomorrow} 01:00-02:00 UTC", url=online_url)
+    assert closed.exit_code == 3, closed
+    assert f"3 indexes are left ({OTHER}_ccnew, {NAME}, {OTHER})" in closed.stdout
+    command = closed.next_command()
+    assert command == ["reindex", NAME, OTHER, "--window", f"{tomorrow} 01:00-02:00 UTC"]
+    today = f"{datetime.now(timezone.utc):%a}".lower()
+    done = succeed(*command[:-1], f"{today},{tomorrow} 00:00-24:00 UTC", url=online_url)
+    assert "2 rebuilt" in done.lines[-1]
 
 
 def test_the_progress_of_a_rebuild_is_reported(base_url):

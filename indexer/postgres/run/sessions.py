@@ -196,22 +196,25 @@ class Sessions:
 
     # Blockers --------------------------------------------------------------------------------------------------------
 
-    def expected(self, tables: Sequence[str], dropping: bool = False, suspecting: bool = False) -> tuple[Blocker, ...]:
+    def expected(
+        self, tables: Sequence[str], dropping: bool = False, suspecting: bool = False, rebuilding: bool = False
+    ) -> tuple[Blocker, ...]:
         """Return the sessions that a concurrent build would wait for if it began now.
 
         Args:
             dropping: whether indexes of these tables are dropped and not built.
             suspecting: whether to add the transactions whose snapshots are hidden, and may or may not be old.
+            rebuilding: whether an old index is taken away in the end, which waits for readers, too.
         """
-        modes = [*WRITING, *MAINTAINING, *(READING if dropping else ())]
+        modes = [*WRITING, *MAINTAINING, *(READING if dropping or rebuilding else ())]
         holders = self.catalog.ask(LOCK_HOLDERS, tables=list(tables), modes=modes)
         reasons: dict[int, str] = {}
         if not dropping:
             reasons = {row["pid"]: row["reason"] for row in self.catalog.ask(SNAPSHOT_HOLDERS, suspecting=suspecting)}
-        reasons |= {row["pid"]: _lock(row, dropping) for row in holders if row["pid"]}
+        reasons |= {row["pid"]: _lock(row, dropping or rebuilding) for row in holders if row["pid"]}
         for pid in self.catalog.database.builders.pids:
             reasons.pop(pid, None)
-        prepared = {row["virtualtransaction"]: _lock(row, dropping) for row in holders if not row["pid"]}
+        prepared = {row["virtualtransaction"]: _lock(row, dropping or rebuilding) for row in holders if not row["pid"]}
         return (*self.described(reasons), *self._prepared(prepared))
 
     def holding(self, tables: Sequence[str], modes: Sequence[str]) -> tuple[Blocker, ...]:
