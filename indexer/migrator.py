@@ -27,6 +27,7 @@ from indexer.text import qualified, reason
 from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
+    from indexer.care.facts import FactsReader
     from indexer.query_planner import QueryPlanner
 
 MOMENT = 1.0  # seconds for which a plan is taken to be true; what has changed since is noticed all the same
@@ -254,6 +255,10 @@ class CatalogMigrator(SchemaMigrator):
     @abstractmethod
     def query_planner(self, models: Sequence[type[Model]]) -> QueryPlanner:
         """Return the planner that tells what this database would do with queries of these models."""
+
+    @abstractmethod
+    def index_facts(self) -> FactsReader:
+        """Return the reader of what this database knows about indexes and their tables."""
 
     def create_tables(self, models: Sequence[Any]) -> None:
         """Create the tables of an empty database, all of them or none."""

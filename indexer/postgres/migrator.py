@@ -29,6 +29,7 @@ from indexer.steps import Step
 from indexer.text import few
 
 if TYPE_CHECKING:
+    from indexer.care.facts import FactsReader
     from indexer.postgres.run.execution import Run
     from indexer.postgres.run.lock import RunLock
     from indexer.query_planner import QueryPlanner
@@ -215,6 +216,12 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         from indexer.postgres.query_planner import PostgresQueryPlanner
 
         return PostgresQueryPlanner(self, models)
+
+    def index_facts(self) -> FactsReader:
+        """Return the reader of the catalog, of the statistics and of the counters of changes."""
+        from indexer.postgres.care.facts import PostgresFacts
+
+        return PostgresFacts(self.catalog)
 
     def lock_tables(self, tables: Collection[tuple[str | None, str]]) -> None:
         """Lock these tables against new triggers and rules, then look at them as before the run."""

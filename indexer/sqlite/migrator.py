@@ -26,6 +26,7 @@ from indexer.sqlite.catalog import IN_MEMORY, SqliteCatalog
 from indexer.sqlite.dialect import SqliteDialect, keeps_nulls
 
 if TYPE_CHECKING:
+    from indexer.care.facts import FactsReader
     from indexer.query_planner import QueryPlanner
 
 WRITABLE = (
@@ -158,6 +159,12 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
                 return f"{said}: the application registers it, so pass the application's database to connect()"
             return None if "already" in said or "no such table" in said else said
         return None
+
+    def index_facts(self) -> FactsReader:
+        """Return the reader of dbstat."""
+        from indexer.sqlite.care import SqliteFacts
+
+        return SqliteFacts(self.catalog)
 
     def query_planner(self, models: Sequence[type[Model]]) -> QueryPlanner:
         """Return a planner that asks with EXPLAIN QUERY PLAN."""

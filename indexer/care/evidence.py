@@ -1,0 +1,319 @@
+"""How much a rebuild of an index would leave, and how that is known. Where it is not known, why. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from indexer.care import sizes
+from indexer.care.facts import HASH, Facts, FactsReader, Inside, major
+from indexer.care.tuples import Count, count, estimated_rows
+from indexer.records.baseline import LEARNED, Baseline
+from indexer.records.table import now
+from indexer.spec import BTREE
+from indexer.text import in_bytes
+from indexer.tuples import NamedTuple
+
+BASELINE, EXACT, STATISTICS = "baseline", "exact", "statistics"  # sources of evidence, and LEARNED
+
+MEGABYTE = 1024 * 1024
+SMALLEST = {HASH: 8 * MEGABYTE}  # bytes that are enough to tell anything; a hash index grows in steps
+SMALLEST_OTHER = MEGABYTE
+SMALLEST_BASELINE = 16  # pages
+TENFOLD = 10
+MERGING = 13  # the first version of PostgreSQL that stores equal keys once
+NEARLY_UNIQUE = 0.9
+CLOSE = 1.05  # a factor that may come from the estimates of widths and of different keys
+DENSER = 1.1  # a factor by which no rebuild makes an index larger
+NOTHING_NEW = 0.9  # the share of its size that a learned baseline must undercut: it may have been bloated itself
+ALL_DIFFERENT, ALL_DIFFERENT_IN_PART = 0.97, 0.7  # as tolerance: the width of a part of the rows is known less well
+LEARNABLE = 0.02  # of the rows may have changed since ANALYZE
+BETTER = 0.95
+OVERFLOWING = 0.1  # overflow pages a bucket, which come from many equal keys
+
+
+SAME_KEYS = "it is not known how many of its rows have the same key now"
+TOO_OLD = "the statistics of its table are too old"
+
+
+class Evidence(NamedTuple):
+    """What is known about the size of an index after a rebuild.
+
+    Attributes:
+        bytes: its size now; None on a SQLite without dbstat.
+        bytes_after_rebuild: None where it cannot be told.
+        source: "baseline", "learned", "exact" or "statistics"; None where it cannot be told.
+        measured_at: when the baseline was measured, in UTC; None for other sources.
+        why: why it cannot be told, without a full stop.
+        is_stale: whether the statistics of its table may be too old: an ANALYZE may tell more, or otherwise.
+    """
+
+    bytes: int | None
+    bytes_after_rebuild: int | None = None
+    source: str | None = None
+    measured_at: datetime | None = None
+    why: str = ""
+    is_stale: bool = False
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times larger the index is than a rebuild would leave it; None where that cannot be told."""
+        return self.bytes / self.bytes_after_rebuild if self.bytes and self.bytes_after_rebuild else None
+
+
+class Finding(NamedTuple):
+    """What one source says: the bytes after a rebuild or, without a full stop, why it says nothing."""
+
+    source: str
+    bytes: float | None
+    why: str = ""
+    measured_at: datetime | None = None
+
+
+def evidence_of(
+    migrator: Any, names: Sequence[str], baselines: Mapping[str, Baseline], exact: bool = False
+) -> dict[str, Evidence]:
+    """Return the evidence about the usable indexes of these names, by name.
+
+    Args:
+        baselines: what is recorded of them.
+        exact: whether to read whole indexes with the functions of pgstattuple where no build is on record.
+    """
+    reader: FactsReader = migrator.index_facts()
+    return {
+        name: _evidence(facts, baselines.get(name), reader if exact else None)
+        for name, facts in reader.read(names).items()
+    }
+
+
+def learn(migrator: Any, names: Sequence[str], baselines: Mapping[str, Baseline]) -> dict[str, Baseline]:
+    """Return what becomes the baseline of those of these indexes that are smaller for their tuples than known so far.
+
+    Only right after an ANALYZE is anything learned: too many tuples would invent bloat from then on.
+    """
+    measured = migrator.catalog.measured(names)
+    learned = {}
+    for name, facts in migrator.index_facts().read(names).items():
+        known = baselines.get(name)
+        tuples = _countable(facts, known)
+        if tuples and name in measured and _is_better(facts, tuples, known):
+            rows = measured[name].rows if facts.has_all_rows else facts.statistics.rows
+            learned[name] = Baseline(
+                bytes=facts.bytes or 0,
+                tuples=round(tuples),
+                at=now(),
+                server_version=facts.server_version,
+                collation_version=measured[name].collation_version,
+                by=LEARNED,
+                built_at=known.built_at if known else None,
+                definition=facts.definition,
+                rows=rows,
+            )
+    return learned
+
+
+def _evidence(facts: Facts, baseline: Baseline | None, reader: FactsReader | None) -> Evidence:
+    """Return the first answer of the sources in their order, or the first reason for none."""
+    smallest = SMALLEST.get(facts.method, SMALLEST_OTHER)
+    if facts.bytes is None:
+        return Evidence(None, why="this SQLite was built without dbstat")
+    if facts.bytes < smallest:
+        return Evidence(facts.bytes, why=f"it is smaller than {in_bytes(smallest)}, which is too small to tell")
+    tuples, reasons = count(facts, baseline), []
+    for finding in _findings(facts, baseline, tuples, reader):
+        if finding.bytes is not None:
+            is_stale = tuples.is_stale and finding.source != EXACT
+            after = round(finding.bytes)
+            if facts.method != HASH:  # the estimate of a build is too high, or its pages were less full
+                after = min(after, facts.bytes)
+            return Evidence(facts.bytes, after, finding.source, finding.measured_at, is_stale=is_stale)
+        reasons.append(finding.why)
+    return Evidence(facts.bytes, why=reasons[0], is_stale=tuples.is_stale)
+
+
+def _findings(facts: Facts, baseline: Baseline | None, tuples: Count, reader: FactsReader | None) -> Iterator[Finding]:
+    """Yield what each source says, the best one first."""
+    if baseline is None:
+        yield Finding(BASELINE, None, "no build of it is on record")
+    elif baseline.by != LEARNED:
+        yield _by_baseline(facts, baseline, tuples)
+    if reader or facts.packed is not None:
+        yield _by_reading(facts, reader)
+    if baseline and baseline.by == LEARNED:
+        yield _by_learned(facts, baseline, tuples)
+    yield _by_statistics(facts, tuples)
+
+
+# Against a build ------------------------------------------------------------------------------------------------------
+
+
+def _by_baseline(facts: Facts, baseline: Baseline, tuples: Count) -> Finding:
+    if tuples.tuples is None:
+        return Finding(BASELINE, None, tuples.why)
+    if reason := _unfair(facts, baseline, tuples.tuples):
+        return Finding(BASELINE, None, reason)
+    after = _scaled(facts, baseline, tuples)
+    if after is None:
+        return Finding(BASELINE, None, SAME_KEYS)
+    if after > DENSER * (facts.bytes or 0) and facts.method != HASH:
+        reason = TOO_OLD if tuples.is_stale else f"its rows take less room now than {_when(baseline)}"
+        return Finding(BASELINE, None, reason)
+    return Finding(BASELINE, after, measured_at=baseline.at)
+
+
+def _by_learned(facts: Facts, baseline: Baseline, tuples: Count) -> Finding:
+    finding = _by_baseline(facts, baseline, tuples)._replace(source=LEARNED)
+    if finding.bytes is not None and finding.bytes > NOTHING_NEW * (facts.bytes or 0):
+        return Finding(LEARNED, None, "no build of it is on record, and it has never been much smaller for its rows")
+    return finding
+
+
+def _unfair(facts: Facts, baseline: Baseline, tuples: float) -> str:
+    """Return why an index cannot be compared with its baseline; nothing if it can be."""
+    then = _when(baseline)
+    if baseline.definition and facts.definition and baseline.definition != facts.definition:
+        return f"its definition is not what it was {then}"
+    if facts.statistics and facts.method == BTREE and (major(baseline.server_version) < MERGING <= facts.major):
+        return f"PostgreSQL {baseline.server_version}, which built it, stored equal keys once for each row"
+    if baseline.bytes < SMALLEST_BASELINE * facts.page or baseline.tuples == 0:
+        return f"it was too small {then} to compare with"
+    if tuples >= TENFOLD * baseline.tuples:
+        return f"it has more than ten times as many rows as {then}"
+    return ""
+
+
+def _when(baseline: Baseline) -> str:
+    verb = "when it was measured" if baseline.by == LEARNED else "when it was built"
+    return f"{verb} ({baseline.at:%Y-%m-%d})"
+
+
+def _scaled(facts: Facts, baseline: Baseline, tuples: Count) -> float | None:
+    """Return the bytes of a fresh index with as many tuples as there are now; None where that is not known."""
+    growth = (tuples.tuples or 0) / baseline.tuples
+    if facts.method == HASH:
+        return _scaled_hash(facts, baseline, tuples)
+    if facts.statistics is None or facts.method != BTREE:
+        return max(baseline.bytes * growth, facts.packed or 0)
+    spread = _spread(facts, baseline, tuples)
+    leaves = sizes.leaves_of(baseline.bytes, facts) * growth
+    if spread <= CLOSE:
+        return sizes.with_leaves(leaves, facts)
+    is_known = facts.plain and not tuples.is_stale
+    return sizes.with_leaves(leaves * spread, facts) if is_known else None
+
+
+def _spread(facts: Facts, baseline: Baseline, tuples: Count) -> float:
+    """Return how many times more bytes a tuple of a fresh B-tree takes now than in the baseline.
+
+    They are more if fewer rows share a key, or keys have become longer.
+    """
+    width, size = sizes.width_of(facts.columns), sizes.leaf_bytes_of(baseline.bytes, facts)
+    if not facts.merges:
+        return width * baseline.tuples / size if width and facts.plain else 1.0
+    tolerance = ALL_DIFFERENT_IN_PART if facts.partial else ALL_DIFFERENT
+    if width is None:
+        width, tolerance = sizes.least_width(facts.columns), 1.0
+    nulls = facts.columns[0].nulls or 0 if facts.plain and len(facts.columns) == 1 else 0
+    of_null = nulls * (sizes.TID + width / sizes.LONGEST_LIST)  # bytes of a row: all NULLs are one key
+    now, then = (tuples.tuples or 0) * (1 - nulls), baseline.tuples * (1 - nulls)
+    keys_then = sizes.keys_of(size - of_null * baseline.tuples, then, width, tolerance)
+    keys_now = _keys_now(facts, keys_then, now / then, now, tuples.is_stale)
+    each_now, each_then = (
+        of_null + (1 - nulls) * sizes.leaf_bytes(keys, count, width) / count
+        for keys, count in ((keys_now, now), (keys_then, then))
+    )
+    return each_now / each_then
+
+
+def _keys_now(facts: Facts, keys_then: float, growth: float, now: float, is_stale: bool) -> float:
+    """Return how many different keys there are now, without NULLs, rather too many than too few."""
+    fewest = now / sizes.LONGEST_LIST
+    # Each of the keys may have lost as many of its rows; lists of the longest kind are as many as the rows make.
+    is_split = keys_then * growth > fewest * CLOSE
+    likely = min(keys_then * max(growth, 1), now) if is_split else fewest
+    known = sizes.distinct_keys(facts.columns, now)
+    if known is None:
+        return max(likely, fewest)
+    least, most = known
+    if facts.partial:  # the statistics are those of all rows
+        return max(likely, fewest) if keys_then * growth > NEARLY_UNIQUE * now else max(most, fewest)
+    return max(least, likely if is_stale else min(likely, most), fewest)
+
+
+def _scaled_hash(facts: Facts, baseline: Baseline, tuples: Count) -> float | None:
+    """Return the bytes of a new hash index; None where it is not known what its overflow pages are for.
+
+    Its buckets grow in steps. Overflow pages are for equal keys, or are left from a build that began with too few
+    buckets, because its table had no statistics.
+    """
+    now, then, rows = tuples.tuples or 0, baseline.tuples, tuples.rows or 0
+    fresh = sizes.hash_of(*sizes.hash_pages(then, baseline.rows or then, facts), facts)
+    buckets, overflow = sizes.hash_pages(now, rows, facts)
+    more = max(baseline.bytes - fresh, 0) / facts.page * now / then
+    known = sizes.distinct_keys(facts.columns, rows)
+    if known is None and more > (CLOSE - 1) * buckets:
+        return None
+    if known and known[0] >= NEARLY_UNIQUE * now:
+        more = 0
+    return sizes.hash_of(buckets, overflow + more, facts)
+
+
+# By reading, and by statistics ----------------------------------------------------------------------------------------
+
+
+def _by_reading(facts: Facts, reader: FactsReader | None) -> Finding:
+    if facts.packed is not None or reader is None:
+        return Finding(EXACT, facts.packed)
+    inside = reader.look_inside(facts)
+    if isinstance(inside, str):
+        return Finding(EXACT, None, inside)
+    if facts.method == HASH:
+        return Finding(EXACT, _new_hash(facts, inside))
+    return Finding(EXACT, sizes.btree_of(sizes.used_of(inside.leaves, inside.density or 0, facts), facts))
+
+
+def _new_hash(facts: Facts, inside: Inside) -> float:
+    live, statistics = inside.tuples or 0, facts.statistics
+    rows = estimated_rows(statistics) or 0 if statistics else 0
+    buckets, overflow = sizes.hash_pages(live, max(rows, live), facts)
+    chains = inside.leaves if inside.leaves > OVERFLOWING * buckets else 0
+    return sizes.hash_of(buckets, max(overflow, chains), facts)
+
+
+def _by_statistics(facts: Facts, tuples: Count) -> Finding:
+    width = sizes.width_of(facts.columns)
+    if facts.method != BTREE or not facts.plain:
+        return Finding(STATISTICS, None, "the statistics of its columns do not tell the size of such an index")
+    if width is None:
+        return Finding(STATISTICS, None, "its columns have no statistics that this role may see, or very long values")
+    if tuples.tuples is None:
+        return Finding(STATISTICS, None, tuples.why)
+    known = sizes.distinct_keys(facts.columns, tuples.tuples)
+    if facts.merges and (known is None or known[0] < NEARLY_UNIQUE * tuples.tuples):
+        return Finding(STATISTICS, None, "many of its rows have the same keys")
+    after = sizes.btree_of(tuples.tuples * width, facts)
+    if after > DENSER * (facts.bytes or 0):
+        return Finding(STATISTICS, None, "it is smaller than the statistics of its columns let expect")
+    return Finding(STATISTICS, after)
+
+
+# Learning -------------------------------------------------------------------------------------------------------------
+
+
+def _countable(facts: Facts, known: Baseline | None) -> float | None:
+    """Return the tuples of an index if they are known well enough to learn from; None if not."""
+    statistics, smallest = facts.statistics, SMALLEST.get(facts.method, SMALLEST_OTHER)
+    if statistics is None or statistics.analyzed_at is None or facts.bytes is None or facts.bytes < smallest:
+        return None
+    changed = statistics.modified + statistics.dead
+    found = count(facts, known)
+    is_fresh = not found.is_stale and changed <= LEARNABLE * (statistics.rows or 0)
+    return found.tuples if is_fresh else None
+
+
+def _is_better(facts: Facts, tuples: float, known: Baseline | None) -> bool:
+    """Return whether the index has fewer bytes for each tuple than the baseline, or that says nothing any more."""
+    if known is None or _unfair(facts, known, tuples):
+        return True
+    return (facts.bytes or 0) / tuples < BETTER * known.bytes / known.tuples

@@ -1,0 +1,1 @@
+"""What the care for indexes asks of PostgreSQL."""
