@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from indexer.definition import Difference
 
 
+PROGRAM = "indexer"
+
+
 class Command(tuple[str, ...]):
     """A command of this tool with its options, each a word without the quotes of a shell."""
 
@@ -20,8 +23,13 @@ class Command(tuple[str, ...]):
         """Return the command."""
         return super().__new__(cls, (name, *options))
 
-    def __str__(self) -> str:
+    @property
+    def words(self) -> str:
+        """The command and its options as they are typed after the name of a program."""
         return " ".join(map(shell, self))
+
+    def __str__(self) -> str:
+        return f"{PROGRAM} {self.words}"  # the console writes the name of the program that was started
 
 
 class Hint:

@@ -155,6 +155,8 @@ def test_an_index_that_was_given_another_name_is_missing_and_the_other_name_is_a
 
     assert found(any_head_url) == ("missing", "missing")
     assert advice(any_head_url, 4) == {("twin", "other_index", NAME)}
+    (given,) = check(any_head_url, 4)["advice"]
+    assert given["text"].endswith("Rename it: python cli.py up --adopt-renamed")
 
 
 def test_another_definition_is_found_with_the_part_that_differs(any_head_url):

@@ -156,7 +156,7 @@ def test_verify_lets_an_index_that_finds_the_rows_of_the_predicate_serve_without
 
     assert (result.usable, result.served_by) == (False, "other")
     assert [str(note) for note in result.notes] == [
-        f"other serves next_jobs(). {WAITING.name} is missing. Build it: up"
+        f"other serves next_jobs(). {WAITING.name} is missing. Build it: indexer up"
     ]
 
 

@@ -133,25 +133,30 @@ TABLE = up(entry(definition=None))
             [REPLACEABLE],
             "up",
             DEFAULTS,
-            "To replace ix_note_kind, run: up --replace. "
-            "Or rename or drop ix_note_kind if nothing needs it, then run: up",
+            "To replace ix_note_kind, run: indexer up --replace. "
+            "Or rename or drop ix_note_kind if nothing needs it, then run: indexer up",
         ),
-        ([TABLE], "up", DEFAULTS, "Give ix_note_kind another name in the revision file, then run: up"),
-        ([REPLACEABLE], "up", REPLACE, "Rename or drop ix_note_kind if nothing needs it, then run: up --replace"),
+        ([TABLE], "up", DEFAULTS, "Give ix_note_kind another name in the revision file, then run: indexer up"),
+        (
+            [REPLACEABLE],
+            "up",
+            REPLACE,
+            "Rename or drop ix_note_kind if nothing needs it, then run: indexer up --replace",
+        ),
         (
             [TABLE, REPLACEABLE],
             "up",
             DEFAULTS,
-            "Give ix_note_kind another name in the revision file, then replace ix_note_kind: up --replace",
+            "Give ix_note_kind another name in the revision file, then replace ix_note_kind: indexer up --replace",
         ),
         (
             [REPLACEABLE],
             "down",
             DEFAULTS,
-            "Replace ix_note_kind with what is declared first: up --replace. "
-            "Or rename or drop ix_note_kind if nothing needs it, then run: down",
+            "Replace ix_note_kind with what is declared first: indexer up --replace. "
+            "Or rename or drop ix_note_kind if nothing needs it, then run: indexer down",
         ),
-        ([TABLE], "down", DEFAULTS, "Rename ix_note_kind, then run: down"),
+        ([TABLE], "down", DEFAULTS, "Rename ix_note_kind, then run: indexer down"),
     ],
 )
 def test_a_conflict_is_resolved_by_what_can_be_replaced_and_what_cannot(refused, direction, options, hint):

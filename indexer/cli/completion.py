@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from indexer.errors import UsageError
+from indexer.errors import PROGRAM, UsageError
 from indexer.project import Project
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 SHELLS = ("bash", "zsh", "fish")
-PROGRAM = "indexer"
 VARIABLE = "_INDEXER_COMPLETE"  # environment variable: the shell asks for words, and which shell asks
 
 # A revision file is read as text: no code of it runs while a line is being typed.

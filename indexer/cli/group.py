@@ -73,7 +73,7 @@ class Commands(click.Group):
             if as_json:
                 of_command = [error.ctx.info_name or ""] if error.ctx and error.ctx.parent else []
                 hint = Hint("See the options: ", Command(*of_command, "--help"))
-                failure = output.of_failure(UsageError(error.format_message(), hint))
+                failure = output.of_failure(UsageError(" ".join(error.format_message().split()), hint))
                 output.print_answer(failure, as_json, HintWriter(ctx.command_path))
             raise
 

@@ -47,8 +47,7 @@ def of_check(check: Check) -> Document:
         ],
         **_remarks(status),
         "advice": [
-            {"kind": each.kind, "index": each.other, "about": each.about, "text": str(each.text)}
-            for each in check.advice
+            {"kind": each.kind, "index": each.other, "about": each.about, "text": each.text} for each in check.advice
         ],
     }
 

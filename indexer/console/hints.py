@@ -44,4 +44,4 @@ class HintWriter:
         """Return a command with the typed options that it takes; none where it is for another database."""
         known = () if DATABASE_URL in command else self.options_of(command[0])
         repeated = (f"{name} {value}" for name, value in self.typed.items() if name in known and name not in command)
-        return " ".join((self.program, str(command), *repeated))
+        return " ".join((self.program, command.words, *repeated))

@@ -35,6 +35,10 @@ def test_a_command_has_the_options_that_were_typed_and_that_it_takes(write, comm
     assert write(Hint("Run: ", command, ".")) == f"Run: {line}."
 
 
+def test_without_a_writer_a_hint_names_the_installed_program():
+    assert str(Hint("Run: ", Command("up", "--replace"), ".")) == "Run: indexer up --replace."
+
+
 def test_the_writer_of_a_schema_names_that_schema(write):
     assert write.of_schema("two")(Hint(Command("up"))) == "crm up --database-url URL --schema two"
 
