@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from indexer.errors import IndexerError, UsageError
+from indexer.errors import IndexerError, ProjectBroken, UsageError
 from indexer.revisions.revision import CodeFailed, running
 from indexer.tuples import NamedTuple
 
@@ -40,7 +40,7 @@ def queries_of(project: Project) -> tuple[Query, ...]:
     """Return the queries of a project.
 
     Raises:
-        UsageError: queries.py cannot be loaded, or QUERIES is something else than queries.
+        ProjectBroken: queries.py cannot be imported, or QUERIES is something else than queries.
     """
     try:
         with running(os.path.join(project.folder, "queries.py")):
@@ -49,10 +49,10 @@ def queries_of(project: Project) -> tuple[Query, ...]:
     except CodeFailed as failure:
         if isinstance(failure.__cause__, IndexerError):
             raise failure.__cause__ from None
-        message = f"queries.py cannot be loaded{failure.place}: {failure.reason}."
-        raise UsageError(message, "Correct queries.py.") from failure.__cause__
+        message = f"queries.py cannot be imported{failure.place}: {failure.reason}."
+        raise ProjectBroken(message, "Correct queries.py.") from failure.__cause__
     if wrong:
-        raise UsageError(f"QUERIES in queries.py must be {QUERIES}, without {wrong[0]!r}.", "Correct queries.py.")
+        raise ProjectBroken(f"QUERIES in queries.py must be {QUERIES}, without {wrong[0]!r}.", "Correct queries.py.")
     return queries
 
 

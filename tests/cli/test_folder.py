@@ -136,6 +136,13 @@ def test_a_command_that_needs_no_module_imports_none(folder):
     assert indexer(folder, "status", "--database-url", "sqlite:///library.db").exit_code == 3
 
 
+def test_verify_says_of_broken_queries_what_python_cli_py_says(folder):
+    (folder / "queries.py").write_text("QUERIES = (\n")
+    result = indexer(folder, "verify")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "Error: queries.py cannot be imported, line 1: '(' was never closed.\nCorrect queries.py.\n" in result.stderr
+
+
 def test_models_and_queries_import_their_neighbours(folder):
     (folder / "storage.py").write_text("from peewee import SqliteDatabase\ndatabase = SqliteDatabase('near.db')\n")
     near = "from storage import database"

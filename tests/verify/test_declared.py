@@ -19,7 +19,7 @@ from indexer.bench.sample import sample_of
 from indexer.console import text
 from indexer.console.hints import HintWriter
 from indexer.console.output import Answer
-from indexer.errors import UsageError
+from indexer.errors import ProjectBroken, UsageError
 from indexer.project import Project
 from indexer.text import STYLE
 from indexer.verify.declared import calls_of, queries_of, refuse_unknown
@@ -28,9 +28,9 @@ from migrate_10992629d68e import INDEXES
 ROOT = Path(models.__file__).parent
 PHONE, OPTED_OUT = "ix_contact_phone_hash", "ix_contact_flag_opted_out"
 FAULTS = {
-    "no Python": ("QUERIES = (\n", "queries.py cannot be loaded, line 1: '(' was never closed."),
-    "an import": ("import re\nimport nowhere\n", "queries.py cannot be loaded, line 2: No module named 'nowhere'."),
-    "no QUERIES": ("queries = ()\n", "queries.py cannot be loaded: no 'QUERIES'."),
+    "no Python": ("QUERIES = (\n", "queries.py cannot be imported, line 1: '(' was never closed."),
+    "an import": ("import re\nimport nowhere\n", "queries.py cannot be imported, line 2: No module named 'nowhere'."),
+    "no QUERIES": ("queries = ()\n", "queries.py cannot be imported: no 'QUERIES'."),
     "no queries": ("QUERIES = [len]\n", "QUERIES in queries.py must be a tuple of Query, such as"),
 }
 
@@ -107,8 +107,9 @@ def test_a_broken_file_is_a_note_in_status_and_plan_and_an_error_in_verify(
     assert said in str(answer.document["warnings"])
     assert answer.exit_code == 0
     assert "contact by exact phone number" in printed(answer)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ProjectBroken) as caught:
         queries_of(project(file))
+    assert caught.value.exit_code == 1
     assert caught.value.message.startswith(said)
 
 
