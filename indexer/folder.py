@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from indexer.errors import ProjectBroken
-from indexer.project import Project
+from indexer.project import Project, initialised
 
 MODULES = ("models", "queries", "sample")
 
@@ -63,16 +63,16 @@ def queries_in(folder: str) -> Sequence[Any]:
 
 
 def database_in(folder: str) -> Any:
-    """Return the database that the models are bound to; None if they have none, or one that is not initialised.
+    """Return the database that the models are bound to, one that is initialised if there is one; None without any.
 
     Raises:
         ProjectBroken: the module cannot be imported, or its models are bound to several databases.
     """
-    bound = (getattr(model._meta.database, "obj", model._meta.database) for model in models_in(folder))
-    databases = list({id(each): each for each in bound if each is not None and not each.deferred}.values())
+    bound = {id(model._meta.database): model._meta.database for model in models_in(folder) if model._meta.database}
+    databases = list({id(each): each for each in map(initialised, bound.values()) if each}.values())
     if len(databases) > 1:
         raise ProjectBroken("The models are bound to several databases.", "Name one of them: --database-url URL")
-    return databases[0] if databases else None
+    return next(iter(databases or bound.values()), None)
 
 
 def _defined_in(module: ModuleType) -> Iterator[type[Any]]:

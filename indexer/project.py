@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from indexer.verify.query import Query
 
 
+def initialised(database: Any) -> Any:
+    """Return a peewee database, or that of a proxy; None if it is not initialised."""
+    inner = getattr(database, "obj", database)
+    return None if getattr(inner, "deferred", False) else inner
+
+
 class Project(NamedTuple):
     """The project whose database the commands work on.
 
@@ -23,7 +29,8 @@ class Project(NamedTuple):
         queries: returns the queries that the indexes exist for.
         sample: returns the module that makes up rows, as ``indexer.bench.sample.Sample`` describes it; None if there is
             none.
-        database: returns the peewee database to work on where no URL is given; None where there is none.
+        database: returns the peewee database to work on where no URL is given, maybe one that is not initialised yet;
+            None where there is none.
     """
 
     folder: str

@@ -13,7 +13,7 @@ from indexer.console import output
 from indexer.console.hints import DATABASE_URL, SCHEMA, HintWriter
 from indexer.errors import Command, Hint, IndexerError, Interrupted, PreflightFailed, UsageError
 from indexer.options import DEFAULTS, VERSION_TABLE, Options
-from indexer.project import Project
+from indexer.project import Project, initialised
 from indexer.signals import Stop, interruptible
 from indexer.text import reason, shell, visible
 from indexer.tuples import NamedTuple
@@ -203,9 +203,11 @@ def connected(call: Call, report: Reporter, stop: Stop) -> Iterator[CatalogMigra
 
 def _default(project: Project) -> Any:
     """Return the database to work on where no URL is given, and say which one that is."""
-    database = project.database()
+    declared = project.database()
+    database = initialised(declared)
     name = "database of models.py" if database else f"file {visible(os.path.abspath(DEFAULT_FILE))}"
-    output.echo(f"No database URL is given: using the {name}.", err=True)
+    why = ", because the database of models.py is not initialised" if declared and not database else ""
+    output.echo(f"No database URL is given: using the {name}{why}.", err=True)
     return database or DEFAULT
 
 

@@ -110,6 +110,16 @@ def test_a_url_wins_over_the_database_of_the_models(folder):
     assert ("loan",) in execute(f"sqlite:///{folder}/other.db", "SELECT name FROM sqlite_master")
 
 
+@pytest.mark.parametrize("database", ["DatabaseProxy()", "SqliteDatabase(None)"])
+def test_without_an_initialised_database_the_program_says_why_it_takes_the_default_file(folder, database):
+    text = MODELS.replace('SqliteDatabase("library.db")', database).replace("CharField,", "CharField, DatabaseProxy,")
+    (folder / "models.py").write_text(text)
+    assert indexer(folder, "plan").stderr == (
+        f"No database URL is given: using the file {folder}/crm.db, because the database of models.py is not"
+        " initialised.\n"
+    )
+
+
 def test_models_that_are_bound_to_several_databases_leave_the_choice_to_the_user(folder):
     other = "\n\nclass Note(Model):\n    class Meta:\n        database = SqliteDatabase('notes.db')\n"
     (folder / "models.py").write_text(MODELS + other)
