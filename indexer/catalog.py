@@ -181,6 +181,7 @@ class Catalog(Protocol):
         """Return what about the server or the file would stop a change, one sentence each."""
 
 
+MOMENT = 1.0  # seconds for which what was read is taken to be true; what has changed since is noticed all the same
 ORDINARY = "table"
 META_TABLE = "schema_revision"
 LOG_TABLE = "schema_revision_log"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from peewee import Model, PeeweeException
 from playhouse.migrate import Operation, SchemaMigrator
 
-from indexer.catalog import Catalog, CatalogEntry, Place, Table
+from indexer.catalog import MOMENT, Catalog, CatalogEntry, Place, Table
 from indexer.decide import CREATIONS, UNKNOWN, Action, RevertContext
 from indexer.dialect import Dialect
 from indexer.errors import Command, Hint, IndexerError, PreflightFailed, StatementFailed, UsageError
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from indexer.care.facts import FactsReader
     from indexer.query_planner import QueryPlanner
 
-MOMENT = 1.0  # seconds for which a plan is taken to be true; what has changed since is noticed all the same
 AGAIN = "Run the same command again."
-IDLE, IN_TRANSACTION = 0, (2, 3)  # of a session, as libpq numbers them
 REBUILD = "Run the same command again: it rebuilds the index."
 
 
@@ -145,9 +143,19 @@ class CatalogMigrator(SchemaMigrator):
 
     def refuse_own_transaction(self) -> None:
         """Raise PreflightFailed if a transaction is open on the user's database in this thread, which cannot end it."""
-        if is_in_transaction(self.context.application):
+        if self._is_in_transaction(self.context.application):
             problem = "your database object has an open transaction in this thread, and the run would wait for it"
             raise PreflightFailed([problem], "Commit it or roll it back, then start the run outside of atomic().")
+
+    def _is_in_transaction(self, database: Any) -> bool:
+        """Return whether a transaction is open on a peewee database in this thread, peewee's or the driver's."""
+        if database is None or database.is_closed():
+            return False
+        return bool(database.in_transaction() or self.driver_is_in_transaction(database.connection()))
+
+    @abstractmethod
+    def driver_is_in_transaction(self, connection: Any) -> bool:
+        """Return whether a transaction is open on a connection of the driver."""
 
     # Operations -----------------------------------------------------------------------------------------------------
 
@@ -292,15 +300,6 @@ class CatalogMigrator(SchemaMigrator):
     def remedy(self, error: PeeweeException) -> str:
         """Return what to do about a failure, as a sentence that ends with running the same command again."""
         return "Remove the cause, then run the same command again."
-
-
-def is_in_transaction(database: Any) -> bool:
-    """Return whether a transaction is open on a peewee database in this thread, peewee's or the driver's."""
-    if database is None or database.is_closed():
-        return False
-    connection = database.connection()
-    status = getattr(getattr(connection, "info", None), "transaction_status", IDLE)
-    return bool(database.in_transaction() or getattr(connection, "in_transaction", False) or status in IN_TRANSACTION)
 
 
 def _confirm(step: Step, after: CatalogEntry | None) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from peewee import Model, PeeweeException
 
 from indexer import preflight
+from indexer.catalog import MOMENT
 from indexer.decide import CREATIONS, Action
 from indexer.errors import Command, Hint, IndexerError, Interrupted, StatementFailed
 from indexer.events import (
@@ -24,7 +25,7 @@ from indexer.events import (
     silent,
 )
 from indexer.inspector import Inspector
-from indexer.migrator import MOMENT, CatalogMigrator
+from indexer.migrator import CatalogMigrator
 from indexer.options import DEFAULTS, Options
 from indexer.pace.pace import Pace, pace_of
 from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, StampPlan, rest_of

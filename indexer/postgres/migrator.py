@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import Entity, Model, PeeweeException
 from playhouse.migrate import PostgresqlMigrator
+from psycopg2.extensions import TRANSACTION_STATUS_INERROR, TRANSACTION_STATUS_INTRANS
 
 from indexer.catalog import META_TABLES, CatalogEntry, Place, Table
 from indexer.errors import IndexerError, StatementFailed, UsageError
@@ -156,6 +157,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         ):
             return f"The lock is held by:{holders}\nWait for that to end, then run the same command again."
         return server_errors.remedy(error)
+
+    def driver_is_in_transaction(self, connection: Any) -> bool:
+        """Return whether a transaction is open on a connection of psycopg."""
+        return connection.info.transaction_status in (TRANSACTION_STATUS_INTRANS, TRANSACTION_STATUS_INERROR)
 
     @contextmanager
     def migration_context(self, atomic: bool = True) -> Iterator[None]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peewee import DatabaseError, Model, OperationalError, PeeweeException, SqliteDatabase
 from playhouse.migrate import SqliteMigrator
@@ -70,6 +70,10 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         if "locked" not in str(error):
             return super().translate_error(error)
         return Held(f"Cannot read {self.place}: {error}.")
+
+    def driver_is_in_transaction(self, connection: Any) -> bool:
+        """Return whether a transaction is open on a connection of sqlite3."""
+        return bool(connection.in_transaction)
 
     @contextmanager
     def migration_context(self, atomic: bool = True) -> Iterator[None]:

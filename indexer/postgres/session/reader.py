@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from indexer.catalog import META_TABLES
+from indexer.catalog import META_TABLES, MOMENT
 from indexer.postgres.session.database import OnlineDatabase
 
 T = TypeVar("T")
-MOMENT = 1.0  # seconds
 
 
 class CatalogReader:
