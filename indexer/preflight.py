@@ -102,15 +102,15 @@ def check(plan: Plan) -> None:
         raise error
 
 
-def refusal(plan: Plan) -> IndexerError | None:
-    """Return why the run must not start, if it must not."""
+def refusal(plan: Plan, what: str = "Nothing was changed") -> IndexerError | None:
+    """Return why the run must not start, if it must not; ``what`` is what happened, for the message."""
     if plan.problems or plan.later:
         then = f"{_on_missing_tables(plan)}Fix this, then run: " if plan.problems else "To go below it anyway, run: "
-        return PreflightFailed((*plan.problems, *plan.later), Hint(then, plan.command))
+        return PreflightFailed((*plan.problems, *plan.later), Hint(then, plan.command), f"{what}, because")
     if not plan.refused:
         return None
     return Different(
-        "Nothing was changed. These names are in use, by an index with another definition or by something else:",
+        f"{what}. These names are in use, by an index with another definition or by something else:",
         conflict_hint(plan.refused, plan.direction, plan.options, plan.to),
         {step.index.name: (*step.differences, *step.obstacles) for step in plan.refused},
     )

@@ -168,8 +168,7 @@ class Runner:
         preflight.check(plan)
         if plan.is_empty:
             self._warn(plan.warnings)
-            end = plan.start or plan.end
-            return Outcome(direction, end, end, (), (), seconds(), plan.warnings)
+            return Outcome(direction, plan.start, plan.start, (), (), seconds(), plan.warnings)
         pace = pace_of(self.migrator, [step.index for step in plan.steps], lambda: self._entries(plan))
         if pace.is_closed():
             self._warn(plan.warnings)

@@ -9,6 +9,7 @@ from command import (
     execute,
     is_postgres,
     refuses,
+    run,
     tables,
 )
 
@@ -52,6 +53,16 @@ def test_a_view_in_place_of_a_table_is_refused(any_crm):
     (problem,) = problems(any_crm, "up")
 
     assert problem.startswith(f"{qualified('webhook_event', any_crm)} is a view")
+
+
+def test_a_plan_says_that_the_run_would_be_refused(any_crm):
+    execute(any_crm, "DROP TABLE webhook_event")
+
+    assert run("up", url=any_crm).stderr.startswith("Error: Nothing was changed, because:\n  - table ")
+    assert run("plan", url=any_crm).stderr.startswith("Error: up would be refused, because:\n  - table ")
+    execute(any_crm, "CREATE TABLE webhook_event (processed boolean, event_type varchar(50))")
+    execute(any_crm, "CREATE INDEX ix_activity_type ON activity (status)")
+    assert run("plan", url=any_crm).stderr.startswith("Error: up would be refused. These names are in use, by an index")
 
 
 def test_all_problems_come_at_once(any_crm):

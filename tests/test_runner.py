@@ -173,9 +173,11 @@ def test_a_second_down_says_in_one_line_that_there_is_nothing_to_roll_back(any_h
 
 def test_down_on_an_empty_database_makes_nothing(database_url):
     with nothing_changes(database_url):
-        result = succeed("down", url=database_url)
+        result, plan = succeed("down", url=database_url), succeed("plan", "down", url=database_url)
 
-    assert result.lines[0].startswith("Nothing to roll back")
+    assert result.lines == plan.lines
+    assert re.fullmatch(r"Nothing to roll back: \S+( \(schema public\))? has none of the tables.", result.lines[0])
+    assert run("down", "--json", url=database_url).json()["to"] is None
 
 
 def test_up_down_up_leaves_the_same_catalog_as_one_up(database_url):
@@ -417,7 +419,8 @@ def test_a_run_that_would_be_refused_has_no_script_and_its_refusal_is_on_stderr(
     result = run("plan", "--sql", url=any_base_url)
 
     assert (result.exit_code, result.stdout) == (exit_code, "")
-    assert result.stderr == run("up", url=any_base_url).stderr
+    refused = run("up", url=any_base_url).stderr
+    assert result.stderr == refused.replace("Nothing was changed", "up would be refused", 1)
 
 
 # Interrupted runs ----------------------------------------------------------------------------------------------------

@@ -74,7 +74,8 @@ def left(rest: Rest) -> Hint:
 
 
 def _nothing_to_do(direction: str, revision: str | None, place: Place) -> str:
-    return f"Nothing to {'roll back' if direction == 'down' else 'do'}: {place} is at {revision}."
+    position = f"is at {revision}" if revision else "has none of the tables"
+    return f"Nothing to {'roll back' if direction == 'down' else 'do'}: {place} {position}."
 
 
 def of_stamp(stamp: Stamp, place: Place) -> Answer:
@@ -324,14 +325,14 @@ def of_seed(place: Place, rows: Mapping[str, int]) -> Answer:
 def of_plan(plan: Plan, place: Place, calls: Calls) -> Answer:
     """Return each statement with what it is for, and what would stop the run."""
     plan = plan._replace(warnings=(*plan.warnings, *calls.warnings))
-    document, error = documents.of_plan(plan, place, calls), refusal(plan)
+    document, error = documents.of_plan(plan, place, calls), refusal(plan, f"{plan.direction} would be refused")
     line = _plan_line(plan, place) if error is None else of_failure(error).line
     return Answer(document, line, plan.exit_code, _shown_plan(plan, place, calls), error)
 
 
 def _plan_line(plan: Plan, place: Place) -> str:
     if plan.is_empty:
-        return _nothing_to_do(plan.direction, plan.start or plan.end, place)
+        return _nothing_to_do(plan.direction, plan.start, place)
     if plan.unrecorded:
         return f"{place} is already at {plan.end}; only the record of {', '.join(plan.unrecorded)} is missing."
     actions = Counter(step.action.value for step in plan.steps)

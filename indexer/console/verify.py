@@ -16,6 +16,10 @@ NUMBERS = ("cost with", "cost without", "ms")
 TITLES = ("query", "index", "usable", "chosen", "generic", *NUMBERS)
 LESS_NEEDED = ("cost without", "cost with", "ms", "index", "generic")
 ANSWERS = {None: "", True: "yes", False: "no"}
+ADD = (
+    "Add what is missing with the application's own migrations, or correct queries.py."
+    " In an empty database, create the tables: "
+)
 STYLES = {"yes": "green", "no": "red", "served": "yellow"}
 
 
@@ -58,6 +62,8 @@ def conclusion_of(report: Report, where: str = "", between: str = "\n") -> Hint:
         between: separates the sentences.
     """
     sentences = between.join(sentences_of(report, where))
+    if not all(result.fits for result in report.results):
+        return Hint(f"{sentences}{between}{ADD}", Command("up"))
     if not report.fitting_unserved:
         return Hint(sentences)
     return Hint(f"{sentences}{between}Compare the indexes with the revision: ", Command("check"))

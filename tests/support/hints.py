@@ -164,6 +164,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "Start again": "test_hints::test_an_interrupted_benchmark_begins_again_by_the_command_of_the_hint",
     "python cli.py seed": "test_publications::test_other_commands_create_no_published_table_either",
     "Use fewer": "test_hints::test_as_many_rows_as_a_hint_names_can_be_made",
+    "{}{}{}python cli.py up": "test_verify::test_a_database_that_is_empty_has_no_tables_and_nothing_is_served",
     "is missing. Build it": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
     "is invalid": "test_verify::test_an_invalid_index_serves_nothing",
     "is being built or dropped": "test_hints::test_status_shows_the_build_of_an_index_that_verify_misses",
