@@ -42,6 +42,7 @@ from scenes import (
 from indexer import Index
 from indexer.care.choice import Criteria
 from indexer.care.reindex import Reindexed, Reindexer
+from indexer.cli.options import Size
 from indexer.connection import connect as connect_to
 from indexer.options import Options
 from indexer.records.baseline import REINDEX, UP, Baseline
@@ -165,9 +166,17 @@ def test_an_index_that_was_rebuilt_is_as_young_as_its_rebuild(bloated_url):
     assert OTHER not in reasons(reindex(bloated_url, NAME, OTHER, min_age=1))
 
 
-@pytest.mark.parametrize(("size", "exit_code"), [("500MB", 0), ("2GB", 0), ("1.5 gb", 0), ("8192", 0), ("big", 2)])
-def test_a_size_has_a_unit(sqlite_head_url, size, exit_code):
-    assert run("reindex", "--max-size", size, url=sqlite_head_url).exit_code == exit_code
+@pytest.mark.parametrize(
+    ("size", "count"), [("8192", 8192), ("1kB", 1024), ("1.5 mb", 3 << 19), ("500MB", 500 << 20), ("2GB", 2 << 30)]
+)
+def test_a_size_has_a_unit_of_1024_and_is_typed_again_as_it_was(size, count):
+    assert Size().convert(size, None, None) == count
+    (_, typed) = Criteria(max_size=count).words()
+    assert Size().convert(typed, None, None) == count
+
+
+def test_a_size_that_cannot_be_read_is_wrong_usage(sqlite_url):
+    assert run("reindex", "--max-size", "big", url=sqlite_url).exit_code == 2
 
 
 # What cannot be rebuilt ----------------------------------------------------------------------------------------------
