@@ -36,6 +36,7 @@ from scenes import (
     open_reader,
     open_writer,
     running,
+    until,
     until_phase,
 )
 
@@ -177,6 +178,32 @@ def test_a_size_has_a_unit_of_1024_and_is_typed_again_as_it_was(size, count):
 
 def test_a_size_that_cannot_be_read_is_wrong_usage(sqlite_url):
     assert run("reindex", "--max-size", "big", url=sqlite_url).exit_code == 2
+
+
+def test_statistics_that_may_be_old_are_gathered_first_and_the_index_is_judged_again(base_url):
+    fill_activity(base_url, 30_000)
+    with runner(base_url) as found:
+        found.up()
+    execute(base_url, "ANALYZE activity", "DELETE FROM activity WHERE id % 3 <> 0")
+    until(lambda: ask(base_url, "SELECT 1 FROM pg_stat_user_tables WHERE relname = 'activity' AND n_dead_tup > 0"))
+    shown = succeed("reindex", "--dry-run", url=base_url).stdout
+    assert "would rebuild no index" in shown
+    assert "ANALYZE of activity" in shown
+    done = succeed("reindex", "--json", url=base_url).json()
+    assert [each["index"] for each in done["rebuilt"]] == [NAME]
+    assert done["analyzed"] == ["activity"]
+
+
+def test_new_statistics_can_show_that_nothing_is_to_be_rebuilt(base_url):
+    fill_activity(base_url, 30_000)
+    with runner(base_url) as found:
+        found.up()
+    grow = "INSERT INTO activity (openphone_id) SELECT repeat(md5(i::text), 3) FROM generate_series(30001, 80000) AS i"
+    execute(base_url, "ANALYZE activity", grow)
+    until(lambda: ask(base_url, "SELECT 1 FROM pg_stat_user_tables WHERE relname = 'activity' AND n_live_tup > 70000"))
+    shown = succeed("reindex", url=base_url)
+    assert '  ANALYZE "public"."activity"' in shown.lines
+    assert "Nothing to rebuild after ANALYZE of activity" in shown.lines[-1]
 
 
 # What cannot be rebuilt ----------------------------------------------------------------------------------------------
