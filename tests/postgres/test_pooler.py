@@ -90,12 +90,12 @@ def settings_behind(pooled: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("mode", SHARING)
-@pytest.mark.parametrize("command", ["up", "down"])
+@pytest.mark.parametrize("command", ["up", "down", "reindex ix_activity_type"])
 def test_a_pooler_that_shares_sessions_is_refused_before_anything_is_changed(postgres_url, mode, command):
     prepare(postgres_url, to="base" if command == "up" else "head")
     with pgbouncer(postgres_url, mode) as pooled, nothing_changes(postgres_url):
         before = settings_behind(pooled)
-        result = run(command, url=pooled)
+        result = run(*command.split(), url=pooled)
         assert result.exit_code == 1
         assert "Nothing was changed" in result.stderr
         assert "pooler" in result.stderr

@@ -127,6 +127,12 @@ def test_down_on_a_standby_is_refused(applied):
     refuses_a_standby(applied, "down")
 
 
+def test_a_rebuild_on_a_standby_is_refused_and_a_dry_run_is_not(applied):
+    refuses_a_standby(applied, "reindex", "ix_activity_type")
+    with nothing_changes(applied):
+        assert "would rebuild no index" in succeed("reindex", "--dry-run", url=applied).stdout
+
+
 def test_further_sessions_of_a_run_go_to_the_server_of_the_first_of_several_hosts(servers):
     with closing(command.connect(servers.primary)) as primary, primary.cursor() as cursor:
         cursor.execute("CREATE DATABASE balanced")
