@@ -15,6 +15,7 @@ from indexer.tuples import NamedTuple
 
 TWIN, SAME_KEY, SUPERFLUOUS = "twin", "serves the same key", "superfluous"
 LEFTOVER, CHANGED_FILE, EMPTY_CHILD = "leftover", "changed file", "empty child"
+SUSPECT = "suspect"  # its collation has changed
 ORDER = (TWIN, SAME_KEY, SUPERFLUOUS, LEFTOVER)
 
 

@@ -83,6 +83,32 @@ class IndexFile(NamedTuple):
     worker: int | None = None
 
 
+class Collation(NamedTuple):
+    """A collation that a column or an expression of an index sorts by, on PostgreSQL.
+
+    Attributes:
+        column: None for an expression.
+        recorded: the version that PostgreSQL recorded of it; None where it recorded none.
+        actual: the version that the system has now; None where it has no versions.
+    """
+
+    column: str | None
+    schema: str
+    name: str
+    recorded: str | None
+    actual: str | None
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether the system has another version than PostgreSQL recorded."""
+        return self.recorded is not None and self.actual is not None and self.recorded != self.actual
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the default of the database."""
+        return (self.schema, self.name) == ("pg_catalog", "default")
+
+
 class TableTrust(NamedTuple):
     """Whether a table can be trusted with records, and which role should own it.
 
@@ -161,6 +187,9 @@ class Catalog(Protocol):
 
     def file_of(self, name: str) -> IndexFile | None:
         """Return the file of the index of this name; None if there is no such index."""
+
+    def collations(self, names: Sequence[str]) -> dict[str, list[Collation]]:
+        """Return the collations that the valid indexes of these names sort by, by name, in the order of the key."""
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """Return the tables and views of these names, by name; ``sizes`` as for ``find``."""

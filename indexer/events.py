@@ -218,6 +218,15 @@ class IndexFinished(NamedTuple):
     bytes_before: int | None = None
 
 
+class IndexChecked(NamedTuple):
+    """A deep check of an index is done; ``by`` is what it was made by, None where none was possible."""
+
+    target: Index
+    result: str
+    by: str | None
+    seconds: float
+
+
 class Joined(NamedTuple):
     """Another session, ``worker``, is building or dropping this index; the run waits for it."""
 
@@ -260,6 +269,7 @@ Event = (
     | RevisionPaused
     | Retrying
     | IndexFinished
+    | IndexChecked
     | Joined
     | LockWaited
     | ServerAwaited

@@ -17,7 +17,7 @@ from indexer.plans import Check, Plan, RevisionPlan, StampPlan, State, Status
 from indexer.records.alembic import AlembicTable, assumed_later
 from indexer.records.log import Entry, LogTable
 from indexer.records.provenance import revert_context
-from indexer.records.revisions import RevisionTable, checksum
+from indexer.records.revisions import Record, RevisionTable, checksum
 from indexer.revisions.chain import Chain
 from indexer.revisions.revision import Revision
 from indexer.spec import Index
@@ -67,7 +67,7 @@ class Inspector:
             for revision_plan in status.revisions
             if revision_plan.record and revision_plan.record.checksum != checksum(revision_plan.revision.indexes)
         ]
-        return Check(status, (*advice, *on_empty_children(status.uncovered), *changed))
+        return Check(status, (*self._suspects(status, state), *advice, *on_empty_children(status.uncovered), *changed))
 
     def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False) -> Plan:
         """Return what ``up`` or ``down`` would do now. Changes nothing and takes no lock.
@@ -144,6 +144,10 @@ class Inspector:
     def entries(self) -> list[Entry]:
         """Return what was done to this database, the last first."""
         return self.log.read(self._read().tables)
+
+    def records(self) -> dict[str, Record]:
+        """Return what is recorded of each revision, read now."""
+        return self._read().records
 
     # Reading --------------------------------------------------------------------------------------------------------
 
@@ -301,6 +305,16 @@ class Inspector:
             f"{name} holds {revision} ({state.records[revision].description}), which is unknown to this version."
             for revision in state.unknown(self.chain)
         ]
+
+    def _suspects(self, status: Status, state: State) -> list[Advice]:
+        """Return the advice about the valid indexes whose collation has changed since they were known to be right."""
+        catalog = self.migrator.catalog
+        collations = catalog.collations([step.index.name for step in status.steps if step.is_valid])
+        if not collations:
+            return []
+        from indexer.care.suspect import suspects
+
+        return suspects(status.steps, collations, catalog.measured(list(collations)), state.records.values())
 
     def _later_ones(self, revision_plans: Sequence[RevisionPlan], state: State) -> list[str]:
         """Return a problem for each later revision that ``down`` would go below, unless that is allowed."""

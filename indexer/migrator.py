@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from peewee import Model, PeeweeException
@@ -27,6 +27,7 @@ from indexer.text import qualified, reason
 from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
+    from indexer.care.deep import Checker
     from indexer.care.facts import FactsReader
     from indexer.query_planner import QueryPlanner
 
@@ -267,6 +268,33 @@ class CatalogMigrator(SchemaMigrator):
     @abstractmethod
     def index_facts(self) -> FactsReader:
         """Return the reader of what this database knows about indexes and their tables."""
+
+    @abstractmethod
+    def checker(self, heap: bool, longest: float) -> Checker:
+        """Return what checks the indexes of this database.
+
+        Args:
+            heap: whether to look for rows that an index lacks as well, where that costs more.
+            longest: how many seconds the check of one index may take.
+        """
+
+    def lock_if_free(self) -> AbstractContextManager[None]:
+        """Hold the run lock, if that takes no waiting; here nothing, because a check excludes no run.
+
+        Raises:
+            Locked: a run holds it.
+        """
+        return nullcontext()
+
+    def give_way(self) -> None:
+        """Give a run that waits for the run lock the time to take it."""
+
+    def refreshes(self, names: Sequence[str]) -> list[str]:
+        """Return how to record the versions of the collations of these indexes, once they are rebuilt; a sentence each.
+
+        Nothing where the versions are those recorded.
+        """
+        return []
 
     def create_tables(self, models: Sequence[Any]) -> None:
         """Create the tables of an empty database, all of them or none."""

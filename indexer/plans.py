@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from indexer.advice import Advice
 from indexer.catalog import Place, Table
 from indexer.decide import Action
-from indexer.errors import Command, Different, Hint, PreflightFailed
+from indexer.errors import Command, Different, Hint, Locked, PreflightFailed
 from indexer.events import Blocker
 from indexer.options import DEFAULTS, Options
 from indexer.pace.pace import CLOSED, Pace
@@ -21,6 +22,9 @@ from indexer.revisions.revision import Revision
 from indexer.server import Uncovered
 from indexer.steps import Step
 from indexer.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from indexer.care.deep import Deep
 
 PENDING = 3  # exit code
 
@@ -286,7 +290,30 @@ class Status(NamedTuple):
 
 
 class Check(NamedTuple):
-    """The status of a database, with advice about the indexes of its tables."""
+    """The status of a database, with advice about the indexes of its tables.
+
+    Attributes:
+        deep: what the deep checks found; None without them.
+    """
 
     status: Status
     advice: tuple[Advice, ...]
+    deep: Deep | None = None
+
+    @property
+    def corrupt(self) -> tuple[str, ...]:
+        """The names of the indexes that a deep check found corrupt."""
+        return self.deep.corrupt if self.deep else ()
+
+    def finding(self, step: Step) -> str:
+        """Return what is wrong with an index, in a word or two; "valid" if nothing is."""
+        return "corrupt" if step.index.name in self.corrupt else step.finding
+
+    @property
+    def exit_code(self) -> int:
+        """4 if an index is missing, different or corrupt, 5 if a run stopped the checks, else that of the status."""
+        if self.corrupt:
+            return Different.exit_code
+        if self.deep and self.deep.stopped and self.status.exit_code != Different.exit_code:
+            return Locked.exit_code
+        return self.status.exit_code

@@ -57,6 +57,11 @@ class Server:
         """Return the time by the clock of the server, with a time zone."""
         return datetime.now(timezone.utc)
 
+    @property
+    def is_standby(self) -> bool:
+        """Whether the server is a standby, on which nothing can be changed."""
+        return False
+
     def other_schemas(self) -> list[str]:
         """Return the other schemas that hold all of the indexed tables."""
         return []

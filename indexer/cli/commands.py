@@ -126,14 +126,38 @@ def status(call: Call) -> int:
     return ask(call, question)
 
 
-@command(options.version_table)
-def check(call: Call) -> int:
+@command(
+    click.argument("names", metavar="[INDEX]...", nargs=-1),
+    options.flag("--deep", "Also check that the valid indexes, or those named, find the rows of their tables."),
+    options.flag("--heap", "With --deep, also look for rows that a B-tree lacks: reads the whole table."),
+    click.option(
+        "--timeout", type=options.Seconds(), default=600, help="With --deep, cancel the check of an index after this."
+    ),
+    options.version_table,
+)
+def check(call: Call, names: tuple[str, ...], deep: bool, heap: bool, timeout: float) -> int:
     """Compare the database with its revisions.
 
     Changes nothing. Exits with 4 if an index of an applied revision is missing, broken or different, else with 3 if a
     revision is pending. Advice, such as about a redundant index, does not change the exit code.
+
+    With --deep, reads the indexes themselves and exits with 4 if one is corrupt: amcheck reads whole B-trees where it
+    may be called, else sampled rows are looked up. Holds the run lock for one index at a time, ends with 5 if a run
+    holds it, and records which indexes are clean.
     """
-    return ask(call, lambda runner: console.text.of_check(runner.inspector.check()))
+    if not deep:
+        if names or heap:
+            named = "INDEX" if names else "--heap"
+            raise UsageError(f"{named} is for deep checks.", "Add --deep.")
+        return ask(call, lambda runner: console.text.of_check(runner.inspector.check()))
+
+    def question(runner: Runner) -> Answer:
+        from indexer.care.checking import DeepCheck
+
+        return console.text.of_check(DeepCheck(runner.inspector, names, heap, timeout).run())
+
+    options_of_run = call.options._replace(wait_lock=0)  # what is recorded waits for nobody
+    return ask(call._replace(records=True, options=options_of_run), question)
 
 
 @command(

@@ -63,6 +63,7 @@ class Call(NamedTuple):
         write: writes hints.
         wait_db: how many seconds to wait for a server that is starting.
         changes: the command changes the database, or tries to.
+        records: the command changes nothing but what is recorded.
         as_script: only a script goes to stdout.
     """
 
@@ -74,6 +75,7 @@ class Call(NamedTuple):
     options: Options = DEFAULTS
     wait_db: float = 0
     changes: bool = False
+    records: bool = False
     as_script: bool = False
 
     def looking(self) -> str:
@@ -197,7 +199,8 @@ def connected(call: Call, report: Reporter, stop: Stop) -> Iterator[CatalogMigra
     target = call.target
     where = target.url if target.source else _default(call.project)
     waiting = call.options if call.changes else None
-    with connect_patiently(where, target.schema, call.wait_db, report, stop, not call.changes, waiting) as migrator:
+    read_only = not (call.changes or call.records)
+    with connect_patiently(where, target.schema, call.wait_db, report, stop, read_only, waiting) as migrator:
         yield migrator
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from indexer.errors import Different, IndexerError, PreflightFailed
 
 if TYPE_CHECKING:
+    from indexer.care.deep import Deep
     from indexer.catalog import Place, Table
     from indexer.events import Event
     from indexer.plans import Check, Outcome, Plan, RevisionPlan, Status
@@ -40,8 +41,9 @@ def of_check(check: Check) -> Document:
     status = check.status
     return {
         **_position(status),
+        "exit_code": check.exit_code,
         "indexes": [
-            {**_standing(revision_plan, step), "revision": revision_plan.revision.id, "finding": step.finding}
+            {**_standing(revision_plan, step), "revision": revision_plan.revision.id, "finding": check.finding(step)}
             for revision_plan in status.revisions
             for step in revision_plan.steps
         ],
@@ -49,7 +51,27 @@ def of_check(check: Check) -> Document:
         "advice": [
             {"kind": each.kind, "index": each.other, "about": each.about, "text": each.text} for each in check.advice
         ],
+        **(_deep(check.deep) if check.deep else {}),
     }
+
+
+def _deep(deep: Deep) -> Document:
+    """Return what the deep checks found, and what they did not cover."""
+    findings = [
+        {
+            "index": each.name,
+            "result": each.state,
+            "by": each.by,
+            "text": each.text,
+            "looked_up": each.looked_up,
+            "found": each.found,
+            "seconds": round(each.seconds, 3),
+        }
+        for each in deep.findings
+    ]
+    stopped = deep.stopped.message if deep.stopped else None
+    content = {"deep": findings, "deep_stopped": stopped, "deep_warnings": deep.warnings}
+    return {**content, "other_text_indexes": deep.others}
 
 
 def _remarks(status: Status) -> Document:

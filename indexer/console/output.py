@@ -105,12 +105,13 @@ def _json(document: Any, write: Write) -> str:
 
 def of_failure(error: IndexerError) -> Answer:
     """Return the answer of a command that failed."""
-    hint = error.hint.with_texts(_in_a_line)
+    hint = error.hint.with_texts(in_a_line)
     line = Hint("Error: ", error.summary, " " if hint else "", hint)
     return Answer(documents.of_failure(error), line, error.exit_code, error=error)
 
 
-def _in_a_line(text: str) -> str:
+def in_a_line(text: str) -> str:
+    """Return a text of several lines in one."""
     first, *more = text.split("\n")
     return " ".join((first, *(line.strip() for line in more)))
 

@@ -21,6 +21,7 @@ from indexer.events import (
     BlockersFound,
     BuildPredicted,
     Event,
+    IndexChecked,
     IndexFinished,
     Joined,
     Laggard,
@@ -320,6 +321,10 @@ def _finished(
     return f"  {target.name} {done} in {duration(seconds)}" + (f", {gain}{in_bytes(size)}" if size is not None else "")
 
 
+def _checked(target: Index, result: str, by: str | None, seconds: float) -> str:
+    return f"  {target.name}: {result}" + (f" ({by}, {duration(seconds)})" if by else "")
+
+
 def listed(blockers: Iterable[Blocker]) -> str:
     """Return a line for each blocker, and one for the statement that ends it."""
     return "".join(f"\n    {blocker}\n      {ENDING}{visible(blocker.ending)}" for blocker in blockers)
@@ -361,5 +366,6 @@ LINES: dict[type[Event], Callable[..., str]] = {
         f"the next one starts in {duration(pause)}"
     ),
     IndexFinished: _finished,
+    IndexChecked: _checked,
     Joined: lambda target, worker: f"  {target.name} is being built by another session (pid {worker}); waiting for it",
 }

@@ -8,15 +8,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from indexer.console import documents
-from indexer.console.output import BOLD, Answer, Line, of_failure, styled
+from indexer.console.output import BOLD, Answer, Line, in_a_line, of_failure, styled
 from indexer.console.progress import DONE, listed
 from indexer.decide import CREATIONS, Action
-from indexer.errors import Command, Hint, NotServed
+from indexer.errors import Command, Hint, NotServed, lines_of
 from indexer.options import DEFAULTS
 from indexer.preflight import conflict_hint, refusal
 from indexer.text import counted, duration, few, in_bytes, visible
 
 if TYPE_CHECKING:
+    from indexer.care.deep import Deep
     from indexer.catalog import Place
     from indexer.console.documents import Document
     from indexer.plans import Check, Outcome, Plan, Rest, RevisionPlan, Stamp, Status
@@ -32,7 +33,7 @@ FOLDING = ("for", "declared", "found", "indexes")
 # Left out on a narrow terminal, the first one first.
 LESS_NEEDED = ("for", "method", "by", "origin", "took", "table", "size", "revision")
 ALL_RIGHT = Hint("Everything is as declared.")
-COLOURS = {"valid": "green", "invalid": "red", "different": "red"}  # the others are yellow
+COLOURS = {"valid": "green", "invalid": "red", "different": "red", "corrupt": "red"}  # the others are yellow
 PAST = {action.value: done for action, done in DONE.items()}  # without the actions of a later version
 MOST_NAMED = 3  # indexes of one action in a line of history
 
@@ -155,9 +156,22 @@ def _origin(index: Document) -> str:
 
 def of_check(check: Check) -> Answer:
     """Return whether the database is what its revisions declare, index by index."""
-    document, verdict = documents.of_check(check), _verdict(check.status, lists_statements=True) or ALL_RIGHT
-    line = Hint(f"{_position(check.status)}. ", verdict)
-    return Answer(document, line, check.status.exit_code, _shown_check(check, document, verdict))
+    document, verdict = documents.of_check(check), _verdict(check.status, lists_statements=True)
+    verdict = lines_of(filter(None, (verdict, _of_corrupt(check.corrupt), _of_stopped(check)))) or ALL_RIGHT
+    line = Hint(f"{_position(check.status)}. ", verdict.with_texts(in_a_line))
+    return Answer(document, line, check.exit_code, _shown_check(check, document, verdict))
+
+
+def _of_corrupt(names: Sequence[str]) -> Hint:
+    """Return how to repair the indexes that are corrupt; nothing where none is."""
+    it = "it" if len(names) == 1 else "them"
+    return Hint(f"Corrupt: {', '.join(names)}. To rebuild {it}, run: ", Command("reindex", *names)) if names else Hint()
+
+
+def _of_stopped(check: Check) -> Hint:
+    """Return why not all indexes were checked; nothing where all were."""
+    stopped = check.deep.stopped if check.deep else None
+    return Hint(f"{stopped.message} ", stopped.hint) if stopped else Hint()
 
 
 def _shown_check(check: Check, document: Document, verdict: Hint) -> Iterator[Line]:
@@ -168,11 +182,31 @@ def _shown_check(check: Check, document: Document, verdict: Hint) -> Iterator[Li
     if status.unindexed:
         yield "\nIndexes are not inherited. Build these on the tables that have rows:"
         yield from (f"  {visible(line)}" for each in status.unindexed for line in _to_type(each))
+    if check.deep:
+        yield from _shown_deep(check.deep)
     if check.advice:
         yield "\nAdvice (does not change the exit code):"
     for advice in check.advice:
         yield Hint("  ", advice.text).with_texts(visible)
-    yield from _end(verdict, status.warnings)
+    yield from _end(verdict, (*status.warnings, *(check.deep.warnings if check.deep else ())))
+
+
+def _shown_deep(deep: Deep) -> Iterator[Line]:
+    yield "\nDeep check:"
+    width = max((len(finding.name) for finding in deep.findings), default=0)
+    for finding in deep.findings:
+        by = f" ({finding.by})" if finding.by else ""
+        text = Hint(f"  {finding.name:<{width}}  {finding.result}{by}", ": " if finding.text else "", finding.text)
+        yield text.with_texts(visible)
+    if not deep.findings:
+        yield "  No index was checked."
+    if deep.others:
+        yield f"  Not covered: {counted(deep.others, 'other text index', 'other text indexes')} of the database."
+
+
+def _severity(index: Document) -> str:
+    """Return the word by which a finding is coloured."""
+    return str(index["finding"] if index["finding"] == "corrupt" else index["state"])
 
 
 def _check_rows(index: Document) -> Iterator[tuple[Any, ...]]:
@@ -180,7 +214,7 @@ def _check_rows(index: Document) -> Iterator[tuple[Any, ...]]:
     first, *more = (
         tuple(each.values()) for each in index["differences"] or [{"part": "", "declared": "", "found": ""}]
     )
-    yield (index["name"], index["table"], _coloured(index["finding"], index["state"]), _origin(index), *first)
+    yield (index["name"], index["table"], _coloured(index["finding"], _severity(index)), _origin(index), *first)
     for difference in more:
         yield ("", "", "", "", *difference)
 

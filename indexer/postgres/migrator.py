@@ -30,6 +30,7 @@ from indexer.steps import Step
 from indexer.text import few
 
 if TYPE_CHECKING:
+    from indexer.care.deep import Checker
     from indexer.care.facts import FactsReader
     from indexer.postgres.run.execution import Run
     from indexer.postgres.run.lock import RunLock
@@ -227,6 +228,39 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         from indexer.postgres.care.facts import PostgresFacts
 
         return PostgresFacts(self.catalog)
+
+    def checker(self, heap: bool, longest: float) -> Checker:
+        """Return what checks indexes on the main session.
+
+        Raises:
+            PreflightFailed: a pooler shares the session with other clients.
+        """
+        from indexer.postgres.care.checker import PostgresChecker
+        from indexer.postgres.session.pooler import refuse_transaction_pooling
+
+        if self.database.pooled:
+            refuse_transaction_pooling(self.database)
+        return PostgresChecker(self, heap, longest)
+
+    @contextmanager
+    def lock_if_free(self) -> Iterator[None]:
+        """Hold the run lock, if no run holds it; a standby has no runs."""
+        if self.server.is_standby:
+            yield
+            return
+        with self.lock.held_if_free():
+            yield
+
+    def give_way(self) -> None:
+        """Give a run that waits for the run lock the time to take it."""
+        if not self.server.is_standby:
+            self.lock.give_way()
+
+    def refreshes(self, names: Sequence[str]) -> list[str]:
+        """Return how to record the versions of the collations of these indexes, once they are rebuilt."""
+        from indexer.postgres.care.collations import refreshes
+
+        return refreshes(self.catalog, names)
 
     def lock_tables(self, tables: Collection[tuple[str | None, str]]) -> None:
         """Lock these tables against new triggers and rules, then look at them as before the run."""

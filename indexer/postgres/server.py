@@ -89,6 +89,11 @@ class PostgresServer(Server):
         now: datetime = self.catalog.rows(NOW)[0]["now"]
         return now
 
+    @property
+    def is_standby(self) -> bool:
+        """Whether the server is a standby, on which nothing can be changed."""
+        return self.catalog.in_recovery
+
     def other_schemas(self) -> list[str]:
         """Return the other schemas that hold all of the indexed tables."""
         return self.catalog.other_schemas(self.catalog.indexed)

@@ -12,7 +12,7 @@ from typing import Any
 
 from peewee import Database, DatabaseError, Entity
 
-from indexer.catalog import META_TABLES, ORDINARY, CatalogEntry, IndexFile, Measured, Table
+from indexer.catalog import META_TABLES, ORDINARY, CatalogEntry, Collation, IndexFile, Measured, Table
 from indexer.definition import Column, Definition, Expression, KeyPart
 from indexer.spec import BTREE
 from indexer.sqlite.statement import read
@@ -148,6 +148,10 @@ class SqliteCatalog:
             name: Measured(size, cells, None, sqlite_version, fingerprint(_after_name(sql)))
             for name, size, cells, sql in rows
         }
+
+    def collations(self, names: Sequence[str]) -> dict[str, list[Collation]]:
+        """Return nothing: the order of SQLite's own collations never changes."""
+        return {}
 
     def _found(self, row: tuple[str, str, str, str | None], sizes: bool) -> CatalogEntry:
         name, kind, table, sql = row

@@ -26,6 +26,7 @@ from indexer.sqlite.catalog import IN_MEMORY, SqliteCatalog
 from indexer.sqlite.dialect import SqliteDialect, keeps_nulls
 
 if TYPE_CHECKING:
+    from indexer.care.deep import Checker
     from indexer.care.facts import FactsReader
     from indexer.query_planner import QueryPlanner
 
@@ -189,6 +190,12 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         for operation in sorted(operations, key=lambda each: each.index.table != probe):
             for _ in work(operation):
                 pass
+
+    def checker(self, heap: bool, longest: float) -> Checker:
+        """Return what checks the indexes of the file; SQLite always compares them with all rows, and has no limit."""
+        from indexer.sqlite.checker import SqliteChecker
+
+        return SqliteChecker(self)
 
     def _act(self, decide: Decide, provenance: Provenance) -> Doing:
         step, started = decide(), time.monotonic()

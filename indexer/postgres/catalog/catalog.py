@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from indexer.catalog import CatalogEntry, IndexFile, Measured, Table
+from indexer.catalog import CatalogEntry, Collation, IndexFile, Measured, Table
 from indexer.definition import FIRST, LAST, Column, Definition, Expression, KeyPart
 from indexer.postgres.catalog import citus
 from indexer.postgres.catalog.trust import KINDS, TABLES, table_of
@@ -308,6 +308,12 @@ class PostgresCatalog(CatalogReader):
         """Return the file of the index of this name, and who is rebuilding or dropping the index."""
         return next((IndexFile(**row) for row in self.ask(FILE, name=name)), None)
 
+    def collations(self, names: Sequence[str]) -> dict[str, list[Collation]]:
+        """Return the collations that the valid indexes of these names sort by, by name, in the order of the key."""
+        from indexer.postgres.care.collations import collations_of
+
+        return collations_of(self, names)
+
     def _find(self, names: Sequence[str], sizes: bool) -> dict[str, CatalogEntry]:
         rows = self.ask(INDEXES + BY_NAME, names=list(names), sizes=sizes) if names else []
         return {row["name"]: _entry(row) for row in rows}
@@ -351,9 +357,18 @@ class PostgresCatalog(CatalogReader):
         """Return whether the schema has no table but extensions' and those that record revisions."""
         return not self.rows(ANY_TABLE)
 
+    @property
+    def in_recovery(self) -> bool:
+        """Whether the server is a standby."""
+        return bool(self._server()["in_recovery"])
+
+    def _server(self) -> dict[str, Any]:
+        (server,) = self.recall(SERVER, lambda: self.rows(SERVER))
+        return server
+
     def problems(self) -> list[str]:
         """Return why this server, role or session cannot build indexes, one sentence each."""
-        (server,) = self.recall(SERVER, lambda: self.rows(SERVER))
+        server = self._server()
         number, version, product = server["number"], server["version"], server["product"]
         is_other = not product.startswith("PostgreSQL") or "-YB-" in product
         is_old, misses_rows = number < OLDEST_MAJOR * 10000, number in MISSES_ROWS

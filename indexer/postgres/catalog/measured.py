@@ -10,13 +10,14 @@ from indexer.text import fingerprint
 
 HAS_VERSION_OF_DATABASE = 150000
 OF_DATABASE = "pg_catalog.pg_database_collation_actual_version(d.oid)"
-# Before, only the system's own collations have a version: that of the same locale as the database's default.
-OF_SAME_LOCALE = """(
-               SELECT pg_catalog.max(pg_catalog.pg_collation_actual_version(s.oid))
-                 FROM pg_catalog.pg_collation AS s
-                WHERE s.collprovider = 'c'
-                  AND s.collcollate = d.datcollate
-                  AND s.collencoding IN (-1, d.encoding))"""
+# Before, only the system's own collations have a version, which is the same for all of libc.
+OF_LIBC = """CASE WHEN d.datcollate !~* '^(C|POSIX)$|^C[.]' THEN (
+                    SELECT pg_catalog.pg_collation_actual_version(s.oid)
+                      FROM pg_catalog.pg_collation AS s
+                     WHERE s.collprovider = 'c'
+                       AND s.collcollate !~* '^(C|POSIX)$|^C[.]'
+                     ORDER BY s.oid
+                     LIMIT 1) END"""
 
 # What the size of an entry depends on. No OID and no name, so that it is the same after a restore and a renaming.
 DEFINITION = """pg_catalog.concat_ws(
@@ -47,7 +48,7 @@ MEASURED = """
            pg_catalog.pg_relation_size(c.oid) AS bytes,
            NULLIF(c.reltuples, -1)::pg_catalog.int8 AS tuples,
            (
-           SELECT pg_catalog.string_agg(v.name || ' ' || v.version, ', ' ORDER BY v.name)
+           SELECT pg_catalog.string_agg(v.name || ' ' || v.version, ', ' ORDER BY v.name COLLATE pg_catalog."C")
              FROM (
              SELECT DISTINCT
                     pg_catalog.quote_ident(o.collname) AS name,
@@ -74,7 +75,11 @@ def measured(reader: CatalogReader, names: Sequence[str]) -> dict[str, Measured]
     """Return what the valid indexes of these names are like now, by name."""
     if not names:
         return {}
-    is_known = reader.database.server_version >= HAS_VERSION_OF_DATABASE
-    query = MEASURED.format(of_default=OF_DATABASE if is_known else OF_SAME_LOCALE, definition=DEFINITION)
+    query = MEASURED.format(of_default=version_of_default(reader), definition=DEFINITION)
     rows = reader.rows(query, names=list(names))
     return {row.pop("name"): Measured(**{**row, "definition": fingerprint(row["definition"])}) for row in rows}
+
+
+def version_of_default(reader: CatalogReader) -> str:
+    """Return the expression for the version of the default collation of the database ``d``."""
+    return OF_DATABASE if reader.database.server_version >= HAS_VERSION_OF_DATABASE else OF_LIBC

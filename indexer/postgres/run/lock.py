@@ -17,11 +17,23 @@ from indexer.migrator import Context
 from indexer.postgres.run.sessions import Sessions
 
 POLL = 0.5  # seconds between two attempts, give or take half
+MARGIN = 0.25  # seconds that the queries of a poll may take
 REPEATED = 10.0  # seconds between two reports of the wait
+LONGEST_POLL = 1.5 * POLL
 FAMILY = 0x5343_5256  # the upper half of the key, the same for every run of this tool; the lower half is the schema
+AWAITED = FAMILY + 1  # of the lock that a run holds while it waits
 
 TRY = """
     SELECT pg_catalog.pg_try_advisory_lock((%(family)s::bigint << 32) | %(namespace)s) AS taken
+"""
+
+# What a run holds while it waits for the run lock: pg_locks shows no wait, because nothing waits inside the server.
+AWAIT = """
+    SELECT pg_catalog.pg_try_advisory_lock_shared((%(awaited)s::bigint << 32) | %(namespace)s)
+"""
+
+AWAIT_NO_MORE = """
+    SELECT pg_catalog.pg_advisory_unlock_shared((%(awaited)s::bigint << 32) | %(namespace)s)
 """
 
 UNLOCK = """
@@ -138,16 +150,48 @@ class RunLock:
             Locked: another run holds it and has made no progress for ``wait_lock`` seconds.
             Interrupted: a signal came while waiting.
         """
-        self._wait()
+        if not self._take():
+            with self._awaiting():
+                self._wait()
         try:
             yield
         finally:
             with suppress(PeeweeException):  # a session that was lost has released the lock
                 self.catalog.rows(UNLOCK, family=FAMILY)
 
+    @contextmanager
+    def held_if_free(self) -> Iterator[None]:
+        """Hold the lock for a moment, without waiting for it.
+
+        Raises:
+            Locked: a run holds it.
+        """
+        if not self._take():
+            raise self._locked()
+        try:
+            yield
+        finally:
+            with suppress(PeeweeException):
+                self.catalog.rows(UNLOCK, family=FAMILY)
+
+    def give_way(self) -> None:
+        """If a run waits for the lock, give it the time to take it: it polls, and so would seldom find it free."""
+        if self.catalog.ask(LOCKS + IS_RUN_LOCK, family=AWAITED):
+            self.stop.sleep(LONGEST_POLL + MARGIN)
+
     def _take(self) -> bool:
         assert self.catalog.namespace, "the run lock belongs to one schema: call settle() first"
         return bool(self.catalog.rows(TRY, family=FAMILY)[0]["taken"])
+
+    @contextmanager
+    def _awaiting(self) -> Iterator[None]:
+        """Show in pg_locks that a run waits, for a deep check that takes the lock for one index after another."""
+        self.catalog.rows(AWAIT, awaited=AWAITED)
+        try:
+            yield
+        finally:
+            with suppress(PeeweeException):
+                self.catalog.rows(AWAIT_NO_MORE, awaited=AWAITED)
 
     def _wait(self) -> None:
         progress: object = None
@@ -159,12 +203,15 @@ class RunLock:
                 if progress != before:
                     progressed = now
             if self.options.wait_lock is not None and now - progressed >= self.options.wait_lock:
-                hint = Hint("Wait for it to end, or see what it is doing: ", Command("status"))
-                raise Locked(f"Another run holds the lock: {self.holder()}.", hint)
+                raise self._locked()
             if now - reported >= REPEATED:
                 self.report(LockWaited(self.holder()))
                 reported = now
             self.stop.sleep(POLL * random.uniform(0.5, 1.5))
+
+    def _locked(self) -> Locked:
+        hint = Hint("Wait for it to end, or see what it is doing: ", Command("status"))
+        return Locked(f"Another run holds the lock: {self.holder()}.", hint)
 
     def _progress(self) -> object:
         """Return a value that differs as soon as the run that holds the lock has made progress.

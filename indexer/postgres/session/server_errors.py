@@ -60,6 +60,9 @@ OF_A_FUNCTION = (
     "then run the same command again."
 )
 INSUFFICIENT_PRIVILEGE = "42501"
+DAMAGED = ("XX001", "XX002")
+READING = ("XX000", "XX001", "58P01", "58030")
+STORAGE = "md"  # how the functions of PostgreSQL's storage manager begin
 UNKNOWN_NAMES = ("3F000", "42704", "42883", "42P01")
 CALL = r"[\w\"]\([^()]*\)"  # a function with its arguments, whatever language the server speaks
 
@@ -108,6 +111,17 @@ def remedy(error: BaseException) -> str:
 def is_secured(error: BaseException) -> bool:
     """Return whether the server refused a query because row-level security could hide rows."""
     return getattr(getattr(original(error), "diag", None), "source_function", None) == "check_enable_rls"
+
+
+def is_damage(error: BaseException) -> bool:
+    """Return whether the server found a page, an index or a file to be damaged."""
+    return sqlstate(error) in DAMAGED or is_missing_block(error)
+
+
+def is_missing_block(error: BaseException) -> bool:
+    """Return whether the server was to read a block, or a file, that does not exist."""
+    function = getattr(getattr(original(error), "diag", None), "source_function", None) or ""
+    return sqlstate(error) in READING and function.lstrip("_").startswith(STORAGE)
 
 
 def _function(error: BaseException) -> str:

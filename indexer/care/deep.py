@@ -1,0 +1,108 @@
+"""Deep checks: whether an index finds every row of its table. What the adapters answer, and the order of the checks.
+
+A deep check reads the index itself, not the catalog. On PostgreSQL amcheck reads all of it, where it can be called;
+otherwise sampled rows are looked up by the index. On SQLite ``PRAGMA integrity_check`` reads all of it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from indexer.errors import Hint, IndexerError
+from indexer.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from indexer.migrator import CatalogMigrator
+
+CLEAN, CORRUPT, CANNOT_TELL = "clean", "corrupt", "cannot tell"
+AMCHECK, LOOKUPS, INTEGRITY_CHECK = "amcheck", "lookups", "integrity_check"
+LONGEST = 600.0  # seconds for one index
+
+
+class Finding(NamedTuple):
+    """What a deep check found out about one index.
+
+    Attributes:
+        state: CLEAN, CORRUPT or CANNOT_TELL. After lookups CLEAN means no more than that the rows looked up were found.
+        by: AMCHECK, LOOKUPS or INTEGRITY_CHECK; None where none of them was possible.
+        text: what was found, or why it cannot be told, as a sentence; empty where amcheck found nothing.
+        looked_up: how many rows were looked up; None for the other checks.
+        found: how many of them were found.
+        collation_version: the versions of its collations during the check, as ``Measured`` has them.
+    """
+
+    name: str
+    state: str
+    by: str | None
+    text: str | Hint = ""
+    seconds: float = 0.0
+    looked_up: int | None = None
+    found: int | None = None
+    collation_version: str | None = None
+
+    @property
+    def result(self) -> str:
+        """The result in a few words."""
+        if self.state == CLEAN and self.looked_up is not None:
+            return f"{self.found:,} of {self.looked_up:,} found"
+        return self.state
+
+
+class Deep(NamedTuple):
+    """The deep check of one database.
+
+    Attributes:
+        findings: one for each index that was checked.
+        others: how many other indexes of the database depend on a collation that can change.
+        stopped: why not all indexes were checked.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    others: int = 0
+    warnings: tuple[str | Hint, ...] = ()
+    stopped: IndexerError | None = None
+
+    @property
+    def corrupt(self) -> tuple[str, ...]:
+        """The names of the indexes that are corrupt."""
+        return tuple(finding.name for finding in self.findings if finding.state == CORRUPT)
+
+
+class Checker(ABC):
+    """Checks the indexes of one database, each by itself.
+
+    Attributes:
+        advice: what would let the checks say more, such as a right that our role lacks; known after the first check.
+    """
+
+    def __init__(self) -> None:
+        self.advice: list[str | Hint] = []
+
+    @abstractmethod
+    def check(self, name: str) -> Finding:
+        """Check the index of this name, in a transaction that is rolled back. Changes nothing."""
+
+    def builds_delayed(self) -> list[str]:
+        """Return the builds of other sessions that wait until a check ends, one phrase each."""
+        return []
+
+    def others(self, names: Sequence[str]) -> int:
+        """Return how many indexes of the database, besides these, depend on a collation that can change."""
+        return 0
+
+
+def deep_check(
+    migrator: CatalogMigrator, names: Sequence[str], heap: bool = False, longest: float = LONGEST
+) -> Iterator[Finding]:
+    """Check indexes one after another, and yield what was found. Takes no lock and records nothing: the caller does.
+
+    Args:
+        names: of valid indexes in the migrator's schema.
+        heap: whether amcheck also looks for rows that the index lacks; it reads the whole table for that.
+        longest: how many seconds the check of one index may take.
+    """
+    checker = migrator.checker(heap, longest)
+    for name in names:
+        yield checker.check(name)

@@ -1,0 +1,184 @@
+"""Checks one index after another: amcheck where our role may call it, else sampled lookups. Each is one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from peewee import Entity, PeeweeException
+
+from indexer.care.deep import AMCHECK, CANNOT_TELL, CLEAN, CORRUPT, LOOKUPS, Checker, Finding
+from indexer.errors import Command, Hint
+from indexer.postgres.care import lookups
+from indexer.postgres.care.amcheck import amcheck
+from indexer.postgres.care.collations import other_text_indexes
+from indexer.postgres.care.lookups import Count, Facts, facts_of, other_scan
+from indexer.postgres.session import server_errors
+from indexer.postgres.session.server_errors import is_damage, is_missing_block
+from indexer.spec import BTREE
+
+if TYPE_CHECKING:
+    from indexer.postgres.migrator import OnlineMigrator
+
+UNSUPPORTED = ("0A000", "42501", "42883")  # amcheck cannot check such an index, or may not be called any more
+INTERNAL, CANCELLED = "XX000", "57014"
+NO_INDEX = "There is no valid index of this name."
+
+CHECK = "SELECT {function}(%s::pg_catalog.regclass, %s)"
+
+# A concurrent build anywhere in the database waits for the snapshots that are older than its second scan.
+BUILDS = """
+    SELECT b.pid,
+           COALESCE(c.relname, 'an index') AS name,
+           a.application_name AS application
+      FROM pg_catalog.pg_stat_progress_create_index AS b
+      LEFT JOIN pg_catalog.pg_class AS c ON c.oid = b.index_relid
+      LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = b.pid
+     WHERE b.datname = pg_catalog.current_database()
+       AND b.pid <> pg_catalog.pg_backend_pid()
+     ORDER BY b.pid
+"""
+
+
+class PostgresChecker(Checker):
+    """The checks on the main session.
+
+    Args:
+        heap: whether amcheck looks for rows that an index lacks, too.
+        longest: how many seconds one statement may take.
+    """
+
+    def __init__(self, migrator: OnlineMigrator, heap: bool, longest: float) -> None:
+        super().__init__()
+        self.migrator = migrator
+        self.database = migrator.database
+        self.catalog = migrator.catalog
+        self.heap = heap
+        self.longest = longest
+        self._amcheck = amcheck(self.catalog)
+
+    def check(self, name: str) -> Finding:
+        """Check an index by amcheck; if that cannot be called, or cannot check such an index, by lookups."""
+        started = time.monotonic()
+        measured = self.catalog.measured([name]).get(name)
+        facts = facts_of(self.catalog, name)
+        if facts is None or measured is None:
+            return Finding(name, CANNOT_TELL, None, NO_INDEX)
+        finding = self._by_amcheck(name, facts) or self._by_lookups(name, facts)
+        seconds = time.monotonic() - started
+        return finding._replace(seconds=seconds, collation_version=measured.collation_version)
+
+    def builds_delayed(self) -> list[str]:
+        """Return the builds that wait until a check ends, one phrase each."""
+        return [f"{row['name']} (pid {row['pid']})" for row in self.catalog.ask(BUILDS)]
+
+    def others(self, names: Sequence[str]) -> int:
+        """Return how many other B-trees of the database sort text by a collation that can change."""
+        return other_text_indexes(self.catalog, names)
+
+    # amcheck ---------------------------------------------------------------------------------------------------------
+
+    def _by_amcheck(self, name: str, facts: Facts) -> Finding | None:
+        """Return what amcheck says of a B-tree; None where it says nothing."""
+        if facts.method != BTREE:
+            return None
+        if not self._amcheck.is_callable:
+            self.advice = [self._amcheck.advice(self.catalog.schema or "")]
+            return None
+        function = self._quoted(str(self._amcheck.schema), "bt_index_check")
+        index, started = self._quoted(self.catalog.schema or "", name), time.monotonic()
+        try:
+            with self._transaction():
+                self.database.execute_sql(CHECK.format(function=function), (index, self.heap))
+        except PeeweeException as error:
+            if server_errors.sqlstate(error) in UNSUPPORTED:
+                return None
+            return self._failed(name, AMCHECK, facts, error, time.monotonic() - started)
+        return Finding(name, CLEAN, AMCHECK)
+
+    # Lookups ---------------------------------------------------------------------------------------------------------
+
+    def _by_lookups(self, name: str, facts: Facts) -> Finding:
+        """Return how many of the sampled rows the index finds."""
+        if facts.obstacle:
+            return Finding(name, CANNOT_TELL, None, facts.obstacle)
+        statement, started = self._statement(facts), time.monotonic()
+        try:
+            with self._transaction(*lookups.settings(facts)):
+                self.database.execute_sql(f"PREPARE deep_check AS {statement}")
+                try:
+                    return self._looked_up(name, facts)
+                finally:
+                    self._deallocate()
+        except PeeweeException as error:
+            return self._failed(name, LOOKUPS, facts, error, time.monotonic() - started)
+
+    def _statement(self, facts: Facts) -> str:
+        """Return the statement that looks rows up, its percent signs doubled for psycopg2."""
+        table = self._quoted(self.catalog.schema or "", facts.table_name)
+        return lookups.statement(table, facts).replace("%", "%%")
+
+    def _looked_up(self, name: str, facts: Facts) -> Finding:
+        (document,) = self.database.execute_sql("EXPLAIN (FORMAT JSON) EXECUTE deep_check").fetchone()
+        if other := other_scan(document[0]["Plan"], facts, name):
+            text = f"Its rows cannot be looked up by it, because the planner uses {other} for the same key."
+            return Finding(name, CANNOT_TELL, None, text)
+        count = Count(*self.database.execute_sql("EXECUTE deep_check").fetchone())
+        state = CLEAN if count.found == count.looked_up else CORRUPT
+        if count.looked_up == 0 and facts.pages:
+            state = CANNOT_TELL
+        return Finding(name, state, LOOKUPS, count.text, 0.0, count.looked_up, count.found)
+
+    def _deallocate(self) -> None:
+        """Forget the prepared statement: a rollback does not undo a PREPARE."""
+        if not self.database.is_lost:
+            self.database.rollback()
+            self.database.execute_sql("DEALLOCATE deep_check")
+
+    # What both need --------------------------------------------------------------------------------------------------
+
+    def _quoted(self, *names: str) -> str:
+        return str(self.database.get_sql_context().sql(Entity(*names)).query()[0])
+
+    @contextmanager
+    def _transaction(self, *settings: str) -> Iterator[None]:
+        """Begin a read-only transaction with these settings, and roll it back at the end."""
+        limits = (f"statement_timeout = {round(self.longest * 1000)}", *settings)
+        with self.database.manual_commit():
+            self.database.begin()
+            try:
+                # a separate message: in version 12 a timeout holds from the next message on
+                self.database.execute_sql("; ".join(("SET TRANSACTION READ ONLY", *(f"SET LOCAL {s}" for s in limits))))
+                yield
+            finally:
+                if not self.database.is_lost:
+                    self.database.rollback()
+
+    def _failed(self, name: str, by: str, facts: Facts, error: PeeweeException, seconds: float) -> Finding:
+        """Return what an error says of the index after so many seconds; raise it if the session is lost."""
+        if self.database.is_lost:
+            raise error
+        said = server_errors.said(error)
+        if is_damage(error) or (by == AMCHECK and not self.heap and server_errors.sqlstate(error) == INTERNAL):
+            other = self._other_damaged(name, facts, error)
+            return Finding(name, CANNOT_TELL if other else CORRUPT, by, f"{other}{said}")
+        if server_errors.sqlstate(error) == CANCELLED and seconds >= self.longest:
+            longer = Command("check", "--deep", name, "--timeout", f"{self.longest * 10:.0f}")
+            return Finding(name, CANNOT_TELL, by, Hint(f"It took longer than {self.longest:g} s. Allow more: ", longer))
+        return Finding(name, CANNOT_TELL, by, f"The check ended with an error: {said}")
+
+    def _other_damaged(self, name: str, facts: Facts, error: PeeweeException) -> str:
+        """Return what else is damaged according to an error, as the beginning of a sentence; "" if it is the index.
+
+        The planner opens all indexes of the table, and a lookup reads the table. A block that the table does not have
+        is one that the index points to.
+        """
+        said = server_errors.said(error)
+        if f'"{name}"' in said or facts.file in said:
+            return ""
+        if facts.table_file in said and not is_missing_block(error):
+            return f"Its table {facts.table_name} is damaged: "
+        others = (each for each in facts.others if f'"{each}"' in said)
+        return next((f"Index {each} of the same table is damaged: " for each in others), "")
