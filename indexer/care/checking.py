@@ -13,7 +13,7 @@ from indexer.events import IndexChecked, Warned
 from indexer.records.baseline import Checked
 from indexer.records.journal import Journal
 from indexer.records.table import now
-from indexer.text import counted, reason
+from indexer.text import reason
 
 if TYPE_CHECKING:
     from indexer.inspector import Inspector
@@ -76,12 +76,14 @@ class DeepCheck:
                 with self.migrator.lock_if_free():
                     self._say_what_is_delayed(checker)
                     finding = checker.check(index.name)
-                    self._record(finding)
+                    if not checker.stopped:
+                        self._record(finding)
             except Locked as error:
-                checked = f"{len(findings)} of {counted(len(indexes), 'index', 'indexes')} were checked."
-                return Locked(f"{error.message} {checked}", error.hint)
+                return Locked(f"{error.message} Indexes checked before: {len(findings)} of {len(indexes)}.", error.hint)
             findings.append(finding)
             self.migrator.context.report(IndexChecked(index, finding.result, finding.by, finding.seconds))
+            if checker.stopped:
+                return checker.stopped
             self.migrator.give_way()
         return None
 

@@ -75,10 +75,12 @@ class Checker(ABC):
 
     Attributes:
         advice: what would let the checks say more, such as a right that our role lacks; known after the first check.
+        stopped: why no further index is to be checked; None as long as there is no reason.
     """
 
     def __init__(self) -> None:
         self.advice: list[str | Hint] = []
+        self.stopped: IndexerError | None = None
 
     @abstractmethod
     def check(self, name: str) -> Finding:

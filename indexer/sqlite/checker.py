@@ -7,7 +7,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-from peewee import DatabaseError
+from peewee import DatabaseError, Entity
 
 from indexer.care.deep import CANNOT_TELL, CLEAN, CORRUPT, INTEGRITY_CHECK, Checker, Finding
 from indexer.text import few, visible
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 OF_A_TABLE = (3, 33, 0)  # the first version that checks one table by itself
 MOST_PROBLEMS = 100  # after which SQLite ends the check
-OK = "ok"
+OK, MALFORMED = "ok", "malformed"
 NO_INDEX = "There is no index of this name."
 UNREAD = f"SQLite ended the check after {MOST_PROBLEMS} problems of other indexes: repair those first."
 
@@ -54,9 +54,8 @@ class SqliteChecker(Checker):
     def _finding(self, name: str, stored: str, table: str, root: int, table_root: int) -> Finding:
         try:
             problems = self._problems_of(table)
-        except DatabaseError as error:
-            text = f"SQLite cannot check table {table}: {visible(str(error))}."
-            return Finding(name, CANNOT_TELL, INTEGRITY_CHECK, text)
+        except (DatabaseError, sqlite3.DatabaseError) as error:
+            return self._read_alone(name, stored, table, visible(str(error)))
         own = [each for each in problems if _names(each, stored) or _is_of_tree(each, root)]
         if own:
             return Finding(name, CORRUPT, INTEGRITY_CHECK, f"{'; '.join(few(own))}.")
@@ -66,6 +65,26 @@ class SqliteChecker(Checker):
         if len(problems) >= MOST_PROBLEMS:
             return Finding(name, CANNOT_TELL, INTEGRITY_CHECK, UNREAD)
         return Finding(name, CLEAN, INTEGRITY_CHECK)
+
+    def _read_alone(self, name: str, stored: str, table: str, reason: str) -> Finding:
+        """Return what reading all of an index says, where a page that cannot be read ends the check of its table."""
+        whole = f"SQLite cannot check table {table}: {reason}."
+        if self._is_damaged(table, "NOT INDEXED"):
+            return Finding(name, CANNOT_TELL, INTEGRITY_CHECK, f"{whole} The table itself is damaged.")
+        if self._is_damaged(table, f"INDEXED BY {self._quoted(stored)}"):
+            return Finding(name, CORRUPT, INTEGRITY_CHECK, f"SQLite cannot read it: {reason}.")
+        return Finding(name, CANNOT_TELL, INTEGRITY_CHECK, f"{whole} Repair the index of it that is damaged first.")
+
+    def _is_damaged(self, table: str, how: str) -> bool:
+        """Return whether reading all of a table, or of an index with its row numbers, ends at a damaged page."""
+        try:
+            self.catalog.rows(f"SELECT total(rowid) FROM {self._quoted(table)} {how}")  # noqa: S608  quoted by peewee
+        except (DatabaseError, sqlite3.DatabaseError) as error:
+            return MALFORMED in str(error)
+        return False
+
+    def _quoted(self, name: str) -> str:
+        return str(self.database.get_sql_context().sql(Entity(name)).query()[0])
 
     def _problems_of(self, table: str) -> list[str]:
         """Return what SQLite finds wrong with a table and its indexes; on an old version, with the whole file."""

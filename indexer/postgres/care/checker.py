@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from peewee import Entity, PeeweeException
 
 from indexer.care.deep import AMCHECK, CANNOT_TELL, CLEAN, CORRUPT, LOOKUPS, Checker, Finding
-from indexer.errors import Command, Hint
+from indexer.errors import Command, Hint, StatementFailed, Unreachable
 from indexer.postgres.care import lookups
 from indexer.postgres.care.amcheck import amcheck
 from indexer.postgres.care.collations import other_text_indexes
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 UNSUPPORTED = ("0A000", "42501", "42883")  # amcheck cannot check such an index, or may not be called any more
 INTERNAL, CANCELLED = "XX000", "57014"
+RECOVERED, AGAIN, CLOCKS = 60.0, 0.5, 5.0  # seconds: for recovery after a crash, between two attempts, of tolerance
+UNCANCELLED = 10.0  # seconds after which a statement is given up that its timeout has not cancelled
+ENDED = "The check ended with an error: {}"
 NO_INDEX = "There is no valid index of this name."
 
 CHECK = "SELECT {function}(%s::pg_catalog.regclass, %s)"
@@ -39,6 +42,14 @@ BUILDS = """
      WHERE b.datname = pg_catalog.current_database()
        AND b.pid <> pg_catalog.pg_backend_pid()
      ORDER BY b.pid
+"""
+
+
+# A crash sets all statistics back, and the time of that with them.
+CRASHED = """
+    SELECT COALESCE(b.stats_reset > pg_catalog.clock_timestamp()
+                    - pg_catalog.make_interval(secs => %(seconds)s), false) AS crashed
+      FROM pg_catalog.pg_stat_bgwriter AS b
 """
 
 
@@ -62,8 +73,12 @@ class PostgresChecker(Checker):
     def check(self, name: str) -> Finding:
         """Check an index by amcheck; if that cannot be called, or cannot check such an index, by lookups."""
         started = time.monotonic()
-        measured = self.catalog.measured([name]).get(name)
-        facts = facts_of(self.catalog, name)
+        try:
+            measured, facts = self.catalog.measured([name]).get(name), facts_of(self.catalog, name)
+        except PeeweeException as error:
+            if self.database.is_lost:
+                raise
+            return Finding(name, CANNOT_TELL, None, ENDED.format(server_errors.said(error)))
         if facts is None or measured is None:
             return Finding(name, CANNOT_TELL, None, NO_INDEX)
         finding = self._by_amcheck(name, facts) or self._by_lookups(name, facts)
@@ -127,7 +142,7 @@ class PostgresChecker(Checker):
             return Finding(name, CANNOT_TELL, None, text)
         count = Count(*self.database.execute_sql("EXECUTE deep_check").fetchone())
         state = CLEAN if count.found == count.looked_up else CORRUPT
-        if count.looked_up == 0 and facts.pages:
+        if count.looked_up == 0 and facts.percentage < 100:
             state = CANNOT_TELL
         return Finding(name, state, LOOKUPS, count.text, 0.0, count.looked_up, count.found)
 
@@ -148,26 +163,54 @@ class PostgresChecker(Checker):
         limits = (f"statement_timeout = {round(self.longest * 1000)}", *settings)
         with self.database.manual_commit():
             self.database.begin()
+            self.database.longest_statement = self.longest + UNCANCELLED if self.longest else None
             try:
                 # a separate message: in version 12 a timeout holds from the next message on
                 self.database.execute_sql("; ".join(("SET TRANSACTION READ ONLY", *(f"SET LOCAL {s}" for s in limits))))
                 yield
             finally:
+                self.database.longest_statement = None
                 if not self.database.is_lost:
                     self.database.rollback()
 
     def _failed(self, name: str, by: str, facts: Facts, error: PeeweeException, seconds: float) -> Finding:
-        """Return what an error says of the index after so many seconds; raise it if the session is lost."""
+        """Return what an error says of the index after so many seconds."""
         if self.database.is_lost:
-            raise error
+            return self._lost(name, by, error, seconds)
         said = server_errors.said(error)
         if is_damage(error) or (by == AMCHECK and not self.heap and server_errors.sqlstate(error) == INTERNAL):
             other = self._other_damaged(name, facts, error)
             return Finding(name, CANNOT_TELL if other else CORRUPT, by, f"{other}{said}")
         if server_errors.sqlstate(error) == CANCELLED and seconds >= self.longest:
-            longer = Command("check", "--deep", name, "--timeout", f"{self.longest * 10:.0f}")
+            longer = Command("check", "--deep", name, "--timeout", f"{max(self.longest * 10, 1):.0f}")
             return Finding(name, CANNOT_TELL, by, Hint(f"It took longer than {self.longest:g} s. Allow more: ", longer))
-        return Finding(name, CANNOT_TELL, by, f"The check ended with an error: {said}")
+        return Finding(name, CANNOT_TELL, by, ENDED.format(said))
+
+    def _lost(self, name: str, by: str, error: PeeweeException, seconds: float) -> Finding:
+        """Return what the loss of the session says of the index, which is the last one to be checked.
+
+        Some damage crashes the process that reads it, and the server then ends all sessions. Some makes it read for
+        ever, deaf to every request to stop.
+        """
+        self._reconnect()
+        is_told = getattr(server_errors.original(error), "pgcode", None)  # why the server itself ended it
+        crashed = not is_told and self.catalog.rows(CRASHED, seconds=seconds + CLOCKS)[0]["crashed"]
+        others = Hint("Read the server's log. Then check the others by name: ", Command("check", "--deep", "INDEX"))
+        self.stopped = StatementFailed(
+            f"The session was lost during the check of {name}, which is the last one.", others
+        )
+        if crashed:
+            return Finding(name, CORRUPT, by, "The server process that read it crashed: see the server's log.")
+        return Finding(name, CANNOT_TELL, by, f"The session was lost: {server_errors.said(error)}")
+
+    def _reconnect(self) -> None:
+        """Open another session, as soon as the server has recovered."""
+        until = time.monotonic() + RECOVERED
+        while time.monotonic() < until:
+            with suppress(Unreachable):
+                return self.migrator.reconnect()
+            self.migrator.context.stop.sleep(AGAIN)
+        return self.migrator.reconnect()
 
     def _other_damaged(self, name: str, facts: Facts, error: PeeweeException) -> str:
         """Return what else is damaged according to an error, as the beginning of a sentence; "" if it is the index.

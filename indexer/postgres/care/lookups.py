@@ -19,6 +19,7 @@ ROWS = 2_000  # that are looked up
 READ_PER_ROW = 100  # at most, of the rows with the same key
 MARGIN = 1.5  # more is sampled than looked up, because pages hold more or fewer rows than the average
 MOST_PAGES = 10_000  # of the table that are read for the sample
+SHORT = 3  # columns of a key
 SMALL = 500  # pages; a table of no more is read whole
 
 # The equality of an operator class is the operator named so. Of an index that cannot be scanned in plain, a bitmap is
@@ -188,16 +189,12 @@ def settings(facts: Facts) -> list[str]:
 def statement(table: str, facts: Facts) -> str:
     """Return the statement that samples rows, looks each of them up, and counts.
 
-    A condition that is NULL or not, such as IS NOT DISTINCT FROM, uses no index. So there is a branch for the rows
-    without NULL in their key, and one for each column that may be NULL; the others are not sampled.
+    No index serves IS NOT DISTINCT FROM, so there is a branch for each way in which columns of a key can be NULL.
     """
+    patterns = list(_patterns(facts))
     columns = "".join(f", ({part.sql}) AS k{number}" for number, part in enumerate(facts.key))
-    null = [number for number, part in enumerate(facts.key) if part.finds_nulls]
-    branches = [None, *null]
-    nulls = " + ".join(f"(s.k{number} IS NULL)::pg_catalog.int4" for number in range(len(facts.key)))
-    one_null = " ".join(f"WHEN s.k{number} IS NULL THEN {number}" for number in null)
-    branch = f"CASE WHEN {nulls} = 0 THEN -1 WHEN {nulls} > 1 THEN NULL {one_null} END"
-    matches = "\nUNION ALL ".join(_branch(table, facts, each) for each in branches)
+    branch = " + ".join(f"{2**number} * (s.k{number} IS NULL)::pg_catalog.int4" for number in range(len(facts.key)))
+    matches = "\nUNION ALL ".join(_branch(table, facts, each) for each in patterns)
     only = f" WHERE {facts.predicate}" if facts.predicate else ""
     return f"""
         WITH taken AS (
@@ -206,7 +203,7 @@ def statement(table: str, facts: Facts) -> str:
         sample AS MATERIALIZED (
              SELECT *
                FROM (SELECT s.*, {branch} AS branch FROM taken AS s) AS s
-              WHERE s.branch IS NOT NULL
+              WHERE s.branch IN ({", ".join(map(str, patterns))})
               ORDER BY pg_catalog.random()
               LIMIT {ROWS})
         SELECT pg_catalog.count(*) AS looked_up,
@@ -223,21 +220,32 @@ def statement(table: str, facts: Facts) -> str:
     """  # noqa: S608  made of the catalog's own expressions and of quoted names
 
 
-def _branch(table: str, facts: Facts, null: int | None) -> str:
-    """Return the query for the rows whose key has NULL in this place, or in none."""
-    conditions = [f"s.branch = {-1 if null is None else null}", *_conditions(facts, null)]
+def _patterns(facts: Facts) -> Iterator[int]:
+    """Yield the combinations of columns that are NULL in a key, as numbers in which each column has a bit.
+
+    Of a long key only those with one such column.
+    """
+    for pattern in range(2 ** len(facts.key)):
+        null = [place for place in range(len(facts.key)) if pattern >> place & 1]
+        if all(facts.key[place].finds_nulls for place in null) and (len(facts.key) <= SHORT or len(null) <= 1):
+            yield pattern
+
+
+def _branch(table: str, facts: Facts, pattern: int) -> str:
+    """Return the query for the rows with these columns of the key NULL."""
+    conditions = [f"s.branch = {pattern}", *_conditions(facts, pattern)]
     if facts.predicate:
         conditions.append(facts.predicate)
     return f"SELECT t.ctid AS place FROM ONLY {table} AS t WHERE {' AND '.join(conditions)}"  # noqa: S608  as above
 
 
-def _conditions(facts: Facts, null: int | None) -> Iterator[str]:
-    for number, part in enumerate(facts.key):
-        if number == null:
+def _conditions(facts: Facts, pattern: int) -> Iterator[str]:
+    for place, part in enumerate(facts.key):
+        if pattern >> place & 1:
             yield f"({part.sql}) IS NULL"
         else:
             collation = f" COLLATE {part.collation}" if part.collation else ""
-            yield f"({part.sql}) OPERATOR({part.equality}) s.k{number}{collation}"
+            yield f"({part.sql}) OPERATOR({part.equality}) s.k{place}{collation}"
 
 
 def other_scan(plan: dict[str, Any], facts: Facts, index: str) -> str | None:

@@ -67,6 +67,9 @@ class OnlineDatabase(PostgresqlDatabase):
         self._before = ""  # statements that the next message begins with
         self._is_committed = False
         self.answers: dict[object, tuple[float, Any]] = {}  # when each question was answered, and the answer
+        self.longest_statement: float | None = (
+            None  # seconds after which the session is ended, whatever the server does
+        )
         self._unanswered = float("-inf")  # when the server last gave another session no answer
         super().__init__(database, **parameters)
 
@@ -297,5 +300,6 @@ class WatchedCursor(psycopg2.extensions.cursor):
 
     def execute(self, query: Any, vars: Any = None) -> None:
         """Execute a statement; raise psycopg2.OperationalError when it gets no answer."""
-        with self._database.watchdog.watching(self.connection, self._database.pid):
+        database = self._database
+        with database.watchdog.watching(self.connection, database.pid, database.longest_statement):
             super().execute(query, vars)
