@@ -85,5 +85,5 @@ def _is_fixed(predicate: str | None, column: str | None) -> bool:
     """Return whether a predicate admits one value of a column, so that the order of its values does not matter."""
     if not predicate or column is None or re.search(r"\b(OR|NOT)\b", predicate):
         return False
-    bare = re.sub(r"::[\w ]+|[()]", "", predicate)
+    bare = re.sub(r"::[\w ]*\w|[()]", "", predicate)
     return re.search(rf"(^|\bAND ){re.escape(column)} = '", bare) is not None

@@ -112,7 +112,9 @@ def _refresh(reader: CatalogReader, names: Sequence[str], collation: Collation) 
         statement = f"ALTER DATABASE {qualified(row['name'])} REFRESH COLLATION VERSION"
     else:
         statement = f"ALTER COLLATION {qualified(collation.schema, collation.name)} REFRESH VERSION"
-    first = f"Check or rebuild the {counted(others, 'other index', 'other indexes')} that sort by it first, then run:"
+    first = (
+        f"First check or rebuild what else sorts by it: {counted(others, 'other index', 'other indexes')}. Then run:"
+    )
     return (
         f"PostgreSQL recorded version {collation.recorded} of collation {collation.name}, and the system has version"
         f" {collation.actual}. {first if others else 'Run:'} {statement};"
