@@ -13,17 +13,17 @@ from indexer.steps import Step, StepPlanner
 from indexer.text import are, counted, few
 from indexer.tuples import NamedTuple
 
-TWIN, SAME_KEY, SUPERFLUOUS = "twin", "serves the same key", "superfluous"
+DUPLICATE, SAME_KEY, SUPERFLUOUS = "duplicate", "serves the same key", "superfluous"
 LEFTOVER, CHANGED_FILE, EMPTY_CHILD = "leftover", "changed file", "empty child"
 SUSPECT = "suspect"  # its collation has changed
-ORDER = (TWIN, SAME_KEY, SUPERFLUOUS, LEFTOVER)
+ORDER = (DUPLICATE, SAME_KEY, SUPERFLUOUS, LEFTOVER)
 
 
 class Advice(NamedTuple):
     """One piece of advice.
 
     Attributes:
-        kind: what it is about, such as a twin or a leftover.
+        kind: what it is about, such as a duplicate or a leftover.
         other: the name of the index it is about; None if it is about none.
         about: the name of the declared index that it concerns; None if it concerns none.
     """
@@ -103,12 +103,12 @@ def _of_other(entry: CatalogEntry, steps: Sequence[Step], planner: StepPlanner) 
     duplicated = [step for step in steps if planner.is_duplicate(step.index, entry)]
     served = [step for step in steps if step not in duplicated and _serves(step, entry)]
     return [
-        *(Advice(TWIN, entry.name, step.index.name, _of_twin(step, entry)) for step in duplicated),
+        *(Advice(DUPLICATE, entry.name, step.index.name, _of_duplicate(step, entry)) for step in duplicated),
         *(Advice(SAME_KEY, entry.name, step.index.name, _of_same_key(step, entry)) for step in served),
     ]
 
 
-def _of_twin(step: Step, entry: CatalogEntry) -> str | Hint:
+def _of_duplicate(step: Step, entry: CatalogEntry) -> str | Hint:
     name = step.index.name
     if step.found is None:
         return Hint(f"{entry.name} is {name} under another name. Rename it: ", Command("up", "--adopt-renamed"))

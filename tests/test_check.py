@@ -154,7 +154,7 @@ def test_an_index_that_was_given_another_name_is_missing_and_the_other_name_is_a
     execute(any_head_url, f"DROP INDEX {NAME}", f"CREATE INDEX other_index ON {ON}")
 
     assert found(any_head_url) == ("missing", "missing")
-    assert advice(any_head_url, 4) == {("twin", "other_index", NAME)}
+    assert advice(any_head_url, 4) == {("duplicate", "other_index", NAME)}
     (given,) = check(any_head_url, 4)["advice"]
     assert given["text"].endswith("Rename it: python cli.py up --adopt-renamed")
 
@@ -305,7 +305,7 @@ def test_status_exits_as_check_does(any_head_url):
 def test_a_duplicate_is_advised(any_head_url):
     execute(any_head_url, f"CREATE INDEX other_index ON {ON}")
 
-    assert advice(any_head_url) == {("twin", "other_index", NAME)}
+    assert advice(any_head_url) == {("duplicate", "other_index", NAME)}
     assert "other_index" in shown(any_head_url, 0).stdout
 
 
@@ -326,7 +326,7 @@ def test_a_duplicate_of_what_is_declared_is_not_called_the_same_as_what_exists(a
 def test_every_duplicate_is_advised(any_head_url):
     execute(any_head_url, *(f"CREATE INDEX theirs_{number} ON {ON}" for number in range(3)))
 
-    assert advice(any_head_url) == {("twin", f"theirs_{number}", NAME) for number in range(3)}
+    assert advice(any_head_url) == {("duplicate", f"theirs_{number}", NAME) for number in range(3)}
 
 
 def test_a_unique_constraint_that_serves_the_same_key_is_advised(database_url):
@@ -454,7 +454,7 @@ def test_a_leftover_of_another_index_on_the_table_is_advised_too(head_url):
 
 def test_advice_has_no_exit_code_of_its_own(any_base_url):
     execute(any_base_url, f"CREATE INDEX other_index ON {ON}")
-    assert advice(any_base_url, 3) == {("twin", "other_index", NAME)}
+    assert advice(any_base_url, 3) == {("duplicate", "other_index", NAME)}
 
 
 def test_a_revision_whose_file_was_changed_after_it_was_applied_is_advised(any_head_url):

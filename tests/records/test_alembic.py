@@ -252,7 +252,9 @@ def test_indexes_that_alembic_built_under_other_names_are_advised_and_renamed(sq
     alembic_app.upgrade(sqlite, HEAD, in_other_words=True)
     check = run("check", "--json", url=sqlite)
     assert check.exit_code == 4
-    assert {each["index"]: each["about"] for each in check.json()["advice"] if each["kind"] == "twin"} == ALEMBIC_NAMES
+    assert {
+        each["index"]: each["about"] for each in check.json()["advice"] if each["kind"] == "duplicate"
+    } == ALEMBIC_NAMES
     succeed("up", "--adopt-renamed", url=sqlite)
 
     assert_at_head(sqlite)
