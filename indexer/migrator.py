@@ -29,6 +29,9 @@ from indexer.tuples import NamedTuple
 if TYPE_CHECKING:
     from indexer.care.deep import Checker
     from indexer.care.facts import FactsReader
+    from indexer.care.needless import Candidate, Needless
+    from indexer.care.statistics import Statistics
+    from indexer.care.usage import ServerCounts
     from indexer.query_planner import QueryPlanner
 
 AGAIN = "Run the same command again."
@@ -314,6 +317,20 @@ class CatalogMigrator(SchemaMigrator):
     def qualified(self, name: str) -> str:
         """Return a name with its schema, quoted where a statement needs that."""
         return qualified(self.catalog.schema, name)
+
+    # What care asks ------------------------------------------------------------------------------------------------
+
+    def counts(self, tables: Sequence[str]) -> ServerCounts | None:
+        """Return what the server has counted of these tables and their indexes; None where nothing is counted."""
+        return None
+
+    @abstractmethod
+    def statistics(self, tables: Sequence[str]) -> dict[str, Statistics]:
+        """Return the statistics that the planner has of these tables, by name."""
+
+    def needless(self, candidates: Sequence[Candidate]) -> list[Needless]:
+        """Return which of these indexes the planner hardly needs beside the wider one of each."""
+        return []
 
     # What a failure means -------------------------------------------------------------------------------------------
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 FEW = 3
 MISSPELT, SIMILAR = 2, 0.8  # by how many characters a misspelt name is longer or shorter, and how much it must resemble
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 
 # Characters that a terminal obeys or hides: control characters, line and paragraph separators, marks that change the
 # direction of writing or have no width, and surrogates, which stand for bytes that could not be decoded.
@@ -62,6 +70,12 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     value, unit = (seconds * 1e3, "ms") if seconds >= 0.9995e-3 else (seconds * 1e6, "µs")
     return f"{value:.0f} {unit}" if value >= 9.95 else f"{value:.1f} {unit}"
+
+
+def day(moment: datetime, now: datetime) -> str:
+    """Return the day of a moment: 3 May, or 3 May 2025 where that was another year than now."""
+    year = f" {moment.year}" if moment.year != now.year else ""
+    return f"{moment.day} {MONTHS[moment.month - 1]}{year}"
 
 
 def identifier(name: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from indexer.cli import options
 from indexer.cli.group import command
 from indexer.cli.running import Call, ask
@@ -11,6 +13,46 @@ from indexer.cli.running import Call, ask
 if TYPE_CHECKING:
     from indexer.console.output import Answer
     from indexer.runner import Runner
+
+
+@command(
+    click.argument("names", metavar="[INDEX]...", nargs=-1),
+    options.flag("--all", "Also show indexes of the tables that no revision declares.", "everything"),
+    options.flag("--exact", "Read whole indexes where that tells more: pgstattuple, if it is installed."),
+    click.option(
+        "--also",
+        multiple=True,
+        metavar="URL",
+        help="Also ask this server, such as a standby, for its scans; repeatable.",
+    ),
+    click.option(
+        "--strict",
+        type=options.Kinds(),
+        default=(),
+        show_default=False,
+        help="Exit with 4 if there is advice of these kinds, such as bloated,invalid, or of all.",
+    ),
+    options.version_table,
+)
+def health(
+    call: Call, names: tuple[str, ...], everything: bool, exact: bool, also: tuple[str, ...], strict: tuple[str, ...]
+) -> int:
+    """Show size, use and statistics of the indexes, and what to do about them.
+
+    Says what a rebuild would leave of an index, how often it was scanned since when, and what it costs. Each advice
+    names the command that follows. Changes nothing. Says "cannot tell" where that is so.
+    """
+
+    def question(runner: Runner) -> Answer:
+        from indexer.care.also import ask_also
+        from indexer.care.health import health as healthy
+        from indexer.console.health import answer
+
+        inspector = runner.inspector
+        asked = ask_also(also, runner.migrator, inspector.chain.tables)
+        return answer(healthy(inspector, names, everything, exact, asked, strict))
+
+    return ask(call, question)
 
 
 @command(

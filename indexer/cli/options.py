@@ -107,6 +107,25 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
         return int(float(found[1]) * 1024 ** UNITS.index(found[2] or "b"))
 
 
+class Kinds(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """Kinds of advice with commas between them, a hyphen for each blank in a name; all of them for ``all``."""
+
+    name = "kind,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the kinds."""
+        from indexer.care.advice import KINDS
+
+        if isinstance(value, tuple):
+            return value
+        asked = [kind.strip().replace("-", " ") for kind in str(value).split(",")]
+        for kind in asked:
+            if kind not in (*KINDS, "all"):
+                known = ", ".join(kind.replace(" ", "-") for kind in KINDS)
+                self.fail(f"{kind!r} is no kind of advice. The kinds are: {known}, or all.", param, ctx)
+        return KINDS if "all" in asked else tuple(asked)
+
+
 def flag(name: str, help: str, *others: str, **settings: Any) -> Decorator[Any]:
     """Return an option without a value."""
     return option(name, *others, is_flag=True, help=help, **settings)

@@ -32,6 +32,9 @@ from indexer.text import few
 if TYPE_CHECKING:
     from indexer.care.deep import Checker
     from indexer.care.facts import FactsReader
+    from indexer.care.needless import Candidate, Needless
+    from indexer.care.statistics import Statistics
+    from indexer.care.usage import ServerCounts
     from indexer.postgres.run.execution import Run
     from indexer.postgres.run.lock import RunLock
     from indexer.query_planner import QueryPlanner
@@ -261,6 +264,24 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         from indexer.postgres.care.collations import refreshes
 
         return refreshes(self.catalog, names)
+
+    def counts(self, tables: Sequence[str]) -> ServerCounts:
+        """Return what the server has counted of these tables and their indexes."""
+        from indexer.postgres.care.usage import counts
+
+        return counts(self.catalog, self.place, tables)
+
+    def statistics(self, tables: Sequence[str]) -> dict[str, Statistics]:
+        """Return the statistics that the planner has of these tables, by name."""
+        from indexer.postgres.care.usage import statistics
+
+        return statistics(self.catalog, tables)
+
+    def needless(self, candidates: Sequence[Candidate]) -> list[Needless]:
+        """Return which of these indexes the planner hardly needs beside the wider one of each."""
+        from indexer.postgres.care.needless import needless
+
+        return needless(self.catalog, candidates)
 
     def lock_tables(self, tables: Collection[tuple[str | None, str]]) -> None:
         """Lock these tables against new triggers and rules, then look at them as before the run."""

@@ -28,6 +28,7 @@ from indexer.sqlite.dialect import SqliteDialect, keeps_nulls
 if TYPE_CHECKING:
     from indexer.care.deep import Checker
     from indexer.care.facts import FactsReader
+    from indexer.care.statistics import Statistics
     from indexer.query_planner import QueryPlanner
 
 WRITABLE = (
@@ -176,6 +177,12 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         from indexer.sqlite.query_planner import SqliteQueryPlanner
 
         return SqliteQueryPlanner(self)
+
+    def statistics(self, tables: Sequence[str]) -> dict[str, Statistics]:
+        """Return the statistics that ANALYZE has left of these tables, by name."""
+        from indexer.sqlite.statistics import statistics
+
+        return statistics(self.catalog, tables)
 
     def table_bytes(self, names: Collection[str]) -> dict[str, int]:
         """Return the bytes of these tables; those of the whole file where this SQLite has no dbstat."""

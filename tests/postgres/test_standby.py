@@ -12,7 +12,7 @@ import pytest
 from command import created_indexes, execute, nothing_changes, prepare, run, specified, succeed
 from postgres_server import NoServer, find_binaries, with_database
 from roles import as_role
-from scenes import assert_all_valid, running
+from scenes import assert_all_valid, running, until
 from standby_server import Pair, let_the_standby_catch_up, running_pair
 
 import models
@@ -23,6 +23,7 @@ from indexer.verify.verify import verify
 from migrate_10992629d68e import INDEXES
 from queries import QUERIES
 
+SCANNED = "ix_activity_type"
 STANDBY = "the server is a standby (in recovery): connect to the primary"
 
 
@@ -201,3 +202,72 @@ def test_a_role_that_does_not_see_the_standby_says_so_and_does_not_wait(servers,
         "Note: What standby walreceiver has replayed is not visible to role plain, so the run does not wait for it. "
     )
     assert result.stdout.count(f"{unseen}To show it: GRANT pg_read_all_stats TO plain;") == 1
+
+
+def scan(url: str) -> None:
+    """Scan an index once, and end the session, which lets the server count it."""
+    scanning = ("SET enable_seqscan = off", "SET enable_bitmapscan = off", "SELECT count(*) FROM activity")
+    command.execute(url, *scanning[:2], f"{scanning[2]} WHERE activity_type = 'call'")
+
+
+def scans(url: str, *arguments: str) -> tuple[int, dict]:
+    """Return the scans of that index as health says, and the whole document."""
+    document = succeed("health", SCANNED, "--json", *arguments, url=url).json()
+    return document["indexes"][0]["scans"], document
+
+
+def test_health_on_a_standby_counts_its_own_scans_and_says_that_the_primary_was_not_asked(servers, applied):
+    before, _ = scans(applied)
+    scan(applied)
+    with nothing_changes(applied):
+        result = succeed("health", url=applied)
+
+    assert "on this server alone; the primary was not asked." in result.lines[0]
+    until(lambda: scans(applied)[0] == before + 1)
+    assert {each["modified"] for each in scans(applied)[1]["indexes"]} == {None}
+
+
+def test_health_says_that_a_standby_was_not_asked_and_adds_its_scans_if_it_is(servers, applied):
+    scan(servers.primary)
+    until(lambda: scans(servers.primary)[0] > 0)
+    alone, _ = scans(servers.primary)
+    of_standby, _ = scans(applied)
+    both, document = scans(servers.primary, "--also", applied)
+
+    assert "on this server alone; 1 standby was not asked." in succeed("health", url=servers.primary).lines[0]
+    assert "on 2 servers." in succeed("health", "--also", applied, url=servers.primary).lines[0]
+    assert both == alone + of_standby > of_standby > 0
+    assert [each["standby"] for each in document["counted_on"]] == [False, True]
+
+
+def test_health_goes_on_without_a_server_that_cannot_be_reached_and_shows_no_password(servers, applied):
+    nowhere = "postgresql://postgres:S3cret@127.0.0.1:1/postgres"
+    with_failure = succeed("health", "--also", nowhere, "--also", applied, url=servers.primary)
+
+    assert "Note: Cannot connect to postgresql://postgres@127.0.0.1:1/postgres: " in with_failure.stdout
+    assert "S3cret" not in with_failure.stdout + with_failure.stderr
+    assert scans(servers.primary, "--also", nowhere)[0] == scans(servers.primary)[0]
+
+
+def test_health_counts_no_server_twice(servers, applied):
+    document = scans(servers.primary, "--also", applied, "--also", servers.primary, "--also", applied)[1]
+
+    assert len(document["counted_on"]) == 2
+    assert [said.endswith("asked already.") for said in document["not_counted"]] == [True, True]
+
+
+def test_health_refuses_a_further_server_that_counts_no_scans(servers, applied, sqlite_head_url):
+    for url, also in ((servers.primary, sqlite_head_url), (sqlite_head_url, servers.primary)):
+        assert run("health", "--also", also, url=url).exit_code == 2
+        succeed("health", url=url)
+
+
+def test_a_promotion_keeps_the_counts_and_their_beginning(servers, applied):
+    """The last test of this file: there is no standby afterwards."""
+    before, document = scans(applied)
+    command.execute(applied, "SELECT pg_promote()")
+    until(lambda: not scans(applied)[1]["counted_on"][0]["standby"])
+
+    after, promoted = scans(applied)
+    assert after == before > 0
+    assert promoted["indexes"][0]["since"] == document["indexes"][0]["since"]

@@ -1,0 +1,158 @@
+"""What to do about an index, as sentences with the command that follows. Pure: no database here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from indexer.advice import DUPLICATE, LEFTOVER, SAME_KEY, SUPERFLUOUS, Advice
+from indexer.care.evidence import Evidence
+from indexer.care.needless import Needless
+from indexer.care.observed import Observed
+from indexer.errors import Command, Hint
+from indexer.text import counted, day, in_bytes
+from indexer.tuples import NamedTuple
+
+INVALID, SUSPECT, BLOATED, STATISTICS = "invalid", "suspect", "bloated", "statistics"
+HASH_DISTINCT, NEEDLESS, UNUSED = "hash distinct", "needless", "unused"
+KINDS = (
+    *(INVALID, LEFTOVER, SUSPECT, BLOATED, STATISTICS, HASH_DISTINCT),
+    *(DUPLICATE, SAME_KEY, SUPERFLUOUS, NEEDLESS, UNUSED),
+)  # in the order in which they are said
+OF_OTHERS = (DUPLICATE, SAME_KEY, SUPERFLUOUS, LEFTOVER)  # those that check gives, too
+
+HEALTHY = 1.4  # the ratio below which nothing is said: random inserts settle at 1.25 to 1.28
+TOO_LARGE = 2.0  # the ratio from which a rebuild is advised
+LONG_ENOUGH = 35  # days; what runs once a month has run by then
+
+SOURCES = {
+    "baseline": "measured against the build of {day}",
+    "learned": "measured against its state of {day}, the best that was seen",
+    "exact": "by reading all of it",
+    "statistics": "by the statistics of its columns",
+}
+
+
+class Others(NamedTuple):
+    """What is known beside the facts of each index.
+
+    Attributes:
+        said: the advice of ``check``, about duplicates and leftovers for example.
+        hash_distinct: for each hash index with few distinct values, a sentence without its full stop.
+        suspect: the advice about indexes that may be corrupt, by name.
+        needless: the indexes that a wider one makes nearly needless.
+        where: on which servers scans were counted, and which were not asked.
+        now: the time, in UTC.
+        drop, reindex: return the statement that drops, or rebuilds, the index of a name.
+    """
+
+    said: Sequence[Advice]
+    hash_distinct: Mapping[str, str]
+    suspect: Mapping[str, Hint]
+    needless: Sequence[Needless]
+    where: str
+    now: datetime
+    drop: Callable[[str], str]
+    reindex: Callable[[str], str]
+
+
+def advice_on(facts: Observed, others: Others) -> tuple[Advice, ...]:
+    """Return the advice on an index."""
+    found = [*_of_check(facts, others), *_own(facts, others)]
+    return tuple(sorted(found, key=lambda advice: KINDS.index(advice.kind)))
+
+
+def rebuilt(bytes: int | None, evidence: Evidence, now: datetime) -> str:
+    """Return what a rebuild would leave of an index, and what says so."""
+    said = SOURCES[str(evidence.source)].format(day=day(evidence.measured_at, now) if evidence.measured_at else "")
+    return f"{in_bytes(bytes or 0)}; a rebuild would leave about {in_bytes(evidence.bytes_after_rebuild or 0)}, {said}"
+
+
+def _of_check(facts: Observed, others: Others) -> Iterator[Advice]:
+    """Yield what ``check`` says of an index that is not declared, with the statement that follows."""
+    for advice in others.said:
+        if advice.other != facts.name or advice.kind not in OF_OTHERS or (facts.entry and facts.entry.worker):
+            continue
+        can_be_dropped = not facts.is_declared and advice.kind in (DUPLICATE, SUPERFLUOUS) and not facts.is_needed
+        drop = Hint(f" Drop it: {others.drop(facts.name)};") if can_be_dropped else Hint()
+        yield advice._replace(text=Hint(advice.text, drop))
+
+
+def _own(facts: Observed, others: Others) -> Iterator[Advice]:
+    texts = {
+        INVALID: _invalid(facts, others),
+        SUSPECT: others.suspect.get(facts.name),
+        BLOATED: _bloated(facts, others),
+        STATISTICS: _statistics(facts),
+        HASH_DISTINCT: _hash_distinct(facts, others),
+        NEEDLESS: _needless(facts, others),
+        UNUSED: _unused(facts, others),
+    }
+    for kind, text in texts.items():
+        if text:
+            yield Advice(kind, facts.name, None, text)
+
+
+def _invalid(facts: Observed, others: Others) -> Hint | None:
+    entry, name = facts.entry, facts.name
+    is_leftover = any(advice.kind == LEFTOVER and advice.other == name for advice in others.said)
+    if entry is None or entry.usable or entry.worker or entry.definition is None or is_leftover:
+        return None
+    cost = f"{name} is {entry.flaw}: no query uses it, and writes may go on paying for it."
+    if facts.step:
+        return Hint(f"{cost} Rebuild it: ", Command("up"))
+    reindex = f"{cost} Rebuild it: {others.reindex(name)};"
+    if entry.definition.constraint:
+        return Hint(reindex)
+    return Hint(f"{reindex} or drop it: {others.drop(name)};")
+
+
+def _bloated(facts: Observed, others: Others) -> Hint | None:
+    evidence, name = facts.evidence, facts.name
+    if evidence is None or evidence.ratio is None or evidence.ratio < TOO_LARGE:
+        return None
+    text = f"{name}: {rebuilt(facts.bytes, evidence, others.now)}."
+    if not facts.is_declared:
+        return Hint(f"{text} Rebuild it: {others.reindex(name)};")
+    doubt = " The statistics may be old: reindex gathers them first, and judges again." if evidence.is_stale else ""
+    return Hint(f"{text}{doubt} Rebuild it: ", Command("reindex", name))
+
+
+def _statistics(facts: Observed) -> Hint | None:
+    flaw = facts.statistics.flaw if facts.statistics else None
+    return Hint(f"{flaw}. Gather new statistics: ", Command("analyze")) if flaw else None
+
+
+def _hash_distinct(facts: Observed, others: Others) -> Hint | None:
+    said = others.hash_distinct.get(facts.name)
+    return _in_a_revision(f"{said}.", facts) if said else None
+
+
+def _needless(facts: Observed, others: Others) -> Hint | None:
+    found = next((each for each in others.needless if each.candidate.narrow == facts.name), None)
+    if found is None:
+        return None
+    (_, name, wide, column, _), costs = found.candidate, found.costs
+    cost, cost_now = f"{costs.with_wide:,.0f}", f"{costs.chosen:,.0f}"
+    dearer = "the same cost" if cost == cost_now else f"a cost of {cost} instead of {cost_now}"
+    return _in_a_revision(
+        f"{name} is nearly needless on this server version ({found.version}): without it, the planner finds a value of"
+        f" {column} with {wide} at {dearer}. Only ORDER BY {column} needs it.",
+        facts,
+    )
+
+
+def _unused(facts: Observed, others: Others) -> Hint | None:
+    days, usage = facts.unused_days(others.now), facts.usage
+    if days is None or days < LONG_ENOUGH or facts.is_needed or not facts.is_usable or not (usage and usage.since):
+        return None
+    built = "" if usage.is_known_built else " (or since its build, if that was later)"
+    since = f"since {day(usage.since, others.now)}{built} ({counted(days, 'day')})"
+    return _in_a_revision(f"Nothing has used {facts.name} {since}, {others.where}.", facts)
+
+
+def _in_a_revision(text: str, facts: Observed) -> Hint:
+    """Return a text with the way to get rid of a declared index; who needs another one, only its owner knows."""
+    if not facts.is_declared:
+        return Hint(text)
+    return Hint(f"{text} To take it out with a next revision: ", Command("new", f"take out {facts.name}"))

@@ -1,0 +1,235 @@
+"""The health of a database's indexes: sizes, use and statistics, and what to do about them. Changes nothing.
+
+report = health(Inspector(migrator, chain), everything=True)
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from indexer.advice import Advice
+from indexer.care.advice import KINDS, Others, advice_on
+from indexer.care.evidence import evidence_of
+from indexer.care.needless import candidates
+from indexer.care.observed import Observed, is_needed
+from indexer.care.statistics import Statistics
+from indexer.care.usage import ServerCounts, unasked, usage_of
+from indexer.catalog import CatalogEntry, Place, Table
+from indexer.errors import Command, Hint, UsageError
+from indexer.plans import Check, RevisionPlan
+from indexer.records.baseline import Baseline
+from indexer.text import may_be
+from indexer.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from indexer.inspector import Inspector
+    from indexer.steps import Step
+
+STRICT = 4  # exit code
+
+
+class Asked(NamedTuple):
+    """What further servers have counted, and a sentence for each that could not be asked."""
+
+    servers: tuple[ServerCounts, ...] = ()
+    failures: tuple[str, ...] = ()
+
+
+NONE_ASKED = Asked()
+
+
+class IndexHealth(NamedTuple):
+    """What is known of one index, and what to do about it."""
+
+    facts: Observed
+    advice: tuple[Advice, ...]
+
+
+class Health(NamedTuple):
+    """The health of the indexes of one database or schema.
+
+    Attributes:
+        now: the time of the server, in UTC.
+        servers: what each server has counted, the one of the database first; none where a database counts nothing.
+        tables: those that the indexes are on, with their statistics.
+        failures: why further servers could not be asked.
+        strict: the kinds of advice that let the command fail.
+    """
+
+    place: Place
+    now: datetime
+    indexes: tuple[IndexHealth, ...] = ()
+    servers: tuple[ServerCounts, ...] = ()
+    tables: tuple[tuple[Table, Statistics | None], ...] = ()
+    failures: tuple[str, ...] = ()
+    warnings: tuple[object, ...] = ()
+    strict: Collection[str] = ()
+
+    @property
+    def where(self) -> str:
+        """On which servers was counted, and which of the cluster were not asked, as the end of a sentence."""
+        return _where(self.servers)
+
+    @property
+    def advice(self) -> list[Advice]:
+        """All advice, the most urgent kinds first, each text once."""
+        unique = {str(advice.text): advice for index in self.indexes for advice in index.advice}
+        return sorted(unique.values(), key=lambda advice: KINDS.index(advice.kind))
+
+    @property
+    def exit_code(self) -> int:
+        """4 if there is advice of a kind that must not be, else 0."""
+        return STRICT if any(advice.kind in self.strict for advice in self.advice) else 0
+
+
+def health(
+    inspector: Inspector,
+    names: Sequence[str] = (),
+    everything: bool = False,
+    exact: bool = False,
+    asked: Asked = NONE_ASKED,
+    strict: Collection[str] = (),
+) -> Health:
+    """Return the health of the declared indexes, and of others that there is advice about.
+
+    Args:
+        names: the indexes to look at instead.
+        everything: look at all indexes of the tables.
+        exact: read whole indexes where that tells what a rebuild would leave.
+        asked: what further servers have counted.
+        strict: the kinds of advice that let the command fail.
+
+    Raises:
+        UsageError: there is no index of such a name.
+    """
+    migrator, check = inspector.migrator, inspector.check()
+    tables = migrator.catalog.tables(inspector.chain.tables, sizes=True)
+    entries = migrator.catalog.indexes_on(tables)
+    steps = {step.index.name: step for step in check.status.steps}
+    _refuse_unknown(names, steps, entries)
+    if not tables:
+        return Health(migrator.place, _now(None), strict=strict)
+    counts = migrator.counts(list(tables))
+    servers = (counts, *asked.servers) if counts else ()
+    statistics = migrator.statistics(list(tables))
+    shown = list(names) or _shown(check, entries, everything)
+    facts = _facts(inspector, check, shown, entries, tables, servers, statistics, exact)
+    others, concerned = _others(inspector, check, facts, entries, servers), {each.table for each in facts}
+    return Health(
+        place=migrator.place,
+        now=others.now,
+        indexes=tuple(IndexHealth(each, advice_on(each, others)) for each in facts),
+        servers=servers,
+        tables=tuple((table, statistics.get(name)) for name, table in tables.items() if name in concerned),
+        failures=asked.failures,
+        warnings=check.status.warnings,
+        strict=strict,
+    )
+
+
+def _refuse_unknown(names: Sequence[str], steps: Mapping[str, Step], entries: Sequence[CatalogEntry]) -> None:
+    known = list(dict.fromkeys([*steps, *(entry.name for entry in entries)]))
+    unknown = [name for name in names if name not in known]
+    if not unknown:
+        return
+    raise UsageError(
+        f"The tables have no index {', '.join(unknown)}, and no revision declares one{may_be(unknown[0], known)}.",
+        f"Name one of: {', '.join(known)}." if known else Hint("Declare one: ", Command("new", "--help")),
+    )
+
+
+def _shown(check: Check, entries: Sequence[CatalogEntry], everything: bool) -> list[str]:
+    """Return the declared indexes, and of the others those that there is advice about, or all of them."""
+    concerned = {advice.other for advice in check.advice}
+    others = [entry.name for entry in entries if everything or not entry.usable or entry.name in concerned]
+    return list(dict.fromkeys([*(step.index.name for step in check.status.steps), *others]))
+
+
+def _facts(
+    inspector: Inspector,
+    check: Check,
+    shown: Sequence[str],
+    entries: Sequence[CatalogEntry],
+    tables: Mapping[str, Table],
+    servers: Sequence[ServerCounts],
+    statistics: Mapping[str, Statistics],
+    exact: bool,
+) -> list[Observed]:
+    migrator = inspector.migrator
+    steps = {step.index.name: step for step in check.status.steps}
+    plans = {step.index.name: plan for plan in check.status.revisions for step in plan.steps}
+    baselines = {name: each for plan in check.status.revisions for name, each in _baselines(plan).items()}
+    found = migrator.catalog.find(shown, sizes=True)
+    usable = [name for name, entry in found.items() if entry.usable and entry.definition]
+    evidence = evidence_of(migrator, usable, baselines, exact)
+    on_table: dict[str, list[CatalogEntry]] = defaultdict(list)
+    for each in entries:
+        on_table[each.definition.table if each.definition else ""].append(each)
+    facts = []
+    for name in shown:
+        entry, step = found.get(name), steps.get(name)
+        table = entry.definition.table if entry and entry.definition else step.index.table if step else ""
+        counts = servers[0].tables.get(table) if servers else None
+        keys = counts.foreign_keys if counts else ()
+        facts.append(
+            Observed(
+                name=name,
+                table=table,
+                step=step,
+                entry=entry,
+                of_table=tables.get(table),
+                evidence=evidence.get(name),
+                usage=usage_of(name, servers, _built_at(baselines.get(name), plans.get(name))),
+                counts=counts,
+                statistics=statistics.get(table),
+                is_needed=entry is not None and is_needed(entry, on_table[table], keys),
+            )
+        )
+    return facts
+
+
+def _baselines(plan: RevisionPlan) -> Mapping[str, Baseline]:
+    return plan.record.baselines if plan.record else {}
+
+
+def _built_at(baseline: Baseline | None, plan: RevisionPlan | None) -> datetime | None:
+    """Return when an index existed for sure, so that all later scans of it are counted; None where nothing says so."""
+    if baseline and baseline.built_at:
+        return baseline.built_at
+    return plan.record.applied_at if plan and plan.record else None
+
+
+def _others(
+    inspector: Inspector,
+    check: Check,
+    facts: Sequence[Observed],
+    entries: Sequence[CatalogEntry],
+    servers: Sequence[ServerCounts],
+) -> Others:
+    migrator = inspector.migrator
+    declared = [each.entry for each in facts if each.is_declared and each.entry]
+    return Others(
+        said=check.advice,
+        hash_distinct={},
+        suspect={},
+        needless=migrator.needless(candidates(declared, entries)),
+        where=_where(servers),
+        now=_now(servers[0] if servers else None),
+        drop=migrator.dialect.drop_statement,
+        reindex=migrator.dialect.reindex_statement,
+    )
+
+
+def _where(servers: Sequence[ServerCounts]) -> str:
+    if not servers:
+        return "which this database does not count"
+    counted = "on this server alone" if len(servers) == 1 else f"on {len(servers)} servers"
+    missing = unasked(servers)
+    return f"{counted}; {missing}" if missing else counted
+
+
+def _now(server: ServerCounts | None) -> datetime:
+    return server.now if server else datetime.now(timezone.utc).replace(tzinfo=None)

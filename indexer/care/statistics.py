@@ -1,0 +1,54 @@
+"""The statistics that the planner has of a table, and whether they are old. Pure: no database here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from indexer.text import counted
+from indexer.tuples import NamedTuple
+
+FEWEST = 50  # changed rows that do not make statistics old, as for autovacuum by default
+SHARE = 0.1  # of the rows, as for autovacuum by default
+
+
+class Statistics(NamedTuple):
+    """The statistics of a table.
+
+    Attributes:
+        rows: those it has now, as far as the database knows; None where it knows only that there are some.
+        exist: whether there are any; None where our role may not see them.
+        analyzed_at: when they were gathered, in UTC; None where that is not known.
+        modified: the rows that were inserted, updated or deleted since, as far as the database has counted them.
+        is_uncounted: whether the counters were lost after the statistics were gathered, so that more may have changed.
+        rows_then: those that the table had when they were gathered, where a database records that alone.
+    """
+
+    table: str
+    rows: int | None
+    exist: bool | None
+    analyzed_at: datetime | None = None
+    modified: int | None = None
+    is_uncounted: bool = False
+    rows_then: int | None = None
+
+    @property
+    def flaw(self) -> str | None:
+        """Why they should be gathered again, as a sentence without its full stop; None where they need not be."""
+        if self.exist is False and self.rows is None:
+            return f"{self.table} is not empty on disk and has no statistics"
+        if not self.rows and not self.modified:
+            return None
+        if self.exist is False:
+            return f"{self.table} has {_rows(self.rows or self.modified)} and no statistics"
+        limit = FEWEST + SHARE * (self.rows or 0)
+        if self.modified is None or self.modified <= limit:
+            return None
+        if self.rows_then is not None:
+            return f"{self.table} has {_rows(self.rows)}, and its statistics were gathered at {self.rows_then:,}"
+        since = "since the counters were lost" if self.is_uncounted else "since its statistics were gathered"
+        have = "has" if self.modified == 1 else "have"
+        return f"{_rows(self.modified)} of {self.table} {have} changed {since}, and it has {self.rows or 0:,}"
+
+
+def _rows(count: int | None) -> str:
+    return counted(count or 0, "row")

@@ -1,0 +1,156 @@
+"""How often indexes are used, as the servers have counted it, and since when. Pure: no database here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from indexer.catalog import Place
+from indexer.text import counted
+from indexer.tuples import NamedTuple
+
+FEWEST_BLOCKS = 100  # below which their hit ratio says nothing
+BUILT, RESET, STARTED = "built", "reset", "started"  # what a count begins with
+
+
+class IndexCounts(NamedTuple):
+    """What one server has counted of one index.
+
+    Attributes:
+        entries: those that scans have read from it.
+        hits, reads: its blocks that were found in shared buffers, and those that were not.
+        last_scan: the time of the last scan, in UTC; None if there was none, or before PostgreSQL 16.
+    """
+
+    scans: int
+    entries: int
+    hits: int
+    reads: int
+    last_scan: datetime | None = None
+
+
+class TableCounts(NamedTuple):
+    """What one server has counted of one table, and the columns of each of its foreign keys.
+
+    Attributes:
+        inserts: rows inserted, each with an entry in every index.
+        updates: rows updated with new entries in every index: not those that are heap-only (HOT).
+    """
+
+    inserts: int
+    updates: int
+    foreign_keys: tuple[tuple[str, ...], ...] = ()
+
+
+class ServerCounts(NamedTuple):
+    """What one server has counted of the indexes of some tables. Times are UTC.
+
+    Attributes:
+        identity: distinguishes the server from every other one.
+        version: such as "15.10".
+        now: the time of the server.
+        started: since when it counts at all: its first start, or a crash, which loses what was counted before.
+        reset: when the counters of the database were last reset, all or any of them.
+        is_counting: whether it counts (track_counts).
+        in_recovery: whether it is a standby.
+        standbys: how many standbys follow it directly.
+    """
+
+    place: Place
+    identity: str
+    version: str
+    now: datetime
+    started: datetime | None
+    reset: datetime | None
+    is_counting: bool
+    in_recovery: bool
+    standbys: int
+    indexes: Mapping[str, IndexCounts]
+    tables: Mapping[str, TableCounts]
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when nothing that was counted is lost; None where that is not known."""
+        return max(filter(None, (self.started, self.reset)), default=None)
+
+
+class Usage(NamedTuple):
+    """The use of one index, summed up over the servers that were asked.
+
+    Attributes:
+        since: since when every scan on these servers is counted, in UTC; None where that is not known.
+        begun_by: what the count begins with: the index was built, counters were reset, or the server began to count.
+        is_known_built: whether the time of its build is known; if not, it may be younger than ``since``.
+        asked: how many servers have counted.
+    """
+
+    scans: int
+    entries: int
+    hits: int
+    reads: int
+    last_scan: datetime | None
+    since: datetime | None
+    begun_by: str
+    is_known_built: bool
+    asked: int
+
+    @property
+    def tuples_per_scan(self) -> float | None:
+        """The entries that a scan has read on average; None without a scan."""
+        return self.entries / self.scans if self.scans else None
+
+    @property
+    def hit_ratio(self) -> float | None:
+        """The share of its blocks that were found in shared buffers; None if too few were read to tell."""
+        blocks = self.hits + self.reads
+        return self.hits / blocks if blocks >= FEWEST_BLOCKS else None
+
+
+def usage_of(name: str, servers: Sequence[ServerCounts], built_at: datetime | None) -> Usage | None:
+    """Return the use of an index; None if no server that counts has it.
+
+    Args:
+        built_at: when it was built, in UTC; None where that is not known.
+    """
+    counting = [server for server in servers if server.is_counting and name in server.indexes]
+    if not counting:
+        return None
+    counts = [server.indexes[name] for server in counting]
+    last_scans = [each.last_scan for each in counts if each.last_scan]
+    since, begun_by = _beginning(counting, built_at)
+    return Usage(
+        scans=sum(each.scans for each in counts),
+        entries=sum(each.entries for each in counts),
+        hits=sum(each.hits for each in counts),
+        reads=sum(each.reads for each in counts),
+        last_scan=max(last_scans, default=None),
+        since=since,
+        begun_by=begun_by,
+        is_known_built=built_at is not None,
+        asked=len(counting),
+    )
+
+
+def _beginning(servers: Iterable[ServerCounts], built_at: datetime | None) -> tuple[datetime | None, str]:
+    """Return since when every scan on these servers is counted, and what that begins with."""
+    moments: list[tuple[datetime, str]] = [(built_at, BUILT)] if built_at else []
+    for server in servers:
+        if server.since is None:
+            return None, STARTED
+        moments += [(each, by) for each, by in ((server.started, STARTED), (server.reset, RESET)) if each]
+    return max(moments, key=lambda moment: moment[0])
+
+
+def unasked(servers: Sequence[ServerCounts]) -> str:
+    """Return which servers of the same cluster were not asked, as the end of a sentence; empty if all were.
+
+    The first server is the one that the command works on.
+    """
+    first, *others = servers
+    if first.in_recovery:
+        return "" if not all(server.in_recovery for server in others) else "the primary was not asked"
+    missing = first.standbys - sum(server.in_recovery for server in others)
+    if missing <= 0:
+        return ""
+    was = "was" if missing == 1 else "were"
+    return f"{counted(missing, 'standby', 'standbys')} {was} not asked"

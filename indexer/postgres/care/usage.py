@@ -1,0 +1,139 @@
+"""What a PostgreSQL server has counted of indexes and tables, since when, and how old its statistics are. SELECTs only.
+
+A crash loses all that was counted, even that of a single server process. It leaves the time of the start as it was, and
+pg_stat_database.stats_reset NULL from PostgreSQL 15 on. But the times of the counters of the whole server begin anew,
+and those of single ones can be reset: the least of them is the time since which the server counts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from indexer.care.statistics import Statistics
+from indexer.care.usage import IndexCounts, ServerCounts, TableCounts
+from indexer.catalog import Place
+from indexer.postgres.session.reader import CatalogReader
+
+COUNTS_WAL, KNOWS_LAST_SCAN = 140000, 160000
+
+# A standby is a client without a database that streams; one that copies the files, or only the log, is none. Which of
+# them our role may not see in more detail counts as one.
+SERVER = """
+    SELECT pg_catalog.concat(pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time())) AS identity,
+           pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) AS version,
+           pg_catalog.timezone('UTC', pg_catalog.clock_timestamp()) AS now,
+           pg_catalog.timezone('UTC', d.stats_reset) AS reset,
+           pg_catalog.timezone('UTC', LEAST(b.stats_reset, a.stats_reset{wal})) AS started,
+           pg_catalog.current_setting('track_counts')::boolean AS is_counting,
+           pg_catalog.pg_is_in_recovery() AS in_recovery,
+           (
+           SELECT pg_catalog.count(*)
+             FROM pg_catalog.pg_stat_replication AS r
+             JOIN pg_catalog.pg_stat_activity AS s ON s.pid = r.pid
+            WHERE s.datid IS NULL
+              AND r.state IS DISTINCT FROM 'backup'
+              AND r.application_name NOT IN ('pg_basebackup', 'pg_receivewal')) AS standbys
+      FROM pg_catalog.pg_stat_database AS d,
+           pg_catalog.pg_stat_bgwriter AS b,
+           pg_catalog.pg_stat_archiver AS a
+     WHERE d.datname = pg_catalog.current_database()
+"""
+WAL = ", (SELECT w.stats_reset FROM pg_catalog.pg_stat_wal AS w)"
+
+INDEXES = """
+    SELECT c.relname AS name,
+           pg_catalog.pg_stat_get_numscans(c.oid) AS scans,
+           pg_catalog.pg_stat_get_tuples_returned(c.oid) AS entries,
+           pg_catalog.pg_stat_get_blocks_hit(c.oid) AS hits,
+           pg_catalog.pg_stat_get_blocks_fetched(c.oid) - pg_catalog.pg_stat_get_blocks_hit(c.oid) AS reads,
+           pg_catalog.timezone('UTC', {last_scan}) AS last_scan
+      FROM pg_catalog.pg_class AS t
+      JOIN pg_catalog.pg_index AS i ON i.indrelid = t.oid
+      JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+     WHERE t.relnamespace = %(namespace)s
+       AND t.relname = ANY (%(tables)s::pg_catalog.text[])
+       AND c.relkind = 'i'
+"""
+LAST_SCAN, NOT_KNOWN = "pg_catalog.pg_stat_get_lastscan(c.oid)", "NULL::pg_catalog.timestamptz"
+
+TABLES = """
+    SELECT t.relname AS name,
+           pg_catalog.pg_stat_get_tuples_inserted(t.oid) AS inserts,
+           pg_catalog.pg_stat_get_tuples_updated(t.oid) - pg_catalog.pg_stat_get_tuples_hot_updated(t.oid) AS updates
+      FROM pg_catalog.pg_class AS t
+     WHERE t.relnamespace = %(namespace)s
+       AND t.relname = ANY (%(tables)s::pg_catalog.text[])
+       AND t.relkind = 'r'
+"""
+
+FOREIGN_KEYS = """
+    SELECT t.relname AS name,
+           ARRAY (
+           SELECT a.attname::pg_catalog.text
+             FROM pg_catalog.unnest(k.conkey) AS u (number)
+             JOIN pg_catalog.pg_attribute AS a
+               ON a.attrelid = t.oid
+              AND a.attnum = u.number) AS columns
+      FROM pg_catalog.pg_class AS t
+      JOIN pg_catalog.pg_constraint AS k ON k.conrelid = t.oid
+     WHERE t.relnamespace = %(namespace)s
+       AND t.relname = ANY (%(tables)s::pg_catalog.text[])
+       AND k.contype = 'f'
+"""
+
+# Neither counted nor estimated, as after an upgrade, a table of ten blocks, for which the planner takes one that was
+# never vacuumed, holds some rows; a smaller one may hold the remains of a transaction that was rolled back.
+# The columns of a table without SELECT are not in pg_stats: then it is not known whether there are statistics.
+STATISTICS = """
+    SELECT t.relname AS table,
+           CASE
+           WHEN pg_catalog.pg_stat_get_live_tuples(t.oid) > 0 OR t.reltuples > 0
+           THEN GREATEST(pg_catalog.pg_stat_get_live_tuples(t.oid), t.reltuples::pg_catalog.int8)
+           WHEN pg_catalog.pg_relation_size(t.oid) < 10 * pg_catalog.current_setting('block_size')::pg_catalog.int8
+                OR pg_catalog.pg_stat_get_last_analyze_time(t.oid) IS NOT NULL
+                OR pg_catalog.pg_stat_get_last_autoanalyze_time(t.oid) IS NOT NULL THEN 0 END AS rows,
+           CASE WHEN pg_catalog.has_table_privilege(t.oid, 'SELECT') THEN EXISTS (
+                SELECT 1
+                  FROM pg_catalog.pg_stats AS s
+                 WHERE s.schemaname = %(schema)s
+                   AND s.tablename = t.relname) END AS exist,
+           pg_catalog.timezone('UTC', GREATEST(pg_catalog.pg_stat_get_last_analyze_time(t.oid),
+                                               pg_catalog.pg_stat_get_last_autoanalyze_time(t.oid))) AS analyzed_at,
+           CASE WHEN NOT pg_catalog.pg_is_in_recovery() AND pg_catalog.current_setting('track_counts')::boolean
+                THEN pg_catalog.pg_stat_get_mod_since_analyze(t.oid) END AS modified
+      FROM pg_catalog.pg_class AS t
+     WHERE t.relnamespace = %(namespace)s
+       AND t.relname = ANY (%(tables)s::pg_catalog.text[])
+       AND t.relkind = 'r'
+"""
+
+
+def counts(catalog: CatalogReader, place: Place, tables: Sequence[str]) -> ServerCounts:
+    """Return what the server has counted of these tables and their indexes."""
+    version, given = catalog.database.server_version, list(tables)
+    (server,) = catalog.rows(SERVER.format(wal=WAL if version >= COUNTS_WAL else ""))
+    last_scan = LAST_SCAN if version >= KNOWS_LAST_SCAN else NOT_KNOWN
+    indexes = {row.pop("name"): row for row in catalog.rows(INDEXES.format(last_scan=last_scan), tables=given)}
+    keys: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for row in catalog.rows(FOREIGN_KEYS, tables=given):
+        keys[row["name"]].append(tuple(row["columns"]))
+    rows: list[dict[str, Any]] = catalog.rows(TABLES, tables=given)
+    return ServerCounts(
+        place=place,
+        **server,
+        indexes={name: IndexCounts(**row) for name, row in indexes.items()},
+        tables={row["name"]: TableCounts(row["inserts"], row["updates"], tuple(keys[row["name"]])) for row in rows},
+    )
+
+
+def statistics(catalog: CatalogReader, tables: Sequence[str]) -> dict[str, Statistics]:
+    """Return the statistics of these tables, by name."""
+    rows = catalog.rows(STATISTICS, tables=list(tables))
+    return {row["table"]: _statistics(row) for row in rows}
+
+
+def _statistics(row: dict[str, Any]) -> Statistics:
+    is_uncounted = row["exist"] is not False and row["analyzed_at"] is None
+    return Statistics(**{**row, "is_uncounted": is_uncounted})

@@ -1,0 +1,318 @@
+"""health says what it knows of each index and what to do about it, on PostgreSQL and on SQLite, and changes nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import leftovers
+from command import (
+    TEN_NAMES,
+    execute,
+    is_postgres,
+    nothing_changes,
+    prepare,
+    refuses,
+    run,
+    succeed,
+)
+from examined import advised, examined, facts_of
+from roles import another_role, as_role
+from scenes import WRITE, open_writer, running, until_phase
+
+NAME, TABLE = "ix_activity_type", "activity"
+KEYS = {
+    *("index", "table", "declared", "state", "bytes", "share_of_table", "bytes_after_rebuild", "ratio", "evidence"),
+    *("measured_at", "why", "scans", "since", "since_is_build", "last_scan", "tuples_per_scan", "hit_ratio"),
+    *("writes", "writes_since", "statistics_at", "statistics_age", "modified", "advice"),
+}
+
+
+def health(url: str, *arguments: str) -> Any:
+    """Return the document of health, which must change nothing and exit with 0."""
+    with nothing_changes(url):
+        return succeed("health", "--json", *arguments, url=url).json()
+
+
+def of(name: str, document: Any) -> Any:
+    """Return what a document says of one index."""
+    (found,) = (each for each in document["indexes"] if each["index"] == name)
+    return found
+
+
+def kinds(url: str, *arguments: str) -> set[tuple[str, str]]:
+    """Return the kinds of advice that health gives, each with its index."""
+    document = health(url, *arguments)
+    return {(advice["kind"], each["index"]) for each in document["indexes"] for advice in each["advice"]}
+
+
+def analyzed(url: str, *statements: str) -> None:
+    """Execute statements, and gather statistics in another session: the first one counts its rows when it ends."""
+    execute(url, *statements)
+    execute(url, "ANALYZE")
+
+
+# The document and the text --------------------------------------------------------------------------------------------
+
+
+def test_a_new_database_has_nothing_to_advise(any_head_url):
+    document = health(any_head_url)
+
+    assert {each["index"] for each in document["indexes"]} == TEN_NAMES
+    assert all(set(each) == KEYS for each in document["indexes"])
+    assert {each["state"] for each in document["indexes"]} == {"valid"}
+    assert kinds(any_head_url) == set()
+    assert succeed("health", url=any_head_url).lines[-1] == "Nothing to advise."
+
+
+def test_postgresql_counts_and_sqlite_does_not(any_head_url):
+    document = health(any_head_url)
+    index = of(NAME, document)
+
+    if is_postgres(any_head_url):
+        assert index["scans"] == index["writes"] == 0
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", index["since"])
+        assert [each["standby"] for each in document["counted_on"]] == [False]
+    else:
+        assert (index["scans"], index["since"], index["writes"], document["counted_on"]) == (None, None, None, [])
+    assert index["last_scan"] is index["tuples_per_scan"] is None
+
+
+GOLDEN = {
+    True: """\
+{place}: 1 index, 16 kB. Scans are counted since {day} ({age}), on this server alone.
+
+index             table     size  of table  scans
+ix_activity_type  activity  16 kB     100%      0
+
+table     rows  size  writes since {day}  statistics of  changed since
+activity     3 16 kB                   3 {age} ago              0
+
+Note: Scans are an upper bound, because EXPLAIN can count as one, and so can verify. Hits are those in shared buffers: \
+a block that the operating system has cached counts as none.
+
+Nothing to advise.
+""",
+    False: """\
+{place}: 1 index, 4096 bytes.
+
+index             table     size        of table
+ix_activity_type  activity  4096 bytes     100%
+
+table     rows  size        statistics of
+activity     3  4096 bytes  3 rows
+
+Note: SQLite counts neither scans nor writes.
+
+Nothing to advise.
+""",
+}
+AGE = r"(\d+(\.\d)? (s|ms)|\d+ min \d+ s|\d+ (hours?|days?))"
+
+
+def test_the_text_shows_figures_where_they_were_counted_and_what_to_do(any_head_url):
+    analyzed(any_head_url, "INSERT INTO activity (activity_type) VALUES ('call'), ('call'), ('email')")
+    shown = succeed("health", NAME, url=any_head_url).stdout
+
+    expected = _words(GOLDEN[is_postgres(any_head_url)])
+    words = _words(re.sub(r"^\S+( \(schema public\))?:", "{place}:", shown))
+    assert [re.sub(AGE, "{age}", re.sub(r"\d+ [A-Z][a-z]+", "{day}", line)) for line in words] == expected
+
+
+def _words(text: str) -> list[str]:
+    """Return lines with one blank between words, and without what differs between versions."""
+    lines = (" ".join(line.split()) for line in text.splitlines() if not line.startswith("Note: Cannot tell"))
+    return [line.replace(" cannot tell", "").replace(" rebuilt", "") for line in lines]
+
+
+def test_several_schemas_have_a_line_each(crm):
+    prepare(crm)
+    execute(crm, "CREATE SCHEMA other", "CREATE INDEX by_type ON activity (activity_type)")
+    result = succeed("health", "--schema", "public", "--schema", "other", url=crm)
+
+    assert re.match(r"public: \d+ indexes, \d+ kB; duplicate: by_type", result.lines[0])
+    assert result.lines[1].startswith("other: ")
+    document = succeed("health", "--schema", "public", "--schema", "other", "--json", url=crm).json()
+    assert [each["schema"] for each in document["schemas"]] == ["public", "other"]
+
+
+# What is looked at ----------------------------------------------------------------------------------------------------
+
+
+def test_without_tables_there_is_no_index_to_look_at(database_url):
+    with nothing_changes(database_url):
+        result = succeed("health", url=database_url)
+
+    assert "has none of the tables, so there is no index to look at." in result.stdout
+    assert run(*result.next_command(), url=database_url).exit_code == 0
+
+
+def test_indexes_that_are_not_built_yet_are_said_and_are_no_error(any_base_url):
+    document = health(any_base_url)
+
+    assert {each["state"] for each in document["indexes"]} == {"missing"}
+    assert {each["bytes"] for each in document["indexes"]} == {None}
+    result = run("health", url=any_base_url)
+    assert "Not built yet: ix_activity_openphone_id, " in result.stdout
+    succeed(*result.next_command(), url=any_base_url)
+    assert {each["state"] for each in health(any_base_url)["indexes"]} == {"valid"}
+
+
+def test_an_index_that_does_not_exist_is_refused_with_those_that_do(any_head_url):
+    refused = refuses(any_head_url, "health", "ix_activity_typ", exit_code=2)
+
+    assert "declares one: ix_activity_typ may be ix_activity_type." in refused.stderr
+    names = re.search(r"Name one of: (.*)\.", refused.stderr)[1].split(", ")
+    assert TEN_NAMES < set(names)
+    succeed("health", *names, url=any_head_url)
+
+
+def test_all_shows_the_indexes_that_are_not_declared(any_head_url):
+    execute(any_head_url, "CREATE INDEX by_status ON activity (status)")
+
+    assert "by_status" not in {each["index"] for each in health(any_head_url)["indexes"]}
+    assert of("by_status", health(any_head_url, "--all"))["declared"] is False
+    assert [each["index"] for each in health(any_head_url, "by_status")["indexes"]] == ["by_status"]
+
+
+def test_an_index_with_another_definition_is_pointed_out(any_head_url):
+    execute(any_head_url, f"DROP INDEX {NAME}", f"CREATE INDEX {NAME} ON {TABLE} (status)")
+    result = succeed("health", url=any_head_url)
+
+    assert of(NAME, health(any_head_url))["state"] == "different"
+    assert "Not as declared: ix_activity_type. Compare: python cli.py check" in result.stdout
+    assert run(*result.next_command(), url=any_head_url).exit_code == 4
+
+
+# Rights ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_role_that_may_only_read_sees_as_much(superuser_url, head_url):
+    analyzed(head_url, WRITE)
+    rights = ("GRANT USAGE ON SCHEMA public TO {role}", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    with another_role(superuser_url, *rights) as reader:  # a superuser makes the role
+        seen, owners = health(as_role(head_url, reader)), health(head_url)
+
+    same = ("bytes", "scans", "since", "writes", "modified", "state")
+    for index in owners["indexes"]:
+        assert {key: of(index["index"], seen)[key] for key in same} == {key: index[key] for key in same}
+
+
+def test_a_role_that_may_not_read_the_tables_cannot_tell_whether_there_are_statistics(superuser_url, head_url):
+    execute(head_url, "INSERT INTO activity (activity_type) SELECT 'call' FROM generate_series(1, 100)")
+    rights = ("GRANT USAGE ON SCHEMA public TO {role}", "GRANT SELECT ON schema_revision TO {role}")
+    with another_role(superuser_url, *rights) as stranger:  # a superuser makes the role
+        assert facts_of(as_role(head_url, stranger), NAME).statistics.exist is None
+
+
+def test_a_server_that_does_not_count_is_said(superuser_url, head_url):
+    name = superuser_url.rsplit("/", 1)[1]
+    execute(superuser_url, f"ALTER DATABASE {name} SET track_counts = off")  # which only a superuser may
+
+    assert of(NAME, health(head_url))["scans"] is None
+    assert "counts nothing (track_counts is off)" in succeed("health", url=head_url).stdout
+
+
+# Advice ---------------------------------------------------------------------------------------------------------------
+
+
+def test_an_identical_index_of_another_name_is_a_duplicate_that_can_be_dropped(any_head_url):
+    execute(any_head_url, "CREATE INDEX by_type ON activity (activity_type)")
+    (text,) = advised(examined(any_head_url)).values()
+
+    assert text.startswith("by_type is a duplicate of ix_activity_type")
+    execute(any_head_url, dropping(text))
+    assert kinds(any_head_url) == set()
+
+
+def test_a_narrow_index_beside_a_wide_one_is_superfluous(any_head_url):
+    execute(any_head_url, "CREATE INDEX narrow ON activity (conversation_id)")
+    text = advised(examined(any_head_url))["superfluous narrow"]
+
+    execute(any_head_url, dropping(text))
+    assert kinds(any_head_url) == set()
+
+
+def dropping(text: str) -> str:
+    """Return the statement that an advice gives to drop an index."""
+    return re.search(r"Drop it: (DROP INDEX .*);", text)[1]
+
+
+def test_an_invalid_index_of_others_is_named_with_what_repairs_it(head_url):
+    leftovers.not_ready(head_url, "theirs", "activity (status)")
+    (text,) = advised(examined(head_url)).values()
+
+    assert text.startswith("theirs is not ready: no query uses it")
+    execute(head_url, re.search(r"Rebuild it: (.*?);", text)[1])
+    assert kinds(head_url) == set()
+
+
+def test_an_invalid_index_of_others_can_be_dropped_as_well(head_url):
+    leftovers.not_ready(head_url, "theirs", "activity (status)")
+    (text,) = advised(examined(head_url)).values()
+
+    execute(head_url, re.search(r"or drop it: (.*);", text)[1])
+    assert kinds(head_url) == set()
+
+
+def test_a_declared_index_that_is_invalid_is_rebuilt_by_the_command(head_url):
+    leftovers.not_valid(head_url, NAME, TABLE)
+    result = run("health", "--strict", "invalid", url=head_url)
+
+    assert result.exit_code == 4
+    assert f"{NAME} is not valid: no query uses it, and writes may go on paying for it." in result.stdout
+    succeed(*result.next_command(), url=head_url)
+    assert kinds(head_url) == set()
+
+
+def test_a_leftover_of_an_interrupted_reindex_is_no_invalid_index_besides(head_url):
+    name = leftovers.ccnew(head_url, NAME, TABLE)
+
+    assert kinds(head_url) == {("leftover", name)}
+
+
+def test_an_index_that_is_being_built_is_a_note_and_no_advice(base_url):
+    with open_writer(base_url), running("up", "--jobs", "1", url=base_url):
+        until_phase(base_url, "waiting for writers before build")
+        result = run("health", "--strict", "all", url=base_url)
+
+    assert result.exit_code == 0
+    assert re.search(r"ix_\w+ is being built or dropped by another session \(pid \d+\)\.", result.stdout)
+
+
+def test_statistics_are_old_once_a_tenth_of_the_rows_has_changed(any_head_url):
+    analyzed(any_head_url, A_THOUSAND_ROWS)
+    assert kinds(any_head_url, NAME) == set()
+    execute(any_head_url, "DELETE FROM activity WHERE id <= 300")
+
+    assert kinds(any_head_url, NAME) == {("statistics", NAME)}
+    execute(any_head_url, "ANALYZE")
+    assert kinds(any_head_url, NAME) == set()
+
+
+A_THOUSAND_ROWS = """
+    WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+    INSERT INTO activity (openphone_id, activity_type) SELECT 'AC' || i, 'call' FROM n
+"""
+
+
+def test_a_table_with_rows_and_without_statistics_is_advised(any_head_url):
+    execute(any_head_url, "INSERT INTO activity (activity_type) VALUES ('call')")
+    (text,) = set(advised(examined(any_head_url)).values())
+
+    assert text == "activity has 1 row and no statistics. Gather new statistics: python cli.py analyze"
+
+
+def test_strict_fails_for_the_kinds_that_it_names_alone(any_head_url):
+    execute(any_head_url, "CREATE INDEX by_type ON activity (activity_type)")
+
+    assert run("health", "--strict", "duplicate", url=any_head_url).exit_code == 4
+    assert run("health", "--strict", "all", "--json", url=any_head_url).json()["exit_code"] == 4
+    assert run("health", "--strict", "superfluous,hash-distinct", url=any_head_url).exit_code == 0
+
+
+def test_an_unknown_kind_is_refused_with_the_known_ones(sqlite_head_url):
+    refused = run("health", "--strict", "bloat", url=sqlite_head_url)
+
+    assert refused.exit_code == 2
+    assert "The kinds are: invalid, leftover, suspect, bloated" in refused.stderr
