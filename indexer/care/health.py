@@ -18,7 +18,7 @@ from indexer.care.observed import Observed, is_needed
 from indexer.care.statistics import Statistics
 from indexer.care.usage import ServerCounts, unasked, usage_of
 from indexer.catalog import CatalogEntry, Place, Table
-from indexer.errors import Command, Hint, UsageError
+from indexer.errors import UsageError
 from indexer.plans import Check, RevisionPlan
 from indexer.records.baseline import Baseline
 from indexer.text import may_be
@@ -137,7 +137,7 @@ def _refuse_unknown(names: Sequence[str], steps: Mapping[str, Step], entries: Se
         return
     raise UsageError(
         f"The tables have no index {', '.join(unknown)}, and no revision declares one{may_be(unknown[0], known)}.",
-        f"Name one of: {', '.join(known)}." if known else Hint("Declare one: ", Command("new", "--help")),
+        f"Name one of: {', '.join(known)}." if known else "There is none.",
     )
 
 
