@@ -234,6 +234,20 @@ class Joined(NamedTuple):
     worker: int
 
 
+class AnalyzeStarted(NamedTuple):
+    """The statistics of these tables are about to be gathered, one table after another."""
+
+    tables: tuple[str, ...]
+
+
+class TableAnalyzed(NamedTuple):
+    """The statistics of a table were gathered; ``why`` is a sentence without its full stop."""
+
+    table: str
+    why: str
+    seconds: float
+
+
 class LockWaited(NamedTuple):
     """Another run holds the run lock; reported when the wait begins and while the other run progresses."""
 
@@ -271,6 +285,8 @@ Event = (
     | IndexFinished
     | IndexChecked
     | Joined
+    | AnalyzeStarted
+    | TableAnalyzed
     | LockWaited
     | ServerAwaited
     | AnswerAwaited

@@ -85,6 +85,10 @@ class Server:
         """Return the rights that our role lacks to rebuild the indexes of these tables."""
         return []
 
+    def missing_rights_to_analyze(self, tables: Mapping[str, Table], analyzed: Collection[str]) -> list[Problem]:
+        """Return the rights that our role lacks to gather the statistics of these tables."""
+        return []
+
     def missing_rights_to_read(self, tables: Mapping[str, Table]) -> list[Problem]:
         """Return the rights that our role lacks to read what is recorded."""
         return []

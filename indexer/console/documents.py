@@ -141,12 +141,16 @@ def of_outcome(outcome: Outcome, place: Place) -> Document:
 
 
 def of_event(event: Event) -> Document:
-    """Return an event of a run; an index is given by its name."""
+    """Return an event of a run; an index is given by its name, and so is a table that is analyzed.
+
+    No index has the name of its table, neither on PostgreSQL nor on SQLite.
+    """
     content: Document = event._asdict()
     content.update((name, round(value, 3)) for name, value in content.items() if isinstance(value, float))
     content.update((name, _in_utc(value)) for name, value in content.items() if isinstance(value, datetime))
     if "target" in content:
-        content = {"index": content.pop("target").name, **content}
+        target = content.pop("target")
+        content = {"table" if target.name == target.table else "index": target.name, **content}
     if "blockers" in content:
         content["blockers"] = [blocker._asdict() for blocker in content["blockers"]]
     if "replicas" in content:

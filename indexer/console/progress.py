@@ -15,6 +15,7 @@ from indexer.console.hints import HintWriter, Write
 from indexer.console.output import echo
 from indexer.decide import Action
 from indexer.events import (
+    AnalyzeStarted,
     AnswerAwaited,
     BaseCreated,
     Blocker,
@@ -35,6 +36,7 @@ from indexer.events import (
     RevisionStarted,
     ServerAwaited,
     StatementStarted,
+    TableAnalyzed,
     Waiting,
     Warned,
     WindowClosed,
@@ -193,19 +195,14 @@ class Bars:
                 self._draw(event.target, phase=f"built by pid {event.worker}")
             case Progress():
                 self._draw(event.target, completed=event.fraction, phase=event.phase + _rate(event.rate, event.unit))
-            case Waiting():
+            case Waiting() | ReplicaAwaited():
                 self._wait(event)
-            case ReplicaAwaited():
-                self._await_replicas(event)
-            case RevisionStarted():
-                self._print(event)
-                self._live.start()
-                self._total = self._sum.add_task("total", total=event.indexes, phase="")
+            case RevisionStarted() | AnalyzeStarted():
+                self._start(event)
             case IndexFinished():
-                if event.target.name in self._tasks:
-                    self._bars.remove_task(self._tasks.pop(event.target.name))
-                self._print(event)
-                self._sum.advance(self._total)
+                self._finish(event.target.name, event)
+            case TableAnalyzed():
+                self._finish(event.table, event)
             case RevisionFinished() | RevisionPaused():
                 self.close()
                 self._sum.remove_task(self._total)
@@ -213,24 +210,33 @@ class Bars:
             case _:
                 self._print(event)
 
+    def _finish(self, name: str, event: Event) -> None:
+        """Remove the bar of what is finished, and print how it has ended."""
+        if name in self._tasks:
+            self._bars.remove_task(self._tasks.pop(name))
+        self._print(event)
+        self._sum.advance(self._total)
+
     def close(self) -> None:
         """Remove the bars from the terminal, unless the terminal is gone."""
         with suppress(OSError):
             self._live.stop()
 
-    def _wait(self, event: Waiting) -> None:
-        """Draw a wait; print its blockers whole, once, because the line has no room for them."""
-        names = tuple(map(_name, event.blockers))
-        self._draw(event.target, phase=f"waits for {', '.join(names)} ({event.phase})" if names else event.phase)
-        if names and (event.target.name, *names) not in self._told:
-            self._told.add((event.target.name, *names))
-            self._print(event)
+    def _start(self, event: RevisionStarted | AnalyzeStarted) -> None:
+        """Print what begins, and draw the total."""
+        self._print(event)
+        self._live.start()
+        total = event.indexes if isinstance(event, RevisionStarted) else len(event.tables)
+        self._total = self._sum.add_task("total", total=total, phase="")
 
-    def _await_replicas(self, event: ReplicaAwaited) -> None:
-        """Draw a wait for replicas; print them whole, once."""
-        names = tuple(visible(each.name) for each in event.replicas)
-        self._draw(event.target, phase=f"waits for {', '.join(names)} to follow")
-        if (event.target.name, *names) not in self._told:
+    def _wait(self, event: Waiting | ReplicaAwaited) -> None:
+        """Draw a wait; print its blockers or replicas whole, once, because the line has no room for them."""
+        if isinstance(event, Waiting):
+            names, phase = tuple(map(_name, event.blockers)), event.phase
+        else:
+            names, phase = tuple(visible(each.name) for each in event.replicas), "replication"
+        self._draw(event.target, phase=f"waits for {', '.join(names)} ({phase})" if names else phase)
+        if names and (event.target.name, *names) not in self._told:
             self._told.add((event.target.name, *names))
             self._print(event)
 
@@ -352,6 +358,8 @@ LINES: dict[type[Event], Callable[..., str]] = {
     StatementStarted: lambda target, statement: f"  {statement}",
     Progress: _in_progress,
     Waiting: _waiting,
+    AnalyzeStarted: lambda tables: f"Analyzing {counted(len(tables), 'table')}: {', '.join(tables)}",
+    TableAnalyzed: lambda table, why, seconds: f"  {table} analyzed in {duration(seconds)}: {why}",
     ReplicaAwaited: _awaiting_replicas,
     BuildPredicted: _predicted,
     Postponed: lambda target, reason: f"  {target.name} left: {reason}",

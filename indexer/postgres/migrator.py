@@ -271,6 +271,12 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
         return counts(self.catalog, self.place, tables)
 
+    def expressions_without_statistics(self, tables: Sequence[str]) -> dict[str, list[str]]:
+        """Return the indexes on expressions of which there are no statistics, by the name of the table."""
+        from indexer.postgres.care.analyze import expressions_without_statistics
+
+        return expressions_without_statistics(self.catalog, tables)
+
     def statistics(self, tables: Sequence[str]) -> dict[str, Statistics]:
         """Return the statistics that the planner has of these tables, by name."""
         from indexer.postgres.care.usage import statistics

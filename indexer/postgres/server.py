@@ -13,7 +13,12 @@ from indexer.events import Blocker
 from indexer.migrator import Context
 from indexer.postgres.catalog import citus
 from indexer.postgres.catalog.catalog import PostgresCatalog
-from indexer.postgres.catalog.rights import missing_rights, missing_rights_to_read, missing_rights_to_rebuild
+from indexer.postgres.catalog.rights import (
+    missing_rights,
+    missing_rights_to_analyze,
+    missing_rights_to_read,
+    missing_rights_to_rebuild,
+)
 from indexer.postgres.dialect import PostgresDialect
 from indexer.postgres.inheritance import CHILDREN, uncovered
 from indexer.postgres.run.sessions import Sessions, visibility_advice
@@ -117,6 +122,10 @@ class PostgresServer(Server):
     def missing_rights_to_rebuild(self, tables: Mapping[str, Table], indexed: Collection[str]) -> list[Problem]:
         """Return the rights that our role lacks on the schema and on the tables."""
         return missing_rights_to_rebuild(self.catalog, tables, indexed)
+
+    def missing_rights_to_analyze(self, tables: Mapping[str, Table], analyzed: Collection[str]) -> list[Problem]:
+        """Return the rights that our role lacks to gather the statistics of these tables."""
+        return missing_rights_to_analyze(self.catalog, tables, analyzed)
 
     def missing_rights_to_read(self, tables: Mapping[str, Table]) -> list[Problem]:
         """Return the rights that our role lacks on the schema and on the tables that record revisions."""

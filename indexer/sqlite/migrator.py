@@ -24,6 +24,7 @@ from indexer.server import Server
 from indexer.spec import Index
 from indexer.sqlite.catalog import IN_MEMORY, SqliteCatalog
 from indexer.sqlite.dialect import SqliteDialect, keeps_nulls
+from indexer.steps import Step
 
 if TYPE_CHECKING:
     from indexer.care.deep import Checker
@@ -177,6 +178,17 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         from indexer.sqlite.query_planner import SqliteQueryPlanner
 
         return SqliteQueryPlanner(self)
+
+    def analyze(self, step: Step) -> None:
+        """Gather the statistics of the table of a step, from a sample of its rows if it is large (SQLite 3.32)."""
+        from indexer.sqlite.statistics import SAMPLED
+
+        before = self.database.pragma("analysis_limit")
+        self.database.pragma("analysis_limit", SAMPLED)
+        try:
+            super().analyze(step)
+        finally:
+            self.database.pragma("analysis_limit", before)
 
     def statistics(self, tables: Sequence[str]) -> dict[str, Statistics]:
         """Return the statistics that ANALYZE has left of these tables, by name."""

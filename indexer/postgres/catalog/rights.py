@@ -54,6 +54,19 @@ RIGHTS = """
      WHERE me.rolname = CURRENT_USER
 """
 
+# Where it has no right to, the server skips the table with a warning, and the statement succeeds.
+NOT_ANALYZED_BY_US = """
+    SELECT t.relname AS name
+      FROM pg_catalog.pg_class AS t
+      JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
+     WHERE t.relnamespace = %(namespace)s
+       AND t.relname = ANY (%(tables)s::pg_catalog.text[])
+       AND NOT pg_catalog.pg_has_role(t.relowner, 'USAGE')
+       AND NOT pg_catalog.pg_has_role(d.datdba, 'USAGE')
+"""
+NOT_MAINTAINED_BY_US = "       AND NOT pg_catalog.has_table_privilege(t.oid, 'MAINTAIN')\n"
+HAS_MAINTAIN = 170000  # the first version with this privilege
+
 # Every role may use the system's catalog, unless a superuser has revoked that from PUBLIC. Granted are only the names
 # that our statements use, and the one that the server has just refused.
 CATALOG_RIGHTS = """
@@ -111,6 +124,24 @@ def missing_rights_to_rebuild(
     foreign = [tables[name] for name in indexed if name in tables and not tables[name].owned]
     (facts,) = catalog.ask(RIGHTS, owners=list({table.owner for table in foreign}))
     return [*_to_create(catalog, facts, creating=False, recording=False), *_to_index(catalog, facts, foreign)]
+
+
+def missing_rights_to_analyze(
+    catalog: CatalogReader, tables: Mapping[str, Table], analyzed: Collection[str]
+) -> list[Problem]:
+    """Return the rights that a command lacks that gathers the statistics of these tables."""
+    (facts,) = catalog.ask(RIGHTS, owners=list({table.owner for table in tables.values()}))
+    has_maintain = facts["version"] >= HAS_MAINTAIN
+    query = NOT_ANALYZED_BY_US + (NOT_MAINTAINED_BY_US if has_maintain else "")
+    problems = _to_create(catalog, facts, creating=False, recording=False)
+    owners = {table.owner for table in tables.values()} - {*facts["owners_below"]}
+    for row in catalog.rows(query, tables=list(analyzed)):
+        table, name = tables[row["name"]], qualified(catalog.schema, row["name"])
+        maintain = f"GRANT MAINTAIN ON {name} TO {identifier(facts['role'])}"
+        sentence = f"table {name} belongs to role {table.owner}, and role {facts['role']} may not analyze it"
+        grant = maintain if has_maintain else _membership(facts, table, name, owners)
+        problems.append(Problem(sentence, GRANTED, (grant,)))
+    return problems
 
 
 def missing_rights_to_read(catalog: CatalogReader, tables: Mapping[str, Table]) -> list[Problem]:

@@ -35,7 +35,7 @@ from indexer.postgres.run.lanes import Lanes
 from indexer.postgres.run.lock import RunLock
 from indexer.postgres.run.sessions import Sessions
 from indexer.postgres.run.tuning import RENAMING, Means, settings_for
-from indexer.postgres.run.watch import INTERVAL, WAITING_FOR_A_LOCK, Watch
+from indexer.postgres.run.watch import INTERVAL, WAITING_FOR_A_LOCK, Watch, watch_over
 from indexer.postgres.session.builders import Builder
 from indexer.postgres.session.database import OnlineDatabase
 from indexer.postgres.session.watchdog import CANCEL, LOST
@@ -161,7 +161,7 @@ class Execution:
             self.provenance.begin(step, first)
             for statement in statements:
                 self.run.report(StatementStarted(index, statement))
-                watch = Watch(self.run.sessions, index, builder.pid, is_drop)
+                watch = watch_over(self.run.sessions, step, builder.pid, is_drop)
                 started = time.monotonic()
                 builder.send(statement)
                 yield from self._wait_until_done(step, builder, watch)

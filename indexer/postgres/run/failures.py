@@ -14,7 +14,7 @@ from indexer.steps import Step
 DOING = {
     Action.DROP: "Dropping",
     Action.REINDEX: "Rebuilding",
-    Action.ANALYZE: "Analyzing the table of",
+    Action.ANALYZE: "Analyzing",
     Action.RENAME: "Renaming",
     Action.RENAME_BACK: "Renaming",
     Action.REPLACE: "Replacing",

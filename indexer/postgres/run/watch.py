@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from indexer.decide import Action
 from indexer.events import Blocker, Progress, Waiting
 from indexer.postgres.run.sessions import Sessions
 from indexer.spec import Index
+from indexer.steps import Step
 from indexer.tuples import NamedTuple
 
 # Where each phase of pg_stat_progress_create_index begins (manual, 28.4.4), and its share of the whole of a concurrent
@@ -22,6 +24,9 @@ PHASES = {
     "index validation: scanning index": (60, 10),
     "index validation: sorting tuples": (70, 5),
     "index validation: scanning table": (75, 20),
+    # Of pg_stat_progress_analyze: only the sampling of the table is counted, and takes almost all of the time.
+    "acquiring sample rows": (0, 100),
+    "acquiring inherited sample rows": (0, 100),
 }
 
 FOR_READERS = "waiting for readers"  # a REINDEX CONCURRENTLY, before it takes the old index away
@@ -44,6 +49,19 @@ STATEMENT = """
       LEFT JOIN pg_catalog.pg_stat_progress_create_index AS p ON p.pid = a.pid
      WHERE a.pid = %(pid)s
 """
+
+ANALYZING = """
+    SELECT CASE WHEN a.wait_event = 'SyncRep' THEN 'waiting for a synchronous standby'
+                ELSE COALESCE(p.phase, '') END AS phase,
+           COALESCE(p.sample_blks_total, 0) AS blocks_total,
+           COALESCE(p.sample_blks_scanned, 0) AS blocks_done,
+           pg_catalog.pg_blocking_pids(a.pid) AS blocking,
+           a.state
+      FROM pg_catalog.pg_stat_activity AS a
+      LEFT JOIN pg_catalog.pg_stat_progress_analyze AS p ON p.pid = a.pid
+     WHERE a.pid = %(pid)s
+"""
+SHOWS_ANALYZE = 130000  # the first version with that view
 
 # What is visible to a role that may not read the statistics views.
 BLOCKERS_ONLY = """
@@ -103,8 +121,11 @@ class Watch:
         dropping: whether the statement is a DROP, which waits for readers of the table as well.
 
     Attributes:
+        query: reads the progress of the statement.
         waited_in_all: the seconds for which the statement was seen to wait.
     """
+
+    query = STATEMENT
 
     def __init__(self, sessions: Sessions, index: Index, pid: int, dropping: bool = False) -> None:
         self.sessions, self.index, self.pid, self.dropping = sessions, index, pid, dropping
@@ -129,7 +150,7 @@ class Watch:
         """Observe the statement once, and report its progress or its wait. An error is a warning only."""
         before, self._observed = self._observed, time.monotonic()
         with self.sessions.tolerating_errors():
-            rows = self.sessions.visible_rows(STATEMENT, pid=self.pid)
+            rows = self.sessions.visible_rows(self.query, pid=self.pid)
             if rows is None:
                 rows = self.sessions.catalog.rows(BLOCKERS_ONLY, pid=self.pid)
             is_executing = any(row.pop("state") != "idle" for row in rows)
@@ -165,3 +186,16 @@ class Watch:
         self.last = Observation(phase, waiting_since=since, blockers=blockers)
         self.sessions.report_hidden(blocker.hidden_from for blocker in blockers)
         self.sessions.report(Waiting(self.index, phase or WAITING_FOR_A_LOCK, blockers, self._observed - since))
+
+
+class AnalyzeWatch(Watch):
+    """The watch over an ANALYZE, whose progress a server before PostgreSQL 13 does not show."""
+
+    query = ANALYZING
+
+
+def watch_over(sessions: Sessions, step: Step, pid: int, dropping: bool) -> Watch:
+    """Return the watch over a statement of a step."""
+    shows = sessions.catalog.database.server_version >= SHOWS_ANALYZE
+    kind = AnalyzeWatch if step.action is Action.ANALYZE and shows else Watch
+    return kind(sessions, step.index, pid, dropping)
