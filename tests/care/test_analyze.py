@@ -200,6 +200,7 @@ def test_a_role_that_may_not_analyze_a_table_gets_the_grant_that_lets_it(fresh_u
     assert refused.exit_code == 1
     assert f"table public.activity belongs to role crm_owner, and role {role} may not analyze it" in refused.stderr
     execute(superuser_url, *re.findall(r"^  (GRANT .*);$", refused.stderr, re.MULTILINE))
+    assert refused.next_command() == ["analyze", "activity"]
     assert analyzed(url, "activity") == {"activity": "asked for"}
 
 

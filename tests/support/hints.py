@@ -123,6 +123,8 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "ALTER ROLE {role} LOGIN": "test_rights::test_a_role_that_may_not_log_in_gets_the_statement_that_lets_it",
     "GRANT CONNECT ON DATABASE": "test_rights::test_a_role_that_may_not_begin_a_session_gets_the_grant",
     "CONNECTION LIMIT": "test_connections::test_the_error_of_a_refused_first_session_names_the_limit",
+    "python cli.py analyze": "test_analyze::test_a_role_that_may_not_analyze_a_table_gets_the_grant_that_lets_it",
+    "GRANT MAINTAIN ON": "test_analyze::test_a_role_that_may_not_analyze_a_table_gets_the_grant_that_lets_it",
     "give a longer --window": "test_pace::test_a_build_that_fits_into_no_window_is_said_to_and_begins_in_a_longer_one",
     "Name one of them: --database-url": "test_folder::test_models_that_are_bound_to_several_databases_leave_the_choice_to_the_user",
     "completion {}": "test_completion::test_the_program_that_a_shell_cannot_complete_says_so",
