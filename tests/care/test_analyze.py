@@ -11,7 +11,7 @@ import pytest
 from command import CLI, execute, file_of, is_postgres, nothing_changes, run, succeed
 from peewee import SqliteDatabase
 from roles import as_role
-from scenes import open_writer, running, transaction, until_phase
+from scenes import open_writer, running, transaction, until, until_phase
 
 from indexer.care.analyze import Analyzer
 from indexer.connection import connect
@@ -33,26 +33,38 @@ def fill(url: str, rows: int = ROWS) -> None:
     execute(url, *alone, f"INSERT INTO activity (openphone_id) {numbers}")
 
 
+def until_counted(url: str, condition: str) -> None:
+    """Wait until PostgreSQL has counted what was done: before version 15 that takes a moment."""
+    if is_postgres(url):
+        query = f"SELECT 1 FROM pg_stat_all_tables WHERE relname = 'activity' AND {condition}"
+        until(lambda: execute(url, query), condition)
+
+
 def analyzed(url: str, *arguments: str) -> dict[str, str]:
     """Return which tables a run has analyzed, and why."""
     document = succeed("analyze", *arguments, "--json", url=url).json()
+    until_counted(url, "n_mod_since_analyze = 0 AND last_analyze IS NOT NULL" if document["analyzed"] else "true")
     return {each["table"]: each["why"] for each in document["analyzed"]}
 
 
 @pytest.fixture
 def fresh(any_head_url: str) -> str:
     """Return the URL of a database with a table of which the statistics have just been gathered."""
-    fill(any_head_url)
-    execute(any_head_url, "ANALYZE activity")
-    return any_head_url
+    return made_fresh(any_head_url)
 
 
 @pytest.fixture
 def fresh_url(head_url: str) -> str:
     """Return the URL of such a database on PostgreSQL."""
-    fill(head_url)
-    execute(head_url, "ANALYZE activity")
-    return head_url
+    return made_fresh(head_url)
+
+
+def made_fresh(url: str) -> str:
+    """Fill a table and gather its statistics."""
+    fill(url)
+    execute(url, "ANALYZE activity")
+    until_counted(url, "n_mod_since_analyze = 0 AND last_analyze IS NOT NULL")
+    return url
 
 
 # Which tables -------------------------------------------------------------------------------------------------------
@@ -79,6 +91,7 @@ def test_fresh_statistics_are_left_alone_and_nothing_changes(fresh):
 @pytest.mark.parametrize(("added", "is_analyzed"), [(240, False), (400, True)])
 def test_fifty_rows_and_a_tenth_may_change_before_a_table_is_analyzed_again(fresh, added, is_analyzed):
     fill(fresh, added)
+    until_counted(fresh, f"n_mod_since_analyze = {added}")
     why = analyzed(fresh)
     assert (set(why) == {"activity"}) is is_analyzed
     assert not is_analyzed or f"{ROWS + added:,}" in why["activity"]
@@ -120,12 +133,14 @@ def test_statistics_that_an_upgrade_has_left_out_are_gathered(fresh_url, superus
         "SELECT pg_stat_reset_single_table_counters('activity'::regclass)",
         "UPDATE pg_class SET reltuples = -1 WHERE oid = 'activity'::regclass",
     )
+    until_counted(fresh_url, "last_analyze IS NULL")
     assert analyzed(fresh_url) == {"activity": "activity holds rows and has no statistics"}
     assert analyzed(fresh_url) == {}
 
 
 def test_after_the_loss_of_its_counters_a_table_is_analyzed_once(fresh_url, superuser_url):
     execute(superuser_url, "SELECT pg_stat_reset()")  # what a crash does; only a superuser may
+    until_counted(fresh_url, "last_analyze IS NULL")
     assert analyzed(fresh_url) == {
         "activity": "the server no longer knows what has changed in activity, as after a crash"
     }
@@ -182,8 +197,7 @@ def test_progress_is_reported_from_version_13_on(fresh_url, superuser_url):
 
 
 def test_another_run_is_not_joined_without_a_wait_and_does_not_matter_if_nothing_is_to_do(base_url):
-    fill(base_url)
-    execute(base_url, "ANALYZE activity")
+    made_fresh(base_url)
     with open_writer(base_url), running("up", url=base_url) as holder:
         until_phase(base_url, "waiting for writers")
         assert run("analyze", "--no-wait", url=base_url).exit_code == 0
