@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from contextlib import closing
 from signal import SIGTERM
 
 import pytest
-from command import CLI, execute, file_of, is_postgres, nothing_changes, run, succeed
+from command import CLI, HEAD, execute, file_of, is_postgres, nothing_changes, run, succeed
 from peewee import SqliteDatabase
 from roles import as_role
 from scenes import open_writer, running, transaction, until, until_phase
@@ -255,3 +256,28 @@ def test_a_limit_of_the_application_is_given_back(sqlite_head_url):
     with connect(application) as migrator:
         Analyzer(Runner(migrator, load(str(CLI.parent)))).run()
         assert application.pragma("analysis_limit") == 7
+
+
+# What is learned ----------------------------------------------------------------------------------------------------
+
+
+def test_new_statistics_let_the_size_of_an_index_be_recorded_that_no_build_has_left_a_baseline_of(head_url):
+    wide = "SELECT 'AC' || md5(n::text) FROM generate_series(1, 40000) AS n"
+    execute(head_url, BY_HAND_ALONE, f"INSERT INTO activity (openphone_id) {wide}")
+    result = succeed("analyze", url=head_url)
+    assert "  recorded as the least size known so far: ix_activity_openphone_id" in result.stdout
+    baseline = recorded_baselines(head_url)["ix_activity_openphone_id"]
+    assert (baseline["by"], baseline["tuples"]) == ("learned", 40_000)
+    assert succeed("analyze", "--all", "--json", url=head_url).json()["learned"] == []
+
+
+def test_a_role_that_may_not_record_what_it_learns_analyzes_all_the_same(fresh_url, superuser_url, role):
+    execute(superuser_url, f"GRANT crm_owner TO {role}", "REVOKE ALL ON schema_revision FROM crm_owner")
+    execute(superuser_url, "ALTER TABLE schema_revision OWNER TO postgres")
+    assert analyzed(as_role(fresh_url, role), "activity") == {"activity": "asked for"}
+
+
+def recorded_baselines(url: str) -> dict[str, dict]:
+    """Return the baselines that are stored, by the name of the index."""
+    ((stored,),) = execute(url, f"SELECT existed_before FROM schema_revision WHERE revision = '{HEAD}'")
+    return next(json.loads(value) for value in json.loads(stored).values() if '"tuples"' in value)
