@@ -148,10 +148,10 @@ EXIT_CODES = {
     0: "done, or nothing to do",
     1: "error: a table, a column or a right is missing, or a statement failed",
     2: "wrong usage: an option, a revision or a database URL that cannot be understood",
-    3: "`status`, `check`: a revision is pending",
-    4: "the database differs from the revision: an index is missing, broken or different, also on a table that "
-    "inherits from its table, or a query is not served",
-    5: "another run holds the lock, and `--no-wait` or `--wait-lock` ended the wait",
+    3: "a revision is pending, or `up` or `reindex` left indexes to a later `--window`",
+    4: "the database differs from the revision: an index is missing, broken, different or corrupt, also on a table "
+    "that inherits from its table, a query is not served, or `health --strict` has such advice",
+    5: "another run holds the lock: `--no-wait` or `--wait-lock` ended the wait, or `check --deep` does not wait",
     6: "gave up waiting for a session that blocks, after `--max-wait`",
     7: "database unreachable: refused, unknown host, role or database, wrong password, not a SQLite file",
     129: "interrupted by SIGHUP (the terminal closed), after cleaning up",
@@ -260,9 +260,12 @@ def _all_documents(url: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     with open_writer(url):
         yield "plan", _document("plan", url=url)
     yield "up", _document("up", url=url)
+    yield "reindex", _document("reindex", "ix_activity_type", url=url)
     yield from ((name, _document(name, url=url)) for name in ("verify", "history", "wait"))
     execute(url, *DISORDER)
-    yield from ((name, _document(name, url=url)) for name in ("status", "check"))
+    yield "analyze", _document("analyze", "activity", url=url)
+    yield from ((name, _document(name, url=url)) for name in ("status", "health"))
+    yield "check", _document("check", "--deep", url=url)
     with TemporaryDirectory() as folder:
         sqlite = f"sqlite:///{folder}/crm.db"
         yield "seed", _document("seed", "--rows", "20", url=sqlite)
