@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from indexer.bench.sample import Sample
     from indexer.verify.query import Query
+
+T = TypeVar("T")
+
+
+def importing(folder: str, file: str, load: Callable[[], T]) -> Callable[[], T]:
+    """Return a function that returns what ``load`` imports from a file of the folder.
+
+    It raises ProjectBroken where the file cannot be imported.
+    """
+
+    def imported() -> T:
+        from indexer.errors import IndexerError, ProjectBroken
+        from indexer.revisions.revision import CodeFailed, running
+
+        try:
+            with running(os.path.join(folder, file)):
+                return load()
+        except CodeFailed as failure:
+            if isinstance(failure.__cause__, IndexerError):
+                raise failure.__cause__ from None
+            message = f"{file} cannot be imported{failure.place}: {failure.reason}."
+            raise ProjectBroken(message, f"Correct {file}.") from failure.__cause__
+
+    return imported
 
 
 def initialised(database: Any) -> Any:

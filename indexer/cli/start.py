@@ -33,9 +33,9 @@ def run(
     prepare_process()
     spare_collector()
     from indexer.cli.commands import cli
-    from indexer.project import Project
+    from indexer.project import Project, importing
 
-    cli(prog_name=program, obj=Project(folder, models, queries, sample))
+    cli(prog_name=program, obj=Project(folder, importing(folder, "models.py", models), queries, sample))
 
 
 def main() -> None:

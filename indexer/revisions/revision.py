@@ -173,7 +173,8 @@ def _reason(error: BaseException, path: str, line: int | None) -> str:
     if isinstance(error, SystemExit):
         text = "it ends the program (sys.exit)"
     elif isinstance(error, SyntaxError):
-        text = error.msg
+        other = os.path.basename(error.filename) if error.filename and error.filename != path else ""
+        text = f"{other}{_at(error.lineno)}: {error.msg}" if other else error.msg
     elif isinstance(error, KeyError):
         text = f"no {error}"
     elif isinstance(error, OSError):

@@ -72,11 +72,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def indexer(folder: Path, *arguments: str) -> Result:
+def indexer(folder: Path, *arguments: str, start: str = START) -> Result:
     """Run the program in a folder."""
     environment = {name: value for name, value in os.environ.items() if "DATABASE_URL" not in name}
     done = subprocess.run(
-        [sys.executable, "-c", START, *arguments],
+        [sys.executable, "-c", start, *arguments],
         cwd=folder,
         env={**environment, "PYTHONPATH": str(CLI.parent), "PYTHONSAFEPATH": "1"},
         capture_output=True,
@@ -138,6 +138,25 @@ def test_models_that_cannot_be_imported_are_named_with_the_line_and_the_reason(f
     assert hint in result.stderr
     assert "Traceback" not in result.stderr
     assert "Traceback" in indexer(folder, "up", "--verbose").stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("plan", "models.py cannot be imported, line 2: invalid syntax.\nCorrect models.py."),
+        ("verify", "queries.py cannot be imported, line 1: models.py, line 2: invalid syntax.\nCorrect queries.py."),
+    ],
+)
+def test_the_program_of_a_project_names_the_module_that_cannot_be_imported(folder, command, said):
+    (folder / "models.py").write_text("x = 1\nclass")
+    (folder / "queries.py").write_text("from models import Book")
+    start = (
+        f"import sys; sys.path.insert(0, {str(folder)!r}); from importlib import import_module as load\n"
+        "from indexer.cli.start import run\n"
+        f"run('python app.py', {str(folder)!r}, lambda: load('models').TABLES, lambda: load('queries').QUERIES, None)"
+    )
+    result = indexer(folder, command, "--database-url", "sqlite:///library.db", start=start)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"Error: {said}\n")
 
 
 def test_a_command_that_needs_no_module_imports_none(folder):
