@@ -217,6 +217,8 @@ def _spread(facts: Facts, baseline: Baseline, tuples: Count) -> float:
     nulls = facts.columns[0].nulls or 0 if facts.plain and len(facts.columns) == 1 else 0
     of_null = nulls * (sizes.TID + width / sizes.LONGEST_LIST)  # bytes of a row: all NULLs are one key
     now, then = (tuples.tuples or 0) * (1 - nulls), baseline.tuples * (1 - nulls)
+    if min(now, then) < 1:  # all rows are NULL
+        return 1.0
     keys_then = sizes.keys_of(size - of_null * baseline.tuples, then, width, tolerance)
     keys_now = _keys_now(facts, keys_then, now / then, now, tuples.is_stale)
     each_now, each_then = (

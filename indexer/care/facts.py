@@ -21,6 +21,7 @@ class Column(NamedTuple):
         width: the bytes of a value on average.
         distinct: the number of different values; if negative, divided by the rows.
         nulls: the share of NULLs. These three are None without statistics that our role may see.
+        commonest: the share of rows that have the commonest value; None where none is common.
         is_key: whether it is part of the key, and not only stored beside it.
     """
 
@@ -28,6 +29,7 @@ class Column(NamedTuple):
     width: float | None = None
     distinct: float | None = None
     nulls: float | None = None
+    commonest: float | None = None
     is_key: bool = True
 
 

@@ -77,10 +77,8 @@ def _failure(usage: IndexUsage, call: str, step: Step) -> Note:
 
 
 def _limits(usage: IndexUsage, step: Step) -> Iterator[Note]:
-    """Yield what the access method and a plan for any parameters, as SQLite's are, cannot do with the index."""
-    index, found = step.index.name, step.found.definition if step.found else None
-    if found and found.method == "hash":
-        yield f"{index} serves only equality: a hash cannot serve LIKE, ranges or ORDER BY on {found.key[0]}"
+    """Yield what a plan for any parameters, as SQLite's are, cannot do with the index."""
+    index = step.index.name
     if usage.generic_as_parameter is False:
         written = {step.index.postgresql.predicate, step.index.sqlite.predicate} - {None}
         predicate = written.pop() if len(written) == 1 else step.declared.predicate

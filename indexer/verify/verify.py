@@ -7,11 +7,13 @@ sys.exit(report.exit_code)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from peewee import Model, PeeweeException
 
+from indexer.care.hashes import limits
 from indexer.catalog import Table
 from indexer.errors import GRANTED, IndexerError
 from indexer.preflight import table_problems
@@ -71,9 +73,20 @@ def verify(
                 _result(usages, query, steps[query.index], problems[query.index], analyze) for query in queries
             )
             without_query = tuple(index.name for index in declared if index not in indexes)
-            return Report(migrator.place, results, planner.preamble(), without_query)
+            return Report(migrator.place, tuple(_limited(results, steps)), planner.preamble(), without_query)
     except PeeweeException as error:
         raise planner.translate_error(error) from error
+
+
+def _limited(results: Sequence[QueryResult], steps: Mapping[str, Step]) -> Iterator[QueryResult]:
+    """Yield the results, for the first usable one of each hash index with what such an index cannot do."""
+    said = set()
+    for result in results:
+        found = steps[result.index].found
+        if result.usable and result.index not in said and found and found.definition:
+            said.add(result.index)
+            result = replace(result, notes=(*limits(result.index, found.definition), *result.notes))
+        yield result
 
 
 def _queried(queries: Sequence[Query], declared: Sequence[Index]) -> list[Index]:

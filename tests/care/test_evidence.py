@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 from command import execute
-from roles import execute as execute_all
-from scenes import until
+from counters import change
 
 from indexer.care.evidence import Evidence, evidence_of
 from indexer.connection import connect
@@ -51,19 +50,6 @@ FIVE = (
 )
 
 
-def settled(url: str) -> None:
-    """Wait until the other sessions have ended: then they have told the server what they changed."""
-    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    until(lambda: execute(url, others) == [(0,)], "the end of other sessions")
-
-
-def change(url: str, *statements: str) -> None:
-    """Execute statements, each in a session of its own, so that the server counts what each has changed."""
-    for statement in statements:
-        execute_all(url, statement)
-        settled(url)
-
-
 def sizes(url: str) -> dict[str, int]:
     """Return the bytes of all indexes, by name."""
     found = "SELECT indexrelid::regclass::text, pg_relation_size(indexrelid) FROM pg_stat_user_indexes"
@@ -72,7 +58,7 @@ def sizes(url: str) -> dict[str, int]:
 
 def rebuilt(url: str, *names: str) -> dict[str, int]:
     """Rebuild indexes, and return the bytes that this leaves, by name."""
-    execute_all(url, *(f"REINDEX INDEX {name}" for name in names))
+    execute(url, *(f"REINDEX INDEX {name}" for name in names))
     return {name: size for name, size in sizes(url).items() if name in names}
 
 

@@ -95,6 +95,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "To see the statements that build them": "test_inheritance::test_up_warns_of_a_child_with_rows_and_check_fails_until_it_is_indexed",
     "See why: python cli.py verify": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
     "(all columns: --sql)": "test_hints::test_the_columns_of_the_tables_to_be_made_are_in_the_script",
+    "for the sample of ANALYZE": NO_COMMAND,
     "rows unknown until ANALYZE": "test_hints::test_with_statistics_no_hint_asks_to_gather_them",
     "interrupted replacement. Finish it": "test_adoption::test_a_replacement_killed_in_any_step_is_resumed",
     "interrupted REINDEX CONCURRENTLY": "test_check::test_a_leftover_of_a_cancelled_reindex_is_advised",

@@ -540,7 +540,7 @@ def test_a_history_that_is_sorted_now_could_come_in_order(head_url):
 
 
 def test_a_hash_is_said_to_serve_equality_alone(empty_crm):
-    note = f"{PHONE} serves only equality: a hash cannot serve LIKE, ranges or ORDER BY on phone"
+    note = f"{PHONE} serves only equality: a hash index cannot serve LIKE, ranges or ORDER BY on phone, nor be unique"
     assert (note in text(verified(empty_crm))) is is_postgres(empty_crm)
 
 

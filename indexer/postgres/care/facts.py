@@ -81,6 +81,7 @@ COLUMNS = """
            s.avg_width AS width,
            s.n_distinct AS distinct,
            s.null_frac AS nulls,
+           s.most_common_freqs[1] AS commonest,
            x.attnum <= i.indnkeyatts AS is_key
       FROM pg_catalog.pg_class AS c
       JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid

@@ -1,0 +1,15 @@
+"""Changes that the server has counted, before a test reads its counters."""
+
+from __future__ import annotations
+
+from command import execute
+from scenes import until
+
+OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+
+def change(url: str, *statements: str) -> None:
+    """Execute statements, each in a session of its own: a session tells what it has changed when it ends."""
+    for statement in statements:
+        execute(url, statement)
+        until(lambda: execute(url, OTHERS) == [(0,)], "the end of other sessions")
