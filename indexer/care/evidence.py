@@ -25,6 +25,7 @@ TENFOLD = 10
 MERGING = 13  # the first version of PostgreSQL that stores equal keys once
 NEARLY_UNIQUE = 0.9
 CLOSE = 1.05  # a factor that may come from the estimates of widths and of different keys
+SAME = 1.2  # a factor by which the estimate of different keys may be wrong
 DENSER = 1.1  # a factor by which no rebuild makes an index larger
 NOTHING_NEW = 0.9  # the share of its size that a learned baseline must undercut: it may have been bloated itself
 ALL_DIFFERENT, ALL_DIFFERENT_IN_PART = 0.97, 0.7  # as tolerance: the width of a part of the rows is known less well
@@ -129,7 +130,7 @@ def _evidence(facts: Facts, baseline: Baseline | None, reader: FactsReader | Non
                 after = min(after, facts.bytes)
             return Evidence(facts.bytes, after, finding.source, finding.measured_at, is_stale=is_stale)
         reasons.append(finding.why)
-    return Evidence(facts.bytes, why=reasons[0], is_stale=tuples.is_stale)
+    return Evidence(facts.bytes, why=", and ".join(dict.fromkeys(reasons)), is_stale=tuples.is_stale)
 
 
 def _findings(facts: Facts, baseline: Baseline | None, tuples: Count, reader: FactsReader | None) -> Iterator[Finding]:
@@ -238,8 +239,11 @@ def _keys_now(facts: Facts, keys_then: float, growth: float, now: float, is_stal
     if known is None:
         return max(likely, fewest)
     least, most = known
+    same = keys_then * growth  # as many rows as then share a key
     if facts.partial:  # the statistics are those of all rows
-        return max(likely, fewest) if keys_then * growth > NEARLY_UNIQUE * now else max(most, fewest)
+        return max(likely, fewest) if same > NEARLY_UNIQUE * now else max(most, fewest)
+    if not is_stale and least <= SAME * same <= SAME**2 * most:
+        return max(same, fewest)
     return max(least, likely if is_stale else min(likely, most), fewest)
 
 
@@ -287,12 +291,12 @@ def _by_statistics(facts: Facts, tuples: Count) -> Finding:
     width = sizes.width_of(facts.columns)
     if facts.method != BTREE or not facts.plain:
         return Finding(STATISTICS, None, "the statistics of its columns do not tell the size of such an index")
-    if width is None:
-        return Finding(STATISTICS, None, "its columns have no statistics that this role may see, or very long values")
     if tuples.tuples is None:
         return Finding(STATISTICS, None, tuples.why)
     known = sizes.distinct_keys(facts.columns, tuples.tuples)
-    if facts.merges and (known is None or known[0] < NEARLY_UNIQUE * tuples.tuples):
+    if width is None or known is None:
+        return Finding(STATISTICS, None, "its columns have no statistics that this role may see, or very long values")
+    if facts.merges and known[0] < NEARLY_UNIQUE * tuples.tuples:
         return Finding(STATISTICS, None, "many of its rows have the same keys")
     after = sizes.btree_of(tuples.tuples * width, facts)
     if after > DENSER * (facts.bytes or 0):

@@ -103,8 +103,8 @@ def leaves_of(size: int, facts: Facts) -> int:
 
 
 def leaf_bytes_of(size: int, facts: Facts) -> float:
-    """Return the bytes of leaf tuples in a new B-tree of this size."""
-    return leaves_of(size, facts) * _filled(facts)
+    """Return the bytes of leaf tuples in a new B-tree of this size, whose last leaf is half full on average."""
+    return max(leaves_of(size, facts) - 0.5, 0.5) * _filled(facts)
 
 
 def used_of(leaves: int, density: float, facts: Facts) -> float:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pytest
-from command import execute
+from command import HEAD, execute, nothing_changes
 from counters import change
+from roles import OWNER, as_role
 
-from indexer.care.evidence import Evidence, evidence_of
+from indexer.care import evidence
+from indexer.care.evidence import Evidence, evidence_of, learn
 from indexer.connection import connect
-from indexer.options import Options
-from indexer.records.baseline import Baseline
+from indexer.records.baseline import UP, Baseline, baseline_of
+from indexer.records.table import now
 from indexer.revisions.chain import load
 from indexer.runner import Runner
 
@@ -50,6 +52,86 @@ FIVE = (
 )
 
 
+# A table with other kinds of keys; OLD_ROWS is inserted before its indexes are built.
+NOTES = """
+    CREATE TABLE note (id int, owner int, code text, kind text, token uuid, body text, maybe int, made timestamp)
+"""
+ROWS = """
+    INSERT INTO note
+    SELECT n, n % {owners}, 'AC' || md5(n::text), (ARRAY ['call', 'message', 'voicemail', 'email'])[1 + n % 4],
+           md5((n * 7)::text)::uuid, repeat(md5(n::text), 5), CASE WHEN n % 7 < 3 THEN n END,
+           timestamp '2025-01-01' + n * interval '1 s'
+      FROM generate_series({first}, {last}) AS n
+"""
+COUNT, OWNERS = 16_000, 2000
+OLD_ROWS = ROWS.format(first=1, last=COUNT, owners=OWNERS)
+NEW_ROWS = ROWS.format(first=COUNT + 1, last=2 * COUNT, owners=OWNERS)
+INDEXES = {
+    "by_owner": "(owner)",
+    "by_owner_made": "(owner, made DESC)",
+    "by_owner_with_code": "(owner) INCLUDE (code)",
+    "by_code": "(code)",
+    "by_code_loosely": "(code) WITH (fillfactor = 70)",
+    "by_kind": "(kind)",
+    "by_token": "(token)",
+    "by_body": "(body)",
+    "by_maybe": "(maybe)",
+    "by_lower": "(lower(code))",
+    "of_calls": "(kind, id) WHERE kind = 'call'",
+}
+HALF, FEW = "DELETE FROM note WHERE hashint4(id) % 2 = 0", "DELETE FROM note WHERE id % 20 <> 0"
+ROUNDS = [
+    statement
+    for remainder in (0, 1, 2)
+    for statement in (f"UPDATE note SET made = made + interval '1 h' WHERE id % 3 = {remainder}", "VACUUM ANALYZE note")
+]
+LONGER = "UPDATE note SET code = code || code || code"
+UNIQUE = "UPDATE note SET owner = id, kind = kind || id"
+FLIPPED = "UPDATE note SET kind = 'call' WHERE id % 2 = 1"
+PAGE = 8192
+
+# What happens to the rows, and of which indexes the size after a rebuild is told all the same.
+ALL = set(INDEXES)
+CHANGES = {
+    "nothing": ([], ALL),
+    "half deleted": ([HALF, "VACUUM ANALYZE note"], ALL),
+    "half deleted, statistics old": ([HALF, "VACUUM note"], ALL - {"by_owner", "by_maybe"}),
+    "most deleted": ([FEW, "VACUUM ANALYZE note"], ALL - {"by_owner"}),
+    "doubled, statistics old": ([NEW_ROWS], ALL - {"by_owner", "of_calls"}),
+    "doubled and vacuumed": ([NEW_ROWS, "VACUUM note"], ALL - {"by_owner", "of_calls"}),
+    "deleted and inserted again": ([FEW, "VACUUM note", NEW_ROWS, "VACUUM note"], set()),
+    "updated in rounds": (ROUNDS, ALL),
+    "keys longer": ([LONGER, "VACUUM FULL note", "ANALYZE note"], ALL - {"by_lower"}),
+    "keys all different": ([UNIQUE, "VACUUM FULL note", "ANALYZE note"], set()),
+    "rows moved to the partial index": ([FLIPPED], set()),
+    "emptied": (["TRUNCATE note"], set()),
+}
+
+
+@pytest.fixture
+def small_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let indexes be told about that are large enough for a test, and too small for a user."""
+    monkeypatch.setattr(evidence, "SMALLEST", {})
+    monkeypatch.setattr(evidence, "SMALLEST_OTHER", 8 * PAGE)
+    monkeypatch.setattr(evidence, "SMALLEST_BASELINE", 8)
+
+
+@pytest.fixture
+def notes(postgres_url: str, small_is_enough: None) -> tuple[str, dict[str, Baseline]]:
+    """Return the URL of a database with the table of notes and its indexes, and their baselines."""
+    change(postgres_url, NOTES, OLD_ROWS, "ANALYZE note")
+    execute(postgres_url, *(f"CREATE INDEX {name} ON note {key}" for name, key in INDEXES.items()))
+    return postgres_url, measured(postgres_url, INDEXES)
+
+
+def measured(url: str, names: Iterable[str]) -> dict[str, Baseline]:
+    """Return the baselines of fresh indexes of notes."""
+    with connect(url, read_only=True) as migrator:
+        migrator.settle(["note"])
+        found = migrator.catalog.measured(list(names))
+    return {name: each for name in found if (each := baseline_of(found[name], UP, now()))}
+
+
 def sizes(url: str) -> dict[str, int]:
     """Return the bytes of all indexes, by name."""
     found = "SELECT indexrelid::regclass::text, pg_relation_size(indexrelid) FROM pg_stat_user_indexes"
@@ -74,13 +156,13 @@ def look(
 def test_a_baseline_of_up_tells_what_a_rebuild_leaves(base_url: str) -> None:
     change(base_url, *FILL)
     with connect(base_url) as migrator:
-        runner = Runner(migrator, load("."), options=Options())
+        runner = Runner(migrator, load("."))
         runner.up()
         inspector = runner.inspector
         tables = inspector.migrator.catalog.tables(["schema_revision"])
-        baselines = inspector.revisions.read(tables)["10992629d68e"].baselines
-    for name, evidence in look(base_url, "activity", baselines, *FIVE).items():
-        assert (evidence.ratio, evidence.source, name) == (CLOSE, "baseline", name)
+        baselines = inspector.revisions.read(tables)[HEAD].baselines
+    for name, each in look(base_url, "activity", baselines, *FIVE).items():
+        assert (each.ratio, each.source, name) == (CLOSE, "baseline", name)
     for table in ("activity", "contact", "contact_flag"):
         change(base_url, f"DELETE FROM {table} WHERE hashint4(id) % 2 = 0", f"VACUUM ANALYZE {table}")
     found = look(base_url, "activity", baselines, *FIVE)
@@ -92,3 +174,120 @@ def test_a_baseline_of_up_tells_what_a_rebuild_leaves(base_url: str) -> None:
         FIVE, CLOSE
     )
     assert all((each.ratio or 0) > 1.9 for each in found.values())
+
+
+@pytest.mark.parametrize(("statements", "told"), CHANGES.values(), ids=CHANGES)
+def test_no_bloat_is_invented_whatever_happens_to_the_rows(notes, statements, told):
+    url, baselines = notes
+    change(url, *statements)
+    found = look(url, "note", baselines)
+    after = rebuilt(url, *INDEXES)
+    answers = {name: each.bytes_after_rebuild for name, each in found.items() if each.bytes_after_rebuild is not None}
+    invented = {name: (size, after[name]) for name, size in answers.items() if size < 0.94 * after[name] - PAGE}
+    assert invented == {}
+    wrong = {name: (answers.get(name), after[name]) for name in told if not is_close(answers.get(name), after[name])}
+    assert wrong == {}
+
+
+def is_close(told: int | None, true: int) -> bool:
+    """Return whether a size was told to five per cent, or to a page."""
+    return told is not None and abs(told - true) <= max(0.05 * true, PAGE)
+
+
+# Without a build on record -------------------------------------------------------------------------------------------
+
+UNIQUE_KEYS = {"by_owner_made", "by_code", "by_code_loosely", "by_token", "by_body", "by_owner_with_code"}
+
+
+def test_without_a_baseline_only_columns_with_nearly_unique_values_tell_the_size(notes):
+    url, _ = notes
+    change(url, HALF, "VACUUM ANALYZE note")
+    found = look(url, "note", {}, *INDEXES)
+    after = rebuilt(url, *INDEXES)
+    told = {name: each.bytes_after_rebuild for name, each in found.items() if each.source == "statistics"}
+    assert set(told) == UNIQUE_KEYS
+    assert all(is_close(size, after[name]) for name, size in told.items()), (told, after)
+    silent = {name: each for name, each in found.items() if name not in UNIQUE_KEYS}
+    assert {(each.bytes_after_rebuild, each.ratio, each.source) for each in silent.values()} == {(None, None, None)}
+    assert all("no build of it is on record" in each.why for each in silent.values())
+
+
+def test_what_our_role_may_not_read_tells_nothing(notes, superuser_url, role):
+    url, _ = notes
+    change(url, "VACUUM ANALYZE note")
+    with_rights = look(url, "note", {}, "by_token")["by_token"]
+    without = look(as_role(superuser_url, role), "note", {}, "by_token")["by_token"]
+    assert (with_rights.source, without.source) == ("statistics", None)
+    assert "this role may see" in without.why
+    assert without.bytes == with_rights.bytes
+
+
+@pytest.fixture
+def pgstattuple(superuser_url: str) -> str:
+    """Create the extension as a superuser, in a schema of its own, and return the schema, which the owner may use."""
+    available = execute(superuser_url, "SELECT 1 FROM pg_available_extensions WHERE name = 'pgstattuple'")
+    if not available:
+        pytest.skip("this PostgreSQL has no pgstattuple")
+    execute(superuser_url, 'CREATE SCHEMA "of extensions %"', 'CREATE EXTENSION pgstattuple SCHEMA "of extensions %"')
+    execute(superuser_url, f'GRANT USAGE ON SCHEMA "of extensions %" TO {OWNER}')
+    return '"of extensions %"'
+
+
+def test_reading_a_whole_index_tells_its_size_where_that_is_asked_for(notes, superuser_url, pgstattuple):
+    url, baselines = notes
+    change(url, "CREATE INDEX by_hash ON note USING hash (token)", HALF, "VACUUM ANALYZE note")
+    assert "role crm_owner may not call pgstatindex" in look(url, "note", {}, "by_maybe", exact=True)["by_maybe"].why
+    for function in ("pgstatindex", "pgstathashindex"):
+        execute(superuser_url, f"GRANT EXECUTE ON FUNCTION {pgstattuple}.{function}(regclass) TO {OWNER}")
+    names = (*INDEXES, "by_hash")
+    with nothing_changes(url):
+        found = look(url, "note", {}, *names, exact=True)
+        unasked = look(url, "note", {}, *names)
+        preferred = look(url, "note", baselines, "by_token", exact=True)
+    after = rebuilt(url, *names)
+    assert {each.source for each in found.values()} == {"exact"}
+    assert "exact" not in {each.source for each in unasked.values()}
+    assert preferred["by_token"].source == "baseline"
+    wrong = {name: each for name, each in found.items() if not is_close(each.bytes_after_rebuild, after[name])}
+    assert wrong == {}
+
+
+def test_a_function_that_only_has_the_name_of_one_of_the_extension_is_not_called(notes):
+    url, _ = notes
+    function = "pgstatindex(regclass) RETURNS TABLE (leaf_pages int8, avg_leaf_density float8)"
+    execute(url, f"CREATE FUNCTION {function} LANGUAGE sql AS 'SELECT 1::int8, 1::float8'")
+    found = look(url, "note", {}, "by_kind", exact=True)["by_kind"]
+    assert (found.source, "pgstattuple is not installed" in found.why) == (None, True)
+
+
+# Learning -------------------------------------------------------------------------------------------------------------
+
+
+def learned(url: str, baselines: Mapping[str, Baseline], *names: str) -> dict[str, Baseline]:
+    """Return what is learned about indexes of notes."""
+    with connect(url, read_only=True) as migrator:
+        migrator.settle(["note"])
+        return learn(migrator, names, baselines)
+
+
+def test_the_least_size_for_its_rows_is_learned_and_tells_later_what_a_rebuild_leaves(notes):
+    url, baselines = notes
+    names = ("by_code", "by_kind", "by_maybe", "of_calls")
+    change(url, HALF, "VACUUM note")
+    assert learned(url, {}, *names) == {}  # statistics are too old
+    change(url, "ANALYZE note")
+    assert learned(url, baselines, *names) == {}  # their builds were smaller
+    bloated = learned(url, {}, *names)
+    assert {(each.by, each.built_at) for each in bloated.values()} == {("learned", None)}
+    found = look(url, "note", bloated, *names)
+    assert {name: each.source for name, each in found.items()} == {**dict.fromkeys(names), "by_code": "statistics"}
+    assert "has never been much smaller" in found["by_kind"].why
+    rebuilt(url, *names)
+    least = learned(url, bloated, *names)
+    assert set(least) == set(names)
+    change(url, FEW, "VACUUM ANALYZE note")
+    found = look(url, "note", least, *names)
+    after = rebuilt(url, *names)
+    assert {each.source for each in found.values()} <= {"learned", None}
+    assert all(is_close(each.bytes_after_rebuild, after[name]) for name, each in found.items() if each.source)
+    assert found["by_code"].source == "learned"
