@@ -108,3 +108,5 @@ def deep_check(
     checker = migrator.checker(heap, longest)
     for name in names:
         yield checker.check(name)
+        if checker.stopped:
+            return

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import uuid
 
 import pytest
 from command import HEAD, TEN_NAMES, execute, nothing_changes, run, succeed
 from corruption import sort_by
+from postgres_server import with_database
+from roles import OWNER
 
 from indexer.advice import SUSPECT
 from indexer.connection import connect
@@ -118,6 +122,29 @@ def test_the_sentence_about_recording_a_version_counts_the_other_indexes(base_ur
         (sentence,) = migrator.refreshes([ONE])
         assert "the system has version" in sentence
         assert " Run: ALTER COLLATION" in sentence
+
+
+def test_the_default_of_the_database_is_recorded_by_altering_the_database(base_url, superuser_url):
+    [(version,)] = execute(base_url, "SELECT current_setting('server_version_num')::integer")
+    if version < 150000:
+        pytest.skip("the default collation has had a version since PostgreSQL 15")
+    name = "with_icu_" + uuid.uuid4().hex[:8]
+    execute(
+        superuser_url,
+        f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en'"
+        " COLLATION_VERSION '1.0'",
+    )
+    try:
+        url = with_database(base_url, name)
+        execute(url, "CREATE TABLE words (word text PRIMARY KEY)")
+        with connect(url) as opened:
+            migrator = opened.within(opened.context, ["words"])
+            (sentence,) = migrator.refreshes(["words_pkey"])
+        assert sentence.startswith("PostgreSQL recorded version 1.0 of collation default, and the system has version")
+        (statement,) = re.findall(r"Run: (ALTER DATABASE .* REFRESH COLLATION VERSION);$", sentence)
+        execute(url, statement)
+    finally:
+        execute(superuser_url, f"DROP DATABASE {name}")
 
 
 def test_the_deep_check_counts_the_text_indexes_that_it_does_not_cover(up_url):

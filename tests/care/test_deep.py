@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -139,13 +142,44 @@ def test_damaged_files_are_corrupt_indexes_and_stop_no_other_check(server: Serve
         assert run("check", "--deep", url=url).exit_code == 0
 
 
+SLOW = """
+    CREATE FUNCTION public.slow(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS
+    $$ BEGIN IF current_setting('application_name') = 'crashes' THEN PERFORM pg_sleep(60); END IF; RETURN $1; END $$;
+    INSERT INTO activity (activity_type) VALUES ('call');
+    CREATE INDEX crashing ON activity (public.slow(activity_type));
+"""
+READERS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'crashes' AND wait_event = 'PgSleep'"
+
+
+def test_an_index_that_crashes_its_reader_is_corrupt_and_the_last_one_checked(server: Server):
+    """A killed process is to the server what a crashed one is."""
+    with server.new_database() as url:
+        execute(url, SLOW)
+        with ThreadPoolExecutor() as threads, connect(f"{url}?application_name=crashes") as opened:
+            migrator = opened.within(opened.context, [])
+            checker = migrator.checker(False, 60.0)
+            check = threads.submit(checker.check, "crashing")
+            [(pid,)] = until(lambda: execute(url, READERS), "the process to read the index")
+            os.kill(pid, signal.SIGKILL)
+            finding = check.result(60)
+        assert (finding.state, finding.text) == (CORRUPT, CRASHED)
+        assert checker.stopped is not None
+        assert "Then check the others by name: check --deep INDEX" in str(checker.stopped.hint)
+
+
+CRASHED = "The server process that read it crashed: see the server's log."
+
+
 # What amcheck needs --------------------------------------------------------------------------------------------------
 
 
 def test_an_administrator_gets_the_statements_that_let_a_plain_owner_call_amcheck(filled_url, superuser_url):
     if lack_amcheck(superuser_url):
         pytest.skip("the server has no amcheck (postgresql-contrib)")
-    execute(superuser_url, "DROP EXTENSION amcheck")
+    execute(superuser_url, "DROP EXTENSION amcheck", "CREATE EXTENSION amcheck VERSION '1.0'")
+    (note,) = _notes(filled_url)
+    assert note.endswith("run as a superuser: ALTER EXTENSION amcheck UPDATE;")
+    execute(superuser_url, "ALTER EXTENSION amcheck UPDATE", "DROP EXTENSION amcheck")
     (note,) = _notes(filled_url)
     assert "because amcheck is not installed" in note
     execute(superuser_url, *re.findall(r"(?:CREATE|GRANT)[^;]*", note))  # only a superuser can create it
