@@ -312,7 +312,7 @@ def test_rows_that_change_meanwhile_raise_no_alarm(filled_url):
         thread = threading.Thread(target=change)
         thread.start()
         try:
-            results = [states(filled_url, *names) for _ in range(8)]
+            results = [states(filled_url, *names) for _ in range(4)]
         finally:
             ended.set()
             thread.join()

@@ -10,6 +10,7 @@ import command
 import foreign_crm
 import pytest
 from command import created_indexes, execute, nothing_changes, prepare, run, specified, succeed
+from corruption import need_amcheck
 from postgres_server import NoServer, find_binaries, with_database
 from roles import as_role
 from scenes import assert_all_valid, running, until
@@ -117,6 +118,17 @@ def test_verify_on_a_standby_proves_the_indexes_that_the_primary_built(applied):
 
     assert report.exit_code == 0
     assert all(result.usable for result in report.results)
+
+
+def test_a_deep_check_of_a_standby_takes_no_lock_and_records_nothing(servers, applied):
+    need_amcheck(servers.primary)
+    let_the_standby_catch_up(servers.primary)
+    with nothing_changes(applied):
+        result = succeed("check", "--deep", url=applied)
+
+    assert "ix_activity_type                        clean (amcheck)" in result.stdout
+    assert "ix_contact_phone_hash                   0 of 0 found (lookups)" in result.stdout
+    assert "Note: The result is not recorded, because the server is a standby." in result.stdout
 
 
 def test_up_on_a_standby_with_everything_in_place_has_nothing_to_do(applied):
