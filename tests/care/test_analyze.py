@@ -135,7 +135,7 @@ def test_statistics_that_an_upgrade_has_left_out_are_gathered(fresh_url, superus
         "UPDATE pg_class SET reltuples = -1 WHERE oid = 'activity'::regclass",
     )
     until_counted(fresh_url, "last_analyze IS NULL")
-    assert analyzed(fresh_url) == {"activity": "activity holds rows and has no statistics"}
+    assert analyzed(fresh_url)["activity"].endswith("has no statistics")
     assert analyzed(fresh_url) == {}
 
 
