@@ -58,14 +58,14 @@ class Laggard(NamedTuple):
         name: of the slot, or the application name and the address of the standby.
         bytes: how much WAL it is behind.
         seconds: for how long it has been so far behind, at least.
-        advice: what to do if it does not follow any more; empty while it is connected.
+        ending: the statement that drops a slot which nothing uses, so that it is not waited for; else empty.
     """
 
     kind: str
     name: str
     bytes: int
     seconds: float
-    advice: str = ""
+    ending: str = ""
 
     @property
     def identity(self) -> tuple[str, str]:

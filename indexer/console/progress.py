@@ -304,9 +304,10 @@ def _awaiting_replicas(target: Index, replicas: Sequence[Laggard], seconds: floa
 
 
 def _laggard(replica: Laggard) -> str:
+    unused = ", which is not in use" if replica.ending else ""
     behind = f"{in_bytes(replica.bytes)} behind, for {duration(replica.seconds)} or longer"
-    advice = f"\n      {visible(replica.advice)}" if replica.advice else ""
-    return visible(f"    {replica.kind} {replica.name}: {behind}").join(("\n", advice))
+    ending = f"\n      {ENDING}{visible(replica.ending)}" if replica.ending else ""
+    return f"\n    {visible(f'{replica.kind} {replica.name}{unused}: {behind}')}{ending}"
 
 
 def _predicted(target: Index, seconds: float, size: int, source: str, closes: datetime) -> str:

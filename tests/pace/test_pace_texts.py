@@ -24,7 +24,7 @@ from indexer.steps import Step
 INDEX = Index("ix_a", "activity", ("a",))
 ZONE = parse("daily 01:00-05:00 Europe/Vienna").zone
 CLOSES = datetime(2026, 11, 28, 5, tzinfo=ZONE)
-DROP = "It is not in use. Drop it."
+DROP = "SELECT pg_catalog.pg_drop_replication_slot('s');"
 REST = Rest(
     {"ix_b": CLOSED, "ix_c": CLOSED},
     datetime(2026, 11, 29, 0, tzinfo=timezone.utc),
@@ -57,8 +57,8 @@ NEXT = (
             ),
             "  ix_a waits for replication, 1 min 2 s so far:\n"
             "    standby b, ::1: 20 kB behind, for 4.0 s or longer\n"
-            "    logical slot s: 1 bytes behind, for 9.0 s or longer\n"
-            "      It is not in use. Drop it.",
+            "    logical slot s, which is not in use: 1 bytes behind, for 9.0 s or longer\n"
+            f"      end it: {DROP}",
         ),
     ],
     ids=lambda value: type(value).__name__,
@@ -75,7 +75,7 @@ def test_events_as_json_have_times_in_utc_and_replicas_by_their_fields():
         "closes": "2026-11-28T04:00:00Z",
     }
     awaited = documents.of_event(ReplicaAwaited(INDEX, (Laggard("standby", "b", 1, 2),), 1.0))
-    assert awaited["replicas"] == [{"kind": "standby", "name": "b", "bytes": 1, "seconds": 2, "advice": ""}]
+    assert awaited["replicas"] == [{"kind": "standby", "name": "b", "bytes": 1, "seconds": 2, "ending": ""}]
 
 
 def outcome(*steps: Step, rest: Rest = REST) -> Outcome:

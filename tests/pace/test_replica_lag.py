@@ -20,6 +20,7 @@ from indexer.options import Options
 from indexer.revisions.chain import load
 from indexer.runner import Runner
 
+UNDER_CONDITIONS = "  -- if nothing needs it any more; as a superuser or a role with REPLICATION"
 WAITING = ("up", "--max-replica-lag", "1", "--json")
 
 
@@ -59,7 +60,9 @@ def test_a_slot_that_is_not_in_use_is_waited_for_and_named_with_the_way_out(base
         assert (replica["kind"], replica["name"]) == ("physical slot", slot)
         assert replica["bytes"] > 0
         drop = f"SELECT pg_catalog.pg_drop_replication_slot('{slot}');"
-        assert replica["advice"].endswith(f"drop it as a superuser or a role with REPLICATION: {drop}")
+        assert (
+            replica["ending"] == f"{drop}  -- if nothing needs it any more; as a superuser or a role with REPLICATION"
+        )
         assert "StatementStarted" not in {each["event"] for each in waiting.events}
         execute(superuser_url, drop)
         waiting.succeed()
@@ -69,8 +72,8 @@ def test_a_slot_that_is_not_in_use_is_waited_for_and_named_with_the_way_out(base
 def test_the_wait_is_said_to_people_too_and_a_signal_ends_it(base_url, slot):
     with running("up", "--max-replica-lag", "1", url=base_url) as waiting:
         assert waiting.line("waits for replication").endswith(" so far:\n")
-        assert f"physical slot {slot}: " in waiting.line("slot")
-        assert "It is not in use. If nothing needs it any more, drop it" in waiting.line("not in use")
+        assert waiting.line("slot").startswith(f"    physical slot {slot}, which is not in use: ")
+        assert waiting.line("end it").startswith("      end it: SELECT pg_catalog.pg_drop_replication_slot(")
         waiting.send(SIGTERM)
         assert waiting.end().exit_code == 143
 
@@ -99,7 +102,8 @@ def test_a_logical_slot_is_waited_for_but_not_one_that_has_lost_its_wal():
             (replica,) = waiting.event("ReplicaAwaited")["replicas"]
             assert (replica["kind"], replica["name"]) == ("logical slot", "behind")
             lost = waiting.event("Warned")["text"]
-            assert lost.startswith("Replication slot lost has lost its WAL, and is not waited for. If nothing needs it")
+            drop = "SELECT pg_catalog.pg_drop_replication_slot('lost');"
+            assert lost.startswith(f"Replication slot lost has lost its WAL, and is not waited for. Drop it: {drop}")
             execute(server.url, "SELECT pg_drop_replication_slot('behind')")
             waiting.succeed()
 

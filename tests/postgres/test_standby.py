@@ -193,7 +193,7 @@ def lagging(servers: Pair) -> Iterator[str]:
 def test_up_waits_for_a_standby_that_replays_nothing_and_names_it(servers, lagging):
     with running("up", "--max-replica-lag", "1", "--json", url=lagging) as waiting:
         (replica,) = waiting.event("ReplicaAwaited")["replicas"]
-        assert (replica["kind"], replica["name"], replica["advice"]) == ("standby", "walreceiver, 127.0.0.1", "")
+        assert (replica["kind"], replica["name"], replica["ending"]) == ("standby", "walreceiver, 127.0.0.1", "")
         assert "StatementStarted" not in {each["event"] for each in waiting.events}
         execute(servers.standby, "SELECT pg_wal_replay_resume()")
         waiting.succeed()

@@ -99,13 +99,15 @@ class ReplicaLag:
         """Return a slot that is too far behind; of a standby counts what it has replayed, if that is visible."""
         name, position = slot["name"], slot["position"]
         if slot["is_lost"]:
-            self.sessions.warn(f"Replication slot {name} has lost its WAL, and is not waited for. {_drop(name)}")
+            self.sessions.warn(
+                f"Replication slot {name} has lost its WAL, and is not waited for. Drop it: {_drop(name)}"
+            )
             return None
         if standby and standby["is_hidden"] and slot["is_physical"]:
             self._warn_of_hidden(RECEIVED, standby)
         elif standby and standby["position"] is not None:
             name, position = f"{name} ({standby['name']})", standby["position"]
-        return self._laggard(slot["kind"], name, position, "" if slot["pid"] else f"It is not in use. {_drop(name)}")
+        return self._laggard(slot["kind"], name, position, "" if slot["pid"] else _drop(name))
 
     def _of_standby(self, standby: Row) -> Laggard | None:
         if standby["is_hidden"]:
@@ -113,14 +115,14 @@ class ReplicaLag:
             return None
         return self._laggard("standby", standby["name"], standby["position"])
 
-    def _laggard(self, kind: str, name: str, position: int | None, advice: str = "") -> Laggard | None:
+    def _laggard(self, kind: str, name: str, position: int | None, ending: str = "") -> Laggard | None:
         """Return the standby or slot, if it has not reached the position of any moment within the limit."""
         (now, current), limit = self._positions[-1], self.limit or 0.0
         reached = next(each for moment, each in self._positions if now - moment <= limit)
         if position is None or position >= reached:
             return None
         since = next(moment for moment, each in self._positions if each > position)
-        return Laggard(kind, name, current - position, now - since, advice)
+        return Laggard(kind, name, current - position, now - since, ending)
 
     def _warn_of_hidden(self, consequence: str, standby: Row) -> None:
         role, name = identifier(standby["role"]), standby["name"] or f"pid {standby['pid']}"
@@ -130,4 +132,4 @@ class ReplicaLag:
 
 def _drop(name: str) -> str:
     statement = f"SELECT pg_catalog.pg_drop_replication_slot({literal(name)});"
-    return f"If nothing needs it any more, drop it as a superuser or a role with REPLICATION: {statement}"
+    return f"{statement}  -- if nothing needs it any more; as a superuser or a role with REPLICATION"
