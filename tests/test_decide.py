@@ -3,8 +3,8 @@
 import pytest
 
 from indexer import Index, desc
-from indexer.catalog import CatalogEntry
-from indexer.decide import Action, Existing, RevertContext, compare, decide, decide_drop
+from indexer.catalog import CatalogEntry, IndexFile
+from indexer.decide import Action, Existing, RevertContext, compare, decide, decide_drop, decide_rebuild
 from indexer.definition import Definition, Difference, differences
 from indexer.options import DEFAULTS, Options
 from indexer.steps import Step
@@ -241,3 +241,22 @@ def test_the_same_definition_has_no_differences():
 
 def test_an_object_that_is_no_index_differs_in_its_kind():
     assert compare(DECLARED, TABLE._replace(kind="view")) == (Difference("kind", "index", "view"),)
+
+
+@pytest.mark.parametrize(
+    ("found", "file", "before", "action"),
+    [
+        pytest.param(None, None, IndexFile(1), Action.ABSENT, id="dropped meanwhile"),
+        pytest.param(SAME, IndexFile(1), None, Action.REINDEX, id="valid"),
+        pytest.param(SAME, IndexFile(1), IndexFile(1), Action.REINDEX, id="as it was chosen"),
+        pytest.param(SAME, IndexFile(2), IndexFile(1), Action.WAIT, id="rebuilt meanwhile"),
+        pytest.param(SAME, IndexFile(), IndexFile(), Action.REINDEX, id="on a database that cannot tell"),
+        pytest.param(SAME, IndexFile(1, WORKER), IndexFile(1), Action.WAIT, id="being rebuilt"),
+        pytest.param(IN_BUILD, IndexFile(1), IndexFile(1), Action.WAIT, id="being built"),
+        pytest.param(BROKEN, IndexFile(1), IndexFile(1), Action.REFUSE, id="invalid"),
+        pytest.param(OTHER, IndexFile(1), IndexFile(1), Action.REFUSE, id="different"),
+        pytest.param(TABLE, IndexFile(1), IndexFile(1), Action.REFUSE, id="a table"),
+    ],
+)
+def test_a_rebuild_is_decided_from_the_index_and_its_file(found, file, before, action):
+    assert decide_rebuild(DECLARED, found, file, before) is action
