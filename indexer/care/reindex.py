@@ -7,17 +7,16 @@ from contextlib import suppress
 
 from peewee import PeeweeException
 
-from indexer import preflight
 from indexer.care.choice import Candidate, Criteria, excluded_by, is_to_be_analyzed, not_bloated
 from indexer.care.evidence import evidence_of, learn
+from indexer.care.rebuilds import LeftOut, Leftover, Rebuilt, Reindexed, ReindexPlan, check, room_needed
 from indexer.catalog import IndexFile, Table
 from indexer.decide import Action
-from indexer.errors import Command, Different, Hint, IndexerError, IndexFailed, PreflightFailed, UsageError, together
-from indexer.events import Blocker, BlockersFound, RevisionFinished, RevisionPaused, RevisionStarted, Warned
+from indexer.errors import Command, Hint, IndexerError, IndexFailed, UsageError, together
+from indexer.events import BlockersFound, RevisionFinished, RevisionPaused, RevisionStarted, Warned
 from indexer.migrator import IndexOperation
-from indexer.options import DEFAULTS, Options
 from indexer.pace.pace import CLOSED, Pace, pace_of
-from indexer.plans import PENDING, Rest
+from indexer.plans import Rest
 from indexer.records.baseline import REINDEX, Baseline, baseline_of
 from indexer.records.journal import Journal
 from indexer.records.log import Entry, new_entry
@@ -26,119 +25,8 @@ from indexer.records.revisions import Record
 from indexer.records.table import now
 from indexer.revisions.revision import Revision
 from indexer.runner import Runner, stopwatch
-from indexer.spec import Index
 from indexer.steps import Step, StepPlanner
 from indexer.text import are, few
-from indexer.tuples import NamedTuple
-
-MATTERS = 1024 * 1024  # bytes; less room than that is not worth a warning
-
-
-class LeftOut(NamedTuple):
-    """An index that is not rebuilt, and why not, as a phrase that follows its name."""
-
-    candidate: Candidate
-    reason: Hint
-
-
-class Leftover(NamedTuple):
-    """An invalid index that an interrupted REINDEX CONCURRENTLY has left.
-
-    Attributes:
-        step: drops it.
-        of: the index that it is left of.
-    """
-
-    step: Step
-    of: Candidate
-
-
-class ReindexPlan(NamedTuple):
-    """What ``reindex`` would do now, and what would stop it.
-
-    Attributes:
-        chosen: the indexes to be rebuilt, in the order of the chain.
-        stale: those that may be judged otherwise once the statistics of their tables are new.
-        learned: the baselines that are worth recording, by the revision and the index.
-        problems: why it must not run, one sentence each.
-        blockers: the sessions that it would have to wait for if it began now.
-    """
-
-    criteria: Criteria
-    options: Options
-    planner: StepPlanner
-    chosen: tuple[Candidate, ...]
-    left_out: tuple[LeftOut, ...]
-    leftovers: tuple[Leftover, ...]
-    stale: tuple[Candidate, ...] = ()
-    learned: Mapping[str, Mapping[str, Baseline]] = {}
-    problems: tuple[str, ...] = ()
-    blockers: tuple[Blocker, ...] = ()
-    warnings: tuple[str | Hint, ...] = ()
-
-    @property
-    def obstructed(self) -> list[Candidate]:
-        """The indexes that cannot be rebuilt before something else is done."""
-        return [each.candidate for each in self.left_out if each.candidate.obstacle]
-
-    @property
-    def command(self) -> Command:
-        """The command of the run."""
-        return Command("reindex", *self.criteria.words(), *self.options.words("reindex"))
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to rebuild, to drop, to judge again or to record."""
-        return not (self.chosen or self.leftovers or self.stale or self.learned)
-
-    @property
-    def steps(self) -> list[Step]:
-        """The steps that drop leftovers and rebuild, if no other session comes between."""
-        return [*(each.step for each in self.leftovers), *(self.planner.reindex(each.step) for each in self.chosen)]
-
-    @property
-    def room(self) -> int:
-        """The bytes that the largest rebuild needs; 0 if there is none."""
-        return max((each.room for each in self.chosen), default=0)
-
-
-class Rebuilt(NamedTuple):
-    """An index that was rebuilt. Sizes are in bytes, None where they cannot be told; ``seconds`` includes all waits.
-
-    Attributes:
-        by_another: whether another session rebuilt it, which this run waited for.
-    """
-
-    target: Index
-    bytes_before: int | None
-    bytes: int | None
-    seconds: float
-    by_another: bool = False
-
-
-class Reindexed(NamedTuple):
-    """What a run of ``reindex`` did.
-
-    Attributes:
-        dropped: the names of the leftovers that it dropped.
-        analyzed: the names of the tables whose statistics it gathered first.
-        room: the bytes that the largest rebuild needed.
-        rest: what the window has left to a later run.
-    """
-
-    rebuilt: tuple[Rebuilt, ...]
-    left_out: tuple[LeftOut, ...]
-    dropped: tuple[str, ...]
-    analyzed: tuple[str, ...]
-    room: int
-    seconds: float
-    warnings: tuple[str | Hint, ...] = ()
-    rest: Rest | None = None
-
-    @property
-    def exit_code(self) -> int:
-        """3 if anything is left, else 0."""
-        return PENDING if self.rest else 0
 
 
 class Reindexer:
@@ -165,6 +53,12 @@ class Reindexer:
             UsageError: no revision declares an index of that name.
             PreflightFailed: what is recorded cannot be read.
         """
+        plan = self._plan(criteria)
+        blockers = self.migrator.server.expected_blockers(plan.steps)
+        return plan._replace(blockers=blockers, warnings=(*plan.warnings, *self.migrator.server.hidden(blockers)))
+
+    def _plan(self, criteria: Criteria) -> ReindexPlan:
+        """Return the plan without the sessions that a run would have to wait for: to look for them takes a second."""
         self._refuse_unknown(criteria.names)
         state = self.inspector.state(Command("reindex"))
         planner = self.inspector.planner(state.replaced)
@@ -225,22 +119,20 @@ class Reindexer:
         return record is not None and self.inspector.revisions.is_writable
 
     def _completed(self, plan: ReindexPlan, tables: Mapping[str, Table]) -> ReindexPlan:
-        """Return a plan with what would stop it, what it would wait for, and what the user should know."""
+        """Return a plan with what would stop it and what the user should know."""
         server, steps = self.migrator.server, plan.steps
         if plan.is_empty:
             return plan._replace(warnings=tuple(server.unseen(self.inspector.chain.tables)))
         changed = dict.fromkeys(step.index.table for step in steps)
-        blockers = server.expected_blockers(steps)
         unrecorded = [each for each in plan.chosen if not self._is_recorded(each.record)]
         warnings: list[str | Hint] = [
             *server.unseen(self.inspector.chain.tables),
-            *server.hidden(blockers),
             *server.delays(),
             *self.inspector.closed_log(),
             *self._unrecorded(unrecorded),
         ]
         problems = [*self.migrator.catalog.problems(), *server.missing_rights_to_rebuild(tables, changed)]
-        return plan._replace(problems=tuple(problems), blockers=blockers, warnings=tuple(warnings))
+        return plan._replace(problems=tuple(problems), warnings=tuple(warnings))
 
     def _unrecorded(self, candidates: Sequence[Candidate]) -> list[str | Hint]:
         """Return why it cannot be recorded what these indexes will be like, if there are any."""
@@ -273,7 +165,7 @@ class Reindexer:
         else:
             self.migrator.name_run(f"reindex {' '.join(criteria.names)}".strip())
             with self.runner.explaining_failures(self._progress, plan.command), self.migrator.migration_context():
-                plan = self._planned_again(criteria)
+                plan = self._planned_again(plan)
                 self._carry_out(plan, pace)
         self._warn(self.journal.unlogged)
         return Reindexed(
@@ -293,25 +185,26 @@ class Reindexer:
                 return self.inspector.entries()
             return []
 
-        return pace_of(self.migrator, [step.index for step in plan.steps], entries)
+        return pace_of(self.migrator, plan.concerned, entries)
 
-    def _planned_again(self, criteria: Criteria) -> ReindexPlan:
+    def _planned_again(self, before: ReindexPlan) -> ReindexPlan:
         """Return the plan now that no other run changes anything, and that no statistics are old."""
-        plan = self.plan(criteria)
+        plan = self._plan(before.criteria)
         check(plan)
-        if not plan.stale:
-            return plan
-        of_table = {each.step.index.table: each.step for each in plan.stale}
-        for step in of_table.values():
-            self.migrator.analyze(step)
-        self._analyzed += of_table
-        return self.plan(criteria)
+        if plan.stale:
+            of_table = {each.step.index.table: each.step for each in plan.stale}
+            for step in of_table.values():
+                self.migrator.analyze(step)
+            self._analyzed += of_table
+            plan = self._plan(before.criteria)
+        hidden = [warning for warning in before.warnings if warning not in plan.warnings]
+        return plan._replace(blockers=before.blockers, warnings=(*plan.warnings, *hidden))
 
     def _rest(self, plan: ReindexPlan, pace: Pace) -> Rest | None:
         """Return what the window has left; None if that is nothing."""
-        if pace.window is None or (self._has_begun and not pace.left) or not plan.steps:
+        left = list(pace.left) if self._has_begun else plan.concerned
+        if pace.window is None or not left:
             return None
-        left = list(pace.left) if self._has_begun else [step.index for step in plan.steps]
         opens = pace.window.opens(pace.now())
         reasons = {index.name: pace.left.get(index, CLOSED) for index in left}
         return Rest(reasons, opens, pace.window.shown(opens), plan.command)
@@ -434,38 +327,6 @@ class _Rebuild(Provenance):
         if step.found:
             step.found = step.found._replace(bytes=self._candidate.size)
         return step
-
-
-def check(plan: ReindexPlan) -> None:
-    """Raise PreflightFailed or Different if the run must not start."""
-    if error := refusal(plan):
-        raise error
-
-
-def refusal(plan: ReindexPlan) -> IndexerError | None:
-    """Return why the run must not start, if it must not; an obstacle matters only where the index is named."""
-    obstructed = plan.obstructed if plan.criteria.names else []
-    different = [each for each in obstructed if each.remedy == Command("check")]
-    others = [each for each in obstructed if each not in different]
-    again = plan.command
-    if others:
-        hint = Hint("First run: ", others[0].remedy, "\nThen run: ", again)
-        return PreflightFailed([f"{each.name} {each.obstacle}" for each in others], hint)
-    if plan.problems:
-        return PreflightFailed(plan.problems, Hint("Fix this, then run: ", again))
-    if not different:
-        return None
-    return Different(
-        "Nothing was changed. These indexes are not what their revisions declare:",
-        preflight.conflict_hint([each.step for each in different], "up", DEFAULTS),
-        {each.name: (*each.step.differences, *each.step.obstacles) for each in different},
-    )
-
-
-def room_needed(plan: ReindexPlan) -> list[str]:
-    """Return how much disk the rebuilds need unless that is little, which the user has to compare with what is free."""
-    rooms = {each.name: each.room for each in plan.chosen}
-    return [plan.planner.dialect.room_needed(rooms)] if sum(rooms.values()) >= MATTERS else []
 
 
 def _left_out(

@@ -79,7 +79,8 @@ def reindex(
 
     def question(runner: Runner) -> Answer:
         from indexer.care.choice import Criteria
-        from indexer.care.reindex import Reindexer, refusal
+        from indexer.care.rebuilds import refusal
+        from indexer.care.reindex import Reindexer
         from indexer.console import reindex
 
         place, reindexer = runner.migrator.place, Reindexer(runner)

@@ -14,7 +14,7 @@ from indexer.text import counted, duration, in_bytes, visible
 
 if TYPE_CHECKING:
     from indexer.care.choice import Candidate
-    from indexer.care.reindex import LeftOut, Rebuilt, Reindexed, ReindexPlan
+    from indexer.care.rebuilds import LeftOut, Rebuilt, Reindexed, ReindexPlan
     from indexer.catalog import Place
     from indexer.console.documents import Document
 
@@ -103,7 +103,7 @@ def of_plan(plan: ReindexPlan, place: Place, error: IndexerError | None) -> Answ
 
 def _shown_plan(plan: ReindexPlan, line: str) -> Iterator[Line]:
     from indexer.care.choice import gain
-    from indexer.care.reindex import room_needed
+    from indexer.care.rebuilds import room_needed
 
     yield f"{line}{':' if plan.steps else '.'}"
     for each in plan.chosen:

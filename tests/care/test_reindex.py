@@ -42,7 +42,8 @@ from scenes import (
 
 from indexer import Index
 from indexer.care.choice import Criteria
-from indexer.care.reindex import Reindexed, Reindexer
+from indexer.care.rebuilds import Reindexed
+from indexer.care.reindex import Reindexer
 from indexer.cli.options import Size
 from indexer.connection import connect as connect_to
 from indexer.options import Options

@@ -1,0 +1,163 @@
+"""What ``reindex`` would do, what would stop it, and what it did: results, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from indexer import preflight
+from indexer.care.choice import Candidate, Criteria
+from indexer.errors import Command, Different, Hint, IndexerError, PreflightFailed
+from indexer.events import Blocker
+from indexer.options import DEFAULTS, Options
+from indexer.plans import PENDING, Rest
+from indexer.records.baseline import Baseline
+from indexer.spec import Index
+from indexer.steps import Step, StepPlanner
+from indexer.tuples import NamedTuple
+
+MATTERS = 1024 * 1024  # bytes; less room than that is not worth a warning
+
+
+class LeftOut(NamedTuple):
+    """An index that is not rebuilt, and why not, as a phrase that follows its name."""
+
+    candidate: Candidate
+    reason: Hint
+
+
+class Leftover(NamedTuple):
+    """An invalid index that an interrupted REINDEX CONCURRENTLY has left.
+
+    Attributes:
+        step: drops it.
+        of: the index that it is left of.
+    """
+
+    step: Step
+    of: Candidate
+
+
+class ReindexPlan(NamedTuple):
+    """What ``reindex`` would do now, and what would stop it.
+
+    Attributes:
+        chosen: the indexes to be rebuilt, in the order of the chain.
+        stale: those that may be judged otherwise once the statistics of their tables are new.
+        learned: the baselines that are worth recording, by the revision and the index.
+        problems: why it must not run, one sentence each.
+        blockers: the sessions that it would have to wait for if it began now.
+    """
+
+    criteria: Criteria
+    options: Options
+    planner: StepPlanner
+    chosen: tuple[Candidate, ...]
+    left_out: tuple[LeftOut, ...]
+    leftovers: tuple[Leftover, ...]
+    stale: tuple[Candidate, ...] = ()
+    learned: Mapping[str, Mapping[str, Baseline]] = {}
+    problems: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
+    warnings: tuple[str | Hint, ...] = ()
+
+    @property
+    def obstructed(self) -> list[Candidate]:
+        """The indexes that cannot be rebuilt before something else is done."""
+        return [each.candidate for each in self.left_out if each.candidate.obstacle]
+
+    @property
+    def command(self) -> Command:
+        """The command of the run."""
+        return Command("reindex", *self.criteria.words(), *self.options.words("reindex"))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to rebuild, to drop, to judge again or to record."""
+        return not (self.chosen or self.leftovers or self.stale or self.learned)
+
+    @property
+    def steps(self) -> list[Step]:
+        """The steps that drop leftovers and rebuild, if no other session comes between."""
+        return [*(each.step for each in self.leftovers), *(self.planner.reindex(each.step) for each in self.chosen)]
+
+    @property
+    def concerned(self) -> list[Index]:
+        """The indexes that are dropped, rebuilt or judged again."""
+        again = [each.step.index for each in self.stale if each not in self.chosen]
+        return [*(step.index for step in self.steps), *again]
+
+    @property
+    def room(self) -> int:
+        """The bytes that the largest rebuild needs; 0 if there is none."""
+        return max((each.room for each in self.chosen), default=0)
+
+
+class Rebuilt(NamedTuple):
+    """An index that was rebuilt. Sizes are in bytes, None where they cannot be told; ``seconds`` includes all waits.
+
+    Attributes:
+        by_another: whether another session rebuilt it, which this run waited for.
+    """
+
+    target: Index
+    bytes_before: int | None
+    bytes: int | None
+    seconds: float
+    by_another: bool = False
+
+
+class Reindexed(NamedTuple):
+    """What a run of ``reindex`` did.
+
+    Attributes:
+        dropped: the names of the leftovers that it dropped.
+        analyzed: the names of the tables whose statistics it gathered first.
+        room: the bytes that the largest rebuild needed.
+        rest: what the window has left to a later run.
+    """
+
+    rebuilt: tuple[Rebuilt, ...]
+    left_out: tuple[LeftOut, ...]
+    dropped: tuple[str, ...]
+    analyzed: tuple[str, ...]
+    room: int
+    seconds: float
+    warnings: tuple[str | Hint, ...] = ()
+    rest: Rest | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """3 if anything is left, else 0."""
+        return PENDING if self.rest else 0
+
+
+def check(plan: ReindexPlan) -> None:
+    """Raise PreflightFailed or Different if the run must not start."""
+    if error := refusal(plan):
+        raise error
+
+
+def refusal(plan: ReindexPlan) -> IndexerError | None:
+    """Return why the run must not start, if it must not; an obstacle matters only where the index is named."""
+    obstructed = plan.obstructed if plan.criteria.names else []
+    different = [each for each in obstructed if each.remedy == Command("check")]
+    others = [each for each in obstructed if each not in different]
+    again = plan.command
+    if others:
+        hint = Hint("First run: ", others[0].remedy, "\nThen run: ", again)
+        return PreflightFailed([f"{each.name} {each.obstacle}" for each in others], hint)
+    if plan.problems:
+        return PreflightFailed(plan.problems, Hint("Fix this, then run: ", again))
+    if not different:
+        return None
+    return Different(
+        "Nothing was changed. These indexes are not what their revisions declare:",
+        preflight.conflict_hint([each.step for each in different], "up", DEFAULTS),
+        {each.name: (*each.step.differences, *each.step.obstacles) for each in different},
+    )
+
+
+def room_needed(plan: ReindexPlan) -> list[str]:
+    """Return how much disk the rebuilds need unless that is little, which the user has to compare with what is free."""
+    rooms = {each.name: each.room for each in plan.chosen}
+    return [plan.planner.dialect.room_needed(rooms)] if sum(rooms.values()) >= MATTERS else []
