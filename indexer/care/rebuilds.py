@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from indexer import preflight
 from indexer.care.choice import Candidate, Criteria
+from indexer.care.deep import CORRUPT, Finding
 from indexer.errors import Command, Different, Hint, IndexerError, PreflightFailed
 from indexer.events import Blocker
 from indexer.options import DEFAULTS, Options
@@ -97,6 +98,7 @@ class Rebuilt(NamedTuple):
 
     Attributes:
         by_another: whether another session rebuilt it, which this run waited for.
+        finding: what the deep check of the new index found.
     """
 
     target: Index
@@ -104,6 +106,7 @@ class Rebuilt(NamedTuple):
     bytes: int | None
     seconds: float
     by_another: bool = False
+    finding: Finding | None = None
 
 
 class Reindexed(NamedTuple):
@@ -126,8 +129,15 @@ class Reindexed(NamedTuple):
     rest: Rest | None = None
 
     @property
+    def corrupt(self) -> list[Rebuilt]:
+        """The indexes that are corrupt although they have just been rebuilt."""
+        return [each for each in self.rebuilt if each.finding and each.finding.state == CORRUPT]
+
+    @property
     def exit_code(self) -> int:
-        """3 if anything is left, else 0."""
+        """4 if an index is corrupt, else 3 if anything is left, else 0."""
+        if self.corrupt:
+            return Different.exit_code
         return PENDING if self.rest else 0
 
 

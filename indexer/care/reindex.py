@@ -8,16 +8,17 @@ from contextlib import suppress
 from peewee import PeeweeException
 
 from indexer.care.choice import Candidate, Criteria, excluded_by, is_to_be_analyzed, not_bloated
+from indexer.care.deep import CLEAN, Finding, deep_check
 from indexer.care.evidence import evidence_of, learn
 from indexer.care.rebuilds import LeftOut, Leftover, Rebuilt, Reindexed, ReindexPlan, check, room_needed
 from indexer.catalog import IndexFile, Table
 from indexer.decide import Action
 from indexer.errors import Command, Hint, IndexerError, IndexFailed, UsageError, together
-from indexer.events import BlockersFound, RevisionFinished, RevisionPaused, RevisionStarted, Warned
+from indexer.events import BlockersFound, IndexChecked, RevisionFinished, RevisionPaused, RevisionStarted, Warned
 from indexer.migrator import IndexOperation
 from indexer.pace.pace import CLOSED, Pace, pace_of
 from indexer.plans import Rest
-from indexer.records.baseline import REINDEX, Baseline, baseline_of
+from indexer.records.baseline import LEARNED, REINDEX, Baseline, Checked, baseline_of
 from indexer.records.journal import Journal
 from indexer.records.log import Entry, new_entry
 from indexer.records.provenance import Provenance
@@ -25,8 +26,11 @@ from indexer.records.revisions import Record
 from indexer.records.table import now
 from indexer.revisions.revision import Revision
 from indexer.runner import Runner, stopwatch
+from indexer.spec import Index
 from indexer.steps import Step, StepPlanner
 from indexer.text import are, few
+
+NO_CHECKS: Mapping[str, Checked] = {}
 
 
 class Reindexer:
@@ -159,7 +163,7 @@ class Reindexer:
         with stop.ending_at_once():
             plan = self.plan(criteria)
         check(plan)
-        pace = self._pace(plan)
+        pace, refreshes = self._pace(plan), list[str]()
         if plan.is_empty or pace.is_closed():
             self._warn(plan.warnings)
         else:
@@ -167,7 +171,8 @@ class Reindexer:
             with self.runner.explaining_failures(self._progress, plan.command), self.migrator.migration_context():
                 plan = self._planned_again(plan)
                 self._carry_out(plan, pace)
-        self._warn(self.journal.unlogged)
+                refreshes = self._refreshes()
+        self._warn([*refreshes, *self.journal.unlogged])
         return Reindexed(
             rebuilt=tuple(self._rebuilt),
             left_out=plan.left_out,
@@ -175,7 +180,7 @@ class Reindexer:
             analyzed=tuple(self._analyzed),
             room=plan.room,
             seconds=seconds(),
-            warnings=(*plan.warnings, *self.journal.unlogged, *self.runner.unreported()),
+            warnings=(*plan.warnings, *refreshes, *self.journal.unlogged, *self.runner.unreported()),
             rest=self._rest(plan, pace),
         )
 
@@ -272,21 +277,48 @@ class Reindexer:
         return steps
 
     def _finish(self, candidate: Candidate, step: Step, seconds: float) -> None:
-        """Record what an index is like that has just been rebuilt."""
-        measured = self.migrator.catalog.measured([candidate.name]).get(candidate.name)
+        """Check an index that has just been rebuilt, and record what it is like."""
+        name, baseline = candidate.name, candidate.baseline
+        measured = self.migrator.catalog.measured([name]).get(name)
+        fresh = baseline_of(measured, REINDEX, now(), baseline.built_at if baseline else None) if measured else None
+        self._record(candidate.revision.id, {name: fresh} if fresh else {})
+        finding = self._check_deeply(step.index)
+        if finding.state == CLEAN:
+            self._record(candidate.revision.id, {}, {name: Checked(now(), finding.collation_version)})
         size, by_another = measured.bytes if measured else None, step.action is Action.WAIT
-        self._rebuilt.append(Rebuilt(step.index, candidate.size, size, seconds, by_another))
-        built_at = candidate.baseline.built_at if candidate.baseline else None
-        fresh = baseline_of(measured, REINDEX, now(), built_at) if measured else None
-        if fresh and self._is_recorded(candidate.record):
-            self._record(candidate.revision.id, {candidate.name: fresh})
+        self._rebuilt.append(Rebuilt(step.index, candidate.size, size, seconds, by_another, finding))
 
-    def _record(self, revision: str, baselines: Mapping[str, Baseline]) -> None:
-        """Add baselines to the record of a revision, as it is now."""
+    def _check_deeply(self, index: Index) -> Finding:
+        (finding,) = deep_check(self.migrator, [index.name])
+        self.report(IndexChecked(index, finding.result, finding.by, finding.seconds))
+        return finding
+
+    def _record(
+        self, revision: str, baselines: Mapping[str, Baseline], checks: Mapping[str, Checked] = NO_CHECKS
+    ) -> None:
+        """Add baselines and checks to the record of a revision, as it is now; nothing where that cannot be written."""
         record = self.inspector.state(Command("reindex")).records.get(revision)
-        if record:
-            changed = record._replace(baselines={**record.baselines, **baselines})
+        if record and self._is_recorded(record) and (baselines or checks):
+            kept = {name: each for name, each in record.checks.items() if name not in baselines}
+            changed = record._replace(baselines={**record.baselines, **baselines}, checks={**kept, **checks})
             self.journal.write([self.inspector.revisions.update(changed)])
+
+    def _refreshes(self) -> list[str]:
+        """Return how to record the present versions of the collations of the indexes that were rebuilt.
+
+        The other indexes that were built or found clean under these versions need no rebuild before that.
+        """
+        names = [each.target.name for each in self._rebuilt]
+        if not self.migrator.refreshes(names):
+            return []
+        measured = self.migrator.catalog.measured([index.name for index in self.inspector.declared])
+        for record in self.inspector.state(Command("reindex")).records.values():
+            built = {name: each.collation_version for name, each in record.baselines.items() if each.by != LEARNED}
+            checked = {name: each.collation_version for name, each in record.checks.items()}
+            for name, version in (*built.items(), *checked.items()):
+                if name in measured and measured[name].collation_version == version:
+                    names.append(name)
+        return self.migrator.refreshes(list(dict.fromkeys(names)))
 
     def _log(self, revision: Revision, steps: Sequence[Step], seconds: float) -> None:
         names = {step.index.name for step in steps}

@@ -38,7 +38,8 @@ def of_run(done: Reindexed, place: Place) -> Answer:
         "seconds": round(done.seconds, 3),
         "warnings": done.warnings,
     }
-    line = Hint(_summary(done, place), " ", left(rest)) if rest else Hint(_summary(done, place))
+    line = Hint(_summary(done, place), *(f" {_corrupt(each)}" for each in done.corrupt))
+    line = Hint(line, " ", left(rest)) if rest else line
     return Answer(document, line, done.exit_code, (*_shown_left_out(done.left_out), line))
 
 
@@ -52,6 +53,11 @@ def _summary(done: Reindexed, place: Place) -> str:
     if not (done.rebuilt or done.dropped):
         return visible(f"Nothing to rebuild{after}: {', '.join(counts) or 'no index is declared'}. {place}")
     return visible(f"Done in {duration(done.seconds)}{after}: {', '.join(counts)}. {place}")
+
+
+def _corrupt(each: Rebuilt) -> str:
+    found = each.finding.text if each.finding else ""
+    return visible(f"{each.target.name} is corrupt although it is new: {found} Check the disks and the memory.")
 
 
 def _gain(rebuilt: Sequence[Rebuilt]) -> str:
@@ -70,6 +76,8 @@ def _rebuilt(each: Rebuilt) -> Document:
         "bytes": each.bytes,
         "seconds": round(each.seconds, 3),
         "by_another_session": each.by_another,
+        "check": each.finding.result if each.finding else None,
+        "checked_by": each.finding.by if each.finding else None,
     }
 
 

@@ -25,8 +25,10 @@ from command import (
     specified,
     succeed,
 )
+from corruption import ROWS, need_amcheck, sort_by
 from kinds import runner_of
 from leftovers import ccnew, ccold, not_ready
+from roles import OWNER
 from scenes import (
     ByHand,
     application,
@@ -42,10 +44,13 @@ from scenes import (
 
 from indexer import Index
 from indexer.care.choice import Criteria
+from indexer.care.deep import AMCHECK, LOOKUPS, deep_check
 from indexer.care.rebuilds import Reindexed
 from indexer.care.reindex import Reindexer
+from indexer.catalog import Place
 from indexer.cli.options import Size
 from indexer.connection import connect as connect_to
+from indexer.console.reindex import of_run
 from indexer.options import Options
 from indexer.records.baseline import REINDEX, UP, Baseline
 from indexer.records.revisions import Record
@@ -273,6 +278,57 @@ def test_the_indexes_of_an_unfinished_revision_are_rebuilt_after_it_is_finished(
 def test_a_role_that_does_not_own_the_table_gets_the_grant(head_url, app_url):
     refused = refuses(app_url, "reindex", NAME, exit_code=1)
     assert "only its owner can index it" in refused.stderr
+
+
+# Corruption ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", [AMCHECK, LOOKUPS])
+def test_a_corrupt_index_is_clean_after_its_rebuild_and_is_no_longer_suspected(online_url, superuser_url, by):
+    """A superuser tells the catalog another collation, as an upgrade of the system does."""
+    if by == AMCHECK:
+        need_amcheck(superuser_url, OWNER)
+    execute(online_url, *ROWS, "ANALYZE")
+    sort_by(superuser_url, "en-x-icu", NAME)
+    assert run("check", "--deep", NAME, url=online_url).exit_code == 4
+    done = succeed("reindex", NAME, "--json", url=online_url).json()
+    (rebuilt,) = done["rebuilt"]
+    assert rebuilt["checked_by"] == by
+    assert rebuilt["check"] == ("clean" if by == AMCHECK else "2,000 of 2,000 found")
+    assert recorded(online_url).checks.keys() == {NAME}
+    assert succeed("check", "--deep", NAME, url=online_url)
+
+
+def test_an_index_that_is_corrupt_although_it_is_new_ends_in_4(online_url, superuser_url, monkeypatch):
+    """A superuser tells the catalog another collation while the check is about to begin."""
+    execute(online_url, *ROWS, "ANALYZE")
+
+    def too_late(migrator: Any, names: list[str]) -> Any:
+        sort_by(superuser_url, "en-x-icu", *names)
+        return deep_check(migrator, names)
+
+    monkeypatch.setattr("indexer.care.reindex.deep_check", too_late)
+    done = reindex(online_url, NAME)
+    assert done.exit_code == 4
+    assert f"{NAME} is corrupt although it is new: " in str(of_run(done, Place("here")).line)
+    assert recorded(online_url).checks == {}
+
+
+def test_the_statement_that_ends_the_warning_of_postgresql_counts_the_other_indexes(online_url, superuser_url):
+    """A superuser makes the catalog remember another version of a collation."""
+    if int(execute(online_url, "SHOW server_version_num")[0][0]) < 130000:
+        pytest.skip("PostgreSQL 12 records no version of a libc collation, and the wheel may have no ICU")
+    execute(superuser_url, 'CREATE COLLATION mine FROM "en-x-icu"', f"ALTER COLLATION mine OWNER TO {OWNER}")
+    execute(superuser_url, "UPDATE pg_collation SET collversion = '1' WHERE collname = 'mine'")
+    execute(superuser_url, "CREATE TABLE other (name text COLLATE mine)", "CREATE INDEX ON other (name)")
+    execute(online_url, *ROWS, "ANALYZE")
+    sort_by(superuser_url, "mine", NAME, OTHER)
+    printed = " ".join(succeed("reindex", NAME, url=online_url).stdout.split())
+    assert "what else sorts by it: 2 other indexes. Then run: ALTER COLLATION" in printed
+    printed = " ".join(succeed("reindex", OTHER, url=online_url).stdout.split())
+    assert "what else sorts by it: 1 other index. Then run: ALTER COLLATION" in printed
+    execute(online_url, re.search(r"ALTER COLLATION .* REFRESH VERSION", printed)[0])
+    assert "REFRESH VERSION" not in succeed("reindex", NAME, url=online_url).stdout
 
 
 # What is recorded ----------------------------------------------------------------------------------------------------
