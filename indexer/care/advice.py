@@ -9,6 +9,7 @@ from indexer.advice import DUPLICATE, LEFTOVER, SAME_KEY, SUPERFLUOUS, Advice
 from indexer.care.evidence import Evidence
 from indexer.care.needless import Needless
 from indexer.care.observed import Observed
+from indexer.care.usage import BEGINNINGS
 from indexer.errors import Command, Hint
 from indexer.text import counted, day, in_bytes
 from indexer.tuples import NamedTuple
@@ -146,9 +147,9 @@ def _unused(facts: Observed, others: Others) -> Hint | None:
     days, usage = facts.unused_days(others.now), facts.usage
     if days is None or days < LONG_ENOUGH or facts.is_needed or not facts.is_usable or not (usage and usage.since):
         return None
-    built = "" if usage.is_known_built else " (or since its build, if that was later)"
-    since = f"since {day(usage.since, others.now)}{built} ({counted(days, 'day')})"
-    return _in_a_revision(f"Nothing has used {facts.name} {since}, {others.where}.", facts)
+    since = f"since {day(usage.since, others.now)} ({counted(days, 'day')}), {BEGINNINGS[usage.begun_by]}"
+    built = "" if usage.is_known_built else ", or since it was built, if that was later"
+    return _in_a_revision(f"Nothing has used {facts.name} {since}{built}, {others.where}.", facts)
 
 
 def _in_a_revision(text: str, facts: Observed) -> Hint:

@@ -162,9 +162,10 @@ def _facts(
     steps = {step.index.name: step for step in check.status.steps}
     plans = {step.index.name: plan for plan in check.status.revisions for step in plan.steps}
     baselines = {name: each for plan in check.status.revisions for name, each in _baselines(plan).items()}
-    found = migrator.catalog.find(shown, sizes=True)
+    found = migrator.catalog.find(shown)
     usable = [name for name, entry in found.items() if entry.usable and entry.definition]
     evidence = evidence_of(migrator, usable, baselines, exact)
+    found |= migrator.catalog.find([name for name in found if name not in evidence], sizes=True)
     on_table: dict[str, list[CatalogEntry]] = defaultdict(list)
     for each in entries:
         on_table[each.definition.table if each.definition else ""].append(each)
@@ -182,7 +183,7 @@ def _facts(
                 entry=entry,
                 of_table=tables.get(table),
                 evidence=evidence.get(name),
-                usage=usage_of(name, servers, _built_at(baselines.get(name), plans.get(name))),
+                usage=usage_of(name, servers, _built_at(name, baselines.get(name), plans.get(name), servers)),
                 counts=counts,
                 statistics=statistics.get(table),
                 is_needed=entry is not None and is_needed(entry, on_table[table], keys),
@@ -195,11 +196,13 @@ def _baselines(plan: RevisionPlan) -> Mapping[str, Baseline]:
     return plan.record.baselines if plan.record else {}
 
 
-def _built_at(baseline: Baseline | None, plan: RevisionPlan | None) -> datetime | None:
-    """Return when an index existed for sure, so that all later scans of it are counted; None where nothing says so."""
-    if baseline and baseline.built_at:
-        return baseline.built_at
-    return plan.record.applied_at if plan and plan.record else None
+def _built_at(
+    name: str, baseline: Baseline | None, plan: RevisionPlan | None, servers: Sequence[ServerCounts]
+) -> datetime | None:
+    """Return when an index existed for sure; None where nothing says so, as where it was made anew since."""
+    if plan is None or plan.record is None or not any(each.is_older(name, plan.revision.id) for each in servers):
+        return None
+    return baseline.built_at if baseline and baseline.built_at else plan.record.applied_at
 
 
 def _others(

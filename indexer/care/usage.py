@@ -11,6 +11,11 @@ from indexer.tuples import NamedTuple
 
 FEWEST_BLOCKS = 100  # below which their hit ratio says nothing
 BUILT, RESET, STARTED = "built", "reset", "started"  # what a count begins with
+BEGINNINGS = {
+    BUILT: "when it was built",
+    RESET: "when counters were reset",
+    STARTED: "when the server began to count, as it does after a crash",
+}
 
 
 class IndexCounts(NamedTuple):
@@ -20,6 +25,7 @@ class IndexCounts(NamedTuple):
         entries: those that scans have read from it.
         hits, reads: its blocks that were found in shared buffers, and those that were not.
         last_scan: the time of the last scan, in UTC; None if there was none, or before PostgreSQL 16.
+        age: how many transactions ago it was made.
     """
 
     scans: int
@@ -27,6 +33,7 @@ class IndexCounts(NamedTuple):
     hits: int
     reads: int
     last_scan: datetime | None = None
+    age: int = 0
 
 
 class TableCounts(NamedTuple):
@@ -54,6 +61,7 @@ class ServerCounts(NamedTuple):
         is_counting: whether it counts (track_counts).
         in_recovery: whether it is a standby.
         standbys: how many standbys follow it directly.
+        records: how many transactions ago the record of each revision was written, by revision.
     """
 
     place: Place
@@ -67,6 +75,15 @@ class ServerCounts(NamedTuple):
     standbys: int
     indexes: Mapping[str, IndexCounts]
     tables: Mapping[str, TableCounts]
+    records: Mapping[str, int] = {}
+
+    def is_older(self, index: str, revision: str) -> bool:
+        """Return whether an index was made before the record of a revision was written.
+
+        One that was made anew by hand was not, nor is any that was restored from a dump.
+        """
+        counts, written = self.indexes.get(index), self.records.get(revision)
+        return counts is not None and written is not None and counts.age >= written
 
     @property
     def since(self) -> datetime | None:

@@ -11,7 +11,7 @@ from indexer.care.advice import HEALTHY, TOO_LARGE, rebuilt
 from indexer.care.health import Health, IndexHealth
 from indexer.care.observed import Observed
 from indexer.care.statistics import Statistics
-from indexer.care.usage import BUILT, ServerCounts, Usage
+from indexer.care.usage import BEGINNINGS, BUILT, ServerCounts, Usage
 from indexer.catalog import Table
 from indexer.console.documents import Document, utc
 from indexer.console.output import Answer, Line
@@ -68,7 +68,8 @@ def _index(index: IndexHealth, health: Health) -> Document:
         "why": (evidence.why or None) if evidence else None,
         "scans": usage.scans if usage else None,
         "since": _utc(usage.since) if usage else None,
-        "since_is_build": usage.begun_by == BUILT if usage else None,
+        "since_event": usage.begun_by if usage and usage.since else None,
+        "build_is_known": usage.is_known_built if usage else None,
         "last_scan": _utc(usage.last_scan) if usage else None,
         "tuples_per_scan": _rounded(usage.tuples_per_scan) if usage else None,
         "hit_ratio": _rounded(usage.hit_ratio) if usage else None,
@@ -162,9 +163,12 @@ def _counting(health: Health) -> str:
     """Return since when, and where, scans were counted, where that is the same for all indexes."""
     if not health.servers:
         return ""
-    moments = {facts.usage.since for facts in _used(health) if facts.usage} or {health.servers[0].since}
-    since = f" {_since(moments.pop(), health.now)}," if len(moments) == 1 else ""
-    return f" Scans are counted{since} {health.where}."
+    moments = {(facts.usage.since, facts.usage.begun_by) for facts in _used(health) if facts.usage}
+    if len(moments) != 1:
+        return f" Scans are counted {health.where}."
+    ((since, begun_by),) = moments
+    begun = f", {BEGINNINGS[begun_by]}" if begun_by != BUILT else ""
+    return f" Scans are counted {_since(since, health.now)}{begun}, {health.where}."
 
 
 def _since(since: datetime | None, now: datetime) -> str:

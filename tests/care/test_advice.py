@@ -12,7 +12,7 @@ from indexer.care.evidence import Evidence
 from indexer.care.needless import Candidate, Costs, Needless, candidates, worst
 from indexer.care.observed import Observed, is_needed
 from indexer.care.statistics import Statistics
-from indexer.care.usage import BUILT, TableCounts, Usage
+from indexer.care.usage import BUILT, STARTED, TableCounts, Usage
 from indexer.catalog import CatalogEntry, Table
 from indexer.decide import Action
 from indexer.definition import Column, Definition, Expression, desc
@@ -94,7 +94,7 @@ def usage(days: float, scans: int = 0, is_known_built: bool = True) -> Usage:
 
 
 def test_an_index_that_nothing_has_used_is_taken_out_by_a_revision_and_never_dropped():
-    since = "since 22 October (35 days), on this server alone; 2 standbys were not asked."
+    since = "since 22 October (35 days), when it was built, on this server alone; 2 standbys were not asked."
     text = said(observed(usage=usage(35)), where="on this server alone; 2 standbys were not asked")["unused"]
 
     assert text.startswith(f"Nothing has used ix_a {since} To take it out with a next revision: python cli.py new ")
@@ -117,10 +117,12 @@ def test_nothing_is_said_of_an_index_that_is_needed_or_was_used_or_not_counted_f
 
 
 def test_an_index_of_others_may_be_younger_than_the_count():
-    text = said(observed(declared=False, usage=usage(206, is_known_built=False)))["unused"]
+    used = usage(206, is_known_built=False)._replace(begun_by=STARTED)
+    text = said(observed(declared=False, usage=used))["unused"]
 
     assert text == (
-        "Nothing has used ix_a since 4 May (or since its build, if that was later) (206 days), on this server alone."
+        "Nothing has used ix_a since 4 May (206 days), when the server began to count, as it does after a crash,"
+        " or since it was built, if that was later, on this server alone."
     )
 
 

@@ -85,6 +85,15 @@ def test_scans_of_a_new_index_are_counted_since_its_build(url):
     assert (usage.scans, usage.tuples_per_scan, usage.asked) == (3, 2.0, 1)
 
 
+def test_an_index_that_was_made_anew_by_hand_may_be_younger_than_the_count(url):
+    other = "ix_activity_openphone_id"
+    assert facts_of(url, other).usage.is_known_built
+    execute(url, f"DROP INDEX {other}", f"CREATE INDEX {other} ON activity (openphone_id)")
+
+    assert not facts_of(url, other).usage.is_known_built
+    assert facts_of(url, NAME).usage.is_known_built
+
+
 def test_the_last_scan_is_known_from_postgresql_16_on(url):
     known = int(ask(url, "SHOW server_version_num")[0][0]) >= 160000
 

@@ -11,9 +11,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from peewee import Entity
+
 from indexer.care.statistics import Statistics
 from indexer.care.usage import IndexCounts, ServerCounts, TableCounts
-from indexer.catalog import Place
+from indexer.catalog import META_TABLE, Place
+from indexer.postgres.catalog.catalog import PostgresCatalog
+from indexer.postgres.session.database import sendable
 from indexer.postgres.session.reader import CatalogReader
 
 COUNTS_WAL, KNOWS_LAST_SCAN = 140000, 160000
@@ -48,10 +52,14 @@ INDEXES = """
            pg_catalog.pg_stat_get_tuples_returned(c.oid) AS entries,
            pg_catalog.pg_stat_get_blocks_hit(c.oid) AS hits,
            pg_catalog.pg_stat_get_blocks_fetched(c.oid) - pg_catalog.pg_stat_get_blocks_hit(c.oid) AS reads,
-           pg_catalog.timezone('UTC', {last_scan}) AS last_scan
+           pg_catalog.timezone('UTC', {last_scan}) AS last_scan,
+           pg_catalog.age(x.xmin) AS age
       FROM pg_catalog.pg_class AS t
       JOIN pg_catalog.pg_index AS i ON i.indrelid = t.oid
       JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+      JOIN pg_catalog.pg_attribute AS x
+        ON x.attrelid = c.oid
+       AND x.attnum = 1
      WHERE t.relnamespace = %(namespace)s
        AND t.relname = ANY (%(tables)s::pg_catalog.text[])
        AND c.relkind = 'i'
@@ -110,7 +118,7 @@ STATISTICS = """
 """
 
 
-def counts(catalog: CatalogReader, place: Place, tables: Sequence[str]) -> ServerCounts:
+def counts(catalog: PostgresCatalog, place: Place, tables: Sequence[str]) -> ServerCounts:
     """Return what the server has counted of these tables and their indexes."""
     version, given = catalog.database.server_version, list(tables)
     (server,) = catalog.rows(SERVER.format(wal=WAL if version >= COUNTS_WAL else ""))
@@ -125,7 +133,18 @@ def counts(catalog: CatalogReader, place: Place, tables: Sequence[str]) -> Serve
         **server,
         indexes={name: IndexCounts(**row) for name, row in indexes.items()},
         tables={row["name"]: TableCounts(row["inserts"], row["updates"], tuple(keys[row["name"]])) for row in rows},
+        records=_records(catalog),
     )
+
+
+def _records(catalog: PostgresCatalog) -> dict[str, int]:
+    """Return how many transactions ago each record was written; none where our role may not read them."""
+    table = catalog.tables([META_TABLE]).get(META_TABLE)
+    if table is None or not table.readable:
+        return {}
+    context = catalog.database.get_sql_context().literal("SELECT revision, pg_catalog.age(xmin) AS age FROM ")
+    query = sendable(str(context.sql(Entity(catalog.schema, META_TABLE)).query()[0]))
+    return {row["revision"]: row["age"] for row in catalog.rows(query)}
 
 
 def statistics(catalog: CatalogReader, tables: Sequence[str]) -> dict[str, Statistics]:
