@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from indexer.advice import DUPLICATE, LEFTOVER, SAME_KEY, SUPERFLUOUS, Advice
+from indexer.advice import DUPLICATE, LEFTOVER, SAME_KEY, SUPERFLUOUS, SUSPECT, Advice
 from indexer.care.evidence import Evidence
 from indexer.care.needless import Needless
 from indexer.care.observed import Observed
@@ -14,13 +14,13 @@ from indexer.errors import Command, Hint
 from indexer.text import counted, day, in_bytes
 from indexer.tuples import NamedTuple
 
-INVALID, SUSPECT, BLOATED, STATISTICS = "invalid", "suspect", "bloated", "statistics"
+INVALID, BLOATED, STATISTICS = "invalid", "bloated", "statistics"
 HASH_DISTINCT, NEEDLESS, UNUSED = "hash distinct", "needless", "unused"
 KINDS = (
     *(INVALID, LEFTOVER, SUSPECT, BLOATED, STATISTICS, HASH_DISTINCT),
     *(DUPLICATE, SAME_KEY, SUPERFLUOUS, NEEDLESS, UNUSED),
 )  # in the order in which they are said
-OF_OTHERS = (DUPLICATE, SAME_KEY, SUPERFLUOUS, LEFTOVER)  # those that check gives, too
+OF_CHECK = (DUPLICATE, SAME_KEY, SUPERFLUOUS, LEFTOVER, SUSPECT)  # those that check gives, too
 
 HEALTHY = 1.4  # the ratio below which nothing is said: random inserts settle at 1.25 to 1.28
 TOO_LARGE = 2.0  # the ratio from which a rebuild is advised
@@ -40,7 +40,6 @@ class Others(NamedTuple):
     Attributes:
         said: the advice of ``check``, about duplicates and leftovers for example.
         hash_distinct: for each hash index with few distinct values, a sentence without its full stop.
-        suspect: the advice about indexes that may be corrupt, by name.
         needless: the indexes that a wider one makes nearly needless.
         where: on which servers scans were counted, and which were not asked.
         now: the time, in UTC.
@@ -49,7 +48,6 @@ class Others(NamedTuple):
 
     said: Sequence[Advice]
     hash_distinct: Mapping[str, str]
-    suspect: Mapping[str, Hint]
     needless: Sequence[Needless]
     where: str
     now: datetime
@@ -70,9 +68,9 @@ def rebuilt(bytes: int | None, evidence: Evidence, now: datetime) -> str:
 
 
 def _of_check(facts: Observed, others: Others) -> Iterator[Advice]:
-    """Yield what ``check`` says of an index that is not declared, with the statement that follows."""
+    """Yield what ``check`` says of an index, with the statement that drops a superfluous one that is not declared."""
     for advice in others.said:
-        if advice.other != facts.name or advice.kind not in OF_OTHERS or (facts.entry and facts.entry.worker):
+        if advice.other != facts.name or advice.kind not in OF_CHECK or (facts.entry and facts.entry.worker):
             continue
         can_be_dropped = not facts.is_declared and advice.kind in (DUPLICATE, SUPERFLUOUS) and not facts.is_needed
         drop = Hint(f" Drop it: {others.drop(facts.name)};") if can_be_dropped else Hint()
@@ -82,7 +80,6 @@ def _of_check(facts: Observed, others: Others) -> Iterator[Advice]:
 def _own(facts: Observed, others: Others) -> Iterator[Advice]:
     texts = {
         INVALID: _invalid(facts, others),
-        SUSPECT: others.suspect.get(facts.name),
         BLOATED: _bloated(facts, others),
         STATISTICS: _statistics(facts),
         HASH_DISTINCT: _hash_distinct(facts, others),

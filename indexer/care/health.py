@@ -217,7 +217,6 @@ def _others(
     return Others(
         said=check.advice,
         hash_distinct={},
-        suspect={},
         needless=migrator.needless(candidates(declared, entries)),
         where=_where(servers),
         now=_now(servers[0] if servers else None),

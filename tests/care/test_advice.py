@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 from examined import WRITE
 
+from indexer.advice import Advice
 from indexer.care.advice import KINDS, Others, advice_on
 from indexer.care.evidence import Evidence
 from indexer.care.needless import Candidate, Costs, Needless, candidates, worst
@@ -16,6 +17,7 @@ from indexer.care.usage import BUILT, STARTED, TableCounts, Usage
 from indexer.catalog import CatalogEntry, Table
 from indexer.decide import Action
 from indexer.definition import Column, Definition, Expression, desc
+from indexer.errors import Command, Hint
 from indexer.spec import Index
 from indexer.steps import Step
 from indexer.text import day
@@ -42,7 +44,7 @@ def observed(name: str = "ix_a", declared: bool = True, **changed: object) -> Ob
 
 def others(**changed: object) -> Others:
     """Return what is known beside that."""
-    alone = Others((), {}, {}, (), "on this server alone", NOW, "DROP INDEX {}".format, "REINDEX INDEX {}".format)
+    alone = Others((), {}, (), "on this server alone", NOW, "DROP INDEX {}".format, "REINDEX INDEX {}".format)
     return alone._replace(**changed)
 
 
@@ -234,6 +236,17 @@ def test_that_an_index_is_nearly_needless_is_said_with_the_version_and_the_costs
         "narrow is nearly needless on this server version (18.4): without it, the planner finds a value of event_type"
         " with wide at a cost of 84 instead of 75. Only ORDER BY event_type needs it."
     )
+
+
+def test_an_index_that_may_be_corrupt_is_said_as_check_says_it():
+    suspect = Advice(
+        "suspect", "ix_a", "ix_a", Hint("ix_a may be corrupt. Check it: ", Command("check", "--deep", "ix_a"))
+    )
+
+    assert said(observed(), said=(suspect,)) == {
+        "suspect": "ix_a may be corrupt. Check it: python cli.py check --deep ix_a"
+    }
+    assert said(observed("ix_b"), said=(suspect,)) == {}
 
 
 # Order ----------------------------------------------------------------------------------------------------------------
