@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from indexer.advice import Advice
 from indexer.care.advice import KINDS, Others, advice_on
 from indexer.care.evidence import evidence_of
+from indexer.care.hashes import hash_distinct
 from indexer.care.needless import candidates
 from indexer.care.observed import Observed, is_needed
 from indexer.care.statistics import Statistics
@@ -216,7 +217,7 @@ def _others(
     declared = [each.entry for each in facts if each.is_declared and each.entry]
     return Others(
         said=check.advice,
-        hash_distinct={},
+        hash_distinct=hash_distinct(migrator, [each.name for each in facts if each.is_usable]),
         needless=migrator.needless(candidates(declared, entries)),
         where=_where(servers),
         now=_now(servers[0] if servers else None),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from indexer.care.evidence import Evidence
+from indexer.care.hashes import limits
 from indexer.care.statistics import Statistics
 from indexer.care.usage import TableCounts, Usage
 from indexer.catalog import CatalogEntry, Table
@@ -54,6 +55,12 @@ class Observed(NamedTuple):
     def is_usable(self) -> bool:
         """Whether queries can use it."""
         return self.entry is not None and self.entry.usable
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What its access method cannot do, each a sentence without its full stop."""
+        definition = self.entry.definition if self.entry else None
+        return limits(self.name, definition) if definition else ()
 
     @property
     def bytes(self) -> int | None:

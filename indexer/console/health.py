@@ -75,6 +75,7 @@ def _index(index: IndexHealth, health: Health) -> Document:
         "hit_ratio": _rounded(usage.hit_ratio) if usage else None,
         "writes": facts.writes,
         "writes_since": _utc(health.servers[0].since) if health.servers else None,
+        "limits": list(facts.limits),
         "statistics_at": _utc(analyzed_at),
         "statistics_age": round((health.now - analyzed_at).total_seconds()) if analyzed_at else None,
         "modified": statistics.modified if statistics else None,
@@ -290,6 +291,7 @@ def _notes(health: Health) -> Iterator[str | Hint]:
     yield from (f"{server.place} counts nothing (track_counts is off)." for server in health.servers if _is_off(server))
     yield from _states(health.indexes)
     yield from _sizes(health)
+    yield from (f"{limit}." for index in health.indexes for limit in index.facts.limits)
     if _used(health):
         yield UPPER_BOUND
     if not health.servers:

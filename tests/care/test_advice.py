@@ -159,6 +159,12 @@ def test_another_index_on_the_columns_of_a_foreign_key_makes_it_free():
     assert is_needed(index, [index, second._replace(valid=False)], [("contact_id",)])
 
 
+def test_a_hash_index_of_few_values_is_taken_out_by_a_revision():
+    text = said(observed(), hash_distinct={"ix_a": "ix_a has about 4 different values"})["hash distinct"]
+
+    assert text.startswith("ix_a has about 4 different values. To take it out with a next revision: python cli.py new")
+
+
 # Statistics -----------------------------------------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ NAME, TABLE = "ix_activity_type", "activity"
 KEYS = {
     *("index", "table", "declared", "state", "bytes", "share_of_table", "bytes_after_rebuild", "ratio", "evidence"),
     *("measured_at", "why", "scans", "since", "since_event", "build_is_known", "last_scan", "tuples_per_scan"),
-    *("hit_ratio", "writes", "writes_since", "statistics_at", "statistics_age", "modified", "advice"),
+    *("hit_ratio", "writes", "writes_since", "limits", "statistics_at", "statistics_age", "modified", "advice"),
 }
 
 
@@ -183,6 +183,13 @@ def test_an_index_with_another_definition_is_pointed_out(any_head_url):
     assert of(NAME, health(any_head_url))["state"] == "different"
     assert "Not as declared: ix_activity_type. Compare: python cli.py check" in result.stdout
     assert run(*result.next_command(), url=any_head_url).exit_code == 4
+
+
+def test_what_a_hash_index_cannot_do_is_said(head_url):
+    said = "ix_contact_phone_hash serves only equality: "
+
+    assert f"Note: {said}" in succeed("health", url=head_url).stdout
+    assert [limit.startswith(said) for limit in of("ix_contact_phone_hash", health(head_url))["limits"]] == [True]
 
 
 # Rights ---------------------------------------------------------------------------------------------------------------
