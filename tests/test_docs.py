@@ -10,11 +10,16 @@ from command import execute
 import indexer
 import migrate_10992629d68e as migration
 from docs.write import all_commands, files, written
+from indexer.advice import CHANGED_FILE, EMPTY_CHILD
+from indexer.care.advice import KINDS
+from indexer.care.deep import CANNOT_TELL, CLEAN, CORRUPT
+from indexer.care.evidence import BASELINE, EXACT, STATISTICS
 from indexer.catalog import CatalogEntry
 from indexer.cli.commands import cli
 from indexer.decide import Action
 from indexer.definition import Difference
 from indexer.events import Blocker
+from indexer.records.baseline import LEARNED
 from indexer.records.provenance import ADOPTED, CREATED, RENAMED
 from indexer.records.revisions import APPLIED, APPLYING, REVERTED, REVERTING
 from indexer.urls import DEFAULT, VARIABLES
@@ -120,6 +125,9 @@ def test_the_glossary_lists_every_value_of_the_code():
     assert values["`origin`"] == {CREATED, ADOPTED, RENAMED}
     assert values["`state` of a revision"] == {APPLYING, APPLIED, REVERTING, REVERTED}
     assert values["`differences`"] == set(Difference._fields)
+    assert values["`kind` of advice"] == {*KINDS, CHANGED_FILE, EMPTY_CHILD}
+    assert values["`evidence`"] == {BASELINE, LEARNED, EXACT, STATISTICS}
+    assert values["`result` of a deep check"] == {CLEAN, CORRUPT, CANNOT_TELL}
     flaws = {
         CatalogEntry("ix", "index", valid=valid, worker=worker).flaw for valid in (True, False) for worker in (None, 1)
     }
