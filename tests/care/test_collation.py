@@ -63,7 +63,7 @@ def test_an_index_built_with_another_version_is_suspect_until_it_is_found_clean(
     found = suspects(up_url)
     assert found.keys() == {ONE}
     assert 'the version of its collation was "en-x-icu" 1.0 at its build on ' in found[ONE]
-    assert found[ONE].endswith(f"Check it: check --deep {ONE}")
+    assert found[ONE].endswith(f"check --deep {ONE}")
 
     succeed("check", "--deep", ONE, url=up_url)
     assert suspects(up_url) == {}

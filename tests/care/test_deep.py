@@ -164,7 +164,7 @@ def test_an_index_that_crashes_its_reader_is_corrupt_and_the_last_one_checked(se
             finding = check.result(60)
         assert (finding.state, finding.text) == (CORRUPT, CRASHED)
         assert checker.stopped is not None
-        assert "Then check the others by name: check --deep INDEX" in str(checker.stopped.hint)
+        assert str(checker.stopped.hint).endswith("check --deep INDEX")
 
 
 CRASHED = "The server process that read it crashed: see the server's log."
@@ -212,11 +212,11 @@ def test_a_function_that_is_not_the_extensions_is_not_called(filled_url, superus
 
 MANY = """
     CREATE TYPE mood AS ENUM ('good', 'Bad');
-    CREATE TABLE many (id integer, word text, other varchar(20), flag boolean, mood mood, list integer[],
+    CREATE TABLE many (id integer, word text, other varchar(20), flag boolean, mood mood, list integer[], pair integer[],
         span int4range, moment timestamp, code text, "Quoted %s" text, data jsonb);
     INSERT INTO many
     SELECT n, CASE WHEN n % 7 > 0 THEN chr(65 + n % 60) || n % 500 END, CASE WHEN n % 3 > 0 THEN 'o' || n % 40 END,
-           CASE WHEN n % 10 > 0 THEN n % 2 = 0 END, (ARRAY ['good', 'Bad'])[n % 2 + 1]::mood, ARRAY [n % 20, n],
+           CASE WHEN n % 10 > 0 THEN n % 2 = 0 END, (ARRAY ['good', 'Bad'])[n % 2 + 1]::mood, ARRAY [n % 20, n], ARRAY [n, n],
            int4range(n, n + 5), timestamp '2026-01-01' + n * interval '1 min', 'c' || n, n || '%',
            jsonb_build_object('n', n)
       FROM generate_series(1, 3000) AS n;
@@ -227,7 +227,7 @@ MANY = """
     CREATE INDEX in_c ON many (other COLLATE "C");
     CREATE INDEX patterns ON many ("Quoted %s" text_pattern_ops) INCLUDE (id);
     CREATE INDEX of_mood ON many (mood, flag DESC NULLS FIRST);
-    CREATE INDEX of_list ON many (list);
+    CREATE INDEX of_list ON many (pair);
     CREATE INDEX hashed ON many USING hash (code);
     CREATE INDEX hashed_nulls ON many USING hash (flag);
     CREATE INDEX inverted ON many USING gin (list);
@@ -266,7 +266,7 @@ def test_a_row_that_an_index_of_any_kind_lacks_is_not_found(base_url, superuser_
 
 
 COLUMNS = """
-    id + 5000, 'A lost ' || id, 'other ' || id, id % 2 = 0, CASE id % 2 WHEN 0 THEN 'Bad'::mood ELSE 'good' END, list,
+    id + 5000, 'A lost ' || id, 'other ' || id, id % 2 = 0, CASE id % 2 WHEN 0 THEN 'Bad'::mood ELSE 'good' END, list, pair,
     span, timestamp '2027-01-01' + id * interval '1 min' + random() * interval '1 day', 'lost ' || random(), word, data
 """
 
@@ -353,9 +353,8 @@ def test_reading_rows_is_all_that_lookups_need(filled_url):
 def test_a_check_that_takes_too_long_is_cancelled_and_says_how_to_allow_more(filled_url):
     (finding,) = found(filled_url, "ix_activity_openphone_id", longest=0.001).values()
     assert finding.state == CANNOT_TELL
-    assert str(finding.text) == (
-        "It took longer than 0.001 s. Allow more: check --deep ix_activity_openphone_id --timeout 1"
-    )
+    assert str(finding.text).startswith("It took longer than 0.001 s. Allow more: ")
+    assert str(finding.text).endswith("check --deep ix_activity_openphone_id --timeout 1")
 
 
 # Runs, builds, records -----------------------------------------------------------------------------------------------
