@@ -35,7 +35,7 @@ def fill(url: str, rows: int = ROWS) -> None:
 
 
 def until_counted(url: str, condition: str) -> None:
-    """Wait until PostgreSQL has counted what was done: before version 15 that takes a moment."""
+    """Wait until PostgreSQL has counted what was done, which takes a moment."""
     if is_postgres(url):
         query = f"SELECT 1 FROM pg_stat_all_tables WHERE relname = 'activity' AND {condition}"
         until(lambda: execute(url, query), condition)
@@ -63,6 +63,7 @@ def fresh_url(head_url: str) -> str:
 def made_fresh(url: str) -> str:
     """Fill a table and gather its statistics."""
     fill(url)
+    until_counted(url, f"n_mod_since_analyze = {ROWS}")  # a session counts its rows when it ends
     execute(url, "ANALYZE activity")
     until_counted(url, "n_mod_since_analyze = 0 AND last_analyze IS NOT NULL")
     return url
