@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
@@ -31,6 +32,7 @@ from indexer.steps import Step, StepPlanner
 from indexer.text import are, few
 
 NO_CHECKS: Mapping[str, Checked] = {}
+SHOWN_IN, AGAIN = 2.0, 0.2  # seconds
 
 
 class Reindexer:
@@ -201,9 +203,16 @@ class Reindexer:
             for step in of_table.values():
                 self.migrator.analyze(step)
             self._analyzed += of_table
-            plan = self._plan(before.criteria)
+            plan = self._judged_again(before.criteria)
         hidden = [warning for warning in before.warnings if warning not in plan.warnings]
         return plan._replace(blockers=before.blockers, warnings=(*plan.warnings, *hidden))
+
+    def _judged_again(self, criteria: Criteria) -> ReindexPlan:
+        """Return the plan by the new statistics, which PostgreSQL shows with a delay before version 15."""
+        until = time.monotonic() + SHOWN_IN
+        while (plan := self._plan(criteria)).stale and time.monotonic() < until:
+            self.runner.stop.sleep(AGAIN)
+        return plan
 
     def _rest(self, plan: ReindexPlan, pace: Pace) -> Rest | None:
         """Return what the window has left; None if that is nothing."""
