@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from indexer.care.advice import rebuilt
 from indexer.care.evidence import Evidence
 from indexer.errors import Command
 from indexer.records.baseline import LEARNED, Baseline
@@ -122,12 +123,12 @@ def excluded_by(candidate: Candidate, criteria: Criteria, at: datetime) -> str:
     return ""
 
 
-def not_bloated(candidate: Candidate, criteria: Criteria) -> str:
+def not_bloated(candidate: Candidate, criteria: Criteria, at: datetime) -> str:
     """Return why an index is not taken for bloated, as a phrase; nothing if it is, or if that does not matter."""
     evidence, limit = candidate.evidence, criteria.limit
     if limit is None or (evidence and evidence.ratio is not None and evidence.ratio > limit):
         return ""
-    return gain(evidence)
+    return gain(evidence, at)
 
 
 def is_to_be_analyzed(candidate: Candidate, criteria: Criteria, at: datetime) -> bool:
@@ -136,14 +137,12 @@ def is_to_be_analyzed(candidate: Candidate, criteria: Criteria, at: datetime) ->
     return is_stale and criteria.limit is not None and not excluded_by(candidate, criteria, at)
 
 
-def gain(evidence: Evidence | None) -> str:
-    """Return what a rebuild would leave of an index, as a phrase that follows its name."""
+def gain(evidence: Evidence | None, at: datetime) -> str:
+    """Return what a rebuild would leave of an index at this time, as a phrase that follows its name."""
+    if evidence and evidence.bytes_after_rebuild is not None:
+        return f"has {rebuilt(evidence.bytes, evidence, at)}"
     size = f"has {in_bytes(evidence.bytes)}; " if evidence and evidence.bytes is not None else ""
-    if evidence is None or evidence.bytes_after_rebuild is None:
-        why = evidence.why if evidence else "its size cannot be read"
-        return f"{size}cannot tell what a rebuild would leave: {why}"
-    build = f" (measured against the build of {evidence.measured_at:%Y-%m-%d})" if evidence.measured_at else ""
-    return f"{size}a rebuild would leave about {in_bytes(evidence.bytes_after_rebuild)}{build}"
+    return f"{size}cannot tell what a rebuild would leave: {evidence.why if evidence else 'it cannot be read'}"
 
 
 def _days(age: timedelta) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from indexer import preflight
 from indexer.care.choice import Candidate, Criteria
@@ -42,6 +43,7 @@ class ReindexPlan(NamedTuple):
     """What ``reindex`` would do now, and what would stop it.
 
     Attributes:
+        at: when it was made, in UTC.
         chosen: the indexes to be rebuilt, in the order of the chain.
         stale: those that may be judged otherwise once the statistics of their tables are new.
         learned: the baselines that are worth recording, by the revision and the index.
@@ -50,6 +52,7 @@ class ReindexPlan(NamedTuple):
     """
 
     criteria: Criteria
+    at: datetime
     options: Options
     planner: StepPlanner
     chosen: tuple[Candidate, ...]

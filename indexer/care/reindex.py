@@ -76,9 +76,10 @@ class Reindexer:
         ]
         possible = self._judged([each for each in asked if not each.obstacle])
         at = now()
-        excluded = {each.name: excluded_by(each, criteria, at) or not_bloated(each, criteria) for each in possible}
+        excluded = {each.name: excluded_by(each, criteria, at) or not_bloated(each, criteria, at) for each in possible}
         plan = ReindexPlan(
             criteria=criteria,
+            at=at,
             options=self.inspector.options,
             planner=planner,
             chosen=tuple(each for each in possible if not excluded[each.name]),

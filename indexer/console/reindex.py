@@ -115,7 +115,7 @@ def _shown_plan(plan: ReindexPlan, line: str) -> Iterator[Line]:
 
     yield f"{line}{':' if plan.steps else '.'}"
     for each in plan.chosen:
-        yield f"  {styled(each.name, BOLD)} {gain(each.evidence)}"
+        yield f"  {styled(each.name, BOLD)} {gain(each.evidence, plan.at)}"
     for step in plan.steps:
         yield from (f"    {visible(statement)};" for statement in step.statements)
     yield from _shown_left_out(plan.left_out)
