@@ -48,9 +48,12 @@ def kinds(url: str, *arguments: str) -> set[tuple[str, str]]:
 
 
 def analyzed(url: str, *statements: str) -> None:
-    """Execute statements, and gather statistics in another session: the first one counts its rows when it ends."""
+    """Execute statements, and gather statistics once the server has counted them, as it does when a session ends."""
     execute(url, *statements)
+    if is_postgres(url):
+        until(lambda: facts_of(url, NAME).counts.inserts > 0, "the count of the rows")
     execute(url, "ANALYZE")
+    until(lambda: facts_of(url, NAME).statistics.modified == 0, "the count of ANALYZE")
 
 
 # The document and the text --------------------------------------------------------------------------------------------
