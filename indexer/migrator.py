@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from peewee import Model, PeeweeException
@@ -27,11 +27,7 @@ from indexer.text import qualified, reason
 from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from indexer.care.deep import Checker
-    from indexer.care.facts import FactsReader
-    from indexer.care.needless import Candidate, Needless
-    from indexer.care.statistics import Statistics
-    from indexer.care.usage import ServerCounts
+    from indexer.care.adapter import CareAdapter
     from indexer.query_planner import QueryPlanner
 
 AGAIN = "Run the same command again."
@@ -272,36 +268,10 @@ class CatalogMigrator(SchemaMigrator):
     def query_planner(self, models: Sequence[type[Model]]) -> QueryPlanner:
         """Return the planner that tells what this database would do with queries of these models."""
 
+    @property
     @abstractmethod
-    def index_facts(self) -> FactsReader:
-        """Return the reader of what this database knows about indexes and their tables."""
-
-    @abstractmethod
-    def checker(self, heap: bool, longest: float) -> Checker:
-        """Return what checks the indexes of this database.
-
-        Args:
-            heap: whether to look for rows that an index lacks as well, where that costs more.
-            longest: how many seconds the check of one index may take.
-        """
-
-    def lock_if_free(self) -> AbstractContextManager[None]:
-        """Hold the run lock, if that takes no waiting; here nothing, because a check excludes no run.
-
-        Raises:
-            Locked: a run holds it.
-        """
-        return nullcontext()
-
-    def give_way(self) -> None:
-        """Give a run that waits for the run lock the time to take it."""
-
-    def refreshes(self, names: Sequence[str]) -> list[str]:
-        """Return how to record the versions of the collations of these indexes, once they are rebuilt; a sentence each.
-
-        Nothing where the versions are those recorded.
-        """
-        return []
+    def care(self) -> CareAdapter:
+        """The questions about indexes in use to this database."""
 
     def create_tables(self, models: Sequence[Any]) -> None:
         """Create the tables of an empty database, all of them or none."""
@@ -321,20 +291,6 @@ class CatalogMigrator(SchemaMigrator):
     def qualified(self, name: str) -> str:
         """Return a name with its schema, quoted where a statement needs that."""
         return qualified(self.catalog.schema, name)
-
-    # What care asks ------------------------------------------------------------------------------------------------
-
-    def counts(self, tables: Sequence[str]) -> ServerCounts | None:
-        """Return what the server has counted of these tables and their indexes; None where nothing is counted."""
-        return None
-
-    @abstractmethod
-    def statistics(self, tables: Sequence[str]) -> dict[str, Statistics]:
-        """Return the statistics that the planner has of these tables, by name."""
-
-    def needless(self, candidates: Sequence[Candidate]) -> list[Needless]:
-        """Return which of these indexes the planner hardly needs beside the wider one of each."""
-        return []
 
     # What a failure means -------------------------------------------------------------------------------------------
 

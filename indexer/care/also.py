@@ -31,7 +31,7 @@ def ask_also(urls: Sequence[str], migrator: CatalogMigrator, tables: Sequence[st
     """
     if not urls:
         return NONE_ASKED
-    own = migrator.counts(())
+    own = migrator.care.counts(())
     if own is None:
         raise UsageError("SQLite counts no scans.", "Leave --also out.")
     _check(urls)
@@ -65,7 +65,7 @@ def _counts(url: str, beside: CatalogMigrator, tables: Sequence[str]) -> ServerC
     with connect(url, beside.schema, True, context.report, context.stop, WITHIN) as migrator:
         try:
             migrator.settle(tables)
-            counts = migrator.counts(tables)
+            counts = migrator.care.counts(tables)
         except PeeweeException as error:
             raise migrator.translate_error(error) from error
     assert counts

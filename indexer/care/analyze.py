@@ -139,8 +139,8 @@ class Analyzer:
 
     def _needs(self, indexes: Mapping[str, Index], tables: Mapping[str, Table], forced: bool) -> Iterator[Need]:
         existing = [name for name in indexes if name in tables and tables[name].kind == ORDINARY]
-        statistics = self.migrator.statistics(existing)
-        without = self.migrator.expressions_without_statistics(existing)
+        statistics = self.migrator.care.statistics(existing)
+        without = self.migrator.care.expressions_without_statistics(existing)
         for name in self.inspector.chain.tables:
             if name not in indexes:
                 continue

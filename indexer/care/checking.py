@@ -61,7 +61,7 @@ class DeepCheck:
         if not steps:
             return check._replace(deep=Deep())
         self.migrator.name_run("check --deep")
-        checker = self.migrator.checker(self.heap, self.longest)
+        checker = self.migrator.care.checker(self.heap, self.longest)
         findings: list[Finding] = []
         stopped = self._check_each(checker, [step.index for step in steps], findings)
         self._warn(*checker.advice)
@@ -73,7 +73,7 @@ class DeepCheck:
         for index in indexes:
             self.migrator.context.stop.check()
             try:
-                with self.migrator.lock_if_free():
+                with self.migrator.care.lock_if_free():
                     self._say_what_is_delayed(checker)
                     finding = checker.check(index.name)
                     if not checker.stopped:
@@ -84,7 +84,6 @@ class DeepCheck:
             self.migrator.context.report(IndexChecked(index, finding.result, finding.by, finding.seconds))
             if checker.stopped:
                 return checker.stopped
-            self.migrator.give_way()
         return None
 
     def _say_what_is_delayed(self, checker: Checker) -> None:

@@ -105,7 +105,7 @@ def deep_check(
         heap: whether amcheck also looks for rows that the index lacks; it reads the whole table for that.
         longest: how many seconds the check of one index may take.
     """
-    checker = migrator.checker(heap, longest)
+    checker = migrator.care.checker(heap, longest)
     for name in names:
         yield checker.check(name)
         if checker.stopped:

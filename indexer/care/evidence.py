@@ -81,7 +81,7 @@ def evidence_of(
         baselines: what is recorded of them.
         exact: whether to read whole indexes with the functions of pgstattuple where no build is on record.
     """
-    reader: FactsReader = migrator.index_facts()
+    reader: FactsReader = migrator.care.index_facts()
     return {
         name: _evidence(facts, baselines.get(name), reader if exact else None)
         for name, facts in reader.read(names).items()
@@ -95,7 +95,7 @@ def learn(migrator: Any, names: Sequence[str], baselines: Mapping[str, Baseline]
     """
     measured = migrator.catalog.measured(names)
     learned = {}
-    for name, facts in migrator.index_facts().read(names).items():
+    for name, facts in migrator.care.index_facts().read(names).items():
         known = baselines.get(name)
         tuples = _countable(facts, known)
         if tuples and name in measured and _is_better(facts, tuples, known):

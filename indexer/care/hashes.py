@@ -42,7 +42,7 @@ def limits(name: str, definition: Definition) -> tuple[str, ...]:
 
 def hash_distinct(migrator: Any, names: Sequence[str]) -> dict[str, str]:
     """Return for each of these hash indexes with too many equal values why that is slow, without a full stop."""
-    found = migrator.index_facts().read(names).values()
+    found = migrator.care.index_facts().read(names).values()
     said = {facts.name: _advice(facts) for facts in found if facts.method == HASH}
     return {name: text for name, text in said.items() if text}
 

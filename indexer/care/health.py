@@ -113,9 +113,9 @@ def health(
     _refuse_unknown(names, steps, entries)
     if not tables:
         return Health(migrator.place, _now(None), strict=strict)
-    counts = migrator.counts(list(tables))
+    counts = migrator.care.counts(list(tables))
     servers = (counts, *asked.servers) if counts else ()
-    statistics = migrator.statistics(list(tables))
+    statistics = migrator.care.statistics(list(tables))
     shown = list(names) or _shown(check, entries, everything)
     facts = _facts(inspector, check, shown, entries, tables, servers, statistics, exact)
     others, concerned = _others(inspector, check, facts, entries, servers), {each.table for each in facts}
@@ -218,7 +218,7 @@ def _others(
     return Others(
         said=check.advice,
         hash_distinct=hash_distinct(migrator, [each.name for each in facts if each.is_usable]),
-        needless=migrator.needless(candidates(declared, entries)),
+        needless=migrator.care.needless(candidates(declared, entries)),
         where=_where(servers),
         now=_now(servers[0] if servers else None),
         drop=migrator.dialect.drop_statement,

@@ -319,7 +319,7 @@ class Reindexer:
         The other indexes that were built or found clean under these versions need no rebuild before that.
         """
         names = [each.target.name for each in self._rebuilt]
-        if not self.migrator.refreshes(names):
+        if not self.migrator.care.refreshes(names):
             return []
         measured = self.migrator.catalog.measured([index.name for index in self.inspector.declared])
         for record in self.inspector.state(Command("reindex")).records.values():
@@ -328,7 +328,7 @@ class Reindexer:
             for name, version in (*built.items(), *checked.items()):
                 if name in measured and measured[name].collation_version == version:
                     names.append(name)
-        return self.migrator.refreshes(list(dict.fromkeys(names)))
+        return self.migrator.care.refreshes(list(dict.fromkeys(names)))
 
     def _log(self, revision: Revision, steps: Sequence[Step], seconds: float) -> None:
         names = {step.index.name for step in steps}

@@ -30,11 +30,7 @@ from indexer.steps import Step
 from indexer.text import few
 
 if TYPE_CHECKING:
-    from indexer.care.deep import Checker
-    from indexer.care.facts import FactsReader
-    from indexer.care.needless import Candidate, Needless
-    from indexer.care.statistics import Statistics
-    from indexer.care.usage import ServerCounts
+    from indexer.care.adapter import CareAdapter
     from indexer.postgres.run.execution import Run
     from indexer.postgres.run.lock import RunLock
     from indexer.query_planner import QueryPlanner
@@ -226,68 +222,12 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
         return PostgresQueryPlanner(self, models)
 
-    def index_facts(self) -> FactsReader:
-        """Return the reader of the catalog, of the statistics and of the counters of changes."""
-        from indexer.postgres.care.facts import PostgresFacts
+    @property
+    def care(self) -> CareAdapter:
+        """The questions about indexes in use to this server."""
+        from indexer.postgres.care.adapter import PostgresCare
 
-        return PostgresFacts(self.catalog)
-
-    def checker(self, heap: bool, longest: float) -> Checker:
-        """Return what checks indexes on the main session.
-
-        Raises:
-            PreflightFailed: a pooler shares the session with other clients.
-        """
-        from indexer.postgres.care.checker import PostgresChecker
-        from indexer.postgres.session.pooler import refuse_transaction_pooling
-
-        if self.database.pooled:
-            refuse_transaction_pooling(self.database)
-        return PostgresChecker(self, heap, longest)
-
-    @contextmanager
-    def lock_if_free(self) -> Iterator[None]:
-        """Hold the run lock, if no run holds it; a standby has no runs."""
-        if self.server.is_standby:
-            yield
-            return
-        with self.lock.held_if_free():
-            yield
-
-    def give_way(self) -> None:
-        """Give a run that waits for the run lock the time to take it."""
-        if not self.server.is_standby:
-            self.lock.give_way()
-
-    def refreshes(self, names: Sequence[str]) -> list[str]:
-        """Return how to record the versions of the collations of these indexes, once they are rebuilt."""
-        from indexer.postgres.care.collations import refreshes
-
-        return refreshes(self.catalog, names)
-
-    def counts(self, tables: Sequence[str]) -> ServerCounts:
-        """Return what the server has counted of these tables and their indexes."""
-        from indexer.postgres.care.usage import counts
-
-        return counts(self.catalog, self.place, tables)
-
-    def expressions_without_statistics(self, tables: Sequence[str]) -> dict[str, list[str]]:
-        """Return the indexes on expressions of which there are no statistics, by the name of the table."""
-        from indexer.postgres.care.analyze import expressions_without_statistics
-
-        return expressions_without_statistics(self.catalog, tables)
-
-    def statistics(self, tables: Sequence[str]) -> dict[str, Statistics]:
-        """Return the statistics that the planner has of these tables, by name."""
-        from indexer.postgres.care.usage import statistics
-
-        return statistics(self.catalog, tables)
-
-    def needless(self, candidates: Sequence[Candidate]) -> list[Needless]:
-        """Return which of these indexes the planner hardly needs beside the wider one of each."""
-        from indexer.postgres.care.needless import needless
-
-        return needless(self.catalog, candidates)
+        return PostgresCare(self)
 
     def lock_tables(self, tables: Collection[tuple[str | None, str]]) -> None:
         """Lock these tables against new triggers and rules, then look at them as before the run."""

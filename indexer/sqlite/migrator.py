@@ -27,9 +27,7 @@ from indexer.sqlite.dialect import SqliteDialect, keeps_nulls
 from indexer.steps import Step
 
 if TYPE_CHECKING:
-    from indexer.care.deep import Checker
-    from indexer.care.facts import FactsReader
-    from indexer.care.statistics import Statistics
+    from indexer.care.adapter import CareAdapter
     from indexer.query_planner import QueryPlanner
 
 WRITABLE = (
@@ -167,11 +165,12 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
             return None if "already" in said or "no such table" in said else said
         return None
 
-    def index_facts(self) -> FactsReader:
-        """Return the reader of dbstat."""
-        from indexer.sqlite.care import SqliteFacts
+    @property
+    def care(self) -> CareAdapter:
+        """The questions about indexes in use to this file."""
+        from indexer.sqlite.care.adapter import SqliteCare
 
-        return SqliteFacts(self.catalog)
+        return SqliteCare(self)
 
     def query_planner(self, models: Sequence[type[Model]]) -> QueryPlanner:
         """Return a planner that asks with EXPLAIN QUERY PLAN."""
@@ -181,7 +180,7 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
 
     def analyze(self, step: Step) -> None:
         """Gather the statistics of the table of a step, from a sample of its rows if it is large (SQLite 3.32)."""
-        from indexer.sqlite.statistics import SAMPLED
+        from indexer.sqlite.care.statistics import SAMPLED
 
         before = self.database.pragma("analysis_limit")
         self.database.pragma("analysis_limit", SAMPLED)
@@ -189,12 +188,6 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
             super().analyze(step)
         finally:
             self.database.pragma("analysis_limit", before)
-
-    def statistics(self, tables: Sequence[str]) -> dict[str, Statistics]:
-        """Return the statistics that ANALYZE has left of these tables, by name."""
-        from indexer.sqlite.statistics import statistics
-
-        return statistics(self.catalog, tables)
 
     def table_bytes(self, names: Collection[str]) -> dict[str, int]:
         """Return the bytes of these tables; those of the whole file where this SQLite has no dbstat."""
@@ -209,12 +202,6 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         for operation in sorted(operations, key=lambda each: each.index.table != probe):
             for _ in work(operation):
                 pass
-
-    def checker(self, heap: bool, longest: float) -> Checker:
-        """Return what checks the indexes of the file; SQLite always compares them with all rows, and has no limit."""
-        from indexer.sqlite.checker import SqliteChecker
-
-        return SqliteChecker(self)
 
     def _act(self, decide: Decide, provenance: Provenance) -> Doing:
         step, started = decide(), time.monotonic()

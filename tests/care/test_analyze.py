@@ -18,7 +18,7 @@ from indexer.care.analyze import Analyzer
 from indexer.connection import connect
 from indexer.revisions.chain import load
 from indexer.runner import Runner
-from indexer.sqlite.statistics import _modified
+from indexer.sqlite.care.statistics import _modified
 
 ROWS = 2_000
 # An autovacuum worker would gather the statistics at any moment.

@@ -111,15 +111,15 @@ def test_the_sentence_about_recording_a_version_counts_the_other_indexes(base_ur
     )
     with connect(base_url) as opened:
         migrator = opened.within(opened.context, ["activity"])
-        assert migrator.refreshes([ONE]) == []
+        assert migrator.care.refreshes([ONE]) == []
         execute(superuser_url, "UPDATE pg_collation SET collversion = '1.0' WHERE collname = 'en-x-icu'")
-        (sentence,) = migrator.refreshes([ONE])
+        (sentence,) = migrator.care.refreshes([ONE])
         assert "First check or rebuild what else sorts by it: 1 other index. Then run:" in sentence
         assert sentence.endswith('ALTER COLLATION pg_catalog."en-x-icu" REFRESH VERSION;')
         (found,) = collations_of(migrator.catalog, [ONE])[ONE]
         assert (found.column, found.name, found.recorded) == ("activity_type", "en-x-icu", "1.0")
         execute(base_url, "DROP INDEX two")
-        (sentence,) = migrator.refreshes([ONE])
+        (sentence,) = migrator.care.refreshes([ONE])
         assert "the system has version" in sentence
         assert " Run: ALTER COLLATION" in sentence
 
@@ -139,7 +139,7 @@ def test_the_default_of_the_database_is_recorded_by_altering_the_database(base_u
         execute(url, "CREATE TABLE words (word text PRIMARY KEY)")
         with connect(url) as opened:
             migrator = opened.within(opened.context, ["words"])
-            (sentence,) = migrator.refreshes(["words_pkey"])
+            (sentence,) = migrator.care.refreshes(["words_pkey"])
         assert sentence.startswith("PostgreSQL recorded version 1.0 of collation default, and the system has version")
         (statement,) = re.findall(r"Run: (ALTER DATABASE .* REFRESH COLLATION VERSION);$", sentence)
         execute(url, statement)

@@ -157,7 +157,7 @@ def test_an_index_that_crashes_its_reader_is_corrupt_and_the_last_one_checked(se
         execute(url, SLOW)
         with ThreadPoolExecutor() as threads, connect(f"{url}?application_name=crashes") as opened:
             migrator = opened.within(opened.context, [])
-            checker = migrator.checker(False, 60.0)
+            checker = migrator.care.checker(False, 60.0)
             check = threads.submit(checker.check, "crashing")
             [(pid,)] = until(lambda: execute(url, READERS), "the process to read the index")
             os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""What SQLite knows about indexes in use."""
