@@ -212,12 +212,12 @@ def test_a_function_that_is_not_the_extensions_is_not_called(filled_url, superus
 
 MANY = """
     CREATE TYPE mood AS ENUM ('good', 'Bad');
-    CREATE TABLE many (id integer, word text, other varchar(20), flag boolean, mood mood, list integer[], pair integer[],
-        span int4range, moment timestamp, code text, "Quoted %s" text, data jsonb);
+    CREATE TABLE many (id integer, word text, other varchar(20), flag boolean, mood mood, list integer[],
+        pair integer[], span int4range, moment timestamp, code text, "Quoted %s" text, data jsonb);
     INSERT INTO many
     SELECT n, CASE WHEN n % 7 > 0 THEN chr(65 + n % 60) || n % 500 END, CASE WHEN n % 3 > 0 THEN 'o' || n % 40 END,
-           CASE WHEN n % 10 > 0 THEN n % 2 = 0 END, (ARRAY ['good', 'Bad'])[n % 2 + 1]::mood, ARRAY [n % 20, n], ARRAY [n, n],
-           int4range(n, n + 5), timestamp '2026-01-01' + n * interval '1 min', 'c' || n, n || '%',
+           CASE WHEN n % 10 > 0 THEN n % 2 = 0 END, (ARRAY ['good', 'Bad'])[n % 2 + 1]::mood, ARRAY [n % 20, n],
+           ARRAY [n, n], int4range(n, n + 5), timestamp '2026-01-01' + n * interval '1 min', 'c' || n, n || '%',
            jsonb_build_object('n', n)
       FROM generate_series(1, 3000) AS n;
     CREATE INDEX plain ON many (word);
@@ -266,8 +266,9 @@ def test_a_row_that_an_index_of_any_kind_lacks_is_not_found(base_url, superuser_
 
 
 COLUMNS = """
-    id + 5000, 'A lost ' || id, 'other ' || id, id % 2 = 0, CASE id % 2 WHEN 0 THEN 'Bad'::mood ELSE 'good' END, list, pair,
-    span, timestamp '2027-01-01' + id * interval '1 min' + random() * interval '1 day', 'lost ' || random(), word, data
+    id + 5000, 'A lost ' || id, 'other ' || id, id % 2 = 0, CASE id % 2 WHEN 0 THEN 'Bad'::mood ELSE 'good' END,
+    list, pair, span, timestamp '2027-01-01' + id * interval '1 min' + random() * interval '1 day', 'lost ' || random(),
+    word, data
 """
 
 

@@ -119,40 +119,43 @@ class PostgresChecker(Checker):
         """Return how many of the sampled rows the index finds."""
         if facts.obstacle:
             return Finding(name, CANNOT_TELL, None, facts.obstacle)
-        statement, started = self._statement(facts), time.monotonic()
+        started = time.monotonic()
         try:
             with self._transaction(*lookups.settings(facts)):
-                self.database.execute_sql(f"PREPARE deep_check AS {statement}")
-                try:
-                    return self._looked_up(name, facts)
-                finally:
-                    self._deallocate()
+                finding = self._looked_up(name, facts, facts.patterns)
+                if finding.looked_up is None:  # another index may serve the search for NULL alone
+                    finding = self._looked_up(name, facts, facts.patterns[:1])
+                return finding
         except PeeweeException as error:
             return self._failed(name, LOOKUPS, facts, error, time.monotonic() - started)
 
-    def _statement(self, facts: Facts) -> str:
-        """Return the statement that looks rows up, its percent signs doubled for psycopg2."""
-        table = self._quoted(self.catalog.schema or "", facts.table_name)
-        return lookups.statement(table, facts).replace("%", "%%")
-
-    def _looked_up(self, name: str, facts: Facts) -> Finding:
-        (document,) = self.database.execute_sql("EXPLAIN (FORMAT JSON) EXECUTE deep_check").fetchone()
-        if other := other_scan(document[0]["Plan"], facts, name):
-            text = f"Its rows cannot be looked up by it, because the planner uses {other} for the same key."
-            return Finding(name, CANNOT_TELL, None, text)
-        count = Count(*self.database.execute_sql("EXECUTE deep_check").fetchone())
+    def _looked_up(self, name: str, facts: Facts, patterns: Sequence[int]) -> Finding:
+        """Return how many rows with these patterns of NULL the index finds, if the planner uses it."""
+        with self._prepared(facts, patterns):
+            (document,) = self.database.execute_sql("EXPLAIN (FORMAT JSON) EXECUTE deep_check").fetchone()
+            if other := other_scan(document[0]["Plan"], facts, name):
+                text = f"Its rows cannot be looked up by it, because the planner uses {other} for the same key."
+                return Finding(name, CANNOT_TELL, None, text)
+            count = Count(*self.database.execute_sql("EXECUTE deep_check").fetchone())
         state = CLEAN if count.found == count.looked_up else CORRUPT
-        if count.looked_up == 0 and facts.percentage < 100:
+        if count.looked_up == 0 and (facts.percentage < 100 or patterns != facts.patterns):
             state = CANNOT_TELL
         return Finding(name, state, LOOKUPS, count.text, 0.0, count.looked_up, count.found)
 
-    def _deallocate(self) -> None:
-        """Forget the prepared statement: a rollback does not undo a PREPARE."""
-        if not self.database.is_lost:
-            self.database.rollback()
-            self.database.execute_sql("DEALLOCATE deep_check")
-
-    # What both need --------------------------------------------------------------------------------------------------
+    @contextmanager
+    def _prepared(self, facts: Facts, patterns: Sequence[int]) -> Iterator[None]:
+        """Prepare the statement, and forget it at the end: a rollback does not undo a PREPARE."""
+        table = self._quoted(self.catalog.schema or "", facts.table_name)
+        statement = lookups.statement(table, facts, patterns).replace("%", "%%")
+        self.database.execute_sql(f"PREPARE deep_check AS {statement}")
+        try:
+            yield
+        except PeeweeException:
+            if not self.database.is_lost:
+                self.database.rollback()
+                self.database.execute_sql("DEALLOCATE deep_check")
+            raise
+        self.database.execute_sql("DEALLOCATE deep_check")
 
     def _quoted(self, *names: str) -> str:
         return str(self.database.get_sql_context().sql(Entity(*names)).query()[0])
