@@ -6,19 +6,21 @@ import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from command import (
     CLI,
     HEAD,
     TEN_NAMES,
+    Result,
     ask,
     broken,
     created_indexes,
     execute,
     is_postgres,
     nothing_changes,
+    prepare,
     refuses,
     revisions,
     run,
@@ -28,7 +30,7 @@ from command import (
 from corruption import ROWS, need_amcheck, sort_by
 from kinds import runner_of
 from leftovers import ccnew, ccold, not_ready
-from roles import OWNER
+from roles import OWNER, as_owner, new_database
 from scenes import (
     ByHand,
     application,
@@ -52,6 +54,7 @@ from indexer.catalog import Place
 from indexer.cli.options import Size
 from indexer.connection import connect as connect_to
 from indexer.console.reindex import of_run
+from indexer.errors import Blocked
 from indexer.options import Options
 from indexer.records.baseline import REINDEX, UP, Baseline
 from indexer.records.revisions import Record
@@ -76,11 +79,6 @@ def reindex(url: str, *names: str, **criteria: Any) -> Reindexed:
     """Rebuild indexes in this process."""
     with runner(url) as found:
         return Reindexer(found).run(Criteria(names, **criteria))
-
-
-def reasons(done: Reindexed) -> dict[str, str]:
-    """Return why each index was left out."""
-    return {each.candidate.name: str(each.reason) for each in done.left_out}
 
 
 def recorded(url: str) -> Record:
@@ -110,35 +108,76 @@ def online_url(base_url: str) -> str:
     return base_url
 
 
-@pytest.fixture
-def bloated_url(base_url: str) -> str:
-    """Return the URL of a database with an index that a rebuild would make a third as large."""
-    fill_activity(base_url, 30_000)
-    with runner(base_url) as found:
-        found.up()
-    execute(base_url, "DELETE FROM activity WHERE id % 3 <> 0", "VACUUM ANALYZE activity")
-    until(lambda: ask(base_url, "SELECT 1 FROM pg_stat_user_tables WHERE relname = 'activity' AND n_live_tup < 11000"))
-    return base_url
+@pytest.fixture(scope="module")
+def bloated_url(postgres_server: str) -> Iterator[str]:
+    """Yield the URL of a database with an index that a rebuild would make a third as large. No test rebuilds it."""
+    with bloated(postgres_server) as url:
+        yield url
+
+
+@contextmanager
+def bloated(server: str) -> Iterator[str]:
+    """Yield the URL of a new such database."""
+    with new_database(server) as superuser_url:
+        url = as_owner(superuser_url)
+        prepare(url, to="base")
+        fill_activity(url, 30_000)
+        with runner(url) as found:
+            found.up()
+        execute(url, "DELETE FROM activity WHERE id % 3 <> 0", "VACUUM ANALYZE activity")
+        until(lambda: ask(url, "SELECT 1 FROM pg_stat_user_tables WHERE relname = 'activity' AND n_live_tup < 11000"))
+        yield url
+
+
+class Story(NamedTuple):
+    """A bloated database with a leftover: what a dry run said of it, as text and as JSON, then what a run did."""
+
+    url: str
+    dry: Result
+    document: dict[str, Any]
+    before: Baseline
+    done: Result
+    history: Result
+
+
+@pytest.fixture(scope="module")
+def story(postgres_server: str) -> Iterator[Story]:
+    """Yield the story of one database."""
+    with bloated(postgres_server) as url:
+        ccnew(url, OTHER, "activity")
+        execute(url, "UPDATE schema_revision SET existed_before = replace(existed_before, '20', '19')")
+        with nothing_changes(url):
+            dry = succeed("reindex", "--dry-run", "--bloated-over", "1.8", url=url)
+            document = succeed("reindex", "--dry-run", "--json", url=url).json()
+        before = baseline(url)
+        done = succeed("reindex", "--bloated-over", "1.8", url=url)
+        yield Story(url, dry, document, before, done, succeed("history", "--json", url=url))
 
 
 # Which indexes -------------------------------------------------------------------------------------------------------
 
 
-def test_without_names_the_bloated_indexes_are_rebuilt_and_each_other_one_has_its_reason(bloated_url):
-    done = reindex(bloated_url)
-    assert [each.target.name for each in done.rebuilt] == [NAME]
-    (rebuilt,) = done.rebuilt
-    assert rebuilt.bytes_before > 2.5 * rebuilt.bytes
-    assert reasons(done).keys() == TEN_NAMES - {NAME}
-    assert "has 8192 bytes; cannot tell" in reasons(done)["ix_conversation_contact_id"]
-    assert reindex(bloated_url).rebuilt == ()
+def test_without_names_the_bloated_indexes_are_rebuilt_and_each_other_one_has_its_reason(story):
+    assert re.findall(r"^  (\w+) rebuilt in", story.done.stdout, re.MULTILINE) == [NAME]
+    (reasons,) = re.findall(r"^Left out:\n((?:  .*\n)+)", story.done.stdout, re.MULTILINE)
+    assert {line.split()[0] for line in reasons.splitlines()} == TEN_NAMES - {NAME}
+    assert "  ix_conversation_contact_id has 8192 bytes; cannot tell" in reasons
+    assert reindex(story.url, bloated_over=1.8).rebuilt == ()
+
+
+def planned(url: str, *names: str, **criteria: Any) -> tuple[list[str], dict[str, str]]:
+    """Return the indexes that would be rebuilt, and why each other one would not be."""
+    with runner(url) as found:
+        plan = Reindexer(found).plan(Criteria(names, **criteria))
+    return [each.name for each in plan.chosen], {each.candidate.name: str(each.reason) for each in plan.left_out}
 
 
 def test_the_limit_is_the_ratio_over_which_an_index_is_rebuilt(bloated_url):
-    done = reindex(bloated_url, bloated_over=3.5)
-    assert done.rebuilt == ()
-    assert "a rebuild would leave about" in reasons(done)[NAME]
-    assert [each.target.name for each in reindex(bloated_url, NAME, bloated_over=1.8).rebuilt] == [NAME]
+    chosen, reasons = planned(bloated_url, bloated_over=3.5)
+    assert chosen == []
+    assert "a rebuild would leave about" in reasons[NAME]
+    assert planned(bloated_url, NAME, bloated_over=1.8) == ([NAME], {})
+    assert planned(bloated_url)[0] == [NAME]
 
 
 def test_a_named_index_is_rebuilt_whatever_its_ratio(up_url):
@@ -159,20 +198,16 @@ def indexes_on_disk(url: str) -> dict[str, Any]:
 
 
 def test_larger_and_younger_indexes_are_left_out_with_the_reason(bloated_url):
-    done = reindex(bloated_url, max_size=1024 * 1024)
-    assert re.fullmatch(r"has \d+ kB, more than the 1024 kB allowed", reasons(done)[NAME])
-    done = reindex(bloated_url, NAME, min_age=1)
-    assert reasons(done) == {NAME: "was built 0 hours ago, less than the 1 days required"}
-    assert done.rebuilt == ()
-    execute(bloated_url, "UPDATE schema_revision SET existed_before = replace(existed_before, '20', '19')")
-    assert [each.target.name for each in reindex(bloated_url, min_age=1).rebuilt] == [NAME]
+    chosen, reasons = planned(bloated_url, max_size=1024 * 1024)
+    assert chosen == []
+    assert re.fullmatch(r"has \d+ kB, more than the 1024 kB allowed", reasons[NAME])
+    assert planned(bloated_url, NAME, min_age=1) == ([], {NAME: "was built 0 hours ago, less than the 1 days required"})
+    assert planned(bloated_url, NAME, min_age=0) == ([NAME], {})
 
 
-def test_an_index_that_was_rebuilt_is_as_young_as_its_rebuild(bloated_url):
-    execute(bloated_url, "UPDATE schema_revision SET existed_before = replace(existed_before, '20', '19')")
-    reindex(bloated_url, NAME)
-    assert NAME in reasons(reindex(bloated_url, NAME, min_age=1))
-    assert OTHER not in reasons(reindex(bloated_url, NAME, OTHER, min_age=1))
+def test_an_index_is_as_young_as_its_rebuild(story):
+    chosen, reasons = planned(story.url, NAME, OTHER, min_age=1)
+    assert (chosen, reasons.keys()) == ([OTHER], {NAME})
 
 
 @pytest.mark.parametrize(
@@ -336,25 +371,28 @@ def test_the_statement_that_ends_the_warning_of_postgresql_counts_the_other_inde
 # What is recorded ----------------------------------------------------------------------------------------------------
 
 
-def test_the_baseline_is_that_of_the_rebuild_and_says_still_when_the_index_was_created(bloated_url):
-    before = baseline(bloated_url)
-    execute(bloated_url, "UPDATE schema_revision SET existed_before = replace(existed_before, '20', '19')")
-    (rebuilt,) = reindex(bloated_url).rebuilt
-    after = baseline(bloated_url)
+def test_the_baseline_is_that_of_the_rebuild_and_says_still_when_the_index_was_created(story):
+    before, after = story.before, baseline(story.url)
     assert (before.by, after.by) == (UP, REINDEX)
-    assert (after.bytes, after.tuples) == (rebuilt.bytes, 10_000)
-    assert after.at.year > after.built_at.year
+    assert (after.bytes, after.tuples) == (size(story.url, NAME), 10_000)
     assert after.bytes < 0.6 * before.bytes
-    assert baseline(bloated_url, OTHER).by == UP
+    assert after.at.year > after.built_at.year == before.built_at.year
+    assert baseline(story.url, OTHER).by == UP
 
 
-def test_history_shows_the_gain_of_each_index(bloated_url):
-    succeed("reindex", url=bloated_url)
-    line = succeed("history", url=bloated_url).lines[1]
-    assert re.search(rf"reindex +{HEAD} .* 1 rebuilt \({NAME} \d+ kB -> \d+ kB\)", line), line
-    entry = succeed("history", "--json", url=bloated_url).json()["history"][0]
+def size(url: str, name: str) -> int:
+    """Return the bytes of an index."""
+    return ask(url, f"SELECT pg_relation_size('public.{name}')")[0][0]
+
+
+def test_history_shows_the_gain_of_each_index(story):
+    line = succeed("history", url=story.url).lines[1]
+    gains = rf"reindex +{HEAD} .* 1 dropped \({OTHER}_ccnew\); 1 rebuilt \({NAME} \d+ kB -> \d+ kB\)"
+    assert re.search(gains, line), line
+    entry = story.history.json()["history"][0]
     before, after = entry["sizes"][NAME]
-    assert (entry["direction"], entry["indexes"], before > after) == ("reindex", {NAME: "reindex"}, True)
+    assert (entry["direction"], entry["indexes"][NAME]) == ("reindex", "reindex")
+    assert (before > 2.5 * after, after) == (True, size(story.url, NAME))
 
 
 def test_who_made_an_index_stays_as_it_is_recorded(base_url):
@@ -514,16 +552,16 @@ def test_the_writes_and_reads_of_an_application_go_on(online_url):
         (open_reader, "waiting for readers before marking dead"),
     ],
 )
-def test_a_limited_wait_ends_in_6_and_names_the_blocker(online_url, hold, phase):
+def test_a_limited_wait_ends_with_the_blocker_and_leaves_the_index_valid(online_url, hold, phase):
     with hold(online_url) as blocker:
-        refused = run("reindex", OTHER, "--max-wait", "0.3", "--retries", "0", url=online_url)
-        assert refused.exit_code == 6, refused
-        assert f"{OTHER}, {phase} for:" in refused.stderr
-        assert f"pg_terminate_backend({blocker.pid})" in refused.stderr
-        shown = succeed("reindex", OTHER, "--dry-run", url=online_url).stdout
-        assert f"pg_terminate_backend({blocker.pid})" in shown.partition("would wait for these sessions")[2]
+        with pytest.raises(Blocked) as refused, runner(online_url, max_wait=0.3, retries=0) as found:
+            Reindexer(found).run(Criteria((OTHER,)))
+        assert f"{OTHER}, {phase} for:" in refused.value.message
+        assert f"pg_terminate_backend({blocker.pid})" in refused.value.message
+        with runner(online_url) as found:
+            assert blocker.pid in {each.pid for each in Reindexer(found).plan(Criteria((OTHER,))).blockers}
         assert created_indexes(online_url) == specified(online_url)
-    succeed("reindex", url=online_url)
+    reindex(online_url)
     assert_all_valid(online_url)
 
 
@@ -549,7 +587,6 @@ def test_a_rebuild_that_was_given_up_while_readers_held_the_old_index_is_done_on
 def test_another_run_is_not_waited_for_if_that_is_asked(online_url):
     with old_snapshot(online_url), running("reindex", OTHER, url=online_url):
         until_phase(online_url, "waiting for old snapshots")
-        assert run("up", "--no-wait", url=online_url).exit_code in (0, 5)
         assert run("reindex", NAME, "--no-wait", url=online_url).exit_code == 5
 
 
@@ -561,10 +598,10 @@ def test_offline_an_index_is_rebuilt_by_a_plain_statement_in_its_place(online_ur
     assert (same == oid, other == file) == (True, False)
 
 
-def test_offline_a_writer_is_waited_for_no_longer_than_the_lock_timeout(online_url):
-    with open_writer(online_url):
-        refused = run("reindex", OTHER, "--offline", "--max-wait", "0.3", "--retries", "0", url=online_url)
-    assert refused.exit_code == 6, refused
+def test_offline_a_writer_is_waited_for_no_longer_than_the_limit(online_url):
+    offline = runner(online_url, offline=True, max_wait=0.3, retries=0)
+    with open_writer(online_url), pytest.raises(Blocked), offline as found:
+        Reindexer(found).run(Criteria((OTHER,)))
 
 
 def test_outside_of_the_window_nothing_begins_and_the_command_that_continues_is_printed(online_url):
@@ -581,11 +618,8 @@ def test_outside_of_the_window_nothing_begins_and_the_command_that_continues_is_
     assert "2 rebuilt" in done.lines[-1]
 
 
-def test_the_progress_of_a_rebuild_is_reported(base_url):
-    fill_activity(base_url)
-    with runner(base_url) as found:
-        found.up()
-    with old_snapshot(base_url) as snapshot, running("reindex", NAME, "--json", url=base_url) as watched:
+def test_a_wait_of_a_rebuild_is_reported_with_the_blocker(online_url):
+    with old_snapshot(online_url) as snapshot, running("reindex", NAME, "--json", url=online_url) as watched:
         waiting = watched.event("Waiting", index=NAME, phase="waiting for old snapshots")
         snapshot.end()
         watched.succeed()
@@ -595,29 +629,24 @@ def test_the_progress_of_a_rebuild_is_reported(base_url):
 # Before a run --------------------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_shows_the_statements_and_changes_nothing(bloated_url):
-    ccnew(bloated_url, OTHER, "activity")
-    with nothing_changes(bloated_url):
-        shown = succeed("reindex", "--dry-run", "--bloated-over", "1.8", url=bloated_url)
-    assert f"  {NAME} has " in shown.stdout
-    statements = re.findall(r"^    (.*);$", shown.stdout, re.MULTILINE)
+def test_a_dry_run_shows_the_statements_and_changes_nothing(story):
+    assert f"  {NAME} has " in story.dry.stdout
+    statements = re.findall(r"^    (.*);$", story.dry.stdout, re.MULTILINE)
+    assert statements == story.document["statements"]
     assert statements == [
         f'DROP INDEX CONCURRENTLY "public"."{OTHER}_ccnew"',
         f'REINDEX INDEX CONCURRENTLY "public"."{NAME}"',
     ]
-    assert shown.next_command() == ["reindex", "--bloated-over", "1.8"]
-    with nothing_changes(bloated_url):
-        document = succeed("reindex", "--dry-run", "--json", url=bloated_url).json()
-    assert document["statements"] == statements
-    (rebuild,) = document["rebuilds"]
+    assert story.dry.next_command() == ["reindex", "--bloated-over", "1.8"]
+    (rebuild,) = story.document["rebuilds"]
     assert rebuild.items() >= {"index": NAME, "table": "activity", "evidence": "baseline"}.items()
     assert rebuild["bytes"] > 2.5 * rebuild["bytes_after_rebuild"]
 
 
-def test_the_disk_that_is_needed_is_said_before_the_first_statement(bloated_url):
-    lines = succeed("reindex", url=bloated_url).lines
+def test_the_disk_that_is_needed_is_said_before_the_first_statement(story):
+    lines = story.done.lines
     room = next(number for number, line in enumerate(lines) if "of disk beside the old index" in line)
-    assert room < next(number for number, line in enumerate(lines) if "REINDEX" in line)
+    assert room < next(number for number, line in enumerate(lines) if line.startswith("  DROP INDEX"))
 
 
 def test_a_dry_run_on_a_missing_file_creates_none(sqlite_url):
