@@ -29,7 +29,7 @@ from indexer.revisions.revision import Revision
 from indexer.runner import Runner, stopwatch
 from indexer.spec import Index
 from indexer.steps import Step, StepPlanner
-from indexer.text import are, few
+from indexer.text import are, few, may_be
 
 NO_CHECKS: Mapping[str, Checked] = {}
 SHOWN_IN, AGAIN = 2.0, 0.2  # seconds
@@ -93,12 +93,15 @@ class Reindexer:
     def _refuse_unknown(self, names: Sequence[str]) -> None:
         declared = [index.name for index in self.inspector.declared]
         unknown = [name for name in names if name not in declared]
-        if unknown:
-            by_hand = "; ".join(self.migrator.dialect.reindex_statement(name) for name in unknown)
-            raise UsageError(
-                f"No revision declares {', '.join(unknown)}.",
-                f"Declared are {', '.join(few(declared))}. To rebuild another index, execute: {by_hand};",
-            )
+        if not unknown:
+            return
+        others = [each.name for each in self.migrator.catalog.find(unknown).values() if each.definition]
+        statements = [f"{self.migrator.dialect.reindex_statement(name)};" for name in others]
+        by_hand = f" To rebuild one that is not declared, execute: {' '.join(statements)}" if statements else ""
+        raise UsageError(
+            f"No revision declares {', '.join(unknown)}{may_be(unknown[0], declared)}.",
+            f"Name indexes among these: {', '.join(declared)}.{by_hand}",
+        )
 
     def _judged(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         baselines = {each.name: each.baseline for each in candidates if each.baseline}
