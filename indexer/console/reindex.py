@@ -38,26 +38,29 @@ def of_run(done: Reindexed, place: Place) -> Answer:
         "seconds": round(done.seconds, 3),
         "warnings": done.warnings,
     }
-    line = Hint(_summary(done, place), *(f" {_corrupt(each)}" for each in done.corrupt))
-    line = Hint(line, " ", left(rest)) if rest else line
+    summary = _summary(done, place) + "".join(f". {_corrupt(each)}" for each in done.corrupt)
+    line = Hint(summary, "; ", left(rest)) if rest else Hint(f"{summary}.")
     return Answer(document, line, done.exit_code, (*_shown_left_out(done.left_out), line))
 
 
 def _summary(done: Reindexed, place: Place) -> str:
+    """Return what was done, as a sentence without its full stop."""
     counts = [
         *([f"{len(done.rebuilt)} rebuilt{_gain(done.rebuilt)}"] if done.rebuilt else []),
         *([f"{counted(len(done.dropped), 'leftover')} dropped"] if done.dropped else []),
         *([f"{len(done.left_out)} left out"] if done.left_out else []),
     ]
     after = f" after ANALYZE of {', '.join(done.analyzed)}" if done.analyzed else ""
-    if not (done.rebuilt or done.dropped):
-        return visible(f"Nothing to rebuild{after}: {', '.join(counts) or 'no index is declared'}. {place}")
-    return visible(f"Done in {duration(done.seconds)}{after}: {', '.join(counts)}. {place}")
+    if done.rebuilt or done.dropped:
+        return visible(f"Done in {duration(done.seconds)}{after}: {', '.join(counts)} on {place}")
+    if done.rest:
+        return visible(f"Nothing was changed on {place}, because the window is closed")
+    return visible(f"Nothing to rebuild{after}: {', '.join(counts) or 'no index is declared'} on {place}")
 
 
 def _corrupt(each: Rebuilt) -> str:
     found = each.finding.text if each.finding else ""
-    return visible(f"{each.target.name} is corrupt although it is new: {found} Check the disks and the memory.")
+    return visible(f"{each.target.name} is corrupt although it is new: {found} Check the disks and the memory")
 
 
 def _gain(rebuilt: Sequence[Rebuilt]) -> str:
