@@ -17,11 +17,11 @@ from indexer.care.hashes import hash_distinct
 from indexer.care.needless import candidates
 from indexer.care.observed import Observed, is_needed
 from indexer.care.statistics import Statistics
-from indexer.care.usage import ServerCounts, unasked, usage_of
+from indexer.care.usage import ServerCounts, unasked, usage_of, without_checks
 from indexer.catalog import CatalogEntry, Place, Table
 from indexer.errors import UsageError
 from indexer.plans import Check, RevisionPlan
-from indexer.records.baseline import Baseline
+from indexer.records.baseline import Baseline, Checked
 from indexer.text import may_be
 from indexer.tuples import NamedTuple
 
@@ -163,6 +163,7 @@ def _facts(
     steps = {step.index.name: step for step in check.status.steps}
     plans = {step.index.name: plan for plan in check.status.revisions for step in plan.steps}
     baselines = {name: each for plan in check.status.revisions for name, each in _baselines(plan).items()}
+    checks = {name: each for plan in check.status.revisions for name, each in _checks(plan).items()}
     found = migrator.catalog.find(shown)
     usable = [name for name, entry in found.items() if entry.usable and entry.definition]
     evidence = evidence_of(migrator, usable, baselines, exact)
@@ -176,6 +177,7 @@ def _facts(
         table = entry.definition.table if entry and entry.definition else step.index.table if step else ""
         counts = servers[0].tables.get(table) if servers else None
         keys = counts.foreign_keys if counts else ()
+        usage = usage_of(name, servers, _built_at(name, baselines.get(name), plans.get(name), servers))
         facts.append(
             Observed(
                 name=name,
@@ -184,9 +186,10 @@ def _facts(
                 entry=entry,
                 of_table=tables.get(table),
                 evidence=evidence.get(name),
-                usage=usage_of(name, servers, _built_at(name, baselines.get(name), plans.get(name), servers)),
+                usage=usage and without_checks(usage, checks.get(name)),
                 counts=counts,
                 statistics=statistics.get(table),
+                checked=checks.get(name),
                 is_needed=entry is not None and is_needed(entry, on_table[table], keys),
             )
         )
@@ -195,6 +198,10 @@ def _facts(
 
 def _baselines(plan: RevisionPlan) -> Mapping[str, Baseline]:
     return plan.record.baselines if plan.record else {}
+
+
+def _checks(plan: RevisionPlan) -> Mapping[str, Checked]:
+    return plan.record.checks if plan.record else {}
 
 
 def _built_at(

@@ -11,6 +11,7 @@ from indexer.care.statistics import Statistics
 from indexer.care.usage import TableCounts, Usage
 from indexer.catalog import CatalogEntry, Table
 from indexer.definition import Column, Definition
+from indexer.records.baseline import Checked
 from indexer.steps import Step
 from indexer.tuples import NamedTuple
 
@@ -24,6 +25,7 @@ class Observed(NamedTuple):
         evidence: what a rebuild would leave of it; None where it cannot be used.
         usage: how often it is used; None where that is not counted.
         counts: what the server has counted of its table; None where it counts nothing.
+        checked: its last deep check; None if there was none.
         is_needed: whether it would be needed if no query used it: it is unique, belongs to a constraint or a replica
             identity, or is the only index on the columns of a foreign key.
     """
@@ -37,6 +39,7 @@ class Observed(NamedTuple):
     usage: Usage | None
     counts: TableCounts | None
     statistics: Statistics | None
+    checked: Checked | None
     is_needed: bool
 
     @property
@@ -83,7 +86,7 @@ class Observed(NamedTuple):
     def unused_days(self, now: datetime) -> int | None:
         """Return for how many days nothing has used it; None if anything has, or that is not counted."""
         usage = self.usage
-        if usage is None or usage.scans or usage.since is None:
+        if usage is None or usage.by_others or usage.since is None:
             return None
         return (now - usage.since).days
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from indexer.catalog import Place
+from indexer.records.baseline import Checked
 from indexer.text import counted
 from indexer.tuples import NamedTuple
 
+LONGEST_CHECK, SAME_TIME = timedelta(minutes=10), timedelta(seconds=5)  # of a check, and of two clocks
 FEWEST_BLOCKS = 100  # below which their hit ratio says nothing
 BUILT, RESET, STARTED = "built", "reset", "started"  # what a count begins with
 BEGINNINGS = {
@@ -99,6 +101,7 @@ class Usage(NamedTuple):
         begun_by: what the count begins with: the index was built, counters were reset, or the server began to count.
         is_known_built: whether the time of its build is known; if not, it may be younger than ``since``.
         asked: how many servers have counted.
+        own: how many of the scans were deep checks of this tool, as far as that is known.
     """
 
     scans: int
@@ -110,11 +113,17 @@ class Usage(NamedTuple):
     begun_by: str
     is_known_built: bool
     asked: int
+    own: int = 0
+
+    @property
+    def by_others(self) -> int:
+        """The scans that were no deep checks."""
+        return max(self.scans - self.own, 0)
 
     @property
     def tuples_per_scan(self) -> float | None:
-        """The entries that a scan has read on average; None without a scan."""
-        return self.entries / self.scans if self.scans else None
+        """The entries that a scan has read on average; None without a scan, or where deep checks have read some."""
+        return self.entries / self.scans if self.scans and not self.own else None
 
     @property
     def hit_ratio(self) -> float | None:
@@ -146,6 +155,18 @@ def usage_of(name: str, servers: Sequence[ServerCounts], built_at: datetime | No
         is_known_built=built_at is not None,
         asked=len(counting),
     )
+
+
+def without_checks(usage: Usage, checked: Checked | None) -> Usage:
+    """Return the use of an index without the scans of its deep checks, if all of them were counted."""
+    if checked is None or not checked.scans or checked.scans_from is None:
+        return usage
+    if usage.since is None or checked.scans_from < usage.since:
+        return usage
+    usage = usage._replace(own=checked.scans)
+    last, begin, end = usage.last_scan, checked.at - LONGEST_CHECK, checked.at + SAME_TIME
+    was_check = last is not None and begin <= last <= end
+    return usage._replace(last_scan=None) if was_check or not usage.by_others else usage
 
 
 def _beginning(servers: Iterable[ServerCounts], built_at: datetime | None) -> tuple[datetime | None, str]:

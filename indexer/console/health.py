@@ -66,7 +66,8 @@ def _index(index: IndexHealth, health: Health) -> Document:
         "evidence": evidence.source if evidence else None,
         "measured_at": _utc(evidence.measured_at) if evidence else None,
         "why": (evidence.why or None) if evidence else None,
-        "scans": usage.scans if usage else None,
+        "scans": usage.by_others if usage else None,
+        "own_scans": usage.own if usage else None,
         "since": _utc(usage.since) if usage else None,
         "since_event": usage.begun_by if usage and usage.since else None,
         "build_is_known": usage.is_known_built if usage else None,
@@ -213,7 +214,7 @@ def _row(facts: Observed, now: datetime) -> tuple[Any, ...]:
 def _usage(usage: Usage, now: datetime) -> tuple[str, ...]:
     per_scan = usage.tuples_per_scan
     return (
-        f"{usage.scans:,}",
+        f"{usage.by_others:,}",
         "" if per_scan is None else f"{per_scan:,.1f}" if per_scan < 100 else f"{per_scan:,.0f}",
         _moment(usage.last_scan, now),
         _percent(usage.hit_ratio),
@@ -292,6 +293,7 @@ def _notes(health: Health) -> Iterator[str | Hint]:
     yield from _states(health.indexes)
     yield from _sizes(health)
     yield from (f"{limit}." for index in health.indexes for limit in index.facts.limits)
+    yield from _deep_checks(health)
     if _used(health):
         yield UPPER_BOUND
     if not health.servers:
@@ -314,6 +316,18 @@ def _states(indexes: Iterable[IndexHealth]) -> Iterator[str | Hint]:
     for each in facts:
         if each.entry and each.entry.worker and not each.entry.usable:
             yield f"{each.name} is being built or dropped by another session (pid {each.entry.worker})."
+
+
+def _deep_checks(health: Health) -> Iterator[str]:
+    """Yield which scans were deep checks, and whether they are among those that are shown."""
+    looked_up: dict[str, list[str]] = defaultdict(list)
+    for facts in _used(health):
+        if facts.checked and facts.checked.scans:
+            scans = f"{facts.checked.scans:,} scans of it, the last on {day(facts.checked.at, health.now)}"
+            left_out = "are left out" if facts.usage and facts.usage.own else "may be among those counted"
+            looked_up[f"check --deep has made {scans}, which {left_out}"].append(facts.name)
+    for said, names in looked_up.items():
+        yield f"{_named(names)}: {said}."
 
 
 def _sizes(health: Health) -> Iterator[str]:

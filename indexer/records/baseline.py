@@ -41,10 +41,17 @@ class Baseline(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """The last deep check of an index that found no corruption; ``collation_version`` as it was then."""
+    """The last deep check of an index that found no corruption; ``collation_version`` as it was then.
+
+    Attributes:
+        scans: how often this check and those before it have scanned the index to look rows up.
+        scans_from: when the first of these checks began; None if none has.
+    """
 
     at: datetime
     collation_version: str | None
+    scans: int = 0
+    scans_from: datetime | None = None
 
 
 def baseline_of(measured: Measured, by: str, at: datetime, built_at: datetime | None = None) -> Baseline | None:
@@ -123,7 +130,12 @@ def _baseline(stored: Any) -> Baseline:
 
 
 def _checked(stored: Any) -> Checked:
-    return Checked(_moment(stored["at"]), stored["collation_version"])
+    return Checked(
+        at=_moment(stored["at"]),
+        collation_version=stored["collation_version"],
+        scans=int(stored.get("scans", 0)),
+        scans_from=_moment(stored["scans_from"]) if stored.get("scans_from") else None,
+    )
 
 
 def _moment(text: str) -> datetime:

@@ -39,7 +39,7 @@ def observed(name: str = "ix_a", declared: bool = True, **changed: object) -> Ob
     found = entry(name, "a")
     step = Step(Action.KEEP, Index(name, "activity", ("a",)), found.definition, found) if declared else None
     table = Table("activity", "table", frozenset("ab"), bytes=400 * MB)
-    return Observed(name, "activity", step, found, table, None, None, None, None, False)._replace(**changed)
+    return Observed(name, "activity", step, found, table, None, None, None, None, None, False)._replace(**changed)
 
 
 def others(**changed: object) -> Others:
@@ -103,11 +103,16 @@ def test_an_index_that_nothing_has_used_is_taken_out_by_a_revision_and_never_dro
     assert "DROP" not in text
 
 
+def test_deep_checks_are_no_use():
+    assert "unused" in said(observed(usage=usage(300, scans=2000)._replace(own=2000)))
+
+
 @pytest.mark.parametrize(
     "changed",
     [
         {"usage": usage(34.9)},
         {"usage": usage(300, scans=1)},
+        {"usage": usage(300, scans=2001)._replace(own=2000)},
         {"usage": usage(300)._replace(since=None)},
         {"usage": None},
         {"usage": usage(300), "is_needed": True},

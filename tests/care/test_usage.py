@@ -16,8 +16,9 @@ from examined import facts_of
 from postgres_server import NoServer, find_binaries, with_database
 from scenes import Server, own_server, until
 
-from indexer.care.usage import BUILT, RESET, STARTED, IndexCounts, ServerCounts, unasked, usage_of
+from indexer.care.usage import BUILT, RESET, STARTED, IndexCounts, ServerCounts, unasked, usage_of, without_checks
 from indexer.catalog import Place
+from indexer.records.baseline import Checked
 
 NAME, TABLE = "ix_activity_type", "activity"
 SCAN = "SELECT count(*) FROM activity WHERE activity_type = 'call'"
@@ -218,6 +219,24 @@ def test_scans_are_counted_since_the_latest_of_start_reset_and_build(reset, buil
 
 def test_the_beginning_is_not_known_where_a_server_does_not_tell():
     assert usage_of(NAME, [counted(1), counted(1, started=None)], BUILT_AT).since is None
+
+
+@pytest.mark.parametrize(
+    ("begun", "scans", "last_scan", "by_others", "last_by_others"),
+    [
+        (JUNE, 2000, JUNE, 0, None),
+        (JUNE, 2003, NOON, 3, NOON),
+        (JUNE, 2003, JUNE, 3, None),  # the check may have hidden a scan right before it
+        (MARCH, 2003, JUNE, 2003, JUNE),  # it may have been before the counters were reset
+    ],
+)
+def test_the_scans_of_deep_checks_are_left_out_if_all_of_them_were_counted(
+    begun, scans, last_scan, by_others, last_by_others
+):
+    usage = usage_of(NAME, [counted(1)], BUILT_AT)._replace(scans=scans, last_scan=last_scan)
+    left = without_checks(usage, Checked(JUNE, None, 2000, begun))
+
+    assert (left.by_others, left.last_scan) == (by_others, last_by_others)
 
 
 def test_without_a_server_that_counts_nothing_is_known():
