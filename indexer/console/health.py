@@ -162,15 +162,22 @@ def _totals(health: Health) -> str:
 
 
 def _counting(health: Health) -> str:
-    """Return since when, and where, scans were counted, where that is the same for all indexes."""
-    if not health.servers:
+    """Return since when, and where, scans were counted; since the earliest moment: later ones are builds."""
+    used = [facts.usage for facts in _used(health) if facts.usage]
+    if not health.servers or not used:
         return ""
-    moments = {(facts.usage.since, facts.usage.begun_by) for facts in _used(health) if facts.usage}
-    if len(moments) != 1:
+    if not _is_common(health):
         return f" Scans are counted {health.where}."
-    ((since, begun_by),) = moments
-    begun = f", {BEGINNINGS[begun_by]}" if begun_by != BUILT else ""
-    return f" Scans are counted {_since(since, health.now)}{begun}, {health.where}."
+    first = min(used, key=lambda usage: usage.since or health.now)
+    begun = f", {BEGINNINGS[first.begun_by]}" if first.begun_by != BUILT else ""
+    return f" Scans are counted {_since(first.since, health.now)}{begun}, {health.where}."
+
+
+def _is_common(health: Health) -> bool:
+    """Return whether the counts of all indexes begin on about the same day."""
+    moments = [facts.usage.since for facts in _used(health) if facts.usage]
+    known = [moment for moment in moments if moment]
+    return len(known) == len(moments) and (not known or (max(known) - min(known)).total_seconds() < DAY)
 
 
 def _since(since: datetime | None, now: datetime) -> str:
@@ -187,7 +194,7 @@ def _used(health: Health) -> list[Observed]:
 
 def _figures(health: Health) -> str:
     """Return the table of the indexes; since when is a column where it differs."""
-    is_common = len({facts.usage.since for facts in _used(health) if facts.usage}) <= 1
+    is_common = _is_common(health)
     titles = TITLES if is_common else (*TITLES, "counted since")
     rows = [_row(index.facts, health.now) for index in health.indexes]
     if not is_common:
@@ -340,7 +347,10 @@ def _sizes(health: Health) -> Iterator[str]:
         elif evidence and evidence.ratio is not None and HEALTHY <= evidence.ratio < TOO_LARGE:
             yield f"{facts.name}: {rebuilt(facts.bytes, evidence, health.now)}."
     for why, names in unknown.items():
-        yield f"Cannot tell what a rebuild would leave of {_named(names)}: {why}."
+        if len(names) == 1:
+            yield f"Cannot tell what a rebuild would leave of {names[0]}: {why}."
+        else:
+            yield f"Cannot tell what a rebuild would leave of each of these, because {why}: {_named(names)}."
 
 
 def _named(names: Sequence[str]) -> str:
