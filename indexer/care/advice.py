@@ -97,6 +97,8 @@ def _invalid(facts: Observed, others: Others) -> Hint | None:
     if entry is None or entry.usable or entry.worker or entry.definition is None or is_leftover:
         return None
     cost = f"{name} is {entry.flaw}: no query uses it, and writes may go on paying for it."
+    if facts.step and facts.step.differences:
+        return Hint(f"{cost} It is not as declared, either. Compare: ", Command("check"))
     if facts.step:
         return Hint(f"{cost} Rebuild it: ", Command("up"))
     reindex = f"{cost} Rebuild it: {others.reindex(name)};"

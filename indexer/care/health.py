@@ -116,7 +116,7 @@ def health(
     counts = migrator.care.counts(list(tables))
     servers = (counts, *asked.servers) if counts else ()
     statistics = migrator.care.statistics(list(tables))
-    shown = list(names) or _shown(check, entries, everything)
+    shown = list(dict.fromkeys(names)) or _shown(check, entries, everything)
     facts = _facts(inspector, check, shown, entries, tables, servers, statistics, exact)
     others, concerned = _others(inspector, check, facts, entries, servers), {each.table for each in facts}
     return Health(
@@ -144,9 +144,11 @@ def _refuse_unknown(names: Sequence[str], steps: Mapping[str, Step], entries: Se
 
 def _shown(check: Check, entries: Sequence[CatalogEntry], everything: bool) -> list[str]:
     """Return the declared indexes, and of the others those that there is advice about, or all of them."""
-    concerned = {advice.other for advice in check.advice}
-    others = [entry.name for entry in entries if everything or not entry.usable or entry.name in concerned]
-    return list(dict.fromkeys([*(step.index.name for step in check.status.steps), *others]))
+    steps, concerned = check.status.steps, {advice.other for advice in check.advice}
+    found = {step.found.name for step in steps if step.found}  # which SQLite finds in any case
+    undeclared = [entry for entry in entries if entry.name not in found]
+    others = [entry.name for entry in undeclared if everything or not entry.usable or entry.name in concerned]
+    return list(dict.fromkeys([*(step.index.name for step in steps), *others]))
 
 
 def _facts(

@@ -88,6 +88,13 @@ def test_a_day_is_said_with_its_year_where_that_is_another():
     assert (day(MAY, NOW), day(datetime(2025, 12, 31), NOW)) == ("3 May", "31 December 2025")
 
 
+def test_an_invalid_index_that_is_not_as_declared_is_compared_first():
+    found = entry("ix_a", "b", valid=False)
+    step = Step(Action.REFUSE, Index("ix_a", "activity", ("a",)), entry("ix_a", "a").definition, found)
+
+    assert said(observed(step=step, entry=found))["invalid"].endswith("Compare: python cli.py check")
+
+
 # Unused ---------------------------------------------------------------------------------------------------------------
 
 

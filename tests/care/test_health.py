@@ -225,6 +225,26 @@ def test_a_server_that_does_not_count_is_said(superuser_url, head_url):
     assert "counts nothing (track_counts is off)" in succeed("health", url=head_url).stdout
 
 
+def test_a_table_whose_rows_a_policy_may_hide_cannot_be_judged_by_its_statistics(superuser_url, head_url):
+    analyzed(head_url, A_THOUSAND_ROWS, "ALTER TABLE activity ENABLE ROW LEVEL SECURITY")
+    rights = ("GRANT USAGE ON SCHEMA public TO {role}", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    with another_role(superuser_url, *rights) as reader:  # a superuser makes the role
+        assert facts_of(as_role(head_url, reader), NAME).statistics.exist is None
+        assert "statistics" not in {kind for kind, _ in kinds(as_role(head_url, reader))}
+    assert facts_of(head_url, NAME).statistics.exist is True
+
+
+def test_hostile_names_are_shown_as_codes_and_quoted_in_statements(head_url):
+    name = 'odd \x1b[31m%s%d "name'
+    quoted = '"' + name.replace('"', '""') + '"'
+    execute(head_url, f"CREATE INDEX {quoted} ON activity (activity_type)")
+    text = advised(examined(head_url))[f"duplicate {name}"]
+
+    assert "\x1b" not in succeed("health", "--all", url=head_url).stdout
+    execute(head_url, dropping(text))
+    assert kinds(head_url) == set()
+
+
 # Advice ---------------------------------------------------------------------------------------------------------------
 
 

@@ -93,7 +93,8 @@ FOREIGN_KEYS = """
 
 # Neither counted nor estimated, as after an upgrade, a table of ten blocks, for which the planner takes one that was
 # never vacuumed, holds some rows; a smaller one may hold the remains of a transaction that was rolled back.
-# The columns of a table without SELECT are not in pg_stats: then it is not known whether there are statistics.
+# pg_stats hides columns that our role may not read, and all those of a table with row-level security for it: then it is
+# not known whether there are statistics.
 STATISTICS = """
     SELECT t.relname AS table,
            CASE
@@ -102,7 +103,8 @@ STATISTICS = """
            WHEN pg_catalog.pg_relation_size(t.oid) < 10 * pg_catalog.current_setting('block_size')::pg_catalog.int8
                 OR pg_catalog.pg_stat_get_last_analyze_time(t.oid) IS NOT NULL
                 OR pg_catalog.pg_stat_get_last_autoanalyze_time(t.oid) IS NOT NULL THEN 0 END AS rows,
-           CASE WHEN pg_catalog.has_table_privilege(t.oid, 'SELECT') THEN EXISTS (
+           CASE WHEN pg_catalog.has_table_privilege(t.oid, 'SELECT') AND NOT pg_catalog.row_security_active(t.oid)
+                THEN EXISTS (
                 SELECT 1
                   FROM pg_catalog.pg_stats AS s
                  WHERE s.schemaname = %(schema)s
