@@ -39,6 +39,8 @@ def ask_also(urls: Sequence[str], migrator: CatalogMigrator, tables: Sequence[st
     for number, url in enumerate(urls, 1):
         try:
             counts = _counts(url, migrator, tables)
+        except UsageError as error:
+            raise UsageError(f"--also number {number}: {error.message}", error.hint) from error
         except IndexerError as error:
             failures.append(error.summary)
             continue
@@ -66,6 +68,8 @@ def _counts(url: str, beside: CatalogMigrator, tables: Sequence[str]) -> ServerC
         try:
             migrator.settle(tables)
             counts = migrator.care.counts(tables)
+        except UsageError as error:
+            raise IndexerError(f"{migrator.place}: {error.message}", error.hint) from error
         except PeeweeException as error:
             raise migrator.translate_error(error) from error
     assert counts

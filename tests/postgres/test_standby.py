@@ -269,6 +269,7 @@ def test_health_counts_no_server_twice(servers, applied):
 
 
 def test_health_refuses_a_further_server_that_counts_no_scans(servers, applied, sqlite_head_url):
+    assert run("health", "--also", "postgresql://u:%zz@h/db", url=servers.primary).exit_code == 2
     for url, also in ((servers.primary, sqlite_head_url), (sqlite_head_url, servers.primary)):
         assert run("health", "--also", also, url=url).exit_code == 2
         succeed("health", url=url)
