@@ -10,7 +10,9 @@ from indexer.care.evidence import Evidence
 from indexer.care.needless import Needless
 from indexer.care.observed import Observed
 from indexer.care.usage import BEGINNINGS
+from indexer.definition import Definition
 from indexer.errors import Command, Hint
+from indexer.spec import BTREE, with_suffix
 from indexer.text import counted, day, in_bytes
 from indexer.tuples import NamedTuple
 
@@ -44,6 +46,7 @@ class Others(NamedTuple):
         where: on which servers scans were counted, and which were not asked.
         now: the time, in UTC.
         drop, reindex: return the statement that drops, or rebuilds, the index of a name.
+        create: returns the statement that builds an index of a name and a definition.
     """
 
     said: Sequence[Advice]
@@ -53,6 +56,7 @@ class Others(NamedTuple):
     now: datetime
     drop: Callable[[str], str]
     reindex: Callable[[str], str]
+    create: Callable[[str, Definition], str]
 
 
 def advice_on(facts: Observed, others: Others) -> tuple[Advice, ...]:
@@ -104,7 +108,12 @@ def _invalid(facts: Observed, others: Others) -> Hint | None:
     reindex = f"{cost} Rebuild it: {others.reindex(name)};"
     if entry.definition.constraint:
         return Hint(reindex)
-    return Hint(f"{reindex} or drop it: {others.drop(name)};")
+    drop = others.drop(name)
+    if entry.definition.unique:  # most likely because of rows with the same key, which stop a rebuild, too
+        return Hint(
+            f"{cost} Drop it: {drop}; or, once no two rows have the same key, rebuild it: {others.reindex(name)};"
+        )
+    return Hint(f"{reindex} or drop it: {drop};")
 
 
 def _bloated(facts: Observed, others: Others) -> Hint | None:
@@ -124,8 +133,15 @@ def _statistics(facts: Observed) -> Hint | None:
 
 
 def _hash_distinct(facts: Observed, others: Others) -> Hint | None:
-    said = others.hash_distinct.get(facts.name)
-    return _in_a_revision(f"{said}.", facts) if said else None
+    said, entry = others.hash_distinct.get(facts.name), facts.entry
+    if not said or entry is None or entry.definition is None:
+        return None
+    if facts.is_declared:
+        return Hint(
+            f"{said}. To replace it with a B-tree in a next revision: ", Command("new", f"replace {facts.name}")
+        )
+    build = others.create(with_suffix(facts.name, "_btree"), entry.definition._replace(method=BTREE))
+    return Hint(f"{said}. Build a B-tree instead: {build}; Then drop it: {others.drop(facts.name)};")
 
 
 def _needless(facts: Observed, others: Others) -> Hint | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING
 
 from indexer.advice import Advice
@@ -137,8 +138,8 @@ def _refuse_unknown(names: Sequence[str], steps: Mapping[str, Step], entries: Se
     if not unknown:
         return
     raise UsageError(
-        f"The tables have no index {', '.join(unknown)}, and no revision declares one{may_be(unknown[0], known)}.",
-        f"Name one of: {', '.join(known)}." if known else "There is none.",
+        f"No revision declares {', '.join(unknown)}, nor do the tables have such an index{may_be(unknown[0], known)}.",
+        f"Name indexes among these: {', '.join(known)}." if known else "There is none.",
     )
 
 
@@ -232,6 +233,7 @@ def _others(
         now=_now(servers[0] if servers else None),
         drop=migrator.dialect.drop_statement,
         reindex=migrator.dialect.reindex_statement,
+        create=partial(migrator.dialect.create_index, concurrently=True),
     )
 
 

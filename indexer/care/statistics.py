@@ -40,14 +40,16 @@ class Statistics(NamedTuple):
             return None
         if self.exist is False:
             return f"{self.table} has {_rows(self.rows or self.modified)} and no statistics"
-        limit = FEWEST + SHARE * (self.rows or 0)
-        if self.modified is None or self.modified <= limit:
+        if self.modified is None:
+            return None
+        if self.exist and self.is_uncounted and self.rows:
+            return f"the server no longer knows what has changed in {self.table}, as after a crash"
+        if self.modified <= FEWEST + SHARE * (self.rows or 0):
             return None
         if self.rows_then is not None:
             return f"{self.table} has {_rows(self.rows)}, and its statistics were gathered at {self.rows_then:,}"
-        since = "since the counters were lost" if self.is_uncounted else "since its statistics were gathered"
-        have = "has" if self.modified == 1 else "have"
-        return f"{_rows(self.modified)} of {self.table} {have} changed {since}, and it has {self.rows or 0:,}"
+        changed = f"{_rows(self.modified)} of {self.table} {'has' if self.modified == 1 else 'have'} changed"
+        return f"{changed} since its statistics were gathered, and it has {self.rows or 0:,}"
 
 
 def _rows(count: int | None) -> str:

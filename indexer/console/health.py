@@ -26,7 +26,7 @@ TABLE_TITLES = ("table", "rows", "size", "writes", "statistics of", "changed sin
 CANNOT_TELL = "cannot tell"
 HOUR, DAY = 3600, 86400  # seconds
 UPPER_BOUND = (
-    "Scans are an upper bound, because EXPLAIN can count as one, and so can verify. Hits are those in shared buffers:"
+    "Scans are an upper bound, because EXPLAIN, and so verify, can count as one. Hits are those in shared buffers:"
     " a block that the operating system has cached counts as none."
 )
 

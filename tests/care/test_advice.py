@@ -44,7 +44,8 @@ def observed(name: str = "ix_a", declared: bool = True, **changed: object) -> Ob
 
 def others(**changed: object) -> Others:
     """Return what is known beside that."""
-    alone = Others((), {}, (), "on this server alone", NOW, "DROP INDEX {}".format, "REINDEX INDEX {}".format)
+    statements = "DROP INDEX {}".format, "REINDEX INDEX {}".format, "CREATE INDEX {0} ON {1.table} ({1.key[0]})".format
+    alone = Others((), {}, (), "on this server alone", NOW, *statements)
     return alone._replace(**changed)
 
 
@@ -171,10 +172,21 @@ def test_another_index_on_the_columns_of_a_foreign_key_makes_it_free():
     assert is_needed(index, [index, second._replace(valid=False)], [("contact_id",)])
 
 
-def test_a_hash_index_of_few_values_is_taken_out_by_a_revision():
+def test_a_hash_index_of_few_values_is_replaced_in_a_revision():
     text = said(observed(), hash_distinct={"ix_a": "ix_a has about 4 different values"})["hash distinct"]
 
-    assert text.startswith("ix_a has about 4 different values. To take it out with a next revision: python cli.py new")
+    assert text == (
+        "ix_a has about 4 different values. To replace it with a B-tree in a next revision: python cli.py new 'replace ix_a'"
+    )
+
+
+def test_a_hash_index_of_few_values_that_is_not_declared_is_replaced_by_statements():
+    text = said(observed(declared=False), hash_distinct={"ix_a": "ix_a has about 4 different values"})["hash distinct"]
+
+    assert text == (
+        "ix_a has about 4 different values. Build a B-tree instead: CREATE INDEX ix_a_btree ON activity (a);"
+        " Then drop it: DROP INDEX ix_a;"
+    )
 
 
 # Statistics -----------------------------------------------------------------------------------------------------------
@@ -185,7 +197,11 @@ def test_a_hash_index_of_few_values_is_taken_out_by_a_revision():
     [
         (Statistics("t", 1000, True, MAY, 150), None),
         (Statistics("t", 1000, True, MAY, 151), "151 rows of t have changed since its statistics were gathered"),
-        (Statistics("t", 1000, True, None, 151, True), "151 rows of t have changed since the counters were lost"),
+        (
+            Statistics("t", 1000, True, None, 0, True),
+            "the server no longer knows what has changed in t, as after a crash",
+        ),
+        (Statistics("t", 0, True, None, 0, True), None),
         (Statistics("t", 1000, True, None, None, True), None),
         (Statistics("t", 1000, None, None, 10), None),
         (Statistics("t", 1000, False), "t has 1,000 rows and no statistics"),

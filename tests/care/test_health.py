@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import leftovers
+import psycopg2
 import pytest
 from command import (
     TEN_NAMES,
@@ -93,7 +94,7 @@ ix_activity_type  activity  16 kB     100%      0
 table     rows  size  writes since {day}  statistics of  changed since
 activity     3 16 kB                   3 {age} ago              0
 
-Note: Scans are an upper bound, because EXPLAIN can count as one, and so can verify. Hits are those in shared buffers: \
+Note: Scans are an upper bound, because EXPLAIN, and so verify, can count as one. Hits are those in shared buffers: \
 a block that the operating system has cached counts as none.
 
 Nothing to advise.
@@ -166,8 +167,8 @@ def test_indexes_that_are_not_built_yet_are_said_and_are_no_error(any_base_url):
 def test_an_index_that_does_not_exist_is_refused_with_those_that_do(any_head_url):
     refused = refuses(any_head_url, "health", "ix_activity_typ", exit_code=2)
 
-    assert "declares one: ix_activity_typ may be ix_activity_type." in refused.stderr
-    names = re.search(r"Name one of: (.*)\.", refused.stderr)[1].split(", ")
+    assert "such an index: ix_activity_typ may be ix_activity_type." in refused.stderr
+    names = re.search(r"Name indexes among these: (.*)\.", refused.stderr)[1].split(", ")
     assert set(names) > TEN_NAMES
     succeed("health", *names, url=any_head_url)
 
@@ -285,6 +286,17 @@ def test_an_invalid_index_of_others_can_be_dropped_as_well(head_url):
 
     execute(head_url, re.search(r"or drop it: (.*);", text)[1])
     assert kinds(head_url) == set()
+
+
+def test_an_invalid_unique_index_of_others_is_dropped_because_a_rebuild_may_fail_again(head_url):
+    execute(head_url, "INSERT INTO activity (activity_type) VALUES ('call'), ('call')")
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        execute(head_url, "CREATE UNIQUE INDEX CONCURRENTLY theirs ON activity (activity_type)")
+    text = advised(examined(head_url))["invalid theirs"]
+
+    assert "; or, once no two rows have the same key, rebuild it: REINDEX INDEX CONCURRENTLY" in text
+    execute(head_url, re.search(r"Drop it: (.*?);", text)[1])
+    assert "invalid" not in {kind for kind, _ in kinds(head_url)}
 
 
 def test_a_declared_index_that_is_invalid_is_rebuilt_by_the_command(head_url):

@@ -160,6 +160,7 @@ def test_after_a_crash_the_age_of_statistics_is_not_known(server, url):
     statistics = facts_of(url, NAME).statistics
 
     assert (statistics.exist, statistics.analyzed_at, statistics.is_uncounted) == (True, None, True)
+    assert statistics.flaw == "the server no longer knows what has changed in activity, as after a crash"
 
 
 def is_ended(session: Any) -> bool:
