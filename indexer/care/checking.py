@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from peewee import PeeweeException
 
-from indexer.care.deep import CLEAN, CORRUPT, Checker, Deep, Finding
+from indexer.care.deep import CLEAN, CORRUPT, Checker, Deep, Finding, checked
 from indexer.errors import Hint, IndexerError, Locked, UsageError
 from indexer.events import IndexChecked, Warned
-from indexer.records.baseline import Checked
 from indexer.records.journal import Journal
 from indexer.records.table import now
 from indexer.text import reason
@@ -75,9 +75,9 @@ class DeepCheck:
             try:
                 with self.migrator.care.lock_if_free():
                     self._say_what_is_delayed(checker)
-                    finding = checker.check(index.name)
+                    began, finding = now(), checker.check(index.name)
                     if not checker.stopped:
-                        self._record(finding)
+                        self._record(finding, began)
             except Locked as error:
                 return Locked(f"{error.message} Indexes checked before: {len(findings)} of {len(indexes)}.", error.hint)
             findings.append(finding)
@@ -98,7 +98,7 @@ class DeepCheck:
 
     # Records ---------------------------------------------------------------------------------------------------------
 
-    def _record(self, finding: Finding) -> None:
+    def _record(self, finding: Finding, began: datetime) -> None:
         """Record that an index is clean, or is no longer: then what was recorded of an earlier check is removed."""
         if finding.state not in (CLEAN, CORRUPT):
             return
@@ -106,13 +106,13 @@ class DeepCheck:
             self._warn(STANDBY)
             return
         try:
-            self._write(finding)
+            self._write(finding, began)
         except (PeeweeException, IndexerError) as error:
             if getattr(self.migrator.database, "is_lost", False):
                 raise
             self._warn(f"The result is not recorded: {reason(error)}.")
 
-    def _write(self, finding: Finding) -> None:
+    def _write(self, finding: Finding, began: datetime) -> None:
         revision = next(each for each in self.inspector.chain.revisions if finding.name in _names(each))
         record = self.inspector.records().get(revision.id)
         if record is None:
@@ -122,7 +122,7 @@ class DeepCheck:
         else:
             checks = {name: each for name, each in record.checks.items() if name != finding.name}
             if finding.state == CLEAN:
-                checks[finding.name] = Checked(now(), finding.collation_version)
+                checks[finding.name] = checked(finding, began, record.checks.get(finding.name))
             self.journal.write([self.inspector.revisions.update(record._replace(checks=checks))])
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from indexer.errors import Hint, IndexerError
+from indexer.records.baseline import Checked
+from indexer.records.table import now
 from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -48,6 +51,21 @@ class Finding(NamedTuple):
         if self.state == CLEAN and self.looked_up is not None:
             return f"{self.found:,} of {self.looked_up:,} found"
         return self.state
+
+
+def checked(finding: Finding, began: datetime, before: Checked | None) -> Checked:
+    """Return what is recorded of an index that was found clean.
+
+    Each lookup is a scan that the server counts, as are those of checks before; amcheck scans nothing.
+
+    Args:
+        began: when the check began.
+        before: what was recorded of the index.
+    """
+    scans, scans_from = (before.scans, before.scans_from) if before else (0, None)
+    if finding.looked_up:
+        scans, scans_from = scans + finding.looked_up, scans_from or began
+    return Checked(now(), finding.collation_version, scans, scans_from)
 
 
 class Deep(NamedTuple):

@@ -421,6 +421,17 @@ def test_a_clean_index_is_recorded_and_a_corrupt_one_is_not(filled_url, superuse
     assert checks["ix_activity_type"].collation_version.startswith('"en-x-icu" ')
 
 
+def test_the_scans_of_lookups_are_recorded_so_that_they_do_not_count_as_use(filled_url):
+    deep(filled_url, "ix_activity_openphone_id")
+    deep(filled_url, "ix_activity_openphone_id")
+    (check,) = recorded(filled_url).values()
+    assert check.scans == 4000
+    assert check.scans_from is not None
+    assert check.scans_from <= check.at
+    scans = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'ix_activity_openphone_id'"
+    until(lambda: execute(filled_url, scans) == [(4000,)], "the server to count the scans")
+
+
 def recorded(url: str) -> dict[str, Checked]:
     """Return the deep checks on record."""
     with connect(url, read_only=True) as migrator:
