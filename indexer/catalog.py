@@ -88,6 +88,7 @@ class Collation(NamedTuple):
 
     Attributes:
         column: None for an expression.
+        quoted: the name as SQL needs it.
         recorded: the version that PostgreSQL recorded of it; None where it recorded none.
         actual: the version that the system has now; None where it has no versions.
     """
@@ -95,6 +96,7 @@ class Collation(NamedTuple):
     column: str | None
     schema: str
     name: str
+    quoted: str
     recorded: str | None
     actual: str | None
 
@@ -107,6 +109,11 @@ class Collation(NamedTuple):
     def is_default(self) -> bool:
         """Whether it is the default of the database."""
         return (self.schema, self.name) == ("pg_catalog", "default")
+
+
+def collation_version(collations: Iterable[Collation]) -> str | None:
+    """Return the versions of the collations that an index sorts by, as ``Measured`` has them."""
+    return ", ".join(sorted({f"{each.quoted} {each.actual}" for each in collations if each.actual})) or None
 
 
 class TableTrust(NamedTuple):

@@ -314,7 +314,7 @@ class Inspector:
             return []
         from indexer.care.suspect import suspects
 
-        return suspects(status.steps, collations, catalog.measured(list(collations)), state.records.values())
+        return suspects(status.steps, collations, state.records.values())
 
     def _later_ones(self, revision_plans: Sequence[RevisionPlan], state: State) -> list[str]:
         """Return a problem for each later revision that ``down`` would go below, unless that is allowed."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from indexer.advice import SUSPECT, Advice
-from indexer.catalog import Collation, Measured
+from indexer.catalog import Collation, collation_version
 from indexer.errors import Command, Hint
 from indexer.records.baseline import LEARNED
 from indexer.records.revisions import Record
@@ -26,7 +26,6 @@ class Known(NamedTuple):
 def suspects(
     steps: Sequence[Step],
     collations: Mapping[str, Sequence[Collation]],
-    measured: Mapping[str, Measured],
     records: Iterable[Record],
 ) -> list[Advice]:
     """Return the advice to check the indexes whose text may be sorted in another order now.
@@ -36,11 +35,10 @@ def suspects(
 
     Args:
         collations: those that the indexes sort by, by the name of the index.
-        measured: the same indexes as they are now.
     """
     known = {name: each for record in records for name, each in _known(record).items()}
     advice = (
-        _suspect(step, collations[step.index.name], measured.get(step.index.name), known.get(step.index.name))
+        _suspect(step, collations[step.index.name], known.get(step.index.name))
         for step in steps
         if step.index.name in collations
     )
@@ -62,15 +60,15 @@ def _known(record: Record) -> dict[str, Known]:
     return {name: known for name, (_, known) in {**built, **later}.items()}
 
 
-def _suspect(step: Step, sorting: Sequence[Collation], now: Measured | None, known: Known | None) -> Advice | None:
+def _suspect(step: Step, sorting: Sequence[Collation], known: Known | None) -> Advice | None:
     name = step.index.name
     predicate = step.found.definition.predicate if step.found and step.found.definition else None
-    sorting = [each for each in sorting if not _is_fixed(predicate, each.column)]
-    if not sorting or now is None:
+    at_risk = [each for each in sorting if not _is_fixed(predicate, each.column)]
+    if not at_risk:
         return None
-    changed = next((each for each in sorting if each.has_changed), None)
-    if known and known.version != now.collation_version:
-        before, after = known.version or NO_VERSION, now.collation_version or NO_VERSION
+    version, changed = collation_version(sorting), next((each for each in at_risk if each.has_changed), None)
+    if known and known.version != version:
+        before, after = known.version or NO_VERSION, version or NO_VERSION
         why = f"the version of its collation was {before} at {known.when}, and is {after} now"
     elif not known and changed:
         why = f"PostgreSQL recorded version {changed.recorded} of collation {changed.name}, now it is {changed.actual}"

@@ -47,6 +47,7 @@ OF_INDEXES = f"""
            a.attname AS column,
            s.nspname AS schema,
            s.collname AS name,
+           pg_catalog.quote_ident(s.collname) AS quoted,
            s.recorded,
            CASE WHEN s.collprovider = 'd' THEN {{of_default}}
                 ELSE pg_catalog.pg_collation_actual_version(s.oid) END AS actual
@@ -111,7 +112,7 @@ def _refresh(reader: CatalogReader, names: Sequence[str], collation: Collation) 
         (row,) = reader.rows(NAME)
         statement = f"ALTER DATABASE {qualified(row['name'])} REFRESH COLLATION VERSION"
     else:
-        statement = f"ALTER COLLATION {qualified(collation.schema, collation.name)} REFRESH VERSION"
+        statement = f"ALTER COLLATION {qualified(collation.schema)}.{collation.quoted} REFRESH VERSION"
     first = (
         f"First check or rebuild what else sorts by it: {counted(others, 'other index', 'other indexes')}. Then run:"
     )
