@@ -13,15 +13,24 @@ from indexer.postgres.catalog.measured import version_of_default
 from indexer.postgres.session.reader import CatalogReader
 from indexer.text import counted, qualified
 
-# Of an index that sorts: a hash index looks up text by its bytes, unless its collation is not deterministic. Columns of
-# pg_database that came with version 15 are read as JSON.
+# The keys of the indexes that sort: a hash index looks up text by its bytes, unless its collation is not deterministic.
+# Columns of pg_database that came with version 15 are read as JSON. Few joins, because planning them takes the time.
 SORTING = """
     SELECT i.indexrelid,
            c.relname,
            c.relnamespace,
-           k.position::pg_catalog.int4 AS position,
-           o.oid,
-           n.nspname,
+           k.position,
+           (
+           SELECT a.attname
+             FROM pg_catalog.pg_attribute AS a
+            WHERE a.attrelid = i.indrelid
+              AND a.attnum = i.indkey[k.position - 1]
+              AND a.attnum <> 0) AS column_name,
+           o.oid AS collation,
+           (
+           SELECT n.nspname
+             FROM pg_catalog.pg_namespace AS n
+            WHERE n.oid = o.collnamespace) AS nspname,
            o.collname,
            o.collprovider,
            CASE WHEN o.collprovider = 'd' THEN pg_catalog.to_jsonb(d) ->> 'datcollversion'
@@ -30,37 +39,34 @@ SORTING = """
                     NULLIF(o.collprovider, 'd')::pg_catalog.text,
                     'c') AS provider,
            CASE WHEN o.collprovider = 'd' THEN d.datcollate
-                ELSE o.collcollate END AS locale
-      FROM pg_catalog.pg_index AS i
-      JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid AND c.relkind = 'i'
-      JOIN pg_catalog.pg_am AS m ON m.oid = c.relam
-     CROSS JOIN LATERAL pg_catalog.unnest(i.indcollation) WITH ORDINALITY AS k (oid, position)
-      JOIN pg_catalog.pg_collation AS o ON o.oid = k.oid
-      JOIN pg_catalog.pg_namespace AS n ON n.oid = o.collnamespace
+                ELSE o.collcollate END AS locale,
+           d.oid,
+           d.datcollate
+      FROM pg_catalog.pg_class AS c
+      JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
       JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
-     WHERE i.indisvalid
-       AND (m.amname <> 'hash' OR NOT o.collisdeterministic)
+     CROSS JOIN LATERAL pg_catalog.generate_series(1, i.indnkeyatts) AS k (position)
+      JOIN pg_catalog.pg_collation AS o ON o.oid = i.indcollation[k.position - 1]
+     WHERE c.relkind = 'i'
+       AND i.indisvalid
+       AND (NOT o.collisdeterministic
+            OR c.relam <> (SELECT m.oid FROM pg_catalog.pg_am AS m WHERE m.amname = 'hash'))
 """
 
+# Named d, because of_default is an expression on a row of pg_database.
 OF_INDEXES = f"""
-    SELECT s.relname AS index,
-           a.attname AS column,
-           s.nspname AS schema,
-           s.collname AS name,
-           pg_catalog.quote_ident(s.collname) AS quoted,
-           s.recorded,
-           CASE WHEN s.collprovider = 'd' THEN {{of_default}}
-                ELSE pg_catalog.pg_collation_actual_version(s.oid) END AS actual
+    SELECT d.relname AS index,
+           d.column_name AS column,
+           d.nspname AS schema,
+           d.collname AS name,
+           pg_catalog.quote_ident(d.collname) AS quoted,
+           d.recorded,
+           CASE WHEN d.collprovider = 'd' THEN {{of_default}}
+                ELSE pg_catalog.pg_collation_actual_version(d.collation) END AS actual
       FROM ({SORTING}
        AND c.relnamespace = %(namespace)s
-       AND c.relname = ANY (%(names)s::pg_catalog.text[])) AS s
-      JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
-      LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = s.indexrelid
-      LEFT JOIN pg_catalog.pg_attribute AS a
-             ON a.attrelid = i.indrelid
-            AND a.attnum = i.indkey[s.position - 1]
-            AND a.attnum <> 0
-     ORDER BY s.relname, s.position
+       AND c.relname = ANY (%(names)s::pg_catalog.text[])) AS d
+     ORDER BY d.relname, d.position
 """  # noqa: S608  made of constants
 
 # By code points text is sorted in the same order for ever.
