@@ -160,7 +160,7 @@ def test_a_build_that_is_running_when_the_window_closes_goes_on_and_nothing_begi
 
 def test_a_wait_for_a_blocker_before_the_start_ends_with_the_window(base_url):
     with open_writer(base_url):
-        outcome = up(base_url, window=closing_in(4), max_wait=60, jobs=1)
+        outcome = up(base_url, window=closing_in(4), max_wait=30, retries=0, jobs=1)
     assert set(outcome.rest.left) >= ON_ACTIVITY
     assert not ON_ACTIVITY & set(created_indexes(base_url))
 
