@@ -243,5 +243,7 @@ def _why_not(statistics: Statistics) -> str:
         return "it holds no rows"
     if statistics.modified is None:
         return "how much has changed since its statistics were gathered is not known"
-    of_rows = f"{statistics.modified:,} of {counted(statistics.rows or 0, 'row')}"
-    return f"{of_rows} changed since its statistics were gathered"
+    rows = counted(statistics.rows or 0, "row")
+    if statistics.rows_then is not None:  # SQLite counts no changes
+        return f"it has {rows}, and its statistics were gathered at {statistics.rows_then:,}"
+    return f"{statistics.modified:,} of {rows} changed since its statistics were gathered"

@@ -86,7 +86,10 @@ def test_a_table_without_statistics_is_analyzed_and_empty_ones_are_left_out(any_
 def test_fresh_statistics_are_left_alone_and_nothing_changes(fresh):
     with nothing_changes(fresh):
         result = succeed("analyze", url=fresh)
-    assert "  activity left out: 0 of 2,000 rows changed since its statistics were gathered\n" in result.stdout
+    why = "0 of 2,000 rows changed since its statistics were gathered"
+    if not is_postgres(fresh):  # it counts no changes
+        why = "it has 2,000 rows, and its statistics were gathered at 2,000"
+    assert f"  activity left out: {why}\n" in result.stdout
     assert result.lines[-1].startswith("Nothing to analyze, 6 left out: ")
 
 
