@@ -88,6 +88,11 @@ class Analyzed(NamedTuple):
     seconds: float
     warnings: tuple[str | Hint, ...] = ()
 
+    @property
+    def has_no_tables(self) -> bool:
+        """Whether the database has none of the tables."""
+        return not self.tables and all(need.why == MISSING for need in self.left_out)
+
 
 class Analyzer:
     """Analyzes the tables of one database, on the session and with the options of a runner."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from indexer.console.output import Answer, Line
+from indexer.errors import Command, Hint
 from indexer.text import counted, duration, visible
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ def of_run(done: Analyzed, place: Place) -> Answer:
     return Answer(document, _summary(done, place), lines=_shown(done, place))
 
 
-def _summary(done: Analyzed, place: Place) -> str:
+def _summary(done: Analyzed, place: Place) -> Line:
+    if done.has_no_tables:
+        none = f"{place} has none of the tables, so there is nothing to analyze. See what would be built: "
+        return Hint(none, Command("plan"))
     left_out = f", {len(done.left_out)} left out" if done.left_out else ""
     if not done.tables:
         return f"Nothing to analyze{left_out}: {place}."
@@ -34,7 +38,7 @@ def _summary(done: Analyzed, place: Place) -> str:
 
 
 def _shown(done: Analyzed, place: Place) -> Iterator[Line]:
-    for each in done.left_out:
+    for each in () if done.has_no_tables else done.left_out:
         yield visible(f"  {each.table} left out: {each.why}")
     if done.learned:
         yield f"  recorded as the least size known so far: {', '.join(done.learned)}"

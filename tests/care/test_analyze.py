@@ -124,6 +124,13 @@ def test_a_table_that_is_missing_is_left_out_and_when_it_is_named_refused(crm):
     assert (refused.exit_code, "table public.contact_flag is missing" in refused.stderr) == (1, True)
 
 
+def test_a_database_without_the_tables_has_nothing_to_analyze_and_plan_says_what_would_be_built(database_url):
+    result = succeed("analyze", url=database_url)
+    assert "has none of the tables, so there is nothing to analyze. See what would be built: " in result.stdout
+    assert len(result.lines) == 1
+    assert run(*result.next_command(), url=database_url).exit_code == 0
+
+
 def test_an_index_on_an_expression_without_statistics_has_its_table_analyzed(fresh_url):
     execute(fresh_url, "CREATE INDEX by_lower ON activity (lower(openphone_id))")
     assert analyzed(fresh_url) == {"activity": "by_lower is on an expression without statistics"}
