@@ -176,7 +176,8 @@ def test_a_hash_index_of_few_values_is_replaced_in_a_revision():
     text = said(observed(), hash_distinct={"ix_a": "ix_a has about 4 different values"})["hash distinct"]
 
     assert text == (
-        "ix_a has about 4 different values. To replace it with a B-tree in a next revision: python cli.py new 'replace ix_a'"
+        "ix_a has about 4 different values. To replace it with a B-tree in a next revision: "
+        "python cli.py new 'replace ix_a'"
     )
 
 
