@@ -26,12 +26,14 @@ class Advice(NamedTuple):
         kind: what it is about, such as a duplicate or a leftover.
         other: the name of the index it is about; None if it is about none.
         about: the name of the declared index that it concerns; None if it concerns none.
+        can_be_dropped: whether no query loses anything if the index it is about is dropped.
     """
 
     kind: str
     other: str | None
     about: str | None
     text: str | Hint
+    can_be_dropped: bool = False
 
 
 def advise(steps: Sequence[Step], entries: Sequence[CatalogEntry], planner: StepPlanner) -> list[Advice]:
@@ -103,7 +105,10 @@ def _of_other(entry: CatalogEntry, steps: Sequence[Step], planner: StepPlanner) 
     duplicated = [step for step in steps if planner.is_duplicate(step.index, entry)]
     served = [step for step in steps if step not in duplicated and _serves(step, entry)]
     return [
-        *(Advice(DUPLICATE, entry.name, step.index.name, _of_duplicate(step, entry)) for step in duplicated),
+        *(
+            Advice(DUPLICATE, entry.name, step.index.name, _of_duplicate(step, entry), step.is_valid)
+            for step in duplicated
+        ),
         *(Advice(SAME_KEY, entry.name, step.index.name, _of_same_key(step, entry)) for step in served),
     ]
 
@@ -114,6 +119,8 @@ def _of_duplicate(step: Step, entry: CatalogEntry) -> str | Hint:
         return Hint(f"{entry.name} is {name} under another name. Rename it: ", Command("up", "--adopt-renamed"))
     if step.differences:
         return f"{entry.name} has the definition declared for {name}, and {name} has another one."
+    if not step.is_valid:
+        return f"{entry.name} is a duplicate of {name}, which is {step.found.flaw}."
     return f"{entry.name} is a duplicate of {name}: one of the two can be dropped."
 
 
@@ -125,7 +132,7 @@ def _of_same_key(step: Step, entry: CatalogEntry) -> str:
 
 def _superfluous(narrow: CatalogEntry, wide: CatalogEntry, declared: dict[str, Step]) -> Advice:
     text = f"{_with_key(narrow)} can be dropped: {_with_key(wide)} serves the same queries."
-    return Advice(SUPERFLUOUS, narrow.name, wide.name if wide.name in declared else None, text)
+    return Advice(SUPERFLUOUS, narrow.name, wide.name if wide.name in declared else None, text, can_be_dropped=True)
 
 
 def _serves(step: Step, entry: CatalogEntry) -> bool:

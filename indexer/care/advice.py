@@ -76,7 +76,7 @@ def _of_check(facts: Observed, others: Others) -> Iterator[Advice]:
     for advice in others.said:
         if advice.other != facts.name or advice.kind not in OF_CHECK or (facts.entry and facts.entry.worker):
             continue
-        can_be_dropped = not facts.is_declared and advice.kind in (DUPLICATE, SUPERFLUOUS) and not facts.is_needed
+        can_be_dropped = advice.can_be_dropped and not facts.is_declared and not facts.is_needed
         drop = Hint(f" Drop it: {others.drop(facts.name)};") if can_be_dropped else Hint()
         yield advice._replace(text=Hint(advice.text, drop))
 

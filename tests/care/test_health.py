@@ -258,6 +258,30 @@ def test_an_identical_index_of_another_name_is_a_duplicate_that_can_be_dropped(a
     assert kinds(any_head_url) == set()
 
 
+@pytest.mark.parametrize(
+    ("instead", "said"),
+    [
+        ((), "under another name. Rename it: "),
+        (("CREATE INDEX ix_activity_type ON activity (status)",), "and ix_activity_type has another one."),
+    ],
+    ids=["missing", "different"],
+)
+def test_a_duplicate_is_not_to_be_dropped_while_the_declared_index_does_not_serve(any_head_url, instead, said):
+    execute(any_head_url, "DROP INDEX ix_activity_type", *instead, "CREATE INDEX by_type ON activity (activity_type)")
+    text = advised(examined(any_head_url))["duplicate by_type"]
+
+    assert said in text
+    assert "drop" not in text.lower()
+
+
+def test_a_duplicate_is_not_to_be_dropped_while_the_declared_index_is_invalid(head_url):
+    execute(head_url, "CREATE INDEX by_type ON activity (activity_type)")
+    leftovers.not_valid(head_url, "ix_activity_type", "activity")
+
+    text = advised(examined(head_url))["duplicate by_type"]
+    assert text == "by_type is a duplicate of ix_activity_type, which is not valid."
+
+
 def test_a_narrow_index_beside_a_wide_one_is_superfluous(any_head_url):
     execute(any_head_url, "CREATE INDEX narrow ON activity (conversation_id)")
     text = advised(examined(any_head_url))["superfluous narrow"]
