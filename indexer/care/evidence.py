@@ -28,7 +28,7 @@ CLOSE = 1.05  # a factor that may come from the estimates of widths and of diffe
 SAME = 1.2  # a factor by which the estimate of different keys may be wrong
 DENSER = 1.1  # a factor by which no rebuild makes an index larger
 NOTHING_NEW = 0.9  # the share of its size that a learned baseline must undercut: it may have been bloated itself
-ALL_DIFFERENT, ALL_DIFFERENT_IN_PART = 0.97, 0.7  # as tolerance: the width of a part of the rows is known less well
+ALL_DIFFERENT, ALL_DIFFERENT_IN_PART = 0.92, 0.7  # as tolerance: the width of a part of the rows is known less well
 LEARNABLE = 0.02  # of the rows may have changed since ANALYZE
 BETTER = 0.95
 OVERFLOWING = 0.1  # overflow pages a bucket, which come from many equal keys
@@ -125,7 +125,7 @@ def _evidence(facts: Facts, baseline: Baseline | None, reader: FactsReader | Non
     for finding in _findings(facts, baseline, tuples, reader):
         if finding.bytes is not None:
             is_stale = tuples.is_stale and finding.source != EXACT
-            after = round(finding.bytes)
+            after = max(round(finding.bytes), facts.page)
             if facts.method != HASH:  # the estimate of a build is too high, or its pages were less full
                 after = min(after, facts.bytes)
             return Evidence(facts.bytes, after, finding.source, finding.measured_at, is_stale=is_stale)
@@ -200,7 +200,7 @@ def _scaled(facts: Facts, baseline: Baseline, tuples: Count) -> float | None:
     leaves = sizes.leaves_of(baseline.bytes, facts) * growth
     if spread <= CLOSE:
         return sizes.with_leaves(leaves, facts)
-    is_known = facts.plain and not tuples.is_stale
+    is_known = not facts.partial and not tuples.is_stale
     return sizes.with_leaves(leaves * spread, facts) if is_known else None
 
 
@@ -211,11 +211,12 @@ def _spread(facts: Facts, baseline: Baseline, tuples: Count) -> float:
     """
     width, size = sizes.width_of(facts.columns), sizes.leaf_bytes_of(baseline.bytes, facts)
     if not facts.merges:
-        return width * baseline.tuples / size if width and facts.plain else 1.0
+        # Another CLOSE, because without any keys in common all of the difference is in the width.
+        return width * baseline.tuples / size / CLOSE if width and not facts.partial else 1.0
     tolerance = ALL_DIFFERENT_IN_PART if facts.partial else ALL_DIFFERENT
     if width is None:
         width, tolerance = sizes.least_width(facts.columns), 1.0
-    nulls = facts.columns[0].nulls or 0 if facts.plain and len(facts.columns) == 1 else 0
+    nulls = facts.columns[0].nulls or 0 if len(facts.columns) == 1 and not facts.partial else 0
     of_null = nulls * (sizes.TID + width / sizes.LONGEST_LIST)  # bytes of a row: all NULLs are one key
     now, then = (tuples.tuples or 0) * (1 - nulls), baseline.tuples * (1 - nulls)
     if min(now, then) < 1:  # all rows are NULL
@@ -281,7 +282,7 @@ def _by_reading(facts: Facts, reader: FactsReader | None) -> Finding:
 
 def _new_hash(facts: Facts, inside: Inside) -> float:
     live, statistics = inside.tuples or 0, facts.statistics
-    rows = estimated_rows(statistics) or 0 if statistics else 0
+    rows = max(estimated_rows(statistics) or 0, statistics.live) if statistics else 0
     buckets, overflow = sizes.hash_pages(live, max(rows, live), facts)
     chains = inside.leaves if inside.leaves > OVERFLOWING * buckets else 0
     return sizes.hash_of(buckets, max(overflow, chains), facts)

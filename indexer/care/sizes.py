@@ -33,7 +33,9 @@ def width_of(columns: tuple[Column, ...]) -> float | None:
         return None
     data = sum(map(_aligned, columns))
     nulls = ALIGNMENT if any(column.nulls for column in columns) and len(columns) > 1 else 0
-    return _round_up(TUPLE_HEADER + nulls + data) + LINE_POINTER
+    size = TUPLE_HEADER + nulls + data
+    varies = any(column.length is None for column in columns)
+    return max(_round_up(size), size + PADDING if varies else 0) + LINE_POINTER
 
 
 def least_width(columns: tuple[Column, ...]) -> float:
