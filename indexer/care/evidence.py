@@ -12,7 +12,6 @@ from indexer.care.tuples import Count, count, estimated_rows
 from indexer.records.baseline import LEARNED, Baseline
 from indexer.records.table import now
 from indexer.spec import BTREE
-from indexer.text import in_bytes
 from indexer.tuples import NamedTuple
 
 BASELINE, EXACT, STATISTICS = "baseline", "exact", "statistics"  # sources of evidence, and LEARNED
@@ -120,7 +119,7 @@ def _evidence(facts: Facts, baseline: Baseline | None, reader: FactsReader | Non
     if facts.bytes is None:
         return Evidence(None, why="this SQLite was built without dbstat")
     if facts.bytes < smallest:
-        return Evidence(facts.bytes, why=f"it is smaller than {in_bytes(smallest)}, which is too small to tell")
+        return Evidence(facts.bytes, why=f"it is under {smallest // MEGABYTE} MB, too small to tell")
     tuples, reasons = count(facts, baseline), []
     for finding in _findings(facts, baseline, tuples, reader):
         if finding.bytes is not None:

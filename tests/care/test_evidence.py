@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import pytest
-from command import HEAD, execute, nothing_changes
+from command import HEAD, execute, is_postgres, nothing_changes
 from counters import change
 from roles import OWNER, as_role
 
@@ -297,3 +297,10 @@ def test_the_least_size_for_its_rows_is_learned_and_tells_later_what_a_rebuild_l
     assert {each.source for each in found.values()} <= {"learned", None}
     assert all(is_close(each.bytes_after_rebuild, after[name]) for name, each in found.items() if each.source)
     assert found["by_code"].source == "learned"
+
+
+def test_too_small_an_index_tells_nothing(any_head_url: str) -> None:
+    found = look(any_head_url, "activity", {}, "ix_activity_type", "ix_contact_phone_hash")
+    smallest = {"ix_activity_type": 1, "ix_contact_phone_hash": 8 if is_postgres(any_head_url) else 1}
+    for name, size in smallest.items():
+        assert (found[name].source, found[name].why) == (None, f"it is under {size} MB, too small to tell")
