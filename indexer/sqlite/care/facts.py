@@ -44,6 +44,7 @@ class SqliteFacts:
         return Facts(
             name,
             measured.bytes,
+            page=self.catalog.rows("PRAGMA page_size")[0][0],
             merges=False,
             definition=measured.definition,
             server_version=measured.server_version,
