@@ -345,9 +345,13 @@ class Reindexer:
 
     def _progress(self) -> str:
         """Return how far an interrupted run has come, for its message."""
-        done = [each.target.name for each in self._rebuilt]
-        rebuilt = f": {', '.join(done)} {are(done)} rebuilt" if done and not self.migrator.transactional_ddl else ""
-        return rebuilt or ": no index is rebuilt"
+        done = [] if self.migrator.transactional_ddl else [each.target.name for each in self._rebuilt]
+        rebuilt = f": {', '.join(done)} {are(done)} rebuilt" if done else ": no index is rebuilt"
+        with suppress(PeeweeException):
+            entries = self.migrator.catalog.indexes_on(self.inspector.chain.tables)
+            left = list(self.inspector.planner().reindex_leftovers(self.inspector.declared, entries))
+            return f"{rebuilt}; {', '.join(left)} {are(left)} left and will be dropped" if left else rebuilt
+        return rebuilt
 
     def _warn(self, warnings: Sequence[str | Hint]) -> None:
         for warning in warnings:

@@ -231,4 +231,5 @@ def test_a_signal_ends_a_rebuild_in_good_order(base_url, scene):
         assert lock_holder(base_url) is None
         assert result.exit_code == 143 or scene in PASSING, result
         assert broken(base_url) == set() or scene not in (old_snapshots, *PASSING)
+        assert all(f"{name} is left and will be dropped" in result.stderr for name in broken(base_url))
     assert_repairable(base_url)
