@@ -151,24 +151,27 @@ class Inspector:
 
     # Reading --------------------------------------------------------------------------------------------------------
 
-    def state(self, command: Command) -> State:
-        """Return what is recorded, for a command that changes something.
+    def state(self, command: Command, indexed: Collection[str]) -> State:
+        """Return what is recorded, for a command that rebuilds indexes of these tables.
 
         Raises:
-            PreflightFailed: it cannot be read.
+            PreflightFailed: it cannot be read; with all rights that the command lacks.
         """
-        return self._read(command=command)
+        return self._read(command=command, indexed=indexed)
 
-    def _read(self, sizes: bool = False, command: Command | None = None) -> State:
+    def _read(
+        self, sizes: bool = False, command: Command | None = None, indexed: Collection[str] | None = None
+    ) -> State:
         """Read all that is recorded; what a command that changes something cannot read is refused with all it needs."""
         tables = self.migrator.catalog.tables([*self.chain.tables, *META_TABLES, *self.alembic.names], sizes)
         self.revisions.find(tables)
         self.log.find(tables)
         if command and self.revisions.is_closed:
             # All that it may need: which of the rights it does need, only the records would tell.
-            indexed = () if command[0] == "stamp" else self.chain.tables
-            missing = self.migrator.server.missing_rights(tables, indexed, creating=command[0] == "up")
-            missing += self.alembic.missing_rights(tables)
+            missing = self.alembic.missing_rights(tables) if indexed is None else []
+            if indexed is None:
+                indexed = () if command[0] == "stamp" else self.chain.tables
+            missing = self.migrator.server.missing_rights(tables, indexed, creating=command[0] == "up") + missing
             raise PreflightFailed(missing, Hint("Fix this, then run: ", command))
         return State(tables, self.revisions.read(tables), self.alembic.read(tables))
 

@@ -10,7 +10,7 @@ from indexer.care.choice import Candidate, Criteria
 from indexer.care.deep import CORRUPT, Finding
 from indexer.errors import Command, Different, Hint, IndexerError, PreflightFailed
 from indexer.events import Blocker
-from indexer.options import DEFAULTS, Options
+from indexer.options import DEFAULTS
 from indexer.plans import PENDING, Rest
 from indexer.records.baseline import Baseline
 from indexer.spec import Index
@@ -44,6 +44,7 @@ class ReindexPlan(NamedTuple):
 
     Attributes:
         at: when it was made, in UTC.
+        command: the command of the run.
         chosen: the indexes to be rebuilt, in the order of the chain.
         stale: those that may be judged otherwise once the statistics of their tables are new.
         learned: the baselines that are worth recording, by the revision and the index.
@@ -53,7 +54,7 @@ class ReindexPlan(NamedTuple):
 
     criteria: Criteria
     at: datetime
-    options: Options
+    command: Command
     planner: StepPlanner
     chosen: tuple[Candidate, ...]
     left_out: tuple[LeftOut, ...]
@@ -68,11 +69,6 @@ class ReindexPlan(NamedTuple):
     def obstructed(self) -> list[Candidate]:
         """The indexes that cannot be rebuilt before something else is done."""
         return [each.candidate for each in self.left_out if each.candidate.obstacle]
-
-    @property
-    def command(self) -> Command:
-        """The command of the run."""
-        return Command("reindex", *self.criteria.words(), *self.options.words("reindex"))
 
     @property
     def is_empty(self) -> bool:

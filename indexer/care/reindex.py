@@ -66,7 +66,7 @@ class Reindexer:
     def _plan(self, criteria: Criteria) -> ReindexPlan:
         """Return the plan without the sessions that a run would have to wait for: to look for them takes a second."""
         self._refuse_unknown(criteria.names)
-        state = self.inspector.state(Command("reindex"))
+        state = self.inspector.state(self._command(criteria), self._tables(criteria.names))
         planner = self.inspector.planner(state.replaced)
         asked = [
             Candidate(revision, step, state.records.get(revision.id))
@@ -80,7 +80,7 @@ class Reindexer:
         plan = ReindexPlan(
             criteria=criteria,
             at=at,
-            options=self.inspector.options,
+            command=self._command(criteria),
             planner=planner,
             chosen=tuple(each for each in possible if not excluded[each.name]),
             left_out=tuple(_left_out(asked, possible, excluded)),
@@ -89,6 +89,13 @@ class Reindexer:
             learned=self._learned([each for each in possible if excluded[each.name]]),
         )
         return self._completed(plan, state.tables)
+
+    def _command(self, criteria: Criteria) -> Command:
+        return Command("reindex", *criteria.words(), *self.inspector.options.words("reindex"))
+
+    def _tables(self, names: Sequence[str]) -> list[str]:
+        """Return the tables of the indexes of these names; of all indexes if there are no names."""
+        return [index.table for index in self.inspector.declared if not names or index.name in names]
 
     def _refuse_unknown(self, names: Sequence[str]) -> None:
         declared = [index.name for index in self.inspector.declared]
@@ -310,7 +317,7 @@ class Reindexer:
         self, revision: str, baselines: Mapping[str, Baseline], checks: Mapping[str, Checked] = NO_CHECKS
     ) -> None:
         """Add baselines and checks to the record of a revision, as it is now; nothing where that cannot be written."""
-        record = self.inspector.state(Command("reindex")).records.get(revision)
+        record = self.inspector.records().get(revision)
         if record and self._is_recorded(record) and (baselines or checks):
             kept = {name: each for name, each in record.checks.items() if name not in baselines}
             changed = record._replace(baselines={**record.baselines, **baselines}, checks={**kept, **checks})
@@ -325,7 +332,7 @@ class Reindexer:
         if not self.migrator.care.refreshes(names):
             return []
         measured = self.migrator.catalog.measured([index.name for index in self.inspector.declared])
-        for record in self.inspector.state(Command("reindex")).records.values():
+        for record in self.inspector.records().values():
             built = {name: each.collation_version for name, each in record.baselines.items() if each.by != LEARNED}
             checked = {name: each.collation_version for name, each in record.checks.items()}
             for name, version in (*built.items(), *checked.items()):

@@ -10,7 +10,7 @@ from indexer.console.output import BOLD, Answer, Line, of_failure, styled
 from indexer.console.progress import listed
 from indexer.console.text import left
 from indexer.errors import Hint, IndexerError
-from indexer.text import counted, duration, in_bytes, visible
+from indexer.text import counted, duration, few, in_bytes, visible
 
 if TYPE_CHECKING:
     from indexer.care.choice import Candidate
@@ -147,6 +147,16 @@ def _left_out(each: LeftOut) -> Document:
 
 
 def _shown_left_out(left_out: Sequence[LeftOut]) -> Iterator[Line]:
+    """Yield a line for each index that is left out, and one for those that do not exist."""
+    missing = [each for each in left_out if each.candidate.step.found is None]
     if left_out:
         yield "Left out:"
-    yield from (Hint(f"  {each.candidate.name} ", each.reason).with_texts(visible) for each in left_out)
+    if len(missing) > 1:
+        names = ", ".join(few([each.candidate.name for each in missing]))
+        yield Hint(
+            f"  {counted(len(missing), 'index', 'indexes')} that do not exist ({names}); run: ",
+            missing[0].candidate.remedy,
+        )
+    for each in left_out:
+        if each not in missing or len(missing) == 1:
+            yield Hint(f"  {each.candidate.name} ", each.reason).with_texts(visible)

@@ -30,7 +30,7 @@ from command import (
 from corruption import ROWS, need_amcheck, sort_by
 from kinds import runner_of
 from leftovers import ccnew, ccold, not_ready
-from roles import OWNER, as_owner, new_database
+from roles import APPLICATION, OWNER, as_owner, new_database
 from scenes import (
     ByHand,
     application,
@@ -318,9 +318,21 @@ def test_the_indexes_of_an_unfinished_revision_are_rebuilt_after_it_is_finished(
     assert created_indexes(base_url) == {}
 
 
-def test_a_role_that_does_not_own_the_table_gets_the_grant(head_url, app_url):
-    refused = refuses(app_url, "reindex", NAME, exit_code=1)
-    assert "only its owner can index it" in refused.stderr
+@pytest.mark.parametrize("right", ["GRANT SELECT ON schema_revision TO", "REVOKE SELECT ON schema_revision FROM"])
+def test_a_role_that_does_not_own_the_table_gets_the_grant_and_its_command_again(head_url, app_url, right):
+    execute(head_url, f"{right} {APPLICATION}")
+    with nothing_changes(head_url):
+        refused = run("reindex", NAME, "--max-size", "1GB", url=app_url)
+    assert refused.exit_code == 1, refused
+    assert re.findall(r"table (\S+) belongs to role", refused.stderr) == ["public.activity"]
+    assert refused.next_command() == ["reindex", NAME, "--max-size", "1GB"]
+
+
+def test_a_database_without_the_indexes_is_said_in_one_line(any_base_url):
+    shown = succeed("reindex", url=any_base_url)
+    assert "10 indexes that do not exist (ix_activity_openphone_id, " in shown.stdout
+    assert len(shown.lines) == 3
+    assert "run: python cli.py up" in shown.lines[1]
 
 
 # Corruption ----------------------------------------------------------------------------------------------------------
