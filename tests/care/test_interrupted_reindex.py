@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import cycle, product
 
 import pytest
-from command import HEAD, ask, broken, execute, revisions, run, succeed
+from command import CLI, HEAD, ask, broken, execute, records, revisions, run, succeed
 from scenes import (
     Run,
     Server,
@@ -29,7 +29,16 @@ from scenes import (
     until_phase,
 )
 
-NAME = "ix_activity_openphone_id"
+from indexer.care.choice import Criteria
+from indexer.care.reindex import Reindexer
+from indexer.connection import connect
+from indexer.errors import Interrupted
+from indexer.events import StatementStarted
+from indexer.revisions.chain import load
+from indexer.runner import Runner
+from indexer.signals import Stop
+
+NAME, LAST = "ix_activity_openphone_id", "ix_webhook_event_event_type"
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 SHORT = ("--max-wait", "0.3", "--retries", "0")
 
@@ -233,3 +242,20 @@ def test_a_signal_ends_a_rebuild_in_good_order(base_url, scene):
         assert broken(base_url) == set() or scene not in (old_snapshots, *PASSING)
         assert all(f"{name} is left and will be dropped" in result.stderr for name in broken(base_url))
     assert_repairable(base_url)
+
+
+def test_a_signal_rolls_back_all_rebuilds_on_sqlite(sqlite_head_url):
+    before, stop = records(sqlite_head_url), Stop()
+
+    def report(event: object) -> None:
+        if isinstance(event, StatementStarted) and LAST in event.statement:
+            stop.ask(signal.SIGTERM)
+
+    with connect(sqlite_head_url) as migrator:
+        runner = Runner(migrator, load(str(CLI.parent)), report=report, stop=stop)
+        with pytest.raises(Interrupted) as interrupted:
+            Reindexer(runner).run(Criteria((NAME, LAST)))
+    assert (interrupted.value.exit_code, "no index is rebuilt" in interrupted.value.message) == (143, True)
+    assert records(sqlite_head_url) == before
+    assert execute(sqlite_head_url, "SELECT * FROM schema_revision_log WHERE direction = 'reindex'") == []
+    assert_all_valid(sqlite_head_url)
