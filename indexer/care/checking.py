@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import PeeweeException
 
+from indexer.advice import SUSPECT
 from indexer.care.deep import CLEAN, CORRUPT, Checker, Deep, Finding, checked
 from indexer.errors import Hint, IndexerError, Locked, UsageError
 from indexer.events import IndexChecked, Warned
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from indexer.plans import Check
     from indexer.spec import Index
 
+NOTEWORTHY = 1.0  # seconds; of a check that took less the answer says enough
 STANDBY = "The result is not recorded, because the server is a standby."
 UNRECORDED = "The result is not recorded, because no revision with {} is recorded as applied."
 
@@ -41,6 +43,7 @@ class DeepCheck:
         self.longest = longest
         self.journal = Journal(self.migrator, inspector.revisions, inspector.log)
         self._warned: list[str | Hint] = []
+        self._delayed: set[str] = set()
 
     def run(self) -> Check:
         """Check the indexes that are valid, and return what the catalog says of all, with the findings.
@@ -66,7 +69,9 @@ class DeepCheck:
         stopped = self._check_each(checker, [step.index for step in steps], findings)
         self._warn(*checker.advice)
         others = checker.others([step.index.name for step in steps])
-        return check._replace(deep=Deep(tuple(findings), others, tuple(self._warned), stopped))
+        told = {finding.name for finding in findings if finding.state in (CLEAN, CORRUPT)}
+        advice = tuple(each for each in check.advice if each.kind != SUSPECT or each.other not in told)
+        return check._replace(advice=advice, deep=Deep(tuple(findings), others, tuple(self._warned), stopped))
 
     def _check_each(self, checker: Checker, indexes: Sequence[Index], findings: list[Finding]) -> IndexerError | None:
         """Check indexes, append what is found, and return why it ended before the last one, if it did."""
@@ -81,16 +86,17 @@ class DeepCheck:
             except Locked as error:
                 return Locked(f"{error.message} Indexes checked before: {len(findings)} of {len(indexes)}.", error.hint)
             findings.append(finding)
-            self.migrator.context.report(IndexChecked(index, finding.result, finding.by, finding.seconds))
+            if finding.seconds >= NOTEWORTHY:
+                self.migrator.context.report(IndexChecked(index, finding.result, finding.by, finding.seconds))
             if checker.stopped:
                 return checker.stopped
         return None
 
     def _say_what_is_delayed(self, checker: Checker) -> None:
         for build in checker.builds_delayed():
-            warning = f"{build} is being built by another session, which may wait for each check to end."
-            if warning not in self._warned:
-                self._warn(warning)
+            if build not in self._delayed:
+                self._delayed.add(build)
+                warning = f"{build} is being built by another session, which may wait for each check to end."
                 self.migrator.context.report(Warned(warning))
 
     def _warn(self, *warnings: str | Hint) -> None:

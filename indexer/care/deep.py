@@ -105,7 +105,11 @@ class Checker(ABC):
         """Check the index of this name, in a transaction that is rolled back. Changes nothing."""
 
     def builds_delayed(self) -> list[str]:
-        """Return the builds of other sessions that wait until a check ends, one phrase each."""
+        """Return the builds of other sessions that wait until a check ends, one phrase each.
+
+        Raises:
+            Locked: a run of this tool builds in another schema.
+        """
         return []
 
     def others(self, names: Sequence[str]) -> int:

@@ -401,14 +401,27 @@ def deep(url: str, *names: str) -> Check:
         return DeepCheck(Runner(migrator, load(".")).inspector, names, False, 60.0).run()
 
 
-def test_a_build_that_waits_for_the_checks_is_named(filled_url):
+def test_a_build_that_waits_for_the_checks_is_named_before_them(filled_url):
     with old_snapshot(filled_url):
         build = ByHand(filled_url, "CREATE INDEX CONCURRENTLY elsewhere ON contact (last_name)")
         until_phase(filled_url, "waiting for old snapshots")
-        check = deep(filled_url, "ix_activity_type")
+        result = run("check", "--deep", "ix_activity_type", url=filled_url)
     build.end()
+    assert result.exit_code == 0
+    assert f"elsewhere (pid {build.pid}) is being built by another session, which may wait for each" in result.stderr
+
+
+def test_no_index_is_checked_while_a_run_builds_in_another_schema(filled_url):
+    with old_snapshot(filled_url):
+        another = f"{filled_url}?application_name=indexer%20up%2010992629d68e"
+        build = ByHand(another, "CREATE INDEX CONCURRENTLY elsewhere ON contact (last_name)")
+        until_phase(filled_url, "waiting for old snapshots")
+        check = deep(filled_url)
+    build.end()
+    assert check.exit_code == 5
     assert check.deep is not None
-    assert any("elsewhere (pid" in str(each) and "may wait for each check" in str(each) for each in check.deep.warnings)
+    assert check.deep.findings == ()
+    assert str(check.deep.stopped).startswith("Another run builds elsewhere in another schema")
 
 
 def test_a_clean_index_is_recorded_and_a_corrupt_one_is_not(filled_url, superuser_url):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from peewee import Entity, PeeweeException
 
 from indexer.care.deep import AMCHECK, CANNOT_TELL, CLEAN, CORRUPT, LOOKUPS, Checker, Finding
-from indexer.errors import Command, Hint, StatementFailed, Unreachable
+from indexer.errors import Command, Hint, Locked, StatementFailed, Unreachable
 from indexer.postgres.care import lookups
 from indexer.postgres.care.amcheck import amcheck
 from indexer.postgres.care.collations import other_text_indexes
@@ -27,6 +27,7 @@ INTERNAL, CANCELLED = "XX000", "57014"
 RECOVERED, AGAIN, CLOCKS = 60.0, 0.5, 5.0  # seconds: for recovery after a crash, between two attempts, of tolerance
 UNCANCELLED = 10.0  # seconds after which a statement is given up that its timeout has not cancelled
 ENDED = "The check ended with an error: {}"
+OURS = "indexer "  # how the names of the sessions of a run begin
 NO_INDEX = "There is no valid index of this name."
 
 CHECK = "SELECT {function}(%s::pg_catalog.regclass, %s)"
@@ -86,8 +87,13 @@ class PostgresChecker(Checker):
         return finding._replace(seconds=seconds, collation_version=measured.collation_version)
 
     def builds_delayed(self) -> list[str]:
-        """Return the builds that wait until a check ends, one phrase each."""
-        return [f"{row['name']} (pid {row['pid']})" for row in self.catalog.ask(BUILDS)]
+        """Return the builds that wait until a check ends, one phrase each; raise Locked if this tool builds one."""
+        builds = self.catalog.ask(BUILDS)
+        for row in builds:
+            if str(row["application"]).startswith(OURS):
+                hint = Hint("Wait for it to end, or see what it is doing: ", Command("status"))
+                raise Locked(f"Another run builds {row['name']} in another schema (pid {row['pid']}).", hint)
+        return [f"{row['name']} (pid {row['pid']})" for row in builds]
 
     def others(self, names: Sequence[str]) -> int:
         """Return how many other B-trees of the database sort text by a collation that can change."""
