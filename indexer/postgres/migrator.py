@@ -229,6 +229,13 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
         return PostgresCare(self)
 
+    def analyze(self, step: Step) -> None:
+        """Gather the statistics of the table of a step; when it returns, the server has counted that."""
+        from indexer.postgres.care.analyze import counting
+
+        with counting(self.catalog, step.index.table, self.context.stop):
+            super().analyze(step)
+
     def lock_tables(self, tables: Collection[tuple[str | None, str]]) -> None:
         """Lock these tables against new triggers and rules, then look at them as before the run."""
         for schema, name in tables:
