@@ -174,7 +174,7 @@ choice_of_indexes = together(
 pace = together(
     option("--window", type=WindowText(), metavar="'DAYS HH:MM-HH:MM [ZONE]'", show_default="any time",
            help="Begin changes only at these times, and only what is expected to end by then, such as "
-                "'sat,sun 01:00-05:00 Europe/Vienna'."),
+                "'sat,sun 01:00-05:00 Europe/Vienna'; several with ; between them, and one zone at the end for all."),
     option("--max-replica-lag", type=Seconds(min=1), show_default="no limit",
            help="Wait before each index while a standby or replication slot is further behind."),
 )

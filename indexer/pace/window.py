@@ -9,8 +9,8 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from indexer.errors import UsageError
 from indexer.tuples import NamedTuple
 
-FORM = "DAYS HH:MM-HH:MM [ZONE]"
-EXAMPLES = "'sat,sun 01:00-05:00 Europe/Vienna', 'daily 22:00-04:00', or 'mon-fri 22:00-04:00; sat,sun 00:00-24:00'"
+FORM = "DAYS HH:MM-HH:MM [; DAYS HH:MM-HH:MM]... [ZONE]"
+EXAMPLES = "'daily 22:00-04:00', or 'mon-fri 22:00-04:00; sat,sun 00:00-24:00 Europe/Vienna'"
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAILY = "daily"
 TIMES = re.compile(r"(\d\d?):(\d\d)-(\d\d?):(\d\d)")
@@ -102,6 +102,8 @@ def parse(text: str) -> Window:
     """
     parts = [part.split() for part in re.sub(r"\s*([,-])\s*", r"\1", text).split(";")]
     *_, last = parts
+    if any(len(part) == 3 for part in parts[:-1]):
+        raise _wrong(text, "one time zone, at the end, counts for all of its times")
     zone = _zone(last.pop()) if len(last) == 3 else timezone.utc
     if any(len(part) != 2 for part in parts):
         raise _wrong(text, "it needs days and times")

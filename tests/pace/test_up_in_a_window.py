@@ -85,7 +85,7 @@ def test_inside_of_the_window_all_is_done(any_base_url):
 def test_a_wrong_window_is_wrong_usage_and_the_form_is_said(sqlite_url):
     result = run("up", "--window", "someday 01:00-05:00", url=sqlite_url)
     assert result.exit_code == 2
-    assert "A window is DAYS HH:MM-HH:MM [ZONE]: 'sat,sun 01:00-05:00 Europe/Vienna'" in result.stderr
+    assert "A window is DAYS HH:MM-HH:MM [; DAYS HH:MM-HH:MM]... [ZONE]: 'daily" in result.stderr
 
 
 def test_what_would_not_end_in_time_is_left_and_the_next_run_continues(any_base_url):
