@@ -82,8 +82,7 @@ def evidence_of(
     """
     reader: FactsReader = migrator.care.index_facts()
     return {
-        name: _evidence(facts, baselines.get(name), reader if exact else None)
-        for name, facts in reader.read(names).items()
+        name: judge(facts, baselines.get(name), reader if exact else None) for name, facts in reader.read(names).items()
     }
 
 
@@ -113,8 +112,12 @@ def learn(migrator: Any, names: Sequence[str], baselines: Mapping[str, Baseline]
     return learned
 
 
-def _evidence(facts: Facts, baseline: Baseline | None, reader: FactsReader | None) -> Evidence:
-    """Return the first answer of the sources in their order, or the first reason for none."""
+def judge(facts: Facts, baseline: Baseline | None, reader: FactsReader | None = None) -> Evidence:
+    """Return the first answer of the sources in their order, or the reasons for none.
+
+    Args:
+        reader: reads whole indexes; None where that is not asked for.
+    """
     smallest = SMALLEST.get(facts.method, SMALLEST_OTHER)
     if facts.bytes is None:
         return Evidence(None, why="this SQLite was built without dbstat")
