@@ -9,7 +9,7 @@ from contextlib import suppress
 from peewee import PeeweeException
 
 from indexer.care.choice import Candidate, Criteria, excluded_by, is_to_be_analyzed, not_bloated
-from indexer.care.deep import CLEAN, Finding, deep_check
+from indexer.care.deep import CLEAN, Finding, checked, deep_check
 from indexer.care.evidence import evidence_of, learn
 from indexer.care.rebuilds import LeftOut, Leftover, Rebuilt, Reindexed, ReindexPlan, check, room_needed
 from indexer.catalog import IndexFile, Table
@@ -302,9 +302,10 @@ class Reindexer:
         measured = self.migrator.catalog.measured([name]).get(name)
         fresh = baseline_of(measured, REINDEX, now(), baseline.built_at if baseline else None) if measured else None
         self._record(candidate.revision.id, {name: fresh} if fresh else {})
+        began, earlier = now(), candidate.record.checks.get(name) if candidate.record else None
         finding = self._check_deeply(step.index)
         if finding.state == CLEAN:
-            self._record(candidate.revision.id, {}, {name: Checked(now(), finding.collation_version)})
+            self._record(candidate.revision.id, {}, {name: checked(finding, began, earlier)})
         size, by_another = measured.bytes if measured else None, step.action is Action.WAIT
         self._rebuilt.append(Rebuilt(step.index, candidate.size, size, seconds, by_another, finding))
 
