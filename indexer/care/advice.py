@@ -13,7 +13,7 @@ from indexer.care.usage import BEGINNINGS
 from indexer.definition import Definition
 from indexer.errors import Command, Hint
 from indexer.spec import BTREE, with_suffix
-from indexer.text import counted, day, in_bytes
+from indexer.text import are, counted, day, in_bytes
 from indexer.tuples import NamedTuple
 
 INVALID, BLOATED, STATISTICS = "invalid", "bloated", "statistics"
@@ -43,6 +43,7 @@ class Others(NamedTuple):
         said: the advice of ``check``, about duplicates and leftovers for example.
         hash_distinct: for each hash index with few distinct values, a sentence without its full stop.
         needless: the indexes that a wider one makes nearly needless.
+        without_statistics: the indexes on expressions of which there are no statistics, by table.
         where: on which servers scans were counted, and which were not asked.
         now: the time, in UTC.
         drop, reindex: return the statement that drops, or rebuilds, the index of a name.
@@ -52,6 +53,7 @@ class Others(NamedTuple):
     said: Sequence[Advice]
     hash_distinct: Mapping[str, str]
     needless: Sequence[Needless]
+    without_statistics: Mapping[str, Sequence[str]]
     where: str
     now: datetime
     drop: Callable[[str], str]
@@ -85,7 +87,7 @@ def _own(facts: Observed, others: Others) -> Iterator[Advice]:
     texts = {
         INVALID: _invalid(facts, others),
         BLOATED: _bloated(facts, others),
-        STATISTICS: _statistics(facts),
+        STATISTICS: _statistics(facts, others),
         HASH_DISTINCT: _hash_distinct(facts, others),
         NEEDLESS: _needless(facts, others),
         UNUSED: _unused(facts, others),
@@ -110,9 +112,8 @@ def _invalid(facts: Observed, others: Others) -> Hint | None:
         return Hint(reindex)
     drop = others.drop(name)
     if entry.definition.unique:  # most likely because of rows with the same key, which stop a rebuild, too
-        return Hint(
-            f"{cost} Drop it: {drop}; or, once no two rows have the same key, rebuild it: {others.reindex(name)};"
-        )
+        rebuild = f"or, once no two rows have the same key, rebuild it: {others.reindex(name)};"
+        return Hint(f"{cost} Drop it: {drop}; {rebuild}")
     return Hint(f"{reindex} or drop it: {drop};")
 
 
@@ -127,8 +128,10 @@ def _bloated(facts: Observed, others: Others) -> Hint | None:
     return Hint(f"{text}{doubt} Rebuild it: ", Command("reindex", name))
 
 
-def _statistics(facts: Observed) -> Hint | None:
+def _statistics(facts: Observed, others: Others) -> Hint | None:
     flaw = facts.statistics.flaw if facts.statistics else None
+    if not flaw and (without := others.without_statistics.get(facts.table)):
+        flaw = f"{', '.join(without)} {are(without)} on an expression without statistics"
     return Hint(f"{flaw}. Gather new statistics: ", Command("analyze")) if flaw else None
 
 
@@ -137,9 +140,8 @@ def _hash_distinct(facts: Observed, others: Others) -> Hint | None:
     if not said or entry is None or entry.definition is None:
         return None
     if facts.is_declared:
-        return Hint(
-            f"{said}. To replace it with a B-tree in a next revision: ", Command("new", f"replace {facts.name}")
-        )
+        text = f"{said}. To replace it with a B-tree in a next revision: "
+        return Hint(text, Command("new", f"replace {facts.name}"))
     build = others.create(with_suffix(facts.name, "_btree"), entry.definition._replace(method=BTREE))
     return Hint(f"{said}. Build a B-tree instead: {build}; Then drop it: {others.drop(facts.name)};")
 

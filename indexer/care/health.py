@@ -229,6 +229,7 @@ def _others(
         said=check.advice,
         hash_distinct=hash_distinct(migrator, [each.name for each in facts if each.is_usable]),
         needless=migrator.care.needless(candidates(declared, entries)),
+        without_statistics=migrator.care.expressions_without_statistics(list({each.table for each in facts})),
         where=_where(servers),
         now=_now(servers[0] if servers else None),
         drop=migrator.dialect.drop_statement,

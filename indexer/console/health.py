@@ -19,15 +19,18 @@ from indexer.console.tables import drawn
 from indexer.errors import Command, Hint
 from indexer.text import counted, day, duration, few, in_bytes, visible
 
-NUMBERS = ("size", "of table", "rebuilt", "scans", "tuples per scan", "hits", "writes", "rows", "changed since")
-TITLES = ("index", "table", "state", "size", "of table", "rebuilt", "scans", "tuples per scan", "last scan", "hits")
-LESS_NEEDED = ("hits", "of table", "counted since", "tuples per scan", "last scan", "table", "rebuilt")
+NUMBERS = ("size", "of table", "after rebuild", "scans", "tuples per scan", "hits", "writes", "rows", "changed since")
+TITLES = (
+    *("index", "table", "state", "size", "of table", "after rebuild"),
+    *("scans", "tuples per scan", "last scan", "hits"),
+)
+LESS_NEEDED = ("hits", "of table", "counted since", "tuples per scan", "last scan", "table", "after rebuild")
 TABLE_TITLES = ("table", "rows", "size", "writes", "statistics of", "changed since")
 CANNOT_TELL = "cannot tell"
 HOUR, DAY = 3600, 86400  # seconds
 UPPER_BOUND = (
-    "Scans are an upper bound, because EXPLAIN, and so verify, can count as one. Hits are those in shared buffers:"
-    " a block that the operating system has cached counts as none."
+    "Scans are an upper bound: EXPLAIN, and so verify, can count as one, and each lookup of check --deep does."
+    " Hits are those in shared buffers: a block that the operating system has cached counts as none."
 )
 
 
@@ -347,10 +350,7 @@ def _sizes(health: Health) -> Iterator[str]:
         elif evidence and evidence.ratio is not None and HEALTHY <= evidence.ratio < TOO_LARGE:
             yield f"{facts.name}: {rebuilt(facts.bytes, evidence, health.now)}."
     for why, names in unknown.items():
-        if len(names) == 1:
-            yield f"Cannot tell what a rebuild would leave of {names[0]}: {why}."
-        else:
-            yield f"Cannot tell what a rebuild would leave of each of these, because {why}: {_named(names)}."
+        yield f"Cannot tell what a rebuild would leave, because {why}: {_named(names)}."
 
 
 def _named(names: Sequence[str]) -> str:

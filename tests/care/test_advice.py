@@ -45,7 +45,7 @@ def observed(name: str = "ix_a", declared: bool = True, **changed: object) -> Ob
 def others(**changed: object) -> Others:
     """Return what is known beside that."""
     statements = "DROP INDEX {}".format, "REINDEX INDEX {}".format, "CREATE INDEX {0} ON {1.table} ({1.key[0]})".format
-    alone = Others((), {}, (), "on this server alone", NOW, *statements)
+    alone = Others((), {}, (), {}, "on this server alone", NOW, *statements)
     return alone._replace(**changed)
 
 
@@ -176,8 +176,8 @@ def test_a_hash_index_of_few_values_is_replaced_in_a_revision():
     text = said(observed(), hash_distinct={"ix_a": "ix_a has about 4 different values"})["hash distinct"]
 
     assert text == (
-        "ix_a has about 4 different values. To replace it with a B-tree in a next revision: "
-        "python cli.py new 'replace ix_a'"
+        "ix_a has about 4 different values. To replace it with a B-tree in a next revision:"
+        " python cli.py new 'replace ix_a'"
     )
 
 
@@ -216,6 +216,12 @@ def test_a_hash_index_of_few_values_that_is_not_declared_is_replaced_by_statemen
 def test_statistics_are_old_where_that_is_known(statistics, flaw):
     assert (statistics.flaw or "")[: len(flaw or "")] == (flaw or "")
     assert (statistics.flaw is None) == (flaw is None)
+
+
+def test_an_index_on_an_expression_without_statistics_is_a_reason_to_gather_them():
+    text = said(observed(), without_statistics={"activity": ["ix_lower"]})["statistics"]
+
+    assert text == "ix_lower is on an expression without statistics. Gather new statistics: python cli.py analyze"
 
 
 # Needless -------------------------------------------------------------------------------------------------------------
