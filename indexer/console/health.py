@@ -333,11 +333,11 @@ def _deep_checks(health: Health) -> Iterator[str]:
     looked_up: dict[str, list[str]] = defaultdict(list)
     for facts in _used(health):
         if facts.checked and facts.checked.scans:
-            scans = f"{facts.checked.scans:,} scans of it, the last on {day(facts.checked.at, health.now)}"
             left_out = "are left out" if facts.usage and facts.usage.own else "may be among those counted"
-            looked_up[f"check --deep has made {scans}, which {left_out}"].append(facts.name)
+            last = day(facts.checked.at, health.now)
+            looked_up[f"The lookups of check --deep, the last on {last}, {left_out}"].append(facts.name)
     for said, names in looked_up.items():
-        yield f"{_named(names)}: {said}."
+        yield f"{said}: {_named(names)}."
 
 
 def _sizes(health: Health) -> Iterator[str]:

@@ -246,6 +246,17 @@ def test_hostile_names_are_shown_as_codes_and_quoted_in_statements(head_url):
     assert kinds(head_url) == set()
 
 
+def test_the_lookups_of_a_deep_check_are_no_scans(head_url):
+    execute(head_url, "INSERT INTO activity (activity_type) VALUES ('call'), ('email')")
+    scanned = "SELECT pg_stat_get_numscans('ix_activity_type'::regclass)"
+    succeed("check", "--deep", NAME, url=head_url)
+    until(lambda: execute(head_url, scanned) != [(0,)], "the count of the lookups")
+    index = of(NAME, health(head_url))
+
+    assert (index["scans"], index["own_scans"], index["last_scan"], index["tuples_per_scan"]) == (0, 2, None, None)
+    assert "The lookups of check --deep, the last on " in succeed("health", NAME, url=head_url).stdout
+
+
 # Advice ---------------------------------------------------------------------------------------------------------------
 
 
