@@ -150,11 +150,8 @@ def _line(health: Health) -> Line:
 
 
 def _nothing(health: Health) -> Line:
-    return Hint(f"{health.place} has none of the tables, so there is no index to look at. ", *_to_begin())
-
-
-def _to_begin() -> tuple[str | Command, ...]:
-    return ("See what would be built: ", Command("plan"))
+    none = f"{health.place} has none of the tables, so there is no index to look at."
+    return Hint(f"{none} See what would be built: ", Command("plan"))
 
 
 def _totals(health: Health) -> str:
