@@ -5,7 +5,6 @@ report = health(Inspector(migrator, chain), everything=True)
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
@@ -13,21 +12,21 @@ from typing import TYPE_CHECKING
 
 from indexer.advice import Advice
 from indexer.care.advice import KINDS, Others, advice_on
-from indexer.care.evidence import evidence_of
 from indexer.care.hashes import hash_distinct
 from indexer.care.needless import candidates
-from indexer.care.observed import Observed, is_needed
+from indexer.care.observed import Observed
+from indexer.care.observer import Observer
 from indexer.care.statistics import Statistics
-from indexer.care.usage import ServerCounts, unasked, usage_of, without_checks
+from indexer.care.usage import ServerCounts, unasked
 from indexer.catalog import CatalogEntry, Place, Table
 from indexer.errors import UsageError
-from indexer.plans import Check, RevisionPlan
-from indexer.records.baseline import Baseline, Checked
+from indexer.plans import Check
 from indexer.text import may_be
 from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from indexer.inspector import Inspector
+    from indexer.migrator import CatalogMigrator
     from indexer.steps import Step
 
 STRICT = 4  # exit code
@@ -116,16 +115,15 @@ def health(
         return Health(migrator.place, _now(None), strict=strict)
     counts = migrator.care.counts(list(tables))
     servers = (counts, *asked.servers) if counts else ()
-    statistics = migrator.care.statistics(list(tables))
-    shown = list(dict.fromkeys(names)) or _shown(check, entries, everything)
-    facts = _facts(inspector, check, shown, entries, tables, servers, statistics, exact)
-    others, concerned = _others(inspector, check, facts, entries, servers), {each.table for each in facts}
+    observer = Observer(migrator, check.status, tables, entries, servers)
+    seen = observer.observe(list(dict.fromkeys(names)) or _shown(check, entries, everything), exact)
+    others, concerned = _others(migrator, check, seen, entries, servers), {each.table for each in seen}
     return Health(
         place=migrator.place,
         now=others.now,
-        indexes=tuple(IndexHealth(each, advice_on(each, others)) for each in facts),
+        indexes=tuple(IndexHealth(each, advice_on(each, others)) for each in seen),
         servers=servers,
-        tables=tuple((table, statistics.get(name)) for name, table in tables.items() if name in concerned),
+        tables=tuple((table, observer.statistics.get(name)) for name, table in tables.items() if name in concerned),
         failures=asked.failures,
         warnings=check.status.warnings,
         strict=strict,
@@ -152,84 +150,20 @@ def _shown(check: Check, entries: Sequence[CatalogEntry], everything: bool) -> l
     return list(dict.fromkeys([*(step.index.name for step in steps), *others]))
 
 
-def _facts(
-    inspector: Inspector,
-    check: Check,
-    shown: Sequence[str],
-    entries: Sequence[CatalogEntry],
-    tables: Mapping[str, Table],
-    servers: Sequence[ServerCounts],
-    statistics: Mapping[str, Statistics],
-    exact: bool,
-) -> list[Observed]:
-    migrator = inspector.migrator
-    steps = {step.index.name: step for step in check.status.steps}
-    plans = {step.index.name: plan for plan in check.status.revisions for step in plan.steps}
-    baselines = {name: each for plan in check.status.revisions for name, each in _baselines(plan).items()}
-    checks = {name: each for plan in check.status.revisions for name, each in _checks(plan).items()}
-    found = migrator.catalog.find(shown)
-    usable = [name for name, entry in found.items() if entry.usable and entry.definition]
-    evidence = evidence_of(migrator, usable, baselines, exact)
-    found |= migrator.catalog.find([name for name in found if name not in evidence], sizes=True)
-    on_table: dict[str, list[CatalogEntry]] = defaultdict(list)
-    for each in entries:
-        on_table[each.definition.table if each.definition else ""].append(each)
-    facts = []
-    for name in shown:
-        entry, step = found.get(name), steps.get(name)
-        table = entry.definition.table if entry and entry.definition else step.index.table if step else ""
-        counts = servers[0].tables.get(table) if servers else None
-        keys = counts.foreign_keys if counts else ()
-        usage = usage_of(name, servers, _built_at(name, baselines.get(name), plans.get(name), servers))
-        facts.append(
-            Observed(
-                name=name,
-                table=table,
-                step=step,
-                entry=entry,
-                of_table=tables.get(table),
-                evidence=evidence.get(name),
-                usage=usage and without_checks(usage, checks.get(name)),
-                counts=counts,
-                statistics=statistics.get(table),
-                checked=checks.get(name),
-                is_needed=entry is not None and is_needed(entry, on_table[table], keys),
-            )
-        )
-    return facts
-
-
-def _baselines(plan: RevisionPlan) -> Mapping[str, Baseline]:
-    return plan.record.baselines if plan.record else {}
-
-
-def _checks(plan: RevisionPlan) -> Mapping[str, Checked]:
-    return plan.record.checks if plan.record else {}
-
-
-def _built_at(
-    name: str, baseline: Baseline | None, plan: RevisionPlan | None, servers: Sequence[ServerCounts]
-) -> datetime | None:
-    """Return when an index existed for sure; None where nothing says so, as where it was made anew since."""
-    if plan is None or plan.record is None or not any(each.is_older(name, plan.revision.id) for each in servers):
-        return None
-    return baseline.built_at if baseline and baseline.built_at else plan.record.applied_at
-
-
 def _others(
-    inspector: Inspector,
+    migrator: CatalogMigrator,
     check: Check,
-    facts: Sequence[Observed],
+    seen: Sequence[Observed],
     entries: Sequence[CatalogEntry],
     servers: Sequence[ServerCounts],
 ) -> Others:
-    migrator = inspector.migrator
-    declared = [each.entry for each in facts if each.is_declared and each.entry]
+    """Return what is known beside what is observed of each index."""
+    declared = [each.entry for each in seen if each.is_declared and each.entry]
     return Others(
         said=check.advice,
-        hash_distinct=hash_distinct(migrator, [each.name for each in facts if each.is_usable]),
+        hash_distinct=hash_distinct(migrator, [each.name for each in seen if each.is_usable]),
         needless=migrator.care.needless(candidates(declared, entries)),
-        without_statistics=migrator.care.expressions_without_statistics(list({each.table for each in facts})),
+        without_statistics=migrator.care.expressions_without_statistics(list({each.table for each in seen})),
         where=_where(servers),
         now=_now(servers[0] if servers else None),
         drop=migrator.dialect.drop_statement,
