@@ -37,7 +37,7 @@ SOURCES = {
 
 
 class Others(NamedTuple):
-    """What is known beside the facts of each index.
+    """What is known beside what is observed of each index.
 
     Attributes:
         said: the advice of ``check``, about duplicates and leftovers for example.
@@ -61,9 +61,9 @@ class Others(NamedTuple):
     create: Callable[[str, Definition], str]
 
 
-def advice_on(facts: Observed, others: Others) -> tuple[Advice, ...]:
+def advice_on(index: Observed, others: Others) -> tuple[Advice, ...]:
     """Return the advice on an index."""
-    found = [*_of_check(facts, others), *_own(facts, others)]
+    found = [*_of_check(index, others), *_own(index, others)]
     return tuple(sorted(found, key=lambda advice: KINDS.index(advice.kind)))
 
 
@@ -73,39 +73,39 @@ def rebuilt(bytes: int | None, evidence: Evidence, now: datetime) -> str:
     return f"{in_bytes(bytes or 0)}; a rebuild would leave about {in_bytes(evidence.bytes_after_rebuild or 0)}, {said}"
 
 
-def _of_check(facts: Observed, others: Others) -> Iterator[Advice]:
+def _of_check(index: Observed, others: Others) -> Iterator[Advice]:
     """Yield what ``check`` says of an index, with the statement that drops a superfluous one that is not declared."""
     for advice in others.said:
-        if advice.other != facts.name or advice.kind not in OF_CHECK or (facts.entry and facts.entry.worker):
+        if advice.other != index.name or advice.kind not in OF_CHECK or (index.entry and index.entry.worker):
             continue
-        can_be_dropped = advice.can_be_dropped and not facts.is_declared and not facts.is_needed
-        drop = Hint(f" Drop it: {others.drop(facts.name)};") if can_be_dropped else Hint()
+        can_be_dropped = advice.can_be_dropped and not index.is_declared and not index.is_needed
+        drop = Hint(f" Drop it: {others.drop(index.name)};") if can_be_dropped else Hint()
         yield advice._replace(text=Hint(advice.text, drop))
 
 
-def _own(facts: Observed, others: Others) -> Iterator[Advice]:
+def _own(index: Observed, others: Others) -> Iterator[Advice]:
     texts = {
-        INVALID: _invalid(facts, others),
-        BLOATED: _bloated(facts, others),
-        STATISTICS: _statistics(facts, others),
-        HASH_DISTINCT: _hash_distinct(facts, others),
-        NEEDLESS: _needless(facts, others),
-        UNUSED: _unused(facts, others),
+        INVALID: _invalid(index, others),
+        BLOATED: _bloated(index, others),
+        STATISTICS: _statistics(index, others),
+        HASH_DISTINCT: _hash_distinct(index, others),
+        NEEDLESS: _needless(index, others),
+        UNUSED: _unused(index, others),
     }
     for kind, text in texts.items():
         if text:
-            yield Advice(kind, facts.name, None, text)
+            yield Advice(kind, index.name, None, text)
 
 
-def _invalid(facts: Observed, others: Others) -> Hint | None:
-    entry, name = facts.entry, facts.name
+def _invalid(index: Observed, others: Others) -> Hint | None:
+    entry, name = index.entry, index.name
     is_leftover = any(advice.kind == LEFTOVER and advice.other == name for advice in others.said)
     if entry is None or entry.usable or entry.worker or entry.definition is None or is_leftover:
         return None
     cost = f"{name} is {entry.flaw}: no query uses it, and writes may go on paying for it."
-    if facts.step and facts.step.differences:
+    if index.step and index.step.differences:
         return Hint(f"{cost} It is not as declared, either. Compare: ", Command("check"))
-    if facts.step:
+    if index.step:
         return Hint(f"{cost} Rebuild it: ", Command("up"))
     reindex = f"{cost} Rebuild it: {others.reindex(name)};"
     if entry.definition.constraint:
@@ -117,37 +117,37 @@ def _invalid(facts: Observed, others: Others) -> Hint | None:
     return Hint(f"{reindex} or drop it: {drop};")
 
 
-def _bloated(facts: Observed, others: Others) -> Hint | None:
-    evidence, name = facts.evidence, facts.name
+def _bloated(index: Observed, others: Others) -> Hint | None:
+    evidence, name = index.evidence, index.name
     if evidence is None or evidence.ratio is None or evidence.ratio < TOO_LARGE:
         return None
-    text = f"{name}: {rebuilt(facts.bytes, evidence, others.now)}."
-    if not facts.is_declared:
+    text = f"{name}: {rebuilt(index.bytes, evidence, others.now)}."
+    if not index.is_declared:
         return Hint(f"{text} Rebuild it: {others.reindex(name)};")
     doubt = " The statistics may be old: reindex gathers them first, and judges again." if evidence.is_stale else ""
     return Hint(f"{text}{doubt} Rebuild it: ", Command("reindex", name))
 
 
-def _statistics(facts: Observed, others: Others) -> Hint | None:
-    flaw = facts.statistics.flaw if facts.statistics else None
-    if not flaw and (without := others.without_statistics.get(facts.table)):
+def _statistics(index: Observed, others: Others) -> Hint | None:
+    flaw = index.statistics.flaw if index.statistics else None
+    if not flaw and (without := others.without_statistics.get(index.table)):
         flaw = f"{', '.join(without)} {are(without)} on an expression without statistics"
     return Hint(f"{flaw}. Gather new statistics: ", Command("analyze")) if flaw else None
 
 
-def _hash_distinct(facts: Observed, others: Others) -> Hint | None:
-    said, entry = others.hash_distinct.get(facts.name), facts.entry
+def _hash_distinct(index: Observed, others: Others) -> Hint | None:
+    said, entry = others.hash_distinct.get(index.name), index.entry
     if not said or entry is None or entry.definition is None:
         return None
-    if facts.is_declared:
+    if index.is_declared:
         text = f"{said}. To replace it with a B-tree in a next revision: "
-        return Hint(text, Command("new", f"replace {facts.name}"))
-    build = others.create(with_suffix(facts.name, "_btree"), entry.definition._replace(method=BTREE))
-    return Hint(f"{said}. Build a B-tree instead: {build}; Then drop it: {others.drop(facts.name)};")
+        return Hint(text, Command("new", f"replace {index.name}"))
+    build = others.create(with_suffix(index.name, "_btree"), entry.definition._replace(method=BTREE))
+    return Hint(f"{said}. Build a B-tree instead: {build}; Then drop it: {others.drop(index.name)};")
 
 
-def _needless(facts: Observed, others: Others) -> Hint | None:
-    found = next((each for each in others.needless if each.candidate.narrow == facts.name), None)
+def _needless(index: Observed, others: Others) -> Hint | None:
+    found = next((each for each in others.needless if each.candidate.narrow == index.name), None)
     if found is None:
         return None
     (_, name, wide, column, _), costs = found.candidate, found.costs
@@ -156,21 +156,21 @@ def _needless(facts: Observed, others: Others) -> Hint | None:
     return _in_a_revision(
         f"{name} is nearly needless on this server version ({found.version}): without it, the planner finds a value of"
         f" {column} with {wide} at {dearer}. Only ORDER BY {column} needs it.",
-        facts,
+        index,
     )
 
 
-def _unused(facts: Observed, others: Others) -> Hint | None:
-    days, usage = facts.unused_days(others.now), facts.usage
-    if days is None or days < LONG_ENOUGH or facts.is_needed or not facts.is_usable or not (usage and usage.since):
+def _unused(index: Observed, others: Others) -> Hint | None:
+    days, usage = index.unused_days(others.now), index.usage
+    if days is None or days < LONG_ENOUGH or index.is_needed or not index.is_usable or not (usage and usage.since):
         return None
     since = f"since {day(usage.since, others.now)} ({counted(days, 'day')}), {BEGINNINGS[usage.begun_by]}"
     built = "" if usage.is_known_built else ", or since it was built, if that was later"
-    return _in_a_revision(f"Nothing has used {facts.name} {since}{built}, {others.where}.", facts)
+    return _in_a_revision(f"Nothing has used {index.name} {since}{built}, {others.where}.", index)
 
 
-def _in_a_revision(text: str, facts: Observed) -> Hint:
+def _in_a_revision(text: str, index: Observed) -> Hint:
     """Return a text with the way to get rid of a declared index; who needs another one, only its owner knows."""
-    if not facts.is_declared:
+    if not index.is_declared:
         return Hint(text)
-    return Hint(f"{text} To take it out with a next revision: ", Command("new", f"take out {facts.name}"))
+    return Hint(f"{text} To take it out with a next revision: ", Command("new", f"take out {index.name}"))

@@ -45,7 +45,7 @@ NONE_ASKED = Asked()
 class IndexHealth(NamedTuple):
     """What is known of one index, and what to do about it."""
 
-    facts: Observed
+    observed: Observed
     advice: tuple[Advice, ...]
 
 

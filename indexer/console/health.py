@@ -54,16 +54,16 @@ def document(health: Health) -> Document:
 
 
 def _index(index: IndexHealth, health: Health) -> Document:
-    facts, usage = index.facts, index.facts.usage
-    evidence, statistics = facts.evidence, facts.statistics
+    observed, usage = index.observed, index.observed.usage
+    evidence, statistics = observed.evidence, observed.statistics
     analyzed_at = statistics.analyzed_at if statistics else None
     return {
-        "index": facts.name,
-        "table": facts.table,
-        "declared": facts.is_declared,
-        "state": facts.state,
-        "bytes": facts.bytes,
-        "share_of_table": _rounded(facts.share),
+        "index": observed.name,
+        "table": observed.table,
+        "declared": observed.is_declared,
+        "state": observed.state,
+        "bytes": observed.bytes,
+        "share_of_table": _rounded(observed.share),
         "bytes_after_rebuild": evidence.bytes_after_rebuild if evidence else None,
         "ratio": _rounded(evidence.ratio) if evidence else None,
         "evidence": evidence.source if evidence else None,
@@ -77,9 +77,9 @@ def _index(index: IndexHealth, health: Health) -> Document:
         "last_scan": _utc(usage.last_scan) if usage else None,
         "tuples_per_scan": _rounded(usage.tuples_per_scan) if usage else None,
         "hit_ratio": _rounded(usage.hit_ratio) if usage else None,
-        "writes": facts.writes,
+        "writes": observed.writes,
         "writes_since": _utc(health.servers[0].since) if health.servers else None,
-        "limits": list(facts.limits),
+        "limits": list(observed.limits),
         "statistics_at": _utc(analyzed_at),
         "statistics_age": round((health.now - analyzed_at).total_seconds()) if analyzed_at else None,
         "modified": statistics.modified if statistics else None,
@@ -155,15 +155,15 @@ def _nothing(health: Health) -> Line:
 
 
 def _totals(health: Health) -> str:
-    existing = [index.facts for index in health.indexes if index.facts.entry]
-    sizes = [facts.bytes for facts in existing if facts.bytes is not None]
+    existing = [index.observed for index in health.indexes if index.observed.entry]
+    sizes = [observed.bytes for observed in existing if observed.bytes is not None]
     size = f", {in_bytes(sum(sizes))}" if sizes else ""
     return f"{counted(len(existing), 'index', 'indexes')}{size}"
 
 
 def _counting(health: Health) -> str:
     """Return since when, and where, scans were counted; since the earliest moment: later ones are builds."""
-    used = [facts.usage for facts in _used(health) if facts.usage]
+    used = [observed.usage for observed in _used(health) if observed.usage]
     if not health.servers or not used:
         return ""
     if not _is_common(health):
@@ -175,7 +175,7 @@ def _counting(health: Health) -> str:
 
 def _is_common(health: Health) -> bool:
     """Return whether the counts of all indexes begin on about the same day."""
-    moments = [facts.usage.since for facts in _used(health) if facts.usage]
+    moments = [observed.usage.since for observed in _used(health) if observed.usage]
     known = [moment for moment in moments if moment]
     return len(known) == len(moments) and (not known or (max(known) - min(known)).total_seconds() < DAY)
 
@@ -189,31 +189,31 @@ def _since(since: datetime | None, now: datetime) -> str:
 
 
 def _used(health: Health) -> list[Observed]:
-    return [index.facts for index in health.indexes if index.facts.usage]
+    return [index.observed for index in health.indexes if index.observed.usage]
 
 
 def _figures(health: Health) -> str:
     """Return the table of the indexes; since when is a column where it differs."""
     is_common = _is_common(health)
     titles = TITLES if is_common else (*TITLES, "counted since")
-    rows = [_row(index.facts, health.now) for index in health.indexes]
+    rows = [_row(index.observed, health.now) for index in health.indexes]
     if not is_common:
         rows = [
-            (*row, _moment(index.facts.usage.since, health.now) if index.facts.usage else "")
+            (*row, _moment(index.observed.usage.since, health.now) if index.observed.usage else "")
             for row, index in zip(rows, health.indexes, strict=True)
         ]
     return drawn(titles, rows, right=NUMBERS, less_needed=LESS_NEEDED)
 
 
-def _row(facts: Observed, now: datetime) -> tuple[Any, ...]:
-    usage = facts.usage
+def _row(observed: Observed, now: datetime) -> tuple[Any, ...]:
+    usage = observed.usage
     return (
-        facts.name,
-        facts.table,
-        "" if facts.state == "valid" else (facts.state, "yellow" if facts.state == "missing" else "red"),
-        "" if facts.bytes is None else in_bytes(facts.bytes),
-        _percent(facts.share),
-        _rebuilt(facts),
+        observed.name,
+        observed.table,
+        "" if observed.state == "valid" else (observed.state, "yellow" if observed.state == "missing" else "red"),
+        "" if observed.bytes is None else in_bytes(observed.bytes),
+        _percent(observed.share),
+        _rebuilt(observed),
         *(_usage(usage, now) if usage else ("",) * 4),
     )
 
@@ -228,9 +228,9 @@ def _usage(usage: Usage, now: datetime) -> tuple[str, ...]:
     )
 
 
-def _rebuilt(facts: Observed) -> str:
+def _rebuilt(observed: Observed) -> str:
     """Return the size after a rebuild, where one would gain anything that is not usual."""
-    evidence = facts.evidence
+    evidence = observed.evidence
     if evidence is None:
         return ""
     if evidence.ratio is None:
@@ -299,7 +299,7 @@ def _notes(health: Health) -> Iterator[str | Hint]:
     yield from (f"{server.place} counts nothing (track_counts is off)." for server in health.servers if _is_off(server))
     yield from _states(health.indexes)
     yield from _sizes(health)
-    yield from (f"{limit}." for index in health.indexes for limit in index.facts.limits)
+    yield from (f"{limit}." for index in health.indexes for limit in index.observed.limits)
     yield from _deep_checks(health)
     if _used(health):
         yield UPPER_BOUND
@@ -313,14 +313,14 @@ def _is_off(server: ServerCounts) -> bool:
 
 def _states(indexes: Iterable[IndexHealth]) -> Iterator[str | Hint]:
     """Yield which declared indexes are not built or differ, and which indexes are being built."""
-    facts = [index.facts for index in indexes]
-    missing = [each.name for each in facts if each.state == "missing"]
-    different = [each.name for each in facts if each.state == "different"]
+    observed = [index.observed for index in indexes]
+    missing = [each.name for each in observed if each.state == "missing"]
+    different = [each.name for each in observed if each.state == "different"]
     if missing:
         yield Hint(f"Not built yet: {_named(missing)}. Build: ", Command("up"))
     if different:
         yield Hint(f"Not as declared: {_named(different)}. Compare: ", Command("check"))
-    for each in facts:
+    for each in observed:
         if each.entry and each.entry.worker and not each.entry.usable:
             yield f"{each.name} is being built or dropped by another session (pid {each.entry.worker})."
 
@@ -328,11 +328,11 @@ def _states(indexes: Iterable[IndexHealth]) -> Iterator[str | Hint]:
 def _deep_checks(health: Health) -> Iterator[str]:
     """Yield which scans were deep checks, and whether they are among those that are shown."""
     looked_up: dict[str, list[str]] = defaultdict(list)
-    for facts in _used(health):
-        if facts.checked and facts.checked.scans:
-            left_out = "are left out" if facts.usage and facts.usage.own else "may be among those counted"
-            last = day(facts.checked.at, health.now)
-            looked_up[f"The lookups of check --deep, the last on {last}, {left_out}"].append(facts.name)
+    for observed in _used(health):
+        if observed.checked and observed.checked.scans:
+            left_out = "are left out" if observed.usage and observed.usage.own else "may be among those counted"
+            last = day(observed.checked.at, health.now)
+            looked_up[f"The lookups of check --deep, the last on {last}, {left_out}"].append(observed.name)
     for said, names in looked_up.items():
         yield f"{said}: {_named(names)}."
 
@@ -340,12 +340,12 @@ def _deep_checks(health: Health) -> Iterator[str]:
 def _sizes(health: Health) -> Iterator[str]:
     """Yield what a rebuild would gain where that is no reason to rebuild yet, and where it cannot be told."""
     unknown: dict[str, list[str]] = defaultdict(list)
-    for facts in (index.facts for index in health.indexes):
-        evidence = facts.evidence
+    for observed in (index.observed for index in health.indexes):
+        evidence = observed.evidence
         if evidence and evidence.ratio is None and evidence.why:
-            unknown[evidence.why].append(facts.name)
+            unknown[evidence.why].append(observed.name)
         elif evidence and evidence.ratio is not None and HEALTHY <= evidence.ratio < TOO_LARGE:
-            yield f"{facts.name}: {rebuilt(facts.bytes, evidence, health.now)}."
+            yield f"{observed.name}: {rebuilt(observed.bytes, evidence, health.now)}."
     for why, names in unknown.items():
         yield f"Cannot tell what a rebuild would leave, because {why}: {_named(names)}."
 

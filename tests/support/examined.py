@@ -30,13 +30,15 @@ def examined(url: str, *names: str, also: tuple[str, ...] = (), **options: Any) 
 def facts_of(url: str, name: str, **options: Any) -> Observed:
     """Return what is known of one index."""
     (index,) = examined(url, name, **options).indexes
-    return index.facts
+    return index.observed
 
 
 def advised(report: Health) -> dict[str, str]:
     """Return the texts of all advice by its kind and index."""
     return {
-        f"{advice.kind} {index.facts.name}": WRITE(advice.text) for index in report.indexes for advice in index.advice
+        f"{advice.kind} {index.observed.name}": WRITE(advice.text)
+        for index in report.indexes
+        for advice in index.advice
     }
 
 
