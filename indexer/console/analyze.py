@@ -29,8 +29,8 @@ def of_run(done: Analyzed, place: Place) -> Answer:
 
 def _summary(done: Analyzed, place: Place) -> Line:
     if done.has_no_tables:
-        none = f"{place} has none of the tables, so there is nothing to analyze. See what would be built: "
-        return Hint(none, Command("plan"))
+        none = f"{place} has none of the tables, so there is nothing to analyze."
+        return Hint(f"{none} See what would be built: ", Command("plan"))
     left_out = f", {len(done.left_out)} left out" if done.left_out else ""
     if not done.tables:
         return f"Nothing to analyze{left_out}: {place}."

@@ -221,7 +221,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "Gather new statistics: python cli.py analyze": "test_health::test_statistics_are_old_once_a_tenth_of_the_rows_has_changed",
     "Not built yet: {}. Build: python cli.py up": "test_health::test_indexes_that_are_not_built_yet_are_said_and_are_no_error",
     "Not as declared: {}. Compare: python cli.py check": "test_health::test_an_index_with_another_definition_is_pointed_out",
-    "python cli.py plan'": "test_health::test_without_tables_there_is_no_index_to_look_at",
+    "See what would be built: python cli.py plan": "test_health::test_without_tables_there_is_no_index_to_look_at",
     "--also names a SQLite file": "test_standby::test_health_refuses_a_further_server_that_counts_no_scans",
     "Leave --also out.": "test_standby::test_health_refuses_a_further_server_that_counts_no_scans",
     "--also number {}": NO_COMMAND,
