@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 UNSUPPORTED = ("0A000", "42501", "42883")  # amcheck cannot check such an index, or may not be called any more
 INTERNAL, CANCELLED = "XX000", "57014"
-RECOVERED, AGAIN, CLOCKS = 60.0, 0.5, 5.0  # seconds: for recovery after a crash, between two attempts, of tolerance
+RECOVERED, AGAIN, TOLERANCE = 60.0, 0.5, 1.0  # seconds: for recovery, between two attempts, and of a measurement
 UNCANCELLED = 10.0  # seconds after which a statement is given up that its timeout has not cancelled
 ENDED = "The check ended with an error: {}"
 OURS = "indexer "  # how the names of the sessions of a run begin
@@ -116,7 +116,7 @@ class PostgresChecker(Checker):
         except PeeweeException as error:
             if server_errors.sqlstate(error) in UNSUPPORTED:
                 return None
-            return self._failed(name, AMCHECK, facts, error, time.monotonic() - started)
+            return self._failed(name, AMCHECK, facts, error, started)
         return Finding(name, CLEAN, AMCHECK)
 
     # Lookups ---------------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ class PostgresChecker(Checker):
                     finding = self._looked_up(name, facts, facts.patterns[:1])
                 return finding
         except PeeweeException as error:
-            return self._failed(name, LOOKUPS, facts, error, time.monotonic() - started)
+            return self._failed(name, LOOKUPS, facts, error, started)
 
     def _looked_up(self, name: str, facts: Facts, patterns: Sequence[int]) -> Finding:
         """Return how many rows with these patterns of NULL the index finds, if the planner uses it."""
@@ -182,28 +182,27 @@ class PostgresChecker(Checker):
                 if not self.database.is_lost:
                     self.database.rollback()
 
-    def _failed(self, name: str, by: str, facts: Facts, error: PeeweeException, seconds: float) -> Finding:
-        """Return what an error says of the index after so many seconds."""
+    def _failed(self, name: str, by: str, facts: Facts, error: PeeweeException, started: float) -> Finding:
+        """Return what an error of a check says of the index."""
         if self.database.is_lost:
-            return self._lost(name, by, error, seconds)
+            return self._lost(name, by, error, started)
         said = server_errors.said(error)
         if is_damage(error) or (by == AMCHECK and not self.heap and server_errors.sqlstate(error) == INTERNAL):
             other = self._other_damaged(name, facts, error)
             return Finding(name, CANNOT_TELL if other else CORRUPT, by, f"{other}{said}")
-        if server_errors.sqlstate(error) == CANCELLED and seconds >= self.longest:
+        if server_errors.sqlstate(error) == CANCELLED and time.monotonic() - started >= self.longest:
             longer = Command("check", "--deep", name, "--timeout", f"{max(self.longest * 10, 1):.0f}")
             return Finding(name, CANNOT_TELL, by, Hint(f"It took longer than {self.longest:g} s. Allow more: ", longer))
         return Finding(name, CANNOT_TELL, by, ENDED.format(said))
 
-    def _lost(self, name: str, by: str, error: PeeweeException, seconds: float) -> Finding:
+    def _lost(self, name: str, by: str, error: PeeweeException, started: float) -> Finding:
         """Return what the loss of the session says of the index, which is the last one to be checked.
 
         Some damage crashes the process that reads it, and the server then ends all sessions. Some makes it read for
         ever, deaf to every request to stop.
         """
-        self._reconnect()
         is_told = getattr(server_errors.original(error), "pgcode", None)  # why the server itself ended it
-        crashed = not is_told and self.catalog.rows(CRASHED, seconds=seconds + CLOCKS)[0]["crashed"]
+        crashed = self._reconnected_after_crash(started) and not is_told
         others = Hint("Read the server's log. Then check the others by name: ", Command("check", "--deep", "INDEX"))
         self.stopped = StatementFailed(
             f"The session was lost during the check of {name}, which is the last one.", others
@@ -212,14 +211,20 @@ class PostgresChecker(Checker):
             return Finding(name, CORRUPT, by, "The server process that read it crashed: see the server's log.")
         return Finding(name, CANNOT_TELL, by, f"The session was lost: {server_errors.said(error)}")
 
-    def _reconnect(self) -> None:
-        """Open another session, as soon as the server has recovered."""
+    def _reconnected_after_crash(self, started: float) -> bool:
+        """Open another session, as soon as the server has recovered; return whether it has crashed since the start."""
         until = time.monotonic() + RECOVERED
         while time.monotonic() < until:
-            with suppress(Unreachable):
-                return self.migrator.reconnect()
-            self.migrator.context.stop.sleep(AGAIN)
-        return self.migrator.reconnect()
+            self.migrator.context.stop.sleep(AGAIN)  # at first, so that the server has noticed the end of its process
+            with suppress(PeeweeException, Unreachable):
+                self.migrator.reconnect()
+                return self._has_crashed(started)
+        self.migrator.reconnect()
+        return self._has_crashed(started)
+
+    def _has_crashed(self, started: float) -> bool:
+        seconds = time.monotonic() - started + TOLERANCE
+        return bool(self.catalog.rows(CRASHED, seconds=seconds)[0]["crashed"])
 
     def _other_damaged(self, name: str, facts: Facts, error: PeeweeException) -> str:
         """Return what else is damaged according to an error, as the beginning of a sentence; "" if it is the index.
