@@ -120,12 +120,14 @@ def test_damaged_files_are_corrupt_indexes_and_stop_no_other_check(server: Serve
             url,
             *ROWS,
             "INSERT INTO contact (first_name, last_name, phone) SELECT 'a', 'b', n FROM generate_series(1, 5000) AS n",
+            "INSERT INTO conversation (contact_id) SELECT id FROM contact",
         )
         execute(superuser, "VACUUM ANALYZE", "CHECKPOINT")
-        files = {name: _file(url, name, data) for name in TEN_NAMES}
+        files = {name: _file(url, name, data) for name in (*TEN_NAMES, "conversation")}
         server.crash()
         damage(files["ix_contact_phone_hash"], 1, 0, bytes(8192))  # a bucket
         damage(files["ix_activity_openphone_id"], 1, 18, b"\xff\xff")  # the size of a page
+        damage(files["conversation"], 1, 12, b"\xff" * 8)  # the header of a page of the table
         with files["ix_activity_type"].open("r+b") as file:
             file.truncate(8192)
         server.come_back()
@@ -136,9 +138,12 @@ def test_damaged_files_are_corrupt_indexes_and_stop_no_other_check(server: Serve
                 execute(url, f"REINDEX INDEX {name}")
         assert document["exit_code"] == 4
         results = {each["index"]: each["result"] for each in document["deep"]}
+        texts = {each["index"]: each["text"] for each in document["deep"]}
         corrupt = {"ix_contact_phone_hash", "ix_activity_openphone_id", "ix_activity_type"}
         assert results.keys() == TEN_NAMES
-        assert {name for name, result in results.items() if result == "corrupt"} == corrupt, document["deep"]
+        assert {name for name, result in results.items() if result == "corrupt"} == corrupt, texts
+        assert results["ix_conversation_contact_id"] == "cannot tell"
+        assert texts["ix_conversation_contact_id"].startswith("Its table conversation is damaged: ")
         assert run("check", "--deep", url=url).exit_code == 0
 
 
