@@ -13,6 +13,7 @@ from indexer.care.statistics import Statistics
 from indexer.care.usage import ServerCounts, Usage, usage_of, without_checks
 from indexer.catalog import CatalogEntry, Table
 from indexer.plans import RevisionPlan, Status
+from indexer.records.provenance import CREATED
 from indexer.records.revisions import Record
 
 if TYPE_CHECKING:
@@ -87,11 +88,13 @@ class Observer:
         return without_checks(usage, self._checks.get(name)) if usage else None
 
     def _built_at(self, name: str) -> datetime | None:
-        """Return when an index existed for sure; None where nothing says so, as where it was made anew since."""
+        """Return when an index was built; None where nothing says so, as where it was adopted, or made anew since."""
         plan, baseline = self._plans.get(name), self._baselines.get(name)
         if plan is None or plan.record is None or not self._is_recorded(name, plan):
             return None
-        return baseline.built_at if baseline and baseline.built_at else plan.record.applied_at
+        if baseline and baseline.built_at:
+            return baseline.built_at
+        return plan.record.applied_at if plan.origin(self._steps[name]) == CREATED else None
 
     def _is_recorded(self, name: str, plan: RevisionPlan) -> bool:
         """Return whether it is the index that was recorded, as far as the ages of both tell."""

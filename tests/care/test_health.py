@@ -184,6 +184,16 @@ def test_an_index_with_another_definition_is_pointed_out(sqlite_head_url):
     assert run(*result.next_command(), url=sqlite_head_url).exit_code == 4
 
 
+def test_an_index_that_existed_before_up_was_built_at_a_time_that_is_not_known(base_url):
+    execute(base_url, f"CREATE INDEX {NAME} ON activity (activity_type)")
+    succeed("up", url=base_url)
+
+    known = {each["index"]: (each["build_is_known"], each["since_event"]) for each in health(base_url)["indexes"]}
+    assert {name for name, (is_known, _) in known.items() if not is_known} == {NAME}
+    assert known.pop(NAME)[1] != "built"
+    assert {event for _, event in known.values()} == {"built"}
+
+
 def test_what_a_hash_index_cannot_do_is_said(head_url):
     said = "ix_contact_phone_hash serves only equality: "
 
