@@ -15,7 +15,7 @@ FEWEST_BLOCKS = 100  # below which their hit ratio says nothing
 BUILT, RESET, STARTED = "built", "reset", "started"  # what a count begins with
 BEGINNINGS = {
     BUILT: "when it was built",
-    RESET: "when counters were reset",
+    RESET: "when the counters of the database began",  # as after a reset; before version 15 also after the first use
     STARTED: "when the server began to count, as it does after a crash",
 }
 
