@@ -66,7 +66,7 @@ def opened(url: str) -> Iterator[CatalogMigrator]:
     [
         (lambda runner: runner.up(), 9),
         (lambda runner: runner.inspector.status(), 9),
-        (lambda runner: runner.inspector.check(), 10),
+        (lambda runner: runner.inspector.check(), 11),
     ],
     ids=["up with nothing to do", "status", "check"],
 )

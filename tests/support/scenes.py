@@ -391,10 +391,10 @@ def until_idle(url: str) -> None:
 
 
 def lock_holder(url: str) -> int | None:
-    """Return the id of the process that holds the run lock."""
+    """Return the id of the process that holds the run lock; a run that waits for it holds a shared one."""
     query = """
         SELECT pid FROM pg_locks
-         WHERE locktype = 'advisory' AND granted
+         WHERE locktype = 'advisory' AND granted AND mode = 'ExclusiveLock'
            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     """
     return next((pid for (pid,) in ask(url, query)), None)
