@@ -132,6 +132,8 @@ def judge(facts: Facts, baseline: Baseline | None, reader: FactsReader | None = 
                 after = min(after, facts.bytes)
             return Evidence(facts.bytes, after, finding.source, finding.measured_at, is_stale=is_stale)
         reasons.append(finding.why)
+    if baseline:  # then why it says nothing is enough
+        del reasons[-1]
     return Evidence(facts.bytes, why=", and ".join(dict.fromkeys(reasons)), is_stale=tuples.is_stale)
 
 
