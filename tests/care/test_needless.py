@@ -21,7 +21,9 @@ def is_needless(url: str) -> bool:
 
 
 def test_the_index_on_event_types_is_nearly_needless_where_the_server_can_skip(head_url):
+    assert not is_needless(head_url)  # without rows
     execute(head_url, FLUSHED, EVENTS)
+    assert not is_needless(head_url)  # without statistics
     execute(head_url, "VACUUM ANALYZE webhook_event")
 
     assert is_needless(head_url) == (int(ask(head_url, "SHOW server_version_num")[0][0]) >= SKIPS)
@@ -33,10 +35,4 @@ def test_it_is_needed_where_the_wide_index_begins_with_many_values(head_url):
     )
     execute(head_url, "VACUUM ANALYZE webhook_event")
 
-    assert not is_needless(head_url)
-
-
-def test_nothing_is_said_without_rows_or_statistics(head_url):
-    assert not is_needless(head_url)
-    execute(head_url, EVENTS)
     assert not is_needless(head_url)
