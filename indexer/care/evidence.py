@@ -122,7 +122,7 @@ def judge(facts: Facts, baseline: Baseline | None, reader: FactsReader | None = 
     if facts.bytes is None:
         return Evidence(None, why="this SQLite was built without dbstat")
     if facts.bytes < smallest:
-        return Evidence(facts.bytes, why=f"it is under {smallest // MEGABYTE} MB, too small to tell")
+        return Evidence(facts.bytes, why=_too_small(facts.method))
     tuples, reasons = count(facts, baseline), []
     for finding in _findings(facts, baseline, tuples, reader):
         if finding.bytes is not None:
@@ -135,6 +135,11 @@ def judge(facts: Facts, baseline: Baseline | None, reader: FactsReader | None = 
     if baseline:  # then why it says nothing is enough
         del reasons[-1]
     return Evidence(facts.bytes, why=", and ".join(dict.fromkeys(reasons)), is_stale=tuples.is_stale)
+
+
+def _too_small(method: str) -> str:
+    smallest = SMALLEST.get(method, SMALLEST_OTHER) // MEGABYTE
+    return f"{'a hash index' if method == HASH else 'an index'} under {smallest} MB is too small"
 
 
 def _findings(facts: Facts, baseline: Baseline | None, tuples: Count, reader: FactsReader | None) -> Iterator[Finding]:
