@@ -65,11 +65,16 @@ def estimated_rows(statistics: Statistics) -> float | None:
 
 
 def _is_lost(statistics: Statistics, at: datetime | None) -> bool:
-    """Return whether the counters began after the moment, and no VACUUM or ANALYZE has counted the rows since."""
+    """Return whether the counters may have begun after the moment, so that they do not have all rows.
+
+    They have them since a VACUUM or an ANALYZE, or if they had as many as the build counted. Else a crash, or a standby
+    before its promotion, may have counted nothing.
+    """
     if statistics.analyzed_at or statistics.vacuumed_at:
         return False
     began_later = at is None or statistics.counted_since is None or statistics.counted_since > at
-    return began_later or statistics.live < (1 - OLD) * (statistics.rows or 0)
+    rows = statistics.rows or 0
+    return began_later or abs(statistics.live - rows) > OLD * rows
 
 
 def _is_stale(statistics: Statistics, is_lost: bool) -> bool:

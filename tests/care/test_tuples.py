@@ -37,14 +37,15 @@ LOST = COUNTED._replace(counted_since=LATER)
 # The statistics, and how many tuples a whole index has at most.
 OF_WHOLE = {
     "all counted": (COUNTED, ROWS),
-    "inserted since": (COUNTED._replace(live=2 * ROWS), 2 * ROWS),
-    "deleted since": (COUNTED._replace(live=ROWS // 20, vacuumed_at=LATER), ROWS),
+    "inserted since an ANALYZE": (COUNTED._replace(live=2 * ROWS, analyzed_at=LATER), 2 * ROWS),
+    "inserted since the build": (COUNTED._replace(live=1.05 * ROWS), 1.05 * ROWS),
+    "deleted since a VACUUM": (COUNTED._replace(live=ROWS // 20, vacuumed_at=LATER), ROWS),
     "a VACUUM that did not look at the index": (COUNTED._replace(rows=3 * ROWS, live=3 * ROWS), 3 * ROWS),
     "a crash": (LOST._replace(live=0), ROWS),
     "inserted after a crash": (LOST._replace(live=ROWS), 2 * ROWS),
     "inserted before a crash": (LOST._replace(live=0, pages_now=2000), 2 * ROWS),
     "a larger table, but no crash": (COUNTED._replace(pages_now=2000), ROWS),
-    "a promoted standby, whose counters began before the build": (COUNTED._replace(live=ROWS // 2), 1.5 * ROWS),
+    "a promoted standby, whose counters began before the build": (COUNTED._replace(live=2 * ROWS), 3 * ROWS),
     "counted after a crash": (LOST._replace(live=2 * ROWS, analyzed_at=LATER), 2 * ROWS),
     "never counted": (COUNTED._replace(tuples=None, rows=None), None),
 }
