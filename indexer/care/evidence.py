@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache, partial
 from typing import Any
 
 from indexer.care import sizes
 from indexer.care.facts import HASH, Facts, FactsReader, Inside, major
+from indexer.care.hashes import overflow_of
 from indexer.care.tuples import Count, count, estimated_rows
 from indexer.records.baseline import LEARNED, Baseline
 from indexer.records.table import now
@@ -37,6 +39,9 @@ SAME_KEYS = "it is not known how many of its rows have the same key now"
 TOO_OLD = "the statistics of its table are too old"
 
 
+Look = Callable[[], Inside | str]
+
+
 class Evidence(NamedTuple):
     """What is known about the size of an index after a rebuild.
 
@@ -47,6 +52,7 @@ class Evidence(NamedTuple):
         measured_at: when the baseline was measured, in UTC; None for other sources.
         why: why it cannot be told, without a full stop.
         is_stale: whether the statistics of its table may be too old: an ANALYZE may tell more, or otherwise.
+        overflow: how many overflow pages a hash index has, without a full stop, if that was asked for.
     """
 
     bytes: int | None
@@ -55,6 +61,7 @@ class Evidence(NamedTuple):
     measured_at: datetime | None = None
     why: str = ""
     is_stale: bool = False
+    overflow: str = ""
 
     @property
     def ratio(self) -> float | None:
@@ -118,13 +125,20 @@ def judge(facts: Facts, baseline: Baseline | None, reader: FactsReader | None = 
     Args:
         reader: reads whole indexes; None where that is not asked for.
     """
+    look = lru_cache(partial(reader.look_inside, facts)) if reader else None
+    inside = look() if look and facts.method == HASH else None
+    found = _answer(facts, baseline, look)
+    return found._replace(overflow=overflow_of(facts.name, inside)) if isinstance(inside, Inside) else found
+
+
+def _answer(facts: Facts, baseline: Baseline | None, look: Look | None) -> Evidence:
     smallest = SMALLEST.get(facts.method, SMALLEST_OTHER)
     if facts.bytes is None:
         return Evidence(None, why="this SQLite was built without dbstat")
     if facts.bytes < smallest:
         return Evidence(facts.bytes, why=_too_small(facts.method))
     tuples, reasons = count(facts, baseline), []
-    for finding in _findings(facts, baseline, tuples, reader):
+    for finding in _findings(facts, baseline, tuples, look):
         if finding.bytes is not None:
             is_stale = tuples.is_stale and finding.source != EXACT
             after = max(round(finding.bytes), facts.page)
@@ -142,14 +156,14 @@ def _too_small(method: str) -> str:
     return f"{'a hash index' if method == HASH else 'an index'} under {smallest} MB is too small"
 
 
-def _findings(facts: Facts, baseline: Baseline | None, tuples: Count, reader: FactsReader | None) -> Iterator[Finding]:
+def _findings(facts: Facts, baseline: Baseline | None, tuples: Count, look: Look | None) -> Iterator[Finding]:
     """Yield what each source says, the best one first."""
     if baseline is None:
         yield Finding(BASELINE, None, "no build of it is on record")
     elif baseline.by != LEARNED:
         yield _by_baseline(facts, baseline, tuples)
-    if reader or facts.packed is not None:
-        yield _by_reading(facts, reader)
+    if look or facts.packed is not None:
+        yield _by_reading(facts, look)
     if baseline and baseline.by == LEARNED:
         yield _by_learned(facts, baseline, tuples)
     yield _by_statistics(facts, tuples)
@@ -278,10 +292,10 @@ def _scaled_hash(facts: Facts, baseline: Baseline, tuples: Count) -> float | Non
 # By reading, and by statistics ----------------------------------------------------------------------------------------
 
 
-def _by_reading(facts: Facts, reader: FactsReader | None) -> Finding:
-    if facts.packed is not None or reader is None:
+def _by_reading(facts: Facts, look: Look | None) -> Finding:
+    if facts.packed is not None or look is None:
         return Finding(EXACT, facts.packed)
-    inside = reader.look_inside(facts)
+    inside = look()
     if isinstance(inside, str):
         return Finding(EXACT, None, inside)
     if facts.method == HASH:

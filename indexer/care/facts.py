@@ -107,11 +107,13 @@ class Inside(NamedTuple):
     Attributes:
         leaves: the pages that have entries; of a hash index its overflow pages.
         density: the used share of them; None for a hash index.
+        buckets: the first pages of a hash index's buckets; None for a B-tree.
         tuples: the live entries of a hash index.
     """
 
     leaves: int
     density: float | None = None
+    buckets: int | None = None
     tuples: int | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from indexer.care.facts import HASH, Column, Facts
+from indexer.care.facts import HASH, Column, Facts, Inside
 from indexer.care.tuples import count
 from indexer.definition import Definition
 from indexer.text import counted
@@ -38,6 +38,12 @@ def limits(name: str, definition: Definition) -> tuple[str, ...]:
         return ()
     key = definition.key[0]
     return (f"{name} serves only equality: a hash index cannot serve LIKE, ranges or ORDER BY on {key}, nor be unique",)
+
+
+def overflow_of(name: str, inside: Inside) -> str:
+    """Return how many overflow pages a hash index has, without a full stop."""
+    pages, buckets = counted(inside.leaves, "overflow page"), counted(inside.buckets or 0, "bucket")
+    return f"{name} has {pages} for {buckets}"
 
 
 def hash_distinct(migrator: Any, names: Sequence[str]) -> dict[str, str]:

@@ -61,9 +61,10 @@ class Observed(NamedTuple):
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """What its access method cannot do, each a sentence without its full stop."""
+        """What its access method cannot do, and its overflow pages if counted: each a sentence without full stop."""
         definition = self.entry.definition if self.entry else None
-        return limits(self.name, definition) if definition else ()
+        overflow = (self.evidence.overflow,) if self.evidence and self.evidence.overflow else ()
+        return (*limits(self.name, definition), *overflow) if definition else ()
 
     @property
     def bytes(self) -> int | None:

@@ -42,6 +42,7 @@ CALLS = {
 """,
     HASH: """
     SELECT f.overflow_pages AS leaves,
+           f.bucket_pages AS buckets,
            f.live_items AS tuples
       FROM {function}(%(index)s::pg_catalog.regclass) AS f
 """,
