@@ -97,6 +97,10 @@ class Server:
         """Return the sessions that these steps would have to wait for if they began now."""
         return ()
 
+    def lasting_holders(self, tables: Sequence[str]) -> tuple[Blocker, ...]:
+        """Return the sessions that a drop of an index of these tables would have to wait for, also after a signal."""
+        return ()
+
     def hidden(self, blockers: Sequence[Blocker]) -> list[str]:
         """Return what would let our role see more of these sessions, one sentence each."""
         return []

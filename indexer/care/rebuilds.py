@@ -15,6 +15,7 @@ from indexer.plans import PENDING, Rest
 from indexer.records.baseline import Baseline
 from indexer.spec import Index
 from indexer.steps import Step, StepPlanner
+from indexer.text import are, few
 from indexer.tuples import NamedTuple
 
 MATTERS = 1024 * 1024  # bytes; less room than that is not worth a warning
@@ -106,6 +107,35 @@ class Rebuilt(NamedTuple):
     seconds: float
     by_another: bool = False
     finding: Finding | None = None
+
+
+class Remains(NamedTuple):
+    """What rebuilds that did not end well have left, as phrases.
+
+    Attributes:
+        rebuilt: the names of the indexes that are rebuilt all the same.
+        left: the names of incomplete copies and of old indexes; None where that cannot be read.
+        holders: the sessions that a drop of these has to wait for.
+    """
+
+    rebuilt: tuple[str, ...]
+    left: tuple[str, ...] | None
+    holders: tuple[Blocker, ...] = ()
+
+    def __str__(self) -> str:
+        phrases = [f"{', '.join(self.rebuilt)} {are(self.rebuilt)} rebuilt"] if self.rebuilt else []
+        if self.left:
+            users = ", ".join(few([f"pid {each.pid}" if each.pid else each.role for each in self.holders]))
+            because = f", because {users} may still use {'it' if len(self.left) == 1 else 'them'}" if users else ""
+            phrases.append(f"{', '.join(self.left)} {are(self.left)} left{because}; the next run drops what is left")
+        return "; ".join(phrases)
+
+    @property
+    def sentence(self) -> str:
+        """The phrases as a sentence before another one; nothing if nothing is left."""
+        if self.left is None:
+            return "An incomplete copy may remain, or the old index; the next run drops it, and the index is valid. "
+        return f"{self}. " if self.rebuilt or self.left else ""
 
 
 class Reindexed(NamedTuple):

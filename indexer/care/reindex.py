@@ -11,7 +11,7 @@ from peewee import PeeweeException
 from indexer.care.choice import Candidate, Criteria, excluded_by, is_to_be_analyzed, not_bloated
 from indexer.care.deep import CLEAN, Finding, checked, deep_check
 from indexer.care.evidence import evidence_of, learn
-from indexer.care.rebuilds import LeftOut, Leftover, Rebuilt, Reindexed, ReindexPlan, check, room_needed
+from indexer.care.rebuilds import LeftOut, Leftover, Rebuilt, Reindexed, ReindexPlan, Remains, check, room_needed
 from indexer.catalog import IndexFile, Table
 from indexer.decide import Action
 from indexer.errors import Command, Hint, IndexerError, IndexFailed, UsageError, together
@@ -29,7 +29,7 @@ from indexer.revisions.revision import Revision
 from indexer.runner import Runner, stopwatch
 from indexer.spec import Index
 from indexer.steps import Step, StepPlanner
-from indexer.text import are, few, may_be
+from indexer.text import few, may_be
 
 NO_CHECKS: Mapping[str, Checked] = {}
 SHOWN_IN, AGAIN = 2.0, 0.2  # seconds
@@ -264,7 +264,7 @@ class Reindexer:
                 if isinstance(each, Leftover):
                     steps += self._drop(each, planner, pace)
                 else:
-                    steps += self._rebuild(each, planner, pace)
+                    self._rebuild(each, planner, pace, steps)
         except BaseException:
             if not self.migrator.transactional_ddl:  # otherwise nothing was done
                 self._log(revision, steps, seconds())
@@ -282,32 +282,77 @@ class Reindexer:
         self._dropped += [step.index.name for step in steps if step.action is Action.DROP]
         return steps
 
-    def _rebuild(self, candidate: Candidate, planner: StepPlanner, pace: Pace) -> Sequence[Step]:
-        """Rebuild an index, or wait for another session that does; record what it is like then."""
+    def _rebuild(self, candidate: Candidate, planner: StepPlanner, pace: Pace, steps: list[Step]) -> None:
+        """Rebuild an index, or wait for another session that does; record what it is like then.
+
+        Args:
+            steps: gets the steps that were taken, also if the run ends.
+        """
         seconds, rebuild = stopwatch(), _Rebuild(planner, candidate, self.migrator.catalog.file_of(candidate.name))
         operation = IndexOperation(self.migrator, candidate.step.index, rebuild.decide)
         try:
-            steps = self.migrator.carry_out([operation], rebuild, pace)
-        except IndexFailed as error:  # the others can be rebuilt
-            self._failures.append(error)
+            taken = self.migrator.carry_out([operation], rebuild, pace)
+        except (IndexerError, PeeweeException) as error:
+            remains = self._remains([candidate.step.index], rebuild)
+            steps += self._record_rebuilt(candidate, planner, remains, seconds())
+            if isinstance(error, IndexerError):
+                error.hint = Hint(remains.sentence, error.hint)
+            if not isinstance(error, IndexFailed):
+                raise
+            self._failures.append(error)  # the others can be rebuilt
+            return
+        steps += taken
+        done = [step for step in taken if step.action in (Action.REINDEX, Action.WAIT)]
+        for step in done:
+            self._finish(candidate, step, seconds())
+        if not done:  # the window may have closed before the old index could be dropped
+            remains = self._remains([candidate.step.index], rebuild)
+            steps += self._record_rebuilt(candidate, planner, remains, seconds())
+
+    def _remains(self, indexes: Sequence[Index], rebuild: _Rebuild | None = None) -> Remains:
+        """Return what is left of rebuilds that did not end well.
+
+        Args:
+            rebuild: that of the only index.
+        """
+        catalog = self.migrator.catalog
+        with suppress(IndexerError, PeeweeException):
+            entries = catalog.indexes_on({index.table for index in indexes})
+            left = self.inspector.planner().reindex_leftovers(indexes, entries)
+            tables = [index.table for index in indexes if index.name in left.values()]
+            rebuilt = [rebuild.name] if rebuild and rebuild.is_done(catalog.file_of(rebuild.name)) else []
+            return Remains(tuple(rebuilt), tuple(left), self.migrator.server.lasting_holders(tables) if left else ())
+        return Remains((), None if rebuild and rebuild.has_begun else ())
+
+    def _record_rebuilt(
+        self, candidate: Candidate, planner: StepPlanner, remains: Remains, seconds: float
+    ) -> Sequence[Step]:
+        """Record an index that is rebuilt, although its statement did not end well; return the step that was taken."""
+        if candidate.name not in remains.rebuilt:
             return ()
-        for step in steps:
-            if step.action in (Action.REINDEX, Action.WAIT):
-                self._finish(candidate, step, seconds())
-        return steps
+        size = None
+        with suppress(IndexerError, PeeweeException):
+            size = self._measure(candidate)
+        self._rebuilt.append(Rebuilt(candidate.step.index, candidate.size, size, seconds))
+        return (planner.reindex(candidate.step),)
 
     def _finish(self, candidate: Candidate, step: Step, seconds: float) -> None:
         """Check an index that has just been rebuilt, and record what it is like."""
+        size = self._measure(candidate)
+        began, earlier = now(), candidate.record.checks.get(candidate.name) if candidate.record else None
+        finding = self._check_deeply(step.index)
+        if finding.state == CLEAN:
+            self._record(candidate.revision.id, {}, {candidate.name: checked(finding, began, earlier)})
+        by_another = step.action is Action.WAIT
+        self._rebuilt.append(Rebuilt(step.index, candidate.size, size, seconds, by_another, finding))
+
+    def _measure(self, candidate: Candidate) -> int | None:
+        """Record the baseline of an index that has just been rebuilt; return its bytes."""
         name, baseline = candidate.name, candidate.baseline
         measured = self.migrator.catalog.measured([name]).get(name)
         fresh = baseline_of(measured, REINDEX, now(), baseline.built_at if baseline else None) if measured else None
         self._record(candidate.revision.id, {name: fresh} if fresh else {})
-        began, earlier = now(), candidate.record.checks.get(name) if candidate.record else None
-        finding = self._check_deeply(step.index)
-        if finding.state == CLEAN:
-            self._record(candidate.revision.id, {}, {name: checked(finding, began, earlier)})
-        size, by_another = measured.bytes if measured else None, step.action is Action.WAIT
-        self._rebuilt.append(Rebuilt(step.index, candidate.size, size, seconds, by_another, finding))
+        return measured.bytes if measured else None
 
     def _check_deeply(self, index: Index) -> Finding:
         (finding,) = deep_check(self.migrator, [index.name])
@@ -354,12 +399,8 @@ class Reindexer:
     def _progress(self) -> str:
         """Return how far an interrupted run has come, for its message."""
         done = [] if self.migrator.transactional_ddl else [each.target.name for each in self._rebuilt]
-        rebuilt = f": {', '.join(done)} {are(done)} rebuilt" if done else ": no index is rebuilt"
-        with suppress(PeeweeException):
-            entries = self.migrator.catalog.indexes_on(self.inspector.chain.tables)
-            left = list(self.inspector.planner().reindex_leftovers(self.inspector.declared, entries))
-            return f"{rebuilt}; {', '.join(left)} {are(left)} left and will be dropped" if left else rebuilt
-        return rebuilt
+        remains = self._remains(self.inspector.declared)._replace(rebuilt=tuple(done))
+        return f": {remains}" if done else f": {'; '.join(filter(None, ('no index is rebuilt', str(remains))))}"
 
     def _warn(self, warnings: Sequence[str | Hint]) -> None:
         for warning in warnings:
@@ -372,15 +413,21 @@ class _Rebuild(Provenance):
     def __init__(self, planner: StepPlanner, candidate: Candidate, file: IndexFile | None) -> None:
         super().__init__()
         self._planner, self._candidate, self._file = planner, candidate, file
-        self._has_begun = False
+        self.name = candidate.name
+        self.has_begun = False
 
     def begin(self, step: Step, statement: str) -> None:
         """Note that the statement is about to be sent: a new file of the index is then that of this run."""
-        self._has_begun = True
+        self.has_begun = True
+
+    def is_done(self, file: IndexFile | None) -> bool:
+        """Return whether this run has put this file in the place of the one that the index had."""
+        before = self._file
+        return self.has_begun and file is not None and before is not None and file.number != before.number
 
     def decide(self) -> Step:
         """Return the step to take now; the index that it found has the size that it was judged by."""
-        step = self._planner.next_reindex(self._candidate.step.index, self._file, self._has_begun)
+        step = self._planner.next_reindex(self._candidate.step.index, self._file, self.has_begun)
         if step.found:
             step.found = step.found._replace(bytes=self._candidate.size)
         return step

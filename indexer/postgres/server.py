@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -152,6 +153,15 @@ class PostgresServer(Server):
             found = look()
             young &= {each.identity for each in found if age(each) < NOTICEABLE}
         return tuple(each for each in found if age(each) >= NOTICEABLE)
+
+    def lasting_holders(self, tables: Sequence[str]) -> tuple[Blocker, ...]:
+        """Return the sessions that a drop of an index of these tables would have to wait for, also after a signal."""
+        with self.sessions.tolerating_errors():
+            before = {each.identity for each in self.sessions.expected(tables, dropping=True)}
+            time.sleep(ANOTHER_LOOK if before else 0)
+            now = self.sessions.expected(tables, dropping=True) if before else ()
+            return tuple(each for each in now if each.identity in before)
+        return ()
 
     def hidden(self, blockers: Sequence[Blocker]) -> list[str]:
         """Return what would let our role see more of these sessions, one sentence each."""

@@ -577,6 +577,8 @@ def test_a_limited_wait_ends_with_the_blocker_and_leaves_the_index_valid(online_
             Reindexer(found).run(Criteria((OTHER,)))
         assert f"{OTHER}, {phase} for:" in refused.value.message
         assert f"pg_terminate_backend({blocker.pid})" in refused.value.message
+        remains = f"{OTHER} is rebuilt; {OTHER}_ccold is left, because pid {blocker.pid} may still use it; "
+        assert str(refused.value.hint).startswith(remains) is (hold is open_reader)
         with runner(online_url) as found:
             assert blocker.pid in {each.pid for each in Reindexer(found).plan(Criteria((OTHER,))).blockers}
         assert created_indexes(online_url) == specified(online_url)

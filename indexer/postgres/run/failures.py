@@ -63,10 +63,9 @@ def reason_of(failure: Exception) -> str:
 def as_error(step: Step, failure: Exception, is_left: bool) -> IndexerError:
     """Return the error with which a run ends; ``is_left`` says whether the statement has left an incomplete index."""
     name = step.index.name
-    incomplete = f"An incomplete {name} may remain; the next run rebuilds it. "
+    left = f"An incomplete {name} may remain; the next run rebuilds it. " if is_left else ""
     if step.action is Action.REINDEX:
-        incomplete = f"An incomplete copy of {name} may remain; the next run drops it, and {name} is valid. "
-    left = incomplete if is_left else ""
+        left = ""  # the caller says what is left: an incomplete copy, or the old index
     if isinstance(failure, GaveUp):
         blockers = f" for:{listed(failure.blockers)}" if failure.blockers else "."
         return Blocked(f"Gave up on {name}, {failure}{blockers}", left + AGAIN)
