@@ -11,7 +11,7 @@ from datetime import datetime
 from indexer.decide import Action
 from indexer.errors import Hint
 from indexer.spec import Index
-from indexer.text import visible
+from indexer.text import duration, in_bytes, visible
 from indexer.tuples import NamedTuple
 
 
@@ -71,6 +71,11 @@ class Laggard(NamedTuple):
     def identity(self) -> tuple[str, str]:
         """What two observations of the same one have in common."""
         return self.kind, self.name
+
+    def __str__(self) -> str:
+        unused = ", which is not in use" if self.ending else ""
+        behind = f"{in_bytes(self.bytes)} behind, for {duration(self.seconds)} or longer"
+        return visible(f"{self.kind} {self.name}{unused}: {behind}")
 
 
 class Warned(NamedTuple):

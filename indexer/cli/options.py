@@ -150,7 +150,7 @@ to_revision = option("--to", metavar="REV", shell_complete=revisions,
                      help="Revision to stop at: an id, the beginning of one, base, or head.")
 patience = together(
     option("--max-wait", type=Seconds(), show_default="no limit",
-           help="Cancel and retry a build that has been blocked this long."),
+           help="Cancel and retry a build, or a wait for replicas, that has been blocked this long."),
     option("--retries", type=click.IntRange(min=0), default=3, metavar="N", help="How often to retry such a build."),
     option("--wait-lock", type=Seconds(), show_default="no limit",
            help="Stop waiting for another run once it has made no progress for this long."),

@@ -304,10 +304,8 @@ def _awaiting_replicas(target: Index, replicas: Sequence[Laggard], seconds: floa
 
 
 def _laggard(replica: Laggard) -> str:
-    unused = ", which is not in use" if replica.ending else ""
-    behind = f"{in_bytes(replica.bytes)} behind, for {duration(replica.seconds)} or longer"
     ending = f"\n      {ENDING}{visible(replica.ending)}" if replica.ending else ""
-    return f"\n    {visible(f'{replica.kind} {replica.name}{unused}: {behind}')}{ending}"
+    return f"\n    {replica}{ending}"
 
 
 def _predicted(target: Index, seconds: float, size: int, source: str, closes: datetime) -> str:

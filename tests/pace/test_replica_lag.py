@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from signal import SIGTERM
 
 import pytest
-from command import CLI, execute, run, succeed
+from command import CLI, created_indexes, execute, run, succeed
 from scenes import Server, assert_all_valid, own_server, running
 from windows import closing_in
 
 from indexer.connection import connect
+from indexer.errors import Blocked
 from indexer.events import ReplicaAwaited
 from indexer.options import Options
 from indexer.revisions.chain import load
@@ -86,7 +87,12 @@ def test_a_slot_that_has_followed_is_waited_for_no_longer(base_url, superuser_ur
     assert run_up(base_url, when_it_waits=follow, max_replica_lag=600).exit_code == 0
 
 
-def test_a_wait_for_a_slot_ends_with_the_window(base_url, slot):
+def test_a_wait_for_a_slot_ends_with_its_limit_or_with_the_window(base_url, slot):
+    with pytest.raises(Blocked) as refused:
+        run_up(base_url, max_replica_lag=1, max_wait=0.2, retries=0, jobs=1)
+    assert f"waiting before the start for:\n  - physical slot {slot}, which is not in use: " in refused.value.message
+    assert f"end it: SELECT pg_catalog.pg_drop_replication_slot('{slot}');" in refused.value.message
+    assert created_indexes(base_url) == {}
     outcome = run_up(base_url, max_replica_lag=1, window=closing_in(3), jobs=1)
     assert (outcome.exit_code, len(outcome.rest.left)) == (3, 10)
 

@@ -184,8 +184,10 @@ class Execution:
 
         Raises:
             Left: the window does not allow it any more.
+            GaveUp: that took longer than a wait may.
         """
-        started = observed = time.monotonic()
+        started, limit = time.monotonic(), self.run.options.max_wait
+        observed = started
         self.run.pace.check(step)
         behind = self.run.lag.behind() if step.changes else ()
         is_waiting = bool(behind)
@@ -193,6 +195,8 @@ class Execution:
             self.run.stop.check()
             yield None
             now = time.monotonic()
+            if limit is not None and now - started >= limit:
+                raise GaveUp(BEFORE_THE_START, behind)
             if now - observed >= INTERVAL:
                 observed = now
                 self.run.pace.check(step)

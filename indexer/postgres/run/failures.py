@@ -6,7 +6,7 @@ import psycopg2
 
 from indexer.decide import Action
 from indexer.errors import Blocked, IndexerError, IndexFailed, StatementFailed
-from indexer.events import Blocker
+from indexer.events import Blocker, Laggard
 from indexer.postgres.run.sessions import listed
 from indexer.postgres.session.server_errors import AGAIN, concerns_one_index, remedy, said
 from indexer.steps import Step
@@ -30,7 +30,7 @@ INTERNAL_RACES = ("tuple concurrently", "could not open relation", "could not fi
 class GaveUp(Exception):
     """A statement was cancelled, or not sent, because it had waited for longer than the options allow."""
 
-    def __init__(self, phase: str, blockers: tuple[Blocker, ...]) -> None:
+    def __init__(self, phase: str, blockers: tuple[Blocker | Laggard, ...]) -> None:
         super().__init__(phase)
         self.blockers = blockers
 

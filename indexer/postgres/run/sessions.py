@@ -10,7 +10,7 @@ from typing import Any
 from peewee import PeeweeException
 
 from indexer.errors import Hint, IndexerError
-from indexer.events import Blocker, Report, Warned, silent
+from indexer.events import Blocker, Laggard, Report, Warned, silent
 from indexer.postgres.session.reader import CatalogReader
 from indexer.text import identifier, literal, reason
 from indexer.tuples import NamedTuple
@@ -251,9 +251,13 @@ class Sessions:
         return now - self._seen_since.setdefault(blocker.identity, now)
 
 
-def listed(blockers: Iterable[Blocker]) -> str:
-    """Return a line for each blocker, and one with the statement that ends it."""
-    return "".join(f"\n  - {blocker}\n    end it: {blocker.ending}" for blocker in blockers)
+def listed(blockers: Iterable[Blocker | Laggard]) -> str:
+    """Return a line for each blocker, and one with the statement that ends it, if there is one."""
+    return "".join(map(_listed, blockers))
+
+
+def _listed(blocker: Blocker | Laggard) -> str:
+    return f"\n  - {blocker}" + (f"\n    end it: {blocker.ending}" if blocker.ending else "")
 
 
 def visibility_advice(role: str) -> str:
