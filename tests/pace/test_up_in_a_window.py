@@ -44,10 +44,10 @@ def fill(url: str, columns: str, long: str, megabytes: int) -> None:
     execute(url, f"INSERT INTO {columns} {numbers.format(megabytes * 1000, long)}")
 
 
-def test_outside_of_the_window_nothing_changes_and_the_answer_says_when_and_how_to_continue(any_base_url):
+def test_outside_of_the_window_nothing_changes_and_the_answer_says_when_and_how_to_continue(base_url):
     window = closed()
-    with nothing_changes(any_base_url):
-        result = run("up", "--window", window, url=any_base_url)
+    with nothing_changes(base_url):
+        result = run("up", "--window", window, url=base_url)
     assert result.exit_code == 3, result
     assert "Nothing was changed on" in result.stdout
     assert "10 indexes are left (ix_activity_openphone_id, " in result.stdout
@@ -63,8 +63,8 @@ def test_outside_of_the_window_even_an_empty_database_stays_empty(sqlite_url, tm
     assert (document["to"], document["changed"], set(document["left"].values())) == (None, False, {CLOSED})
 
 
-def test_outside_of_the_window_up_with_nothing_to_do_exits_with_0(any_head_url):
-    assert run("up", "--window", closed(), url=any_head_url).exit_code == 0
+def test_outside_of_the_window_up_with_nothing_to_do_exits_with_0(sqlite_head_url):
+    assert run("up", "--window", closed(), url=sqlite_head_url).exit_code == 0
 
 
 def test_outside_of_the_window_the_run_lock_is_not_asked_for(base_url):
@@ -112,12 +112,11 @@ def test_what_would_not_end_in_time_is_left_and_the_next_run_continues(any_base_
     assert {each["origin"] for each in indexes} == {"created"}
 
 
-def test_what_a_small_build_has_measured_lets_a_large_one_begin_that_a_guess_would_leave(any_base_url):
-    long = f"to_json({LONG['postgresql']})" if is_postgres(any_base_url) else LONG["sqlite"]
-    fill(any_base_url, "webhook_event (event_type, payload)", long, 12)
-    fill_activity(any_base_url, 120)
+def test_what_a_small_build_has_measured_lets_a_large_one_begin_that_a_guess_would_leave(base_url):
+    fill(base_url, "webhook_event (event_type, payload)", f"to_json({LONG['postgresql']})", 12)
+    fill_activity(base_url, 120)
     events: list = []
-    assert up(any_base_url, events.append, window=closing_in(15)).exit_code == 0
+    assert up(base_url, events.append, window=closing_in(15)).exit_code == 0
     predicted = {each.target.name: each.source for each in events if isinstance(each, BuildPredicted)}
     (first, *_) = predicted
     assert (first.startswith("ix_webhook_event_"), predicted.pop(first)) == (True, "a cautious guess")
@@ -148,7 +147,7 @@ def test_a_build_that_is_running_when_the_window_closes_goes_on_and_nothing_begi
 
     writer.__enter__()
     fill_activity(base_url, 1)  # the largest table is the first
-    outcome = up(base_url, report, window=closing_in(4), jobs=1)
+    outcome = up(base_url, report, window=closing_in(3), jobs=1)
 
     (first,) = created_indexes(base_url)
     assert first in ON_ACTIVITY
@@ -160,17 +159,17 @@ def test_a_build_that_is_running_when_the_window_closes_goes_on_and_nothing_begi
 
 def test_a_wait_for_a_blocker_before_the_start_ends_with_the_window(base_url):
     with open_writer(base_url):
-        outcome = up(base_url, window=closing_in(4), max_wait=30, retries=0, jobs=1)
+        outcome = up(base_url, window=closing_in(2), max_wait=30, retries=0, jobs=1)
     assert set(outcome.rest.left) >= ON_ACTIVITY
     assert not ON_ACTIVITY & set(created_indexes(base_url))
 
 
-def test_an_applied_revision_with_a_missing_index_is_applied_still_if_nothing_was_done(any_head_url):
-    execute(any_head_url, "DROP INDEX ix_activity_type")
-    outcome = up(any_head_url, window=closing_in(0.5))
+def test_an_applied_revision_with_a_missing_index_is_applied_still_if_nothing_was_done(sqlite_head_url):
+    execute(sqlite_head_url, "DROP INDEX ix_activity_type")
+    outcome = up(sqlite_head_url, window=closing_in(0.5))
     assert (outcome.exit_code, list(outcome.rest.left)) == (3, ["ix_activity_type"])
-    assert revisions(any_head_url)[HEAD] == "applied"
-    assert run("check", url=any_head_url).exit_code == 4
+    assert revisions(sqlite_head_url)[HEAD] == "applied"
+    assert run("check", url=sqlite_head_url).exit_code == 4
 
 
 @pytest.mark.parametrize("option", ["--window", "--max-replica-lag"])
