@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from indexer.advice import Advice
 from indexer.catalog import Place, Table
 from indexer.decide import Action
-from indexer.errors import Command, Different, Hint, PreflightFailed
+from indexer.errors import Command, Different, Hint, IndexerError, PreflightFailed
 from indexer.events import Blocker
 from indexer.options import DEFAULTS, Options
 from indexer.pace.pace import CLOSED, Pace
@@ -311,9 +311,9 @@ class Check(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """4 if an index is missing, different or corrupt, what stopped the checks, else that of the status."""
-        if self.corrupt:
-            return Different.exit_code
-        if self.deep and self.deep.stopped and self.status.exit_code != Different.exit_code:
+        """4 if an index is missing, different or corrupt; what stopped the checks; 1 if one failed; else as status."""
+        if self.corrupt or self.status.exit_code == Different.exit_code or self.deep is None:
+            return Different.exit_code if self.corrupt else self.status.exit_code
+        if self.deep.stopped:
             return self.deep.stopped.exit_code
-        return self.status.exit_code
+        return IndexerError.exit_code if self.deep.failed else self.status.exit_code

@@ -1,7 +1,8 @@
 """Deep checks: whether an index finds every row of its table. What the adapters answer, and the order of the checks.
 
-A deep check reads the index itself, not the catalog. On PostgreSQL amcheck reads all of it, where it can be called;
-otherwise sampled rows are looked up by the index. On SQLite ``PRAGMA integrity_check`` reads all of it.
+A deep check reads the index itself, not the catalog. On PostgreSQL amcheck reads all of it, where it can be called. It
+does not notice which rows the index lacks, so sampled rows are looked up by the index as well. On SQLite
+``PRAGMA integrity_check`` reads all of it.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ class Finding(NamedTuple):
         state: CLEAN, CORRUPT or CANNOT_TELL. After lookups CLEAN means no more than that the rows looked up were found.
         by: AMCHECK, LOOKUPS or INTEGRITY_CHECK; None where none of them was possible.
         text: what was found, or why it cannot be told, as a sentence; empty where amcheck found nothing.
-        looked_up: how many rows were looked up; None for the other checks.
+        looked_up: how many rows were looked up, beside amcheck as well; None where none was.
         found: how many of them were found.
         collation_version: the versions of its collations during the check, as ``Measured`` has them.
+        is_failed: whether the check did not come to its end, so that it cannot be told what it would have found.
     """
 
     name: str
@@ -44,13 +46,15 @@ class Finding(NamedTuple):
     looked_up: int | None = None
     found: int | None = None
     collation_version: str | None = None
+    is_failed: bool = False
 
     @property
     def result(self) -> str:
         """The result in a few words."""
-        if self.state == CLEAN and self.looked_up is not None:
-            return f"{self.found:,} of {self.looked_up:,} found"
-        return self.state
+        if self.state != CLEAN or self.looked_up is None:
+            return self.state
+        found = f"{self.found:,} of {self.looked_up:,} found"
+        return found if self.by == LOOKUPS else f"{self.state}, and {found}"
 
 
 def checked(finding: Finding, began: datetime, before: Checked | None) -> Checked:
@@ -86,6 +90,11 @@ class Deep(NamedTuple):
     def corrupt(self) -> tuple[str, ...]:
         """The names of the indexes that are corrupt."""
         return tuple(finding.name for finding in self.findings if finding.state == CORRUPT)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The names of the indexes whose check failed."""
+        return tuple(finding.name for finding in self.findings if finding.is_failed)
 
 
 class Checker(ABC):

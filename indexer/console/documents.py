@@ -65,6 +65,7 @@ def _deep(deep: Deep) -> Document:
             "text": each.text,
             "looked_up": each.looked_up,
             "found": each.found,
+            "failed": each.is_failed,
             "seconds": round(each.seconds, 3),
         }
         for each in deep.findings

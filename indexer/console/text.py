@@ -157,7 +157,8 @@ def _origin(index: Document) -> str:
 def of_check(check: Check) -> Answer:
     """Return whether the database is what its revisions declare, index by index."""
     document, verdict = documents.of_check(check), _verdict(check.status, lists_statements=True)
-    verdict = lines_of(filter(None, (verdict, _of_corrupt(check.corrupt), _of_stopped(check)))) or ALL_RIGHT
+    deep = [_of_corrupt(check.corrupt), _of_failed(check), _of_stopped(check)]
+    verdict = lines_of(filter(None, (verdict, *deep))) or ALL_RIGHT
     line = Hint(f"{_position(check.status)}. ", verdict.with_texts(in_a_line))
     return Answer(document, line, check.exit_code, _shown_check(check, document, verdict))
 
@@ -166,6 +167,12 @@ def _of_corrupt(names: Sequence[str]) -> Hint:
     """Return how to repair the indexes that are corrupt; nothing where none is."""
     it = "it" if len(names) == 1 else "them"
     return Hint(f"Corrupt: {', '.join(names)}. To rebuild {it}, run: ", Command("reindex", *names)) if names else Hint()
+
+
+def _of_failed(check: Check) -> Hint:
+    """Return which indexes could not be checked; nothing where all were."""
+    names = check.deep.failed if check.deep else ()
+    return Hint(f"Not checked: {', '.join(names)}. The reasons are above.") if names else Hint()
 
 
 def _of_stopped(check: Check) -> Hint:

@@ -97,7 +97,9 @@ def test_a_row_that_the_index_lacks_is_found_missing(filled_url, superuser_url, 
     rows = "INSERT INTO activity (openphone_id) SELECT 'lost ' || n FROM generate_series(1, 2000) AS n"
     lose_writes(superuser_url, "ix_activity_openphone_id", rows)  # the catalog is the superuser's
 
-    assert states(filled_url, "ix_activity_openphone_id", heap=True) == {"ix_activity_openphone_id": CORRUPT}
+    for heap in (True, False):
+        assert states(filled_url, "ix_activity_openphone_id", heap=heap) == {"ix_activity_openphone_id": CORRUPT}
+    assert run("check", "--deep", url=filled_url).exit_code == 4
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,15 @@ def _file(url: str, index: str, data: Path) -> Path:
     return data / execute(url, f"SELECT pg_relation_filepath('{index}')")[0][0]
 
 
+def test_a_check_that_did_not_end_is_no_success(filled_url):
+    result = run("check", "--deep", "ix_activity_openphone_id", "--timeout", "0.001", url=filled_url)
+
+    assert result.exit_code == 1
+    assert "Everything is as declared" not in result.stdout
+    assert "Not checked: ix_activity_openphone_id." in result.stdout
+    assert "Allow more: python cli.py check --deep ix_activity_openphone_id --timeout 1" in result.stdout
+
+
 def test_damaged_files_are_corrupt_indexes_and_stop_no_other_check(server: Server):
     data = server.log.parent / "data"
     with server.new_database() as url:
@@ -121,10 +132,14 @@ def test_damaged_files_are_corrupt_indexes_and_stop_no_other_check(server: Serve
             *ROWS,
             "INSERT INTO contact (first_name, last_name, phone) SELECT 'a', 'b', n FROM generate_series(1, 5000) AS n",
             "INSERT INTO conversation (contact_id) SELECT id FROM contact",
+            "CREATE TABLE tagged AS SELECT ARRAY [n % 400] AS tags FROM generate_series(1, 5000) AS n",
+            "CREATE INDEX by_tags ON tagged USING gin (tags)",
         )
         execute(superuser, "VACUUM ANALYZE", "CHECKPOINT")
-        files = {name: _file(url, name, data) for name in (*TEN_NAMES, "conversation")}
+        files = {name: _file(url, name, data) for name in (*TEN_NAMES, "conversation", "by_tags")}
         server.crash()
+        for block in range(2, files["by_tags"].stat().st_size // 8192):
+            damage(files["by_tags"], block, 8192 - 10, b"\x01")  # in the list of rows of a key
         damage(files["ix_contact_phone_hash"], 1, 0, bytes(8192))  # a bucket
         damage(files["ix_activity_openphone_id"], 1, 18, b"\xff\xff")  # the size of a page
         damage(files["conversation"], 1, 12, b"\xff" * 8)  # the header of a page of the table
@@ -144,7 +159,10 @@ def test_damaged_files_are_corrupt_indexes_and_stop_no_other_check(server: Serve
         assert {name for name, result in results.items() if result == "corrupt"} == corrupt, texts
         assert results["ix_conversation_contact_id"] == "cannot tell"
         assert texts["ix_conversation_contact_id"].startswith("Its table conversation is damaged: ")
-        assert run("check", "--deep", url=url).exit_code == 0
+        assert found(url, "by_tags")["by_tags"].state == CORRUPT, found(url, "by_tags")
+        again = run("check", "--deep", url=url)
+        assert again.exit_code == 1
+        assert again.lines[-1] == "Not checked: ix_conversation_contact_id. The reasons are above."
 
 
 SLOW = """

@@ -69,6 +69,25 @@ def test_an_index_that_lacks_rows_is_corrupt(filled_url):
     assert states(filled_url)["ix_activity_type"] == CORRUPT
 
 
+def test_the_problems_of_another_index_that_hide_those_of_one_are_repaired_first(filled_url):
+    """SQLite names a hundred problems of a table, in the order of its indexes."""
+    with closing(connect(filled_url)) as connection:
+        [entry] = connection.execute("SELECT * FROM sqlite_master WHERE name = 'ix_activity_type'").fetchall()
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("DELETE FROM sqlite_master WHERE name = 'ix_activity_type'")
+    execute(filled_url, ROWS.replace("2000", "300"))
+    with closing(connect(filled_url)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", entry)
+    result = run("check", "--deep", BROKEN, url=filled_url)
+
+    assert result.exit_code == 1
+    assert f"Not checked: {BROKEN}." in result.stdout
+    assert "Repair those first: python cli.py reindex ix_activity_type" in result.stdout
+    succeed("reindex", "ix_activity_type", url=filled_url)
+    assert run("check", "--deep", BROKEN, url=filled_url).exit_code == 0
+
+
 def test_a_damaged_page_is_a_corrupt_index_and_stops_no_other_check(filled_url):
     [(root,)] = execute(filled_url, f"SELECT rootpage FROM sqlite_master WHERE name = '{BROKEN}'")
     damage(file_of(filled_url), (root - 1) // 2, (root - 1) % 2 * 4096, b"\x00" * 100)  # of 4,096 bytes each

@@ -228,4 +228,5 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "The lookups of check --deep": NO_COMMAND,
     "each lookup of check --deep": NO_COMMAND,
     "It is not as declared, either. Compare: python cli.py check": "test_health::test_an_index_with_another_definition_is_pointed_out",
+    "Repair those first: python cli.py reindex {}": "test_deep_sqlite::test_the_problems_of_another_index_that_hide_those_of_one_are_repaired_first",
 }

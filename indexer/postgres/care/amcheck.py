@@ -53,12 +53,13 @@ class Amcheck(NamedTuple):
         """Whether our role may call bt_index_check."""
         return self.schema is not None and self.sees_schema and self.may_execute
 
-    def advice(self, schema: str) -> str:
+    def advice(self, schema: str, is_standby: bool) -> str:
         """Return why it cannot be called, and what an administrator runs; ``schema`` is where it can be installed."""
         lack = f"role {self.role} may not call amcheck" if self.is_installed else "amcheck is not installed"
         statements = " ".join(f"{statement};" for statement in self._statements(schema))
         only = f"Only sampled rows were looked up, because {lack}."
-        return f"{only} To check whole B-trees, run as a superuser: {statements}"
+        where = " on the primary" if is_standby else ""
+        return f"{only} To check whole B-trees, run as a superuser{where}: {statements}"
 
     def _statements(self, schema: str) -> list[str]:
         if self.is_installed and self.schema is None:

@@ -15,6 +15,7 @@ from indexer.postgres.care import lookups
 from indexer.postgres.care.amcheck import amcheck
 from indexer.postgres.care.collations import other_text_indexes
 from indexer.postgres.care.lookups import Count, Facts, facts_of, other_scan
+from indexer.postgres.run.failures import is_race
 from indexer.postgres.session import server_errors
 from indexer.postgres.session.server_errors import is_damage, is_missing_block
 from indexer.spec import BTREE
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from indexer.postgres.migrator import OnlineMigrator
 
 UNSUPPORTED = ("0A000", "42501", "42883")  # amcheck cannot check such an index, or may not be called any more
-INTERNAL, CANCELLED = "XX000", "57014"
+INTERNAL, CANCELLED, LOCK_NOT_AVAILABLE = "XX000", "57014", "55P03"
 RECOVERED, AGAIN, TOLERANCE = 60.0, 0.5, 1.0  # seconds: for recovery, between two attempts, and of a measurement
 UNCANCELLED = 10.0  # seconds after which a statement is given up that its timeout has not cancelled
 ENDED = "The check ended with an error: {}"
@@ -79,10 +80,14 @@ class PostgresChecker(Checker):
         except PeeweeException as error:
             if self.database.is_lost:
                 raise
-            return Finding(name, CANNOT_TELL, None, ENDED.format(server_errors.said(error)))
+            return Finding(name, CANNOT_TELL, None, ENDED.format(server_errors.said(error)), is_failed=True)
         if facts is None or measured is None:
             return Finding(name, CANNOT_TELL, None, NO_INDEX)
-        finding = self._by_amcheck(name, facts) or self._by_lookups(name, facts)
+        finding = self._by_amcheck(name, facts)
+        if finding is None:
+            finding = self._by_lookups(name, facts)
+        elif finding.state == CLEAN and not self.heap:
+            finding = self._with_lookups(finding, facts)
         seconds = time.monotonic() - started
         return finding._replace(seconds=seconds, collation_version=measured.collation_version)
 
@@ -106,7 +111,7 @@ class PostgresChecker(Checker):
         if facts.method != BTREE:
             return None
         if not self._amcheck.is_callable:
-            self.advice = [self._amcheck.advice(self.catalog.schema or "")]
+            self.advice = [self._amcheck.advice(self.catalog.schema or "", self.migrator.server.is_standby)]
             return None
         function = self._quoted(str(self._amcheck.schema), "bt_index_check")
         index, started = self._quoted(self.catalog.schema or "", name), time.monotonic()
@@ -118,6 +123,13 @@ class PostgresChecker(Checker):
                 return None
             return self._failed(name, AMCHECK, facts, error, started)
         return Finding(name, CLEAN, AMCHECK)
+
+    def _with_lookups(self, finding: Finding, facts: Facts) -> Finding:
+        """Return what lookups add to a finding of amcheck, which does not notice the rows that an index lacks."""
+        looked_up = self._by_lookups(finding.name, facts)
+        if looked_up.state == CLEAN:
+            return looked_up._replace(by=finding.by)
+        return looked_up if looked_up.state == CORRUPT or looked_up.is_failed else finding
 
     # Lookups ---------------------------------------------------------------------------------------------------------
 
@@ -186,14 +198,30 @@ class PostgresChecker(Checker):
         """Return what an error of a check says of the index."""
         if self.database.is_lost:
             return self._lost(name, by, error, started)
-        said = server_errors.said(error)
-        if is_damage(error) or (by == AMCHECK and not self.heap and server_errors.sqlstate(error) == INTERNAL):
+        said, code = server_errors.said(error), server_errors.sqlstate(error)
+        if is_damage(error) or self._is_of_index(by, facts, error):
             other = self._other_damaged(name, facts, error)
-            return Finding(name, CANNOT_TELL if other else CORRUPT, by, f"{other}{said}")
-        if server_errors.sqlstate(error) == CANCELLED and time.monotonic() - started >= self.longest:
+            state = CANNOT_TELL if other else CORRUPT
+            return Finding(name, state, by, f"{other}{said}", is_failed=bool(other))
+        text: str | Hint = ENDED.format(said)
+        if code == CANCELLED and time.monotonic() - started >= self.longest:
             longer = Command("check", "--deep", name, "--timeout", f"{max(self.longest * 10, 1):.0f}")
-            return Finding(name, CANNOT_TELL, by, Hint(f"It took longer than {self.longest:g} s. Allow more: ", longer))
-        return Finding(name, CANNOT_TELL, by, ENDED.format(said))
+            text = Hint(f"It took longer than {self.longest:g} s. Allow more: ", longer)
+        elif code == LOCK_NOT_AVAILABLE:
+            text = self.migrator.translate_error(error).summary
+        return Finding(name, CANNOT_TELL, by, text, is_failed=True)
+
+    def _is_of_index(self, by: str, facts: Facts, error: PeeweeException) -> bool:
+        """Return whether an internal error comes from what is stored in the index: its table can be read."""
+        if server_errors.sqlstate(error) != INTERNAL or is_race(server_errors.original(error)):
+            return False
+        if by == AMCHECK:
+            return not self.heap
+        table = self._quoted(self.catalog.schema or "", facts.table_name)
+        with suppress(PeeweeException), self._transaction(*lookups.WITHOUT_INDEX):
+            self.database.execute_sql(lookups.sample(table, facts).replace("%", "%%"))
+            return True
+        return False
 
     def _lost(self, name: str, by: str, error: PeeweeException, started: float) -> Finding:
         """Return what the loss of the session says of the index, which is the last one to be checked.
@@ -209,7 +237,8 @@ class PostgresChecker(Checker):
         )
         if crashed:
             return Finding(name, CORRUPT, by, "The server process that read it crashed: see the server's log.")
-        return Finding(name, CANNOT_TELL, by, f"The session was lost: {server_errors.said(error)}")
+        said = f"The session was lost: {server_errors.said(error)}"
+        return Finding(name, CANNOT_TELL, by, said, is_failed=True)
 
     def _reconnected_after_crash(self, started: float) -> bool:
         """Open another session, as soon as the server has recovered; return whether it has crashed since the start."""

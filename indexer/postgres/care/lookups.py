@@ -100,6 +100,7 @@ SETTINGS = (
     "cpu_operator_cost = 100",
     "max_parallel_workers_per_gather = 0",
 )
+WITHOUT_INDEX = ("enable_indexscan = off", "enable_indexonlyscan = off", "enable_bitmapscan = off")
 SCANS = ("Index Scan", "Bitmap Index Scan")
 
 
@@ -205,14 +206,10 @@ def statement(table: str, facts: Facts, patterns: Sequence[int]) -> str:
 
     No index serves IS NOT DISTINCT FROM, so there is a branch for each pattern of NULL; the other rows are left out.
     """
-    columns = "".join(f", ({part.sql}) AS k{place}" for place, part in enumerate(facts.key))
     branch = " + ".join(f"{2**place} * (s.k{place} IS NULL)::pg_catalog.int4" for place in range(len(facts.key)))
     matches = "\nUNION ALL ".join(_branch(table, facts, each) for each in patterns)
-    only = f" WHERE {facts.predicate}" if facts.predicate else ""
     return f"""
-        WITH taken AS (
-             SELECT t.ctid AS place{columns}
-               FROM ONLY {table} AS t TABLESAMPLE pg_catalog.system ({facts.percentage:.6f}){only}),
+        WITH taken AS ({_taken(table, facts)}),
         sample AS MATERIALIZED (
              SELECT *
                FROM (SELECT s.*, {branch} AS branch FROM taken AS s) AS s
@@ -231,6 +228,21 @@ def statement(table: str, facts: Facts, patterns: Sequence[int]) -> str:
                  FROM ({matches}
                         LIMIT {READ_PER_ROW}) AS m) AS l
     """  # noqa: S608  made of the catalog's own expressions and of quoted names
+
+
+def sample(table: str, facts: Facts) -> str:
+    """Return the statement that reads rows as the other one samples them, from the table alone."""
+    keys = ", ".join(f"pg_catalog.count(s.k{place})" for place in range(len(facts.key)))
+    return f"SELECT {keys} FROM ({_taken(table, facts)}) AS s"  # noqa: S608  as above
+
+
+def _taken(table: str, facts: Facts) -> str:
+    """Return the query for the sampled rows, with the parts of their keys."""
+    columns = "".join(f", ({part.sql}) AS k{place}" for place, part in enumerate(facts.key))
+    only = f" WHERE {facts.predicate}" if facts.predicate else ""
+    return f"""
+             SELECT t.ctid AS place{columns}
+               FROM ONLY {table} AS t TABLESAMPLE pg_catalog.system ({facts.percentage:.6f}){only}"""  # noqa: S608
 
 
 def _branch(table: str, facts: Facts, pattern: int) -> str:

@@ -44,7 +44,7 @@ def has_ended(failure: Exception) -> bool:
     return isinstance(failure, GaveUp) or bool(getattr(failure, "pgcode", None))
 
 
-def is_race(failure: Exception) -> bool:
+def is_race(failure: BaseException) -> bool:
     """Return whether another session was first, so that the next decision is about another state of the index."""
     if not isinstance(failure, psycopg2.Error):
         return False

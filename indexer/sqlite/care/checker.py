@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from peewee import DatabaseError, Entity
 
 from indexer.care.deep import CANNOT_TELL, CLEAN, CORRUPT, INTEGRITY_CHECK, Checker, Finding
+from indexer.errors import Command, Hint
 from indexer.text import few, visible
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ OF_A_TABLE = (3, 33, 0)  # the first version that checks one table by itself
 MOST_PROBLEMS = 100  # after which SQLite ends the check
 OK, MALFORMED = "ok", "malformed"
 NO_INDEX = "There is no index of this name."
-UNREAD = f"SQLite ended the check after {MOST_PROBLEMS} problems of other indexes: repair those first."
+OF_AN_INDEX = re.compile(r"\bindex (\S+)$")
 
 TABLE = """
     SELECT i.name,
@@ -61,19 +62,21 @@ class SqliteChecker(Checker):
             return Finding(name, CORRUPT, INTEGRITY_CHECK, f"{'; '.join(few(own))}.")
         if any(_is_of_tree(each, table_root) for each in problems):
             text = f"Its table {table} is damaged: {problems[0]}."
-            return Finding(name, CANNOT_TELL, INTEGRITY_CHECK, text)
+            return Finding(name, CANNOT_TELL, INTEGRITY_CHECK, text, is_failed=True)
         if len(problems) >= MOST_PROBLEMS:
-            return Finding(name, CANNOT_TELL, INTEGRITY_CHECK, UNREAD)
+            return Finding(name, CANNOT_TELL, INTEGRITY_CHECK, _unread(problems), is_failed=True)
         return Finding(name, CLEAN, INTEGRITY_CHECK)
 
     def _read_alone(self, name: str, stored: str, table: str, reason: str) -> Finding:
         """Return what reading all of an index says, where a page that cannot be read ends the check of its table."""
         whole = f"SQLite cannot check table {table}: {reason}."
         if self._is_damaged(table, "NOT INDEXED"):
-            return Finding(name, CANNOT_TELL, INTEGRITY_CHECK, f"{whole} The table itself is damaged.")
+            text = f"{whole} The table itself is damaged."
+            return Finding(name, CANNOT_TELL, INTEGRITY_CHECK, text, is_failed=True)
         if self._is_damaged(table, f"INDEXED BY {self._quoted(stored)}"):
             return Finding(name, CORRUPT, INTEGRITY_CHECK, f"SQLite cannot read it: {reason}.")
-        return Finding(name, CANNOT_TELL, INTEGRITY_CHECK, f"{whole} Repair the index of it that is damaged first.")
+        text = f"{whole} Repair the index of it that is damaged first."
+        return Finding(name, CANNOT_TELL, INTEGRITY_CHECK, text, is_failed=True)
 
     def _is_damaged(self, table: str, how: str) -> bool:
         """Return whether reading all of a table, or of an index with its row numbers, ends at a damaged page."""
@@ -95,6 +98,13 @@ class SqliteChecker(Checker):
             lines = [line for (said,) in rows for line in str(said).splitlines()]
             self._problems[key] = [visible(line) for line in lines if line != OK and not line.startswith("***")]
         return self._problems[key]
+
+
+def _unread(problems: list[str]) -> Hint:
+    """Return why nothing is known of an index, and how to repair those that SQLite has found instead."""
+    found = dict.fromkeys(match[1] for problem in problems if (match := OF_AN_INDEX.search(problem)))
+    first = Hint("Repair those first: ", Command("reindex", *found)) if found else Hint()
+    return Hint(f"SQLite ended the check after {MOST_PROBLEMS} problems of {', '.join(found) or 'its table'}. ", first)
 
 
 def _names(problem: str, index: str) -> bool:
