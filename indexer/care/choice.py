@@ -11,7 +11,7 @@ from indexer.records.baseline import LEARNED, Baseline
 from indexer.records.revisions import APPLYING, REVERTING, Record
 from indexer.revisions.revision import Revision
 from indexer.steps import Step
-from indexer.text import in_bytes
+from indexer.text import counted, in_bytes
 from indexer.tuples import NamedTuple
 
 BLOATED = 2.0  # times what a rebuild would leave
@@ -119,7 +119,7 @@ def excluded_by(candidate: Candidate, criteria: Criteria, at: datetime) -> str:
     if criteria.min_age is not None and baseline and baseline.by != LEARNED:
         age = at - baseline.at
         if age < timedelta(days=criteria.min_age):
-            return f"was built {_days(age)} ago, less than the {criteria.min_age:g} days required"
+            return f"was built {_days(age)} ago, less than the {in_days(criteria.min_age)} required"
     return ""
 
 
@@ -146,7 +146,12 @@ def gain(evidence: Evidence | None, at: datetime) -> str:
 
 
 def _days(age: timedelta) -> str:
-    return f"{age.days} days" if age.days > 1 else f"{max(age.total_seconds(), 0) / 3600:.0f} hours"
+    return in_days(age.days) if age.days else counted(round(max(age.total_seconds(), 0) / 3600), "hour")
+
+
+def in_days(days: float) -> str:
+    """Return a number of days with its unit."""
+    return f"{days:g} {'day' if days == 1 else 'days'}"
 
 
 def _exactly(count: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from peewee import PeeweeException
 
@@ -14,7 +14,7 @@ from indexer.care.evidence import evidence_of, learn
 from indexer.care.rebuilds import LeftOut, Leftover, Rebuilt, Reindexed, ReindexPlan, Remains, check, room_needed
 from indexer.catalog import IndexFile, Table
 from indexer.decide import Action
-from indexer.errors import Command, Hint, IndexerError, IndexFailed, UsageError, together
+from indexer.errors import Command, Hint, IndexerError, IndexFailed, Interrupted, UsageError, together
 from indexer.events import BlockersFound, IndexChecked, RevisionFinished, RevisionPaused, RevisionStarted, Warned
 from indexer.migrator import IndexOperation
 from indexer.pace.pace import CLOSED, Pace, pace_of
@@ -181,7 +181,11 @@ class Reindexer:
             self._warn(plan.warnings)
         else:
             self.migrator.name_run(f"reindex {' '.join(criteria.names)}".strip())
-            with self.runner.explaining_failures(self._progress, plan.command), self.migrator.migration_context():
+            with (
+                self._continuing_with_the_others(criteria),
+                self.runner.explaining_failures(self._progress, plan.command),
+                self.migrator.migration_context(),
+            ):
                 plan = self._planned_again(plan)
                 self._carry_out(plan, pace)
                 refreshes = self._refreshes()
@@ -232,7 +236,24 @@ class Reindexer:
             return None
         opens = pace.window.opens(pace.now())
         reasons = {index.name: pace.left.get(index, CLOSED) for index in left}
-        return Rest(reasons, opens, pace.window.shown(opens), plan.command)
+        return Rest(reasons, opens, pace.window.shown(opens), self._command(self._others(plan.criteria)))
+
+    @contextmanager
+    def _continuing_with_the_others(self, criteria: Criteria) -> Iterator[None]:
+        """Let the next step after an interruption name only the indexes that are not rebuilt yet."""
+        try:
+            yield
+        except Interrupted as interruption:
+            others = self._others(criteria)
+            if others != criteria:
+                interruption.hint = Hint("To continue, run: ", self._command(others))
+            raise
+
+    def _others(self, criteria: Criteria) -> Criteria:
+        """Return the criteria with the names that this run has not rebuilt, which another run would rebuild again."""
+        done = [] if self.migrator.transactional_ddl else [each.target.name for each in self._rebuilt]
+        names = tuple(name for name in criteria.names if name not in done)
+        return criteria._replace(names=names) if names else criteria
 
     def _carry_out(self, plan: ReindexPlan, pace: Pace) -> None:
         if pace.is_closed():  # since the run began to wait for the lock
@@ -338,13 +359,15 @@ class Reindexer:
 
     def _finish(self, candidate: Candidate, step: Step, seconds: float) -> None:
         """Check an index that has just been rebuilt, and record what it is like."""
-        size = self._measure(candidate)
+        rebuilt = Rebuilt(
+            step.index, candidate.size, self._measure(candidate), seconds, by_another=step.action is Action.WAIT
+        )
+        self._rebuilt.append(rebuilt)  # also if a signal ends the check
         began, earlier = now(), candidate.record.checks.get(candidate.name) if candidate.record else None
         finding = self._check_deeply(step.index)
         if finding.state == CLEAN:
             self._record(candidate.revision.id, {}, {candidate.name: checked(finding, began, earlier)})
-        by_another = step.action is Action.WAIT
-        self._rebuilt.append(Rebuilt(step.index, candidate.size, size, seconds, by_another, finding))
+        self._rebuilt[-1] = rebuilt._replace(finding=finding)
 
     def _measure(self, candidate: Candidate) -> int | None:
         """Record the baseline of an index that has just been rebuilt; return its bytes."""

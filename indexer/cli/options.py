@@ -76,6 +76,17 @@ class Seconds(click.FloatRange):
         return seconds
 
 
+class Number(click.FloatRange):
+    """A number between two others; nan is refused, which is neither less nor more than any."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return it as a number."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
 class WindowText(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """Days, times and a time zone in which a change may begin."""
 
@@ -165,10 +176,10 @@ waiting = together(
 )
 choice_of_indexes = together(
     click.argument("names", metavar="[INDEX]...", nargs=-1, shell_complete=indexes),
-    option("--bloated-over", type=click.FloatRange(min=1), metavar="RATIO", show_default="2.0; none for a named INDEX",
+    option("--bloated-over", type=Number(1, 1e6), metavar="RATIO", show_default="2.0; none for a named INDEX",
            help="Rebuild only what is over this many times larger than a rebuild would leave it."),
     option("--max-size", type=Size(), help="Leave out larger indexes, such as over 500MB or 2GB."),
-    option("--min-age", type=click.FloatRange(min=0), metavar="DAYS",
+    option("--min-age", type=Number(0, 36_500), metavar="DAYS",
            help="Leave out indexes that were built within so many days."),
 )
 pace = together(

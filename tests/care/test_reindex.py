@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
+from signal import SIGTERM
 from typing import Any
 
 import pytest
@@ -44,6 +45,7 @@ from scenes import (
     until_dropping,
     until_phase,
 )
+from windows import closing_in
 
 from indexer import Index
 from indexer.care.choice import Criteria
@@ -54,12 +56,14 @@ from indexer.catalog import Place
 from indexer.cli.options import Size
 from indexer.connection import connect as connect_to
 from indexer.console.reindex import of_run
-from indexer.errors import Blocked
+from indexer.errors import Blocked, Interrupted
+from indexer.events import IndexChecked, WindowClosed
 from indexer.options import Options
 from indexer.records.baseline import REINDEX, UP, Baseline
 from indexer.records.revisions import Record
 from indexer.revisions.chain import load
 from indexer.runner import Runner
+from indexer.signals import Stop
 
 ROOT = str(CLI.parent)
 NAME, OTHER = "ix_activity_openphone_id", "ix_activity_type"
@@ -142,7 +146,7 @@ def assert_limits_leave_out(url: str) -> None:
     chosen, reasons = planned(url, max_size=1024 * 1024)
     assert chosen == []
     assert re.fullmatch(r"has \d+ kB, more than the 1024 kB allowed", reasons[NAME])
-    assert planned(url, NAME, min_age=1) == ([], {NAME: "was built 0 hours ago, less than the 1 days required"})
+    assert planned(url, NAME, min_age=1) == ([], {NAME: "was built 0 hours ago, less than the 1 day required"})
     assert planned(url, NAME, min_age=0) == ([NAME], {})
 
 
@@ -233,6 +237,8 @@ def test_a_size_has_a_unit_of_1024_and_is_typed_again_as_it_was(size, count):
 
 def test_a_size_that_cannot_be_read_is_wrong_usage(sqlite_url):
     assert run("reindex", "--max-size", "big", url=sqlite_url).exit_code == 2
+    for option, value in (("--min-age", "nan"), ("--min-age", "1e9"), ("--bloated-over", "inf")):
+        assert run("reindex", option, value, url=sqlite_url).exit_code == 2
 
 
 def test_statistics_that_may_be_old_are_gathered_first_and_the_index_is_judged_again(base_url):
@@ -623,6 +629,31 @@ def test_outside_of_the_window_nothing_begins_and_the_command_that_continues_is_
     today = f"{datetime.now(timezone.utc):%a}".lower()
     done = succeed(*command[:-1], f"{today},{tomorrow} 00:00-24:00 UTC", url=online_url)
     assert "2 rebuilt" in done.lines[-1]
+
+
+def test_the_next_command_names_only_what_is_not_rebuilt_after_a_signal_or_the_end_of_the_window(online_url):
+    stop, names = Stop(), (NAME, OTHER)
+
+    def interrupt(event: object) -> None:
+        if isinstance(event, IndexChecked):  # right after the first rebuild
+            stop.ask(SIGTERM)
+
+    with closing(connect_to(online_url)) as migrator, pytest.raises(Interrupted) as interrupted:
+        Reindexer(Runner(migrator, load(ROOT), report=interrupt, stop=stop)).run(Criteria(names, max_size=1 << 30))
+    assert f"{NAME} is rebuilt" in interrupted.value.message
+    assert interrupted.value.hint.parts[-1] == ("reindex", OTHER, "--max-size", "1GB")
+
+    with open_reader(online_url) as reader:
+
+        def end_the_reader(event: object) -> None:
+            if isinstance(event, WindowClosed):
+                reader.end()
+
+        options = Options(window=closing_in(4))
+        with closing(connect_to(online_url)) as migrator:
+            done = Reindexer(Runner(migrator, load(ROOT), options=options, report=end_the_reader)).run(Criteria(names))
+    assert [each.target.name for each in done.rebuilt] == [NAME]
+    assert done.rest.command[:3] == ("reindex", OTHER, "--window")
 
 
 def test_a_wait_of_a_rebuild_is_reported_with_the_blocker(online_url):
