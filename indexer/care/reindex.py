@@ -219,6 +219,7 @@ class Reindexer:
                 self.migrator.analyze(step)
             self._analyzed += of_table
             plan = self._judged_again(before.criteria)
+        plan = _without_rebuilt(plan, before)
         hidden = [warning for warning in before.warnings if warning not in plan.warnings]
         return plan._replace(blockers=before.blockers, warnings=(*plan.warnings, *hidden))
 
@@ -454,6 +455,19 @@ class _Rebuild(Provenance):
         if step.found:
             step.found = step.found._replace(bytes=self._candidate.size)
         return step
+
+
+def _without_rebuilt(plan: ReindexPlan, before: ReindexPlan) -> ReindexPlan:
+    """Return a plan without the indexes that another run has rebuilt while this one waited for it."""
+    earlier = {each.name: each.baseline for each in before.chosen}
+    rebuilt = [
+        each
+        for each in plan.chosen
+        if each.baseline and each.baseline.by == REINDEX and earlier.get(each.name, each.baseline) != each.baseline
+    ]
+    left_out = [LeftOut(each, Hint("has just been rebuilt by another run")) for each in rebuilt]
+    chosen = tuple(each for each in plan.chosen if each not in rebuilt)
+    return plan._replace(chosen=chosen, left_out=(*plan.left_out, *left_out))
 
 
 def _left_out(

@@ -596,10 +596,18 @@ def test_a_rebuild_that_was_given_up_while_readers_held_the_old_index_is_done_on
     assert leftovers(online_url) == set()
 
 
-def test_another_run_is_not_waited_for_if_that_is_asked(online_url):
-    with old_snapshot(online_url), running("reindex", OTHER, url=online_url):
+def test_what_another_run_has_rebuilt_meanwhile_is_not_rebuilt_again_nor_waited_for_without_a_wait(online_url):
+    with old_snapshot(online_url) as snapshot, running("reindex", OTHER, url=online_url) as first:
         until_phase(online_url, "waiting for old snapshots")
         assert run("reindex", NAME, "--no-wait", url=online_url).exit_code == 5
+        with running("reindex", OTHER, "--json", url=online_url) as second:
+            second.event("LockWaited")
+            snapshot.end()
+            first.succeed()
+            done = second.succeed().json()
+    assert (done["rebuilt"], done["exit_code"]) == ([], 0)
+    reasons = {each["index"]: each["reason"] for each in done["left_out"]}
+    assert reasons == {OTHER: "has just been rebuilt by another run"}
 
 
 def test_offline_an_index_is_rebuilt_by_a_plain_statement_in_its_place(online_url):
