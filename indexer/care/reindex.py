@@ -102,7 +102,8 @@ class Reindexer:
         unknown = [name for name in names if name not in declared]
         if not unknown:
             return
-        others = [each.name for each in self.migrator.catalog.find(unknown).values() if each.definition]
+        found = self.migrator.catalog.find(unknown).values()  # SQLite finds names in upper or lower case
+        others = [each.name for each in found if each.definition and each.name not in declared]
         statements = [f"{self.migrator.dialect.reindex_statement(name)};" for name in others]
         by_hand = f" To rebuild one that is not declared, execute: {' '.join(statements)}" if statements else ""
         raise UsageError(

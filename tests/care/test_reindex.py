@@ -283,6 +283,7 @@ def test_a_misspelt_name_ends_in_2_with_the_name_that_it_may_be(sqlite_head_url)
     refused = refuses(sqlite_head_url, "reindex", "ix_activity_typ", exit_code=2)
     assert "No revision declares ix_activity_typ: ix_activity_typ may be ix_activity_type." in refused.stderr
     assert "execute" not in refused.stderr
+    assert "execute" not in refuses(sqlite_head_url, "reindex", "IX_ACTIVITY_TYPE", exit_code=2).stderr
 
 
 def test_a_missing_index_ends_in_1_and_up_builds_it(any_head_url):
