@@ -180,7 +180,7 @@ class Runner:
             plan = self.inspector.plan_again(plan) if since_plan() < MOMENT else self.inspector.plan(direction, to)
             preflight.check(plan)
             done = self._carry_out(plan, {**_asked(plan, asked), **asked}, pace)
-        self._report_committed()
+        self.report_committed()
         self._warn(self._journal.unlogged)
         return self._outcome(plan, done, pace, seconds())
 
@@ -280,7 +280,7 @@ class Runner:
             self._confirm(revision)
         self._journal.write(self._recorder.ending(done, direction, record, seconds()))
         self._journal.log(new_entry(revision.id, direction, done.steps, seconds()))
-        self._finished(RevisionFinished(revision.id, direction, seconds()))
+        self.finished(RevisionFinished(revision.id, direction, seconds()))
         return done
 
     def _pause(
@@ -294,7 +294,7 @@ class Runner:
             self._journal.write(self._revisions.replace(planned.record))
         if has_changed:
             self._journal.log(new_entry(revision.id, "up", done.steps, seconds))
-        self._finished(RevisionPaused(revision.id, tuple(left), seconds))
+        self.finished(RevisionPaused(revision.id, tuple(left), seconds))
 
     def _executed(
         self, revision_plan: RevisionPlan, direction: str, record: Record, indexes: Sequence[Index], pace: Pace
@@ -366,13 +366,14 @@ class Runner:
         for warning in warnings:
             self.report(Warned(warning))
 
-    def _finished(self, event: RevisionFinished | RevisionPaused) -> None:
+    def finished(self, event: RevisionFinished | RevisionPaused) -> None:
         """Report the event now or, if all of the run is one transaction, once that is committed."""
         self._uncommitted.append(event)
         if not self.migrator.transactional_ddl:
-            self._report_committed()
+            self.report_committed()
 
-    def _report_committed(self) -> None:
+    def report_committed(self) -> None:
+        """Report what was held back until the transaction was committed."""
         for event in self._uncommitted:
             self.report(event)
         self._uncommitted.clear()

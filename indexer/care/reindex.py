@@ -190,6 +190,7 @@ class Reindexer:
                 plan = self._planned_again(plan)
                 self._carry_out(plan, pace)
                 refreshes = self._refreshes()
+            self.runner.report_committed()
         self._warn([*refreshes, *self.journal.unlogged])
         return Reindexed(
             rebuilt=tuple(self._rebuilt),
@@ -294,9 +295,9 @@ class Reindexer:
             raise
         self._log(revision, steps, seconds())
         if pace.left:
-            self.report(RevisionPaused(revision.id, tuple(index.name for index in pace.left), seconds()))
+            self.runner.finished(RevisionPaused(revision.id, tuple(index.name for index in pace.left), seconds()))
         else:
-            self.report(RevisionFinished(revision.id, "reindex", seconds()))
+            self.runner.finished(RevisionFinished(revision.id, "reindex", seconds()))
 
     def _drop(self, leftover: Leftover, planner: StepPlanner, pace: Pace) -> Sequence[Step]:
         target, of = leftover.step.index, leftover.of.step.index

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import product
 
 import pytest
-from command import CLI, HEAD, ask, broken, execute, records, revisions, run, succeed
+from command import CLI, HEAD, ask, broken, execute, file_of, records, revisions, run, succeed
 from scenes import (
     Run,
     Server,
@@ -32,8 +33,9 @@ from scenes import (
 from indexer.care.choice import Criteria
 from indexer.care.reindex import Reindexer
 from indexer.connection import connect
-from indexer.errors import Interrupted
-from indexer.events import StatementStarted
+from indexer.errors import IndexerError, Interrupted
+from indexer.events import RevisionFinished, RevisionStarted, StatementStarted
+from indexer.options import Options
 from indexer.revisions.chain import load
 from indexer.runner import Runner
 from indexer.signals import Stop
@@ -280,13 +282,25 @@ def test_an_index_that_was_swapped_before_the_end_is_rebuilt_and_recorded_and_th
         assert file_of_index(base_url) == rebuilt
 
 
-def test_a_signal_rolls_back_all_rebuilds_on_sqlite(sqlite_head_url):
+def test_a_signal_or_a_reader_rolls_back_all_rebuilds_on_sqlite(sqlite_head_url):
     before, stop = records(sqlite_head_url), Stop()
 
     def report(event: object) -> None:
         if isinstance(event, StatementStarted) and LAST in event.statement:
             stop.ask(signal.SIGTERM)
 
+    events: list[object] = []
+    with closing(sqlite3.connect(file_of(sqlite_head_url), isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM activity").fetchall()
+        with connect(sqlite_head_url) as migrator:
+            options = Options(max_wait=0.2, retries=0)
+            runner = Runner(migrator, load(str(CLI.parent)), options=options, report=events.append)
+            with pytest.raises(IndexerError):
+                Reindexer(runner).run(Criteria((NAME, LAST)))
+    assert RevisionStarted in {type(event) for event in events}
+    assert RevisionFinished not in {type(event) for event in events}
+    assert records(sqlite_head_url) == before
     with connect(sqlite_head_url) as migrator:
         runner = Runner(migrator, load(str(CLI.parent)), report=report, stop=stop)
         with pytest.raises(Interrupted) as interrupted:
