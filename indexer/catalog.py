@@ -61,6 +61,8 @@ class Measured(NamedTuple):
         definition: a fingerprint of what the size of its entries depends on: its key with the types, its options and so
             on, but not its name.
         rows: those of its table, by the statistics: a partial index has fewer tuples. None where it has all rows.
+        values: the average width, the share of NULLs and the number of different values of each column, by the
+            statistics; None without any.
     """
 
     bytes: int
@@ -69,6 +71,7 @@ class Measured(NamedTuple):
     server_version: str
     definition: str | None = None
     rows: int | None = None
+    values: str | None = None
 
 
 class IndexFile(NamedTuple):

@@ -10,7 +10,8 @@ from typing import Any
 from indexer.care import sizes
 from indexer.care.facts import HASH, Facts, FactsReader, Inside, major
 from indexer.care.hashes import overflow_of
-from indexer.care.tuples import Count, count, estimated_rows
+from indexer.care.tuples import OLD, Count, count, estimated_rows
+from indexer.care.values import is_alike
 from indexer.records.baseline import LEARNED, Baseline
 from indexer.records.table import now
 from indexer.spec import BTREE
@@ -115,6 +116,7 @@ def learn(migrator: Any, names: Sequence[str], baselines: Mapping[str, Baseline]
                 built_at=known.built_at if known else None,
                 definition=facts.definition,
                 rows=rows,
+                values=measured[name].values,
             )
     return learned
 
@@ -140,15 +142,17 @@ def _answer(facts: Facts, baseline: Baseline | None, look: Look | None) -> Evide
     tuples, reasons = count(facts, baseline), []
     for finding in _findings(facts, baseline, tuples, look):
         if finding.bytes is not None:
-            is_stale = tuples.is_stale and finding.source != EXACT
+            is_stale = (tuples.is_stale or tuples.is_thinned) and finding.source != EXACT
             after = max(round(finding.bytes), facts.page)
-            if facts.method != HASH:  # the estimate of a build is too high, or its pages were less full
+            if facts.method != HASH and finding.source != EXACT:  # the estimate of a build is too high
                 after = min(after, facts.bytes)
             return Evidence(facts.bytes, after, finding.source, finding.measured_at, is_stale=is_stale)
         reasons.append(finding.why)
     if baseline:  # then why it says nothing is enough
         del reasons[-1]
-    return Evidence(facts.bytes, why=", and ".join(dict.fromkeys(reasons)), is_stale=tuples.is_stale)
+    return Evidence(
+        facts.bytes, why=", and ".join(dict.fromkeys(reasons)), is_stale=tuples.is_stale or tuples.is_thinned
+    )
 
 
 def _too_small(method: str) -> str:
@@ -158,15 +162,25 @@ def _too_small(method: str) -> str:
 
 def _findings(facts: Facts, baseline: Baseline | None, tuples: Count, look: Look | None) -> Iterator[Finding]:
     """Yield what each source says, the best one first."""
+    reading = _by_reading(facts, look) if look or facts.packed is not None else None
     if baseline is None:
         yield Finding(BASELINE, None, "no build of it is on record")
     elif baseline.by != LEARNED:
-        yield _by_baseline(facts, baseline, tuples)
-    if look or facts.packed is not None:
-        yield _by_reading(facts, look)
+        found = _by_baseline(facts, baseline, tuples)
+        if not look or not reading or _agree(found, reading):
+            yield found
+    if reading:
+        yield reading
     if baseline and baseline.by == LEARNED:
         yield _by_learned(facts, baseline, tuples)
     yield _by_statistics(facts, tuples)
+
+
+def _agree(baseline: Finding, reading: Finding) -> bool:
+    """Return whether reading the index, which was asked for, says much the same as its baseline, or nothing."""
+    if baseline.bytes is None or reading.bytes is None:
+        return True
+    return reading.bytes <= CLOSE * baseline.bytes and baseline.bytes <= CLOSE * reading.bytes
 
 
 # Against a build ------------------------------------------------------------------------------------------------------
@@ -177,13 +191,26 @@ def _by_baseline(facts: Facts, baseline: Baseline, tuples: Count) -> Finding:
         return Finding(BASELINE, None, tuples.why)
     if reason := _unfair(facts, baseline, tuples.tuples):
         return Finding(BASELINE, None, reason)
+    if tuples.is_stale:
+        return Finding(BASELINE, None, TOO_OLD)
+    if _is_unlike(facts, baseline, tuples):
+        return Finding(BASELINE, None, f"its values are not like those {_when(baseline)}")
     after = _scaled(facts, baseline, tuples)
     if after is None:
         return Finding(BASELINE, None, SAME_KEYS)
     if after > DENSER * (facts.bytes or 0) and facts.method != HASH:
-        reason = TOO_OLD if tuples.is_stale else f"its rows take less room now than {_when(baseline)}"
-        return Finding(BASELINE, None, reason)
+        return Finding(BASELINE, None, f"its rows take less room now than {_when(baseline)}")
     return Finding(BASELINE, after, measured_at=baseline.at)
+
+
+def _is_unlike(facts: Facts, baseline: Baseline, tuples: Count) -> bool:
+    """Return whether its values may differ from those of the baseline; without statistics of then, if it has grown."""
+    if facts.statistics is None:
+        return False
+    if baseline.values:
+        return not is_alike(baseline.values, baseline.rows or baseline.tuples, facts.columns, tuples.rows or 0)
+    has_statistics = all(column.width is not None for column in facts.columns)
+    return has_statistics and (tuples.tuples or 0) > DENSER * baseline.tuples
 
 
 def _by_learned(facts: Facts, baseline: Baseline, tuples: Count) -> Finding:
@@ -223,7 +250,7 @@ def _scaled(facts: Facts, baseline: Baseline, tuples: Count) -> float | None:
     leaves = sizes.leaves_of(baseline.bytes, facts) * growth
     if spread <= CLOSE:
         return sizes.with_leaves(leaves, facts)
-    is_known = not facts.partial and not tuples.is_stale
+    is_known = not facts.partial and not tuples.is_thinned
     return sizes.with_leaves(leaves * spread, facts) if is_known else None
 
 
@@ -245,7 +272,7 @@ def _spread(facts: Facts, baseline: Baseline, tuples: Count) -> float:
     if min(now, then) < 1:  # all rows are NULL
         return 1.0
     keys_then = sizes.keys_of(size - of_null * baseline.tuples, then, width, tolerance)
-    keys_now = _keys_now(facts, keys_then, now / then, now, tuples.is_stale)
+    keys_now = _keys_now(facts, keys_then, now / then, now, tuples.is_thinned)
     each_now, each_then = (
         of_null + (1 - nulls) * sizes.leaf_bytes(keys, count, width) / count
         for keys, count in ((keys_now, now), (keys_then, then))
@@ -253,7 +280,7 @@ def _spread(facts: Facts, baseline: Baseline, tuples: Count) -> float:
     return each_now / each_then
 
 
-def _keys_now(facts: Facts, keys_then: float, growth: float, now: float, is_stale: bool) -> float:
+def _keys_now(facts: Facts, keys_then: float, growth: float, now: float, is_thinned: bool) -> float:
     """Return how many different keys there are now, without NULLs, rather too many than too few."""
     fewest = now / sizes.LONGEST_LIST
     # Each of the keys may have lost as many of its rows; lists of the longest kind are as many as the rows make.
@@ -266,9 +293,9 @@ def _keys_now(facts: Facts, keys_then: float, growth: float, now: float, is_stal
     same = keys_then * growth  # as many rows as then share a key
     if facts.partial:  # the statistics are those of all rows
         return max(likely, fewest) if same > NEARLY_UNIQUE * now else max(most, fewest)
-    if not is_stale and least <= SAME * same <= SAME**2 * most:
+    if not is_thinned and least <= SAME * same <= SAME**2 * most:
         return max(same, fewest)
-    return max(least, likely if is_stale else min(likely, most), fewest)
+    return max(least, likely if is_thinned else min(likely, most), fewest)
 
 
 def _scaled_hash(facts: Facts, baseline: Baseline, tuples: Count) -> float | None:
@@ -295,6 +322,10 @@ def _scaled_hash(facts: Facts, baseline: Baseline, tuples: Count) -> float | Non
 def _by_reading(facts: Facts, look: Look | None) -> Finding:
     if facts.packed is not None or look is None:
         return Finding(EXACT, facts.packed)
+    statistics = facts.statistics
+    is_vacuumed = statistics is None or statistics.vacuumed_at
+    if statistics and not is_vacuumed and statistics.dead > OLD * max(statistics.rows or 0, statistics.live):
+        return Finding(EXACT, None, "it still has many deleted rows")
     inside = look()
     if isinstance(inside, str):
         return Finding(EXACT, None, inside)
@@ -315,8 +346,8 @@ def _by_statistics(facts: Facts, tuples: Count) -> Finding:
     width = sizes.width_of(facts.columns)
     if facts.method != BTREE or not facts.plain:
         return Finding(STATISTICS, None, "the statistics of its columns do not tell the size of such an index")
-    if tuples.tuples is None:
-        return Finding(STATISTICS, None, tuples.why)
+    if tuples.tuples is None or tuples.is_stale:
+        return Finding(STATISTICS, None, tuples.why or TOO_OLD)
     known = sizes.distinct_keys(facts.columns, tuples.tuples)
     if width is None or known is None:
         return Finding(STATISTICS, None, "its columns have no statistics that this role may see, or very long values")

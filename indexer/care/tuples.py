@@ -26,12 +26,14 @@ class Count(NamedTuple):
         tuples: None where they cannot be told.
         is_stale: whether an ANALYZE may tell more.
         why: why they cannot be told.
+        is_thinned: whether many rows were deleted since the statistics were gathered.
     """
 
     tuples: float | None
     rows: float | None = None
     is_stale: bool = False
     why: str = ""
+    is_thinned: bool = False
 
 
 def count(facts: Facts, baseline: Baseline | None) -> Count:
@@ -43,8 +45,13 @@ def count(facts: Facts, baseline: Baseline | None) -> Count:
     statistics = facts.statistics
     if statistics is None:
         return Count(facts.tuples)
+    is_thinned = statistics.modified > OLD * max(statistics.rows or 0, statistics.live)
+    return _count(facts, statistics, baseline)._replace(is_thinned=is_thinned)
+
+
+def _count(facts: Facts, statistics: Statistics, baseline: Baseline | None) -> Count:
     is_lost = _is_lost(statistics, baseline.at if baseline else None)
-    rows, is_stale = _rows(statistics, is_lost), _is_stale(statistics, is_lost)
+    rows, is_stale = _rows(statistics, is_lost), _is_stale(statistics, baseline, is_lost)
     if rows is None or statistics.tuples is None:
         return Count(None, None, True, NO_STATISTICS)
     if facts.has_all_rows:
@@ -77,8 +84,20 @@ def _is_lost(statistics: Statistics, at: datetime | None) -> bool:
     return began_later or abs(statistics.live - rows) > OLD * rows
 
 
-def _is_stale(statistics: Statistics, is_lost: bool) -> bool:
-    return is_lost or statistics.modified > OLD * max(statistics.rows or 0, statistics.live)
+def _is_stale(statistics: Statistics, baseline: Baseline | None, is_lost: bool) -> bool:
+    """Return whether rows may have changed that the statistics know nothing of, but for rows that were only deleted."""
+    rows, limit = statistics.rows or 0, OLD * max(statistics.rows or 0, statistics.live)
+    # A session may tell of deleted rows after the VACUUM that has removed them.
+    is_vacuumed = statistics.vacuumed_at and (baseline is None or statistics.vacuumed_at > baseline.at)
+    if is_lost or (statistics.live < rows - limit and not is_vacuumed):
+        return True
+    changed = statistics.modified
+    if baseline:
+        built = baseline.rows or baseline.tuples
+        changed -= max(built - statistics.live, 0)
+        if statistics.analyzed_at is None:  # then they have counted the rows of the build as changes, too
+            changed = max(changed - built, statistics.live - built)
+    return changed > limit
 
 
 def _rows(statistics: Statistics, is_lost: bool) -> float | None:
@@ -110,7 +129,7 @@ def _of_partial(facts: Facts, statistics: Statistics, baseline: Baseline | None,
     has_grown = (facts.bytes or 0) > (1 + OLD) * statistics.index_pages * facts.page
     if is_lost or added > OLD * counted or has_grown or baseline is None:
         return Count(None, rows, True, OLD_FOR_PARTIAL)
-    return Count(max(counted, rows * _share(baseline)), rows, True)
+    return Count(max(counted, rows * _share(baseline)), rows)
 
 
 def _sampled(statistics: Statistics, baseline: Baseline | None, counted: int, rows: float) -> Count:

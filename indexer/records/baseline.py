@@ -27,6 +27,7 @@ class Baseline(NamedTuple):
         built_at: when it was created, since when its scans are counted; None where that is not known.
         definition: a fingerprint of its definition; None where an earlier version has not recorded it.
         rows: those of its table; None where that is not known, or it is the number of tuples.
+        values: what its columns were like, as in ``Measured``.
     """
 
     bytes: int
@@ -38,6 +39,7 @@ class Baseline(NamedTuple):
     built_at: datetime | None = None
     definition: str | None = None
     rows: int | None = None
+    values: str | None = None
 
 
 class Checked(NamedTuple):
@@ -68,6 +70,7 @@ def baseline_of(measured: Measured, by: str, at: datetime, built_at: datetime | 
         built_at=built_at,
         definition=measured.definition,
         rows=measured.rows,
+        values=measured.values,
     )
 
 
@@ -126,6 +129,7 @@ def _baseline(stored: Any) -> Baseline:
         built_at=_moment(stored["built_at"]) if stored["built_at"] else None,
         definition=stored.get("definition"),
         rows=stored.get("rows"),
+        values=stored.get("values"),
     )
 
 

@@ -43,6 +43,24 @@ DEFINITION = """pg_catalog.concat_ws(
                pg_catalog.pg_get_expr(i.indpred, i.indrelid),
                pg_catalog.array_to_string(c.reloptions, ', '))"""
 
+# One text a column, as indexer.care.values reads it. pg_stats shows the columns that our role may read; those of an
+# expression have the name that the index gives it.
+VALUES = """(
+           SELECT pg_catalog.string_agg(
+                      pg_catalog.concat_ws('/', s.avg_width, s.null_frac, s.n_distinct), ' ' ORDER BY x.attnum)
+             FROM pg_catalog.pg_attribute AS x
+             LEFT JOIN pg_catalog.pg_attribute AS a
+                    ON a.attrelid = t.oid
+                   AND a.attnum = i.indkey[x.attnum - 1]
+                   AND a.attnum <> 0
+             JOIN pg_catalog.pg_stats AS s
+               ON s.schemaname = (SELECT n.nspname FROM pg_catalog.pg_namespace AS n WHERE n.oid = t.relnamespace)
+              AND s.tablename = CASE WHEN a.attnum IS NULL THEN c.relname ELSE t.relname END
+              AND s.attname = COALESCE(a.attname, x.attname)
+              AND NOT s.inherited
+            WHERE x.attrelid = c.oid
+              AND x.attnum > 0)"""
+
 MEASURED = """
     SELECT c.relname AS name,
            pg_catalog.pg_relation_size(c.oid) AS bytes,
@@ -60,7 +78,8 @@ MEASURED = """
             WHERE v.version IS NOT NULL) AS collation_version,
            pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) AS server_version,
            {definition} AS definition,
-           CASE WHEN t.reltuples > c.reltuples THEN t.reltuples::pg_catalog.int8 END AS rows
+           CASE WHEN t.reltuples > c.reltuples THEN t.reltuples::pg_catalog.int8 END AS rows,
+           {values} AS values
       FROM pg_catalog.pg_class AS c
       JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
       JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid
@@ -75,7 +94,7 @@ def measured(reader: CatalogReader, names: Sequence[str]) -> dict[str, Measured]
     """Return what the valid indexes of these names are like now, by name."""
     if not names:
         return {}
-    query = MEASURED.format(of_default=version_of_default(reader), definition=DEFINITION)
+    query = MEASURED.format(of_default=version_of_default(reader), definition=DEFINITION, values=VALUES)
     rows = reader.rows(query, names=list(names))
     return {row.pop("name"): Measured(**{**row, "definition": fingerprint(row["definition"])}) for row in rows}
 
