@@ -309,10 +309,11 @@ def _scaled_hash(facts: Facts, baseline: Baseline, tuples: Count) -> float | Non
     buckets, overflow = sizes.hash_pages(now, rows, facts)
     more = max(baseline.bytes - fresh, 0) / facts.page * now / then
     known = sizes.distinct_keys(facts.columns, rows)
-    if known is None and more > (CLOSE - 1) * buckets:
-        return None
     if known and known[0] >= NEARLY_UNIQUE * now:
         more = 0
+    is_same = known is not None and then <= CLOSE * now <= CLOSE**2 * then
+    if more > (CLOSE - 1) * buckets and not is_same:
+        return None
     return sizes.hash_of(buckets, overflow + more, facts)
 
 

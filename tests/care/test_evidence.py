@@ -87,6 +87,12 @@ ROUNDS = [
     for statement in (f"UPDATE note SET made = made + interval '1 h' WHERE id % 3 = {remainder}", "VACUUM ANALYZE note")
 ]
 LONGER = "UPDATE note SET code = code || code || code"
+SHORTER = "UPDATE note SET code = left(code, 6)"
+OTHERS = """
+    INSERT INTO note (id, owner, code, kind, token)
+    SELECT n, -n, md5(n::text) || md5(n::text), left(md5(n::text), 20), md5(n::text)::uuid
+      FROM generate_series(20001, 36000) AS n
+"""
 UNIQUE = "UPDATE note SET owner = id, kind = kind || id"
 FLIPPED = "UPDATE note SET kind = 'call' WHERE id % 2 = 1"
 PAGE = 8192
@@ -104,6 +110,13 @@ CHANGES = {
     "deleted and inserted again": ([FEW, "VACUUM note", NEW_ROWS, "VACUUM note"], set()),
     "updated in rounds": (ROUNDS, ALL),
     "keys longer": ([LONGER, "VACUUM FULL note", "ANALYZE note"], ALL),
+    "keys shorter": (
+        [SHORTER, "VACUUM ANALYZE note"],
+        ALL - {"by_code", "by_code_loosely", "by_owner_with_code", "by_lower"},
+    ),
+    "other values added": ([OTHERS, "VACUUM ANALYZE note"], set()),
+    "other values added, statistics old": ([OTHERS, "VACUUM note"], set()),
+    "half deleted, not vacuumed": ([HALF], set()),
     "keys all different": ([UNIQUE, "VACUUM FULL note", "ANALYZE note"], set()),
     "rows moved to the partial index": ([FLIPPED], set()),
     "emptied": (["TRUNCATE note"], set()),
