@@ -127,7 +127,7 @@ class PostgresChecker(Checker):
     def _with_lookups(self, finding: Finding, facts: Facts) -> Finding:
         """Return what lookups add to a finding of amcheck, which does not notice the rows that an index lacks."""
         looked_up = self._by_lookups(finding.name, facts)
-        if looked_up.state == CLEAN:
+        if looked_up.state == CLEAN and looked_up.looked_up:
             return looked_up._replace(by=finding.by)
         return looked_up if looked_up.state == CORRUPT or looked_up.is_failed else finding
 
