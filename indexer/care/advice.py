@@ -124,8 +124,10 @@ def _bloated(index: Observed, others: Others) -> Hint | None:
     text = f"{name}: {rebuilt(index.bytes, evidence, others.now)}."
     if not index.is_declared:
         return Hint(f"{text} Rebuild it: {others.reindex(name)};")
-    doubt = " The statistics may be old: reindex gathers them first, and judges again." if evidence.is_stale else ""
-    return Hint(f"{text}{doubt} Rebuild it: ", Command("reindex", name))
+    if evidence.is_stale:
+        judging = Command("reindex", name, "--bloated-over", f"{TOO_LARGE:g}")
+        return Hint(f"{text} The statistics may be old. To gather them first, and judge again: ", judging)
+    return Hint(f"{text} Rebuild it: ", Command("reindex", name))
 
 
 def _statistics(index: Observed, others: Others) -> Hint | None:
@@ -164,9 +166,10 @@ def _unused(index: Observed, others: Others) -> Hint | None:
     days, usage = index.unused_days(others.now), index.usage
     if days is None or days < LONG_ENOUGH or index.is_needed or not index.is_usable or not (usage and usage.since):
         return None
+    if not usage.is_known_built:  # it may have been built a moment ago, as after a restore
+        return None
     since = f"since {day(usage.since, others.now)} ({counted(days, 'day')}), {BEGINNINGS[usage.begun_by]}"
-    built = "" if usage.is_known_built else ", or since it was built, if that was later"
-    return _in_a_revision(f"Nothing has used {index.name} {since}{built}, {others.where}.", index)
+    return _in_a_revision(f"Nothing has used {index.name} {since}, {others.where}.", index)
 
 
 def _in_a_revision(text: str, index: Observed) -> Hint:

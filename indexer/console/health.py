@@ -268,7 +268,7 @@ def _of_tables(health: Health) -> str:
             )
         )
     since = health.servers[0].since if health.servers else None
-    writes = f"writes since {day(since, health.now)}" if since else "writes"
+    writes = f"index writes since {day(since, health.now)}" if since else "index writes"
     titles = [writes if title == "writes" else title for title in TABLE_TITLES]
     return drawn(titles, rows, right=(*NUMBERS, writes))
 

@@ -87,7 +87,7 @@ GOLDEN = {
 index             table     size  of table  scans
 ix_activity_type  activity  16 kB     100%      0
 
-table     rows  size  writes since {day}  statistics of  changed since
+table     rows  size  index writes since {day}  statistics of  changed since
 activity     3 16 kB                   3 {age} ago              0
 
 Note: Scans are an upper bound: EXPLAIN, and so verify, can count as one, and each lookup of check --deep does. \
