@@ -10,7 +10,7 @@ from typing import Any
 from indexer.care import sizes
 from indexer.care.facts import HASH, Facts, FactsReader, Inside, major
 from indexer.care.hashes import overflow_of
-from indexer.care.tuples import OLD, Count, count, estimated_rows
+from indexer.care.tuples import DELETED_ROWS, OLD, Count, count, estimated_rows
 from indexer.care.values import is_alike
 from indexer.records.baseline import LEARNED, Baseline
 from indexer.records.table import now
@@ -191,7 +191,7 @@ def _by_baseline(facts: Facts, baseline: Baseline, tuples: Count) -> Finding:
         return Finding(BASELINE, None, tuples.why)
     if reason := _unfair(facts, baseline, tuples.tuples):
         return Finding(BASELINE, None, reason)
-    if tuples.is_stale:
+    if tuples.is_stale and not _is_steady(facts, baseline):
         return Finding(BASELINE, None, TOO_OLD)
     if _is_unlike(facts, baseline, tuples):
         return Finding(BASELINE, None, f"its values are not like those {_when(baseline)}")
@@ -199,13 +199,29 @@ def _by_baseline(facts: Facts, baseline: Baseline, tuples: Count) -> Finding:
     if after is None:
         return Finding(BASELINE, None, SAME_KEYS)
     if after > DENSER * (facts.bytes or 0) and facts.method != HASH:
-        return Finding(BASELINE, None, f"its rows take less room now than {_when(baseline)}")
+        reason = TOO_OLD if tuples.is_stale else f"its rows take less room now than {_when(baseline)}"
+        return Finding(BASELINE, None, reason)
     return Finding(BASELINE, after, measured_at=baseline.at)
+
+
+def _is_steady(facts: Facts, baseline: Baseline) -> bool:
+    """Return whether no change of its values can make the tuples of a B-tree larger than they were when it was fresh."""
+    width = sizes.width_of(facts.columns)
+    if (
+        width is None
+        or facts.method != BTREE
+        or facts.partial
+        or any(column.length is None for column in facts.columns)
+    ):
+        return False
+    return sizes.leaf_bytes_of(baseline.bytes, facts) >= ALL_DIFFERENT * baseline.tuples * width
 
 
 def _is_unlike(facts: Facts, baseline: Baseline, tuples: Count) -> bool:
     """Return whether its values may differ from those of the baseline; without statistics of then, if it has grown."""
     if facts.statistics is None:
+        return False
+    if tuples.is_stale:  # nothing is known of its values but that they do not matter
         return False
     if baseline.values:
         return not is_alike(baseline.values, baseline.rows or baseline.tuples, facts.columns, tuples.rows or 0)
@@ -324,9 +340,8 @@ def _by_reading(facts: Facts, look: Look | None) -> Finding:
     if facts.packed is not None or look is None:
         return Finding(EXACT, facts.packed)
     statistics = facts.statistics
-    is_vacuumed = statistics is None or statistics.vacuumed_at
-    if statistics and not is_vacuumed and statistics.dead > OLD * max(statistics.rows or 0, statistics.live):
-        return Finding(EXACT, None, "it still has many deleted rows")
+    if statistics and statistics.dead > OLD * max(statistics.rows or 0, statistics.live) and not statistics.vacuumed_at:
+        return Finding(EXACT, None, DELETED_ROWS)
     inside = look()
     if isinstance(inside, str):
         return Finding(EXACT, None, inside)

@@ -13,6 +13,7 @@ OLD = 0.1  # of the rows have changed since the last ANALYZE
 SAMPLE = 30_000  # rows that ANALYZE looks at by default
 FEWEST, ENOUGH = 100, 1000  # of the sampled rows in a partial index, to estimate its tuples at all, and well
 
+DELETED_ROWS = "it still has many deleted rows"
 NO_STATISTICS = "its table has no statistics yet"
 OLD_FOR_PARTIAL = "too much has changed since the statistics of its table were gathered to tell how many rows it has"
 SMALL_SHARE = "it has too few of its table's rows for the sample of ANALYZE"
@@ -54,6 +55,8 @@ def _count(facts: Facts, statistics: Statistics, baseline: Baseline | None) -> C
     rows, is_stale = _rows(statistics, is_lost), _is_stale(statistics, baseline, is_lost)
     if rows is None or statistics.tuples is None:
         return Count(None, None, True, NO_STATISTICS)
+    if not is_lost and has_deleted_rows(statistics, baseline):
+        return Count(None, rows, True, DELETED_ROWS)
     if facts.has_all_rows:
         # A VACUUM that finds no dead rows counts those of the table anew, and not those of its indexes.
         return Count(max(statistics.tuples, rows), rows, is_stale)
@@ -84,12 +87,20 @@ def _is_lost(statistics: Statistics, at: datetime | None) -> bool:
     return began_later or abs(statistics.live - rows) > OLD * rows
 
 
+def has_deleted_rows(statistics: Statistics, baseline: Baseline | None) -> bool:
+    """Return whether many rows were deleted that no VACUUM has removed since the build.
+
+    After a VACUUM this cannot be told: a session may tell later of the rows that it had deleted before.
+    """
+    rows = statistics.rows or 0
+    is_vacuumed = statistics.vacuumed_at and (baseline is None or statistics.vacuumed_at > baseline.at)
+    return not is_vacuumed and statistics.live < (1 - OLD) * rows and statistics.dead > 0
+
+
 def _is_stale(statistics: Statistics, baseline: Baseline | None, is_lost: bool) -> bool:
     """Return whether rows may have changed that the statistics know nothing of, but for rows that were only deleted."""
-    rows, limit = statistics.rows or 0, OLD * max(statistics.rows or 0, statistics.live)
-    # A session may tell of deleted rows after the VACUUM that has removed them.
-    is_vacuumed = statistics.vacuumed_at and (baseline is None or statistics.vacuumed_at > baseline.at)
-    if is_lost or (statistics.live < rows - limit and not is_vacuumed):
+    limit = OLD * max(statistics.rows or 0, statistics.live)
+    if is_lost:
         return True
     changed = statistics.modified
     if baseline:
