@@ -205,7 +205,7 @@ def _by_baseline(facts: Facts, baseline: Baseline, tuples: Count) -> Finding:
 
 
 def _is_steady(facts: Facts, baseline: Baseline) -> bool:
-    """Return whether no change of its values can make the tuples of a B-tree larger than they were when it was fresh."""
+    """Return whether no values can make the tuples of a B-tree larger than they were when it was fresh."""
     width = sizes.width_of(facts.columns)
     if (
         width is None
