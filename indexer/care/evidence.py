@@ -167,7 +167,7 @@ def _findings(facts: Facts, baseline: Baseline | None, tuples: Count, look: Look
         yield Finding(BASELINE, None, "no build of it is on record")
     elif baseline.by != LEARNED:
         found = _by_baseline(facts, baseline, tuples)
-        if not look or not reading or _agree(found, reading):
+        if not reading or _agree(found, reading):
             yield found
     if reading:
         yield reading
@@ -177,7 +177,7 @@ def _findings(facts: Facts, baseline: Baseline | None, tuples: Count, look: Look
 
 
 def _agree(baseline: Finding, reading: Finding) -> bool:
-    """Return whether reading the index, which was asked for, says much the same as its baseline, or nothing."""
+    """Return whether reading the whole index says much the same as its baseline, or nothing."""
     if baseline.bytes is None or reading.bytes is None:
         return True
     return reading.bytes <= CLOSE * baseline.bytes and baseline.bytes <= CLOSE * reading.bytes
@@ -261,7 +261,7 @@ def _scaled(facts: Facts, baseline: Baseline, tuples: Count) -> float | None:
     if facts.method == HASH:
         return _scaled_hash(facts, baseline, tuples)
     if facts.statistics is None or facts.method != BTREE:
-        return max(baseline.bytes * growth, facts.packed or 0)
+        return baseline.bytes * growth
     spread = _spread(facts, baseline, tuples)
     leaves = sizes.leaves_of(baseline.bytes, facts) * growth
     if spread <= CLOSE:

@@ -26,6 +26,7 @@ CHANGES = {
     "most deleted": ["DELETE FROM note WHERE id % 20 <> 0"],
     "doubled": [ROWS.format(first=12_001, last=24_000)],
     "longer": ["UPDATE note SET code = code || code, body = body || body || code"],
+    "shorter": ["UPDATE note SET code = substr(code, 1, 2), body = substr(body, 1, 9)"],
     "deleted and inserted again": ["DELETE FROM note WHERE id % 4 <> 0", ROWS.format(first=12_001, last=24_000)],
 }
 
@@ -65,7 +66,10 @@ def test_dbstat_tells_what_a_rebuild_leaves(notes, statements, has_baseline):
     assert {name: each.bytes for name, each in found.items()} == before
     execute(url, *(f"REINDEX {name}" for name in INDEXES))
     after = sizes(url)
-    assert {each.source for each in found.values()} == {"baseline" if has_baseline else "exact"}
+    # A baseline says it only where that agrees with what is in the pages.
+    assert {each.source for each in found.values()} <= ({"baseline", "exact"} if has_baseline else {"exact"})
+    if has_baseline and not statements:
+        assert {each.source for each in found.values()} == {"baseline"}
     wrong = {
         name: (each.bytes_after_rebuild, after[name])
         for name, each in found.items()
