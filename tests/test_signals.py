@@ -158,7 +158,8 @@ def terminate_the_builder(run: Run, url: str) -> None:
 
 
 def terminate_the_lock_holder(run: Run, url: str) -> None:
-    execute(url, f"SELECT pg_terminate_backend({lock_holder(url)})")
+    if pid := lock_holder(url):  # a passing scene may have ended meanwhile
+        execute(url, f"SELECT pg_terminate_backend({pid})")
 
 
 ATTACKS = (kill_the_client, cancel_the_statement, terminate_the_builder, terminate_the_lock_holder)

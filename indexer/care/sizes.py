@@ -12,6 +12,7 @@ from math import ceil, erf, floor, log2, sqrt
 from indexer.care.facts import Column, Facts
 
 TUPLE_HEADER, ALIGNMENT, LINE_POINTER = 8, 8, 4
+NUMBERS = (2, 4, 8)  # lengths in bytes that are aligned; a uuid of 16 is not
 TID = 6  # bytes of one more row with the same key
 PADDING = 3.5  # bytes of alignment after the rows of a key, on average
 LONGEST_LIST = 132  # rows that share one copy of their key in a build
@@ -31,7 +32,7 @@ def width_of(columns: tuple[Column, ...]) -> float | None:
     widths = [column.length or column.width for column in columns]
     if any(width is None or width > LONGEST for width in widths):
         return None
-    data = sum(map(_aligned, columns))
+    data = _data_of(columns)
     nulls = ALIGNMENT if any(column.nulls for column in columns) and len(columns) > 1 else 0
     size = TUPLE_HEADER + nulls + data
     varies = any(column.length is None for column in columns)
@@ -43,10 +44,14 @@ def least_width(columns: tuple[Column, ...]) -> float:
     return _round_up(TUPLE_HEADER + sum(column.length or 1 for column in columns)) + LINE_POINTER
 
 
-def _aligned(column: Column) -> float:
-    if column.length is None:
-        return column.width or 0
-    return column.length if column.length < ALIGNMENT else _round_up(column.length)
+def _data_of(columns: tuple[Column, ...]) -> float:
+    """Return the bytes of the values of a tuple; a number or a time begins at a multiple of its own length."""
+    data = 0.0
+    for column in columns:
+        if column.length in NUMBERS:
+            data = ceil(data / column.length) * column.length
+        data += column.length or column.width or 0
+    return data
 
 
 def _round_up(size: float) -> float:

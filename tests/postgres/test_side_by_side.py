@@ -145,7 +145,7 @@ def test_beside_active_clients_one_index_at_a_time_is_built_and_the_output_says_
     with clients(server, "SELECT pg_sleep(600)"):
         events = up(seeing_url)
         assert most_at_once(events) == 1
-        reason = f"Builds one index at a time: {BUSY} clients are active. To build two at once: up --jobs 2"
+        reason = f"Builds one index at a time: {BUSY} clients are active. To build two at once: indexer up --jobs 2"
         assert warnings(events) == [reason]
 
 
