@@ -195,10 +195,6 @@ class CatalogMigrator(SchemaMigrator):
         self._schedule(operations, work, pace)
         return tuple(taken[operation] for operation in operations if operation in taken)
 
-    def expressions_without_statistics(self, tables: Sequence[str]) -> dict[str, list[str]]:
-        """Return the indexes on expressions of which there are no statistics, by the name of the table."""
-        return {}
-
     def analyze(self, step: Step) -> None:
         """Gather the statistics of the table of a step; it waits, reports and obeys signals as a build does."""
         target = step.index.renamed(step.index.table)  # which events name

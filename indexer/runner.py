@@ -167,11 +167,11 @@ class Runner:
         since_plan = stopwatch()
         preflight.check(plan)
         if plan.is_empty:
-            self._warn(plan.warnings)
+            self.warn(plan.warnings)
             return Outcome(direction, plan.start, plan.start, (), (), seconds(), plan.warnings)
         pace = pace_of(self.migrator, [step.index for step in plan.steps], lambda: self._entries(plan))
         if pace.is_closed():
-            self._warn(plan.warnings)
+            self.warn(plan.warnings)
             return self._outcome(plan, (), pace, seconds())
         asked = _asked(plan)  # what a revision file must not do is found before a lock is taken or a file created
         self.migrator.name_run(f"{direction} {plan.revisions[0].revision.id if plan.revisions else plan.end}")
@@ -181,7 +181,7 @@ class Runner:
             preflight.check(plan)
             done = self._carry_out(plan, {**_asked(plan, asked), **asked}, pace)
         self.report_committed()
-        self._warn(self._journal.unlogged)
+        self.warn(self._journal.unlogged)
         return self._outcome(plan, done, pace, seconds())
 
     @contextmanager
@@ -241,7 +241,7 @@ class Runner:
             return []
         self._replaced = set(plan.state.replaced)
         self.migrator.reserve(plan.steps)
-        self._warn(plan.warnings)
+        self.warn(plan.warnings)
         self._journal.share()
         if plan.blockers:
             self.report(BlockersFound(plan.blockers))
@@ -324,7 +324,7 @@ class Runner:
         try:
             return baselines_of(self.migrator.catalog.measured(names), provenance.built)
         except PeeweeException as error:  # a run goes on without them
-            self._warn([f"The sizes of the new indexes were not recorded: {reason(error)}."])
+            self.warn([f"The sizes of the new indexes were not recorded: {reason(error)}."])
             return {}
 
     def _planner(self) -> StepPlanner:
@@ -362,7 +362,8 @@ class Runner:
 
     # Reports --------------------------------------------------------------------------------------------------------
 
-    def _warn(self, warnings: Sequence[str | Hint]) -> None:
+    def warn(self, warnings: Sequence[str | Hint]) -> None:
+        """Report warnings."""
         for warning in warnings:
             self.report(Warned(warning))
 

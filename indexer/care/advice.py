@@ -9,11 +9,12 @@ from indexer.advice import DUPLICATE, LEFTOVER, SAME_KEY, SUPERFLUOUS, SUSPECT, 
 from indexer.care.evidence import Evidence
 from indexer.care.needless import Needless
 from indexer.care.observed import Observed
+from indexer.care.statistics import lacking
 from indexer.care.usage import BEGINNINGS
 from indexer.definition import Definition
 from indexer.errors import Command, Hint
 from indexer.spec import BTREE, with_suffix
-from indexer.text import are, counted, day, in_bytes
+from indexer.text import counted, day, in_bytes
 from indexer.tuples import NamedTuple
 
 INVALID, BLOATED, STATISTICS = "invalid", "bloated", "statistics"
@@ -132,8 +133,7 @@ def _bloated(index: Observed, others: Others) -> Hint | None:
 
 def _statistics(index: Observed, others: Others) -> Hint | None:
     flaw = index.statistics.flaw if index.statistics else None
-    if not flaw and (without := others.without_statistics.get(index.table)):
-        flaw = f"{', '.join(without)} {are(without)} on an expression without statistics"
+    flaw = flaw or lacking(others.without_statistics.get(index.table, ()))
     return Hint(f"{flaw}. Gather new statistics: ", Command("analyze")) if flaw else None
 
 

@@ -8,11 +8,11 @@ from contextlib import suppress
 from peewee import PeeweeException
 
 from indexer.care.evidence import learn
-from indexer.care.statistics import Statistics
+from indexer.care.statistics import Statistics, lacking
 from indexer.catalog import META_TABLES, ORDINARY, Table
 from indexer.decide import Action
 from indexer.errors import Command, Hint, IndexerError, PreflightFailed, UsageError
-from indexer.events import AnalyzeStarted, TableAnalyzed, Warned
+from indexer.events import AnalyzeStarted, TableAnalyzed
 from indexer.records.journal import Journal
 from indexer.records.revisions import Record
 from indexer.runner import Runner, stopwatch
@@ -154,7 +154,7 @@ class Analyzer:
             elif name not in statistics:
                 yield Need(name, indexes[name], False, MISSING)
             else:
-                flaw = _flaw(statistics[name], tables[name], without.get(name, ()))
+                flaw = statistics[name].flaw or statistics[name].loss or lacking(without.get(name, ()))
                 yield Need(name, indexes[name], flaw is not None, flaw or _why_not(statistics[name]))
 
     def _records(self, tables: Mapping[str, Table]) -> dict[str, Record]:
@@ -178,7 +178,7 @@ class Analyzer:
         with self.runner.stop.ending_at_once():
             plan = self.plan(names, everything)
         _check(plan)
-        self._warn(plan.warnings)
+        self.runner.warn(plan.warnings)
         if plan.due:
             self.migrator.name_run("analyze")
             with self.runner.explaining_failures(self._progress, plan.command), self.migrator.migration_context():
@@ -220,26 +220,11 @@ class Analyzer:
             return f": {', '.join(done)} {are(done)} analyzed"
         return ": no table is analyzed"
 
-    def _warn(self, warnings: Sequence[str | Hint]) -> None:
-        for warning in warnings:
-            self.runner.report(Warned(warning))
-
 
 def _check(plan: AnalyzePlan) -> None:
     """Raise PreflightFailed if the run must not start."""
     if plan.problems:
         raise PreflightFailed(plan.problems, Hint("Fix this, then run: ", plan.command))
-
-
-def _flaw(statistics: Statistics, table: Table, without: Sequence[str]) -> str | None:
-    """Return why the statistics of a table are to be gathered; None where they need not be."""
-    if statistics.flaw:
-        return statistics.flaw
-    if statistics.exist and statistics.is_uncounted and statistics.rows:
-        return f"the server no longer knows what has changed in {table.name}, as after a crash"
-    if without:
-        return f"{', '.join(without)} {are(without)} on an expression without statistics"
-    return None
 
 
 def _why_not(statistics: Statistics) -> str:

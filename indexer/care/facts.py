@@ -1,4 +1,4 @@
-"""What a database knows about an index and its table, from which the size after a rebuild is told."""
+"""What a database knows about an index and its table: the size after a rebuild follows from it."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from indexer.advice import Advice
 from indexer.care.advice import KINDS, Others, advice_on
+from indexer.care.facts import HASH
 from indexer.care.hashes import hash_distinct
 from indexer.care.needless import candidates
 from indexer.care.observed import Observed
@@ -19,7 +20,7 @@ from indexer.care.observer import Observer
 from indexer.care.statistics import Statistics
 from indexer.care.usage import ServerCounts, unasked
 from indexer.catalog import CatalogEntry, Place, Table
-from indexer.errors import UsageError
+from indexer.errors import Different, UsageError
 from indexer.plans import Check
 from indexer.text import may_be
 from indexer.tuples import NamedTuple
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from indexer.inspector import Inspector
     from indexer.migrator import CatalogMigrator
     from indexer.steps import Step
-
-STRICT = 4  # exit code
 
 
 class Asked(NamedTuple):
@@ -83,7 +82,7 @@ class Health(NamedTuple):
     @property
     def exit_code(self) -> int:
         """4 if there is advice of a kind that must not be, else 0."""
-        return STRICT if any(advice.kind in self.strict for advice in self.advice) else 0
+        return Different.exit_code if any(advice.kind in self.strict for advice in self.advice) else 0
 
 
 def health(
@@ -159,9 +158,10 @@ def _others(
 ) -> Others:
     """Return what is known beside what is observed of each index."""
     declared = [each.entry for each in seen if each.is_declared and each.entry]
+    hashes = [each.name for each in seen if each.is_usable and each.has_method(HASH)]
     return Others(
         said=check.advice,
-        hash_distinct=hash_distinct(migrator, [each.name for each in seen if each.is_usable]),
+        hash_distinct=hash_distinct(migrator, hashes),
         needless=migrator.care.needless(candidates(declared, entries)),
         without_statistics=migrator.care.expressions_without_statistics(list({each.table for each in seen})),
         where=_where(servers),

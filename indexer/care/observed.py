@@ -59,6 +59,10 @@ class Observed(NamedTuple):
         """Whether queries can use it."""
         return self.entry is not None and self.entry.usable
 
+    def has_method(self, method: str) -> bool:
+        """Return whether it is an index of this access method."""
+        return bool(self.entry and self.entry.definition and self.entry.definition.method == method)
+
     @property
     def limits(self) -> tuple[str, ...]:
         """What its access method cannot do, and its overflow pages if counted: each a sentence without full stop."""

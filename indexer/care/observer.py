@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from indexer.care.evidence import evidence_of
+from indexer.care.evidence import Evidence, evidence_of
 from indexer.care.observed import Observed, is_needed
 from indexer.care.statistics import Statistics
 from indexer.care.usage import ServerCounts, Usage, usage_of, without_checks
@@ -60,11 +60,10 @@ class Observer:
         usable = [name for name, entry in found.items() if entry.usable and entry.definition]
         evidence = evidence_of(self.migrator, usable, self._baselines, exact)
         found |= self.migrator.catalog.find([name for name in found if name not in evidence], sizes=True)
-        seen = (self._observed(name, found.get(name)) for name in names)
-        return [each._replace(evidence=evidence.get(each.name)) for each in seen]
+        return [self._observed(name, found.get(name), evidence.get(name)) for name in names]
 
-    def _observed(self, name: str, entry: CatalogEntry | None) -> Observed:
-        """Return what is known of one index, but for what a rebuild would leave of it."""
+    def _observed(self, name: str, entry: CatalogEntry | None, evidence: Evidence | None) -> Observed:
+        """Return what is known of one index."""
         step = self._steps.get(name)
         table = _table_of(entry, step)
         counts = self.servers[0].tables.get(table) if self.servers else None
@@ -75,7 +74,7 @@ class Observer:
             step=step,
             entry=entry,
             of_table=self.tables.get(table),
-            evidence=None,
+            evidence=evidence,
             usage=self._usage(name),
             counts=counts,
             statistics=self.statistics.get(table),

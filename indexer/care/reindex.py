@@ -15,7 +15,7 @@ from indexer.care.rebuilds import LeftOut, Leftover, Rebuilt, Reindexed, Reindex
 from indexer.catalog import IndexFile, Table
 from indexer.decide import Action
 from indexer.errors import Command, Hint, IndexerError, IndexFailed, Interrupted, UsageError, together
-from indexer.events import BlockersFound, IndexChecked, RevisionFinished, RevisionPaused, RevisionStarted, Warned
+from indexer.events import BlockersFound, IndexChecked, RevisionFinished, RevisionPaused, RevisionStarted
 from indexer.migrator import IndexOperation
 from indexer.pace.pace import CLOSED, Pace, pace_of
 from indexer.plans import Rest
@@ -179,7 +179,7 @@ class Reindexer:
         check(plan)
         pace, refreshes = self._pace(plan), list[str]()
         if plan.is_empty or pace.is_closed():
-            self._warn(plan.warnings)
+            self.runner.warn(plan.warnings)
         else:
             self.migrator.name_run(f"reindex {' '.join(criteria.names)}".strip())
             with (
@@ -191,7 +191,7 @@ class Reindexer:
                 self._carry_out(plan, pace)
                 refreshes = self._refreshes()
             self.runner.report_committed()
-        self._warn([*refreshes, *self.journal.unlogged])
+        self.runner.warn([*refreshes, *self.journal.unlogged])
         return Reindexed(
             rebuilt=tuple(self._rebuilt),
             left_out=plan.left_out,
@@ -263,7 +263,7 @@ class Reindexer:
             return
         self._has_begun = True
         self.migrator.reserve(plan.steps)
-        self._warn([*plan.warnings, *room_needed(plan)])
+        self.runner.warn([*plan.warnings, *room_needed(plan)])
         self.journal.share()
         if plan.blockers:
             self.report(BlockersFound(plan.blockers))
@@ -427,10 +427,6 @@ class Reindexer:
         done = [] if self.migrator.transactional_ddl else [each.target.name for each in self._rebuilt]
         remains = self._remains(self.inspector.declared)._replace(rebuilt=tuple(done))
         return f": {remains}" if done else f": {'; '.join(filter(None, ('no index is rebuilt', str(remains))))}"
-
-    def _warn(self, warnings: Sequence[str | Hint]) -> None:
-        for warning in warnings:
-            self.report(Warned(warning))
 
 
 class _Rebuild(Provenance):

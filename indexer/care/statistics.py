@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from indexer.text import counted
+from indexer.text import are, counted
 from indexer.tuples import NamedTuple
 
 FEWEST = 50  # changed rows that do not make statistics old, as for autovacuum by default
@@ -42,14 +43,26 @@ class Statistics(NamedTuple):
             return f"{self.table} has {_rows(self.rows or self.modified)} and no statistics"
         if self.modified is None:
             return None
-        if self.exist and self.is_uncounted and self.rows:
-            return f"the server no longer knows what has changed in {self.table}, as after a crash"
+        if self.loss:
+            return self.loss
         if self.modified <= FEWEST + SHARE * (self.rows or 0):
             return None
         if self.rows_then is not None:
             return f"{self.table} has {_rows(self.rows)}, and its statistics were gathered at {self.rows_then:,}"
         changed = f"{_rows(self.modified)} of {self.table} {'has' if self.modified == 1 else 'have'} changed"
         return f"{changed} since its statistics were gathered, and it has {self.rows or 0:,}"
+
+    @property
+    def loss(self) -> str | None:
+        """That the counters were lost, without a full stop; None where they were not, or do not matter."""
+        if not (self.exist and self.is_uncounted and self.rows):
+            return None
+        return f"the server no longer knows what has changed in {self.table}, as after a crash"
+
+
+def lacking(indexes: Sequence[str]) -> str | None:
+    """Return that these indexes on expressions have no statistics, without a full stop; None if there are none."""
+    return f"{', '.join(indexes)} {are(indexes)} on an expression without statistics" if indexes else None
 
 
 def _rows(count: int | None) -> str:

@@ -87,13 +87,17 @@ BYTES = """
 
 # A cell of an index is an entry, on all levels of its B-tree.
 MEASURED = """
-    SELECT s.pgsize,
-           s.ncell,
-           m.sql
-      FROM dbstat AS s
-      JOIN sqlite_master AS m ON m.name = s.name
-     WHERE s.aggregate = TRUE
-       AND s.name = ?
+    SELECT pgsize,
+           ncell
+      FROM dbstat
+     WHERE aggregate = TRUE
+       AND name = ?
+"""
+
+SQL = """
+    SELECT sql
+      FROM sqlite_master
+     WHERE name = ?
 """
 
 ANY_TABLE = """
@@ -125,7 +129,7 @@ class SqliteCatalog:
         given = [_bound(each) if isinstance(each, str) else each for each in parameters]
         return list(self.database.execute_sql(query, given).fetchall())
 
-    def _rows_if_any(self, query: str, *parameters: Any) -> list[Any]:
+    def rows_if_any(self, query: str, *parameters: Any) -> list[Any]:
         """Return the rows of one SELECT; none where this SQLite, or this file, cannot answer it."""
         with suppress(DatabaseError):
             return self.rows(query, *parameters)
@@ -143,11 +147,14 @@ class SqliteCatalog:
 
     def measured(self, names: Sequence[str]) -> dict[str, Measured]:
         """Return what the indexes of these names are like now, by name; none where SQLite has no dbstat."""
-        rows = [(name, *row) for name in names for row in self._rows_if_any(MEASURED, name)]
+        rows = [(name, *row) for name in names for row in self.rows_if_any(MEASURED, name)]
         return {
-            name: Measured(size, cells, None, sqlite_version, fingerprint(_after_name(sql)))
-            for name, size, cells, sql in rows
+            name: Measured(size, cells, None, sqlite_version, self.fingerprint_of(name)) for name, size, cells in rows
         }
+
+    def fingerprint_of(self, name: str) -> str | None:
+        """Return a fingerprint of the definition of an index, as in a baseline; None where there is no such index."""
+        return next((fingerprint(_after_name(sql)) for (sql,) in self.rows(SQL, name)), None)
 
     def collations(self, names: Sequence[str]) -> dict[str, list[Collation]]:
         """Return nothing: the order of SQLite's own collations never changes."""
@@ -188,7 +195,7 @@ class SqliteCatalog:
         SQLite shows it in the program of a query that sorts by the column.
         """
         context = self.database.get_sql_context().literal("EXPLAIN SELECT 1 FROM ").sql(Entity(table))
-        program = self._rows_if_any(context.literal(" ORDER BY +").sql(Entity(column)).query()[0])
+        program = self.rows_if_any(context.literal(" ORDER BY +").sql(Entity(column)).query()[0])
         if not program:  # a collation that only the application has defined
             return "UNKNOWN"
         keys = [SORT_KEY.match(row[5] or "") for row in program if row[1] == "SorterOpen"]
@@ -208,18 +215,18 @@ class SqliteCatalog:
 
     def _table(self, name: str, kind: str, sizes: bool) -> Table:
         # The columns of a view of a dropped table, or of a module that only the application has, cannot be read.
-        columns = frozenset(each for (column,) in self._rows_if_any(COLUMNS, name) for each in (column, column.lower()))
+        columns = frozenset(each for (column,) in self.rows_if_any(COLUMNS, name) for each in (column, column.lower()))
         if kind != ORDINARY:
             return Table(name, kind, columns)
         quoted = self.database.get_sql_context().sql(Entity(name)).query()[0]
         # A WITHOUT ROWID table has no highest rowid, and the estimate is only shown.
-        highest = self._rows_if_any(f"SELECT max(rowid) FROM {quoted}")  # noqa: S608  quoted by peewee
+        highest = self.rows_if_any(f"SELECT max(rowid) FROM {quoted}")  # noqa: S608  quoted by peewee
         rows = (highest[0][0] or 0) if highest else None
         return Table(name, kind, columns, rows=rows, bytes=self._bytes(name) if sizes else None)
 
     def _bytes(self, name: str) -> int | None:
         # dbstat is a compile-time option of SQLite.
-        return next((int(row[0]) for row in self._rows_if_any(BYTES, name)), None)
+        return next((int(row[0]) for row in self.rows_if_any(BYTES, name)), None)
 
     def tables_in(self, schema: str | None, names: Iterable[str]) -> dict[str, Table]:
         """Return the tables of these names in a schema; a file has none but its own, which has no name."""

@@ -1,4 +1,4 @@
-"""What a rebuild would leave, as it is told, against what a real REINDEX leaves."""
+"""What the evidence says that a rebuild would leave, against what a real REINDEX leaves."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ UNIQUE = "UPDATE note SET owner = id, kind = kind || id"
 FLIPPED = "UPDATE note SET kind = 'call' WHERE id % 2 = 1"
 PAGE = 8192
 
-# What happens to the rows, and of which indexes the size after a rebuild is told all the same.
+# What happens to the rows, and for which indexes the evidence still gives the size after a rebuild.
 ALL = set(INDEXES)
 CHANGES = {
     "nothing": ([], ALL),

@@ -1,4 +1,4 @@
-"""What a rebuild would leave of SQLite's indexes, as it is told, against what REINDEX leaves."""
+"""What the evidence says that a rebuild would leave of SQLite's indexes, against what REINDEX leaves."""
 
 from __future__ import annotations
 

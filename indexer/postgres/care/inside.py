@@ -5,6 +5,7 @@ from __future__ import annotations
 from peewee import Entity, PeeweeException
 
 from indexer.care.facts import HASH, Facts, Inside
+from indexer.postgres.care.extension import function_of
 from indexer.postgres.session.database import sendable
 from indexer.postgres.session.reader import CatalogReader
 from indexer.spec import BTREE
@@ -12,27 +13,6 @@ from indexer.text import reason
 
 FUNCTIONS = {BTREE: "pgstatindex", HASH: "pgstathashindex"}
 NOT_INSTALLED = "the extension pgstattuple is not installed"
-
-# Everybody can create a function of this name: only that of the extension counts, in C (13), for a regclass.
-FUNCTION = """
-    SELECT n.nspname AS schema,
-           pg_catalog.has_schema_privilege(n.oid, 'USAGE')
-           AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE') AS is_callable,
-           CURRENT_USER::pg_catalog.text AS role
-      FROM pg_catalog.pg_extension AS e
-      JOIN pg_catalog.pg_depend AS d
-        ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
-       AND d.refobjid = e.oid
-       AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-       AND d.deptype = 'e'
-      JOIN pg_catalog.pg_proc AS p ON p.oid = d.objid
-      JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
-     WHERE e.extname = 'pgstattuple'
-       AND p.proname = %(function)s
-       AND p.prolang = 13
-       AND p.pronargs = 1
-       AND p.proargtypes[0] = 'pg_catalog.regclass'::pg_catalog.regtype
-"""
 
 CALLS = {
     BTREE: """
@@ -54,11 +34,12 @@ def look_inside(reader: CatalogReader, facts: Facts) -> Inside | str:
     if facts.method not in FUNCTIONS:
         return f"no function reads an index of the access method {facts.method}"
     function = FUNCTIONS[facts.method]
-    for found in reader.rows(FUNCTION, function=function):
-        if not found["is_callable"]:
-            return f"role {found['role']} may not call {function} of the extension pgstattuple"
-        return _called(reader, facts, found["schema"], function)
-    return NOT_INSTALLED
+    found = function_of(reader, "pgstattuple", function, "regclass")
+    if found.schema is None:
+        return NOT_INSTALLED
+    if not found.is_callable:
+        return f"role {found.role} may not call {function} of the extension pgstattuple"
+    return _called(reader, facts, found.schema, function)
 
 
 def _called(reader: CatalogReader, facts: Facts, schema: str, function: str) -> Inside | str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from sqlite3 import sqlite_version
 from typing import Any
 
 from indexer.care.facts import Facts, Inside
@@ -31,31 +32,31 @@ class SqliteFacts:
     def read(self, names: Sequence[str]) -> dict[str, Facts]:
         """Return the facts of the indexes of these names; without dbstat, only that they exist."""
         found = {name: each for name, each in self.catalog.find(names).items() if each.kind == "index"}
-        measured = self.catalog.measured(list(found))
-        return {name: self._facts(name, measured.get(name)) for name in found}
+        return {name: self._facts(name, self.catalog.rows_if_any(PAGES, name)) for name in found}
 
     def look_inside(self, facts: Facts) -> Inside | str:
         """Return that there is nothing more to read."""
         return "dbstat has told all there is"
 
-    def _facts(self, name: str, measured: Any) -> Facts:
-        if measured is None:
+    def _facts(self, name: str, kinds: Sequence[Any]) -> Facts:
+        """Return the facts of an index with these kinds of pages."""
+        if not kinds:
             return Facts(name, None)
         return Facts(
             name,
-            measured.bytes,
-            page=self.catalog.rows("PRAGMA page_size")[0][0],
+            sum(size for _, size, *_ in kinds),
+            page=max(page for *_, page in kinds),
             merges=False,
-            definition=measured.definition,
-            server_version=measured.server_version,
-            tuples=measured.tuples,
-            packed=self._packed(name),
+            definition=self.catalog.fingerprint_of(name),
+            server_version=sqlite_version,
+            tuples=sum(cells for _, _, cells, *_ in kinds),
+            packed=sum(_packed(*kind) for kind in kinds),
         )
 
-    def _packed(self, name: str) -> int:
-        """Return the bytes after a rebuild, which fills each page as long as another entry fits."""
-        size = 0
-        for is_overflow, pages, cells, used, page in self.catalog.rows(PAGES, name):
-            lost = used / cells / 2 if cells else 0
-            size += pages if is_overflow else ceil(used / (page - lost)) * page
+
+def _packed(is_overflow: bool, size: int, cells: int, used: int, page: int) -> int:
+    """Return the bytes of pages after a rebuild, which fills each page as long as another entry fits."""
+    if is_overflow:
         return size
+    lost = used / cells / 2 if cells else 0
+    return ceil(used / (page - lost)) * page
