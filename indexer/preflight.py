@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from indexer.catalog import ORDINARY, Table
+from indexer.catalog import ORDINARY, PARTITIONED, Table
 from indexer.decide import CREATIONS, Action
 from indexer.definition import Difference
 from indexer.errors import Command, Different, Hint, IndexerError, PreflightFailed
@@ -45,6 +45,7 @@ def problems(
         *server.missing_rights(tables, changed, is_creating),
         *table_problems(migrator, indexes, new or tables),
         *_index_problems(migrator, steps, new or tables),
+        *_partitioned_problems(migrator, steps, tables),
         *few([f"the tables are in schema {each}: add --schema {shell(each)}" for each in elsewhere]),
     ]
 
@@ -62,6 +63,13 @@ def _index_problems(migrator: CatalogMigrator, steps: Sequence[Step], tables: Ma
     ]
 
 
+def _partitioned_problems(migrator: CatalogMigrator, steps: Sequence[Step], tables: Mapping[str, Table]) -> list[str]:
+    """Return the partitioned tables on which an index is to be changed, which is not possible yet."""
+    changed = dict.fromkeys(step.index.table for step in steps if step.changes)
+    partitioned = [name for name in changed if name in tables and tables[name].kind == PARTITIONED]
+    return [f"{migrator.qualified(name)} is a partitioned table, not an ordinary table" for name in partitioned]
+
+
 def table_problems(migrator: CatalogMigrator, indexes: Iterable[Index], tables: Mapping[str, Table]) -> list[str]:
     """Return why these tables, of those that exist by name, cannot have these indexes.
 
@@ -72,7 +80,7 @@ def table_problems(migrator: CatalogMigrator, indexes: Iterable[Index], tables: 
         name, table = migrator.qualified(index.table), tables.get(index.table)
         if table is None:
             found[f"table {name} is missing"] = None
-        elif table.kind != ORDINARY:
+        elif table.kind not in (ORDINARY, PARTITIONED):
             found[f"{name} is a {table.kind}, not an ordinary table"] = None
         else:
             missing = [column for column in migrator.dialect.declared(index).columns if column not in table.columns]

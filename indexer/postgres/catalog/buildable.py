@@ -53,7 +53,7 @@ def unbuildable(expressions: Expressions, indexes: Sequence[Index]) -> list[str]
     methods = {row["name"]: row for row in found}
     columns: Columns = defaultdict(dict)
     for row in columns_of(catalog, {index.table for index in indexes}):
-        if row["of_ordinary_table"]:
+        if row["of_table"]:
             columns[row["table_name"]][row["name"]] = row
     major = catalog.database.server_version // 10000
     known = [(index, each) for index, each in declared if each.method in methods]

@@ -123,7 +123,7 @@ BY_NAME = """
 """
 
 BY_TABLE = """
-       AND c.relkind = 'i'
+       AND c.relkind IN ('i', 'I')
        AND t.relnamespace = %(namespace)s
        AND t.relname = ANY (%(tables)s::pg_catalog.text[])
      ORDER BY c.relname

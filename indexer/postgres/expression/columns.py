@@ -10,7 +10,7 @@ from indexer.postgres.session.reader import CatalogReader
 
 COLUMNS = """
     SELECT c.relname AS table_name,
-           c.relkind OPERATOR(pg_catalog.=) 'r' AS of_ordinary_table,
+           c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::pg_catalog."char"[]) AS of_table,
            a.attname AS name,
            a.atttypid::pg_catalog.int8 AS type,
            pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,

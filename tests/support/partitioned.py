@@ -1,0 +1,72 @@
+"""Partitioned tables in the place of the CRM's ordinary ones, and their indexes by plain SQL."""
+
+from __future__ import annotations
+
+from command import ask, execute
+
+ROWS = "(openphone_id, conversation_id, activity_type, created_at)"
+YEARS = (2022, 2023, 2024)
+OF_ACTIVITY = ("ix_activity_openphone_id", "ix_activity_conversation_created", "ix_activity_type")
+
+
+def by_range(url: str, table: str = "activity", rows: int = 300, years: tuple[int, ...] = YEARS) -> None:
+    """Put a table partitioned by year of created_at in the place of an ordinary one, with a default partition."""
+    shell(url, table, "RANGE (created_at)")
+    for year in years:
+        add_year(url, year, table)
+    execute(url, f"CREATE TABLE {table}_default PARTITION OF {table} DEFAULT")
+    if rows and table == "activity":
+        fill(url, rows, years)
+
+
+def shell(url: str, table: str, by: str) -> None:
+    """Put an empty partitioned table without partitions in the place of an ordinary one."""
+    execute(
+        url,
+        f"ALTER TABLE {table} RENAME TO {table}_before",
+        f"CREATE TABLE {table} (LIKE {table}_before INCLUDING DEFAULTS) PARTITION BY {by}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO PUBLIC",
+    )
+
+
+def add_year(url: str, year: int, table: str = "activity") -> None:
+    """Add the partition of a year."""
+    execute(
+        url,
+        f"CREATE TABLE {table}_{year} PARTITION OF {table} FOR VALUES FROM ('{year}-01-01') TO ('{year + 1}-01-01')",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table}_{year} TO PUBLIC",
+    )
+
+
+def fill(url: str, rows: int, years: tuple[int, ...] = YEARS) -> None:
+    """Write activities evenly to these years."""
+    execute(
+        url,
+        f"INSERT INTO activity {ROWS} SELECT 'AC' || n, n % 50, 'message',"
+        f" pg_catalog.make_timestamp({years[0]} + n % {len(years)}, 1 + n % 12, 1, 0, 0, 0)"
+        f" FROM generate_series(1, {rows}) AS n",
+    )
+
+
+LEAF_INDEXES = """
+      WITH RECURSIVE tree (oid, root) AS (
+           SELECT c.oid, c.relname FROM pg_class AS c WHERE c.relname = ANY ('{%s}') AND c.relkind = 'I'
+            UNION ALL
+           SELECT h.inhrelid, tree.root FROM tree JOIN pg_inherits AS h ON h.inhparent = tree.oid)
+    SELECT tree.root, t.relname, c.relname, i.indisvalid, pg_get_indexdef(c.oid)
+      FROM tree
+      JOIN pg_class AS c ON c.oid = tree.oid AND c.relkind = 'i'
+      JOIN pg_index AS i ON i.indexrelid = c.oid
+      JOIN pg_class AS t ON t.oid = i.indrelid
+     ORDER BY 1, 2
+"""
+
+
+def leaf_indexes(url: str, *names: str) -> list[tuple[str, str, str, bool, str]]:
+    """Return the index attached to each of these on each leaf: declared name, table, name, validity, definition."""
+    return ask(url, LEAF_INDEXES % ",".join(names))
+
+
+def covered(url: str, name: str) -> list[str]:
+    """Return the leaves on which a valid index is attached to this one."""
+    return [table for _, table, _, is_valid, _ in leaf_indexes(url, name) if is_valid]
