@@ -50,6 +50,26 @@ class CatalogEntry(NamedTuple):
         return "not live" if not self.live else "not ready" if not self.ready else "not valid"
 
 
+class LeafIndex(NamedTuple):
+    """A physical index behind a declared one: the index itself or, on a partitioned table, that of one leaf.
+
+    Attributes:
+        of: the name of the declared index.
+        label: the name of this one, with its schema where that is not the schema of the declared one.
+        namespace: the OID of its schema; None on a database that has none.
+        table: the leaf that it is on.
+        entry: without its definition.
+    """
+
+    of: str
+    label: str
+    schema: str | None
+    namespace: int | None
+    name: str
+    table: str
+    entry: CatalogEntry
+
+
 class Measured(NamedTuple):
     """An index as it is now.
 
@@ -190,6 +210,12 @@ class Catalog(Protocol):
         """Return what has these names, by name; free names are left out.
 
         Only with ``sizes`` are ``bytes`` sure to be known, because SQLite reads the whole index for them.
+        """
+
+    def physical(self, names: Sequence[str]) -> dict[str, list[LeafIndex]]:
+        """Return the physical indexes behind these: each itself, or the leaf indexes of a partitioned one.
+
+        An index without any, whose table has no leaves, has an empty list; what is no index is left out.
         """
 
     def measured(self, names: Sequence[str]) -> dict[str, Measured]:

@@ -150,6 +150,12 @@ class Index:
         object.__setattr__(other, "name", name)  # frozen
         return other
 
+    def on(self, table: str, name: str) -> Index:
+        """Return the same index on another table, such as a partition, under a name that is not checked."""
+        other = self.renamed(name)
+        object.__setattr__(other, "table", table)
+        return other
+
     @property
     def names(self) -> tuple[str, str, str]:
         """All names that this index uses."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from peewee import Database, DatabaseError, Entity
 
-from indexer.catalog import META_TABLES, ORDINARY, CatalogEntry, Collation, IndexFile, Measured, Table
+from indexer.catalog import META_TABLES, ORDINARY, CatalogEntry, Collation, IndexFile, LeafIndex, Measured, Table
 from indexer.definition import Column, Definition, Expression, KeyPart
 from indexer.spec import BTREE
 from indexer.sqlite.statement import read
@@ -144,6 +144,15 @@ class SqliteCatalog:
     def indexes_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
         """Return all indexes of these tables, those of constraints included, in the order of their names."""
         return [self._found(row, sizes=False) for row in self.rows(INDEXES_ON, json.dumps(list(tables)))]
+
+    def physical(self, names: Sequence[str]) -> dict[str, list[LeafIndex]]:
+        """Return the indexes of these names, each of which is its own only leaf."""
+        found = {name: entry for name, entry in self.find(names).items() if entry.definition}
+        return {
+            name: [LeafIndex(name, entry.name, None, None, entry.name, entry.definition.table, entry)]
+            for name, entry in found.items()
+            if entry.definition
+        }
 
     def measured(self, names: Sequence[str]) -> dict[str, Measured]:
         """Return what the indexes of these names are like now, by name; none where SQLite has no dbstat."""

@@ -48,6 +48,16 @@ def fill(url: str, rows: int, years: tuple[int, ...] = YEARS) -> None:
     )
 
 
+def index_parents(url: str) -> None:
+    """Build the three indexes of activity at once, as PostgreSQL does in plain, with leaf indexes of its own names."""
+    execute(
+        url,
+        "CREATE INDEX ix_activity_openphone_id ON activity (openphone_id)",
+        "CREATE INDEX ix_activity_conversation_created ON activity (conversation_id, created_at DESC)",
+        "CREATE INDEX ix_activity_type ON activity (activity_type)",
+    )
+
+
 LEAF_INDEXES = """
       WITH RECURSIVE tree (oid, root) AS (
            SELECT c.oid, c.relname FROM pg_class AS c WHERE c.relname = ANY ('{%s}') AND c.relkind = 'I'

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from indexer.catalog import CatalogEntry, Collation, IndexFile, Measured, Table
+from indexer.catalog import PARTITIONED, CatalogEntry, Collation, IndexFile, LeafIndex, Measured, Table
 from indexer.definition import FIRST, LAST, Column, Definition, Expression, KeyPart
 from indexer.postgres.catalog import citus
 from indexer.postgres.catalog.trust import KINDS, TABLES, table_of
@@ -17,6 +17,7 @@ from indexer.postgres.session.reader import CatalogReader
 SCHEMA = """
     SELECT n.nspname AS schema,
            n.oid::bigint AS namespace,
+           pg_catalog.array_agg(c.relname::pg_catalog.text) FILTER (WHERE c.relkind = 'p') AS partitioned,
            EXISTS (
            SELECT 1
              FROM pg_catalog.pg_extension AS e
@@ -244,12 +245,18 @@ READ_ONLY = "the session is read-only: default_transaction_read_only is on for t
 
 
 class PostgresCatalog(CatalogReader):
-    """The catalog of one schema of one PostgreSQL database."""
+    """The catalog of one schema of one PostgreSQL database.
+
+    Attributes:
+        indexed: the names of the indexed tables.
+        partitioned: those of them that are partitioned tables.
+    """
 
     def __init__(self, database: OnlineDatabase, schema: str | None, namespace: int | None = None) -> None:
         super().__init__(database, schema, namespace)
         self.expressions = Expressions(self)
         self.indexed: list[str] = []
+        self.partitioned: frozenset[str] = frozenset()
         self._is_citus: bool | None = None
 
     def settle(self, tables: Sequence[str]) -> bool:
@@ -263,6 +270,7 @@ class PostgresCatalog(CatalogReader):
         found = self.ask(SCHEMA, tables=self.indexed, path=path)
         for row in found:
             self.schema, self.namespace, self._is_citus = row["schema"], row["namespace"], row["is_citus"]
+            self.partitioned = frozenset(row["partitioned"] or ())
         return bool(found)
 
     @property
@@ -297,6 +305,12 @@ class PostgresCatalog(CatalogReader):
         for row in self.ask(BUILT, name=name):
             return CatalogEntry(**{**row, "kind": KINDS.get(row["kind"], "relation")})
         return None
+
+    def physical(self, names: Sequence[str]) -> dict[str, list[LeafIndex]]:
+        """Return the physical indexes behind these: each itself, or the leaf indexes of a partitioned one."""
+        from indexer.postgres.catalog.leaves import physical
+
+        return physical(self, names)
 
     def measured(self, names: Sequence[str]) -> dict[str, Measured]:
         """Return what the valid indexes of these names are like now, by name."""
@@ -339,7 +353,18 @@ class PostgresCatalog(CatalogReader):
     def tables_in(self, schema: str | None, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """Return the tables of these names in a schema, by name."""
         found = self.ask(TABLES, schema=schema, names=list(names), sizes=sizes, indexed=self.indexed)
-        return {row["name"]: table_of(row, row["name"] in self.indexed) for row in found}
+        tables = {row["name"]: table_of(row, row["name"] in self.indexed) for row in found}
+        partitioned = [table.name for table in tables.values() if table.kind == PARTITIONED]
+        return {**tables, **self._of_leaves(schema, partitioned, tables, sizes)} if partitioned else tables
+
+    def _of_leaves(
+        self, schema: str | None, names: Sequence[str], tables: Mapping[str, Table], sizes: bool
+    ) -> dict[str, Table]:
+        """Return these partitioned tables with the rows and the bytes of their leaves."""
+        from indexer.postgres.catalog.leaves import ROWS_AND_BYTES
+
+        found = self.ask(ROWS_AND_BYTES, schema=schema, names=list(names), sizes=sizes)
+        return {row["name"]: tables[row["name"]]._replace(rows=row["rows"], bytes=row["bytes"]) for row in found}
 
     def version_tables(self, schema: str | None, name: str) -> list[tuple[str | None, str]]:
         """Return schema and name of the first few tables that look like Alembic's, but for this one."""

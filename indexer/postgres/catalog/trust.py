@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from indexer.catalog import ORDINARY, Table, TableTrust
+from indexer.catalog import ORDINARY, PARTITIONED, Table, TableTrust
 from indexer.text import identifier, qualified
 
 KINDS = {
     "r": ORDINARY,
-    "p": "partitioned table",
+    "p": PARTITIONED,
     "v": "view",
     "m": "materialized view",
     "f": "foreign table",

@@ -1,0 +1,91 @@
+"""The leaves of partitioned tables, and their indexes: what each holds is on disk there, and nothing in the parents.
+
+Parents and leaves are found by pg_inherits, as names may be any and a leaf may be in another schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from indexer.catalog import CatalogEntry, LeafIndex
+from indexer.postgres.session.reader import CatalogReader
+
+PHYSICAL = """
+    WITH RECURSIVE tree (of, oid) AS (
+           SELECT c.relname, c.oid
+             FROM pg_catalog.pg_class AS c
+            WHERE c.relnamespace = %(namespace)s
+              AND c.relname = ANY (%(names)s::pg_catalog.text[])
+              AND c.relkind IN ('i', 'I')
+            UNION ALL
+           SELECT t.of, h.inhrelid
+             FROM tree AS t
+             JOIN pg_catalog.pg_inherits AS h ON h.inhparent = t.oid)
+    SELECT t.of,
+           n.nspname AS schema,
+           n.oid::pg_catalog.int8 AS namespace,
+           c.relname AS name,
+           o.relname AS table,
+           c.relkind::pg_catalog.text AS kind,
+           c.oid::pg_catalog.int8 AS oid,
+           i.indisvalid AS valid,
+           i.indisready AS ready,
+           i.indislive AS live,
+           CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_relation_size(c.oid) END AS bytes,
+           NULLIF(c.reltuples, -1)::pg_catalog.int8 AS tuples
+      FROM tree AS t
+      JOIN pg_catalog.pg_class AS c ON c.oid = t.oid
+      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+      JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
+      JOIN pg_catalog.pg_class AS o ON o.oid = i.indrelid
+     ORDER BY t.of, o.relname, n.nspname
+"""
+
+# Nothing is known of the rows where nothing is known of those of any leaf that has some; as in TABLES otherwise.
+ROWS_AND_BYTES = """
+    WITH RECURSIVE tree (name, oid) AS (
+           SELECT c.relname, c.oid
+             FROM pg_catalog.pg_class AS c
+             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+            WHERE n.nspname = %(schema)s::pg_catalog.text
+              AND c.relname = ANY (%(names)s::pg_catalog.text[])
+              AND c.relkind = 'p'
+            UNION ALL
+           SELECT t.name, h.inhrelid
+             FROM tree AS t
+             JOIN pg_catalog.pg_inherits AS h ON h.inhparent = t.oid)
+    SELECT l.name,
+           CASE WHEN pg_catalog.bool_or(l.rows IS NULL) THEN NULL
+                ELSE COALESCE(pg_catalog.sum(l.rows), 0)::pg_catalog.int8 END AS rows,
+           CASE WHEN %(sizes)s THEN COALESCE(pg_catalog.sum(l.bytes), 0)::pg_catalog.int8 END AS bytes
+      FROM (
+      SELECT t.name,
+             CASE
+             WHEN c.relkind = 'p' THEN 0
+             WHEN c.reltuples > 0 OR c.relpages > 0 THEN NULLIF(c.reltuples, -1)::pg_catalog.int8
+             WHEN pg_catalog.pg_relation_size(c.oid) = 0 THEN 0 END AS rows,
+             CASE WHEN %(sizes)s AND c.relkind = 'r' THEN pg_catalog.pg_table_size(c.oid) END AS bytes
+        FROM tree AS t
+        JOIN pg_catalog.pg_class AS c ON c.oid = t.oid) AS l
+     GROUP BY l.name
+"""
+
+LEAF = "i"
+
+
+def physical(reader: CatalogReader, names: Sequence[str]) -> dict[str, list[LeafIndex]]:
+    """Return the physical indexes behind these of the schema: each itself, or the leaf indexes of a partitioned one."""
+    found: dict[str, list[LeafIndex]] = {}
+    for row in reader.rows(PHYSICAL, names=list(names)) if names else []:
+        leaves = found.setdefault(row["of"], [])
+        if row["kind"] == LEAF:
+            leaves.append(_leaf(row, reader.schema))
+    return found
+
+
+def _leaf(row: dict[str, Any], schema: str | None) -> LeafIndex:
+    label = row["name"] if row["schema"] == schema else f"{row['schema']}.{row['name']}"
+    flags = {name: row[name] for name in ("valid", "ready", "live", "bytes", "oid", "tuples")}
+    entry = CatalogEntry(row["name"], "index", **flags)
+    return LeafIndex(row["of"], label, row["schema"], row["namespace"], row["name"], row["table"], entry)
