@@ -12,7 +12,6 @@ from indexer.decide import Action
 from indexer.errors import Problem
 from indexer.events import Blocker
 from indexer.migrator import Context
-from indexer.postgres.catalog import citus
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.catalog.rights import (
     missing_rights,
@@ -20,6 +19,7 @@ from indexer.postgres.catalog.rights import (
     missing_rights_to_read,
     missing_rights_to_rebuild,
 )
+from indexer.postgres.citus import extension
 from indexer.postgres.dialect import PostgresDialect
 from indexer.postgres.inheritance import CHILDREN, uncovered
 from indexer.postgres.run.sessions import Sessions, visibility_advice
@@ -181,7 +181,7 @@ class PostgresServer(Server):
 
     def unseen(self, tables: Sequence[str]) -> list[str]:
         """Return what the catalog does not show of distributed tables."""
-        return citus.unseen(self.catalog, tables) if self.catalog.is_citus else []
+        return extension.unseen(self.catalog, tables) if self.catalog.is_citus else []
 
     def publications(self) -> list[str]:
         """Return the publications that a new table in the schema joins at once, each with its kind."""

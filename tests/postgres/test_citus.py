@@ -21,7 +21,7 @@ from roles import as_owner, make_roles
 from scenes import Run, Session, running, until
 
 from indexer import Column, Expression, Index, Variant
-from indexer.postgres.catalog.citus import concerns
+from indexer.postgres.citus.statements import concerns
 from indexer.postgres.run.execution import on_one_session
 
 # Decisions -----------------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from typing import Any
 
 from indexer.catalog import PARTITIONED, CatalogEntry, Collation, IndexFile, LeafIndex, Measured, Table
 from indexer.definition import FIRST, LAST, Column, Definition, Expression, KeyPart
-from indexer.postgres.catalog import citus
 from indexer.postgres.catalog.trust import KINDS, TABLES, table_of
+from indexer.postgres.citus import extension, statements
 from indexer.postgres.expression.meaning import Expressions
 from indexer.postgres.session.database import OnlineDatabase
 from indexer.postgres.session.reader import CatalogReader
@@ -277,7 +277,7 @@ class PostgresCatalog(CatalogReader):
     def is_citus(self) -> bool:
         """Whether the database is part of a Citus cluster."""
         if self._is_citus is None:
-            self._is_citus = bool(self.rows(citus.EXTENSION)[0]["is_citus"])
+            self._is_citus = bool(self.rows(extension.EXTENSION)[0]["is_citus"])
         return self._is_citus
 
     def schemas_holding(self, tables: Sequence[str]) -> list[str]:
@@ -338,7 +338,7 @@ class PostgresCatalog(CatalogReader):
             return {}
         workers = {row["name"]: row["pid"] for row in self.rows(WORKERS, names=list(names))}
         unknown = [name for name in names if name not in workers]
-        return {**workers, **citus.at_work(self, unknown)} if unknown and self.is_citus else workers
+        return {**workers, **statements.at_work(self, unknown)} if unknown and self.is_citus else workers
 
     def indexes_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
         """Return all indexes of these tables, in the order of their names."""
@@ -402,7 +402,7 @@ class PostgresCatalog(CatalogReader):
             (is_other, f"the server is not PostgreSQL: {product.split(' on ')[0]}"),
             (is_old, f"PostgreSQL {version} is too old: {OLDEST_MAJOR} or later shows the progress of a build"),
             (misses_rows, f"PostgreSQL {version} can miss rows in concurrent builds: update it to 14.4 or later"),
-            (self.is_citus and citus.is_worker(self), citus.WORKER),
+            (self.is_citus and extension.is_worker(self), extension.WORKER),
             (server["in_recovery"], "the server is a standby (in recovery): connect to the primary"),
             (is_read_only, READ_ONLY),
         ]
