@@ -11,6 +11,7 @@ from indexer.errors import Unreachable
 from indexer.migrator import Context
 from indexer.postgres.migrator import OnlineMigrator
 from indexer.postgres.session.database import UNNAMED, OnlineDatabase
+from indexer.postgres.session.engines import OtherEngine
 from indexer.postgres.session.url import address_of, one_sentence, without_secrets
 from indexer.text import identifier
 
@@ -84,6 +85,7 @@ def open_postgres(
 
     Raises:
         Unreachable: the server cannot be reached, or refuses the session.
+        OtherEngine: the server is not PostgreSQL.
     """
     # libpq may know the database's name from a service file or from PGDATABASE; None leaves it to libpq.
     settings = {**DEFAULTS, "dbname": None, **parameters, "client_encoding": "UTF8"}
@@ -99,6 +101,9 @@ def _connect(database: OnlineDatabase, parameters: dict[str, str], source: str, 
     try:
         with database.opening_within(within):
             database.connect()
+    except OtherEngine:
+        database.close()
+        raise
     except DatabaseError as error:
         database.close()
         reason = without_secrets(one_sentence(str(error)), parameters)

@@ -339,7 +339,7 @@ def test_a_log_that_cannot_be_trusted_is_left_alone_and_does_not_fail_a_run(crm,
     "withheld",
     [
         "SELECT ON pg_catalog.pg_roles, pg_catalog.pg_locks, pg_catalog.pg_settings",
-        "EXECUTE ON FUNCTION pg_catalog.version(), pg_catalog.pg_try_advisory_lock(bigint)",
+        "EXECUTE ON FUNCTION pg_catalog.pg_get_userbyid(oid), pg_catalog.pg_try_advisory_lock(bigint)",
         "EXECUTE ON FUNCTION pg_catalog.pg_table_size(regclass), pg_catalog.pg_relation_size(regclass, text)",
         "USAGE ON TYPE pg_catalog.varchar, pg_catalog.int4",
         "SELECT ON pg_catalog.pg_namespace",
@@ -375,8 +375,9 @@ def test_default_privileges_that_revoke_the_owners_rights_are_found_before_the_f
     [
         (f"ALTER DATABASE {{name}} OWNER TO postgres; REVOKE ALL ON DATABASE {{name}} FROM PUBLIC, {OWNER}"),
         "REVOKE EXECUTE ON FUNCTION pg_catalog.set_config(text, text, boolean) FROM PUBLIC",
+        "REVOKE EXECUTE ON FUNCTION pg_catalog.version() FROM PUBLIC",
     ],
-    ids=["connect", "set up its session"],
+    ids=["connect", "set up its session", "learn what the server is"],
 )
 def test_a_role_that_may_not_begin_a_session_gets_the_grant(superuser_url, crm, revoked):
     # Only a superuser can revoke rights from PUBLIC.

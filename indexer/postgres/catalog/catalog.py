@@ -203,7 +203,6 @@ ANY_TABLE = """
 SERVER = """
     SELECT pg_catalog.current_setting('server_version_num')::integer AS number,
            pg_catalog.current_setting('server_version') AS version,
-           pg_catalog.version() AS product,
            pg_catalog.pg_is_in_recovery() AS in_recovery
 """
 
@@ -394,12 +393,10 @@ class PostgresCatalog(CatalogReader):
     def problems(self) -> list[str]:
         """Return why this server, role or session cannot build indexes, one sentence each."""
         server = self._server()
-        number, version, product = server["number"], server["version"], server["product"]
-        is_other = not product.startswith("PostgreSQL") or "-YB-" in product
+        number, version = server["number"], server["version"]
         is_old, misses_rows = number < OLDEST_MAJOR * 10000, number in MISSES_ROWS
         is_read_only = self.database.is_read_only_by_default and not server["in_recovery"]
         checks = [
-            (is_other, f"the server is not PostgreSQL: {product.split(' on ')[0]}"),
             (is_old, f"PostgreSQL {version} is too old: {OLDEST_MAJOR} or later shows the progress of a build"),
             (misses_rows, f"PostgreSQL {version} can miss rows in concurrent builds: update it to 14.4 or later"),
             (self.is_citus and extension.is_worker(self), extension.WORKER),

@@ -17,6 +17,8 @@ from indexer.events import Report, silent
 from indexer.postgres.session.builders import Builder, Builders
 from indexer.postgres.session.connection_limits import refusal
 from indexer.postgres.session.encoding import UNCONVERTED, decode_leniently
+from indexer.postgres.session.engines import Said
+from indexer.postgres.session.engines import refusal as refusal_of_engine
 from indexer.postgres.session.settings import FOR_ONE_STATEMENT, MAIN, MAIN_READ_ONLY, applying, greeting
 from indexer.postgres.session.watchdog import PATIENCE, Unanswered, Watchdog, server_address
 from indexer.signals import Stop
@@ -26,6 +28,7 @@ REMEMBERED = 5.0  # seconds for which no other session is opened on a server tha
 
 UNNAMED = "indexer"  # the application name as long as a run has set none
 PARAMETER = re.compile(r"%\((\w+)\)s")
+SENT_FIRST = ("server_version", "crdb_version", "session_authorization")  # by which an engine can be recognised
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
@@ -36,6 +39,7 @@ class OnlineDatabase(PostgresqlDatabase):
         pooled: whether a pooler is in between: the server process is not the one that accepted the connection. Other
             clients may share the session then, so settings are made for the length of one statement only.
         is_read_only_by_default: whether role, database or server make transactions read-only.
+        is_standby: whether the server was a standby when the session began.
         path: the schemas of the search path with which the session began, without those of the system.
         pid: the server process of the session; 0 as long as it is not known.
         server: host, port and address of the session's server. Further sessions open there: of several hosts on the
@@ -46,6 +50,7 @@ class OnlineDatabase(PostgresqlDatabase):
 
     pooled = False
     is_read_only_by_default = False
+    is_standby = False
     path: tuple[str, ...] = ()
     pid = 0
     server: Mapping[str, Any] = {}
@@ -97,20 +102,39 @@ class OnlineDatabase(PostgresqlDatabase):
         self._uncertain.clear()
         self.answers.clear()
         self._before = ""
+        self._refuse_other_engine(conn)
         accepted_by = conn.info.backend_pid
         address = server_address(conn)
         self.server = {"host": conn.info.host, "port": conn.info.port, **({"hostaddr": address} if address else {})}
         self.pid = 0
         self.watchdog.start()
         with self.watchdog.watching(conn, self.pid, self.connect_timeout), conn.cursor() as cursor:
-            cursor.execute(*greeting(self._settings, conn.server_version, accepted_by))
-            self.pid, path, read_only, _ = cursor.fetchone()
+            self.pid, path, read_only, version, self.is_standby, _ = self._greet(conn, cursor, accepted_by)
+            self._refuse_other_engine(conn, version)
             self.pooled = self.pid != accepted_by
             self.is_read_only_by_default = read_only == "on"
             if not self.pooled and conn.info.parameter_status("server_encoding") == UNCONVERTED:
                 decode_leniently(conn)
                 self.server = {**self.server, "client_encoding": UNCONVERTED}
         self.path = tuple(name for name in path if not name.startswith("pg_") and name != "information_schema")
+
+    def _greet(self, conn: Any, cursor: Any, accepted_by: int) -> Any:
+        """Return the row of the first statement; raise OtherEngine if that fails because of another engine."""
+        try:
+            cursor.execute(*greeting(self._settings, conn.server_version, accepted_by))
+        except psycopg2.Error:
+            with contextlib.suppress(psycopg2.Error):
+                cursor.execute("SELECT pg_catalog.version()")
+                self._refuse_other_engine(conn, *cursor.fetchone())
+            raise
+        return cursor.fetchone()
+
+    def _refuse_other_engine(self, conn: Any, version: str = "") -> None:
+        """Raise OtherEngine, and send nothing more, if the server is not PostgreSQL."""
+        server_version, crdb_version, role = map(conn.info.parameter_status, SENT_FIRST)
+        if error := refusal_of_engine(Said(version, server_version, crdb_version, role, conn.info.host)):
+            conn.close()
+            raise error
 
     def _close(self, conn: Any) -> None:
         self.builders.close()

@@ -63,6 +63,8 @@ GREETING = """
     SELECT pg_catalog.pg_backend_pid(),
            pg_catalog.current_schemas(false),
            pg_catalog.current_setting('default_transaction_read_only'),
+           pg_catalog.version(),
+           pg_catalog.pg_is_in_recovery(),
            CASE WHEN pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %s THEN ARRAY [{calls}] END
 """
 
@@ -70,8 +72,12 @@ GREETING = """
 def greeting(settings: Mapping[str, str], version: int, pid: int) -> tuple[str, list[object]]:
     """Return the first statement of a session, and its parameters.
 
-    Its row begins with the server process, the schemas of the search path and whether transactions are read-only by
-    default; ``version`` is a number such as 150004, ``pid`` the server process that accepted the connection.
+    Its row begins with the server process, the schemas of the search path, whether transactions are read-only by
+    default, what version() says, and whether the server is a standby.
+
+    Args:
+        version: a number such as 150004.
+        pid: the server process that accepted the connection.
     """
     calls, parameters = _calls(settings, version)
     return GREETING.format(calls=calls), [pid, *parameters]
