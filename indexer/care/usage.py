@@ -176,7 +176,9 @@ def _beginning(servers: Iterable[ServerCounts], built_at: datetime | None) -> tu
         if server.since is None:
             return None, STARTED
         moments += [(each, by) for each, by in ((server.started, STARTED), (server.reset, RESET)) if each]
-    return max(moments, key=lambda moment: moment[0])
+    since, begun_by = max(moments, key=lambda moment: moment[0])
+    # The time of a build is recorded without fractions of a second, so a server that began in that second began before.
+    return since, BUILT if since.replace(microsecond=0) == built_at else begun_by
 
 
 def unasked(servers: Sequence[ServerCounts]) -> str:

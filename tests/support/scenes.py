@@ -354,6 +354,7 @@ def phases(url: str) -> dict[int, str]:
 def until_phase(url: str, phase: str, counting: bool = False) -> int:
     """Wait until a build is in a phase whose name begins like this, and return its process id.
 
+    Every build passes through the phases of waiting, so one counts only while a session blocks the build.
     With ``counting``, wait until the phase has a total, which it lacks at its start.
     """
     query = """
@@ -361,6 +362,7 @@ def until_phase(url: str, phase: str, counting: bool = False) -> int:
          WHERE datname = current_database()
            AND phase LIKE %(phase)s || '%%'
            AND (blocks_total + tuples_total > 0 OR NOT %(counting)s)
+           AND (phase NOT LIKE 'waiting%%' OR cardinality(pg_blocking_pids(pid)) > 0)
     """
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         connection.autocommit = True  # one connection for all polls, because a phase may be short
