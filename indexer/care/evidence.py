@@ -134,11 +134,10 @@ def judge(facts: Facts, baseline: Baseline | None, reader: FactsReader | None = 
 
 
 def _answer(facts: Facts, baseline: Baseline | None, look: Look | None) -> Evidence:
-    smallest = SMALLEST.get(facts.method, SMALLEST_OTHER)
     if facts.bytes is None:
         return Evidence(None, why="this SQLite was built without dbstat")
-    if facts.bytes < smallest:
-        return Evidence(facts.bytes, why=_too_small(facts.method))
+    if facts.bytes < _smallest(facts):
+        return Evidence(facts.bytes, why=_too_small(facts))
     tuples, reasons = count(facts, baseline), []
     for finding in _findings(facts, baseline, tuples, look):
         if finding.bytes is not None:
@@ -155,9 +154,15 @@ def _answer(facts: Facts, baseline: Baseline | None, look: Look | None) -> Evide
     )
 
 
-def _too_small(method: str) -> str:
-    smallest = SMALLEST.get(method, SMALLEST_OTHER) // MEGABYTE
-    return f"{'a hash index' if method == HASH else 'an index'} under {smallest} MB is too small"
+def _smallest(facts: Facts) -> int:
+    """Return the bytes from which on an index tells anything: of many that are stored, each counts."""
+    return max(SMALLEST.get(facts.method, SMALLEST_OTHER), SMALLEST_BASELINE * facts.page * len(facts.shares))
+
+
+def _too_small(facts: Facts) -> str:
+    kind, stored = "a hash index" if facts.method == HASH else "an index", len(facts.shares)
+    in_parts = f" in {stored} parts" if stored > 1 else ""
+    return f"{kind}{in_parts} under {_smallest(facts) / MEGABYTE:.0f} MB is too small"
 
 
 def _findings(facts: Facts, baseline: Baseline | None, tuples: Count, look: Look | None) -> Iterator[Finding]:
@@ -243,7 +248,7 @@ def _unfair(facts: Facts, baseline: Baseline, tuples: float) -> str:
         return f"its definition is not what it was {then}"
     if facts.statistics and facts.method == BTREE and (major(baseline.server_version) < MERGING <= facts.major):
         return f"PostgreSQL {baseline.server_version}, which built it, stored equal keys once for each row"
-    if baseline.bytes < SMALLEST_BASELINE * facts.page or baseline.tuples == 0:
+    if baseline.bytes < SMALLEST_BASELINE * facts.page * len(facts.shares) or baseline.tuples == 0:
         return f"it was too small {then} to compare with"
     if tuples >= TENFOLD * baseline.tuples:
         return f"it has more than ten times as many rows as {then}"
@@ -380,8 +385,8 @@ def _by_statistics(facts: Facts, tuples: Count) -> Finding:
 
 def _countable(facts: Facts, known: Baseline | None) -> float | None:
     """Return the tuples of an index if they are known well enough to learn from; None if not."""
-    statistics, smallest = facts.statistics, SMALLEST.get(facts.method, SMALLEST_OTHER)
-    if statistics is None or statistics.analyzed_at is None or facts.bytes is None or facts.bytes < smallest:
+    statistics = facts.statistics
+    if statistics is None or statistics.analyzed_at is None or facts.bytes is None or facts.bytes < _smallest(facts):
         return None
     changed = statistics.modified + statistics.dead
     found = count(facts, known)

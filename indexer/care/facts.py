@@ -73,6 +73,7 @@ class Facts(NamedTuple):
         definition: as in a baseline.
         tuples: where the database counts them, and does not estimate them.
         packed: the bytes that a rebuild would leave, where reading the size tells.
+        shares: the share of the rows in each index of those that the database stores instead, as one for each shard.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Facts(NamedTuple):
     statistics: Statistics | None = None
     tuples: int | None = None
     packed: int | None = None
+    shares: tuple[float, ...] = (1.0,)
 
     @property
     def has_all_rows(self) -> bool:

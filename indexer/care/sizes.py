@@ -98,20 +98,22 @@ def btree_of(leaf: float, facts: Facts) -> int:
 
 
 def with_leaves(count: float, facts: Facts) -> int:
-    """Return the bytes of a new B-tree with this many leaves; one page more has its metadata."""
-    leaves = max(ceil(count), 1)
-    return facts.page * (1 + leaves + inner_pages(leaves, facts))
+    """Return the bytes of a new B-tree with this many leaves; one page more has the metadata of each that is stored."""
+    stored = len(facts.shares)
+    leaves = max(ceil(count), stored)
+    return facts.page * (stored + leaves + inner_pages(leaves, facts))
 
 
 def leaves_of(size: int, facts: Facts) -> int:
     """Return the leaves of a new B-tree of this size."""
-    pages = size // facts.page - 1
+    pages = size // facts.page - len(facts.shares)
     return pages - inner_pages(pages, facts)
 
 
 def leaf_bytes_of(size: int, facts: Facts) -> float:
     """Return the bytes of leaf tuples in a new B-tree of this size, whose last leaf is half full on average."""
-    return max(leaves_of(size, facts) - 0.5, 0.5) * _filled(facts)
+    half_full = len(facts.shares) / 2
+    return max(leaves_of(size, facts) - half_full, half_full) * _filled(facts)
 
 
 def used_of(leaves: int, density: float, facts: Facts) -> float:
@@ -152,6 +154,12 @@ def hash_pages(tuples: float, rows: float, facts: Facts) -> tuple[int, float]:
 
     A build makes room for all rows of the table, those with NULLs included, in steps.
     """
+    stored = [_hash_pages(tuples * share, rows * share, facts) for share in facts.shares]
+    return sum(buckets for buckets, _ in stored), sum(overflow for _, overflow in stored)
+
+
+def _hash_pages(tuples: float, rows: float, facts: Facts) -> tuple[int, float]:
+    """Return the pages of one hash index of those that are stored."""
     target = max(facts.page * facts.fillfactor // 100 // HASH_ITEM, 10)
     buckets = _stepped(max(rows, tuples) / target)
     whole = 2 ** floor(
@@ -165,7 +173,7 @@ def hash_pages(tuples: float, rows: float, facts: Facts) -> tuple[int, float]:
 
 def hash_of(buckets: float, overflow: float, facts: Facts) -> int:
     """Return the bytes of a hash index with these pages; one page more has its metadata, another one a bitmap."""
-    return facts.page * (2 + round(buckets + overflow))
+    return facts.page * (2 * len(facts.shares) + round(buckets + overflow))
 
 
 def _stepped(buckets: float) -> int:
