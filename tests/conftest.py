@@ -10,7 +10,7 @@ import pytest
 from command import make_crm, prepare
 from postgres_server import running_server
 from roles import another_role, as_application, as_owner, make_roles, new_database
-from scenes import Run
+from scenes import Run, Server, own_server
 
 pytest_plugins = ["workers", "bound_models"]
 
@@ -129,6 +129,20 @@ def any_crm(database_url: str) -> str:
     """Return the URL of a database with the tables of another tool; the test runs on SQLite and on PostgreSQL."""
     make_crm(database_url)
     return database_url
+
+
+@pytest.fixture(scope="module")
+def fragile_server() -> Iterator[Server]:
+    """Yield a server that may crash."""
+    with own_server() as server:
+        yield server
+
+
+@pytest.fixture
+def fragile_url(fragile_server: Server) -> Iterator[str]:
+    """Yield the URL of a database on it at the base revision."""
+    with fragile_server.new_database() as url:
+        yield url
 
 
 @pytest.fixture

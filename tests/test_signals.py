@@ -30,7 +30,6 @@ from command import (
 )
 from scenes import (
     Run,
-    Server,
     assert_all_valid,
     assert_none_exist,
     build_all,
@@ -39,7 +38,6 @@ from scenes import (
     old_snapshot,
     open_reader,
     open_writer,
-    own_server,
     running,
     until,
     until_dropping,
@@ -52,20 +50,6 @@ SEED = int(os.environ.get("TEST_SEED", str(random.randrange(10**6))))
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
 pytestmark = pytest.mark.real_start
-
-
-@pytest.fixture(scope="module")
-def fragile_server() -> Iterator[Server]:
-    """Yield a server that may crash."""
-    with own_server() as server:
-        yield server
-
-
-@pytest.fixture
-def fragile_url(fragile_server: Server) -> Iterator[str]:
-    """Yield the URL of a database on it at the base revision."""
-    with fragile_server.new_database() as url:
-        yield url
 
 
 # Runs held open at each of their phases -----------------------------------------------------------------------------

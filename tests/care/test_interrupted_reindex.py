@@ -14,7 +14,6 @@ import pytest
 from command import CLI, HEAD, ask, broken, execute, file_of, records, revisions, run, succeed
 from scenes import (
     Run,
-    Server,
     assert_all_valid,
     assert_none_exist,
     build_all,
@@ -23,7 +22,6 @@ from scenes import (
     old_snapshot,
     open_reader,
     open_writer,
-    own_server,
     running,
     until,
     until_dropping,
@@ -43,20 +41,6 @@ from indexer.signals import Stop
 NAME, LAST = "ix_activity_openphone_id", "ix_webhook_event_event_type"
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 SHORT = ("--max-wait", "0.3", "--retries", "0")
-
-
-@pytest.fixture(scope="module")
-def fragile_server() -> Iterator[Server]:
-    """Yield a server that may crash."""
-    with own_server() as server:
-        yield server
-
-
-@pytest.fixture
-def fragile_url(fragile_server: Server) -> Iterator[str]:
-    """Yield the URL of a database on it at the base revision."""
-    with fragile_server.new_database() as url:
-        yield url
 
 
 # Rebuilds held open at each of their phases ---------------------------------------------------------------------------

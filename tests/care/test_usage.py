@@ -13,7 +13,7 @@ import psycopg2
 import pytest
 from command import ask, connect, execute, prepare
 from examined import facts_of
-from postgres_server import NoServer, find_binaries, with_database
+from postgres_server import with_database
 from scenes import Server, own_server, until
 
 from indexer.care.usage import BUILT, RESET, STARTED, IndexCounts, ServerCounts, unasked, usage_of, without_checks
@@ -32,10 +32,6 @@ A_SECOND = timedelta(seconds=1)
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """Yield a server that the tests of this file restart; each of them continues from the one before."""
-    try:
-        find_binaries()
-    except NoServer as reason:  # TEST_DATABASE_URL names a server elsewhere, and this machine has none
-        pytest.skip(str(reason))
     with own_server() as one:
         yield one
 
@@ -51,9 +47,9 @@ def url(server: Server) -> Iterator[str]:
 
 def scan(url: str, times: int = 1) -> None:
     """Scan the index, and wait until the server has counted it."""
-    before = scans(url)
+    wanted = scans(url) + times
     execute(url, *BY_INDEX, *[SCAN] * times)
-    until(lambda: scans(url) == before + times, "the count of the scans")
+    until(lambda: scans(url) >= wanted, "the count of the scans")
 
 
 def scans(url: str) -> int:
@@ -158,7 +154,7 @@ def test_an_immediate_shutdown_begins_the_count(server, url):
 
 
 def test_after_a_crash_the_age_of_statistics_is_not_known(server, url):
-    execute(url, "ANALYZE")
+    execute(url, "SET synchronous_commit = on", "ANALYZE")  # else the crash may lose it
     until(lambda: facts_of(url, NAME).statistics.analyzed_at, "the time of ANALYZE")
     server.crash()
     server.come_back()

@@ -11,7 +11,7 @@ import foreign_crm
 import pytest
 from command import created_indexes, execute, nothing_changes, prepare, run, specified, succeed
 from corruption import need_amcheck
-from postgres_server import NoServer, find_binaries, with_database
+from postgres_server import with_database
 from roles import as_role
 from scenes import assert_all_valid, running, until
 from standby_server import Pair, let_the_standby_catch_up, running_pair
@@ -31,10 +31,6 @@ STANDBY = "the server is a standby (in recovery): connect to the primary"
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Pair]:
     """A primary and its standby; each test of this file continues from the one before."""
-    try:
-        find_binaries()
-    except NoServer as reason:  # TEST_DATABASE_URL names a server elsewhere, and this machine has none
-        pytest.skip(str(reason))
     with running_pair() as pair:
         yield pair
 

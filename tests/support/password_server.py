@@ -46,7 +46,7 @@ class PasswordServer:
 @contextmanager
 def running_password_server() -> Iterator[PasswordServer]:
     """Start the server on a free port of this machine."""
-    binaries = postgres_server.find_binaries()
+    binaries = postgres_server.own_binaries()
     with postgres_server.work_directory() as top, pytest.MonkeyPatch.context() as settings:
         account = postgres_server.unprivileged(top)
         binaries = postgres_server.executable_for(account, binaries, top)

@@ -87,6 +87,18 @@ def find_binaries() -> Path:
     raise NoServer(NO_POSTGRESQL)
 
 
+def own_binaries() -> Path:
+    """Return the binaries for a server beside that of TEST_DATABASE_URL; skip the test where this machine has none."""
+    try:
+        return find_binaries()
+    except NoServer as reason:
+        if not os.environ.get("TEST_DATABASE_URL"):
+            raise
+        import pytest  # which the benchmarks do without
+
+        pytest.skip(str(reason))
+
+
 def system_binaries() -> list[Path]:
     """Where the packages of Linux and macOS put PostgreSQL, and where an initdb on the PATH is."""
     found = [path for pattern in SYSTEM_BINARIES for path in Path("/").glob(pattern[1:])]

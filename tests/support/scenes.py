@@ -472,7 +472,7 @@ def own_server(**settings: str) -> Iterator[Server]:
         for name, value in settings.items():
             patch.setitem(postgres_server.SETTINGS, name, value)
         account = postgres_server.unprivileged(top)
-        binaries = postgres_server.executable_for(account, postgres_server.find_binaries(), top)
+        binaries = postgres_server.executable_for(account, postgres_server.own_binaries(), top)
         postgres_server.make_cluster(binaries, top / "data", account)
         server = Server(binaries, top, account)
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psycopg2
-from postgres_server import executable_for, find_binaries, make_cluster, start, stop, unprivileged, work_directory
+from postgres_server import executable_for, make_cluster, own_binaries, start, stop, unprivileged, work_directory
 
 
 class Pair(NamedTuple):
@@ -22,8 +22,8 @@ class Pair(NamedTuple):
 
 @contextmanager
 def running_pair() -> Iterator[Pair]:
-    """Start both servers, empty; raises NoServer where there are no binaries."""
-    binaries = find_binaries()
+    """Start both servers, empty."""
+    binaries = own_binaries()
     with work_directory() as top:
         account = unprivileged(top)
         binaries = executable_for(account, binaries, top)

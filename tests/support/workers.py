@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 WORKERS_A_CORE = 2
-SETTING_UP_MUCH = ("test_foreign_crm.py", "test_installed.py", "test_standby.py", "test_verify.py")
+SETTING_UP_MUCH = ("test_foreign_crm.py", "test_installed.py", "test_standby.py", "test_usage.py", "test_verify.py")
 
 
 @pytest.hookimpl(tryfirst=True)
