@@ -247,7 +247,7 @@ class Catalog(Protocol):
 
 
 MOMENT = 1.0  # seconds for which what was read is taken to be true; what has changed since is noticed all the same
-ORDINARY, PARTITIONED = "table", "partitioned table"
+ORDINARY, PARTITIONED, PARTITIONED_INDEX = "table", "partitioned table", "partitioned index"
 META_TABLE = "schema_revision"
 LOG_TABLE = "schema_revision_log"
 META_TABLES = (META_TABLE, LOG_TABLE)

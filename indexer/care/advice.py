@@ -14,7 +14,7 @@ from indexer.care.usage import BEGINNINGS
 from indexer.definition import Definition
 from indexer.errors import Command, Hint
 from indexer.spec import BTREE, with_suffix
-from indexer.text import counted, day, in_bytes
+from indexer.text import are, counted, day, in_bytes
 from indexer.tuples import NamedTuple
 
 INVALID, BLOATED, STATISTICS = "invalid", "bloated", "statistics"
@@ -119,6 +119,8 @@ def _invalid(index: Observed, others: Others) -> Hint | None:
 
 
 def _bloated(index: Observed, others: Others) -> Hint | None:
+    if index.leaves:
+        return _bloated_leaves(index, others)
     evidence, name = index.evidence, index.name
     if evidence is None or evidence.ratio is None or evidence.ratio < TOO_LARGE:
         return None
@@ -129,6 +131,24 @@ def _bloated(index: Observed, others: Others) -> Hint | None:
         judging = Command("reindex", name, "--bloated-over", f"{TOO_LARGE:g}")
         return Hint(f"{text} The statistics may be old. To gather them first, and judge again: ", judging)
     return Hint(f"{text} Rebuild it: ", Command("reindex", name))
+
+
+def _bloated_leaves(index: Observed, others: Others) -> Hint | None:
+    """Return the advice to rebuild those leaf indexes that need it; the others of a partitioned index stay."""
+    found = {label: each for label, each in index.leaves.items() if each.ratio is not None and each.ratio >= TOO_LARGE}
+    if not found:
+        return None
+    worst = max(found, key=lambda label: (found[label].bytes or 0) - (found[label].bytes_after_rebuild or 0))
+    count = f"{len(found):,} of {counted(len(index.leaves), 'leaf index', 'leaf indexes')} of {index.name}"
+    text = (
+        f"{count} {are(list(found))} bloated, such as {worst}: {rebuilt(found[worst].bytes, found[worst], others.now)}."
+    )
+    if not index.is_declared:
+        return Hint(f"{text} Rebuild it: {others.reindex(worst)};")
+    judging = Command("reindex", index.name, "--bloated-over", f"{TOO_LARGE:g}")
+    if any(each.is_stale for each in found.values()):
+        return Hint(f"{text} The statistics may be old. To gather them first, and judge again: ", judging)
+    return Hint(f"{text} Rebuild what is bloated: ", judging)
 
 
 def _statistics(index: Observed, others: Others) -> Hint | None:

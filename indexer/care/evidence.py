@@ -54,6 +54,7 @@ class Evidence(NamedTuple):
         why: why it cannot be told, without a full stop.
         is_stale: whether the statistics of its table may be too old: an ANALYZE may tell more, or otherwise.
         overflow: how many overflow pages a hash index has, without a full stop, if that was asked for.
+        is_small: whether it is too small to tell anything.
     """
 
     bytes: int | None
@@ -63,6 +64,7 @@ class Evidence(NamedTuple):
     why: str = ""
     is_stale: bool = False
     overflow: str = ""
+    is_small: bool = False
 
     @property
     def ratio(self) -> float | None:
@@ -88,10 +90,41 @@ def evidence_of(
         baselines: what is recorded of them.
         exact: whether to read whole indexes with the functions of pgstattuple where no build is on record.
     """
+    found = evidence_of_leaves(migrator, names, baselines, exact)
+    return {name: summed(leaves) for name, leaves in found.items()}
+
+
+def evidence_of_leaves(
+    migrator: Any, names: Sequence[str], baselines: Mapping[str, Baseline], exact: bool = False
+) -> dict[str, dict[str, Evidence]]:
+    """Return the evidence about the physical indexes behind these, by name and label; the arguments are as above."""
     reader: FactsReader = migrator.care.index_facts()
     return {
-        name: judge(facts, baselines.get(name), reader if exact else None) for name, facts in reader.read(names).items()
+        name: {each.name: judge(each, baselines.get(each.name), reader if exact else None) for each in facts}
+        for name, facts in reader.read(names).items()
     }
+
+
+def summed(parts: Mapping[str, Evidence]) -> Evidence:
+    """Return the evidence about an index that is stored as these, of which at least one is given.
+
+    Those that are too small to tell anything are taken as they are; unless all others tell, the sum cannot be told.
+    """
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    told = [each for each in parts.values() if each.bytes_after_rebuild is not None]
+    untold = {label: each for label, each in parts.items() if each.bytes_after_rebuild is None and not each.is_small}
+    size = sum(each.bytes or 0 for each in parts.values())
+    is_stale = any(each.is_stale for each in parts.values())
+    if untold:
+        largest = max(untold, key=lambda label: untold[label].bytes or 0)
+        return Evidence(size, why=f"{largest}: {untold[largest].why}", is_stale=is_stale)
+    if not told:
+        return Evidence(size, why=next(iter(parts.values())).why, is_small=True)
+    main = max(told, key=lambda each: each.bytes or 0)
+    moments = [each.measured_at for each in told if each.measured_at and each.source == main.source]
+    after = sum(each.bytes_after_rebuild or each.bytes or 0 for each in parts.values())
+    return Evidence(size, after, main.source, min(moments, default=None), is_stale=is_stale)
 
 
 def learn(migrator: Any, names: Sequence[str], baselines: Mapping[str, Baseline]) -> dict[str, Baseline]:
@@ -101,7 +134,8 @@ def learn(migrator: Any, names: Sequence[str], baselines: Mapping[str, Baseline]
     """
     measured = migrator.catalog.measured(names)
     learned = {}
-    for name, facts in migrator.care.index_facts().read(names).items():
+    found = migrator.care.index_facts().read(names).values()
+    for name, facts in ((each.name, each) for leaves in found for each in leaves):
         known = baselines.get(name)
         tuples = _countable(facts, known)
         if tuples and name in measured and _is_better(facts, tuples, known):
@@ -137,7 +171,7 @@ def _answer(facts: Facts, baseline: Baseline | None, look: Look | None) -> Evide
     if facts.bytes is None:
         return Evidence(None, why="this SQLite was built without dbstat")
     if facts.bytes < _smallest(facts):
-        return Evidence(facts.bytes, why=_too_small(facts))
+        return Evidence(facts.bytes, why=_too_small(facts), is_small=True)
     tuples, reasons = count(facts, baseline), []
     for finding in _findings(facts, baseline, tuples, look):
         if finding.bytes is not None:

@@ -122,8 +122,11 @@ class Inside(NamedTuple):
 class FactsReader(Protocol):
     """Reads the facts of one database. SELECTs only."""
 
-    def read(self, names: Sequence[str]) -> dict[str, Facts]:
-        """Return the facts of the usable indexes of these names, by name."""
+    def read(self, names: Sequence[str]) -> dict[str, list[Facts]]:
+        """Return the facts of the usable indexes of these names, by name.
+
+        Where the database stores an index as several, such as one for each partition, those of each of these.
+        """
 
     def look_inside(self, facts: Facts) -> Inside | str:
         """Read the whole index; return why that is not possible, as the end of a sentence, where it is not."""

@@ -48,9 +48,13 @@ def overflow_of(name: str, inside: Inside) -> str:
 
 def hash_distinct(migrator: Any, names: Sequence[str]) -> dict[str, str]:
     """Return for each of these hash indexes with too many equal values why that is slow, without a full stop."""
-    found = migrator.care.index_facts().read(names).values() if names else ()
-    said = {facts.name: _advice(facts) for facts in found if facts.method == HASH}
-    return {name: text for name, text in said.items() if text}
+    found = migrator.care.index_facts().read(names) if names else {}
+    return {
+        name: text
+        for name, leaves in found.items()
+        for facts in sorted(leaves, key=lambda each: each.bytes or 0)  # of leaf indexes, the largest is named
+        if facts.method == HASH and (text := _advice(facts))
+    }
 
 
 def distinct_of(facts: Facts) -> Distinct | None:

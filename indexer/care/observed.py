@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from indexer.care.evidence import Evidence
@@ -23,6 +23,7 @@ class Observed(NamedTuple):
         step: what ``up`` would do about it; None if it is not declared.
         entry: what has its name; None if nothing has.
         evidence: what a rebuild would leave of it; None where it cannot be used.
+        leaves: the same of each of its leaf indexes by their labels; none if its table is not partitioned.
         usage: how often it is used; None where that is not counted.
         counts: what the server has counted of its table; None where it counts nothing.
         checked: its last deep check; None if there was none.
@@ -41,6 +42,7 @@ class Observed(NamedTuple):
     statistics: Statistics | None
     checked: Checked | None
     is_needed: bool
+    leaves: Mapping[str, Evidence] = {}
 
     @property
     def is_declared(self) -> bool:

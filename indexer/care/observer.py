@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from indexer.care.evidence import Evidence, evidence_of
+from indexer.care.evidence import Evidence, evidence_of_leaves, summed
 from indexer.care.observed import Observed, is_needed
 from indexer.care.statistics import Statistics
 from indexer.care.usage import ServerCounts, Usage, usage_of, without_checks
-from indexer.catalog import CatalogEntry, Table
+from indexer.catalog import PARTITIONED_INDEX, CatalogEntry, Table
 from indexer.plans import RevisionPlan, Status
 from indexer.records.provenance import CREATED
 from indexer.records.revisions import Record
@@ -58,11 +58,11 @@ class Observer:
         """Return what is known of the indexes of these names; ``exact`` reads whole ones where that tells more."""
         found = self.migrator.catalog.find(names)
         usable = [name for name, entry in found.items() if entry.usable and entry.definition]
-        evidence = evidence_of(self.migrator, usable, self._baselines, exact)
-        found |= self.migrator.catalog.find([name for name in found if name not in evidence], sizes=True)
-        return [self._observed(name, found.get(name), evidence.get(name)) for name in names]
+        leaves = evidence_of_leaves(self.migrator, usable, self._baselines, exact)
+        found |= self.migrator.catalog.find([name for name in found if name not in leaves], sizes=True)
+        return [self._observed(name, found.get(name), leaves.get(name, {})) for name in names]
 
-    def _observed(self, name: str, entry: CatalogEntry | None, evidence: Evidence | None) -> Observed:
+    def _observed(self, name: str, entry: CatalogEntry | None, leaves: Mapping[str, Evidence]) -> Observed:
         """Return what is known of one index."""
         step = self._steps.get(name)
         table = _table_of(entry, step)
@@ -74,12 +74,13 @@ class Observer:
             step=step,
             entry=entry,
             of_table=self.tables.get(table),
-            evidence=evidence,
+            evidence=summed(leaves) if leaves else None,
             usage=self._usage(name),
             counts=counts,
             statistics=self.statistics.get(table),
             checked=self._checks.get(name),
             is_needed=entry is not None and is_needed(entry, self._entries[table], keys),
+            leaves=leaves if entry and entry.kind == PARTITIONED_INDEX else {},
         )
 
     def _usage(self, name: str) -> Usage | None:

@@ -22,6 +22,7 @@ class Statistics(NamedTuple):
         modified: the rows that were inserted, updated or deleted since, as far as the database has counted them.
         is_uncounted: whether the counters were lost after the statistics were gathered, so that more may have changed.
         rows_then: those that the table had when they were gathered, where a database records that alone.
+        of_leaf: why those of a leaf of a partitioned table should be gathered again; None where they need not be.
     """
 
     table: str
@@ -31,10 +32,15 @@ class Statistics(NamedTuple):
     modified: int | None = None
     is_uncounted: bool = False
     rows_then: int | None = None
+    of_leaf: str | None = None
 
     @property
     def flaw(self) -> str | None:
         """Why they should be gathered again, as a sentence without its full stop; None where they need not be."""
+        return self._flaw or self.of_leaf
+
+    @property
+    def _flaw(self) -> str | None:
         if self.exist is False and self.rows is None:
             return f"{self.table} is not empty on disk and has no statistics"
         if not self.rows and not self.modified:

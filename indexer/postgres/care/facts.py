@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
-from typing import Any
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Any
 
 from indexer.care.facts import Column, Facts, Inside, Statistics
 from indexer.postgres.care.inside import look_inside
+from indexer.postgres.catalog.leaves import by_schema
 from indexer.postgres.catalog.measured import DEFINITION
 from indexer.postgres.session.reader import CatalogReader
 from indexer.spec import BTREE
 from indexer.text import fingerprint
+
+if TYPE_CHECKING:
+    from indexer.postgres.catalog.catalog import PostgresCatalog
 
 MERGES_SINCE = 130000  # the first version whose B-trees store equal keys once
 FILLFACTORS = {BTREE: 90, "hash": 75}
@@ -66,6 +70,8 @@ FACTS = """
       JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
       JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid
       JOIN pg_catalog.pg_am AS m ON m.oid = c.relam
+"""
+OF_NAMES = """
      WHERE c.relnamespace = %(namespace)s
        AND c.relkind = 'i'
        AND c.relname = ANY (%(names)s::pg_catalog.text[])
@@ -97,6 +103,8 @@ COLUMNS = """
             AND s.tablename = CASE WHEN a.attnum IS NULL THEN c.relname ELSE t.relname END
             AND s.attname = COALESCE(a.attname, x.attname)
             AND NOT s.inherited
+"""
+COLUMNS_OF_NAMES = """
      WHERE c.relnamespace = %(namespace)s
        AND c.relname = ANY (%(names)s::pg_catalog.text[])
        AND x.attnum > 0
@@ -105,30 +113,44 @@ COLUMNS = """
 
 
 class PostgresFacts:
-    """The facts of the indexes of one schema."""
+    """The facts of the indexes of one schema, and of leaf indexes in any."""
 
-    def __init__(self, reader: CatalogReader) -> None:
-        self.reader = reader
+    def __init__(self, catalog: PostgresCatalog) -> None:
+        self.catalog = catalog
+        self._leaves: dict[str, tuple[CatalogReader, str]] = {}
 
-    def read(self, names: Sequence[str]) -> dict[str, Facts]:
-        """Return the facts of the usable indexes of these names, by name."""
-        columns = groupby(self.reader.rows(COLUMNS, names=list(names)), lambda row: row.pop("name"))
-        by_name = {name: tuple(Column(**row) for row in rows) for name, rows in columns}
-        rows = self.reader.rows(FACTS.format(definition=DEFINITION), names=list(names))
-        return {row["name"]: self._facts(row, by_name[row["name"]]) for row in rows}
+    def read(self, names: Sequence[str]) -> dict[str, list[Facts]]:
+        """Return the facts of the usable indexes of these names; of a partitioned one those of its leaf indexes."""
+        found = {name: [facts] for name, facts in _read(self.catalog, names).items()}
+        leaves = self.catalog.leaves(names)
+        for reader, group in by_schema(self.catalog, chain.from_iterable(leaves.values())):
+            of_leaves = _read(reader, [leaf.name for leaf in group])
+            for leaf in (leaf for leaf in group if leaf.name in of_leaves):
+                self._leaves[leaf.label] = reader, leaf.name
+                found.setdefault(leaf.of, []).append(of_leaves[leaf.name]._replace(name=leaf.label))
+        return found
 
     def look_inside(self, facts: Facts) -> Inside | str:
         """Read the whole index by the extension pgstattuple."""
-        return look_inside(self.reader, facts)
+        reader, name = self._leaves.get(facts.name, (self.catalog, facts.name))
+        return look_inside(reader, facts._replace(name=name))
 
-    def _facts(self, row: dict[str, Any], columns: tuple[Column, ...]) -> Facts:
-        statistics = Statistics(**{field: row.pop(field) for field in Statistics._fields})
-        is_merging = row["method"] == BTREE and self.reader.database.server_version >= MERGES_SINCE
-        return Facts(
-            fillfactor=row.pop("fillfactor") or FILLFACTORS.get(row["method"], 90),
-            merges=row.pop("may_merge") and is_merging,
-            definition=fingerprint(row.pop("definition")),
-            columns=columns,
-            statistics=statistics,
-            **row,
-        )
+
+def _read(reader: CatalogReader, names: Sequence[str]) -> dict[str, Facts]:
+    columns = groupby(reader.rows(COLUMNS + COLUMNS_OF_NAMES, names=list(names)), lambda row: row.pop("name"))
+    by_name = {name: tuple(Column(**row) for row in rows) for name, rows in columns}
+    rows = reader.rows((FACTS + OF_NAMES).format(definition=DEFINITION), names=list(names))
+    return {row["name"]: _facts(reader, row, by_name[row["name"]]) for row in rows}
+
+
+def _facts(reader: CatalogReader, row: dict[str, Any], columns: tuple[Column, ...]) -> Facts:
+    statistics = Statistics(**{field: row.pop(field) for field in Statistics._fields})
+    is_merging = row["method"] == BTREE and reader.database.server_version >= MERGES_SINCE
+    return Facts(
+        fillfactor=row.pop("fillfactor") or FILLFACTORS.get(row["method"], 90),
+        merges=row.pop("may_merge") and is_merging,
+        definition=fingerprint(row.pop("definition")),
+        columns=columns,
+        statistics=statistics,
+        **row,
+    )

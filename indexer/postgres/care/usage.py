@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from peewee import Entity
 
 from indexer.care.statistics import Statistics
+from indexer.care.sums import sum_index_counts, sum_table_counts, total
 from indexer.care.usage import IndexCounts, ServerCounts, TableCounts
 from indexer.catalog import META_TABLE, Place
 from indexer.postgres.catalog.catalog import PostgresCatalog
+from indexer.postgres.catalog.leaves import by_schema, labelled, leaf_tables
 from indexer.postgres.session.database import sendable
 from indexer.postgres.session.reader import CatalogReader
 
@@ -61,8 +64,10 @@ INDEXES = """
         ON x.attrelid = c.oid
        AND x.attnum = 1
      WHERE t.relnamespace = %(namespace)s
+       AND c.relkind IN ('i', 'I')
+"""
+OF_TABLES = """
        AND t.relname = ANY (%(tables)s::pg_catalog.text[])
-       AND c.relkind = 'i'
 """
 LAST_SCAN, NOT_KNOWN = "pg_catalog.pg_stat_get_lastscan(c.oid)", "NULL::pg_catalog.timestamptz"
 
@@ -72,7 +77,6 @@ TABLES = """
            pg_catalog.pg_stat_get_tuples_updated(t.oid) - pg_catalog.pg_stat_get_tuples_hot_updated(t.oid) AS updates
       FROM pg_catalog.pg_class AS t
      WHERE t.relnamespace = %(namespace)s
-       AND t.relname = ANY (%(tables)s::pg_catalog.text[])
        AND t.relkind = 'r'
 """
 
@@ -115,8 +119,25 @@ STATISTICS = """
                 THEN pg_catalog.pg_stat_get_mod_since_analyze(t.oid) END AS modified
       FROM pg_catalog.pg_class AS t
      WHERE t.relnamespace = %(namespace)s
-       AND t.relname = ANY (%(tables)s::pg_catalog.text[])
        AND t.relkind = 'r'
+"""
+
+# Autovacuum never gathers those of a partitioned table as a whole, by which its joins and groups are planned. How many
+# rows it had then is known since version 14.
+STATISTICS_OF_PARENTS = """
+    SELECT t.relname AS table,
+           CASE WHEN pg_catalog.has_table_privilege(t.oid, 'SELECT') AND NOT pg_catalog.row_security_active(t.oid)
+                THEN EXISTS (
+                SELECT 1
+                  FROM pg_catalog.pg_stats AS s
+                 WHERE s.schemaname = %(schema)s
+                   AND s.tablename = t.relname
+                   AND s.inherited) END AS exist,
+           pg_catalog.timezone('UTC', pg_catalog.pg_stat_get_last_analyze_time(t.oid)) AS analyzed_at,
+           CASE WHEN t.reltuples > 0 THEN t.reltuples::pg_catalog.int8 END AS rows_then
+      FROM pg_catalog.pg_class AS t
+     WHERE t.relnamespace = %(namespace)s
+       AND t.relkind = 'p'
 """
 
 
@@ -124,19 +145,56 @@ def counts(catalog: PostgresCatalog, place: Place, tables: Sequence[str]) -> Ser
     """Return what the server has counted of these tables and their indexes."""
     version, given = catalog.database.server_version, list(tables)
     (server,) = catalog.rows(SERVER.format(wal=WAL if version >= COUNTS_WAL else ""))
-    last_scan = LAST_SCAN if version >= KNOWS_LAST_SCAN else NOT_KNOWN
-    indexes = {row.pop("name"): row for row in catalog.rows(INDEXES.format(last_scan=last_scan), tables=given)}
     keys: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     for row in catalog.rows(FOREIGN_KEYS, tables=given):
         keys[row["name"]].append(tuple(row["columns"]))
-    rows: list[dict[str, Any]] = catalog.rows(TABLES, tables=given)
+    indexes, written = _indexes(catalog, given), _tables(catalog, given)
+    if catalog.partitioned:
+        indexes, written = _with_leaves(catalog, given, indexes, written)
     return ServerCounts(
         place=place,
         **server,
-        indexes={name: IndexCounts(**row) for name, row in indexes.items()},
-        tables={row["name"]: TableCounts(row["inserts"], row["updates"], tuple(keys[row["name"]])) for row in rows},
+        indexes=indexes,
+        tables={name: each._replace(foreign_keys=tuple(keys[name])) for name, each in written.items()},
         records=_records(catalog),
     )
+
+
+def _indexes(reader: CatalogReader, tables: Sequence[str]) -> dict[str, IndexCounts]:
+    last_scan = LAST_SCAN if reader.database.server_version >= KNOWS_LAST_SCAN else NOT_KNOWN
+    rows = reader.rows((INDEXES + OF_TABLES).format(last_scan=last_scan), tables=list(tables))
+    return {row.pop("name"): IndexCounts(**row) for row in rows}
+
+
+def _tables(reader: CatalogReader, tables: Sequence[str]) -> dict[str, TableCounts]:
+    rows = reader.rows(TABLES + OF_TABLES, tables=list(tables))
+    return {row["name"]: TableCounts(row["inserts"], row["updates"]) for row in rows}
+
+
+def _with_leaves(
+    catalog: PostgresCatalog, tables: Sequence[str], indexes: dict[str, IndexCounts], written: dict[str, TableCounts]
+) -> tuple[dict[str, IndexCounts], dict[str, TableCounts]]:
+    """Return the counts with those of partitioned tables and their indexes, which are the sums of their leaves'.
+
+    A leaf index may be younger than the partitioned one, whose age counts.
+    """
+    leaf_indexes, leaves = catalog.leaves(list(indexes)), leaf_tables(catalog, tables)
+    of_indexes, of_tables = dict[str, IndexCounts](), dict[str, TableCounts]()
+    for reader, group in by_schema(catalog, chain.from_iterable(leaves.values())):
+        names = [leaf.name for leaf in group]
+        of_indexes |= {
+            labelled(catalog, str(reader.schema), name): each for name, each in _indexes(reader, names).items()
+        }
+        of_tables |= {
+            labelled(catalog, str(reader.schema), name): each for name, each in _tables(reader, names).items()
+        }
+    for name, each_index in leaf_indexes.items():
+        found = [of_indexes[leaf.label] for leaf in each_index if leaf.label in of_indexes]
+        indexes[name] = sum_index_counts([indexes[name], *found])._replace(age=indexes[name].age)
+    for name in catalog.partitioned & frozenset(tables):
+        found_tables = [of_tables[leaf.label] for leaf in leaves.get(name, ()) if leaf.label in of_tables]
+        written[name] = sum_table_counts([TableCounts(0, 0), *found_tables])
+    return indexes, written
 
 
 def _records(catalog: PostgresCatalog) -> dict[str, int]:
@@ -149,9 +207,38 @@ def _records(catalog: PostgresCatalog) -> dict[str, int]:
     return {row["revision"]: row["age"] for row in catalog.rows(query)}
 
 
-def statistics(catalog: CatalogReader, tables: Sequence[str]) -> dict[str, Statistics]:
+def statistics(catalog: PostgresCatalog, tables: Sequence[str]) -> dict[str, Statistics]:
     """Return the statistics of these tables, by name."""
-    rows = catalog.rows(STATISTICS, tables=list(tables))
+    found = _of_tables(catalog, tables)
+    return {**found, **_of_parents(catalog, tables)} if catalog.partitioned else found
+
+
+def _of_parents(catalog: PostgresCatalog, tables: Sequence[str]) -> dict[str, Statistics]:
+    """Return the statistics of those of these tables that are partitioned."""
+    leaves, of_leaves = leaf_tables(catalog, tables), dict[str, Statistics]()
+    for reader, group in by_schema(catalog, chain.from_iterable(leaves.values())):
+        for name, each in _of_tables(reader, [leaf.name for leaf in group]).items():
+            label = labelled(catalog, str(reader.schema), name)
+            of_leaves[label] = each._replace(table=label)
+    rows = catalog.rows(STATISTICS_OF_PARENTS + OF_TABLES, tables=list(tables))
+    return {
+        row["table"]: _of_parent(row, [of_leaves[leaf.label] for leaf in leaves.get(row["table"], ())]) for row in rows
+    }
+
+
+def _of_parent(row: dict[str, Any], leaves: Sequence[Statistics]) -> Statistics:
+    """Return the statistics of a partitioned table: of what has changed in a leaf since its own, it is not told."""
+    rows, modified = total([0, *(leaf.rows for leaf in leaves)]), total([0, *(leaf.modified for leaf in leaves)])
+    then = row.pop("rows_then")
+    difference = abs(rows - then) if rows is not None and then is not None else 0
+    of_leaf = next((leaf.flaw for leaf in leaves if leaf.flaw), None)
+    if modified is not None and difference > modified:
+        return Statistics(**row, rows=rows, modified=difference, rows_then=then, of_leaf=of_leaf)
+    return Statistics(**row, rows=rows, modified=modified, of_leaf=of_leaf)
+
+
+def _of_tables(reader: CatalogReader, tables: Sequence[str]) -> dict[str, Statistics]:
+    rows = reader.rows(STATISTICS + OF_TABLES, tables=list(tables))
     return {row["table"]: _statistics(row) for row in rows}
 
 

@@ -311,8 +311,15 @@ class PostgresCatalog(CatalogReader):
 
         return physical(self, names)
 
+    def leaves(self, names: Sequence[str]) -> dict[str, list[LeafIndex]]:
+        """Return the leaf indexes of those of these that are partitioned; asks nothing where no table is."""
+        if not self.partitioned:
+            return {}
+        found = self.physical(names)
+        return {name: leaves for name, leaves in found.items() if [leaf.label for leaf in leaves] != [name]}
+
     def measured(self, names: Sequence[str]) -> dict[str, Measured]:
-        """Return what the valid indexes of these names are like now, by name."""
+        """Return what the valid indexes of these names are like now, by name; leaf indexes also by their labels."""
         from indexer.postgres.catalog.measured import measured
 
         return measured(self, names)

@@ -5,11 +5,12 @@ Parents and leaves are found by pg_inherits, as names may be any and a leaf may 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 from indexer.catalog import CatalogEntry, LeafIndex
 from indexer.postgres.session.reader import CatalogReader
+from indexer.tuples import NamedTuple
 
 PHYSICAL = """
     WITH RECURSIVE tree (of, oid) AS (
@@ -71,7 +72,91 @@ ROWS_AND_BYTES = """
      GROUP BY l.name
 """
 
+# Foreign tables are left out: they have no indexes and no sizes here.
+TABLES = """
+    WITH RECURSIVE tree (of, oid) AS (
+           SELECT c.relname, c.oid
+             FROM pg_catalog.pg_class AS c
+            WHERE c.relnamespace = %(namespace)s
+              AND c.relname = ANY (%(tables)s::pg_catalog.text[])
+              AND c.relkind = 'p'
+            UNION ALL
+           SELECT t.of, h.inhrelid
+             FROM tree AS t
+             JOIN pg_catalog.pg_inherits AS h ON h.inhparent = t.oid)
+    SELECT t.of,
+           n.nspname AS schema,
+           n.oid::pg_catalog.int8 AS namespace,
+           c.relname AS name,
+           CASE WHEN c.relpages > 0 THEN true
+                ELSE pg_catalog.pg_relation_size(c.oid) > 0 END AS has_rows
+      FROM tree AS t
+      JOIN pg_catalog.pg_class AS c ON c.oid = t.oid
+      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE c.relkind = 'r'
+     ORDER BY t.of, c.relname, n.nspname
+"""
+
 LEAF = "i"
+
+
+class Leaf(NamedTuple):
+    """A leaf of a partitioned table: a partition that has rows of its own.
+
+    Attributes:
+        of: the name of the partitioned table.
+        label: the name of the leaf, with its schema where that is not the schema of the partitioned table.
+        namespace: the OID of its schema.
+    """
+
+    of: str
+    label: str
+    schema: str
+    namespace: int
+    name: str
+    has_rows: bool
+
+
+class InSchema(Protocol):
+    """What has a name in a schema."""
+
+    @property
+    def schema(self) -> str | None:
+        """Its schema."""
+
+    @property
+    def namespace(self) -> int | None:
+        """The OID of that."""
+
+    @property
+    def name(self) -> str:
+        """Its name there."""
+
+
+T = TypeVar("T", bound=InSchema)
+
+
+def by_schema(reader: CatalogReader, leaves: Iterable[T]) -> Iterator[tuple[CatalogReader, list[T]]]:
+    """Yield leaves, or leaf indexes, schema by schema, each with a reader of its catalog: one question is for all."""
+    found: dict[tuple[str | None, int | None], list[T]] = {}
+    for leaf in leaves:
+        found.setdefault((leaf.schema, leaf.namespace), []).append(leaf)
+    for (schema, namespace), group in found.items():
+        yield CatalogReader(reader.database, schema, namespace), group
+
+
+def leaf_tables(reader: CatalogReader, tables: Iterable[str]) -> dict[str, list[Leaf]]:
+    """Return the leaves of those of these tables of the schema that are partitioned, by the table."""
+    found: dict[str, list[Leaf]] = {}
+    for row in reader.rows(TABLES, tables=list(tables)):
+        label = labelled(reader, row["schema"], row["name"])
+        found.setdefault(row["of"], []).append(Leaf(label=label, **row))
+    return found
+
+
+def labelled(reader: CatalogReader, schema: str, name: str) -> str:
+    """Return a name with its schema, unless that is the reader's."""
+    return name if schema == reader.schema else f"{schema}.{name}"
 
 
 def physical(reader: CatalogReader, names: Sequence[str]) -> dict[str, list[LeafIndex]]:
@@ -80,12 +165,12 @@ def physical(reader: CatalogReader, names: Sequence[str]) -> dict[str, list[Leaf
     for row in reader.rows(PHYSICAL, names=list(names)) if names else []:
         leaves = found.setdefault(row["of"], [])
         if row["kind"] == LEAF:
-            leaves.append(_leaf(row, reader.schema))
+            leaves.append(_leaf(reader, row))
     return found
 
 
-def _leaf(row: dict[str, Any], schema: str | None) -> LeafIndex:
-    label = row["name"] if row["schema"] == schema else f"{row['schema']}.{row['name']}"
+def _leaf(reader: CatalogReader, row: dict[str, Any]) -> LeafIndex:
+    label = labelled(reader, row["schema"], row["name"])
     flags = {name: row[name] for name in ("valid", "ready", "live", "bytes", "oid", "tuples")}
     entry = CatalogEntry(row["name"], "index", **flags)
     return LeafIndex(row["of"], label, row["schema"], row["namespace"], row["name"], row["table"], entry)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING
 
-from indexer.catalog import Measured
+from indexer.catalog import LeafIndex, Measured
+from indexer.postgres.catalog.leaves import by_schema
 from indexer.postgres.session.reader import CatalogReader
 from indexer.text import fingerprint
+
+if TYPE_CHECKING:
+    from indexer.postgres.catalog.catalog import PostgresCatalog
 
 HAS_VERSION_OF_DATABASE = 150000
 OF_DATABASE = "pg_catalog.pg_database_collation_actual_version(d.oid)"
@@ -83,6 +89,8 @@ MEASURED = """
       FROM pg_catalog.pg_class AS c
       JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
       JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid
+"""
+OF_NAMES = """
      WHERE c.relnamespace = %(namespace)s
        AND c.relkind = 'i'
        AND c.relname = ANY (%(names)s::pg_catalog.text[])
@@ -90,11 +98,38 @@ MEASURED = """
 """
 
 
-def measured(reader: CatalogReader, names: Sequence[str]) -> dict[str, Measured]:
-    """Return what the valid indexes of these names are like now, by name."""
+WORTH_KEEPING = 16 * 8192  # bytes of a leaf index; a smaller one tells nothing later
+
+
+def measured(catalog: PostgresCatalog, names: Sequence[str]) -> dict[str, Measured]:
+    """Return what the valid indexes of these names are like now, by name.
+
+    A partitioned index is the sum of its leaf indexes; these are there by their labels, too, unless they are small.
+    """
+    found = _measured(catalog, names)
+    leaves = catalog.leaves(names)
+    return {**found, **_of_leaves(catalog, leaves)} if leaves else found
+
+
+def _of_leaves(catalog: PostgresCatalog, leaves: Mapping[str, Sequence[LeafIndex]]) -> dict[str, Measured]:
+    from indexer.care.sums import sum_measured
+
+    of_leaves: dict[str, Measured] = {}
+    for reader, group in by_schema(catalog, chain.from_iterable(leaves.values())):
+        found = _measured(reader, [leaf.name for leaf in group])
+        of_leaves |= {leaf.label: found[leaf.name] for leaf in group if leaf.name in found}
+    whole = {
+        name: sum_measured([of_leaves[leaf.label] for leaf in group])
+        for name, group in leaves.items()
+        if group and all(leaf.label in of_leaves for leaf in group)
+    }
+    return {**{label: each for label, each in of_leaves.items() if each.bytes >= WORTH_KEEPING}, **whole}
+
+
+def _measured(reader: CatalogReader, names: Sequence[str]) -> dict[str, Measured]:
     if not names:
         return {}
-    query = MEASURED.format(of_default=version_of_default(reader), definition=DEFINITION, values=VALUES)
+    query = (MEASURED + OF_NAMES).format(of_default=version_of_default(reader), definition=DEFINITION, values=VALUES)
     rows = reader.rows(query, names=list(names))
     return {row.pop("name"): Measured(**{**row, "definition": fingerprint(row["definition"])}) for row in rows}
 

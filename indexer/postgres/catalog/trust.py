@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from indexer.catalog import ORDINARY, PARTITIONED, Table, TableTrust
+from indexer.catalog import ORDINARY, PARTITIONED, PARTITIONED_INDEX, Table, TableTrust
 from indexer.text import identifier, qualified
 
 KINDS = {
@@ -16,7 +16,7 @@ KINDS = {
     "S": "sequence",
     "c": "composite type",
     "i": "index",
-    "I": "partitioned index",
+    "I": PARTITIONED_INDEX,
 }
 
 # Revisions are recorded in an ordinary table, and only if no role but one that we trust anyway can have created it or

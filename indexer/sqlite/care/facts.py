@@ -29,10 +29,10 @@ class SqliteFacts:
     def __init__(self, catalog: SqliteCatalog) -> None:
         self.catalog = catalog
 
-    def read(self, names: Sequence[str]) -> dict[str, Facts]:
+    def read(self, names: Sequence[str]) -> dict[str, list[Facts]]:
         """Return the facts of the indexes of these names; without dbstat, only that they exist."""
         found = {name: each for name, each in self.catalog.find(names).items() if each.kind == "index"}
-        return {name: self._facts(name, self.catalog.rows_if_any(PAGES, name)) for name in found}
+        return {name: [self._facts(name, self.catalog.rows_if_any(PAGES, name))] for name in found}
 
     def look_inside(self, facts: Facts) -> Inside | str:
         """Return that there is nothing more to read."""

@@ -1,0 +1,104 @@
+"""health, reindex, analyze and check --deep see the index of a partitioned table as the sum of its leaf indexes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from command import ask, execute, nothing_changes, succeed
+from examined import examined
+from partitioned import ROWS, YEARS, add_year, by_range, index_parents
+from scenes import until
+
+from indexer.postgres.session.database import WatchedCursor
+
+NAME = "ix_activity_type"
+
+
+PLANNED = "SET enable_seqscan = off"
+READ = "SELECT count(*) FROM activity WHERE activity_type = 'message'"
+
+
+def head(url: str, rows: int = 300) -> None:
+    """Put a partitioned table of activities in the place of the ordinary one, with its indexes."""
+    by_range(url, rows=rows)
+    index_parents(url)
+
+
+def of(name: str, document: Any) -> Any:
+    """Return what a document says of one index."""
+    (found,) = (each for each in document["indexes"] if each["index"] == name)
+    return found
+
+
+def of_activity(document: Any) -> Any:
+    """Return what a document says of the table of activities."""
+    (found,) = (each for each in document["tables"] if each["table"] == "activity")
+    return found
+
+
+def advised(document: Any) -> dict[str, list[str]]:
+    """Return the texts of the advice, by kind, each once."""
+    found: dict[str, dict[str, None]] = {}
+    for index in document["indexes"]:
+        for advice in index["advice"]:
+            found.setdefault(advice["kind"], {})[str(advice["text"])] = None
+    return {kind: list(texts) for kind, texts in found.items()}
+
+
+def health(url: str, *arguments: str) -> Any:
+    """Return the document of health, which changes nothing."""
+    with nothing_changes(url):
+        return succeed("health", "--json", *arguments, url=url).json()
+
+
+def test_size_scans_and_writes_of_an_index_are_those_of_its_leaf_indexes_in_any_schema(base_url):
+    head(base_url, 900)
+    execute(
+        base_url, "CREATE SCHEMA archive", "ALTER TABLE activity_2022 SET SCHEMA archive", "VACUUM ANALYZE activity"
+    )
+    execute(base_url, PLANNED, READ, READ)
+    until(lambda: of(NAME, health(base_url))["scans"] == 8, "the count of two scans of four leaf indexes")
+    document = health(base_url)
+    index = of(NAME, document)
+    sizes = "SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE relname ~ '^activity_.*activity_type_idx$'"
+    assert index["bytes"] == ask(base_url, sizes)[0][0]
+    assert (index["state"], index["writes"], index["tuples_per_scan"]) == ("valid", 900, 225.0)
+    assert index["why"] == "an index under 1 MB is too small"
+    assert 0 < index["share_of_table"] < 1
+    assert of_activity(document)["rows"] == 900
+
+
+def test_a_partitioned_table_needs_its_own_statistics_which_autovacuum_does_not_gather(base_url):
+    head(base_url, 900)
+    execute(base_url, *(f"ANALYZE activity_{year}" for year in YEARS))
+    advice = "activity has 900 rows and no statistics. Gather new statistics: python cli.py analyze"
+    until(lambda: advised(health(base_url)).get("statistics") == [advice], "the count of ANALYZE")
+    execute(base_url, "ANALYZE activity")
+    until(lambda: "statistics" not in advised(health(base_url)), "the statistics of the whole table")
+    execute(base_url, f"INSERT INTO activity {ROWS} SELECT 'AC', 1, 'call', '2023-05-01' FROM generate_series(1, 200)")
+    (text,) = until(lambda: advised(health(base_url)).get("statistics"), "the count of new rows")
+    assert text.startswith(("200 rows of activity have changed", "activity has 1,100 rows, and its statistics were"))
+    assert "200 rows of activity have changed" in text
+
+
+def test_a_leaf_without_statistics_is_named(base_url):
+    head(base_url, 900)
+    execute(base_url, "ANALYZE activity")
+    add_year(base_url, 2025)
+    execute(base_url, f"INSERT INTO activity {ROWS} SELECT 'AC', 1, 'call', '2025-05-01' FROM generate_series(1, 80)")
+    (text,) = until(lambda: advised(health(base_url)).get("statistics"), "the count of new rows")
+    assert text.startswith("activity_2025 has 80 rows and no statistics.")
+
+
+def test_sixty_partitions_take_health_no_more_statements_than_four(base_url, monkeypatch):
+    sent = []
+    execute_one = WatchedCursor.execute
+    monkeypatch.setattr(WatchedCursor, "execute", lambda *given: (sent.append(given), execute_one(*given))[1])
+    head(base_url)
+    examined(base_url)
+    of_four = len(sent)
+    years = [(year, year + 1) for year in range(1961, 2021)]
+    new = "CREATE TABLE activity_{} PARTITION OF activity FOR VALUES FROM ('{}-01-01') TO ('{}-01-01')"
+    execute(base_url, *(new.format(start, start, end) for start, end in years))
+    examined(base_url)
+    assert len(sent) == 2 * of_four
