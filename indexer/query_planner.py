@@ -36,13 +36,16 @@ class Scan(NamedTuple):
     """One use of an index in a plan.
 
     Attributes:
+        name: of the index; of a leaf index that of the partitioned one to which it is attached.
         columns: those that it is searched by, for an expression on SQLite ``<expr>``; none if all of it is read.
         covers: whether the table is not read beside it. SQLite only.
+        table: that it is on, where the plan names it: one of the leaves of a partitioned table.
     """
 
     name: str
     columns: frozenset[str]
     covers: bool = False
+    table: str | None = None
 
 
 class Plan(NamedTuple):
@@ -75,7 +78,7 @@ class QueryPlanner(ABC):
         return tables
 
     def children(self, tables: Mapping[str, Table]) -> list[Child]:
-        """Return the tables that inherit from these, by their names in plans."""
+        """Return the tables that inherit from these, and the leaves of partitioned ones, by their names in plans."""
         return []
 
     def indexes(self, tables: Mapping[str, Table]) -> dict[str, CatalogEntry]:

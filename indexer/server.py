@@ -14,9 +14,9 @@ from indexer.tuples import NamedTuple
 
 
 class Child(NamedTuple):
-    """A table that inherits from ``parent``, directly or through others.
+    """A table that inherits from ``parent``, directly or through others, or a leaf of that partitioned table.
 
-    A query of the parent reads it, too, but it inherits no index.
+    A query of the parent reads it, too. Only a leaf has the indexes of its parent, once these are complete.
 
     Attributes:
         namespace: the OID of its schema.
@@ -31,6 +31,7 @@ class Child(NamedTuple):
     owner: str
     owned: bool
     has_rows: bool
+    is_leaf: bool = False
 
 
 class Uncovered(NamedTuple):

@@ -6,14 +6,15 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import count
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 from peewee import DataError, Model, OperationalError, PeeweeException, ProgrammingError
 from psycopg2.errors import QueryCanceled
 
-from indexer.catalog import CatalogEntry, Table
+from indexer.catalog import PARTITIONED, PARTITIONED_INDEX, CatalogEntry, Table
 from indexer.errors import Command, Hint, IndexerError, StatementFailed
+from indexer.postgres.catalog.leaves import Leaf, by_schema, leaf_tables
 from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.session.database import QUOTED, sendable
 from indexer.postgres.session.server_errors import sqlstate
@@ -74,6 +75,7 @@ class PostgresQueryPlanner(QueryPlanner):
     def __init__(self, migrator: CatalogMigrator, models: Sequence[type[Model]]) -> None:
         super().__init__(migrator)
         self.models = models
+        self._attached: dict[str, str] = {}
 
     def tables(self, names: Sequence[str]) -> dict[str, Table]:
         """Return the tables; raise IndexerError if our role may not use their schema and so would find none."""
@@ -82,15 +84,32 @@ class PostgresQueryPlanner(QueryPlanner):
         return super().tables(names)
 
     def children(self, tables: Mapping[str, Table]) -> list[Child]:
-        """Return the tables that inherit from these, in any schema."""
-        return [
-            child._replace(name=self._named(child.schema, child.name))
-            for child in self.migrator.server.children(tables)
-        ]
+        """Return the tables that inherit from these, and the leaves of those that are partitioned, in any schema."""
+        inheriting = self.migrator.server.children(tables)
+        children = [child._replace(name=self._named(child.schema, child.name)) for child in inheriting]
+        return [*children, *(_as_child(leaf) for leaf in self._leaves(tables))]
+
+    def _leaves(self, tables: Mapping[str, Table]) -> list[Leaf]:
+        partitioned = [table.name for table in tables.values() if table.kind == PARTITIONED]
+        leaves = leaf_tables(self.catalog, partitioned) if partitioned else {}
+        return list(chain.from_iterable(leaves.values()))
 
     def indexes(self, tables: Mapping[str, Table]) -> dict[str, CatalogEntry]:
-        """Return the indexes of these tables in the schema, and those of their children in any."""
+        """Return the indexes of these tables in the schema, and those of their children in any.
+
+        Leaf indexes that are attached to a partitioned one go by its name; the others of a leaf are its own.
+        """
         found = super().indexes(tables)
+        leaves = self._leaves(tables)
+        if leaves:
+            parents = [name for name, entry in found.items() if entry.kind == PARTITIONED_INDEX]
+            attached = self.catalog.physical(parents)
+            self._attached = {leaf.label: of for of, group in attached.items() for leaf in group}
+        for reader, group in by_schema(self.catalog, leaves):
+            there = self.migrator.dialect.beside(reader.schema, reader.namespace).catalog
+            for each in there.unattached_on([leaf.name for leaf in group]):
+                definition = each.definition._replace(table=self._named(str(reader.schema), each.definition.table))
+                found[self._named(str(reader.schema), each.name)] = each._replace(definition=definition)
         for child in self.migrator.server.children(tables):
             table = self._named(child.schema, child.name)
             for each in self.migrator.dialect.beside(child.schema, child.namespace).catalog.indexes_on([child.name]):
@@ -210,13 +229,18 @@ class PostgresQueryPlanner(QueryPlanner):
         condition = re.sub(r"'(?:[^']|'')*'", "", node.get("Index Cond", ""))
         own = re.sub(rf"(?<![\w.\"]){re.escape(read.prefix)}\.", "", condition)
         columns = re.findall(r"(?<![\w.])[a-z_]\w*(?![\w.])", own)
-        return Scan(self._named(read.schema, node["Index Name"]), frozenset(columns))
+        name = self._named(read.schema, node["Index Name"])
+        return Scan(self._attached.get(name, name), frozenset(columns), table=self._named(read.schema, read.table))
 
     def _send(self, statement: Statement, settings: Sequence[str] = ()) -> Any:
         """Execute a statement under these settings, in one round trip."""
         with _refusing():
             text = "; ".join(("ROLLBACK TO SAVEPOINT verify", *settings, sendable(statement.text)))
             return self.database.execute_sql(text, statement.parameters)
+
+
+def _as_child(leaf: Leaf) -> Child:
+    return Child(leaf.of, leaf.schema, leaf.label, leaf.namespace, "", True, leaf.has_rows, is_leaf=True)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from indexer.catalog import Table
+from indexer.catalog import PARTITIONED, Table
 from indexer.definition import Expression
 from indexer.errors import Command, Hint
 from indexer.text import counted, few
@@ -33,7 +33,7 @@ def notes(usage: IndexUsage, call: str, step: Step, table: Table) -> Iterator[No
     if usage.others:
         yield _redundancy(usage, call, step)
     elif not usage.usable:
-        yield _failure(usage, call, step)
+        yield _failure(usage, call, step, table)
     if usage.usable:
         yield from _limits(usage, step)
         yield from _order(usage, call, step)
@@ -57,9 +57,12 @@ def _redundancy(usage: IndexUsage, call: str, step: Step) -> Note:
     return Hint(f"{other} serves {call}. {index}", REPAIRS.get(step.state, f" is {step.state}"))
 
 
-def _failure(usage: IndexUsage, call: str, step: Step) -> Note:
+def _failure(usage: IndexUsage, call: str, step: Step, table: Table) -> Note:
     """Return why the index does not serve the query, and how to repair that."""
-    index = step.index.name
+    index, unserved = step.index.name, ", ".join(few(sorted(usage.unserved_children)))
+    if table.kind == PARTITIONED and unserved and not step.differences:
+        reads = f"{call} reads all rows of {unserved}, where {index} does not serve it"
+        return Hint(f"{reads}. Build what is missing: ", Command("up")) if step.state == "invalid" else reads
     if step.differences:
         failure = f"{index} does not serve {call}, because it {_difference(step)}. "
         if step.can_be_replaced:
@@ -68,8 +71,7 @@ def _failure(usage: IndexUsage, call: str, step: Step) -> Note:
     if step.state != "valid":
         return Hint(index, REPAIRS[step.state])
     if usage.unserved_children:
-        tables = ", ".join(few(sorted(usage.unserved_children)))
-        scan = f"{call} reads all rows of {tables}: {index}"
+        scan = f"{call} reads all rows of {unserved}: {index}"
         return Hint(f"{scan} is not inherited. See what to build there: ", Command("check"))
     expressions = ", ".join(part.sql for part in step.declared.key if isinstance(part, Expression))
     literally = f": its query needs {expressions} as declared, with literals and not parameters" if expressions else ""

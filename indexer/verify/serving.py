@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from indexer.catalog import CatalogEntry, Table
+from indexer.catalog import PARTITIONED, CatalogEntry, Table
 from indexer.definition import Column, Definition, Expression, KeyPart, makes_redundant, words
 from indexer.query_planner import Plan, Scan
 from indexer.server import Child
@@ -37,11 +37,14 @@ class Indexes:
     def serving(self, plan: Plan, index: Index) -> frozenset[str]:
         """Return the indexes that serve the query of a plan as the declared one should.
 
-        None serves while the table, or a child with rows, is read whole. Where the declared index is to deliver an
-        order, nothing may be sorted. A child without rows and without the index is sorted whatever is forced, so a sort
-        proves nothing as long as there is one.
+        None serves while the table, or a child with rows, is read whole; each leaf that is read has to be served. Where
+        the declared index is to deliver an order, nothing may be sorted. A child without rows and without the index is
+        sorted whatever is forced, so a sort proves nothing as long as there is one.
         """
-        if plan.sorts and is_ordered(self._declared[index.name]) and not self.children(index.table, has_rows=False):
+        if self._is_pruned(plan, index.table):
+            entry = self._entries.get(index.name)
+            return frozenset({index.name} if entry and entry.usable else ())
+        if plan.sorts and is_ordered(self._declared[index.name]) and not self.empty_children(index.table):
             return frozenset()
         if index.table in plan.whole or self.unserved_children(plan, index):
             return frozenset()
@@ -51,13 +54,27 @@ class Indexes:
 
     def unserved_children(self, plan: Plan, index: Index) -> frozenset[str]:
         """Return the children with rows that a plan reads whole, or by an index made for something else."""
-        scanned = {self._table(scan.name) for scan in plan.scans}
-        served = {self._table(scan.name) for scan in plan.scans if self._serves(scan, index)}
-        return self.children(index.table, has_rows=True) & (plan.whole | (scanned - served))
+        scanned = {self._read_by(scan) for scan in plan.scans}
+        served = {self._read_by(scan) for scan in plan.scans if self._serves(scan, index)}
+        return self.filled_children(index.table) & (plan.whole | (scanned - served))
 
-    def children(self, table: str, has_rows: bool) -> frozenset[str]:
-        """Return the tables, either with or without rows, that inherit from a table."""
-        return frozenset(child.name for child in self._children if (child.parent, child.has_rows) == (table, has_rows))
+    def filled_children(self, table: str) -> frozenset[str]:
+        """Return the tables with rows that inherit from a table, or are its leaves."""
+        return frozenset(child.name for child in self._children if child.parent == table and child.has_rows)
+
+    def empty_children(self, table: str) -> frozenset[str]:
+        """Return the tables without rows that inherit from a table, which therefore may lack its indexes."""
+        found = (child for child in self._children if child.parent == table)
+        return frozenset(child.name for child in found if not child.has_rows and not child.is_leaf)
+
+    def is_partitioned(self, table: str) -> bool:
+        """Return whether a table has its rows in leaves."""
+        return self._tables[table].kind == PARTITIONED
+
+    def _is_pruned(self, plan: Plan, table: str) -> bool:
+        """Return whether a plan reads no leaf of a partitioned table, because none can have the rows."""
+        leaves = {child.name for child in self._children if child.parent == table}
+        return self.is_partitioned(table) and not leaves & (plan.whole | {self._read_by(scan) for scan in plan.scans})
 
     def used_on(self, table: str, plan: Plan) -> str | None:
         """Return the first index of a table that a plan uses."""
@@ -102,6 +119,9 @@ class Indexes:
         for part in parts:
             columns |= words(part) if isinstance(part, Column) else words(part) & self._tables[table].columns
         return columns
+
+    def _read_by(self, scan: Scan) -> str | None:
+        return scan.table or self._table(scan.name)
 
     def _table(self, name: str) -> str | None:
         definition = self._definitions.get(name)

@@ -43,7 +43,7 @@ class IndexUsage(NamedTuple):
         usable, generic, generic_as_parameter: as in the result of the query.
         cost: the cost of the plan with the index or with another one that serves.
         preferred: the index of the same table that the current plan uses.
-        unserved_children: the inheriting tables that are read whole whatever is forced.
+        unserved_children: the inheriting tables, or the leaves, that are read whole whatever is forced.
         empty_children: the inheriting tables without rows because of which ``plan`` has to sort.
         others: other indexes that serve the query.
         making_redundant: those of them that serve all queries of the index.
@@ -130,7 +130,7 @@ class Usages:
             cost=self._cost(case, plan, index, others),
             preferred=self.indexes.used_on(index.table, case.plan),
             unserved_children=search.unserved_children,
-            empty_children=self.indexes.children(index.table, has_rows=False) if plan and plan.sorts else frozenset(),
+            empty_children=self.indexes.empty_children(index.table) if plan and plan.sorts else frozenset(),
             others=others,
             making_redundant=making_redundant,
         )
@@ -151,7 +151,7 @@ class Usages:
         """Search the plans for one in which the index serves."""
         others: frozenset[str] = frozenset()
         instead: set[str | None] = set()
-        unserved = self.indexes.children(index.table, has_rows=True)
+        unserved = self.indexes.filled_children(index.table)
         for plan in plans:
             serving = self.indexes.serving(plan, index)
             others |= serving - {index.name}

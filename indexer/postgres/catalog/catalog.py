@@ -123,6 +123,10 @@ BY_NAME = """
        AND c.relname = ANY (%(names)s::pg_catalog.text[])
 """
 
+UNATTACHED = """
+       AND NOT c.relispartition
+"""
+
 BY_TABLE = """
        AND c.relkind IN ('i', 'I')
        AND t.relnamespace = %(namespace)s
@@ -351,6 +355,11 @@ class PostgresCatalog(CatalogReader):
         found = [_entry(row) for row in self.ask(INDEXES + BY_TABLE, tables=list(tables), sizes=False)]
         workers = self._workers([each.name for each in found if not each.usable])
         return [each._replace(worker=workers.get(each.name)) for each in found]
+
+    def unattached_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
+        """Return the indexes of these leaves, in the order of their names, that are attached to no partitioned one."""
+        query = INDEXES + UNATTACHED + BY_TABLE
+        return [_entry(row) for row in self.rows(query, tables=list(tables), sizes=False)]
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """Return the tables of these names in the schema, by name, with PostgreSQL's estimate of their rows."""
