@@ -20,6 +20,7 @@ class CatalogEntry(NamedTuple):
         needed_by: the foreign key or the replica identity that needs it.
         bytes: its size; None if that cannot be read.
         tuples: those it has, by the statistics; read only right after a build, which counts them.
+        attached_to: the OID of the index of a partitioned table that it is a part of, on PostgreSQL.
         oid: distinguishes it from another one of the same name and definition, on PostgreSQL.
     """
 
@@ -34,6 +35,7 @@ class CatalogEntry(NamedTuple):
     bytes: int | None = None
     oid: int | None = None
     tuples: int | None = None
+    attached_to: int | None = None
 
     @property
     def usable(self) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from indexer.catalog import CatalogEntry, IndexFile
+from indexer.catalog import PARTITIONED_INDEX, CatalogEntry, IndexFile
 from indexer.definition import Definition, Difference, differences
 from indexer.options import DEFAULTS, Options
 from indexer.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from indexer.partitions import Part
 
 
 class Action(str, Enum):
@@ -17,6 +21,8 @@ class Action(str, Enum):
     CREATE = "create"
     KEEP = "keep"
     REBUILD = "rebuild"
+    COMPLETE = "complete"
+    ATTACH = "attach"
     RENAME = "rename"
     REPLACE = "replace"
     REINDEX = "reindex"
@@ -30,7 +36,8 @@ class Action(str, Enum):
 
 
 CREATIONS = frozenset({Action.CREATE, Action.REBUILD, Action.REPLACE})
-CHANGES = CREATIONS | {Action.REINDEX, Action.RENAME, Action.DROP, Action.RENAME_BACK, Action.WAIT}
+CHANGES = CREATIONS | {Action.COMPLETE, Action.ATTACH, Action.REINDEX, Action.RENAME, Action.DROP}
+CHANGES |= {Action.RENAME_BACK, Action.WAIT}
 
 
 class Existing(NamedTuple):
@@ -44,6 +51,7 @@ class Existing(NamedTuple):
         replaced: the index that a replacement has put aside.
         conflict: what else has one of the names that a replacement needs.
         left: what an interrupted REINDEX CONCURRENTLY has left of it, under the first names for that.
+        parts: what the partitions of a partitioned table have of it.
     """
 
     found: CatalogEntry | None = None
@@ -53,6 +61,7 @@ class Existing(NamedTuple):
     replaced: CatalogEntry | None = None
     conflict: CatalogEntry | None = None
     left: tuple[CatalogEntry, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 class RevertContext(NamedTuple):
@@ -96,6 +105,18 @@ def decide(declared: Definition, existing: Existing, options: Options = DEFAULTS
     return Action.REPLACE if options.replace and has_leftovers else Action.KEEP
 
 
+def decide_whole(existing: Existing, parts: Collection[Action], options: Options = DEFAULTS) -> Action:
+    """Return what ``up`` does about an index of a partitioned table, of which it does this about each part.
+
+    ``existing.found`` is the parent index, which is as declared.
+    """
+    if Action.REFUSE in parts:
+        return Action.REFUSE
+    if existing.found is None:
+        return Action.RENAME if options.adopt_renamed and existing.duplicate else Action.CREATE
+    return Action.KEEP if set(parts) == {Action.KEEP} else Action.COMPLETE
+
+
 def _decide_replacement(declared: Definition, found: CatalogEntry, existing: Existing) -> Action:
     if existing.conflict or not can_be_replaced(declared, found):
         return Action.REFUSE
@@ -104,9 +125,12 @@ def _decide_replacement(declared: Definition, found: CatalogEntry, existing: Exi
 
 
 def can_be_replaced(declared: Definition, found: CatalogEntry) -> bool:
-    """Return whether the found index may be replaced: it is on the same table, and no constraint needs it."""
+    """Return whether the found index may be replaced: it is on the same table, and no constraint needs it.
+
+    An index of a partitioned table cannot be dropped without blocking every query of the table.
+    """
     definition = found.definition
-    if definition is None or definition.constraint or found.needed_by:
+    if definition is None or definition.constraint or found.needed_by or found.kind == PARTITIONED_INDEX:
         return False
     return definition.table == declared.table
 
@@ -152,6 +176,29 @@ def decide_rebuild(
     if not found.usable:
         return Action.REFUSE
     return Action.WAIT if before and before.number != file.number else Action.REINDEX
+
+
+def decide_part(declared: Definition, attached: CatalogEntry | None, own: CatalogEntry | None, is_leaf: bool) -> Action:
+    """Return what ``up`` does about the index on one partition of a partitioned table.
+
+    No invalid index is attached: before PostgreSQL 14 the parent index could then never become valid.
+
+    Args:
+        attached: the index of the partition that is attached to that of the parent.
+        own: an index of the partition that is as declared, is attached to nothing, and may be attached.
+        is_leaf: whether the partition holds rows itself; if not, its index is valid once those below it are.
+    """
+    if attached is not None:
+        if compare(declared, attached):
+            return Action.REFUSE
+        if attached.usable or not is_leaf:
+            return Action.KEEP
+        return Action.WAIT if attached.worker else Action.REINDEX
+    if own is None:
+        return Action.CREATE
+    if own.usable or not is_leaf:
+        return Action.ATTACH
+    return Action.WAIT if own.worker else Action.REBUILD
 
 
 def is_remade(name: str, found: CatalogEntry, made: Mapping[str, int]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peewee import SQL, EnclosedNodeList, Entity, NodeList
 
@@ -14,6 +14,10 @@ from indexer.definition import Column, Definition, KeyPart, suffix
 from indexer.spec import BTREE, Index
 from indexer.text import literal
 from indexer.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from indexer.options import Options
+    from indexer.partitions import Part as PartOfIndex
 
 
 class ScriptValues(NamedTuple):
@@ -32,6 +36,13 @@ class ScriptValues(NamedTuple):
     whole: SQL
     elapsed: SQL
     role: SQL
+
+
+class Brief(str):
+    """A statement that takes a moment, and holds up all sessions behind it while it waits for its lock.
+
+    So it waits for a moment only, gives way, and is sent again.
+    """
 
 
 class Part(NamedTuple):
@@ -71,6 +82,21 @@ class Dialect(ABC):
     def drop_statement(self, name: str) -> str:
         """Return the statement that drops the index of this name."""
         return self.drop_index_statement(name)
+
+    def drop_statement_of(self, entry: CatalogEntry) -> str:
+        """Return the statement that drops an existing index."""
+        return self.drop_statement(entry.name)
+
+    def parts(
+        self, indexes: Sequence[Index], found: Mapping[str, CatalogEntry], options: Options, sizes: bool = False
+    ) -> Mapping[Index, tuple[PartOfIndex, ...]]:
+        """Return the parts of those of these indexes that are on partitioned tables, the root first.
+
+        Args:
+            found: what has the names of these indexes.
+            sizes: whether to read their sizes as well.
+        """
+        return {}
 
     @abstractmethod
     def reindex_statement(self, name: str) -> str:
@@ -127,11 +153,11 @@ class Dialect(ABC):
 
     # What the statements are made of, identifiers quoted by peewee --------------------------------------------------
 
-    def create_index(self, name: str, definition: Definition, concurrently: bool = False) -> str:
-        """Return the text of a CREATE INDEX."""
+    def create_index(self, name: str, definition: Definition, concurrently: bool = False, only: bool = False) -> str:
+        """Return the text of a CREATE INDEX; with ``only`` for a partitioned table without its partitions."""
         context = self._context("CREATE UNIQUE INDEX " if definition.unique else "CREATE INDEX ")
         context.literal("CONCURRENTLY " if concurrently else "").sql(Entity(name))
-        context.literal(" ON ").sql(self._entity(definition.table))
+        context.literal(" ON ONLY " if only else " ON ").sql(self._entity(definition.table))
         context.literal("" if definition.method == BTREE else f" USING {definition.method}")
         context.literal(" ").sql(EnclosedNodeList(list(map(_node, definition.key))))
         if definition.include:

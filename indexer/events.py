@@ -223,6 +223,24 @@ class IndexFinished(NamedTuple):
     bytes_before: int | None = None
 
 
+class PartitionFinished(NamedTuple):
+    """The index of one partition is built, and attached to that of the partitioned table.
+
+    Attributes:
+        table: the partition with its schema, as SQL.
+        part: the name of its index.
+        done: how many of the ``partitions`` that hold rows are done.
+    """
+
+    target: Index
+    table: str
+    part: str
+    action: Action
+    done: int
+    partitions: int
+    seconds: float
+
+
 class IndexChecked(NamedTuple):
     """A deep check of an index is done; ``by`` is what it was made by, None where none was possible."""
 
@@ -288,6 +306,7 @@ Event = (
     | RevisionPaused
     | Retrying
     | IndexFinished
+    | PartitionFinished
     | IndexChecked
     | Joined
     | AnalyzeStarted

@@ -256,6 +256,10 @@ class CatalogMigrator(SchemaMigrator):
     def unbuildable(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:
         """Return why the database would refuse to build these indexes on these tables, one sentence each."""
 
+    def unpartitionable(self, steps: Sequence[Step]) -> list[str]:
+        """Return which partitions prevent these steps, which build on partitioned tables, one sentence each."""
+        return []
+
     def uncreatable(self, models: Sequence[type[Model]]) -> list[str]:
         """Return why the database would refuse to create the tables of these models, one sentence each."""
         return []
@@ -316,7 +320,7 @@ def _confirm(step: Step, after: CatalogEntry | None) -> None:
             raise StatementFailed(f"The earlier index {name} is not valid after it was renamed back.", AGAIN)
     elif step.action in (Action.DROP, Action.RENAME_BACK) and after is not None:
         raise StatementFailed(f"Index {name} still exists after it was dropped.", AGAIN)
-    elif step.action in (*CREATIONS, Action.RENAME, Action.REINDEX) and not is_usable:
+    elif step.action in (*CREATIONS, Action.COMPLETE, Action.RENAME, Action.REINDEX) and not is_usable:
         raise StatementFailed(
             f"Index {name} is not valid after its build.", "Run the same command again to rebuild it."
         )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from indexer.plans import Plan, RevisionPlan, StampPlan
     from indexer.steps import Step
 
-BUILDING = CREATIONS | {Action.RENAME}  # SQLite builds an index again to rename it
+BUILDING = CREATIONS | {Action.RENAME, Action.COMPLETE}  # SQLite builds an index again to rename it
 CREATING = BUILDING | {Action.RENAME_BACK}
 
 
@@ -45,7 +45,7 @@ def problems(
         *server.missing_rights(tables, changed, is_creating),
         *table_problems(migrator, indexes, new or tables),
         *_index_problems(migrator, steps, new or tables),
-        *_partitioned_problems(migrator, steps, tables),
+        *migrator.unpartitionable([step for step in steps if step.action in BUILDING]),
         *few([f"the tables are in schema {each}: add --schema {shell(each)}" for each in elsewhere]),
     ]
 
@@ -60,14 +60,13 @@ def _index_problems(migrator: CatalogMigrator, steps: Sequence[Step], tables: Ma
             for step in steps
             if step.action is Action.DROP and step.found and step.found.needed_by
         ),
+        *(
+            f"{step.index.name} cannot be dropped without {', '.join(few(step.adopted_parts))}, which existed before up"
+            " and is attached to it: use down --include-adopted to drop it, too"
+            for step in steps
+            if step.action is Action.DROP and step.adopted_parts
+        ),
     ]
-
-
-def _partitioned_problems(migrator: CatalogMigrator, steps: Sequence[Step], tables: Mapping[str, Table]) -> list[str]:
-    """Return the partitioned tables on which an index is to be changed, which is not possible yet."""
-    changed = dict.fromkeys(step.index.table for step in steps if step.changes)
-    partitioned = [name for name in changed if name in tables and tables[name].kind == PARTITIONED]
-    return [f"{migrator.qualified(name)} is a partitioned table, not an ordinary table" for name in partitioned]
 
 
 def table_problems(migrator: CatalogMigrator, indexes: Iterable[Index], tables: Mapping[str, Table]) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from copy import copy
 
-from indexer.catalog import Catalog, CatalogEntry, IndexFile
+from indexer.catalog import PARTITIONED_INDEX, Catalog, CatalogEntry, IndexFile
 from indexer.decide import (
     CHANGES,
     Action,
@@ -15,11 +16,13 @@ from indexer.decide import (
     decide,
     decide_drop,
     decide_rebuild,
+    decide_whole,
 )
 from indexer.definition import Definition, Difference
 from indexer.dialect import Dialect
 from indexer.leftovers import first_names, is_left_of, is_named_by_reindex
 from indexer.options import DEFAULTS, Options
+from indexer.partitions import Part, in_words, leaves, whole
 from indexer.spec import Index
 from indexer.tuples import NamedTuple
 
@@ -32,6 +35,8 @@ class Step:
         other_name: the name of the duplicate; on the way down the name that the index is given back.
         known_to_alembic: whether Alembic's run of the revision gives the index the same name.
         conflict: what has a name that a replacement would need.
+        parts: the steps about the partitions of a partitioned table, the table itself first.
+        adopted_parts: the indexes of partitions that existed before ``up``, and would be dropped with the whole.
     """
 
     def __init__(
@@ -44,6 +49,8 @@ class Step:
         other_name: str | None = None,
         known_to_alembic: bool = True,
         conflict: CatalogEntry | None = None,
+        parts: tuple[Part, ...] = (),
+        adopted_parts: tuple[str, ...] = (),
     ) -> None:
         self.action = action
         self.index = index
@@ -53,11 +60,24 @@ class Step:
         self.other_name = other_name
         self.known_to_alembic = known_to_alembic
         self.conflict = conflict
+        self.parts = parts
+        self.adopted_parts = adopted_parts
+
+    def without(self, is_left_out: Callable[[str], bool]) -> Step:
+        """Return the step without some of its statements."""
+        other = copy(self)
+        other.statements = tuple(each for each in self.statements if not is_left_out(each))
+        return other
 
     @property
     def differences(self) -> tuple[Difference, ...]:
         """How the found index differs from the declared one; empty if there is none."""
-        return compare(self.declared, self.found) if self.found else ()
+        of_parts = (
+            Difference(f"{each.part} on {part.partition.table}", each.declared, each.found)
+            for part in self.parts[1:]
+            for each in part.step.differences
+        )
+        return (*(compare(self.declared, self.found) if self.found else ()), *of_parts)
 
     @property
     def state(self) -> str:
@@ -85,7 +105,7 @@ class Step:
             return "different table"
         if self.differences:
             return "different definition"
-        return found.flaw
+        return in_words(self.parts) or found.flaw
 
     @property
     def is_valid(self) -> bool:
@@ -107,7 +127,13 @@ class Step:
     def obstacles(self) -> tuple[Difference, ...]:
         """What else than its definition prevents the found index from being replaced."""
         needed = self.found.needed_by if self.found else None
+        is_partitioned = self.found is not None and self.found.kind == PARTITIONED_INDEX
         return (
+            *(
+                (Difference("to be replaced", "index of an ordinary table", PARTITIONED_INDEX),)
+                if is_partitioned
+                else ()
+            ),
             *((Difference("needed by", "nothing", needed),) if needed else ()),
             *((Difference("the name", f"{self.conflict.name} is free", "taken"),) if self.conflict else ()),
         )
@@ -209,7 +235,13 @@ class StepPlanner(NamedTuple):
         found = self.catalog.find(names, sizes) if indexes else {}
         missing = [index for index in indexes if duplicates and index.name not in found]
         entries = self.catalog.indexes_on({index.table for index in missing}) if missing else []
-        return {index: self._of_index(index, found, entries if index in missing else ()) for index in indexes}
+        parts = self.dialect.parts(indexes, found, self.options, sizes)
+        return {
+            index: self._of_index(index, found, entries if index in missing else ())._replace(
+                parts=parts.get(index, ())
+            )
+            for index in indexes
+        }
 
     def _of_index(self, index: Index, found: Mapping[str, CatalogEntry], others: Sequence[CatalogEntry]) -> Existing:
         duplicate = next((other for other in others if self.is_duplicate(index, other)), None)
@@ -255,6 +287,8 @@ class StepPlanner(NamedTuple):
     # Decisions and their statements ---------------------------------------------------------------------------------
 
     def _step_up(self, index: Index, existing: Existing) -> Step:
+        if existing.parts:
+            return self._step_up_in_parts(index, existing)
         dialect, found = self.dialect, existing.found
         declared = dialect.definition(index, found)
         action = decide(declared, existing, self.options)
@@ -275,25 +309,56 @@ class StepPlanner(NamedTuple):
         known = dialect.alembic_name(index) == index.name
         return Step(action, index, declared, found, tuple(statements), duplicate, known, existing.conflict)
 
+    def _step_up_in_parts(self, index: Index, existing: Existing) -> Step:
+        """Return the step about an index of a partitioned table: what it found is as good as all parts together."""
+        parts, root = existing.parts, existing.parts[0].step
+        found = whole(root.found, parts) if root.found else None
+        duplicate = existing.duplicate.name if existing.duplicate else None
+        action = decide_whole(existing._replace(found=found), [part.step.action for part in parts], self.options)
+        statements = [statement for part in parts for statement in part.step.statements]
+        if action is Action.RENAME:
+            assert duplicate
+            statements = self.dialect.rename_statements(index, duplicate, index.name)
+        return Step(action, index, root.declared, found, tuple(statements), duplicate, parts=parts)
+
     def _step_down(self, index: Index, existing: Existing, context: RevertContext) -> Step:
         dialect, found = self.dialect, existing.found
-        declared = dialect.definition(index, found)
+        # Before its table was partitioned, the index of a partition was that of the whole table.
+        is_moved = found is not None and existing.parts != () and existing.parts[0].step.found is None
+        table = found.definition.table if found and found.definition and is_moved else index.table
+        declared = dialect.definition(index.on(table, index.name), found)
         action = decide_drop(declared, existing, index.name, context, self.options)
         former = context.existed_before.get(index.name)
+        adopted = () if self.options.include_adopted else tuple(context.existed_before)
+        unattached = [
+            part.drop
+            for part in leaves(existing.parts)
+            if part.step.found and not part.is_attached and part.label not in adopted
+            if found is None or part.step.found.oid != found.oid
+        ]
         statements: Sequence[str] = ()
         match action:
             case Action.DROP:
                 alembic_index = existing.alembic_index if context.alembic_has_run else None
-                dropped = (found, existing.replacing, existing.replaced, alembic_index, *existing.left)
-                statements = [dialect.drop_statement(each.name) for each in dropped if each]
+                dropped = (existing.replacing, existing.replaced, alembic_index, *existing.left)
+                statements = [
+                    *(dialect.drop_statement(each.name) for each in dropped if each),
+                    *unattached,
+                ]
+                # Last, because without the parent nothing would say that what is not attached yet belongs to it.
+                at = len(statements) if existing.parts else 0
+                statements[at:at] = [dialect.drop_statement_of(found)] if found else []
             case Action.LEAVE if existing.replacing:
                 statements = [dialect.drop_statement(existing.replacing.name)]
             case Action.RENAME_BACK if found and former:
                 statements = dialect.rename_statements(index, index.name, former)
             case Action.RENAME_BACK:
                 statements, former = dialect.restore_statements(index, existing), None
+            case Action.ABSENT if unattached:
+                action, statements = Action.DROP, unattached
             case Action.ABSENT:
                 former = existing.duplicate.name if existing.duplicate else None
         other_name = former if former != index.name else None
         known = dialect.alembic_name(index) == index.name
-        return Step(action, index, declared, found, tuple(statements), other_name, known)
+        kept = tuple(part.label for part in existing.parts if part.is_attached and part.label in adopted)
+        return Step(action, index, declared, found, tuple(statements), other_name, known, None, existing.parts, kept)

@@ -97,18 +97,6 @@ def test_a_database_with_tables_but_none_of_the_crms_is_refused(database_url):
     )
 
 
-def test_a_partitioned_table_is_refused(crm):
-    execute(
-        crm,
-        "ALTER TABLE webhook_event RENAME TO delivery",
-        "CREATE TABLE webhook_event (LIKE delivery) PARTITION BY RANGE (created_at)",
-        "CREATE TABLE webhook_event_2025 PARTITION OF webhook_event FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')",
-    )
-    (problem,) = problems(crm, "up")
-
-    assert problem.startswith("public.webhook_event is a partitioned table")
-
-
 def test_a_table_of_revisions_that_is_another_tools_is_left_alone(any_crm):
     execute(any_crm, "CREATE TABLE schema_revision (version integer)", "INSERT INTO schema_revision VALUES (7)")
     refused = refuses(any_crm, "up", exit_code=1)

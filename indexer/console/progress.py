@@ -27,6 +27,7 @@ from indexer.events import (
     Joined,
     Laggard,
     LockWaited,
+    PartitionFinished,
     Postponed,
     Progress,
     ReplicaAwaited,
@@ -60,6 +61,8 @@ DONE = {
     Action.RENAME_BACK: "renamed back",
     Action.ABSENT: "already gone",
     Action.WAIT: "built by another session",
+    Action.COMPLETE: "completed",
+    Action.ATTACH: "attached",
 }
 UNCHANGED = {
     Action.KEEP: "kept (already exists)",
@@ -201,6 +204,11 @@ class Bars:
                 self._start(event)
             case IndexFinished():
                 self._finish(event.target.name, event)
+            case PartitionFinished():
+                if event.part in self._tasks:
+                    self._bars.remove_task(self._tasks.pop(event.part))
+                of_all = f"{event.done} of {event.partitions} partitions"
+                self._draw(event.target, completed=event.done / event.partitions, phase=of_all)
             case TableAnalyzed():
                 self._finish(event.table, event)
             case RevisionFinished() | RevisionPaused():
@@ -326,6 +334,13 @@ def _finished(
     return f"  {target.name} {done} in {duration(seconds)}" + (f", {gain}{in_bytes(size)}" if size is not None else "")
 
 
+def _partition_finished(
+    target: Index, table: str, part: str, action: Action, done: int, partitions: int, seconds: float
+) -> str:
+    what = "already gone" if action is Action.ABSENT else f"{DONE[action]} in {duration(seconds)}"
+    return f"  {target.name} {done} of {counted(partitions, 'partition')}: {table} {what}"
+
+
 def _checked(target: Index, result: str, by: str | None, seconds: float) -> str:
     return f"  {target.name}: {result}" + (f" ({by}, {duration(seconds)})" if by else "")
 
@@ -373,6 +388,7 @@ LINES: dict[type[Event], Callable[..., str]] = {
         f"the next one starts in {duration(pause)}"
     ),
     IndexFinished: _finished,
+    PartitionFinished: _partition_finished,
     IndexChecked: _checked,
     Joined: lambda target, worker: f"  {target.name} is being built by another session (pid {worker}); waiting for it",
 }

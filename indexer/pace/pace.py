@@ -66,6 +66,10 @@ class Pace:
         large_enough = {name: size for name, size in self._sizes.items() if name in tables and size >= MATTERS}
         return min(large_enough, key=large_enough.__getitem__) if self.is_guessing and large_enough else None
 
+    def learn(self, sizes: Mapping[str, int]) -> None:
+        """Note the bytes of more tables, by name."""
+        self._sizes = {**self._sizes, **sizes}
+
     def is_closed(self) -> bool:
         """Return whether nothing may begin now."""
         return self.window is not None and not self.window.is_open(self.now())

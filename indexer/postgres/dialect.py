@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peewee import SQL
+from peewee import SQL, Entity
 
-from indexer.catalog import CatalogEntry
+from indexer.catalog import PARTITIONED_INDEX, CatalogEntry
 from indexer.decide import Existing
 from indexer.definition import Definition
-from indexer.dialect import Dialect, Part, ScriptValues
+from indexer.dialect import Brief, Dialect, Part, ScriptValues
 from indexer.leftovers import is_left_of
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.expression.comparison import in_words_of, resolved
@@ -23,7 +23,12 @@ from indexer.server import Child
 from indexer.spec import Index
 from indexer.text import in_bytes
 
+if TYPE_CHECKING:
+    from indexer.options import Options
+    from indexer.partitions import Part as PartOfIndex
+
 BEGIN, COMMIT = "BEGIN", "COMMIT"
+MOMENT = "300ms"  # for which a brief statement waits, and holds up all sessions behind it
 
 # The path comes first: before it is set, an operator of another role could come before PostgreSQL's own in a predicate.
 OF_A_SCRIPT = {
@@ -74,14 +79,14 @@ class PostgresDialect(Dialect):
         return self._create(index, index.name)
 
     def _create(self, index: Index, name: str) -> str:
-        return self.create_index(name, self._resolved(index), not self.offline)
+        return self.create_index(name, self.resolved(index), not self.offline)
 
     def create_statement_on(self, child: Child, index: Index, name: str) -> str:
         """Return CREATE INDEX CONCURRENTLY for a table that inherits, under another name, for the user to execute."""
         there = self.beside(child.schema, child.namespace)
-        return there.create_index(name, self._resolved(index)._replace(table=child.name), True)
+        return there.create_index(name, self.resolved(index)._replace(table=child.name), True)
 
-    def _resolved(self, index: Index) -> Definition:
+    def resolved(self, index: Index) -> Definition:
         """Return the PostgreSQL variant, its names resolved with the types of the table's columns if they can be."""
         with suppress(NotUnderstood):
             return resolved(self.catalog.expressions, index.postgresql)
@@ -94,6 +99,29 @@ class PostgresDialect(Dialect):
         error is welcome, because it says that another session was faster.
         """
         return self.drop_index_statement(name, not self.offline, self.catalog.is_citus)
+
+    def drop_statement_of(self, entry: CatalogEntry) -> str:
+        """Return the statement that drops an existing index; that of a partitioned table cannot be CONCURRENTLY."""
+        if entry.kind == PARTITIONED_INDEX:
+            return Brief(self.drop_index_statement(entry.name))
+        return self.drop_statement(entry.name)
+
+    def attach_statement(self, schema: str, name: str, part_schema: str, part: str) -> Brief:
+        """Return the statement that attaches the index of a partition to that of its parent."""
+        context = self.database.get_sql_context().literal("ALTER INDEX ").sql(Entity(schema, name))
+        context.literal(" ATTACH PARTITION ").sql(Entity(part_schema, part))
+        return Brief(context.query()[0])
+
+    def parts(
+        self, indexes: Sequence[Index], found: Mapping[str, CatalogEntry], options: Options, sizes: bool = False
+    ) -> Mapping[Index, tuple[PartOfIndex, ...]]:
+        """Return the parts of those of these indexes that are on partitioned tables, the root first."""
+        on_partitioned = [index for index in indexes if index.table in self.catalog.partitioned]
+        if not on_partitioned:
+            return {}
+        from indexer.postgres.partitions import PartPlanner
+
+        return PartPlanner(self, options).parts(on_partitioned, found, sizes)
 
     def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:
         """Return ALTER INDEX: its lock on the index blocks neither readers nor writers (manual, ALTER INDEX)."""
@@ -174,6 +202,18 @@ class PostgresDialect(Dialect):
         statements = [
             statement
             for part in parts
-            for statement in ([BEGIN, *part.statements, COMMIT] if part.atomic else part.statements)
+            for statement in ([BEGIN, *part.statements, COMMIT] if part.atomic else _bounded(part.statements))
         ]
         return "\n".join([*preamble, *(f"{statement};" for statement in statements)])
+
+
+def _bounded(statements: Sequence[str]) -> Iterator[str]:
+    """Yield statements for psql, which ends at one whose lock takes longer than it may hold up other sessions."""
+    is_bounded = False
+    for statement in statements:
+        if isinstance(statement, Brief) != is_bounded:
+            is_bounded = not is_bounded
+            yield f"SET lock_timeout = '{MOMENT if is_bounded else 0}'"
+        yield statement
+    if is_bounded:
+        yield "SET lock_timeout = '0'"

@@ -11,7 +11,7 @@ from peewee import Entity, Model, PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 from psycopg2.extensions import TRANSACTION_STATUS_INERROR, TRANSACTION_STATUS_INTRANS
 
-from indexer.catalog import META_TABLES, CatalogEntry, Place, Table
+from indexer.catalog import META_TABLES, PARTITIONED_INDEX, CatalogEntry, Place, Table
 from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.migrator import CatalogMigrator, Context, Decide, Doing, IndexOperation, Work
 from indexer.pace.pace import UNLIMITED, Pace
@@ -178,7 +178,17 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             means = Means(**self.catalog.recall(SERVER_MEANS, lambda: self.catalog.rows(SERVER_MEANS))[0])
             lag = ReplicaLag(self.sessions, options.max_replica_lag)
             self._run = Run(
-                self.database, self.sessions, self.lock, options, means, stop, report, Lanes(), UNLIMITED, lag
+                self.database,
+                self.sessions,
+                self.dialect,
+                self.lock,
+                options,
+                means,
+                stop,
+                report,
+                Lanes(),
+                UNLIMITED,
+                lag,
             )
             yield
 
@@ -197,6 +207,14 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         from indexer.postgres.catalog.buildable import unbuildable
 
         return unbuildable(self.catalog.expressions, indexes)
+
+    def unpartitionable(self, steps: Sequence[Step]) -> list[str]:
+        """Return which partitions prevent these steps, which build on partitioned tables, one sentence each."""
+        if not any(step.parts for step in steps):
+            return []
+        from indexer.postgres.catalog.unpartitionable import unpartitionable
+
+        return unpartitionable(self.dialect, steps)
 
     def uncreatable(self, models: Sequence[type[Model]]) -> list[str]:
         """Return which columns have a type that this database does not have, one sentence each."""
@@ -274,8 +292,16 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         Schedule(self._run).execute(sorted(operations, key=rank), work)
 
     def _look_again(self, name: str) -> CatalogEntry | None:
-        """Return what has the name of an index after its step; the whole revision is compared in the end."""
-        return self.catalog.built(name)
+        """Return what has the name of an index after its step; the whole revision is compared in the end.
+
+        That of a partitioned table is usable if its parts are: before PostgreSQL 14 it may stay invalid itself.
+        """
+        found = self.catalog.built(name)
+        if found is None or found.kind != PARTITIONED_INDEX:
+            return found
+        leaves = [leaf.entry for leaf in self.catalog.physical([name])[name]]
+        is_usable = all(leaf.usable for leaf in leaves)
+        return found._replace(valid=is_usable, bytes=sum(leaf.bytes or 0 for leaf in leaves))
 
     def _act(self, decide: Decide, provenance: Provenance) -> Doing:
         from indexer.postgres.run.execution import Execution

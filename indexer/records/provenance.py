@@ -16,6 +16,7 @@ from indexer.records.revisions import APPLIED, APPLYING, REVERTED, Record
 
 if TYPE_CHECKING:
     from indexer.catalog import CatalogEntry
+    from indexer.partitions import Part
     from indexer.spec import Index
     from indexer.steps import Step
 
@@ -109,7 +110,20 @@ def existed_before(steps: Sequence[Step], record: Record | None, state: Revision
             before[name] = recorded.get(name, name)
         if replaced in recorded:
             before[replaced] = name
+        before.update(_parts_before(step, recorded, state))
     return before
+
+
+def _parts_before(step: Step, recorded: Mapping[str, str], state: RevisionState) -> dict[str, str]:
+    """Return the indexes of partitions that do not belong to ``up``, which is to attach them to the whole."""
+    is_ours = state.made_by == A_RUN
+    existing = [part.label for part in step.parts if _is_there(part) and not is_ours]
+    return {label: label for label in (*existing, *(part.label for part in step.parts if part.label in recorded))}
+
+
+def _is_there(part: Part) -> bool:
+    """Return whether a partition has an index that is to be attached to the whole as it is."""
+    return not part.is_attached and part.step.found is not None and part.step.action is Action.ATTACH
 
 
 def revert_context(record: Record | None, alembic: InAlembic) -> RevertContext:
@@ -125,7 +139,7 @@ def _may_be_ours(step: Step, record: Record | None, state: RevisionState) -> boo
         return False
     if state is RevisionState.APPLYING:
         return True  # a killed run has begun it, or its name would be on record
-    if step.stays:
+    if step.stays or (step.action is Action.COMPLETE and step.found):
         return _made_by(step, state) == A_RUN
     return record is not None and step.found is not None and not step.differences
 
@@ -217,6 +231,8 @@ class Provenance:
             if step.action is not Action.REPLACE or step.differences:
                 before.pop(name, None)
             before.pop(replaced, None)
+        elif step.action is Action.COMPLETE:
+            pass  # it belongs to who has made the parent index
         elif step.action is Action.KEEP:
             if name in self._at_first:
                 before[name] = self._at_first[name]

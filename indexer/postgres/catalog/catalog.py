@@ -47,7 +47,7 @@ HOLDING = """
 
 # The key is composed from the catalog, not read from pg_get_indexdef: only for the whole definition does that leave out
 # the defaults of a column, and its text would have to be parsed.
-INDEXES = """
+DEFINITIONS = """
     SELECT c.relname AS name,
            c.oid::pg_catalog.int8 AS oid,
            c.relkind::pg_catalog.text AS kind,
@@ -56,6 +56,11 @@ INDEXES = """
            i.indislive AS live,
            CASE WHEN c.relkind = 'i' AND %(sizes)s THEN pg_catalog.pg_relation_size(c.oid) END AS bytes,
            t.relname AS table_name,
+           i.indrelid::pg_catalog.int8 AS table_oid,
+           CASE WHEN c.relispartition THEN (
+                SELECT h.inhparent::pg_catalog.int8
+                  FROM pg_catalog.pg_inherits AS h
+                 WHERE h.inhrelid = c.oid) END AS attached_to,
            m.amname AS method,
            i.indisunique AS is_unique,
            (
@@ -116,6 +121,9 @@ INDEXES = """
       LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
       LEFT JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid
       LEFT JOIN pg_catalog.pg_am AS m ON m.oid = c.relam
+"""
+
+INDEXES = f"""{DEFINITIONS}
      WHERE c.relnamespace = %(namespace)s
 """
 
@@ -298,7 +306,7 @@ class PostgresCatalog(CatalogReader):
         unusable = [name for name, each in found.items() if not each.usable]
         if not unusable:
             return found
-        workers = self._workers(unusable)
+        workers = self.workers(unusable)
         # Once more, because a session may have finished its build between the two queries.
         again = self._find([name for name in unusable if name not in workers], sizes)
         return {**found, **again, **{name: found[name]._replace(worker=pid) for name, pid in workers.items()}}
@@ -340,9 +348,9 @@ class PostgresCatalog(CatalogReader):
 
     def _find(self, names: Sequence[str], sizes: bool) -> dict[str, CatalogEntry]:
         rows = self.ask(INDEXES + BY_NAME, names=list(names), sizes=sizes) if names else []
-        return {row["name"]: _entry(row) for row in rows}
+        return {row["name"]: entry_of(row) for row in rows}
 
-    def _workers(self, names: Sequence[str]) -> dict[str, int]:
+    def workers(self, names: Sequence[str]) -> dict[str, int]:
         """Return the process ids of the sessions that build or drop these indexes, by name."""
         if not names:
             return {}
@@ -352,8 +360,8 @@ class PostgresCatalog(CatalogReader):
 
     def indexes_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
         """Return all indexes of these tables, in the order of their names."""
-        found = [_entry(row) for row in self.ask(INDEXES + BY_TABLE, tables=list(tables), sizes=False)]
-        workers = self._workers([each.name for each in found if not each.usable])
+        found = [entry_of(row) for row in self.ask(INDEXES + BY_TABLE, tables=list(tables), sizes=False)]
+        workers = self.workers([each.name for each in found if not each.usable])
         return [each._replace(worker=workers.get(each.name)) for each in found]
 
     def unattached_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
@@ -422,7 +430,8 @@ class PostgresCatalog(CatalogReader):
         return [problem for wrong, problem in checks if wrong]
 
 
-def _entry(row: dict[str, Any]) -> CatalogEntry:
+def entry_of(row: dict[str, Any]) -> CatalogEntry:
+    """Return the entry of a row of DEFINITIONS."""
     if row["table_name"] is None:
         return CatalogEntry(row["name"], KINDS.get(row["kind"], "relation"))
     definition = Definition(
@@ -436,7 +445,7 @@ def _entry(row: dict[str, Any]) -> CatalogEntry:
         nulls_distinct=not row["nulls_not_distinct"],
         storage=tuple(row["storage"]),
     )
-    flags = {name: row[name] for name in ("valid", "ready", "live", "needed_by", "bytes", "oid")}
+    flags = {name: row[name] for name in ("valid", "ready", "live", "needed_by", "bytes", "oid", "attached_to")}
     return CatalogEntry(row["name"], KINDS[row["kind"]], definition, **flags)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peewee import PeeweeException
 
@@ -12,6 +12,9 @@ from indexer.catalog import META_TABLES, Table
 from indexer.errors import GRANTED, Problem
 from indexer.postgres.session.reader import CatalogReader
 from indexer.text import identifier, qualified
+
+if TYPE_CHECKING:
+    from indexer.postgres.catalog.catalog import PostgresCatalog
 
 # owners_below: the owners that are members of our role, as every superuser is. They cannot be granted to it.
 # owners_above: the owners of which our role is a member already. From PostgreSQL 16 on each membership says whether it
@@ -115,6 +118,19 @@ def missing_rights(
         *_to_record(catalog, facts, "write", closed if stops else [], "SELECT, INSERT, UPDATE, DELETE"),
         *_to_index(catalog, facts, foreign),
     ]
+
+
+def missing_rights_on_partitions(catalog: PostgresCatalog, tables: Sequence[str], is_other: bool) -> list[Problem]:
+    """Return the rights that a run lacks to index these partitions of one schema.
+
+    Args:
+        is_other: whether that schema is another one than the partitioned table's.
+    """
+    found = catalog.tables(tables)
+    foreign = [table for table in found.values() if not table.owned]
+    (facts,) = catalog.ask(RIGHTS, owners=list({table.owner for table in foreign}))
+    to_create = _to_create(catalog, facts, creating=True, recording=False) if is_other else []
+    return [*to_create, *_to_index(catalog, facts, foreign)]
 
 
 def missing_rights_to_rebuild(

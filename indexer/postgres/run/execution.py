@@ -15,6 +15,7 @@ All of them yield while they wait, so that one thread executes several steps.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
@@ -23,19 +24,20 @@ import psycopg2
 from peewee import PeeweeException
 
 from indexer.decide import CREATIONS, Action
+from indexer.dialect import Brief
 from indexer.errors import NoSession
 from indexer.events import Blocker, Joined, ReplicaAwaited, Report, Retrying, StatementStarted, Waiting
 from indexer.migrator import Work
 from indexer.options import Options
 from indexer.pace.pace import Pace
-from indexer.postgres.dialect import BEGIN, COMMIT
+from indexer.postgres.dialect import BEGIN, COMMIT, MOMENT, PostgresDialect
 from indexer.postgres.run.failures import Changed, GaveUp, as_error, has_ended, is_race, reason_of
 from indexer.postgres.run.lag import ReplicaLag
 from indexer.postgres.run.lanes import Lanes
 from indexer.postgres.run.lock import RunLock
 from indexer.postgres.run.sessions import Sessions
 from indexer.postgres.run.tuning import RENAMING, Means, settings_for
-from indexer.postgres.run.watch import INTERVAL, WAITING_FOR_A_LOCK, Watch, watch_over
+from indexer.postgres.run.watch import INTERVAL, WAITING_FOR_A_LOCK, BriefWatch, Watch, watch_over
 from indexer.postgres.session.builders import Builder
 from indexer.postgres.session.database import OnlineDatabase
 from indexer.postgres.session.watchdog import CANCEL, LOST
@@ -50,8 +52,11 @@ UNANSWERED = 3.0  # seconds after a signal; a cancelled statement has ended by t
 CLEAN_UP = 1.5  # seconds; a drop that takes longer waits for another session, and is left to the next run
 LONGEST_PAUSE = 30.0  # seconds between two attempts
 MOST_RACES, AFTER_A_RACE = 10, 0.2  # seconds
+NOT_TO_BE_ATTACHED = ("42P17", "55000")  # invalid object definition, object not in prerequisite state
 DROP, RENAME = "DROP ", ("ALTER ", BEGIN)  # how the statements of a step begin
+GIVE_WAY, LONGEST_TO_GIVE_WAY = 0.3, 2.0  # seconds between two attempts of a brief statement
 BUILDING = (Action.CREATE, Action.REBUILD)
+IN_PARTS = (Action.CREATE, Action.COMPLETE)  # of an index of a partitioned table
 UNFINISHED = (Action.REBUILD, Action.REPLACE, Action.REINDEX)
 LEFT = (Action.REBUILD, Action.REPLACE, Action.WAIT)  # after a failure these say that something is left
 
@@ -61,6 +66,7 @@ class Run(NamedTuple):
 
     database: OnlineDatabase
     sessions: Sessions
+    dialect: PostgresDialect
     lock: RunLock
     options: Options
     means: Means
@@ -69,6 +75,14 @@ class Run(NamedTuple):
     lanes: Lanes
     pace: Pace
     lag: ReplicaLag
+
+    def beside(self, schema: str, namespace: int) -> Run:
+        """Return the run for statements about a table of another schema."""
+        if namespace == self.sessions.catalog.namespace:
+            return self
+        sessions = Sessions(self.dialect.beside(schema, namespace).catalog, self.report)
+        sessions.warned = self.sessions.warned
+        return self._replace(sessions=sessions)
 
 
 class Execution:
@@ -107,7 +121,7 @@ class Execution:
             except Changed:
                 continue
             except (GaveUp, psycopg2.Error) as failure:
-                if is_race(failure) and races < MOST_RACES:
+                if (is_race(failure) or _is_detached(step, failure)) and races < MOST_RACES:
                     races += 1
                     self._disclaim(step, failure)
                     yield from self._pause(AFTER_A_RACE)
@@ -130,6 +144,9 @@ class Execution:
         return step
 
     def _execute(self, step: Step) -> Work:
+        if step.parts and step.action in IN_PARTS:
+            yield from self._execute_in_parts(step)
+            return
         taken = 0.0
         for statements in on_one_session(step.statements):
             taken += yield from self._execute_on_one_session(step, statements)
@@ -143,6 +160,8 @@ class Execution:
             Left: the window allows no statement any more with which a step or a build begins.
         """
         first, index, taken = statements[0], step.index, 0.0
+        if isinstance(first, Brief):
+            return (yield from self.execute_briefly(step, first))
         is_drop, is_rename = first.startswith(DROP), first.startswith(RENAME)
         is_first = first == step.statements[0]
         is_beginning = is_first or not (is_drop or is_rename)
@@ -169,6 +188,46 @@ class Execution:
         finally:
             self.builders.give_back(builder)
         return taken
+
+    def _execute_in_parts(self, step: Step) -> Work:
+        from indexer.postgres.run.partitions import InParts  # few databases have partitioned tables
+
+        yield from InParts(self, step).execute()
+
+    def execute_one(self, step: Step, statement: str) -> Work:
+        """Execute one statement of a step."""
+        yield from self._execute_on_one_session(step, [statement])
+
+    def execute_briefly(self, step: Step, statement: Brief) -> Generator[object, None, float]:
+        """Execute a statement that may hold up other sessions for a moment only, as often as it takes.
+
+        Returns:
+            The seconds of it.
+
+        Raises:
+            GaveUp: its lock was not free for longer than a wait may take.
+        """
+        limit, attempts, started = self.run.options.max_wait, 0, time.monotonic()
+        yield from self._keep_pace(step)
+        self.run.lock.confirm()
+        builder = self.builders.take({"lock_timeout": MOMENT})
+        try:
+            self.provenance.begin(step, statement)
+            self.run.report(StatementStarted(step.index, statement))
+            watch = BriefWatch(self.run.sessions, step.index, builder.pid, dropping=True)
+            while True:
+                self.run.stop.check()
+                builder.send(statement)
+                try:
+                    yield from self._wait_until_done(step, builder, watch)
+                    return time.monotonic() - started
+                except GaveUp:
+                    attempts += 1
+                    if limit is not None and time.monotonic() - started >= limit:
+                        raise
+                yield from self._pause(min(GIVE_WAY * attempts, LONGEST_TO_GIVE_WAY) * random.uniform(0.5, 1.0))
+        finally:
+            self.builders.give_back(builder)
 
     def _settings_for(self, index: Index) -> dict[str, str]:
         run = self.run
@@ -242,7 +301,8 @@ class Execution:
         self._is_lock_confirmed = False
         if not self.run.options.offline:
             with self.run.sessions.tolerating_errors():
-                builds = self.run.lock.confirm_and_find_builds(index.table)
+                namespace = self.run.sessions.catalog.namespace
+                builds = self.run.lock.confirm_and_find_builds(index.table, namespace)
                 self._is_lock_confirmed = True
                 blockers = self.run.sessions.described(dict.fromkeys(builds, "builds on this table"))
                 if self.run.options.max_wait is not None:
@@ -345,6 +405,11 @@ class Execution:
 def _begins_with_drop(step: Step) -> bool:
     """Return whether a step begins with the drop of what an earlier statement has left."""
     return step.action in UNFINISHED and bool(step.statements) and step.statements[0].startswith(DROP)
+
+
+def _is_detached(step: Step, failure: Exception) -> bool:
+    """Return whether an index cannot be attached, because its table is no partition any more."""
+    return step.action is Action.ATTACH and getattr(failure, "pgcode", None) in NOT_TO_BE_ATTACHED
 
 
 def on_one_session(statements: Sequence[str]) -> Iterator[list[str]]:

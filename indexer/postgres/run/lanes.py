@@ -17,9 +17,14 @@ class Lanes:
     """
 
     def __init__(self, sizes: Mapping[str, int] | None = None, tables: Iterable[str] = ()) -> None:
-        self._sizes = sizes or {}
+        self._sizes = dict(sizes or {})
         self._left = Counter(tables)
         self._begun: Counter[str] = Counter()
+
+    def add(self, sizes: Mapping[str, int], tables: Iterable[str]) -> None:
+        """Note more builds: the bytes of their tables, by name, and the table of each."""
+        self._sizes.update(sizes)
+        self._left.update(tables)
 
     def begin(self, table: str) -> None:
         """Note that a build on a table has begun."""

@@ -87,7 +87,7 @@ LOCK_AND_BUILDS = """
             AND l.relation = (
                 SELECT c.oid
                   FROM pg_catalog.pg_class AS c
-                 WHERE c.relnamespace = %(namespace)s
+                 WHERE c.relnamespace = %(schema_of_table)s
                    AND c.relname = %(table)s)
             AND EXISTS (
                 SELECT 1
@@ -242,9 +242,14 @@ class RunLock:
         """
         _refuse_unless(bool(self.catalog.ask(LOCKS + IS_RUN_LOCK + IS_OURS, family=FAMILY)))
 
-    def confirm_and_find_builds(self, table: str) -> list[int]:
-        """Check as ``confirm``, and return the processes of other sessions that build on a table, in one question."""
-        rows = self.catalog.ask(LOCK_AND_BUILDS, family=FAMILY, table=table)
+    def confirm_and_find_builds(self, table: str, namespace: int | None = None) -> list[int]:
+        """Check as ``confirm``, and return the processes of other sessions that build on a table, in one question.
+
+        Args:
+            namespace: the OID of the table's schema, if that is another than the lock's.
+        """
+        of_table = namespace or self.catalog.namespace
+        rows = self.catalog.ask(LOCK_AND_BUILDS, family=FAMILY, table=table, schema_of_table=of_table)
         _refuse_unless(any(row["is_run_lock"] for row in rows))
         return [row["pid"] for row in rows if not row["is_run_lock"]]
 

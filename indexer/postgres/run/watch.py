@@ -33,7 +33,7 @@ FOR_READERS = "waiting for readers"  # a REINDEX CONCURRENTLY, before it takes t
 WAITING_FOR_A_LOCK = "waiting for a lock"
 WAITING_FOR_A_STANDBY = "waiting for a synchronous standby"
 ANSWER_COMES_IN = 5.0  # seconds; an answer that has been on its way for longer does not come
-INTERVAL = 0.5  # seconds between two observations
+INTERVAL, BRIEF_INTERVAL = 0.5, 0.1  # seconds between two observations
 
 STATEMENT = """
     SELECT CASE WHEN a.wait_event = 'SyncRep' THEN 'waiting for a synchronous standby'
@@ -192,6 +192,14 @@ class AnalyzeWatch(Watch):
     """The watch over an ANALYZE, whose progress a server before PostgreSQL 13 does not show."""
 
     query = ANALYZING
+
+
+class BriefWatch(Watch):
+    """The watch over a statement whose lock_timeout is shorter than the usual time between two observations."""
+
+    def is_due(self) -> bool:
+        """Return whether it is time for another observation."""
+        return time.monotonic() - self._observed >= BRIEF_INTERVAL
 
 
 def watch_over(sessions: Sessions, step: Step, pid: int, dropping: bool) -> Watch:

@@ -1,0 +1,133 @@
+"""Partitioned tables: what each partition has of a declared index, and what that makes of the whole. Pure.
+
+PostgreSQL builds no index of a partitioned table concurrently. It is built partition by partition:
+
+1. The parent index is made on the partitioned table alone, and so on each partition that is itself partitioned.
+2. On each leaf, an index is built concurrently, compared, and attached to the parent index once it is valid.
+3. With the last leaf the parent index becomes valid. A partition that is added meanwhile gets its index by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from indexer.catalog import PARTITIONED, CatalogEntry
+from indexer.decide import Action
+from indexer.text import qualified
+from indexer.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from indexer.steps import Step
+
+FOREIGN = "foreign table"
+
+
+class Partition(NamedTuple):
+    """One table of a partitioned table's tree, whose root has no parent.
+
+    Attributes:
+        parent: the OID of the table that it is a partition of.
+        namespace: the OID of its schema.
+        kind: "table" or "foreign table" for a leaf, else "partitioned table".
+        owned: whether our role has the rights of its owner.
+        bytes: its size; 0 for what holds no rows itself.
+        key: the columns that its rows are partitioned by, None for an expression; empty for a leaf.
+    """
+
+    oid: int
+    parent: int | None
+    schema: str
+    namespace: int
+    table: str
+    kind: str
+    owner: str
+    owned: bool
+    bytes: int = 0
+    key: tuple[str | None, ...] = ()
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it holds rows itself."""
+        return self.kind != PARTITIONED
+
+    @property
+    def label(self) -> str:
+        """Its name with its schema, as SQL needs it."""
+        return qualified(self.schema, self.table)
+
+
+class Parent(NamedTuple):
+    """The index that another one is attached to; without an OID as long as it does not exist."""
+
+    schema: str
+    name: str
+    oid: int | None
+
+
+class Part(NamedTuple):
+    """One partition, and the step about the index on it.
+
+    Attributes:
+        is_attached: whether the index is attached to that of the parent; of the root, whether it exists.
+        parent: the index that it is attached to, or is to be; None for the root.
+        drop: the statement that drops the index of a leaf as long as it is attached to nothing.
+    """
+
+    partition: Partition
+    step: Step
+    is_attached: bool
+    parent: Parent | None = None
+    drop: str = ""
+
+    @property
+    def as_parent(self) -> Parent:
+        """The index, as what is below it needs to know it."""
+        step = self.step
+        return Parent(self.partition.schema, step.index.name, step.found.oid if step.found else None)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is to be done."""
+        return self.step.action is Action.KEEP
+
+    @property
+    def state(self) -> str:
+        """What the partition has, in one word: valid, missing, invalid, in progress, different or not attached."""
+        if self.step.action is Action.ATTACH:
+            return "invalid" if self.is_attached else "not attached"
+        return self.step.state
+
+    @property
+    def label(self) -> str:
+        """The name of the index with its schema, as SQL needs it."""
+        return qualified(self.partition.schema, self.step.index.name)
+
+
+def leaves(parts: Iterable[Part]) -> list[Part]:
+    """Return the parts that hold rows."""
+    return [part for part in parts if part.partition.is_leaf]
+
+
+def whole(found: CatalogEntry, parts: Sequence[Part]) -> CatalogEntry:
+    """Return the parent index with the size of all parts, usable if nothing is to be done about any of them."""
+    sizes = [part.step.found.bytes for part in leaves(parts) if part.step.found]
+    found = found._replace(bytes=sum(size or 0 for size in sizes) if any(sizes) else None)
+    if all(part.is_done for part in parts):
+        return found._replace(valid=True, ready=True, live=True)
+    workers = (part.step.found.worker for part in parts if part.step.action is Action.WAIT and part.step.found)
+    return found._replace(valid=False, worker=next(workers, None))
+
+
+def in_words(parts: Sequence[Part]) -> str:
+    """Return which partitions lack what, as a phrase: "missing on activity_2023"."""
+    states: dict[str, list[str]] = {}
+    for part in parts:
+        if not part.is_done and (part.partition.is_leaf or part.state != "missing"):
+            states.setdefault(part.state, []).append(part.partition.table)
+    return "; ".join(f"{state} on {_few(tables)}" for state, tables in states.items())
+
+
+def _few(tables: Sequence[str]) -> str:
+    more = f" and {len(tables) - 2} more" if len(tables) > 2 else ""
+    return ", ".join(tables[:2]) + more

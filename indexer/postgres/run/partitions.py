@@ -1,0 +1,137 @@
+"""Executes the step about an index of a partitioned table, partition by partition.
+
+The parent indexes are made first, each with a statement that waits for a moment only. Then each leaf is work of its
+own, which the schedule does side by side with others: two leaves are two tables. The tree is read again before each of
+these, and in the end: partitions are added and detached meanwhile, and a killed run has left any of it undone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from indexer.decide import Action
+from indexer.dialect import Brief
+from indexer.errors import Command, Hint, StatementFailed
+from indexer.events import PartitionFinished
+from indexer.migrator import AGAIN, Work
+from indexer.pace.pace import CLOSED, Left
+from indexer.partitions import Part, in_words, leaves
+from indexer.postgres.partitions import PartPlanner
+from indexer.records.provenance import Provenance
+from indexer.steps import Step
+from indexer.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from indexer.postgres.run.execution import Execution
+
+IS_DONE = (Action.ATTACH, Action.KEEP, Action.ABSENT)
+
+
+class LeafTask:
+    """The work on one leaf, as the schedule needs to know it."""
+
+    is_drop = False
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.index = part.step.index
+
+
+class Together(NamedTuple):
+    """Tasks that the schedule executes side by side; the generator that yields them goes on after the last."""
+
+    tasks: Sequence[Any]
+    work: Callable[[Any], Work]
+
+
+class InParts:
+    """The execution of one step in parts.
+
+    Args:
+        execution: of the step.
+        step: what was decided.
+    """
+
+    def __init__(self, execution: Execution, step: Step) -> None:
+        self.execution, self.run = execution, execution.run
+        self.index, self.step = step.index, step
+        self._planner = PartPlanner(self.run.dialect, self.run.options)
+        self._left = ""
+        self._done = 0
+
+    def execute(self) -> Work:
+        """Execute the step and what follows from it, until nothing is to be done.
+
+        Raises:
+            Left: the window does not allow a leaf to begin any more.
+            StatementFailed: something does not come to an end.
+        """
+        before: object = None
+        while self.step.action in (Action.CREATE, Action.COMPLETE) and self.step.parts:
+            undone = [part for part in self.step.parts if not part.is_done]
+            if before == (before := [(part.partition.oid, part.step.statements) for part in undone]):
+                raise StatementFailed(f"{self.index.name} is not complete: {in_words(undone)}.", AGAIN)
+            brief = [part for part in undone if not part.partition.is_leaf or (part.is_attached and _is_brief(part))]
+            if brief:
+                yield from self._execute_briefly(brief)
+            else:
+                yield from self._build(undone)
+            self.step = self.execution.decide()
+
+    def _execute_briefly(self, parts: Sequence[Part]) -> Work:
+        """Make the indexes of partitioned tables without their partitions, and attach each to that above it."""
+        for part in parts:
+            for statement in part.step.statements:
+                yield from self.execution.execute_one(self.step, statement)
+
+    def _build(self, undone: Sequence[Part]) -> Work:
+        """Build, repair and attach the indexes of leaves, those of the largest first."""
+        tasks = [LeafTask(part) for part in sorted(undone, key=lambda part: -part.partition.bytes)]
+        sizes = {part.partition.table: part.partition.bytes for part in undone}
+        self.run.lanes.add(sizes, (part.partition.table for part in undone))
+        self.run.pace.learn(sizes)
+        self._done = len(leaves(self.step.parts)) - len(undone)
+        self._left = ""
+        yield Together(tasks, self._work)
+        if self._left:
+            self.run.pace.left.setdefault(self.index, self._left)
+            raise Left(self._left)
+
+    def _work(self, task: LeafTask) -> Work:
+        """Do what one leaf needs, statement by statement."""
+        if self._left and self.run.pace.is_closed():
+            return
+        try:
+            yield from self._execute_leaf(task.part)
+        except Left:
+            why = self.run.pace.left.pop(task.index, CLOSED)
+            self._left = f"{task.part.partition.table}: {why}"
+
+    def _execute_leaf(self, part: Part) -> Work:
+        from indexer.postgres.run.execution import Execution
+
+        started, partition = time.monotonic(), part.partition
+        run = self.run.beside(partition.schema, partition.namespace)
+        execution = Execution(run, lambda: self._planner.part_now(self.index, part), Provenance())
+        actions: list[Action] = []
+        while not actions or actions[-1] not in IS_DONE:
+            step = yield from execution.execute()
+            actions.append(step.action)
+            if step.action is Action.REFUSE:
+                raise _replaced(step, partition.label)
+        self._done += 1
+        action = next((each for each in actions if each is not Action.WAIT), Action.KEEP)
+        number, count = self._done, len(leaves(self.step.parts))
+        seconds = time.monotonic() - started
+        self.run.report(PartitionFinished(self.index, partition.label, step.index.name, action, number, count, seconds))
+
+
+def _is_brief(part: Part) -> bool:
+    return all(isinstance(statement, Brief) for statement in part.step.statements)
+
+
+def _replaced(step: Step, table: str) -> StatementFailed:
+    message = f"Index {step.index.name} on {table} was replaced by another session during the run."
+    return StatementFailed(message, Hint("See what has the name now: ", Command("check")))
