@@ -205,10 +205,7 @@ class Bars:
             case IndexFinished():
                 self._finish(event.target.name, event)
             case PartitionFinished():
-                if event.part in self._tasks:
-                    self._bars.remove_task(self._tasks.pop(event.part))
-                of_all = f"{event.done} of {event.partitions} partitions"
-                self._draw(event.target, completed=event.done / event.partitions, phase=of_all)
+                self._count(event)
             case TableAnalyzed():
                 self._finish(event.table, event)
             case RevisionFinished() | RevisionPaused():
@@ -218,12 +215,21 @@ class Bars:
             case _:
                 self._print(event)
 
+    def _count(self, event: PartitionFinished) -> None:
+        """Remove the bar of a partition, and draw how many are finished."""
+        self._remove(event.part)
+        of_all = f"{event.done} of {event.partitions} partitions"
+        self._draw(event.target, completed=event.done / event.partitions, phase=of_all)
+
     def _finish(self, name: str, event: Event) -> None:
         """Remove the bar of what is finished, and print how it has ended."""
-        if name in self._tasks:
-            self._bars.remove_task(self._tasks.pop(name))
+        self._remove(name)
         self._print(event)
         self._sum.advance(self._total)
+
+    def _remove(self, name: str) -> None:
+        if name in self._tasks:
+            self._bars.remove_task(self._tasks.pop(name))
 
     def close(self) -> None:
         """Remove the bars from the terminal, unless the terminal is gone."""

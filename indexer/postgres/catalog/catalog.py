@@ -367,7 +367,7 @@ class PostgresCatalog(CatalogReader):
     def unattached_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
         """Return the indexes of these leaves, in the order of their names, that are attached to no partitioned one."""
         query = INDEXES + UNATTACHED + BY_TABLE
-        return [_entry(row) for row in self.rows(query, tables=list(tables), sizes=False)]
+        return [entry_of(row) for row in self.rows(query, tables=list(tables), sizes=False)]
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """Return the tables of these names in the schema, by name, with PostgreSQL's estimate of their rows."""
