@@ -18,6 +18,7 @@ from indexer.records.alembic import AlembicTable, assumed_later
 from indexer.records.log import Entry, LogTable
 from indexer.records.provenance import revert_context
 from indexer.records.revisions import Record, RevisionTable, checksum
+from indexer.replication import for_the_primary
 from indexer.revisions.chain import Chain
 from indexer.revisions.revision import Revision
 from indexer.spec import Index
@@ -67,7 +68,10 @@ class Inspector:
             for revision_plan in status.revisions
             if revision_plan.record and revision_plan.record.checksum != checksum(revision_plan.revision.indexes)
         ]
-        return Check(status, (*self._suspects(status, state), *advice, *on_empty_children(status.uncovered), *changed))
+        advice = [*self._suspects(status, state), *advice, *on_empty_children(status.uncovered), *changed]
+        if status.standby:
+            advice = [each._replace(text=for_the_primary(each.text)) for each in advice]
+        return Check(status, tuple(advice))
 
     def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False) -> Plan:
         """Return what ``up`` or ``down`` would do now. Changes nothing and takes no lock.
@@ -96,6 +100,9 @@ class Inspector:
         )
         plan = plan if plan.is_empty else self._completed(plan, base_tables, state)
         concerned = [each.revision for each in (revision_plans if direction == "up" else due)]
+        server = self.migrator.server
+        following = server.replication() if sizes and not plan.is_empty else None
+        plan = plan._replace(standby=server.standby(), replication=following)
         return plan._replace(warnings=tuple(self._warnings(plan, state, concerned)))
 
     def plan_again(self, plan: Plan) -> Plan:
@@ -178,7 +185,9 @@ class Inspector:
     def _status(self, state: State) -> Status:
         revision_plans = self._revision_plans("up", self.chain, state, sizes=True)
         applied = [each.revision for each in revision_plans if each.is_applied]
+        standby = self.migrator.server.standby()
         warnings = (
+            *([str(standby)] if standby else []),
             *self._unknown(state),
             *self.alembic.left_alone(state.alembic, self.chain.revisions, "up"),
             *self._table_problems(state),
@@ -192,6 +201,7 @@ class Inspector:
             revisions=revision_plans,
             warnings=warnings,
             uncovered=tuple(self.migrator.server.uncovered(_indexes_of(applied), state.tables)),
+            standby=standby,
         )
 
     # Plans ----------------------------------------------------------------------------------------------------------
@@ -247,20 +257,32 @@ class Inspector:
         lacks_rights = any(isinstance(problem, Problem) for problem in problems)
         return self.alembic.missing_rights(state.tables) if lacks_rights else []
 
-    def _published(self, tables: dict[str, Table], base_tables: Sequence[str] = ()) -> tuple[list[Problem], list[str]]:
+    def _published(self, tables: dict[str, Table], base_tables: Sequence[str] = ()) -> tuple[list[Problem], list[Hint]]:
         """Return why the tables that a run creates must not be published yet, and what to do on subscribers after it.
 
         The problem has the statements that prepare a subscriber; it is none where the user allows it.
         """
         made = [table for table in (self.revisions, self.log) if table.name not in tables]
-        names = ", ".join((*base_tables, *(table.name for table in made)))
+        records = ", ".join(table.name for table in made)
+        names = ", ".join(filter(None, (*base_tables, records)))
         server = self.migrator.server
         publications = server.publications() if names else []
         if not publications:
             return [], []
         subscriptions = server.subscriptions() or ["NAME"]
         refresh = "; ".join(f"ALTER SUBSCRIPTION {identifier(name)} REFRESH PUBLICATION" for name in subscriptions)
-        warning = f"{names} are published. After the run, execute on each subscriber: {refresh}"
+        warnings = []
+        if base_tables:
+            tables_made = ", ".join(base_tables)
+            warnings.append(Hint(f"{tables_made} are published. After the run, execute on each subscriber: {refresh}"))
+        if made:  # a subscription ignores them until it is refreshed, and then copies rows that would meet its own
+            warnings.append(
+                Hint(
+                    f"{records} are published, but each database records its own runs: refresh no subscription for"
+                    " them. No index is replicated. To build the indexes there, too, run on each subscriber: ",
+                    Command("up"),
+                )
+            )
         base = self.migrator.dialect.table_statements(self.models()) if base_tables else []
         statements = (*base, *(table.creation for table in made))
         sentence = (
@@ -268,7 +290,7 @@ class Inspector:
             "and a subscriber without these tables stops replicating"
         )
         problem = Problem(sentence, "Create the same tables, empty, on each subscriber first:", statements)
-        return [] if self.options.published else [problem], [warning]
+        return [] if self.options.published else [problem], warnings
 
     def _current(self, revision_plans: Iterable[RevisionPlan], state: State) -> str | None:
         applied = [each.revision.id for each in takewhile(lambda each: each.is_applied, revision_plans)]
@@ -283,6 +305,8 @@ class Inspector:
 
     def _warnings(self, plan: Plan, state: State, concerned: Sequence[Revision]) -> Iterator[str | Hint]:
         server = self.migrator.server
+        if plan.standby:
+            yield str(plan.standby)
         yield from (*plan.warnings, *self._unknown(state))
         yield from self.alembic.left_alone(state.alembic, concerned, plan.direction)
         if plan.direction == "up":
@@ -295,7 +319,8 @@ class Inspector:
                 yield f"{step.other_name} is the same as {name} under another name, and is not dropped."
         yield from (*server.unseen(self.chain.tables), *server.hidden(plan.blockers))
         if not plan.is_empty:
-            yield from (*server.delays(), *self.closed_log())
+            yield from (*server.delays(), *(plan.replication.warnings() if plan.replication else ()))
+            yield from self.closed_log()
 
     def closed_log(self) -> list[str]:
         """Return a warning if our role may not write to the log, which stops no run."""

@@ -17,6 +17,7 @@ from indexer.records import provenance
 from indexer.records.alembic import NOT_IN_ALEMBIC, AlembicState, InAlembic
 from indexer.records.provenance import RevisionState
 from indexer.records.revisions import Record
+from indexer.replication import Replication, Standby
 from indexer.revisions.chain import Chain
 from indexer.revisions.revision import Revision
 from indexer.server import Uncovered
@@ -98,6 +99,8 @@ class Plan(NamedTuple):
         to: the revision that the user named.
         later: later revisions, which stop ``down`` unless ``below_later`` is given.
         blockers: the sessions that the run would have to wait for if it began now.
+        standby: how far the server is behind, if it is a standby.
+        replication: what follows the server; None if that was not asked.
     """
 
     direction: str
@@ -112,6 +115,8 @@ class Plan(NamedTuple):
     later: tuple[str, ...] = ()
     blockers: tuple[Blocker, ...] = ()
     warnings: tuple[str | Hint, ...] = ()
+    standby: Standby | None = None
+    replication: Replication | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -245,6 +250,7 @@ class Status(NamedTuple):
         current: the revision that the database is at; None for an empty database.
         base: the record of the base schema.
         uncovered: the indexes of applied revisions that are missing on tables that inherit from the indexed ones.
+        standby: how far the server is behind, if it is a standby.
     """
 
     place: Place
@@ -254,6 +260,7 @@ class Status(NamedTuple):
     revisions: tuple[RevisionPlan, ...]
     warnings: tuple[str | Hint, ...] = ()
     uncovered: tuple[Uncovered, ...] = ()
+    standby: Standby | None = None
 
     @property
     def pending(self) -> tuple[Revision, ...]:

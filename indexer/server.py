@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from indexer.catalog import Table
 from indexer.errors import Problem
 from indexer.events import Blocker
+from indexer.replication import Replication, Standby
 from indexer.spec import Index
 from indexer.steps import Step
 from indexer.tuples import NamedTuple
@@ -62,6 +63,14 @@ class Server:
     def is_standby(self) -> bool:
         """Whether the server is a standby, on which nothing can be changed."""
         return False
+
+    def standby(self) -> Standby | None:
+        """Return how far the server is behind its primary; None if it is no standby."""
+        return None
+
+    def replication(self) -> Replication:
+        """Return which standbys and replication slots follow the server."""
+        return Replication()
 
     def other_schemas(self) -> list[str]:
         """Return the other schemas that hold all of the indexed tables."""

@@ -22,6 +22,7 @@ from indexer.care.usage import ServerCounts, unasked
 from indexer.catalog import CatalogEntry, Place, Table
 from indexer.errors import Different, UsageError
 from indexer.plans import Check
+from indexer.replication import Standby, for_the_primary
 from indexer.text import may_be
 from indexer.tuples import NamedTuple
 
@@ -57,6 +58,7 @@ class Health(NamedTuple):
         tables: those that the indexes are on, with their statistics.
         failures: why further servers could not be asked.
         strict: the kinds of advice that let the command fail.
+        standby: how far the server is behind, if it is a standby.
     """
 
     place: Place
@@ -67,6 +69,7 @@ class Health(NamedTuple):
     failures: tuple[str, ...] = ()
     warnings: tuple[object, ...] = ()
     strict: Collection[str] = ()
+    standby: Standby | None = None
 
     @property
     def where(self) -> str:
@@ -111,7 +114,8 @@ def health(
     steps = {step.index.name: step for step in check.status.steps}
     _refuse_unknown(names, steps, entries)
     if not tables:
-        return Health(migrator.place, _now(None), strict=strict)
+        standby = check.status.standby
+        return Health(migrator.place, _now(None), warnings=check.status.warnings, strict=strict, standby=standby)
     counts = migrator.care.counts(list(tables))
     servers = (counts, *asked.servers) if counts else ()
     observer = Observer(migrator, check.status, tables, entries, servers)
@@ -120,13 +124,20 @@ def health(
     return Health(
         place=migrator.place,
         now=others.now,
-        indexes=tuple(IndexHealth(each, advice_on(each, others)) for each in seen),
+        indexes=tuple(IndexHealth(each, _advice(each, others, check.status.standby)) for each in seen),
         servers=servers,
         tables=tuple((table, observer.statistics.get(name)) for name, table in tables.items() if name in concerned),
         failures=asked.failures,
         warnings=check.status.warnings,
         strict=strict,
+        standby=check.status.standby,
     )
+
+
+def _advice(index: Observed, others: Others, standby: Standby | None) -> tuple[Advice, ...]:
+    """Return the advice on an index; what it advises is done on the primary, if the server is a standby."""
+    advice = advice_on(index, others)
+    return tuple(each._replace(text=for_the_primary(each.text)) for each in advice) if standby else advice
 
 
 def _refuse_unknown(names: Sequence[str], steps: Mapping[str, Step], entries: Sequence[CatalogEntry]) -> None:

@@ -203,7 +203,12 @@ def history(call: Call) -> int:
 
     Changes nothing.
     """
-    return ask(call, lambda runner: console.text.of_history(runner.inspector.entries(), runner.migrator.place))
+
+    def question(runner: Runner) -> Answer:
+        standby = runner.migrator.server.standby()
+        return console.text.of_history(runner.inspector.entries(), runner.migrator.place, standby)
+
+    return ask(call, question)
 
 
 @command(

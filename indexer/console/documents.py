@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from indexer.events import Event
     from indexer.plans import Check, Outcome, Plan, RevisionPlan, Status
     from indexer.records.revisions import Record
+    from indexer.replication import Replication, Standby
     from indexer.steps import Step
     from indexer.verify.declared import Calls
 
@@ -87,6 +88,7 @@ def _remarks(status: Status) -> Document:
 def _position(status: Status) -> Document:
     return {
         **status.place._asdict(),
+        "standby": of_standby(status.standby),
         "revision": status.current,
         "head": status.chain.head,
         "pending": [revision.id for revision in status.pending],
@@ -94,16 +96,36 @@ def _position(status: Status) -> Document:
     }
 
 
+def of_standby(standby: Standby | None) -> Document | None:
+    """Return how far a standby is behind; None for another server."""
+    if standby is None:
+        return None
+    seconds = None if standby.seconds is None else round(standby.seconds, 3)
+    return {**standby._asdict(), "seconds": seconds, "delay": standby.delay or None}
+
+
+def _replication(replication: Replication) -> Document:
+    """Return which standbys and slots follow a server; null stands for what our role cannot see."""
+    return {
+        "standbys": [each._asdict() for each in replication.standbys],
+        "slots": [each._asdict() for each in replication.slots],
+        "commits_wait": replication.commit or None,
+        "hidden_from": replication.hidden_from or None,
+    }
+
+
 def of_plan(plan: Plan, place: Place, calls: Calls) -> Document:
     """Return what a run would do, and what would stop it."""
     return {
         **place._asdict(),
+        "standby": of_standby(plan.standby),
         "direction": plan.direction,
         "from": plan.start,
         "to": plan.end,
         "exit_code": plan.exit_code,
         "problems": [*plan.problems, *plan.later],
         "blockers": [blocker._asdict() for blocker in plan.blockers],
+        "replication": _replication(plan.replication) if plan.replication else None,
         "creates_tables": plan.base_tables,
         "steps": [_step(step, plan.state.tables.get(step.index.table), calls) for step in plan.steps],
         "warnings": plan.warnings,

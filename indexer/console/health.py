@@ -13,10 +13,11 @@ from indexer.care.observed import Observed
 from indexer.care.statistics import Statistics
 from indexer.care.usage import BEGINNINGS, BUILT, ServerCounts, Usage
 from indexer.catalog import Table
-from indexer.console.documents import Document, utc
+from indexer.console.documents import Document, of_standby, utc
 from indexer.console.output import Answer, Line
 from indexer.console.tables import drawn
 from indexer.errors import Command, Hint
+from indexer.replication import for_the_primary
 from indexer.text import counted, day, duration, few, in_bytes, visible
 
 NUMBERS = ("size", "of table", "after rebuild", "scans", "tuples per scan", "hits", "writes", "rows", "changed since")
@@ -43,6 +44,7 @@ def document(health: Health) -> Document:
     """Return the report as a document; null stands for what cannot be told."""
     return {
         **health.place._asdict(),
+        "standby": of_standby(health.standby),
         "exit_code": health.exit_code,
         "now": utc(health.now),
         "indexes": [_index(index, health) for index in health.indexes],
@@ -129,7 +131,7 @@ def lines(health: Health) -> Iterator[Line]:
     yield f"{health.place}: {_totals(health)}.{_counting(health)}\n"
     yield _figures(health) + "\n"
     yield _of_tables(health) + "\n"
-    notes = list(_notes(health))
+    notes = [for_the_primary(note) if health.standby else note for note in _notes(health)]
     yield from (Hint("Note: ", note).with_texts(visible) for note in notes)
     if notes:
         yield ""

@@ -14,6 +14,7 @@ from indexer.decide import CREATIONS, Action
 from indexer.errors import Command, Hint, NotServed, lines_of
 from indexer.options import DEFAULTS
 from indexer.preflight import conflict_hint, refusal
+from indexer.replication import for_the_primary
 from indexer.text import counted, duration, few, in_bytes, visible
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from indexer.plans import Check, Outcome, Plan, Rest, RevisionPlan, Stamp, Status
     from indexer.records.log import Entry
     from indexer.records.revisions import Record
+    from indexer.replication import Replication, Standby
     from indexer.revisions.scaffold import Written
     from indexer.server import Uncovered
     from indexer.steps import Step
@@ -117,7 +119,8 @@ def of_status(status: Status, calls: Calls) -> Answer:
     """Return the revisions, the state of every index, and the queries it is for."""
     status = status._replace(warnings=(*status.warnings, *calls.warnings))
     document, verdict = documents.of_status(status, calls), _verdict(status)
-    line = Hint(f"{_position(status)}.", " " if verdict else "", verdict)
+    verdict = for_the_primary(verdict) if status.standby else verdict
+    line = Hint(f"{_position(status)}{_as_standby(status)}.", " " if verdict else "", verdict)
     return Answer(document, line, status.exit_code, _shown_status(status, document, verdict, bool(calls.by_index)))
 
 
@@ -159,7 +162,8 @@ def of_check(check: Check) -> Answer:
     document, verdict = documents.of_check(check), _verdict(check.status, lists_statements=True)
     deep = [_of_corrupt(check.corrupt), _of_failed(check), _of_stopped(check)]
     verdict = lines_of(filter(None, (verdict, *deep))) or ALL_RIGHT
-    line = Hint(f"{_position(check.status)}. ", verdict.with_texts(in_a_line))
+    verdict = for_the_primary(verdict) if check.status.standby else verdict
+    line = Hint(f"{_position(check.status)}{_as_standby(check.status)}. ", verdict.with_texts(in_a_line))
     return Answer(document, line, check.exit_code, _shown_check(check, document, verdict))
 
 
@@ -187,7 +191,8 @@ def _shown_check(check: Check, document: Document, verdict: Hint) -> Iterator[Li
     titles = ("index", "table", "finding", "origin", "part", "declared", "found")
     yield _table(titles, [row for index in document["indexes"] for row in _check_rows(index)])
     if status.unindexed:
-        yield "\nIndexes are not inherited. Build these on the tables that have rows:"
+        where = " (on the primary)" if status.standby else ""
+        yield f"\nIndexes are not inherited. Build these on the tables that have rows{where}:"
         yield from (f"  {visible(line)}" for each in status.unindexed for line in _to_type(each))
     if check.deep:
         yield from _shown_deep(check.deep)
@@ -274,6 +279,11 @@ def _position(status: Status) -> str:
     return f"is at {status.current}" + (" (head)" if status.current == status.chain.head else "")
 
 
+def _as_standby(status: Status) -> str:
+    """Return that a server is a standby, and how far it is behind, for the one line of a schema or a database."""
+    return f", as a standby: {status.standby.lag}" if status.standby else ""
+
+
 def _by(revision_plan: RevisionPlan) -> str:
     record = revision_plan.record
     if record is None or (revision_plan.is_applied and record.state != "applied"):
@@ -300,18 +310,20 @@ def _time(moment: datetime) -> str:
 # The past -----------------------------------------------------------------------------------------------------------
 
 
-def of_history(entries: Sequence[Entry], place: Place) -> Answer:
-    """Return what was done to the database."""
+def of_history(entries: Sequence[Entry], place: Place, standby: Standby | None = None) -> Answer:
+    """Return what was done to the database; what its primary did later, a standby does not know yet."""
     line = counted(len(entries), "entry", "entries") + (f", the last: {_did(entries[0])}" if entries else "")
     history = [{**entry._asdict(), "finished_at": documents.utc(entry.finished_at)} for entry in entries]
-    return Answer({**place._asdict(), "history": history}, line, lines=_shown_history(entries, place))
+    document = {**place._asdict(), "standby": documents.of_standby(standby), "history": history}
+    return Answer(document, line, lines=_shown_history(entries, place, standby))
 
 
-def _shown_history(entries: Sequence[Entry], place: Place) -> Iterator[str]:
+def _shown_history(entries: Sequence[Entry], place: Place, standby: Standby | None) -> Iterator[Line]:
     if entries:
         yield _table(("when", "what", "revision", "took", "by", "indexes"), list(map(_history_row, entries)))
     else:
         yield f"Nothing is recorded for {place}."
+    yield from _end(Hint(), [str(standby)] if standby else [])
 
 
 def _history_row(entry: Entry) -> tuple[str, ...]:
@@ -393,9 +405,21 @@ def _shown_plan(plan: Plan, place: Place, calls: Calls) -> Iterator[Line]:
         yield from _shown_steps(plan, calls)
     if plan.blockers:
         yield f"  would wait for these sessions, unless they end first:{listed(plan.blockers)}\n"
+    if plan.replication and (plan.replication.standbys or plan.replication.slots):
+        yield f"  replication:{_followers(plan.replication)}\n"
     yield from _notes(plan.warnings)
     if plan.exit_code == 0:
         yield Hint(f"Nothing was changed. To {'record' if plan.unrecorded else 'do'} it, run: ", plan.command)
+
+
+def _followers(replication: Replication) -> str:
+    """Return a line for each standby and slot, and one with the statement that drops a slot which nothing uses."""
+    lines = [str(each) for each in replication.standbys]
+    for slot in replication.slots:
+        lines += [str(slot), *([f"  drop it: {slot.drop}"] if slot.is_abandoned else [])]
+    if replication.standbys:
+        lines.append("standbys of these standbys are not visible here")
+    return "".join(f"\n    {visible(line)}" for line in lines)
 
 
 def _shown_steps(plan: Plan, calls: Calls) -> Iterator[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from indexer.console.documents import Document
+from indexer.console.documents import Document, of_standby
 from indexer.console.output import Line
 from indexer.console.tables import drawn
 from indexer.errors import Command, Hint
+from indexer.replication import for_the_primary
 from indexer.text import few, visible
 from indexer.verify.result import QueryResult, Report
 
@@ -27,11 +28,12 @@ def document(report: Report) -> Document:
     """Return the report as a document."""
     return {
         **report.place._asdict(),
+        "standby": of_standby(report.standby),
         "exit_code": report.exit_code,
         "not_served": list(report.unserved),
         "without_query": list(report.without_query),
         "queries": [
-            {**asdict(result), "notes": list(result.notes), "served": result.served} for result in report.results
+            {**asdict(result), "notes": _noted(report, result), "served": result.served} for result in report.results
         ],
     }
 
@@ -40,11 +42,22 @@ def lines(report: Report) -> Iterator[Line]:
     """Yield the report as a table, the notes about its rows, and the conclusion."""
     if report.results:
         yield drawn(TITLES, list(map(_row, report.results)), right=NUMBERS, less_needed=LESS_NEEDED) + "\n"
-    notes = dict.fromkeys(Hint("- ", note).with_texts(visible) for result in report.results for note in result.notes)
+    notes = dict.fromkeys(Hint("- ", note).with_texts(visible) for note in _notes(report))
     yield from notes
     if notes:
         yield ""
     yield conclusion_of(report, f" on {report.place}")
+
+
+def _notes(report: Report) -> Iterator[str | Hint]:
+    if report.standby:
+        yield str(report.standby)
+    yield from (note for result in report.results for note in _noted(report, result))
+
+
+def _noted(report: Report, result: QueryResult) -> list[str | Hint]:
+    """Return the notes on a result; on a standby, what to do is to be done on the primary."""
+    return [for_the_primary(note) if report.standby else note for note in result.notes]
 
 
 def script(report: Report) -> str:

@@ -23,6 +23,7 @@ from indexer.postgres.citus import extension
 from indexer.postgres.dialect import PostgresDialect
 from indexer.postgres.inheritance import CHILDREN, uncovered
 from indexer.postgres.run.sessions import Sessions, visibility_advice
+from indexer.replication import Replication, Standby
 from indexer.server import Child, Server, Uncovered
 from indexer.spec import Index
 from indexer.steps import Step
@@ -99,6 +100,22 @@ class PostgresServer(Server):
     def is_standby(self) -> bool:
         """Whether the server is a standby, on which nothing can be changed."""
         return self.catalog.in_recovery
+
+    def standby(self) -> Standby | None:
+        """Return how far the server is behind its primary; None if it is no standby."""
+        if not self.catalog.database.is_standby:
+            return None
+        from indexer.postgres.replication import standby_of
+
+        return standby_of(self.sessions)
+
+    def replication(self) -> Replication:
+        """Return which standbys and replication slots follow the server; nothing where it is a standby itself."""
+        if self.catalog.database.is_standby:
+            return Replication()
+        from indexer.postgres.replication import replication_of
+
+        return replication_of(self.sessions)
 
     def other_schemas(self) -> list[str]:
         """Return the other schemas that hold all of the indexed tables."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from indexer.catalog import Place
 from indexer.errors import Hint, NotServed
+from indexer.replication import Standby
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,14 @@ class Report:
     Attributes:
         preamble: the statement to execute before the queries in the database's own shell, if there is one.
         without_query: the declared indexes that no query is declared for.
+        standby: how far the server is behind, if it is a standby.
     """
 
     place: Place
     results: tuple[QueryResult, ...]
     preamble: str = ""
     without_query: tuple[str, ...] = ()
+    standby: Standby | None = None
 
     @property
     def unserved(self) -> tuple[str, ...]:

@@ -73,7 +73,8 @@ def verify(
                 _result(usages, query, steps[query.index], problems[query.index], analyze) for query in queries
             )
             without_query = tuple(index.name for index in declared if index not in indexes)
-            return Report(migrator.place, tuple(_limited(results, steps)), planner.preamble(), without_query)
+            results, standby = tuple(_limited(results, steps)), migrator.server.standby()
+            return Report(migrator.place, results, planner.preamble(), without_query, standby)
     except PeeweeException as error:
         raise planner.translate_error(error) from error
 

@@ -119,12 +119,10 @@ def test_replication_continues_after_up_and_down(replicating, publisher, subscri
     assert created_indexes(replicating).keys() == TEN_NAMES
     assert arrives(publisher, subscriber)
 
-    (refresh,) = re.findall(r"ALTER SUBSCRIPTION \w+ REFRESH PUBLICATION", result.stdout)
-    execute(subscriber, refresh)
+    assert "REFRESH" not in result.stdout
     succeed("down", url=replicating)
     assert arrives(publisher, subscriber)
-    recorded = "SELECT direction FROM schema_revision_log ORDER BY id"
-    until(lambda: execute(subscriber, recorded) == [("up",), ("down",)], "our own rows on the subscriber")
+    assert execute(subscriber, "SELECT 1 FROM schema_revision_log") == []
 
 
 def test_no_table_is_created_in_a_published_database_before_the_subscribers_have_it(publisher):
@@ -195,3 +193,42 @@ def test_a_publication_of_other_tables_or_of_another_schema_does_not_matter(publ
             cursor.execute("CREATE PUBLICATION of_a_schema FOR TABLES IN SCHEMA other")
         cursor.execute("CREATE PUBLICATION of_a_table FOR TABLE other.thing")
     succeed("up", url=url)
+
+
+@pytest.mark.parametrize("replicating", KINDS[:1], indirect=True)
+def test_a_subscriber_builds_its_own_indexes_and_records_its_own_runs(replicating, publisher, subscriber):
+    own = as_owner(subscriber)
+    refused = run("up", url=replicating)
+    execute(own, *creations(refused.stderr))
+    said = succeed(*refused.next_command(), url=replicating).stdout
+    assert "schema_revision, schema_revision_log are published, but each database records its own runs: " in said
+    assert run("status", url=own).exit_code == 3
+    succeed("up", url=own)
+    assert arrives(publisher, subscriber)
+    succeed("down", url=replicating)
+    succeed("up", url=replicating)
+
+    assert arrives(publisher, subscriber)
+    assert created_indexes(own).keys() == TEN_NAMES
+    assert [each["direction"] for each in succeed("history", "--json", url=own).json()["history"]] == ["up"]
+
+
+@pytest.mark.parametrize("replicating", KINDS[:1], indirect=True)
+def test_records_that_a_subscription_copies_are_no_records_of_the_subscriber(replicating, publisher, subscriber):
+    own = as_owner(subscriber)
+    refused = run("up", url=replicating)
+    execute(own, *creations(refused.stderr))
+    succeed(*refused.next_command(), url=replicating)
+    execute(subscriber, "ALTER SUBSCRIPTION copy REFRESH PUBLICATION")
+    until(lambda: execute(subscriber, "SELECT 1 FROM schema_revision_log"), "the rows of the publisher")
+    for command in ("status", "up"):
+        with nothing_changes(subscriber):
+            refused = run(command, url=own)
+        assert refused.exit_code == 1
+        assert "schema_revision is a copy that a subscription writes" in refused.stderr
+    execute(own, *(line.strip() for line in refused.stderr.splitlines() if line.startswith("  BEGIN")))
+    assert "schema_revision_log is not written, because it is a copy" in succeed("up", url=own).stdout
+    succeed("down", url=replicating)
+
+    assert arrives(publisher, subscriber)
+    succeed("check", url=own)

@@ -13,7 +13,7 @@ from command import created_indexes, execute, nothing_changes, prepare, run, spe
 from corruption import need_amcheck
 from postgres_server import with_database
 from roles import as_role
-from scenes import assert_all_valid, running, until
+from scenes import assert_all_valid, open_writer, running, until
 from standby_server import Pair, let_the_standby_catch_up, running_pair
 
 import models
@@ -107,6 +107,27 @@ def test_status_on_a_standby_shows_the_indexes_that_the_primary_built(applied):
     assert created_indexes(applied) == specified(applied)
 
 
+COMMANDS = (("status",), ("check",), ("plan",), ("verify",), ("health",), ("history",))
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+@pytest.mark.parametrize("name", ["standby", "cascaded"])
+def test_commands_that_read_say_that_a_standby_answers_and_that_it_has_replayed_all(servers, applied, arguments, name):
+    url = getattr(servers, name)
+    with nothing_changes(url):
+        said, document = run(*arguments, url=url).stdout, run(*arguments, "--json", url=url).json()
+
+    assert "This server is a standby (in recovery): it has replayed all WAL that it has received. " in said
+    assert document["standby"] == {
+        "bytes": 0,
+        "seconds": 0,
+        "is_connected": True,
+        "is_paused": False,
+        "delay": None,
+    }
+    assert run(*arguments, "--json", url=servers.primary).json()["standby"] is None
+
+
 def test_verify_on_a_standby_proves_the_indexes_that_the_primary_built(applied):
     migrator = connect(applied, read_only=True)
     with nothing_changes(applied), closing(migrator.database):
@@ -129,7 +150,7 @@ def test_a_deep_check_of_a_standby_takes_no_lock_and_records_nothing(servers, ap
 
 def test_up_on_a_standby_with_everything_in_place_has_nothing_to_do(applied):
     with nothing_changes(applied):
-        assert succeed("up", url=applied).lines[0].startswith("Nothing to do")
+        assert "\nNothing to do: " in succeed("up", url=applied).stdout
 
 
 def test_down_on_a_standby_is_refused(applied):
@@ -147,7 +168,7 @@ def test_further_sessions_of_a_run_go_to_the_server_of_the_first_of_several_host
         cursor.execute("CREATE DATABASE balanced")
     prepare(with_database(servers.primary, "balanced"), to="base")
     let_the_standby_catch_up(servers.primary)
-    first, second = (re.search(r"@([^/]*)", url)[1] for url in servers)
+    first, second = (re.search(r"@([^/]*)", url)[1] for url in servers[:2])
     url = f"postgresql://postgres@{first},{second}/balanced?load_balance_hosts=random"
     while _is_standby(migrator := connect(url)):  # by chance
         migrator.database.close()
@@ -186,10 +207,80 @@ def lagging(servers: Pair) -> Iterator[str]:
         execute(servers.primary, "DROP DATABASE lagging")
 
 
+def test_a_run_that_a_standby_has_not_replayed_whole_looks_interrupted_there_and_that_is_said(servers, lagging):
+    standby = with_database(servers.standby, "lagging")
+    execute(servers.standby, "SELECT pg_wal_replay_resume()")
+    with open_writer(lagging, role="postgres") as writer, running("up", "--json", url=lagging) as run_of_primary:
+        until(lambda: "applying since" in run("status", url=standby).stdout)
+        execute(servers.standby, "SELECT pg_wal_replay_pause()")
+        writer.end()
+        run_of_primary.succeed()
+    said, document = run("check", url=standby).stdout, run("status", "--json", url=standby).json()
+
+    assert document["standby"]["bytes"] > 0
+    assert document["standby"]["seconds"] > 0
+    assert document["standby"]["is_paused"]
+    assert re.search(r"\d+ (bytes|kB|MB) of WAL are not replayed yet; it shows the primary as it was .* ago\. ", said)
+    assert "Its replay is paused. A superuser can resume it here: SELECT pg_wal_replay_resume(); " in said
+    assert "A run on the primary that is not replayed whole looks like an interrupted one here. " in said
+    assert "1 revision pending. To build it, run (on the primary): python cli.py up" in said
+
+
+def test_a_standby_that_is_delayed_on_purpose_or_receives_nothing_says_so(servers, lagging):
+    cascaded, setting = servers.cascaded, "recovery_min_apply_delay"
+    execute(cascaded, f"ALTER SYSTEM SET {setting} = '1h'", "SELECT pg_reload_conf()")
+    until(lambda: execute(cascaded, f"SHOW {setting}") == [("1h",)])
+    conninfo = execute(cascaded, "SHOW primary_conninfo")[0][0]
+    try:
+        assert "It replays each commit 1h late (recovery_min_apply_delay)." in run("status", url=cascaded).stdout
+        execute(cascaded, "ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
+        until(lambda: not execute(cascaded, "SELECT 1 FROM pg_stat_wal_receiver"))
+        said, document = run("status", url=cascaded).stdout, run("status", "--json", url=cascaded).json()
+    finally:
+        execute(cascaded, f"ALTER SYSTEM RESET {setting}", f"ALTER SYSTEM SET primary_conninfo = '{conninfo}'")
+        execute(cascaded, "SELECT pg_reload_conf()")
+        until(lambda: execute(cascaded, "SELECT 1 FROM pg_stat_wal_receiver"))
+
+    assert "it receives no WAL now, so how far it is behind cannot be told; it shows the primary as it was " in said
+    assert not document["standby"]["is_connected"]
+    assert document["standby"]["seconds"] > 0
+
+
+def test_plan_shows_the_standbys_with_their_lag_and_the_slots_that_keep_wal_for_nothing(servers, lagging):
+    execute(lagging, "SELECT pg_create_physical_replication_slot('abandoned', true)")
+    try:
+        said, document = succeed("plan", url=lagging).stdout, succeed("plan", "--json", url=lagging).json()
+    finally:
+        execute(lagging, "SELECT pg_drop_replication_slot('abandoned')")
+    (standby,), (slot,) = document["replication"]["standbys"], document["replication"]["slots"]
+
+    assert (standby["name"], standby["state"], standby["sync"]) == ("standby, 127.0.0.1", "streaming", "sync")
+    assert standby["bytes"] > 0
+    assert (slot["name"], slot["kind"], slot["is_active"]) == ("abandoned", "physical slot", False)
+    assert slot["bytes"] > 0
+    assert "\n    standby standby, 127.0.0.1 (streaming, sync): " in said
+    assert "\n    physical slot abandoned, which is not in use: keeps " in said
+    assert "drop it: SELECT pg_catalog.pg_drop_replication_slot('abandoned');" in said
+    assert "\n    standbys of these standbys are not visible here\n" in said
+    assert "Note: Not in use, and keeping all WAL from now on, that of a run too: abandoned.\n" in said
+
+
+def test_a_synchronous_standby_that_lags_is_named_by_plan_and_while_a_run_waits_for_it(servers, lagging):
+    execute(lagging, "ALTER DATABASE lagging SET synchronous_commit = remote_apply")
+    fill = "CREATE TABLE much AS SELECT md5(n::text) FROM generate_series(1, 300000) AS n"
+    execute(lagging, "SET synchronous_commit = local", fill)
+    assert "Every commit waits for standby standby, 127.0.0.1, which is " in succeed("plan", url=lagging).stdout
+    with running("up", url=lagging) as waiting:
+        waiting.line("the commit waits for a synchronous standby")
+        execute(servers.standby, "SELECT pg_wal_replay_resume()")
+        waiting.succeed()
+    assert_all_valid(lagging)
+
+
 def test_up_waits_for_a_standby_that_replays_nothing_and_names_it(servers, lagging):
     with running("up", "--max-replica-lag", "1", "--json", url=lagging) as waiting:
         (replica,) = waiting.event("ReplicaAwaited")["replicas"]
-        assert (replica["kind"], replica["name"], replica["ending"]) == ("standby", "walreceiver, 127.0.0.1", "")
+        assert (replica["kind"], replica["name"], replica["ending"]) == ("standby", "standby, 127.0.0.1", "")
         assert "StatementStarted" not in {each["event"] for each in waiting.events}
         execute(servers.standby, "SELECT pg_wal_replay_resume()")
         waiting.succeed()
@@ -206,9 +297,7 @@ def test_a_role_that_does_not_see_the_standby_says_so_and_does_not_wait(servers,
         result = succeed("up", "--max-replica-lag", "1", url=as_role(lagging, "plain"))
     finally:
         execute(lagging, "REASSIGN OWNED BY plain TO postgres", "DROP OWNED BY plain", "DROP ROLE plain")
-    unseen = (
-        "Note: What standby walreceiver has replayed is not visible to role plain, so the run does not wait for it. "
-    )
+    unseen = "Note: What standby standby has replayed is not visible to role plain, so the run does not wait for it. "
     assert result.stdout.count(f"{unseen}To show it: GRANT pg_read_all_stats TO plain;") == 1
 
 

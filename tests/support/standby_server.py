@@ -14,15 +14,20 @@ from postgres_server import executable_for, make_cluster, own_binaries, start, s
 
 
 class Pair(NamedTuple):
-    """The URLs of both servers, each of the database `postgres`."""
+    """The URLs of the servers, each of the database `postgres`.
+
+    Attributes:
+        cascaded: a standby of the standby; empty without one.
+    """
 
     primary: str
     standby: str
+    cascaded: str = ""
 
 
 @contextmanager
 def running_pair() -> Iterator[Pair]:
-    """Start both servers, empty."""
+    """Start a primary, its standby and a standby of that one, empty."""
     binaries = own_binaries()
     with work_directory() as top:
         account = unprivileged(top)
@@ -31,19 +36,30 @@ def running_pair() -> Iterator[Pair]:
         # A standby may not have fewer connections than its copy remembers: initdb's number is not that of `start`.
         stop(start(binaries, top / "primary", top / "primary.log", account)[0])
         copy_cluster(top / "primary", top / "standby")
+        copy_cluster(top / "primary", top / "cascaded")
         # Nothing replicates before the standby is there: a commit that asks for it waits until it is.
         configure(top / "primary", synchronous_standby_names="*")
         primary, primary_url = start(binaries, top / "primary", top / "primary.log", account)
         try:
-            configure(top / "standby", primary_conninfo=primary_url, hot_standby="on")
-            (top / "standby" / "standby.signal").touch()
-            standby, standby_url = start(binaries, top / "standby", top / "standby.log", account)
-            try:
-                yield Pair(primary_url, standby_url)
-            finally:
-                stop(standby)
+            with (
+                following(top, "standby", primary_url, binaries, account) as standby_url,
+                following(top, "cascaded", standby_url, binaries, account) as cascaded_url,
+            ):
+                yield Pair(primary_url, standby_url, cascaded_url)
         finally:
             stop(primary)
+
+
+@contextmanager
+def following(top: Path, name: str, source: str, binaries: Path, account: dict) -> Iterator[str]:
+    """Start a copy as a standby that follows the server at a URL, and yield its own URL."""
+    configure(top / name, primary_conninfo=f"{source}?application_name={name}", hot_standby="on")
+    (top / name / "standby.signal").touch()
+    process, url = start(binaries, top / name, top / f"{name}.log", account)
+    try:
+        yield url
+    finally:
+        stop(process)
 
 
 def copy_cluster(source: Path, target: Path) -> None:

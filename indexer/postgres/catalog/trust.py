@@ -107,6 +107,10 @@ TABLES = """
                   JOIN pg_catalog.pg_class AS r ON r.oid = h.inhrelid
                   JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace
                  WHERE h.inhparent = c.oid) END AS child,
+           CASE WHEN c.relname = ANY (%(meta_tables)s::pg_catalog.text[]) THEN EXISTS (
+                SELECT 1
+                  FROM pg_catalog.pg_subscription_rel AS u
+                 WHERE u.srrelid = c.oid) ELSE false END AS subscribed,
            c.relrowsecurity
            AND pg_catalog.row_security_active(c.oid) AS secured,
            c.relforcerowsecurity AS forced
@@ -141,6 +145,7 @@ def _flaw(row: dict[str, Any]) -> tuple[str, str]:
     *referrer, constraint = row["referrer"] or [""]
     child = row["child"] or []
     kind, owner = KINDS[row["kind"]], row["owner"]
+    renamed = qualified(row["schema"], f"{row['name']}_of_{owner}")
     rename = f"ALTER TABLE {table} RENAME TO {identifier(row['name'] + '_of_' + owner)}"
     given = f"if its rows can be trusted: ALTER TABLE {table} OWNER TO {identifier(row['main_owner'] or row['role'])}"
     flaws = (
@@ -154,6 +159,11 @@ def _flaw(row: dict[str, Any]) -> tuple[str, str]:
             f"ALTER TABLE {qualified(*referrer)} DROP CONSTRAINT {identifier(constraint)}",
         ),
         (child, f"has the child table {qualified(*child)}", f"ALTER TABLE {qualified(*child)} NO INHERIT {table}"),
+        (
+            row["subscribed"],
+            "is a copy that a subscription writes, which says what was done on the publisher",
+            f"BEGIN; {rename}; CREATE TABLE {table} (LIKE {renamed} INCLUDING ALL); COMMIT",
+        ),
         (row["secured"], f"may hide rows from role {row['role']} by row-level security", _unhiding(row)),
     )
     return next(((flaw, remedy) for has_it, flaw, remedy in flaws if has_it), ("", ""))

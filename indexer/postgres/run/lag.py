@@ -13,7 +13,8 @@ from typing import Any
 
 from indexer.events import Laggard
 from indexer.postgres.run.sessions import Sessions
-from indexer.text import identifier, literal
+from indexer.replication import drop_slot
+from indexer.text import identifier
 
 LEAST_INTERVAL = 0.5  # seconds between two moments that are remembered
 WITHIN_LIMIT, REMEMBERED = 20, 1000  # moments
@@ -100,14 +101,14 @@ class ReplicaLag:
         name, position = slot["name"], slot["position"]
         if slot["is_lost"]:
             self.sessions.warn(
-                f"Replication slot {name} has lost its WAL, and is not waited for. Drop it: {_drop(name)}"
+                f"Replication slot {name} has lost its WAL, and is not waited for. Drop it: {drop_slot(name)}"
             )
             return None
         if standby and standby["is_hidden"] and slot["is_physical"]:
             self._warn_of_hidden(RECEIVED, standby)
         elif standby and standby["position"] is not None:
             name, position = f"{name} ({standby['name']})", standby["position"]
-        return self._laggard(slot["kind"], name, position, "" if slot["pid"] else _drop(name))
+        return self._laggard(slot["kind"], name, position, "" if slot["pid"] else drop_slot(name))
 
     def _of_standby(self, standby: Row) -> Laggard | None:
         if standby["is_hidden"]:
@@ -128,8 +129,3 @@ class ReplicaLag:
         role, name = identifier(standby["role"]), standby["name"] or f"pid {standby['pid']}"
         what = f"What standby {name} has replayed is not visible to role {role}, so {consequence}."
         self.sessions.warn(f"{what} To show it: GRANT pg_read_all_stats TO {role};", topic=f"{consequence} {name}")
-
-
-def _drop(name: str) -> str:
-    statement = f"SELECT pg_catalog.pg_drop_replication_slot({literal(name)});"
-    return f"{statement}  -- if nothing needs it any more; as a superuser or a role with REPLICATION"
