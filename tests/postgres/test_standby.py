@@ -294,6 +294,7 @@ def test_a_role_that_does_not_see_the_standby_says_so_and_does_not_wait(servers,
     ]
     execute(lagging, *tables)
     try:
+        planned = succeed("plan", url=as_role(lagging, "plain")).stdout
         result = succeed("up", "--max-replica-lag", "1", url=as_role(lagging, "plain"))
     finally:
         execute(lagging, "REASSIGN OWNED BY plain TO postgres", "DROP OWNED BY plain", "DROP ROLE plain")
@@ -361,7 +362,7 @@ def test_health_refuses_a_further_server_that_counts_no_scans(servers, applied, 
 
 
 def test_a_promotion_keeps_the_counts_and_their_beginning(servers, applied):
-    """The last test of this file: there is no standby afterwards."""
+    """The next test continues with the standby of the standby that is promoted here."""
     before, document = scans(applied)
     command.execute(applied, "SELECT pg_promote()")
     until(lambda: not scans(applied)[1]["counted_on"][0]["standby"])
@@ -369,3 +370,19 @@ def test_a_promotion_keeps_the_counts_and_their_beginning(servers, applied):
     after, promoted = scans(applied)
     assert after == before > 0
     assert promoted["indexes"][0]["since"] == document["indexes"][0]["since"]
+
+
+def test_the_standby_that_is_promoted_in_the_middle_of_a_run_is_repaired_by_the_next_one(servers, applied):
+    primary, standby = (with_database(url, "failover") for url in (servers.standby, servers.cascaded))
+    execute(servers.standby, "CREATE DATABASE failover")
+    prepare(primary, to="base")
+    until(lambda: command.execute(servers.cascaded, "SELECT 1 FROM pg_database WHERE datname = 'failover'"))
+    with open_writer(primary, role="postgres"), running("up", url=primary):
+        until(lambda: command.tables(standby) and command.broken(standby))
+        assert succeed("history", "--json", url=standby).json()["standby"]
+        command.execute(servers.cascaded, "SELECT pg_promote()")
+        until(lambda: not succeed("history", "--json", url=standby).json()["standby"])
+
+    succeed("up", url=standby)
+    assert_all_valid(standby)
+    assert succeed("check", url=standby).lines[-1] == "Everything is as declared."
