@@ -175,6 +175,7 @@ class Table(NamedTuple):
         role: our role.
         rows: an estimate; None if the database has none.
         has_children: whether other tables may inherit from it.
+        is_hypertable: whether TimescaleDB keeps its rows in chunks, which are such tables.
         trust: whether it can be trusted with records.
     """
 
@@ -189,6 +190,7 @@ class Table(NamedTuple):
     rows: int | None = None
     bytes: int | None = None
     has_children: bool = False
+    is_hypertable: bool = False
     writable: bool = True
     trust: TableTrust = TRUSTED
 

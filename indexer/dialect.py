@@ -192,5 +192,5 @@ def _node(part: KeyPart) -> Any:
 
 
 def _setting(parameter: str) -> SQL:
-    name, _, value = parameter.partition("=")
-    return SQL(f"{name} = {literal(value)}")
+    name, equals, value = parameter.partition("=")
+    return SQL(f"{name} = {literal(value)}" if equals else name)

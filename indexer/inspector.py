@@ -192,6 +192,7 @@ class Inspector:
             *self.alembic.left_alone(state.alembic, self.chain.revisions, "up"),
             *self._table_problems(state),
             *self.migrator.server.unseen(self.chain.tables),
+            *self.migrator.server.remarks(state.tables),
         )
         return Status(
             place=self.migrator.place,
@@ -317,7 +318,7 @@ class Inspector:
                 yield Hint(f"{name} already exists under the name {step.other_name}. Rename that instead: ", rename)
             elif step.action is Action.ABSENT:
                 yield f"{step.other_name} is the same as {name} under another name, and is not dropped."
-        yield from (*server.unseen(self.chain.tables), *server.hidden(plan.blockers))
+        yield from (*server.unseen(self.chain.tables), *server.remarks(state.tables), *server.hidden(plan.blockers))
         if not plan.is_empty:
             yield from (*server.delays(), *(plan.replication.warnings() if plan.replication else ()))
             yield from self.closed_log()

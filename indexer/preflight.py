@@ -46,6 +46,7 @@ def problems(
         *table_problems(migrator, indexes, new or tables),
         *_index_problems(migrator, steps, new or tables),
         *migrator.unpartitionable([step for step in steps if step.action in BUILDING]),
+        *server.unchangeable(steps, tables),
         *few([f"the tables are in schema {each}: add --schema {shell(each)}" for each in elsewhere]),
     ]
 

@@ -80,6 +80,14 @@ class Server:
         """Return which of these indexes are missing on tables that inherit from the indexed ones."""
         return []
 
+    def unchangeable(self, steps: Sequence[Step], tables: Mapping[str, Table]) -> list[Problem]:
+        """Return why an extension would refuse these steps, with its own way."""
+        return []
+
+    def remarks(self, tables: Mapping[str, Table]) -> list[str]:
+        """Return what is not read of tables that an extension keeps, one sentence each."""
+        return []
+
     def missing_rights(
         self, tables: Mapping[str, Table], indexed: Collection[str] = (), creating: bool = False
     ) -> list[Problem]:

@@ -123,13 +123,29 @@ class PostgresServer(Server):
 
     def children(self, tables: Mapping[str, Table]) -> list[Child]:
         """Return the tables that inherit from these, directly or through others."""
-        parents = [table.name for table in tables.values() if table.has_children]
+        parents = [table.name for table in tables.values() if table.has_children and not table.is_hypertable]
         return [Child(**row) for row in self.catalog.rows(CHILDREN, tables=parents)] if parents else []
 
     def uncovered(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[Uncovered]:
         """Return which of these indexes are missing on tables that inherit from the indexed ones."""
         found = self.children({index.table: tables[index.table] for index in indexes if index.table in tables})
         return uncovered(self.dialect, indexes, found)
+
+    def unchangeable(self, steps: Sequence[Step], tables: Mapping[str, Table]) -> list[Problem]:
+        """Return why an extension would refuse these steps, with its own way."""
+        if not any(table.is_hypertable for table in tables.values()):
+            return []
+        from indexer.postgres.timescale import unchangeable
+
+        return unchangeable(self.dialect, steps, tables)
+
+    def remarks(self, tables: Mapping[str, Table]) -> list[str]:
+        """Return what is not read of tables that an extension keeps, one sentence each."""
+        if not any(table.is_hypertable for table in tables.values()):
+            return []
+        from indexer.postgres.timescale import remarks
+
+        return remarks(self.catalog.schema, tables.values())
 
     def missing_rights(
         self, tables: Mapping[str, Table], indexed: Collection[str] = (), creating: bool = False

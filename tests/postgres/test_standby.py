@@ -298,6 +298,9 @@ def test_a_role_that_does_not_see_the_standby_says_so_and_does_not_wait(servers,
         result = succeed("up", "--max-replica-lag", "1", url=as_role(lagging, "plain"))
     finally:
         execute(lagging, "REASSIGN OWNED BY plain TO postgres", "DROP OWNED BY plain", "DROP ROLE plain")
+    assert "\n    standby standby: how far it is behind is not visible to this role\n" in planned
+    grant = "To show it: GRANT pg_read_all_stats TO plain;\n"
+    assert f"Note: How far the standbys are behind is not visible to role plain. {grant}" in planned
     unseen = "Note: What standby standby has replayed is not visible to role plain, so the run does not wait for it. "
     assert result.stdout.count(f"{unseen}To show it: GRANT pg_read_all_stats TO plain;") == 1
 

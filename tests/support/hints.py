@@ -165,6 +165,10 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "pg_terminate_backend": "test_hidden_sessions::test_the_statement_that_ends_a_session_names_who_may_execute_it",
     "REFRESH PUBLICATION": "test_publications::test_the_slot_of_a_first_copy_is_not_taken_for_a_subscription",
     "run on each subscriber: python cli.py up": "test_publications::test_a_subscriber_builds_its_own_indexes_and_records_its_own_runs",
+    "(or add --offline)": (
+        "test_timescale::test_once_its_indexes_are_built_the_others_are_built_as_ever_and_stay_apart",
+        "test_timescale::test_offline_builds_on_a_hypertable_like_on_any_table",
+    ),
     "CREATE INDEX ASYNC": NO_COMMAND,
     "has no CREATE INDEX'": NO_COMMAND,
     "there is no CREATE INDEX'": NO_COMMAND,

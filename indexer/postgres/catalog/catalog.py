@@ -21,7 +21,11 @@ SCHEMA = """
            EXISTS (
            SELECT 1
              FROM pg_catalog.pg_extension AS e
-            WHERE e.extname = 'citus') AS is_citus
+            WHERE e.extname = 'citus') AS is_citus,
+           EXISTS (
+           SELECT 1
+             FROM pg_catalog.pg_extension AS e
+            WHERE e.extname = 'timescaledb') AS is_timescale
       FROM pg_catalog.unnest(%(path)s::pg_catalog.text[]) WITH ORDINALITY AS path (name, position)
       JOIN pg_catalog.pg_namespace AS n ON n.nspname = path.name
       LEFT JOIN pg_catalog.pg_class AS c
@@ -269,6 +273,7 @@ class PostgresCatalog(CatalogReader):
         self.indexed: list[str] = []
         self.partitioned: frozenset[str] = frozenset()
         self._is_citus: bool | None = None
+        self._is_timescale = False
 
     def settle(self, tables: Sequence[str]) -> bool:
         """Find the schema and its OID; without a name, the schema of the search path that holds most of the tables.
@@ -282,6 +287,7 @@ class PostgresCatalog(CatalogReader):
         for row in found:
             self.schema, self.namespace, self._is_citus = row["schema"], row["namespace"], row["is_citus"]
             self.partitioned = frozenset(row["partitioned"] or ())
+            self._is_timescale = row["is_timescale"]
         return bool(found)
 
     @property
@@ -377,6 +383,10 @@ class PostgresCatalog(CatalogReader):
         """Return the tables of these names in a schema, by name."""
         found = self.ask(TABLES, schema=schema, names=list(names), sizes=sizes, indexed=self.indexed)
         tables = {row["name"]: table_of(row, row["name"] in self.indexed) for row in found}
+        if self._is_timescale and schema == self.schema:
+            from indexer.postgres.timescale import hypertables
+
+            tables.update((name, tables[name]._replace(is_hypertable=True)) for name in hypertables(self, tables))
         partitioned = [table.name for table in tables.values() if table.kind == PARTITIONED]
         return {**tables, **self._of_leaves(schema, partitioned, tables, sizes)} if partitioned else tables
 
