@@ -16,6 +16,7 @@ from indexer.tuples import NamedTuple
 DUPLICATE, SAME_KEY, SUPERFLUOUS = "duplicate", "serves the same key", "superfluous"
 LEFTOVER, CHANGED_FILE, EMPTY_CHILD = "leftover", "changed file", "empty child"
 SUSPECT = "suspect"  # its collation has changed
+MOST_DROPS = 10  # that are shown
 ORDER = (DUPLICATE, SAME_KEY, SUPERFLUOUS, LEFTOVER)
 
 
@@ -82,6 +83,17 @@ def on_children_with_rows(uncovered: Iterable[Uncovered]) -> list[Hint]:
         if each.child.has_rows:
             lacking.setdefault(each.child.parent, {})[each.table] = None
     return [_not_inherited(parent, list(tables)) for parent, tables in lacking.items()]
+
+
+def on_indexes_of_children(drops: Sequence[str]) -> list[str]:
+    """Return a sentence about the indexes that ``down`` leaves on tables that inherit, with what drops them."""
+    if not drops:
+        return []
+    number = counted(len(drops), "index", "indexes")
+    return [
+        f"down leaves {number} on tables that inherit, because up made none there. To drop"
+        f" {'it' if len(drops) == 1 else 'them'}: {'; '.join(few(drops, MOST_DROPS))}"
+    ]
 
 
 def _not_inherited(parent: str, tables: list[str]) -> Hint:

@@ -8,7 +8,14 @@ from itertools import takewhile
 from peewee import Model
 
 from indexer import preflight
-from indexer.advice import CHANGED_FILE, Advice, advise, on_children_with_rows, on_empty_children
+from indexer.advice import (
+    CHANGED_FILE,
+    Advice,
+    advise,
+    on_children_with_rows,
+    on_empty_children,
+    on_indexes_of_children,
+)
 from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Table
 from indexer.decide import Action
 from indexer.errors import Command, Hint, PreflightFailed, Problem
@@ -312,13 +319,16 @@ class Inspector:
         yield from self.alembic.left_alone(state.alembic, concerned, plan.direction)
         if plan.direction == "up":
             yield from on_children_with_rows(server.uncovered(_indexes_of(concerned), state.tables))
+        else:
+            dropped = [step.index for step in plan.steps if step.action is Action.DROP]
+            yield from on_indexes_of_children(server.left_on_children(dropped, state.tables))
         for name, step in ((step.index.name, step) for step in plan.steps if step.other_name):
             if step.action is Action.CREATE:
                 rename = Command("up", "--adopt-renamed")
                 yield Hint(f"{name} already exists under the name {step.other_name}. Rename that instead: ", rename)
             elif step.action is Action.ABSENT:
                 yield f"{step.other_name} is the same as {name} under another name, and is not dropped."
-        yield from (*server.unseen(self.chain.tables), *server.remarks(state.tables), *server.hidden(plan.blockers))
+        yield from (*server.unseen(self.chain.tables), *server.hidden(plan.blockers))
         if not plan.is_empty:
             yield from (*server.delays(), *(plan.replication.warnings() if plan.replication else ()))
             yield from self.closed_log()

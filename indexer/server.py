@@ -80,12 +80,16 @@ class Server:
         """Return which of these indexes are missing on tables that inherit from the indexed ones."""
         return []
 
+    def left_on_children(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:
+        """Return the statements that drop what serves as these indexes on tables that inherit from the indexed ones."""
+        return []
+
     def unchangeable(self, steps: Sequence[Step], tables: Mapping[str, Table]) -> list[Problem]:
         """Return why an extension would refuse these steps, with its own way."""
         return []
 
     def remarks(self, tables: Mapping[str, Table]) -> list[str]:
-        """Return what is not read of tables that an extension keeps, one sentence each."""
+        """Return what is not looked at of tables with children or chunks, one sentence each."""
         return []
 
     def missing_rights(

@@ -145,6 +145,7 @@ class Reindexer:
         unrecorded = [each for each in plan.chosen if not self._is_recorded(each.record)]
         warnings: list[str | Hint] = [
             *server.unseen(self.inspector.chain.tables),
+            *server.remarks({name: tables[name] for name in changed if name in tables}),
             *server.delays(),
             *self.inspector.closed_log(),
             *self._unrecorded(unrecorded),

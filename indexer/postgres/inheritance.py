@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -53,9 +53,39 @@ MOST_NAMES = 9  # for one index on one child: if all are taken, the last is prop
 def uncovered(dialect: PostgresDialect, indexes: Sequence[Index], found: Sequence[Child]) -> list[Uncovered]:
     """Return the indexes that these children lack, by child."""
     missing: list[Uncovered] = []
-    for (schema, namespace), group in groupby(found, lambda child: (child.schema, child.namespace)):
-        missing += _uncovered(dialect, dialect.beside(schema, namespace), indexes, list(group))
+    for there, children in _by_schema(dialect, found):
+        missing += _uncovered(dialect, there, indexes, children)
     return missing
+
+
+def drops_of_covering(dialect: PostgresDialect, indexes: Sequence[Index], found: Sequence[Child]) -> list[str]:
+    """Return the statements that drop the indexes of these children that serve the same queries as the given ones."""
+    return [
+        there.drop_index_statement(entry.name, concurrently=True)
+        for there, children in _by_schema(dialect, found)
+        for _, _, alike in _alike(dialect, there, indexes, children)
+        for entry in alike
+        if not (entry.definition and entry.definition.constraint)
+    ]
+
+
+def _by_schema(dialect: PostgresDialect, found: Sequence[Child]) -> Iterator[tuple[PostgresDialect, list[Child]]]:
+    """Yield the dialect of each schema with its children, which come in the order of their schemas."""
+    for (schema, namespace), group in groupby(found, lambda child: (child.schema, child.namespace)):
+        yield dialect.beside(schema, namespace), list(group)
+
+
+def _alike(
+    dialect: PostgresDialect, there: PostgresDialect, indexes: Sequence[Index], found: Sequence[Child]
+) -> Iterator[tuple[Index, Child, list[CatalogEntry]]]:
+    """Yield each index with each child of its table in one schema, and the child's indexes that are like it."""
+    existing: dict[str, list[CatalogEntry]] = defaultdict(list)
+    for entry in there.catalog.indexes_on([child.name for child in found]):
+        if entry.definition:
+            existing[entry.definition.table].append(entry)
+    for child in found:
+        for index in (index for index in indexes if index.table == child.parent):
+            yield index, child, [entry for entry in existing[child.name] if _is_alike(dialect, index, child, entry)]
 
 
 def name_on(index: Index, child: str, number: int = 1) -> str:
@@ -71,16 +101,11 @@ def _uncovered(
     dialect: PostgresDialect, there: PostgresDialect, indexes: Sequence[Index], found: Sequence[Child]
 ) -> list[Uncovered]:
     """Return the indexes that children of one schema lack; ``there`` is that schema's dialect."""
-    existing: dict[str, list[CatalogEntry]] = defaultdict(list)
-    for entry in there.catalog.indexes_on([child.name for child in found]):
-        if entry.definition:
-            existing[entry.definition.table].append(entry)
-    lacking = []
-    for child in found:
-        for index in (index for index in indexes if index.table == child.parent):
-            alike = [entry for entry in existing[child.name] if _is_alike(dialect, index, child, entry)]
-            if not any(entry.usable for entry in alike):
-                lacking.append((index, child, alike[0] if alike else None))
+    lacking = [
+        (index, child, alike[0] if alike else None)
+        for index, child, alike in _alike(dialect, there, indexes, found)
+        if not any(entry.usable for entry in alike)
+    ]
     taken = there.catalog.find([name for index, child, _ in lacking for name in _names(index, child)])
     missing = []
     for index, child, broken in lacking:

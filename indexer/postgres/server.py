@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -21,13 +21,13 @@ from indexer.postgres.catalog.rights import (
 )
 from indexer.postgres.citus import extension
 from indexer.postgres.dialect import PostgresDialect
-from indexer.postgres.inheritance import CHILDREN, uncovered
+from indexer.postgres.inheritance import CHILDREN, drops_of_covering, uncovered
 from indexer.postgres.run.sessions import Sessions, visibility_advice
 from indexer.replication import Replication, Standby
 from indexer.server import Child, Server, Uncovered
 from indexer.spec import Index
 from indexer.steps import Step
-from indexer.text import visible
+from indexer.text import few, qualified, visible
 
 # A role without pg_read_all_stats sees that standbys exist, and NULL for their state: then there is no warning.
 LACKING_STANDBY = """
@@ -71,6 +71,7 @@ NOW = """
     SELECT pg_catalog.clock_timestamp() AS now
 """
 
+NOT_OF_CHILDREN = "Only {1} itself is measured, checked and rebuilt here, not the tables that inherit from it: {0}."
 NOTICEABLE = 1.0  # seconds; a younger transaction ends before the user has read about it
 ANOTHER_LOOK = 0.1  # seconds
 
@@ -131,6 +132,11 @@ class PostgresServer(Server):
         found = self.children({index.table: tables[index.table] for index in indexes if index.table in tables})
         return uncovered(self.dialect, indexes, found)
 
+    def left_on_children(self, indexes: Sequence[Index], tables: Mapping[str, Table]) -> list[str]:
+        """Return the statements that drop what serves as these indexes on tables that inherit from the indexed ones."""
+        found = self.children({index.table: tables[index.table] for index in indexes if index.table in tables})
+        return drops_of_covering(self.dialect, indexes, found) if found else []
+
     def unchangeable(self, steps: Sequence[Step], tables: Mapping[str, Table]) -> list[Problem]:
         """Return why an extension would refuse these steps, with its own way."""
         if not any(table.is_hypertable for table in tables.values()):
@@ -140,12 +146,23 @@ class PostgresServer(Server):
         return unchangeable(self.dialect, steps, tables)
 
     def remarks(self, tables: Mapping[str, Table]) -> list[str]:
-        """Return what is not read of tables that an extension keeps, one sentence each."""
-        if not any(table.is_hypertable for table in tables.values()):
-            return []
-        from indexer.postgres.timescale import remarks
+        """Return what is not looked at of tables with children or chunks, one sentence each."""
+        said = [
+            NOT_OF_CHILDREN.format(visible(", ".join(few(names))), parent) for parent, names in self._filled(tables)
+        ]
+        if any(table.is_hypertable for table in tables.values()):
+            from indexer.postgres.timescale import remarks
 
-        return remarks(self.catalog.schema, tables.values())
+            said += remarks(self.catalog.schema, tables.values())
+        return said
+
+    def _filled(self, tables: Mapping[str, Table]) -> Iterator[tuple[str, list[str]]]:
+        """Yield each table that others with rows inherit from, and their names."""
+        filled: dict[str, list[str]] = {}
+        for child in self.children(tables):
+            if child.has_rows:
+                filled.setdefault(child.parent, []).append(qualified(child.schema, child.name))
+        yield from filled.items()
 
     def missing_rights(
         self, tables: Mapping[str, Table], indexed: Collection[str] = (), creating: bool = False

@@ -204,3 +204,47 @@ def test_verify_passes_with_a_child_without_rows(head_url: str) -> None:
     assert "have to be sorted as long as activity_next has no ix_activity_conversation_created" in " ".join(
         history["notes"]
     )
+
+
+def test_what_looks_at_the_parent_alone_says_which_tables_it_leaves_out(head_url: str) -> None:
+    inherit(head_url, "activity_2023")
+    execute(head_url, "CREATE SCHEMA archive")
+    inherit(head_url, "archive.activity", parent="activity_2023")
+    children = "archive.activity, public.activity_2023"
+    left_out = (
+        f"Only activity itself is measured, checked and rebuilt here, not the tables that inherit from it: {children}."
+    )
+    for arguments in (
+        ("status",),
+        ("check", "--deep", "ix_activity_type"),
+        ("health",),
+        ("reindex", "ix_activity_type"),
+    ):
+        assert f"Note: {left_out}" in run(*arguments, url=head_url).stdout, arguments
+    assert "inherit" not in run("reindex", "ix_contact_phone_hash", url=head_url).stdout
+
+
+def test_down_leaves_the_indexes_of_children_and_shows_what_drops_them(base_url: str) -> None:
+    inherit(base_url, "activity_2023")
+    succeed("up", url=base_url)
+    execute(base_url, *to_type(base_url))
+    planned, said = (succeed(*command, url=base_url).stdout for command in (("plan", "down"), ("down",)))
+
+    assert (
+        "down leaves 3 indexes on tables that inherit, because up made none there. To drop them: DROP INDEX" in planned
+    )
+    (line,) = (line for line in said.splitlines() if "down leaves" in line)
+    execute(base_url, *line.partition("To drop them: ")[2].split("; "))
+    assert created_indexes(base_url) == {}
+    assert execute(base_url, "SELECT 1 FROM pg_indexes WHERE tablename = 'activity_2023'") == []
+
+
+def test_a_child_of_another_role_is_named_with_the_role_that_can_index_it(superuser_url: str, head_url: str) -> None:
+    """Only a superuser can let the table of another role inherit from one of the owner's."""
+    inherit(superuser_url, "of_another")
+    check = run("check", url=head_url)
+
+    assert check.exit_code == 4
+    assert check.stdout.count("-- as postgres, who owns public.of_another:") == 3
+    execute(superuser_url, *to_type(head_url))
+    succeed("check", url=head_url)
