@@ -10,7 +10,7 @@ from indexer.events import Report, ServerAwaited, silent
 from indexer.migrator import CatalogMigrator, Context
 from indexer.options import DEFAULTS, Options
 from indexer.signals import Stop
-from indexer.urls import split_scheme
+from indexer.urls import Address, split_scheme
 
 if TYPE_CHECKING:
     from peewee import Database, DatabaseProxy
@@ -61,6 +61,18 @@ def connect(
     from indexer.postgres.session.url import parameters_of
 
     return open_postgres(parameters_of(rest, pooled), schema, read_only, context, within)
+
+
+def described(url: str) -> Address:
+    """Return how the database of a URL is named to the user; raise UsageError if the URL cannot be read."""
+    family, pooled, rest = split_scheme(url)
+    if family == "sqlite":
+        from indexer.sqlite import connect as sqlite
+
+        return sqlite.described(f"sqlite://{rest}")
+    from indexer.postgres.session import url as postgres
+
+    return postgres.described(postgres.parameters_of(rest, pooled))
 
 
 def _connect_beside(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from peewee import SQL, EnclosedNodeList, Entity, NodeList
@@ -18,6 +19,8 @@ from indexer.tuples import NamedTuple
 if TYPE_CHECKING:
     from indexer.options import Options
     from indexer.partitions import Part as PartOfIndex
+
+MODELS = RLock()  # held while the project's models, which all threads share, are bound to one database or schema
 
 
 class ScriptValues(NamedTuple):
@@ -139,7 +142,7 @@ class Dialect(ABC):
     def table_statements(self, models: Sequence[Any]) -> list[str]:
         """Return the statements that create the tables of these models, with the unique indexes they declare."""
         types = {**self.database.get_context_options()["field_types"], **self.column_types(models)}
-        with self.database.bind_ctx(models):
+        with MODELS, self.database.bind_ctx(models):
             contexts = [
                 context
                 for schema in (type(model._schema)(model, self.database, field_types=types) for model in models)

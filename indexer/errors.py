@@ -233,6 +233,10 @@ class Held(Unreachable):
         super().__init__(message, hint, can_heal=True)
 
 
+class ServerFull(Unreachable):
+    """The server, the database or the role has no connection free."""
+
+
 class Blocked(IndexerError):
     """Gave up waiting for a session that blocks."""
 

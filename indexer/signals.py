@@ -43,6 +43,7 @@ class Stop:
         self._pipe: tuple[int, int] | None = None
         self._pipe_lock = Lock()  # one thread asks, another one waits and closes
         self._on_ask: list[Callable[[], None]] = []
+        self._branches: list[Stop] = []
 
     def fileno(self) -> int:
         """Return a descriptor that is readable once a stop is asked for; the first call creates its pipe."""
@@ -61,8 +62,28 @@ class Stop:
         with self._pipe_lock:
             if self._pipe is not None:
                 os.write(self._pipe[1], b"!")
-        for call in self._on_ask:
+        for call in list(self._on_ask):
             call()
+        for branch in list(self._branches):
+            branch.ask(number)
+
+    @contextmanager
+    def branch(self) -> Iterator[Stop]:
+        """Yield the stop of one of several threads, which is asked for when this one is, until the block ends."""
+        branch = Stop(self.at_once)
+        self._branches.append(branch)
+        if self.signal is not None:
+            branch.ask(self.signal)
+        try:
+            yield branch
+        finally:
+            self._branches.remove(branch)
+            branch.close()
+
+    @property
+    def remains(self) -> str:
+        """What remains if the process ends now, also of the other threads."""
+        return " ".join(filter(None, (self.leaves, *(each.leaves for each in list(self._branches)))))
 
     def on_ask(self, call: Callable[[], None]) -> None:
         """Call a function, from another thread, as soon as a stop is asked for."""
@@ -197,13 +218,13 @@ def _supervise(stop: Stop, numbers: int, look: str) -> bool:
     stop.ask(ord(first))
     if stop.at_once:
         return False
-    timer = Timer(GRACE, lambda: _end_at_once(ord(first), f"{TOO_LONG} {stop.leaves or look}"))
+    timer = Timer(GRACE, lambda: _end_at_once(ord(first), f"{TOO_LONG} {stop.remains or look}"))
     timer.daemon = True
     timer.start()
     second = _second(numbers, first)
     timer.cancel()
     if second != ENDED:
-        _end_at_once(ord(second), stop.leaves)
+        _end_at_once(ord(second), stop.remains)
     return True
 
 

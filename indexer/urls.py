@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
 from indexer.errors import UsageError
+from indexer.text import visible
 from indexer.tuples import NamedTuple
 
-OPTION = "--database-url"
+OPTION, LIST = "--database-url", "--urls-from"
 VARIABLES = ("MIGRATION_DATABASE_URL", "DATABASE_URL")
 DEFAULT = "sqlite:///crm.db"
 QUOTES = "'\""
@@ -32,6 +35,22 @@ class DatabaseUrl(NamedTuple):
     source: str
 
 
+class Address(NamedTuple):
+    """How a database is named to the user; no password is a part of it.
+
+    Attributes:
+        names: three, from the shortest to the longest.
+        typed: the URL as it can be typed again; PASSWORD is in the place of a password.
+        opening: the line of a script for the database's own shell that connects to it; without a password.
+        server: distinguishes the servers, whose connections are limited; empty where there is none.
+    """
+
+    names: tuple[str, str, str]
+    typed: str
+    opening: str
+    server: str = ""
+
+
 def database_url(option: str | None, environment: Mapping[str, str]) -> DatabaseUrl:
     """Return the URL of the database that is meant.
 
@@ -50,6 +69,38 @@ def database_url(option: str | None, environment: Mapping[str, str]) -> Database
         if name in environment:
             return DatabaseUrl(_cleaned(environment[name]) or _refuse_empty(name), name)
     return DatabaseUrl(DEFAULT, "")
+
+
+def urls_in(path: str) -> Iterator[DatabaseUrl]:
+    """Yield the URLs of a file with one a line, each with its place in the file; ``-`` is stdin.
+
+    Empty lines are left out, and comments, which begin with # at the beginning of a line or after a blank.
+
+    Raises:
+        UsageError: the file cannot be read, or contains no URL.
+    """
+    name = "stdin" if path == "-" else path
+    try:
+        with open(sys.stdin.fileno() if path == "-" else path, encoding="utf-8-sig", closefd=path != "-") as file:
+            lines = file.read().splitlines()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        message = f"The file {name}, named by {LIST}, cannot be read: {why}."
+        raise UsageError(message, "Name a file with one database URL a line, or - for stdin.") from None
+    urls = [(number, _cleaned(re.split(r"(?:^|\s)#", line)[0])) for number, line in enumerate(lines, 1)]
+    if not any(url for _, url in urls):
+        raise UsageError(f"The file {name}, named by {LIST}, contains no URL.", "Write one database URL a line.")
+    yield from (DatabaseUrl(url, f"{name}, line {number}") for number, url in urls if url)
+
+
+def names_of(addresses: Sequence[Address]) -> list[str]:
+    """Return a name for each of several databases: the shortest that distinguishes them all, or else a number too."""
+    for names in zip(*(address.names for address in addresses), strict=True):
+        if len(set(names)) == len(names):
+            return list(map(visible, names))
+    longest = [visible(address.names[-1]) for address in addresses]
+    places = [longest[:place].count(name) + 1 for place, name in enumerate(longest)]
+    return [f"{name} ({place})" if place > 1 else name for name, place in zip(longest, places, strict=True)]
 
 
 def split_scheme(url: str) -> tuple[str, bool, str]:

@@ -9,6 +9,7 @@ import click
 from indexer.cli import options
 from indexer.cli.group import command
 from indexer.cli.running import Call, ask
+from indexer.errors import UsageError
 
 if TYPE_CHECKING:
     from indexer.console.output import Answer
@@ -42,6 +43,9 @@ def health(
     Says what a rebuild would leave of an index, how often it was scanned since when, and what it costs. Each advice
     names the command that follows. Changes nothing. Says "cannot tell" where that is so.
     """
+
+    if also and call.targets:
+        raise UsageError("--also is for one database.", "Leave it out, or name one --database-url.")
 
     def question(runner: Runner) -> Answer:
         from indexer.care.also import ask_also

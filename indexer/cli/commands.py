@@ -12,13 +12,12 @@ from indexer.cli import options
 from indexer.cli.completion import SHELLS, revisions, script_for
 from indexer.cli.group import cli as cli
 from indexer.cli.group import command
-from indexer.cli.running import Call, ask, connected
+from indexer.cli.running import Call, ask, work_on
 from indexer.console import output
 from indexer.errors import UsageError
 from indexer.signals import Stop, interruptible
 
 if TYPE_CHECKING:
-    from indexer.catalog import Place
     from indexer.console.output import Answer
     from indexer.runner import Runner
 
@@ -86,6 +85,7 @@ def stamp(call: Call, revision: str) -> int:
         help="Activities to create; other rows in proportion.",
     ),
     options.published,
+    on=options.on_one_database,
     changes=True,
 )
 def seed(call: Call, rows: int) -> int:
@@ -104,6 +104,14 @@ def seed(call: Call, rows: int) -> int:
             return console.text.of_seed(runner.migrator.place, sample.seed(runner, rows, tell=tell))
 
     return ask(call, question)
+
+
+def _check_script(call: Call) -> None:
+    """Raise UsageError if the answers cannot be one script."""
+    if call.as_json:
+        raise UsageError(SQL_AND_JSON, "Leave out --sql or --json.")
+    if len({target.opening.partition(" ")[0] for target in call.targets}) > 1:
+        raise UsageError("A script is for PostgreSQL or for SQLite, not for both.", "Print one for each.")
 
 
 # Reading a database -------------------------------------------------------------------------------------------------
@@ -176,8 +184,8 @@ def plan(call: Call, direction: str, to: str | None, as_sql: bool) -> int:
 
     Changes nothing. Exits with 1 or 4 if the run itself would be refused.
     """
-    if as_sql and call.as_json:
-        raise UsageError(SQL_AND_JSON, "Leave out --sql or --json.")
+    if as_sql:
+        _check_script(call)
     own, others = call.options.words(direction), call.options.words("down" if direction == "up" else "up")
     if foreign := [option for option in others if option not in own]:
         named = " and ".join(foreign)
@@ -214,6 +222,7 @@ def history(call: Call) -> int:
 @command(
     click.option("--analyze", is_flag=True, help="Also run each query, read-only, and show its time. PostgreSQL only."),
     click.option("--sql", "as_sql", is_flag=True, help="Print the queries instead."),
+    on=options.on_databases,  # one at a time: the queries belong to the models, which all threads share
 )
 def verify(call: Call, analyze: bool, as_sql: bool) -> int:
     """Check that the planner uses the indexes.
@@ -222,8 +231,8 @@ def verify(call: Call, analyze: bool, as_sql: bool) -> int:
     nothing, and runs no query without --analyze. Exits with 4 if no index serves a query. A query that another index
     serves is not a failure, nor is a table so small that a scan is cheaper.
     """
-    if as_sql and call.as_json:
-        raise UsageError(SQL_AND_JSON, "Leave out --sql or --json.")
+    if as_sql:
+        _check_script(call)
 
     def question(runner: Runner) -> Answer:
         from indexer.verify.declared import queries_of
@@ -237,20 +246,16 @@ def verify(call: Call, analyze: bool, as_sql: bool) -> int:
 
 
 @command(click.option("--timeout", type=options.Seconds(), default=60, help="How long to wait."))
-def wait(call: Call, timeout: float) -> None:
+def wait(call: Call, timeout: float) -> int:
     """Wait until the database accepts connections.
 
     Waits for a server that is starting, a host name that is not known yet, or a free connection. Fails at once with 7
     if waiting cannot help, as with a wrong password.
     """
-    report = console.progress.reporter(call.as_json, call.write)
-
-    def work(stop: Stop) -> tuple[Place, bool]:
-        with connected(call._replace(wait_db=timeout), report, stop) as migrator:
-            return migrator.place, migrator.exists
-
-    place, exists = interruptible(work, reading=True, look=call.looking())
-    output.print_answer(console.text.of_wait(place, exists), call.as_json, call.write)
+    return work_on(
+        call.on_databases()._replace(wait_db=timeout, tells=True),
+        lambda migrator, *_: console.text.of_wait(migrator.place, migrator.exists),
+    )
 
 
 # Without a database -------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ import click
 from indexer import IndexerError, __version__
 from indexer.cli import options
 from indexer.cli.completion import VARIABLE
-from indexer.cli.running import Call, target_of, typed_of, unexpected
+from indexer.cli.running import Call, unexpected
+from indexer.cli.targets import targets_of, typed_of
 from indexer.console import output
 from indexer.console.hints import HintWriter
 from indexer.errors import Command, Hint, UsageError
@@ -84,7 +85,8 @@ class Commands(click.Group):
 
 
 CALLED = {
-    *("database_url", "schemas", "pattern", "as_json", "verbose", "wait_db", "no_wait", "no_alembic", "yes"),
+    *("database_url", "urls_from", "first", "parallel", "schemas", "pattern", "as_json", "verbose", "wait_db"),
+    *("no_wait", "no_alembic", "yes"),
     *Options._fields,
 }
 
@@ -94,11 +96,25 @@ def _run(function: Callable[..., int | None], changes: bool, given: dict[str, An
     ctx = click.get_current_context()
     write = HintWriter(ctx.find_root().info_name or "")
     try:
-        target = target_of(given)
-        write = HintWriter(write.program, typed_of(target, given), cli.options_of)
+        targets = targets_of(given)
+        write = HintWriter(write.program, typed_of(targets, given), cli.options_of)
         project = ctx.find_object(Project) or Project(os.getcwd())
-        wait_db = given.get("wait_db", 0)
-        call = Call(project, target, write, given["as_json"], given["verbose"], _asked(given), wait_db, changes)
+        call = Call(
+            project=project,
+            target=targets[0],
+            write=write,
+            as_json=given["as_json"],
+            verbose=given["verbose"],
+            options=_asked(given),
+            wait_db=given.get("wait_db", 0),
+            changes=changes,
+            tells=changes,
+            targets=targets if targets[0].name else (),
+            first=given.get("first"),
+            parallel=given.get("parallel", 1),
+        )
+        if call.first is not None and not call.is_many:
+            raise UsageError("--first is for several databases or schemas.", "Leave it out.")
         code = function(call, **{name: value for name, value in given.items() if name not in CALLED}) or 0
         output.check_written(code)
     except (click.ClickException, click.exceptions.Exit, BrokenPipeError):

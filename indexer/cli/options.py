@@ -13,7 +13,7 @@ from click import option
 from indexer.cli.completion import indexes, revisions
 from indexer.console.hints import DATABASE_URL
 from indexer.options import VERSION_TABLE
-from indexer.urls import DEFAULT
+from indexer.urls import DEFAULT, LIST
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 UNITS = ("b", "kb", "mb", "gb", "tb")
@@ -143,15 +143,26 @@ def flag(name: str, help: str, *others: str, **settings: Any) -> Decorator[Any]:
 
 
 # fmt: off
-on_server = option(
-    DATABASE_URL, metavar="URL", show_default=DEFAULT, help="sqlite:///file.db or postgresql://user:password@host/name."
-)
-on_database = together(
-    on_server,
+URLS = "sqlite:///file.db or postgresql://user:password@host/name"
+on_server = option(DATABASE_URL, metavar="URL", multiple=True, show_default=DEFAULT, help=f"{URLS}.")
+schemas = together(
     option("--schema", "schemas", metavar="NAME", multiple=True, show_default="found on the search path",
            help="PostgreSQL schema of the tables; can be repeated."),
     option("--all-schemas", "pattern", metavar="PATTERN",
            help="All schemas that contain the tables and match this pattern, such as 'tenant_*'."),
+)
+on_one_database = together(on_server, schemas)
+on_databases = together(
+    option(DATABASE_URL, metavar="URL", multiple=True, show_default=DEFAULT, help=f"{URLS}; can be repeated."),
+    option(LIST, "urls_from", metavar="FILE", help="File with one database URL a line; - is stdin, # begins a comment."),
+    schemas,
+    option("--first", metavar="NAME",
+           help="Database or schema to begin with; unless it ends with 0, no other is begun."),
+)
+on_database = together(
+    on_databases,
+    option("--parallel", type=click.IntRange(1, 100), default=1, metavar="N",
+           help="How many databases or schemas to work on at once, each with up to two connections."),
 )
 output = together(
     flag("--json", "Print JSON on stdout; messages go to stderr.", "as_json"),

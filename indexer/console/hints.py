@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from indexer.errors import Command, Hint
-from indexer.text import shell
 
 DATABASE_URL, SCHEMA = "--database-url", "--schema"
 Write = Callable[[str | Hint], str]
@@ -36,9 +35,9 @@ class HintWriter:
             return said
         return "".join(self._line(part) if isinstance(part, Command) else part for part in said.parts)
 
-    def of_schema(self, schema: str) -> HintWriter:
-        """Return the writer for one of several schemas."""
-        return HintWriter(self.program, {**self.typed, SCHEMA: shell(schema)}, self.options_of)
+    def with_typed(self, typed: Mapping[str, str]) -> HintWriter:
+        """Return the writer that repeats these options, too."""
+        return HintWriter(self.program, {**self.typed, **typed}, self.options_of)
 
     def _line(self, command: Command) -> str:
         """Return a command with the typed options that it takes; none where it is for another database."""

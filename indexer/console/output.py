@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from indexer.console import documents
 from indexer.console.hints import HintWriter, Write
 from indexer.errors import Hint, IndexerError, lines_of
-from indexer.text import STYLE, counted, few, shown, visible
+from indexer.text import STYLE, shown
 from indexer.tuples import NamedTuple
 
 BOLD, RED, PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[0m"
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
     script: str | None = None
 
 
-# One schema, or several ---------------------------------------------------------------------------------------------
+# Answers ----------------------------------------------------------------------------------------------------------
 
 
 def print_answer(answer: Answer, as_json: bool, write: HintWriter) -> None:
@@ -49,51 +49,6 @@ def print_answer(answer: Answer, as_json: bool, write: HintWriter) -> None:
         echo_script(answer.script)
     else:
         echo("\n".join(map(write, answer.lines or (answer.line,))))
-
-
-def print_line(schema: str, answer: Answer, write: HintWriter) -> None:
-    """Print an answer in one line, as that of one of several schemas."""
-    echo(visible(f"{schema}: {write.of_schema(schema)(answer.line)}"))
-
-
-def print_script(schema: str, answer: Answer, write: HintWriter) -> None:
-    """Print an answer as a part of a script for several schemas; what is no SQL goes to stderr, or into a comment."""
-    if answer.script:
-        echo_script(f"-- schema {visible(schema)}\n{answer.script}")
-    if answer.error:
-        line = write.of_schema(schema)(of_failure(answer.error).line)
-        echo(visible(f"{schema}: {line}"), err=True)
-
-
-def print_total(answers: dict[str, Answer], schemas: int, as_json: bool, as_script: bool, write: HintWriter) -> None:
-    """Print the sum of the answers; an interrupted run has not asked all schemas."""
-    worst = max((answer.exit_code for answer in answers.values()), default=0)
-    if as_json:
-        each = [
-            {"schema": schema, "exit_code": one.exit_code, **_written(one.document, write.of_schema(schema))}
-            for schema, one in answers.items()
-        ]
-        echo(_json({"schemas": each, "exit_code": worst}, write))
-        return
-    by_code: dict[int, list[str]] = {}
-    for schema, answer in answers.items():
-        by_code.setdefault(answer.exit_code, []).append(schema)
-    done = len(by_code.pop(0, []))
-    failed = "".join(
-        f", {len(names)} with exit code {code} ({', '.join(few(names, MOST_NAMES))})"
-        for code, names in sorted(by_code.items())
-    )
-    some = f"{len(answers)} of " if len(answers) < schemas else ""
-    total = visible(f"{some}{counted(schemas, 'schema')}: {done} with exit code 0{failed}.")
-    echo(total, err=as_script)
-
-
-def _written(document: documents.Document, write: HintWriter) -> documents.Document:
-    """Return a document with its hints as text, each with the schema."""
-    import json
-
-    content: documents.Document = json.loads(_json(document, write))
-    return content
 
 
 def _json(document: Any, write: Write) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from indexer.console import documents
-from indexer.console.hints import HintWriter, Write
+from indexer.console.hints import Write
 from indexer.console.output import echo
 from indexer.decide import Action
 from indexer.events import (
@@ -116,31 +116,35 @@ class Lines:
         return False
 
 
-class SchemaLines(Lines):
-    """Reports the warnings and the waits of a run on one of several schemas."""
+class NamedLines(Lines):
+    """Reports the warnings and the waits of a run on one of several databases or schemas, after its name."""
 
-    def __init__(self, write: Write, schema: str) -> None:
-        super().__init__(write)
-        self.schema = schema
+    def __init__(self, write: Write, err: bool, name: str) -> None:
+        super().__init__(write, err)
+        self.name = name
 
     def print(self, event: Event) -> None:
-        """Print an event after the name of its schema, if it is a warning or a wait."""
+        """Print an event, if it is a warning or a wait."""
         if isinstance(event, NOTEWORTHY):
-            echo(f"{self.schema}: {in_a_line(event, self.write).strip()}")
+            echo(f"{self.name}: {in_a_line(event, self.write).strip()}", self._err)
 
 
 class JsonLines(Lines):
-    """Reports a run in JSON, one event a line; with the schema, where there are several."""
+    """Reports a run in JSON, one event a line.
+
+    Args:
+        keys: what each event has besides, such as the schema where there are several.
+    """
 
     at_once = True
 
-    def __init__(self, write: Write, schema: str | None = None) -> None:
+    def __init__(self, write: Write, keys: Mapping[str, str] | None = None) -> None:
         super().__init__(write)
-        self.of = {} if schema is None else {"schema": schema}
+        self.keys = keys or {}
 
     def print(self, event: Event) -> None:
         """Print an event as one JSON object."""
-        echo(json.dumps({**documents.of_event(event), **self.of}, default=self.write))
+        echo(json.dumps({**documents.of_event(event), **self.keys}, default=self.write))
 
 
 WITH_TIMES, WITH_BAR, BAR = 100, 130, 24  # columns of a terminal from which there is room, and those of a bar
@@ -283,12 +287,6 @@ def reporter(as_json: bool, write: Write = str) -> Reporter:
     if as_json:
         return JsonLines(write)
     return Bars(write) if sys.stdout.isatty() else Lines(write)
-
-
-def reporter_of_schema(schema: str, as_json: bool, write: HintWriter) -> Reporter:
-    """Return the progress reporter of a run on one of several schemas."""
-    of_schema = write.of_schema(schema)
-    return JsonLines(of_schema, schema) if as_json else SchemaLines(of_schema, schema)
 
 
 def in_a_line(event: Event, write: Write = str) -> str:

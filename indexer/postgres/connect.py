@@ -7,7 +7,7 @@ from functools import partial
 from peewee import DatabaseError
 from psycopg2.extensions import libpq_version
 
-from indexer.errors import Unreachable
+from indexer.errors import ServerFull, Unreachable
 from indexer.migrator import Context
 from indexer.postgres.migrator import OnlineMigrator
 from indexer.postgres.session.database import UNNAMED, OnlineDatabase
@@ -29,6 +29,7 @@ NO_POSTGRES = "Check host and port in {source}: a program that is not PostgreSQL
 ROLE_LIMIT = "Wait for a connection to become free, or ALTER ROLE ... CONNECTION LIMIT."
 DATABASE_LIMIT = "Wait for a connection to become free, or ALTER DATABASE ... CONNECTION LIMIT."
 SERVER_LIMIT = "Wait for a connection to become free, or raise max_connections."
+LIMITS = (ROLE_LIMIT, DATABASE_LIMIT, SERVER_LIMIT)
 SERVICE = "Check the name of the service, and that PGSERVICEFILE or ~/.pg_service.conf defines it."
 FUNCTION = "A superuser can GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {role};"
 AGAIN = "Wait a moment and run the same command again."
@@ -108,10 +109,11 @@ def _connect(database: OnlineDatabase, parameters: dict[str, str], source: str, 
         database.close()
         reason = without_secrets(one_sentence(str(error)), parameters)
         _, hint, can_heal = next(known for known in REASONS if known[0] in reason)
+        failure = ServerFull if hint in LIMITS else Unreachable
         names = {
             "database": parameters.get("dbname", "..."),
             "role": parameters.get("user", "..."),
             "function": reason.rpartition(" ")[2],
         }
         hint = hint.format(source=source, **{name: identifier(value) for name, value in names.items()})
-        raise Unreachable(f"Cannot connect to {address_of(parameters)}: {reason}.", hint, can_heal) from error
+        raise failure(f"Cannot connect to {address_of(parameters)}: {reason}.", hint, can_heal) from error

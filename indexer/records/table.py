@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from peewee import SQL, DateTimeField, Entity, Field, IntegerField, Model, NodeList, _ModelWriteQueryHelper
 
 from indexer.catalog import TRUSTED, Table, TableTrust
+from indexer.dialect import MODELS
 from indexer.errors import Hint, IndexerError, PreflightFailed, Problem
 from indexer.server import Server
 from indexer.text import identifier, literal, visible
@@ -45,14 +46,15 @@ def bind(model: type[Model], home: Home, schema: str | None, name: str) -> Any:
 @contextmanager
 def placed(models: Sequence[Any], schema: str | None) -> Iterator[None]:
     """Let the models name their tables with this schema until the block ends."""
-    before = [(model._meta, model._meta.schema) for model in models]
-    try:
-        for meta, _ in before:
-            meta.schema = schema
-        yield
-    finally:
-        for meta, former in before:
-            meta.schema = former
+    with MODELS:
+        before = [(model._meta, model._meta.schema) for model in models]
+        try:
+            for meta, _ in before:
+                meta.schema = schema
+            yield
+        finally:
+            for meta, former in before:
+                meta.schema = former
 
 
 class Creation(NodeList):

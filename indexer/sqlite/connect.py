@@ -13,6 +13,7 @@ from indexer.sqlite.catalog import IN_MEMORY
 from indexer.sqlite.file import File
 from indexer.sqlite.migrator import OwnMigrator, PlainMigrator
 from indexer.text import percent_encoded, shell
+from indexer.urls import Address
 
 
 def open_sqlite(url: str, schema: str | None, read_only: bool, context: Context) -> PlainMigrator:
@@ -23,6 +24,13 @@ def open_sqlite(url: str, schema: str | None, read_only: bool, context: Context)
         Unreachable: the file cannot be opened; Held if another process has locked it.
     """
     return _open(_path(url), url, schema, read_only, context)
+
+
+def described(url: str) -> Address:
+    """Return the names of the file of a ``sqlite:///`` URL: its own, and its path; raise UsageError if it has none."""
+    path = _path(url)
+    quoted = path.replace("\\", "\\\\").replace('"', '\\"')
+    return Address((os.path.basename(path), path, path), url, f'.open "{quoted}"')
 
 
 def open_beside(database: SqliteDatabase, schema: str | None, read_only: bool, context: Context) -> PlainMigrator:

@@ -10,10 +10,14 @@ import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from indexer.errors import UsageError
-from indexer.text import percent_encoded, visible
+from indexer.text import literal, percent_encoded, visible
+from indexer.urls import Address
 
 if TYPE_CHECKING:
     from peewee import PostgresqlDatabase
+
+SECRETS = re.compile("password|secret|token")  # in the name of a parameter
+IN_ADDRESS = ("user", "password", "host", "port", "dbname")
 
 # Parameters of peewee's pool (playhouse.db_url), which libpq does not know.
 OF_A_POOL = ("max_connections", "stale_timeout", "timeout", "autorollback", "register_hstore", "server_side_cursors")
@@ -105,6 +109,22 @@ def address_of(parameters: dict[str, str]) -> str:
     if service and not name:
         return f"{address}?service={percent_encoded(service)}"
     return f"{address}/{percent_encoded(name)}" if name else address
+
+
+def described(parameters: dict[str, str]) -> Address:
+    """Return the names of the database: its own, that with the hosts, and the URL; and the URL to be typed."""
+    address = address_of(parameters)
+    with_hosts = address.removeprefix("postgresql://").rpartition("@")[2]
+    name = parameters.get("dbname") or with_hosts
+    others = [
+        f"{each}={percent_encoded(value)}"
+        for each, value in parameters.items()
+        if each not in IN_ADDRESS and f"{each}=" not in address and not SECRETS.search(each)
+    ]
+    url = address + (("&" if "?" in address else "?") + "&".join(others) if others else "")
+    typed = url.replace("@", ":PASSWORD@", 1) if "password" in parameters and "user" in parameters else url
+    server = with_hosts.rpartition("/")[0] or "local"
+    return Address((name, with_hosts, address), typed, f"\\connect {literal(url)}", server)
 
 
 def _host(host: str, port: str) -> str:
