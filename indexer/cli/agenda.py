@@ -80,7 +80,7 @@ class Agenda:
                     if task.rank > min(each.rank for each in (self._left[0], *self._running)):
                         break
                     others = self._on_server(task)
-                    if others < self._limits.get(task.target.server, others + 1):
+                    if others < self._limits.get(_server(task), others + 1):
                         self._running[task] = others
                         return self._left.pop(place)
                 if not waiting:
@@ -109,7 +109,7 @@ class Agenda:
             if not before and not others:
                 self._running[task] = 0
                 return None
-            self._limits[task.target.server] = limit = max(others, 1)
+            self._limits[_server(task)] = limit = max(others, 1)
             insort(self._left, task)
             self._changed.notify_all()
             return limit
@@ -129,8 +129,7 @@ class Agenda:
 
     def _on_server(self, task: Task) -> int:
         """Return how many tasks are running on the server of a task."""
-        server = task.target.server
-        return sum(each.target.server == server for each in self._running) if server else 0
+        return sum(_server(each) == _server(task) for each in self._running)
 
     def _check_first(self) -> None:
         """Refuse a name that no task has, once all are known."""
@@ -140,3 +139,8 @@ class Agenda:
         names = ", ".join(few([task.part.name for task in known], MOST_NAMES))
         hint = f"The names are: {names}." if names else "No database could be read."
         self.refusal, self._is_closed = UsageError(f"--first names {self.first!r}, which does not exist.", hint), True
+
+
+def _server(task: Task) -> str:
+    """Return what distinguishes the server of a task; a file is its own."""
+    return task.target.server or task.target.url

@@ -126,7 +126,9 @@ def _run(function: Callable[..., int | None], changes: bool, given: dict[str, An
 
 def _asked(given: dict[str, Any]) -> Options:
     asked = Options(**{name: given[name] for name in Options._fields if name in given})
+    is_parallel = given.get("parallel", 1) > 1  # which is to cost two connections for each database or schema
     return asked._replace(
+        jobs=asked.jobs or (1 if is_parallel else None),
         wait_lock=0 if given.get("no_wait") else asked.wait_lock,
         below_later=asked.below_later or given.get("yes", False),
         alembic=not given.get("no_alembic"),

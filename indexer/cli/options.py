@@ -154,7 +154,7 @@ schemas = together(
 on_one_database = together(on_server, schemas)
 on_databases = together(
     option(DATABASE_URL, metavar="URL", multiple=True, show_default=DEFAULT, help=f"{URLS}; can be repeated."),
-    option(LIST, "urls_from", metavar="FILE", help="File with one database URL a line; - is stdin, # begins a comment."),
+    option(LIST, "urls_from", metavar="FILE", help="File with one database URL a line, comments after #; - for stdin."),
     schemas,
     option("--first", metavar="NAME",
            help="Database or schema to begin with; unless it ends with 0, no other is begun."),
@@ -182,7 +182,8 @@ patience = together(
 offline = flag("--offline", "Build without CONCURRENTLY, for a maintenance window: faster, but blocks writers.")
 waiting = together(
     patience,
-    option("--jobs", type=Jobs(), default="auto", help="How many indexes to build at once."),
+    option("--jobs", type=Jobs(), default="auto", show_default="auto; 1 with --parallel",
+           help="How many indexes to build at once."),
     offline,
 )
 choice_of_indexes = together(
