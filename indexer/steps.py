@@ -98,7 +98,7 @@ class Step:
         """The state in more detail: which flag is missing, or what differs."""
         found = self.found
         if found is None:
-            return "missing"
+            return in_words(self.parts) if any(part.step.found for part in self.parts) else "missing"
         if found.definition is None:
             return "not an index"
         if found.definition.table != self.declared.table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from indexer.definition import Definition
 from indexer.dialect import Brief
 from indexer.leftovers import is_left_of
 from indexer.options import Options
-from indexer.partitions import Parent, Part, Partition
+from indexer.partitions import FOREIGN, Parent, Part, Partition
 from indexer.postgres.catalog.partitions import attached, indexes_of, parent_of, taken_names, trees
 from indexer.postgres.expression.comparison import in_words_of
 from indexer.postgres.inheritance import name_on
@@ -163,6 +164,12 @@ class _Plan:
         return next(similar, None) is None
 
     @property
+    def _is_valid(self) -> bool:
+        """Whether PostgreSQL takes all of it for valid."""
+        root = self.attached.get(self.tree[0].oid)
+        return root is not None and root.valid
+
+    @property
     def _moved(self) -> Partition | None:
         """The partition whose index has the declared name: it was the whole table before that was partitioned."""
         found = self._found
@@ -206,12 +213,18 @@ class _Plan:
 
     def _validate(self, parts: dict[int, Part]) -> None:
         """Attach one part again below each index that is not valid although all below it are, the lowest first."""
+        below: dict[int | None, list[int]] = defaultdict(list)
+        for oid, part in parts.items():
+            below[part.partition.parent].append(oid)
+        undone: set[int] = set()  # with what is above them
         for oid, part in reversed(list(parts.items())):
-            children = {each: below for each, below in parts.items() if below.partition.parent == oid}
-            found = part.step.found
-            if children and found and not found.valid and all(below.is_done for below in children.values()):
-                child = next(iter(children))
-                parts[child] = self._again(children[child])
+            children, found = below[oid], part.step.found
+            is_whole = part.is_done and undone.isdisjoint(children)
+            if is_whole and children and found and not found.valid:
+                parts[children[0]] = self._again(parts[children[0]])
+                is_whole = False
+            if not is_whole:
+                undone.add(oid)
 
     def _again(self, part: Part) -> Part:
         assert part.parent
@@ -226,6 +239,8 @@ class _Plan:
         found = (there or own) and self._placed(partition, there or own, name)
         declared = self._declared(partition, found)
         action = decide_part(declared, found if there else None, None if there else found, partition.is_leaf)
+        if partition.kind == FOREIGN and self._is_valid:
+            action = Action.KEEP  # a plain CREATE INDEX leaves it out
         on = self.index.on(partition.table, name)
         step = Step(action, on, declared, found, tuple(self._statements(action, partition, parent, found, name, taken)))
         drop = self.dialect.beside(partition.schema, partition.namespace).drop_statement(name)
@@ -263,13 +278,13 @@ class _Plan:
         if action is Action.REINDEX:
             yield from self._leftovers(partition, found, there)
             yield there.reindex_statement(name)
-        if action in BUILDING:
+        if action in BUILDING and partition.kind != FOREIGN:
             definition = self._definition._replace(table=partition.table)
             if partition.is_leaf:
                 yield there.create_index(name, definition, not self.options.offline)
             else:
                 yield Brief(there.create_index(name, definition, only=True))
-        if parent and action not in (Action.KEEP, Action.REFUSE):
+        if parent and action not in (Action.KEEP, Action.REFUSE) and partition.kind != FOREIGN:
             yield self._attachment(partition, parent, name)
 
     def _leftovers(self, partition: Partition, found: CatalogEntry | None, there: PostgresDialect) -> Iterable[str]:

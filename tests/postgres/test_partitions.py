@@ -2,19 +2,407 @@
 
 from __future__ import annotations
 
-from command import execute, succeed
-from partitioned import OF_ACTIVITY, by_range
-
-BY_HAND = (
-    "CREATE INDEX ix_activity_openphone_id ON activity (openphone_id)",
-    "CREATE INDEX ix_activity_conversation_created ON activity (conversation_id, created_at DESC)",
-    "CREATE INDEX ix_activity_type ON activity (activity_type)",
+import pytest
+from command import (
+    ask,
+    broken,
+    execute,
+    indexes,
+    nothing_changes,
+    records,
+    refuses,
+    run,
+    run_script,
+    succeed,
 )
+from kinds import runner_of
+from partitioned import (
+    LEAVES,
+    NEWEST,
+    NEWEST_ON,
+    OF_ACTIVITY,
+    OPENED,
+    add_year,
+    by_range,
+    covered,
+    down,
+    fill,
+    findings,
+    index_parents,
+    leaf_indexes,
+    problems,
+    shell,
+    up,
+)
+from roles import another_role
+
+from indexer import Index
+from indexer.decide import Action
+from indexer.errors import Different, PreflightFailed
+from indexer.spec import LONGEST_NAME
+
+SHAPES = {
+    "range": ("RANGE (created_at)", "FOR VALUES FROM ('2020-01-01') TO ('2030-01-01')"),
+    "list": ("LIST (activity_type)", "FOR VALUES IN ('message')"),
+    "hash": ("HASH (id)", "FOR VALUES WITH (modulus 1, remainder 0)"),
+    "default": ("RANGE (id)", "DEFAULT"),
+}
 
 
-def test_indexes_that_a_partitioned_table_has_are_kept(base_url: str) -> None:
+# Up and down ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_command_works_on_a_mix_of_plain_and_partitioned_tables(base_url: str) -> None:
     by_range(base_url)
-    execute(base_url, *BY_HAND)
+    plan = succeed("plan", "--json", url=base_url).json()
     succeed("up", url=base_url)
-    found = {each["name"]: each["state"] for each in succeed("check", "--json", url=base_url).json()["indexes"]}
-    assert {found[name] for name in OF_ACTIVITY} == {"valid"}
+    assert all(covered(base_url, name) == sorted(LEAVES) for name in OF_ACTIVITY)
+    assert len(next(step for step in plan["steps"] if step["name"] == "ix_activity_type")["statements"]) == 9
+    assert run("up", url=base_url).lines[-1].startswith("Nothing to do")
+    found = {each["name"]: each for each in succeed("check", "--json", url=base_url).json()["indexes"]}
+    assert {found[name]["state"] for name in OF_ACTIVITY} == {"valid"}
+    sizes = {each["name"]: each["bytes"] for each in succeed("status", "--json", url=base_url).json()["indexes"]}
+    assert sizes["ix_activity_type"] > 4 * 8192
+    assert "ix_activity_type completed" not in succeed("history", url=base_url).stdout
+    succeed("down", url=base_url)
+    assert set(OF_ACTIVITY) & set(indexes(base_url)) == set()
+    assert [name for name in indexes(base_url) if name.startswith("ix_")] == []
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_kind_of_partitioning_is_indexed(base_url: str, shape: str) -> None:
+    by, values = SHAPES[shape]
+    shell(base_url, "activity", by)
+    execute(base_url, f"CREATE TABLE part PARTITION OF activity {values}")
+    fill(base_url, 50)
+    assert up(base_url, NEWEST, OPENED) == {"ix_newest": Action.CREATE, "ix_opened": Action.CREATE}
+    assert covered(base_url, "ix_newest") == covered(base_url, "ix_opened") == ["part"]
+    assert broken(base_url) == set()
+    assert down(base_url, NEWEST, OPENED) == {"ix_newest": Action.DROP, "ix_opened": Action.DROP}
+    assert [name for name in indexes(base_url) if name.startswith("ix_")] == []
+
+
+def test_partitions_of_partitions_in_other_schemas_are_indexed(base_url: str) -> None:
+    shell(base_url, "activity", "RANGE (created_at)")
+    execute(
+        base_url,
+        "CREATE SCHEMA archive",
+        "CREATE TABLE archive.activity PARTITION OF activity"
+        " FOR VALUES FROM ('2022-01-01') TO ('2024-01-01') PARTITION BY LIST (activity_type)",
+        "CREATE TABLE archive.messages PARTITION OF archive.activity FOR VALUES IN ('message')",
+        "CREATE TABLE archive.empty PARTITION OF activity"
+        " FOR VALUES FROM ('2010-01-01') TO ('2011-01-01') PARTITION BY HASH (id)",
+        'CREATE TABLE archive."Other; rows" PARTITION OF archive.activity DEFAULT',
+    )
+    add_year(base_url, 2024)
+    fill(base_url, 100)
+    up(base_url, NEWEST, jobs=2)
+    assert covered(base_url, "ix_newest") == ["Other; rows", "activity_2024", "messages"]
+    assert broken(base_url) == set()
+    assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
+    assert up(base_url, NEWEST) == {}
+    down(base_url, NEWEST)
+    assert [name for name in indexes(base_url) if name.startswith("ix_")] == []
+
+
+def test_a_table_without_partitions_is_indexed_and_gives_its_index_to_later_ones(base_url: str) -> None:
+    shell(base_url, "activity", "RANGE (created_at)")
+    up(base_url, NEWEST)
+    add_year(base_url, 2024)
+    assert covered(base_url, "ix_newest") == ["activity_2024"]
+    assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
+
+
+def test_the_names_of_leaf_indexes_are_never_cut_nor_those_that_are_taken(base_url: str) -> None:
+    by_range(base_url, years=())
+    long = "p" * LONGEST_NAME
+    execute(
+        base_url,
+        f"CREATE TABLE {long} PARTITION OF activity FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')",
+        "CREATE TABLE ix_newest_activity_default (id integer)",
+    )
+    up(base_url, NEWEST)
+    names = [name for _, _, name, _, _ in leaf_indexes(base_url, "ix_newest")]
+    assert names[0] == "ix_newest_activity_default_2"
+    assert names[1].startswith("ix_newest_ppp")
+    assert len(names[1]) == LONGEST_NAME
+
+
+def test_offline_a_plain_statement_builds_all_of_it(base_url: str) -> None:
+    by_range(base_url)
+    with runner_of(base_url, NEWEST, offline=True) as runner:
+        (step,) = runner.up().steps
+    assert step.statements == ('CREATE INDEX "ix_newest" ON "public"."activity" ("activity_type", "created_at" DESC)',)
+    assert covered(base_url, "ix_newest") == sorted(LEAVES)
+
+
+def test_offline_no_index_of_another_order_is_attached(base_url: str) -> None:
+    by_range(base_url)
+    execute(base_url, "CREATE INDEX ascending ON activity_2023 (activity_type, created_at)")
+    up(base_url, NEWEST, offline=True)
+    assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
+    assert "ascending" not in [name for _, _, name, _, _ in leaf_indexes(base_url, "ix_newest")]
+
+
+def test_the_script_of_a_plan_does_the_same_and_waits_for_a_moment_only(base_url: str) -> None:
+    by_range(base_url)
+    script = succeed("plan", "--sql", url=base_url).stdout
+    assert "SET lock_timeout = '300ms';\nALTER INDEX" in script
+    assert script.index("SET lock_timeout = '0';\nCREATE INDEX CONCURRENTLY") > 0
+    run_script(script, base_url)
+    succeed("check", url=base_url)
+    recorded = records(base_url)
+    run_script(succeed("plan", "down", "--sql", url=base_url).stdout, base_url)
+    assert len(recorded) == 2
+    assert [name for name in indexes(base_url) if name.startswith("ix_")] == []
+
+
+def test_stamp_records_the_indexes_that_partitions_have_and_refuses_a_part_of_them(base_url: str) -> None:
+    by_range(base_url)
+    succeed("up", url=base_url)
+    execute(base_url, "DELETE FROM schema_revision", "CREATE INDEX old ON ONLY activity (id)")
+    succeed("stamp", "head", url=base_url)
+    execute(base_url, "DROP INDEX ix_activity_type", "CREATE INDEX ix_activity_type ON ONLY activity (activity_type)")
+    execute(base_url, "DELETE FROM schema_revision")
+    assert "ix_activity_type" in refuses(base_url, "stamp", "head", exit_code=4).stderr
+
+
+# What others have made -----------------------------------------------------------------------------------------------
+
+
+def test_indexes_that_a_partitioned_table_has_are_kept_and_are_not_dropped(base_url: str) -> None:
+    by_range(base_url)
+    index_parents(base_url)
+    succeed("up", url=base_url)
+    succeed("check", url=base_url)
+    succeed("down", url=base_url)
+    assert set(OF_ACTIVITY) <= set(indexes(base_url))
+
+
+def test_an_incomplete_index_of_others_is_completed_and_remains_theirs(base_url: str) -> None:
+    by_range(base_url)
+    execute(base_url, f"CREATE INDEX ix_newest ON ONLY activity {NEWEST_ON}")
+    assert findings(base_url, NEWEST) == {"ix_newest": "missing on activity_2022, activity_2023 and 2 more"}
+    assert up(base_url, NEWEST) == {"ix_newest": Action.COMPLETE}
+    assert covered(base_url, "ix_newest") == sorted(LEAVES)
+    assert down(base_url, NEWEST) == {"ix_newest": Action.LEAVE}
+    assert covered(base_url, "ix_newest") == sorted(LEAVES)
+
+
+def test_an_attached_leaf_of_another_order_is_refused_with_its_name(base_url: str) -> None:
+    by_range(base_url)
+    execute(
+        base_url,
+        f"CREATE INDEX ix_newest ON ONLY activity {NEWEST_ON}",
+        "CREATE INDEX ascending ON activity_2023 (activity_type, created_at)",
+        "ALTER INDEX ix_newest ATTACH PARTITION ascending",
+    )
+    with nothing_changes(base_url), runner_of(base_url, NEWEST) as runner, pytest.raises(Different) as refused:
+        runner.up()
+    (difference,) = refused.value.found["ix_newest"][:1]
+    assert (difference.part, difference.found) == ("key on activity_2023", "activity_type, created_at")
+    assert findings(base_url, NEWEST)["ix_newest"] == "different definition"
+
+
+def test_an_index_of_another_order_is_not_attached_and_the_leaf_gets_its_own(base_url: str) -> None:
+    by_range(base_url)
+    execute(base_url, "CREATE INDEX ix_newest_activity_2023 ON activity_2023 (activity_type, created_at)")
+    up(base_url, NEWEST)
+    assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
+    assert all("DESC" in definition for *_, definition in leaf_indexes(base_url, "ix_newest"))
+
+
+def test_a_leaf_index_of_others_is_attached_if_allowed_and_then_stops_down(base_url: str) -> None:
+    by_range(base_url)
+    execute(base_url, f"CREATE INDEX by_hand ON activity_2023 {NEWEST_ON}")
+    up(base_url, NEWEST, adopt_renamed=True)
+    assert "by_hand" in [name for _, _, name, _, _ in leaf_indexes(base_url, "ix_newest")]
+    with nothing_changes(base_url), runner_of(base_url, NEWEST) as runner, pytest.raises(PreflightFailed) as refused:
+        runner.down()
+    assert "without public.by_hand, which existed before up" in refused.value.problems[0]
+    assert down(base_url, NEWEST, include_adopted=True) == {"ix_newest": Action.DROP}
+
+
+def test_a_leaf_index_of_others_is_not_attached_unless_that_is_allowed(base_url: str) -> None:
+    by_range(base_url)
+    execute(base_url, f"CREATE INDEX by_hand ON activity_2023 {NEWEST_ON}")
+    up(base_url, NEWEST)
+    down(base_url, NEWEST)
+    assert "by_hand" in indexes(base_url)
+
+
+def test_another_definition_is_refused_and_cannot_be_replaced(base_url: str) -> None:
+    by_range(base_url)
+    execute(base_url, "CREATE INDEX ix_newest ON activity (activity_type)")
+    for options in ({}, {"replace": True}):
+        with (
+            nothing_changes(base_url),
+            runner_of(base_url, NEWEST, **options) as runner,
+            pytest.raises(Different) as refused,
+        ):
+            runner.up()
+        assert str(refused.value.hint).startswith("Rename or drop ix_newest if nothing needs it, then run: ")
+        assert refused.value.found["ix_newest"][-1].found == "partitioned index"
+
+
+def test_an_invalid_attached_leaf_is_rebuilt(base_url: str, superuser_url: str) -> None:
+    by_range(base_url)
+    up(base_url, NEWEST)
+    # Only a superuser can make an index invalid without a crash.
+    for name in ("ix_newest", "ix_newest_activity_2023"):
+        execute(superuser_url, f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{name}'::regclass")
+    assert findings(base_url, NEWEST) == {"ix_newest": "invalid on activity_2023"}
+    assert up(base_url, NEWEST) == {"ix_newest": Action.COMPLETE}
+    assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
+    assert broken(base_url) - {"ix_newest"} == set()
+
+
+def test_an_invalid_leaf_is_never_attached(base_url: str, superuser_url: str) -> None:
+    by_range(base_url)
+    execute(
+        base_url,
+        f"CREATE INDEX ix_newest ON ONLY activity {NEWEST_ON}",
+        f"CREATE INDEX ix_newest_activity_2023 ON activity_2023 {NEWEST_ON}",
+    )
+    # Only a superuser can make an index invalid without a crash.
+    execute(
+        superuser_url,
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_newest_activity_2023'::regclass",
+    )
+    with runner_of(base_url, NEWEST) as runner:
+        statements = [each for each in runner.plan().steps[0].statements if "activity_2023" in each]
+        assert statements[0].startswith("DROP INDEX CONCURRENTLY")
+        runner.up()
+    assert broken(base_url) == set()
+
+
+# The table changes ---------------------------------------------------------------------------------------------------
+
+
+def partition_later(url: str) -> None:
+    """Make a table that was indexed as a whole the first partition of a new one of its name."""
+    execute(
+        url,
+        "UPDATE activity SET created_at = '2020-01-01' WHERE created_at IS NULL",
+        "ALTER TABLE activity RENAME TO activity_until_2025",
+        "CREATE TABLE activity (LIKE activity_until_2025 INCLUDING DEFAULTS) PARTITION BY RANGE (created_at)",
+        "ALTER TABLE activity ATTACH PARTITION activity_until_2025 FOR VALUES FROM (MINVALUE) TO ('2025-01-01')",
+    )
+    add_year(url, 2025)
+
+
+def test_a_table_that_was_partitioned_since_keeps_its_index_as_that_of_a_leaf(base_url: str) -> None:
+    fill(base_url, 100)
+    up(base_url, NEWEST)
+    (before,) = ask(base_url, "SELECT oid FROM pg_class WHERE relname = 'ix_newest'")
+    partition_later(base_url)
+    assert findings(base_url, NEWEST) == {"ix_newest": "missing on activity_2025; not attached on activity_until_2025"}
+    assert up(base_url, NEWEST) == {"ix_newest": Action.CREATE}
+    assert covered(base_url, "ix_newest") == ["activity_2025", "activity_until_2025"]
+    assert ask(base_url, "SELECT oid FROM pg_class WHERE relname = 'ix_newest_activity_until_2025'") == [before]
+    assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
+    assert down(base_url, NEWEST) == {"ix_newest": Action.DROP}
+    assert [name for name in indexes(base_url) if name.startswith("ix_")] == []
+
+
+def test_down_drops_the_index_of_a_table_that_was_partitioned_since(base_url: str) -> None:
+    up(base_url, NEWEST)
+    partition_later(base_url)
+    with runner_of(base_url, NEWEST) as runner:
+        (step,) = runner.down().steps
+    assert step.statements == ('DROP INDEX CONCURRENTLY "public"."ix_newest"',)
+    assert [name for name in indexes(base_url) if name.startswith("ix_")] == []
+
+
+def test_a_table_that_is_not_partitioned_any_more_gets_its_name_back_on_the_index(base_url: str) -> None:
+    by_range(base_url)
+    up(base_url, NEWEST)
+    execute(
+        base_url,
+        "ALTER TABLE activity DETACH PARTITION activity_2023",
+        "DROP TABLE activity",
+        "ALTER TABLE activity_2023 RENAME TO activity",
+    )
+    assert findings(base_url, NEWEST) == {"ix_newest": "missing"}
+    assert up(base_url, NEWEST, adopt_renamed=True) == {"ix_newest": Action.RENAME}
+    assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
+
+
+def test_a_partition_that_is_detached_is_not_missed(base_url: str) -> None:
+    by_range(base_url)
+    up(base_url, NEWEST)
+    execute(base_url, "CREATE TABLE loose (LIKE activity)", "ALTER TABLE activity DETACH PARTITION activity_2022")
+    assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
+    down(base_url, NEWEST)
+    assert "ix_newest_activity_2022" in indexes(base_url)  # of a table that is none of ours any more
+
+
+def test_an_index_without_the_detached_partition_that_lacked_it_is_valid(base_url: str) -> None:
+    by_range(base_url)
+    execute(base_url, f"CREATE INDEX ix_newest ON ONLY activity {NEWEST_ON}")
+    for table in LEAVES[1:]:
+        execute(
+            base_url,
+            f"CREATE INDEX ix_newest_{table} ON {table} {NEWEST_ON}",
+            f"ALTER INDEX ix_newest ATTACH PARTITION ix_newest_{table}",
+        )
+    execute(base_url, f"ALTER TABLE activity DETACH PARTITION {LEAVES[0]}")
+    up(base_url, NEWEST)
+    assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
+
+
+# What preflight finds ------------------------------------------------------------------------------------------------
+
+
+def test_a_partition_of_another_role_is_found_before_anything_is_made(base_url: str, superuser_url: str) -> None:
+    by_range(base_url)
+    # Only a superuser can give a table to a role that the owner is no member of.
+    with another_role(superuser_url) as role:
+        execute(superuser_url, f"ALTER TABLE activity_2023 OWNER TO {role}")
+        assert [str(each) for each in problems(base_url, NEWEST)] == [
+            f"table public.activity_2023 belongs to role {role}, and only its owner can index it"
+        ]
+
+
+def test_a_schema_in_which_our_role_may_create_nothing_is_found_before_anything_is_made(
+    base_url: str, superuser_url: str
+) -> None:
+    by_range(base_url, years=())
+    # Only a superuser can make a schema of another role.
+    execute(
+        superuser_url,
+        "CREATE SCHEMA closed",
+        "CREATE TABLE closed.activity PARTITION OF activity FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')",
+        "ALTER TABLE closed.activity OWNER TO crm_owner",
+    )
+    (problem,) = problems(base_url, NEWEST)
+    assert problem == "role crm_owner may not create anything in schema closed"
+    execute(superuser_url, *problem.statements)
+    up(base_url, NEWEST)
+    assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
+
+
+def test_a_foreign_partition_is_found_before_anything_is_made(base_url: str, superuser_url: str) -> None:
+    by_range(base_url, years=())
+    # Only a superuser can create a wrapper of foreign data.
+    execute(
+        superuser_url,
+        "CREATE FOREIGN DATA WRAPPER far",
+        "CREATE SERVER far FOREIGN DATA WRAPPER far",
+        "CREATE FOREIGN TABLE elsewhere PARTITION OF activity"
+        " FOR VALUES FROM ('2024-01-01') TO ('2025-01-01') SERVER far",
+    )
+    (problem,) = problems(base_url, NEWEST)
+    assert "public.elsewhere is a foreign table" in problem
+    up(base_url, NEWEST, offline=True)
+    assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
+    down(base_url, NEWEST)
+
+
+def test_a_unique_index_needs_the_columns_that_the_table_is_partitioned_by(base_url: str) -> None:
+    by_range(base_url)
+    (problem,) = problems(base_url, Index("ix_unique", "activity", ("id",), unique=True))
+    assert "all columns by which public.activity is partitioned (created_at)" in problem
+    unique = Index("ix_unique", "activity", ("id", "created_at"), unique=True)
+    up(base_url, unique)
+    assert findings(base_url, unique) == {"ix_unique": "valid"}

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from command import ask, execute
+import pytest
+from command import ask, execute, nothing_changes
+from kinds import runner_of
 
-ROWS = "(openphone_id, conversation_id, activity_type, created_at)"
+from indexer import Index, Variant, desc
+from indexer.decide import Action
+from indexer.errors import PreflightFailed
+
+ROWS = "(openphone_id, activity_type, created_at)"
 YEARS = (2022, 2023, 2024)
 OF_ACTIVITY = ("ix_activity_openphone_id", "ix_activity_conversation_created", "ix_activity_type")
+
+LEAVES = [*(f"activity_{year}" for year in YEARS), "activity_default"]
+NEWEST = Index("ix_newest", "activity", ("activity_type", desc("created_at")))
+OPENED = Index("ix_opened", "activity", ("id",), on_postgresql=Variant(where="activity_type = 'message'"))
+NEWEST_ON = "(activity_type, created_at DESC)"
 
 
 def by_range(url: str, table: str = "activity", rows: int = 300, years: tuple[int, ...] = YEARS) -> None:
@@ -15,7 +26,7 @@ def by_range(url: str, table: str = "activity", rows: int = 300, years: tuple[in
     for year in years:
         add_year(url, year, table)
     execute(url, f"CREATE TABLE {table}_default PARTITION OF {table} DEFAULT")
-    if rows and table == "activity":
+    if rows and years and table == "activity":
         fill(url, rows, years)
 
 
@@ -42,7 +53,7 @@ def fill(url: str, rows: int, years: tuple[int, ...] = YEARS) -> None:
     """Write activities evenly to these years."""
     execute(
         url,
-        f"INSERT INTO activity {ROWS} SELECT 'AC' || n, n % 50, 'message',"
+        f"INSERT INTO activity {ROWS} SELECT 'AC' || n, 'message',"
         f" pg_catalog.make_timestamp({years[0]} + n % {len(years)}, 1 + n % 12, 1, 0, 0, 0)"
         f" FROM generate_series(1, {rows}) AS n",
     )
@@ -80,3 +91,32 @@ def leaf_indexes(url: str, *names: str) -> list[tuple[str, str, str, bool, str]]
 def covered(url: str, name: str) -> list[str]:
     """Return the leaves on which a valid index is attached to this one."""
     return [table for _, table, _, is_valid, _ in leaf_indexes(url, name) if is_valid]
+
+
+# A revision of any indexes -------------------------------------------------------------------------------------------
+
+
+def up(url: str, *declared: Index, **options: object) -> dict[str, Action]:
+    """Apply a revision of these indexes in this process; return what was done about each."""
+    with runner_of(url, *declared, **options) as runner:
+        return {step.index.name: step.action for step in runner.up().steps}
+
+
+def down(url: str, *declared: Index, **options: object) -> dict[str, Action]:
+    """Revert a revision of these indexes in this process; return what was done about each."""
+    with runner_of(url, *declared, **options) as runner:
+        return {step.index.name: step.action for step in runner.down().steps}
+
+
+def findings(url: str, *declared: Index) -> dict[str, str]:
+    """Return what check says of each index."""
+    with runner_of(url, *declared) as runner:
+        check = runner.inspector.check()
+        return {step.index.name: check.finding(step) for step in check.status.steps}
+
+
+def problems(url: str, *declared: Index, **options: object) -> list[str]:
+    """Return what preflight says against up, which must change nothing."""
+    with nothing_changes(url), runner_of(url, *declared, **options) as runner, pytest.raises(PreflightFailed) as failed:
+        runner.up()
+    return list(failed.value.problems)

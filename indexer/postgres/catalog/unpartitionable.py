@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 def unpartitionable(dialect: PostgresDialect, steps: Sequence[Step]) -> list[str]:
     """Return why these steps cannot be taken on all partitions, one sentence each."""
     parts = [part for step in steps for part in step.parts]
-    lacking = {part.partition.oid: part.partition for part in parts if not part.is_done and part.partition.parent}
+    lacking = {
+        part.partition.oid: part.partition
+        for part in parts
+        if part.partition.parent and not part.is_done and part.partition.kind != FOREIGN
+    }
     problems = [problem for step in steps for problem in _of_step(step)]
     for namespace, schema in {(each.namespace, each.schema) for each in lacking.values()}:
         there = dialect.beside(schema, namespace).catalog
