@@ -112,6 +112,10 @@ class CatalogMigrator(SchemaMigrator):
             UsageError: there is no such schema.
         """
 
+    def beside(self, schema: str, namespace: int) -> CatalogMigrator:
+        """Return the migrator of another schema with this OID, on the same session and in the same run."""
+        raise UsageError("SQLite has no schemas.", "Leave --schema out.")
+
     @property
     @abstractmethod
     def place(self) -> Place:

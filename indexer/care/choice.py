@@ -10,7 +10,7 @@ from indexer.errors import Command
 from indexer.records.baseline import LEARNED, Baseline
 from indexer.records.revisions import APPLYING, REVERTING, Record
 from indexer.revisions.revision import Revision
-from indexer.steps import Step
+from indexer.steps import Step, StepPlanner
 from indexer.text import counted, in_bytes
 from indexer.tuples import NamedTuple
 
@@ -50,24 +50,48 @@ class Criteria(NamedTuple):
         return (*self.names, *(word for option, value in given.items() if value for word in (option, str(value))))
 
 
+class OfLeaf(NamedTuple):
+    """Which leaf of a partitioned table an index is on.
+
+    Attributes:
+        of: the name of the declared index, which is that of the partitioned table.
+        label: the name of the index, with its schema if that is another one than the partitioned table's.
+        namespace: the OID of its schema.
+    """
+
+    of: str
+    label: str
+    schema: str
+    namespace: int
+
+
 class Candidate(NamedTuple):
     """A declared index that ``reindex`` considers.
 
     Attributes:
         step: what ``up`` would do about it, which tells its state.
         record: what is recorded of its revision.
+        planner: of the steps in its schema.
         evidence: what a rebuild would gain; None if it cannot be rebuilt.
+        leaf: where it is the index of a leaf of a partitioned table.
     """
 
     revision: Revision
     step: Step
     record: Record | None
+    planner: StepPlanner
     evidence: Evidence | None = None
+    leaf: OfLeaf | None = None
 
     @property
     def name(self) -> str:
-        """The name of the index."""
-        return self.step.index.name
+        """The name of the index; with its schema if that is another one than its partitioned table's."""
+        return self.leaf.label if self.leaf else self.step.index.name
+
+    @property
+    def declared(self) -> str:
+        """The name of the declared index; of a leaf, that of its partitioned table."""
+        return self.leaf.of if self.leaf else self.step.index.name
 
     @property
     def baseline(self) -> Baseline | None:
@@ -86,7 +110,7 @@ class Candidate(NamedTuple):
             return f"belongs to revision {self.revision.id}, whose {UNFINISHED[record.state]} is unfinished"
         if found.worker and not found.usable:
             return f"is being built or dropped by another session (pid {found.worker})"
-        return "" if found.usable else f"is invalid ({found.flaw})"
+        return "" if found.usable else f"is invalid ({self.step.finding})"
 
     @property
     def remedy(self) -> Command:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from indexer import preflight
-from indexer.care.choice import Candidate, Criteria
+from indexer.care.choice import Candidate, Criteria, OfLeaf
 from indexer.care.deep import CORRUPT, Finding
 from indexer.errors import Command, Different, Hint, IndexerError, PreflightFailed
 from indexer.events import Blocker
@@ -79,7 +79,7 @@ class ReindexPlan(NamedTuple):
     @property
     def steps(self) -> list[Step]:
         """The steps that drop leftovers and rebuild, if no other session comes between."""
-        return [*(each.step for each in self.leftovers), *(self.planner.reindex(each.step) for each in self.chosen)]
+        return [*(each.step for each in self.leftovers), *(each.planner.reindex(each.step) for each in self.chosen)]
 
     @property
     def concerned(self) -> list[Index]:
@@ -99,6 +99,7 @@ class Rebuilt(NamedTuple):
     Attributes:
         by_another: whether another session rebuilt it, which this run waited for.
         finding: what the deep check of the new index found.
+        leaf: where it is the index of a leaf of a partitioned table.
     """
 
     target: Index
@@ -107,6 +108,17 @@ class Rebuilt(NamedTuple):
     seconds: float
     by_another: bool = False
     finding: Finding | None = None
+    leaf: OfLeaf | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the index; with its schema if that is another one than its partitioned table's."""
+        return self.leaf.label if self.leaf else self.target.name
+
+    @property
+    def declared(self) -> str:
+        """The name of the declared index; of a leaf, that of its partitioned table."""
+        return self.leaf.of if self.leaf else self.target.name
 
 
 class Remains(NamedTuple):

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from peewee import PeeweeException
 
-from indexer.care.choice import Candidate, Criteria, excluded_by, is_to_be_analyzed, not_bloated
+from indexer.care.choice import Candidate, Criteria, OfLeaf, excluded_by, is_to_be_analyzed, not_bloated
 from indexer.care.deep import CLEAN, Finding, checked, deep_check
-from indexer.care.evidence import evidence_of, learn
+from indexer.care.evidence import evidence_of_leaves, learn
 from indexer.care.rebuilds import LeftOut, Leftover, Rebuilt, Reindexed, ReindexPlan, Remains, check, room_needed
 from indexer.catalog import IndexFile, Table
 from indexer.decide import Action
 from indexer.errors import Command, Hint, IndexerError, IndexFailed, Interrupted, UsageError, together
 from indexer.events import BlockersFound, IndexChecked, RevisionFinished, RevisionPaused, RevisionStarted
-from indexer.migrator import IndexOperation
+from indexer.migrator import CatalogMigrator, IndexOperation
 from indexer.pace.pace import CLOSED, Pace, pace_of
+from indexer.partitions import leaves
 from indexer.plans import Rest
 from indexer.records.baseline import LEARNED, REINDEX, Baseline, Checked, baseline_of
 from indexer.records.journal import Journal
@@ -27,7 +28,6 @@ from indexer.records.revisions import Record
 from indexer.records.table import now
 from indexer.revisions.revision import Revision
 from indexer.runner import Runner, stopwatch
-from indexer.spec import Index
 from indexer.steps import Step, StepPlanner
 from indexer.text import few, may_be
 
@@ -49,6 +49,7 @@ class Reindexer:
         self._analyzed: list[str] = []
         self._has_begun = False
         self._failures: list[IndexFailed] = []
+        self._asked: list[Candidate] = []
 
     # What would be done ---------------------------------------------------------------------------------------------
 
@@ -65,15 +66,17 @@ class Reindexer:
 
     def _plan(self, criteria: Criteria) -> ReindexPlan:
         """Return the plan without the sessions that a run would have to wait for: to look for them takes a second."""
-        self._refuse_unknown(criteria.names)
         state = self.inspector.state(self._command(criteria), self._tables(criteria.names))
         planner = self.inspector.planner(state.replaced)
         asked = [
-            Candidate(revision, step, state.records.get(revision.id))
+            each
             for revision in self.inspector.chain
             for step in planner.up(revision.indexes, duplicates=False)
-            if not criteria.names or step.index.name in criteria.names
+            for each in self._physical(Candidate(revision, step, state.records.get(revision.id), planner))
+            if not criteria.names or {each.name, each.declared} & set(criteria.names)
         ]
+        self._refuse_unknown(criteria.names, asked)
+        self._asked = asked
         possible = self._judged([each for each in asked if not each.obstacle])
         at = now()
         excluded = {each.name: excluded_by(each, criteria, at) or not_bloated(each, criteria, at) for each in possible}
@@ -84,11 +87,28 @@ class Reindexer:
             planner=planner,
             chosen=tuple(each for each in possible if not excluded[each.name]),
             left_out=tuple(_left_out(asked, possible, excluded)),
-            leftovers=tuple(self._leftovers(asked, planner)),
+            leftovers=tuple(self._leftovers(asked)),
             stale=tuple(each for each in possible if is_to_be_analyzed(each, criteria, at)),
             learned=self._learned([each for each in possible if excluded[each.name]]),
         )
         return self._completed(plan, state.tables)
+
+    def _physical(self, whole: Candidate) -> Iterator[Candidate]:
+        """Yield what there is to rebuild of an index: itself, or the index of each leaf of a partitioned table."""
+        if not whole.step.parts or whole.obstacle:
+            yield whole
+            return
+        for part in leaves(whole.step.parts):
+            schema, namespace, name = part.partition.schema, part.partition.namespace, part.step.index.name
+            label = name if schema == self.migrator.schema else f"{schema}.{name}"
+            there = self.migrator.dialect.beside(schema, namespace)
+            planner = whole.planner._replace(catalog=there.catalog, dialect=there)
+            yield whole._replace(step=part.step, planner=planner, leaf=OfLeaf(whole.name, label, schema, namespace))
+
+    def _migrator_of(self, candidate: Candidate) -> CatalogMigrator:
+        """Return the migrator of the schema that an index is in."""
+        leaf = candidate.leaf
+        return self.migrator.beside(leaf.schema, leaf.namespace) if leaf else self.migrator
 
     def _command(self, criteria: Criteria) -> Command:
         return Command("reindex", *criteria.words(), *self.inspector.options.words("reindex"))
@@ -97,9 +117,9 @@ class Reindexer:
         """Return the tables of the indexes of these names; of all indexes if there are no names."""
         return [index.table for index in self.inspector.declared if not names or index.name in names]
 
-    def _refuse_unknown(self, names: Sequence[str]) -> None:
+    def _refuse_unknown(self, names: Sequence[str], asked: Sequence[Candidate]) -> None:
         declared = [index.name for index in self.inspector.declared]
-        unknown = [name for name in names if name not in declared]
+        unknown = [name for name in names if name not in (*declared, *(each.name for each in asked))]
         if not unknown:
             return
         found = self.migrator.catalog.find(unknown).values()  # SQLite finds names in upper or lower case
@@ -113,21 +133,23 @@ class Reindexer:
 
     def _judged(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         baselines = {each.name: each.baseline for each in candidates if each.baseline}
-        evidence = evidence_of(self.migrator, [each.name for each in candidates], baselines)
-        return [each._replace(evidence=evidence.get(each.name)) for each in candidates]
+        names = list(dict.fromkeys(each.declared for each in candidates))
+        evidence = evidence_of_leaves(self.migrator, names, baselines)
+        return [each._replace(evidence=evidence.get(each.declared, {}).get(each.name)) for each in candidates]
 
-    def _leftovers(self, asked: Sequence[Candidate], planner: StepPlanner) -> Iterator[Leftover]:
-        candidates = {each.name: each for each in asked}
-        indexes = [each.step.index for each in asked]
-        entries = self.migrator.catalog.indexes_on({index.table for index in indexes})
-        for name, of in planner.reindex_leftovers(indexes, entries).items():
-            index = candidates[of].step.index
-            yield Leftover(planner.next_drop(index.renamed(name), index), candidates[of])
+    def _leftovers(self, asked: Sequence[Candidate]) -> Iterator[Leftover]:
+        for there, group in _by_schema(asked):
+            candidates = {each.step.index.name: each for each in group}
+            indexes = [each.step.index for each in group]
+            entries = there.catalog.indexes_on({index.table for index in indexes})
+            for name, of in there.reindex_leftovers(indexes, entries).items():
+                index = candidates[of].step.index
+                yield Leftover(there.next_drop(index.renamed(name), index), candidates[of])
 
     def _learned(self, candidates: Sequence[Candidate]) -> dict[str, dict[str, Baseline]]:
         learned: dict[str, dict[str, Baseline]] = {}
         baselines = {each.name: each.baseline for each in candidates if each.baseline}
-        found = learn(self.migrator, [each.name for each in candidates], baselines)
+        found = learn(self.migrator, list(dict.fromkeys(each.declared for each in candidates)), baselines)
         for each in candidates:
             if each.name in found and self._is_recorded(each.record):
                 learned.setdefault(each.revision.id, {})[each.name] = found[each.name]
@@ -217,9 +239,9 @@ class Reindexer:
         plan = self._plan(before.criteria)
         check(plan)
         if plan.stale:
-            of_table = {each.step.index.table: each.step for each in plan.stale}
-            for step in of_table.values():
-                self.migrator.analyze(step)
+            of_table = {self._table_of(each): each for each in plan.stale}
+            for each in of_table.values():
+                self._migrator_of(each).analyze(each.step)
             self._analyzed += of_table
             plan = self._judged_again(before.criteria)
         plan = _without_rebuilt(plan, before)
@@ -232,6 +254,10 @@ class Reindexer:
         while (plan := self._plan(criteria)).stale and time.monotonic() < until:
             self.runner.stop.sleep(AGAIN)
         return plan
+
+    def _table_of(self, candidate: Candidate) -> str:
+        table, leaf = candidate.step.index.table, candidate.leaf
+        return f"{leaf.schema}.{table}" if leaf and leaf.schema != self.migrator.schema else table
 
     def _rest(self, plan: ReindexPlan, pace: Pace) -> Rest | None:
         """Return what the window has left; None if that is nothing."""
@@ -255,9 +281,14 @@ class Reindexer:
 
     def _others(self, criteria: Criteria) -> Criteria:
         """Return the criteria with the names that this run has not rebuilt, which another run would rebuild again."""
-        done = [] if self.migrator.transactional_ddl else [each.target.name for each in self._rebuilt]
-        names = tuple(name for name in criteria.names if name not in done)
+        done = [] if self.migrator.transactional_ddl else [each.name for each in self._rebuilt]
+        names = tuple(dict.fromkeys(left for name in criteria.names for left in self._left_of(name, done)))
         return criteria._replace(names=names) if names else criteria
+
+    def _left_of(self, name: str, done: Sequence[str]) -> list[str]:
+        """Return what is left to rebuild of an index that was named: the name, or those of its other leaf indexes."""
+        physical = [each.name for each in self._asked if name in (each.name, each.declared)]
+        return [each for each in physical if each not in done] if set(physical) & set(done) else [name]
 
     def _carry_out(self, plan: ReindexPlan, pace: Pace) -> None:
         if pace.is_closed():  # since the run began to wait for the lock
@@ -272,24 +303,22 @@ class Reindexer:
             chosen = [each for each in plan.chosen if each.revision is revision]
             leftovers = [each for each in plan.leftovers if each.of.revision is revision]
             if chosen or leftovers:
-                self._reindex(revision, [*leftovers, *chosen], plan.planner, pace)
+                self._reindex(revision, [*leftovers, *chosen], pace)
             if revision.id in plan.learned:
                 self._record(revision.id, plan.learned[revision.id])
         if self._failures:
             raise together(self._failures)
 
-    def _reindex(
-        self, revision: Revision, work: Sequence[Leftover | Candidate], planner: StepPlanner, pace: Pace
-    ) -> None:
+    def _reindex(self, revision: Revision, work: Sequence[Leftover | Candidate], pace: Pace) -> None:
         """Drop the leftovers of a revision and rebuild its indexes; log what was done, also if the run ends early."""
         seconds, steps = stopwatch(), list[Step]()
         self.report(RevisionStarted(revision.id, revision.description, "reindex", len(work)))
         try:
             for each in work:
                 if isinstance(each, Leftover):
-                    steps += self._drop(each, planner, pace)
+                    steps += self._drop(each, pace)
                 else:
-                    self._rebuild(each, planner, pace, steps)
+                    self._rebuild(each, pace, steps)
         except BaseException:
             if not self.migrator.transactional_ddl:  # otherwise nothing was done
                 self._log(revision, steps, seconds())
@@ -300,26 +329,28 @@ class Reindexer:
         else:
             self.runner.finished(RevisionFinished(revision.id, "reindex", seconds()))
 
-    def _drop(self, leftover: Leftover, planner: StepPlanner, pace: Pace) -> Sequence[Step]:
-        target, of = leftover.step.index, leftover.of.step.index
-        operation = IndexOperation(self.migrator, target, lambda: planner.next_drop(target, of), is_drop=True)
-        steps = self.migrator.carry_out([operation], pace=pace)
+    def _drop(self, leftover: Leftover, pace: Pace) -> Sequence[Step]:
+        target, of, planner = leftover.step.index, leftover.of.step.index, leftover.of.planner
+        migrator = self._migrator_of(leftover.of)
+        operation = IndexOperation(migrator, target, lambda: planner.next_drop(target, of), is_drop=True)
+        steps = migrator.carry_out([operation], pace=pace)
         self._dropped += [step.index.name for step in steps if step.action is Action.DROP]
         return steps
 
-    def _rebuild(self, candidate: Candidate, planner: StepPlanner, pace: Pace, steps: list[Step]) -> None:
+    def _rebuild(self, candidate: Candidate, pace: Pace, steps: list[Step]) -> None:
         """Rebuild an index, or wait for another session that does; record what it is like then.
 
         Args:
             steps: gets the steps that were taken, also if the run ends.
         """
-        seconds, rebuild = stopwatch(), _Rebuild(planner, candidate, self.migrator.catalog.file_of(candidate.name))
-        operation = IndexOperation(self.migrator, candidate.step.index, rebuild.decide)
+        migrator = self._migrator_of(candidate)
+        seconds, rebuild = stopwatch(), _Rebuild(candidate, migrator.catalog.file_of(candidate.step.index.name))
+        operation = IndexOperation(migrator, candidate.step.index, rebuild.decide)
         try:
-            taken = self.migrator.carry_out([operation], rebuild, pace)
+            taken = migrator.carry_out([operation], rebuild, pace)
         except (IndexerError, PeeweeException) as error:
-            remains = self._remains([candidate.step.index], rebuild)
-            steps += self._record_rebuilt(candidate, planner, remains, seconds())
+            remains = self._remains([candidate], rebuild)
+            steps += self._record_rebuilt(candidate, remains, seconds())
             if isinstance(error, IndexerError):
                 error.hint = Hint(remains.sentence, error.hint)
             if not isinstance(error, IndexFailed):
@@ -331,58 +362,57 @@ class Reindexer:
         for step in done:
             self._finish(candidate, step, seconds())
         if not done:  # the window may have closed before the old index could be dropped
-            remains = self._remains([candidate.step.index], rebuild)
-            steps += self._record_rebuilt(candidate, planner, remains, seconds())
+            remains = self._remains([candidate], rebuild)
+            steps += self._record_rebuilt(candidate, remains, seconds())
 
-    def _remains(self, indexes: Sequence[Index], rebuild: _Rebuild | None = None) -> Remains:
+    def _remains(self, candidates: Sequence[Candidate], rebuild: _Rebuild | None = None) -> Remains:
         """Return what is left of rebuilds that did not end well.
 
         Args:
             rebuild: that of the only index.
         """
-        catalog = self.migrator.catalog
         with suppress(IndexerError, PeeweeException):
-            entries = catalog.indexes_on({index.table for index in indexes})
-            left = self.inspector.planner().reindex_leftovers(indexes, entries)
-            tables = [index.table for index in indexes if index.name in left.values()]
-            rebuilt = [rebuild.name] if rebuild and rebuild.is_done(catalog.file_of(rebuild.name)) else []
-            return Remains(tuple(rebuilt), tuple(left), self.migrator.server.lasting_holders(tables) if left else ())
+            left = list(self._leftovers(candidates))
+            tables = [each.step.index.table for each in left]
+            rebuilt = [rebuild.name] if rebuild and rebuild.is_done_now() else []
+            holders = self.migrator.server.lasting_holders(tables) if left else ()
+            return Remains(tuple(rebuilt), tuple(each.step.index.name for each in left), holders)
         return Remains((), None if rebuild and rebuild.has_begun else ())
 
-    def _record_rebuilt(
-        self, candidate: Candidate, planner: StepPlanner, remains: Remains, seconds: float
-    ) -> Sequence[Step]:
+    def _record_rebuilt(self, candidate: Candidate, remains: Remains, seconds: float) -> Sequence[Step]:
         """Record an index that is rebuilt, although its statement did not end well; return the step that was taken."""
         if candidate.name not in remains.rebuilt:
             return ()
         size = None
         with suppress(IndexerError, PeeweeException):
             size = self._measure(candidate)
-        self._rebuilt.append(Rebuilt(candidate.step.index, candidate.size, size, seconds))
-        return (planner.reindex(candidate.step),)
+        self._rebuilt.append(Rebuilt(candidate.step.index, candidate.size, size, seconds, leaf=candidate.leaf))
+        return (candidate.planner.reindex(candidate.step),)
 
     def _finish(self, candidate: Candidate, step: Step, seconds: float) -> None:
         """Check an index that has just been rebuilt, and record what it is like."""
+        by_another = step.action is Action.WAIT
         rebuilt = Rebuilt(
-            step.index, candidate.size, self._measure(candidate), seconds, by_another=step.action is Action.WAIT
+            step.index, candidate.size, self._measure(candidate), seconds, by_another, leaf=candidate.leaf
         )
         self._rebuilt.append(rebuilt)  # also if a signal ends the check
         began, earlier = now(), candidate.record.checks.get(candidate.name) if candidate.record else None
-        finding = self._check_deeply(step.index)
+        finding = self._check_deeply(candidate)
         if finding.state == CLEAN:
             self._record(candidate.revision.id, {}, {candidate.name: checked(finding, began, earlier)})
         self._rebuilt[-1] = rebuilt._replace(finding=finding)
 
     def _measure(self, candidate: Candidate) -> int | None:
         """Record the baseline of an index that has just been rebuilt; return its bytes."""
-        name, baseline = candidate.name, candidate.baseline
-        measured = self.migrator.catalog.measured([name]).get(name)
+        name, baseline, index = candidate.name, candidate.baseline, candidate.step.index.name
+        measured = self._migrator_of(candidate).catalog.measured([index]).get(index)
         fresh = baseline_of(measured, REINDEX, now(), baseline.built_at if baseline else None) if measured else None
         self._record(candidate.revision.id, {name: fresh} if fresh else {})
         return measured.bytes if measured else None
 
-    def _check_deeply(self, index: Index) -> Finding:
-        (finding,) = deep_check(self.migrator, [index.name])
+    def _check_deeply(self, candidate: Candidate) -> Finding:
+        index = candidate.step.index
+        (finding,) = deep_check(self._migrator_of(candidate), [index.name])
         self.report(IndexChecked(index, finding.result, finding.by, finding.seconds))
         return finding
 
@@ -401,7 +431,7 @@ class Reindexer:
 
         The other indexes that were built or found clean under these versions need no rebuild before that.
         """
-        names = [each.target.name for each in self._rebuilt]
+        names = [each.name for each in self._rebuilt]
         if not self.migrator.care.refreshes(names):
             return []
         measured = self.migrator.catalog.measured([index.name for index in self.inspector.declared])
@@ -425,17 +455,17 @@ class Reindexer:
 
     def _progress(self) -> str:
         """Return how far an interrupted run has come, for its message."""
-        done = [] if self.migrator.transactional_ddl else [each.target.name for each in self._rebuilt]
-        remains = self._remains(self.inspector.declared)._replace(rebuilt=tuple(done))
+        done = [] if self.migrator.transactional_ddl else [each.name for each in self._rebuilt]
+        remains = self._remains(self._asked)._replace(rebuilt=tuple(done))
         return f": {remains}" if done else f": {'; '.join(filter(None, ('no index is rebuilt', str(remains))))}"
 
 
 class _Rebuild(Provenance):
     """One rebuild: it decides what is left to do, and who made the index stays as it is recorded."""
 
-    def __init__(self, planner: StepPlanner, candidate: Candidate, file: IndexFile | None) -> None:
+    def __init__(self, candidate: Candidate, file: IndexFile | None) -> None:
         super().__init__()
-        self._planner, self._candidate, self._file = planner, candidate, file
+        self._planner, self._candidate, self._file = candidate.planner, candidate, file
         self.name = candidate.name
         self.has_begun = False
 
@@ -447,6 +477,10 @@ class _Rebuild(Provenance):
         """Return whether this run has put this file in the place of the one that the index had."""
         before = self._file
         return self.has_begun and file is not None and before is not None and file.number != before.number
+
+    def is_done_now(self) -> bool:
+        """Return whether the index has a file that this run has made."""
+        return self.is_done(self._planner.catalog.file_of(self._candidate.step.index.name))
 
     def decide(self) -> Step:
         """Return the step to take now; the index that it found has the size that it was judged by."""
@@ -467,6 +501,14 @@ def _without_rebuilt(plan: ReindexPlan, before: ReindexPlan) -> ReindexPlan:
     left_out = [LeftOut(each, Hint("has just been rebuilt by another run")) for each in rebuilt]
     chosen = tuple(each for each in plan.chosen if each not in rebuilt)
     return plan._replace(chosen=chosen, left_out=(*plan.left_out, *left_out))
+
+
+def _by_schema(candidates: Iterable[Candidate]) -> list[tuple[StepPlanner, list[Candidate]]]:
+    """Return the indexes of each schema, with the planner of the steps there."""
+    found: dict[int | None, list[Candidate]] = {}
+    for each in candidates:
+        found.setdefault(each.leaf.namespace if each.leaf else None, []).append(each)
+    return [(group[0].planner, group) for group in found.values()]
 
 
 def _left_out(

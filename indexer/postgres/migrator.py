@@ -83,6 +83,17 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         migrator.settle(tables)
         return migrator
 
+    def beside(self, schema: str, namespace: int) -> OnlineMigrator:
+        """Return the migrator of another schema with this OID, on the same session and in the same run."""
+        if namespace == self.catalog.namespace:
+            return self
+        other = OnlineMigrator(self.database, self._address, schema, self._connect, self.context)
+        other.catalog.namespace = namespace
+        other.lock = self.lock
+        if hasattr(self, "_run"):
+            other._run = self._run.beside(schema, namespace)._replace(dialect=other.dialect)
+        return other
+
     @property
     def place(self) -> Place:
         """The URL without its password, and the schema."""
