@@ -62,7 +62,7 @@ class PostgresDialect(Dialect):
 
     def beside(self, schema: str, namespace: int) -> PostgresDialect:
         """Return the dialect for another schema of the same database."""
-        return PostgresDialect(self.database, PostgresCatalog(self.database, schema, namespace), self.offline)
+        return PostgresDialect(self.database, self.catalog.beside(schema, namespace), self.offline)
 
     def declared(self, index: Index) -> Definition:
         """Return the index's PostgreSQL variant."""

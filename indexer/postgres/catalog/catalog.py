@@ -290,6 +290,12 @@ class PostgresCatalog(CatalogReader):
             self._is_timescale = row["is_timescale"]
         return bool(found)
 
+    def beside(self, schema: str, namespace: int) -> PostgresCatalog:
+        """Return the catalog of another schema of the same database."""
+        other = PostgresCatalog(self.database, schema, namespace)
+        other._is_citus = self._is_citus
+        return other
+
     @property
     def is_citus(self) -> bool:
         """Whether the database is part of a Citus cluster."""
