@@ -175,6 +175,7 @@ class Table(NamedTuple):
         role: our role.
         rows: an estimate; None if the database has none.
         has_children: whether other tables may inherit from it.
+        partitions: the number of its partitions that hold rows themselves; None for an ordinary table.
         is_hypertable: whether TimescaleDB keeps its rows in chunks, which are such tables.
         trust: whether it can be trusted with records.
     """
@@ -193,6 +194,7 @@ class Table(NamedTuple):
     is_hypertable: bool = False
     writable: bool = True
     trust: TableTrust = TRUSTED
+    partitions: int | None = None
 
 
 class Place(NamedTuple):

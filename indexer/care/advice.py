@@ -11,6 +11,7 @@ from indexer.care.needless import Needless
 from indexer.care.observed import Observed
 from indexer.care.statistics import lacking
 from indexer.care.usage import BEGINNINGS
+from indexer.catalog import PARTITIONED_INDEX
 from indexer.definition import Definition
 from indexer.errors import Command, Hint
 from indexer.spec import BTREE, with_suffix
@@ -103,6 +104,8 @@ def _invalid(index: Observed, others: Others) -> Hint | None:
     is_leftover = any(advice.kind == LEFTOVER and advice.other == name for advice in others.said)
     if entry is None or entry.usable or entry.worker or entry.definition is None or is_leftover:
         return None
+    if entry.kind == PARTITIONED_INDEX:
+        return _incomplete(index, others)
     cost = f"{name} is {entry.flaw}: no query uses it, and writes may go on paying for it."
     if index.step and index.step.differences:
         return Hint(f"{cost} It is not as declared, either. Compare: ", Command("check"))
@@ -116,6 +119,18 @@ def _invalid(index: Observed, others: Others) -> Hint | None:
         rebuild = f"or, once no two rows have the same key, rebuild it: {others.reindex(name)};"
         return Hint(f"{cost} Drop it: {drop}; {rebuild}")
     return Hint(f"{reindex} or drop it: {drop};")
+
+
+def _incomplete(index: Observed, others: Others) -> Hint:
+    """Return what to do about the index of a partitioned table that is not valid on each partition."""
+    name, step = index.name, index.step
+    if step is None:
+        lacking = "on some partitions it has no valid index"
+        return Hint(f"{name} is not complete: {lacking}. Attach one of each, or drop it: {others.drop(name)};")
+    if step.differences:
+        return Hint(f"{name} is not complete, and not as declared. Compare: ", Command("check"))
+    text = f"{name} is not complete: {step.finding}. Queries of these partitions do without it."
+    return Hint(f"{text} Complete it: ", Command("up"))
 
 
 def _bloated(index: Observed, others: Others) -> Hint | None:
@@ -139,12 +154,11 @@ def _bloated_leaves(index: Observed, others: Others) -> Hint | None:
     if not found:
         return None
     worst = max(found, key=lambda label: (found[label].bytes or 0) - (found[label].bytes_after_rebuild or 0))
-    count = f"{len(found):,} of {counted(len(index.leaves), 'leaf index', 'leaf indexes')} of {index.name}"
-    text = (
-        f"{count} {are(list(found))} bloated, such as {worst}: {rebuilt(found[worst].bytes, found[worst], others.now)}."
-    )
+    of_all = f"{len(found):,} of {counted(len(index.leaves), 'leaf index', 'leaf indexes')} of {index.name}"
+    which = f"{of_all} {are(list(found))} bloated{', such as' if len(found) > 1 else ':'} {worst}"
+    text = f"{which}: {rebuilt(found[worst].bytes, found[worst], others.now)}."
     if not index.is_declared:
-        return Hint(f"{text} Rebuild it: {others.reindex(worst)};")
+        return Hint(text)
     judging = Command("reindex", index.name, "--bloated-over", f"{TOO_LARGE:g}")
     if any(each.is_stale for each in found.values()):
         return Hint(f"{text} The statistics may be old. To gather them first, and judge again: ", judging)

@@ -56,13 +56,18 @@ class OfLeaf(NamedTuple):
     Attributes:
         of: the name of the declared index, which is that of the partitioned table.
         label: the name of the index, with its schema if that is another one than the partitioned table's.
+        table: that of the leaf, in the same way.
         namespace: the OID of its schema.
+        owned: whether our role has the rights of the owner of the leaf.
     """
 
     of: str
     label: str
+    table: str
     schema: str
     namespace: int
+    owner: str
+    owned: bool
 
 
 class Candidate(NamedTuple):
@@ -87,6 +92,11 @@ class Candidate(NamedTuple):
     def name(self) -> str:
         """The name of the index; with its schema if that is another one than its partitioned table's."""
         return self.leaf.label if self.leaf else self.step.index.name
+
+    @property
+    def table(self) -> str:
+        """The name of its table, in the same way."""
+        return self.leaf.table if self.leaf else self.step.index.table
 
     @property
     def declared(self) -> str:

@@ -37,6 +37,7 @@ OVERFLOWING = 0.1  # overflow pages a bucket, which come from many equal keys
 
 
 SAME_KEYS = "it is not known how many of its rows have the same key now"
+ALL_SMALL = "the indexes of its partitions are too small"
 TOO_OLD = "the statistics of its table are too old"
 
 
@@ -118,9 +119,9 @@ def summed(parts: Mapping[str, Evidence]) -> Evidence:
     is_stale = any(each.is_stale for each in parts.values())
     if untold:
         largest = max(untold, key=lambda label: untold[label].bytes or 0)
-        return Evidence(size, why=f"{largest}: {untold[largest].why}", is_stale=is_stale)
+        return Evidence(size, why=f"{untold[largest].why} ({largest})", is_stale=is_stale)
     if not told:
-        return Evidence(size, why=next(iter(parts.values())).why, is_small=True)
+        return Evidence(size, why=ALL_SMALL, is_small=True)
     main = max(told, key=lambda each: each.bytes or 0)
     moments = [each.measured_at for each in told if each.measured_at and each.source == main.source]
     after = sum(each.bytes_after_rebuild or each.bytes or 0 for each in parts.values())

@@ -19,7 +19,7 @@ from indexer.care.observed import Observed
 from indexer.care.observer import Observer
 from indexer.care.statistics import Statistics
 from indexer.care.usage import ServerCounts, unasked
-from indexer.catalog import CatalogEntry, Place, Table
+from indexer.catalog import PARTITIONED_INDEX, CatalogEntry, Place, Table
 from indexer.errors import Different, UsageError
 from indexer.plans import Check
 from indexer.replication import Standby, for_the_primary
@@ -177,10 +177,18 @@ def _others(
         without_statistics=migrator.care.expressions_without_statistics(list({each.table for each in seen})),
         where=_where(servers),
         now=_now(servers[0] if servers else None),
-        drop=migrator.dialect.drop_statement,
+        drop=partial(_drop, migrator, {each.name: each for each in entries}),
         reindex=migrator.dialect.reindex_statement,
         create=partial(migrator.dialect.create_index, concurrently=True),
     )
+
+
+def _drop(migrator: CatalogMigrator, entries: Mapping[str, CatalogEntry], name: str) -> str:
+    """Return the statement that drops an index; that of a partitioned table must not wait with its lock for long."""
+    entry = entries.get(name)
+    statement = str(migrator.dialect.drop_statement_of(entry) if entry else migrator.dialect.drop_statement(name))
+    is_partitioned = entry is not None and entry.kind == PARTITIONED_INDEX
+    return f"SET lock_timeout = '300ms'; {statement}" if is_partitioned else statement
 
 
 def _where(servers: Sequence[ServerCounts]) -> str:

@@ -12,7 +12,7 @@ from indexer.care.choice import Candidate, Criteria, OfLeaf, excluded_by, is_to_
 from indexer.care.deep import CLEAN, Finding, checked, deep_check
 from indexer.care.evidence import evidence_of_leaves, learn
 from indexer.care.rebuilds import LeftOut, Leftover, Rebuilt, Reindexed, ReindexPlan, Remains, check, room_needed
-from indexer.catalog import IndexFile, Table
+from indexer.catalog import ORDINARY, IndexFile, Table
 from indexer.decide import Action
 from indexer.errors import Command, Hint, IndexerError, IndexFailed, Interrupted, UsageError, together
 from indexer.events import BlockersFound, IndexChecked, RevisionFinished, RevisionPaused, RevisionStarted
@@ -99,11 +99,22 @@ class Reindexer:
             yield whole
             return
         for part in leaves(whole.step.parts):
-            schema, namespace, name = part.partition.schema, part.partition.namespace, part.step.index.name
-            label = name if schema == self.migrator.schema else f"{schema}.{name}"
-            there = self.migrator.dialect.beside(schema, namespace)
+            partition, index = part.partition, part.step.index
+            there = self.migrator.dialect.beside(partition.schema, partition.namespace)
             planner = whole.planner._replace(catalog=there.catalog, dialect=there)
-            yield whole._replace(step=part.step, planner=planner, leaf=OfLeaf(whole.name, label, schema, namespace))
+            leaf = OfLeaf(
+                of=whole.name,
+                label=self._label(partition.schema, index.name),
+                table=self._label(partition.schema, index.table),
+                schema=partition.schema,
+                namespace=partition.namespace,
+                owner=partition.owner,
+                owned=partition.owned,
+            )
+            yield whole._replace(step=part.step, planner=planner, leaf=leaf)
+
+    def _label(self, schema: str, name: str) -> str:
+        return name if schema == self.migrator.schema else f"{schema}.{name}"
 
     def _migrator_of(self, candidate: Candidate) -> CatalogMigrator:
         """Return the migrator of the schema that an index is in."""
@@ -160,10 +171,12 @@ class Reindexer:
 
     def _completed(self, plan: ReindexPlan, tables: Mapping[str, Table]) -> ReindexPlan:
         """Return a plan with what would stop it and what the user should know."""
-        server, steps = self.migrator.server, plan.steps
+        server = self.migrator.server
         if plan.is_empty:
             return plan._replace(warnings=tuple(server.unseen(self.inspector.chain.tables)))
-        changed = dict.fromkeys(step.index.table for step in steps)
+        work = [*(each.of for each in plan.leftovers), *plan.chosen]
+        changed = dict.fromkeys(each.table for each in work)
+        leaves = {each.table: _as_table(each.leaf) for each in work if each.leaf}
         unrecorded = [each for each in plan.chosen if not self._is_recorded(each.record)]
         warnings: list[str | Hint] = [
             *server.unseen(self.inspector.chain.tables),
@@ -172,7 +185,7 @@ class Reindexer:
             *self.inspector.closed_log(),
             *self._unrecorded(unrecorded),
         ]
-        problems = [*self.migrator.catalog.problems(), *server.missing_rights_to_rebuild(tables, changed)]
+        problems = [*self.migrator.catalog.problems(), *server.missing_rights_to_rebuild({**tables, **leaves}, changed)]
         return plan._replace(problems=tuple(problems), warnings=tuple(warnings))
 
     def _unrecorded(self, candidates: Sequence[Candidate]) -> list[str | Hint]:
@@ -239,7 +252,7 @@ class Reindexer:
         plan = self._plan(before.criteria)
         check(plan)
         if plan.stale:
-            of_table = {self._table_of(each): each for each in plan.stale}
+            of_table = {each.table: each for each in plan.stale}
             for each in of_table.values():
                 self._migrator_of(each).analyze(each.step)
             self._analyzed += of_table
@@ -254,10 +267,6 @@ class Reindexer:
         while (plan := self._plan(criteria)).stale and time.monotonic() < until:
             self.runner.stop.sleep(AGAIN)
         return plan
-
-    def _table_of(self, candidate: Candidate) -> str:
-        table, leaf = candidate.step.index.table, candidate.leaf
-        return f"{leaf.schema}.{table}" if leaf and leaf.schema != self.migrator.schema else table
 
     def _rest(self, plan: ReindexPlan, pace: Pace) -> Rest | None:
         """Return what the window has left; None if that is nothing."""
@@ -501,6 +510,10 @@ def _without_rebuilt(plan: ReindexPlan, before: ReindexPlan) -> ReindexPlan:
     left_out = [LeftOut(each, Hint("has just been rebuilt by another run")) for each in rebuilt]
     chosen = tuple(each for each in plan.chosen if each not in rebuilt)
     return plan._replace(chosen=chosen, left_out=(*plan.left_out, *left_out))
+
+
+def _as_table(leaf: OfLeaf) -> Table:
+    return Table(leaf.table, ORDINARY, frozenset(), owner=leaf.owner, owned=leaf.owned)
 
 
 def _by_schema(candidates: Iterable[Candidate]) -> list[tuple[StepPlanner, list[Candidate]]]:

@@ -65,6 +65,7 @@ def _index(index: IndexHealth, health: Health) -> Document:
         "declared": observed.is_declared,
         "state": observed.state,
         "bytes": observed.bytes,
+        "partitions": observed.of_table.partitions if observed.of_table else None,
         "share_of_table": _rounded(observed.share),
         "bytes_after_rebuild": evidence.bytes_after_rebuild if evidence else None,
         "ratio": _rounded(evidence.ratio) if evidence else None,
@@ -92,6 +93,7 @@ def _index(index: IndexHealth, health: Health) -> Document:
 def _table(table: Table, statistics: Statistics | None, now: datetime) -> Document:
     return {
         "table": table.name,
+        "partitions": table.partitions,
         "rows": statistics.rows if statistics else table.rows,
         "bytes": table.bytes,
         "has_statistics": statistics.exist if statistics else None,
@@ -261,7 +263,7 @@ def _of_tables(health: Health) -> str:
         each = counts.get(table.name)
         rows.append(
             (
-                table.name,
+                _with_partitions(table),
                 "" if statistics is None or statistics.rows is None else f"{statistics.rows:,}",
                 "" if table.bytes is None else in_bytes(table.bytes),
                 f"{each.inserts + each.updates:,}" if each else "",
@@ -273,6 +275,10 @@ def _of_tables(health: Health) -> str:
     writes = f"index writes since {day(since, health.now)}" if since else "index writes"
     titles = [writes if title == "writes" else title for title in TABLE_TITLES]
     return drawn(titles, rows, right=(*NUMBERS, writes))
+
+
+def _with_partitions(table: Table) -> str:
+    return table.name if table.partitions is None else f"{table.name} ({counted(table.partitions, 'partition')})"
 
 
 def _changed(statistics: Statistics | None) -> str:
@@ -305,6 +311,8 @@ def _notes(health: Health) -> Iterator[str | Hint]:
     yield from _deep_checks(health)
     if _used(health):
         yield UPPER_BOUND
+    if _used(health) and any(table.partitions for table, _ in health.tables):
+        yield "A query of a partitioned table counts as a scan for each partition that it reads by the index."
     if not health.servers:
         yield "SQLite counts neither scans nor writes."
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from indexer.catalog import Place
     from indexer.console.documents import Document
 
+MOST_LEAVES = 2  # of a partitioned table, whose indexes are named one by one
+
 
 # What was done ------------------------------------------------------------------------------------------------------
 
@@ -60,7 +62,7 @@ def _summary(done: Reindexed, place: Place) -> str:
 
 def _corrupt(each: Rebuilt) -> str:
     found = each.finding.text if each.finding else ""
-    return visible(f"{each.target.name} is corrupt although it is new: {found} Check the disks and the memory")
+    return visible(f"{each.name} is corrupt although it is new: {found} Check the disks and the memory")
 
 
 def _gain(rebuilt: Sequence[Rebuilt]) -> str:
@@ -73,8 +75,9 @@ def _gain(rebuilt: Sequence[Rebuilt]) -> str:
 
 def _rebuilt(each: Rebuilt) -> Document:
     return {
-        "index": each.target.name,
-        "table": each.target.table,
+        "index": each.name,
+        "partitioned_index": each.leaf.of if each.leaf else None,
+        "table": each.leaf.table if each.leaf else each.target.table,
         "bytes_before": each.bytes_before,
         "bytes": each.bytes,
         "seconds": round(each.seconds, 3),
@@ -101,7 +104,7 @@ def of_plan(plan: ReindexPlan, place: Place, error: IndexerError | None) -> Answ
         "rebuilds": [_candidate(each) for each in plan.chosen],
         "left_out": [_left_out(each) for each in plan.left_out],
         "drops": [each.step.index.name for each in plan.leftovers],
-        "analyzes": list(dict.fromkeys(each.step.index.table for each in plan.stale)),
+        "analyzes": list(dict.fromkeys(each.table for each in plan.stale)),
         "statements": [statement for step in plan.steps for statement in step.statements],
         "room_bytes": plan.room,
         "problems": plan.problems,
@@ -124,7 +127,7 @@ def _shown_plan(plan: ReindexPlan, line: str) -> Iterator[Line]:
     yield from _shown_left_out(plan.left_out)
     if plan.blockers:
         yield f"  would wait for these sessions, unless they end first:{listed(plan.blockers)}"
-    stale = ", ".join(dict.fromkeys(each.step.index.table for each in plan.stale))
+    stale = ", ".join(dict.fromkeys(each.table for each in plan.stale))
     notes = [f"Statistics may be old. reindex runs ANALYZE of {stale} first, and judges again."] if stale else []
     yield from (Hint("Note: ", note).with_texts(visible) for note in (*notes, *room_needed(plan), *plan.warnings))
     if not plan.is_empty and not plan.problems:
@@ -135,7 +138,8 @@ def _candidate(each: Candidate) -> Document:
     evidence = each.evidence
     return {
         "index": each.name,
-        "table": each.step.index.table,
+        "partitioned_index": each.leaf.of if each.leaf else None,
+        "table": each.table,
         "bytes": each.size,
         "bytes_after_rebuild": evidence.bytes_after_rebuild if evidence else None,
         "evidence": evidence.source if evidence else None,
@@ -157,6 +161,15 @@ def _shown_left_out(left_out: Sequence[LeftOut]) -> Iterator[Line]:
             f"  {counted(len(missing), 'index', 'indexes')} that do not exist ({names}); run: ",
             missing[0].candidate.remedy,
         )
+    leaves: dict[str, list[LeftOut]] = {}
     for each in left_out:
-        if each not in missing or len(missing) == 1:
+        if each.candidate.leaf:
+            leaves.setdefault(each.candidate.declared, []).append(each)
+        elif each not in missing or len(missing) == 1:
             yield Hint(f"  {each.candidate.name} ", each.reason).with_texts(visible)
+    for name, group in leaves.items():
+        group.sort(key=lambda each: each.candidate.size or 0, reverse=True)
+        for each in group[:MOST_LEAVES]:
+            yield Hint(f"  {each.candidate.name} ", each.reason).with_texts(visible)
+        if others := group[MOST_LEAVES:]:
+            yield visible(f"  {counted(len(others), 'smaller leaf index', 'smaller leaf indexes')} of {name}")

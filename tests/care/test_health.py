@@ -24,8 +24,8 @@ from scenes import WRITE, open_writer, running, until, until_phase
 
 NAME, TABLE = "ix_activity_type", "activity"
 KEYS = {
-    *("index", "table", "declared", "state", "bytes", "share_of_table", "bytes_after_rebuild", "ratio", "evidence"),
-    *("measured_at", "why", "scans", "own_scans", "since", "since_event", "build_is_known", "last_scan"),
+    *("index", "table", "declared", "state", "bytes", "partitions", "share_of_table", "bytes_after_rebuild", "ratio"),
+    *("evidence", "measured_at", "why", "scans", "own_scans", "since", "since_event", "build_is_known", "last_scan"),
     *("tuples_per_scan", "hit_ratio", "writes", "writes_since", "limits", "statistics_at", "statistics_age"),
     *("modified", "advice"),
 }

@@ -63,7 +63,8 @@ def test_size_scans_and_writes_of_an_index_are_those_of_its_leaf_indexes_in_any_
     sizes = "SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE relname ~ '^activity_.*activity_type_idx$'"
     assert index["bytes"] == ask(base_url, sizes)[0][0]
     assert (index["state"], index["writes"], index["tuples_per_scan"]) == ("valid", 900, 225.0)
-    assert index["why"] == "an index under 1 MB is too small"
+    assert index["why"] == "the indexes of its partitions are too small"
+    assert index["partitions"] == of_activity(document)["partitions"] == 4
     assert 0 < index["share_of_table"] < 1
     assert of_activity(document)["rows"] == 900
 

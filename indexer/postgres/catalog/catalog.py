@@ -399,11 +399,11 @@ class PostgresCatalog(CatalogReader):
     def _of_leaves(
         self, schema: str | None, names: Sequence[str], tables: Mapping[str, Table], sizes: bool
     ) -> dict[str, Table]:
-        """Return these partitioned tables with the rows and the bytes of their leaves."""
-        from indexer.postgres.catalog.leaves import ROWS_AND_BYTES
+        """Return these partitioned tables with the number, the rows and the bytes of their leaves."""
+        from indexer.postgres.catalog.leaves import OF_LEAVES
 
-        found = self.ask(ROWS_AND_BYTES, schema=schema, names=list(names), sizes=sizes)
-        return {row["name"]: tables[row["name"]]._replace(rows=row["rows"], bytes=row["bytes"]) for row in found}
+        found = self.ask(OF_LEAVES, schema=schema, names=list(names), sizes=sizes)
+        return {name: tables[name]._replace(**row) for row in found for name in [row.pop("name")]}
 
     def version_tables(self, schema: str | None, name: str) -> list[tuple[str | None, str]]:
         """Return schema and name of the first few tables that look like Alembic's, but for this one."""

@@ -44,7 +44,7 @@ PHYSICAL = """
 """
 
 # Nothing is known of the rows where nothing is known of those of any leaf that has some; as in TABLES otherwise.
-ROWS_AND_BYTES = """
+OF_LEAVES = """
     WITH RECURSIVE tree (name, oid) AS (
            SELECT c.relname, c.oid
              FROM pg_catalog.pg_class AS c
@@ -59,9 +59,11 @@ ROWS_AND_BYTES = """
     SELECT l.name,
            CASE WHEN pg_catalog.bool_or(l.rows IS NULL) THEN NULL
                 ELSE COALESCE(pg_catalog.sum(l.rows), 0)::pg_catalog.int8 END AS rows,
-           CASE WHEN %(sizes)s THEN COALESCE(pg_catalog.sum(l.bytes), 0)::pg_catalog.int8 END AS bytes
+           CASE WHEN %(sizes)s THEN COALESCE(pg_catalog.sum(l.bytes), 0)::pg_catalog.int8 END AS bytes,
+           pg_catalog.count(*) FILTER (WHERE l.is_leaf) AS partitions
       FROM (
       SELECT t.name,
+             c.relkind <> 'p' AS is_leaf,
              CASE
              WHEN c.relkind = 'p' THEN 0
              WHEN c.reltuples > 0 OR c.relpages > 0 THEN NULLIF(c.reltuples, -1)::pg_catalog.int8
