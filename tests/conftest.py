@@ -2,12 +2,14 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
+from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from command import make_crm, prepare
+from command import is_postgres, make_crm, prepare
 from postgres_server import running_server
 from roles import another_role, as_application, as_owner, make_roles, new_database
 from scenes import Run, Server, own_server
@@ -30,10 +32,35 @@ def postgres_server() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def template(postgres_server: str) -> Iterator[Callable[[str | None], str]]:
+    """Yield a function that returns the name of a database to copy: one a preparation, made when it is first needed."""
+    with ExitStack() as made:
+
+        @cache
+        def template_of(state: str | None) -> str:
+            url = made.enter_context(new_database(postgres_server))
+            if state:
+                PREPARATIONS[state](as_owner(url))
+            return urlsplit(url).path[1:]
+
+        yield template_of
+
+
+PREPARATIONS: dict[str, Callable[[str], None]] = {
+    "base": lambda url: prepare(url, "base"),
+    "head": prepare,
+    "crm": make_crm,
+}
+PREPARED = {"base_url": "base", "any_base_url": "base", "head_url": "head", "any_head_url": "head"}
+PREPARED |= {"crm": "crm", "any_crm": "crm"}
+
+
 @pytest.fixture
-def superuser_url(postgres_server: str) -> Iterator[str]:
+def superuser_url(request: pytest.FixtureRequest, postgres_server: str, template: Callable) -> Iterator[str]:
     """Yield the superuser's URL of the database of postgres_url. A test that uses it says why."""
-    with new_database(postgres_server) as url:
+    state = next((PREPARED[name] for name in request.fixturenames if name in PREPARED), None)
+    with new_database(postgres_server, template(state)) as url:
         yield url
 
 
@@ -71,14 +98,12 @@ def database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def base_url(postgres_url: str) -> str:
     """Return the URL of a PostgreSQL database at the base revision: the seven tables without the ten indexes."""
-    prepare(postgres_url, "base")
     return postgres_url
 
 
 @pytest.fixture
 def head_url(postgres_url: str) -> str:
     """Return the URL of a PostgreSQL database at the head revision, with the ten indexes."""
-    prepare(postgres_url)
     return postgres_url
 
 
@@ -99,21 +124,22 @@ def sqlite_head_url(sqlite_url: str) -> str:
 @pytest.fixture
 def any_base_url(database_url: str) -> str:
     """Return the URL of a database at the base revision; the test runs on SQLite and on PostgreSQL."""
-    prepare(database_url, "base")
+    if not is_postgres(database_url):
+        prepare(database_url, "base")
     return database_url
 
 
 @pytest.fixture
 def any_head_url(database_url: str) -> str:
     """Return the URL of a database at the head revision; the test runs on SQLite and on PostgreSQL."""
-    prepare(database_url)
+    if not is_postgres(database_url):
+        prepare(database_url)
     return database_url
 
 
 @pytest.fixture
 def crm(postgres_url: str) -> str:
     """Return the URL of a PostgreSQL database with the tables of another tool."""
-    make_crm(postgres_url)
     return postgres_url
 
 
@@ -127,7 +153,8 @@ def sqlite_crm(sqlite_url: str) -> str:
 @pytest.fixture
 def any_crm(database_url: str) -> str:
     """Return the URL of a database with the tables of another tool; the test runs on SQLite and on PostgreSQL."""
-    make_crm(database_url)
+    if not is_postgres(database_url):
+        make_crm(database_url)
     return database_url
 
 
