@@ -40,7 +40,8 @@ def test_without_a_writer_a_hint_names_the_installed_program():
 
 
 def test_the_writer_of_a_schema_names_that_schema(write):
-    assert write.of_schema("two")(Hint(Command("up"))) == "crm up --database-url URL --schema two"
+    named = write.with_typed({"--schema": "two"})
+    assert named(Hint(Command("up"))) == "crm up --database-url URL --schema two"
 
 
 def test_a_text_without_a_command_is_not_changed(write):

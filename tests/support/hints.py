@@ -82,6 +82,13 @@ NO_COMMAND = "It mentions a command, but does not ask to run it."
 HINTS: dict[str, str | tuple[str, ...]] = {
     "'ANALYZE {}'": SENT,
     "'python cli.py'": "It is the name of the program.",
+    "(--first) ended with exit code": NO_COMMAND,
+    "'{}python cli.py status'": "test_databases::test_nothing_else_is_begun_if_the_first_does_not_end_well",
+    "--first names {}, which does not exist": NO_COMMAND,
+    "--first is for several": "test_databases::test_what_does_not_fit_together_is_wrong_usage",
+    "--also is for one database": "test_databases::test_what_does_not_fit_together_is_wrong_usage",
+    "or name one --database-url.": "test_databases::test_what_does_not_fit_together_is_wrong_usage",
+    "auto; 1 with --parallel": NO_COMMAND,
     "cannot be combined.": "test_hints::test_without_the_option_that_is_to_be_left_out_the_command_works",
     "'ALTER TABLE {} OWNER TO {}": "test_rights::test_for_a_table_of_a_superuser_the_hint_changes_its_owner_and_grants_no_role",
     "is not inherited. See what to build": "test_inheritance::test_verify_names_the_child_that_a_query_reads_from_end_to_end",
