@@ -27,6 +27,8 @@ class Standby(NamedTuple):
         is_connected: whether it is receiving WAL now.
         is_paused: whether its replay is paused.
         delay: recovery_min_apply_delay; "" without one.
+        sender: host and port of the server that sends it WAL, the primary or another standby; None where our role may
+            not see that.
     """
 
     bytes: int | None
@@ -34,6 +36,7 @@ class Standby(NamedTuple):
     is_connected: bool
     is_paused: bool
     delay: str = ""
+    sender: str | None = None
 
     @property
     def is_behind(self) -> bool:
@@ -54,6 +57,8 @@ class Standby(NamedTuple):
 
     def __str__(self) -> str:
         sentences = [f"This server is a standby (in recovery): {self.lag}."]
+        if self.sender:
+            sentences.append(f"It receives WAL from {self.sender}.")
         if self.is_paused:
             sentences.append("Its replay is paused. A superuser can resume it here: SELECT pg_wal_replay_resume();")
         if self.delay:

@@ -13,6 +13,7 @@ STANDBY = """
            GREATEST(
                pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - s.committed), 0)::pg_catalog.float8 AS age,
            s.is_connected,
+           s.sender,
            pg_catalog.pg_is_wal_replay_paused() AS is_paused,
            COALESCE(NULLIF(pg_catalog.current_setting('recovery_min_apply_delay'), '0'), '') AS delay
       FROM (
@@ -22,6 +23,9 @@ STANDBY = """
                   (
                   SELECT pg_catalog.max(w.latest_end_lsn)
                     FROM pg_catalog.pg_stat_wal_receiver AS w) AS sent,
+                  (
+                  SELECT pg_catalog.min(w.sender_host || ':' || w.sender_port)
+                    FROM pg_catalog.pg_stat_wal_receiver AS w) AS sender,
                   EXISTS (
                   SELECT 1
                     FROM pg_catalog.pg_stat_wal_receiver AS w) AS is_connected) AS s

@@ -107,6 +107,10 @@ def test_status_on_a_standby_shows_the_indexes_that_the_primary_built(applied):
     assert created_indexes(applied) == specified(applied)
 
 
+def _address_of(url: str) -> str:
+    return re.search(r"@([^/]*)", url)[1]
+
+
 COMMANDS = (("status",), ("check",), ("plan",), ("verify",), ("health",), ("history",))
 
 
@@ -117,13 +121,14 @@ def test_commands_that_read_say_that_a_standby_answers_and_that_it_has_replayed_
     with nothing_changes(url):
         said, document = run(*arguments, url=url).stdout, run(*arguments, "--json", url=url).json()
 
-    assert "This server is a standby (in recovery): it has replayed all WAL that it has received. " in said
+    assert "This server is a standby (in recovery): it has replayed all WAL that it has received. It receives" in said
     assert document["standby"] == {
         "bytes": 0,
         "seconds": 0,
         "is_connected": True,
         "is_paused": False,
         "delay": None,
+        "sender": _address_of(servers.primary if name == "standby" else servers.standby),
     }
     assert run(*arguments, "--json", url=servers.primary).json()["standby"] is None
 
