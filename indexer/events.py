@@ -159,6 +159,31 @@ class ReplicaAwaited(NamedTuple):
     seconds: float
 
 
+class RunPredicted(NamedTuple):
+    """What the builds of a run are expected to take: before the first change.
+
+    Attributes:
+        bytes: those of all indexes whose size can be told.
+        bytes_at_most: a bound for all indexes; None where one of them has none.
+        unknown: the indexes whose size cannot be told.
+        seconds: without waits for other sessions; None where no build was measured on this database.
+        seconds_at_least: with ``seconds_at_most`` the range.
+        wal_bytes: the WAL that the builds write.
+        sort_bytes: the temporary files that they need at the same time, at most.
+        source: how the seconds are known.
+    """
+
+    bytes: int
+    bytes_at_most: int | None
+    unknown: tuple[str, ...]
+    seconds: float | None
+    seconds_at_least: float
+    seconds_at_most: float
+    wal_bytes: int
+    sort_bytes: int
+    source: str
+
+
 class BuildPredicted(NamedTuple):
     """A build begins that takes more than a moment, and is expected to end before the window closes.
 
@@ -213,6 +238,8 @@ class IndexFinished(NamedTuple):
     Attributes:
         other_name: the other name of a renamed index.
         bytes_before: the size of a rebuilt index before.
+        predicted_bytes: the size that was predicted; None where it could not be told.
+        predicted_seconds: the time that was predicted, without waits; None where it could not be told.
     """
 
     target: Index
@@ -221,6 +248,8 @@ class IndexFinished(NamedTuple):
     bytes: int | None
     other_name: str | None = None
     bytes_before: int | None = None
+    predicted_bytes: int | None = None
+    predicted_seconds: float | None = None
 
 
 class PartitionFinished(NamedTuple):
@@ -300,6 +329,7 @@ Event = (
     | Progress
     | Waiting
     | ReplicaAwaited
+    | RunPredicted
     | BuildPredicted
     | Postponed
     | WindowClosed

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
-from peewee import Model
+from peewee import Model, PeeweeException
 
 from indexer import preflight
 from indexer.advice import (
@@ -17,8 +19,8 @@ from indexer.advice import (
     on_indexes_of_children,
 )
 from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Table
-from indexer.decide import Action
-from indexer.errors import Command, Hint, PreflightFailed, Problem
+from indexer.decide import CREATIONS, Action
+from indexer.errors import Command, Hint, IndexerError, PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
 from indexer.plans import Check, Plan, RevisionPlan, StampPlan, State, Status
 from indexer.records.alembic import AlembicTable, assumed_later
@@ -31,6 +33,9 @@ from indexer.revisions.revision import Revision
 from indexer.spec import Index
 from indexer.steps import StepPlanner
 from indexer.text import identifier
+
+if TYPE_CHECKING:
+    from indexer.predict.forecast import Forecast
 
 Due = tuple[Sequence[RevisionPlan], Sequence[RevisionPlan], str]  # all, those to be applied or reverted, and the end
 
@@ -80,12 +85,13 @@ class Inspector:
             advice = [each._replace(text=for_the_primary(each.text)) for each in advice]
         return Check(status, tuple(advice))
 
-    def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False) -> Plan:
+    def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False, forecasts: bool = False) -> Plan:
         """Return what ``up`` or ``down`` would do now. Changes nothing and takes no lock.
 
         Args:
             to: the revision to stop at; the head, or the one before the last, by default.
             sizes: whether to read the sizes of tables and indexes as well.
+            forecasts: whether to predict what builds will take.
 
         Raises:
             UsageError: there is no such revision.
@@ -106,6 +112,7 @@ class Inspector:
             to=to,
         )
         plan = plan if plan.is_empty else self._completed(plan, base_tables, state)
+        plan = plan._replace(forecast=self._forecast(plan) if forecasts else None)
         concerned = [each.revision for each in (revision_plans if direction == "up" else due)]
         server = self.migrator.server
         following = server.replication() if sizes and not plan.is_empty else None
@@ -260,6 +267,25 @@ class Inspector:
             options=needed,
         )
 
+    def _forecast(self, plan: Plan) -> Forecast | None:
+        """Return what the builds of a plan of ``up`` are expected to take; None if there is none, or it is not known.
+
+        A prediction that fails ends no run.
+        """
+        steps = [step for step in plan.steps if step.action in CREATIONS and step.index.table in plan.state.tables]
+        if plan.direction != "up" or plan.problems or not steps:
+            return None
+        from indexer.pace.rate import rate_of
+        from indexer.predict.forecast import forecast_of
+
+        predictor = self.migrator.predictor
+        with suppress(IndexerError, PeeweeException):
+            needs = predictor.needs(steps)
+            tables = {step.index.name: needs[step.index.name].table_bytes for step in steps}
+            rate = rate_of(self.log.read(plan.state.tables), tables)
+            return forecast_of(needs, rate, self.options.jobs, predictor.disks())
+        return None
+
     def _alembic_rights(self, problems: Sequence[str], state: State) -> list[Problem]:
         """Return the rights that our role lacks on Alembic's table, if it lacks any other right."""
         lacks_rights = any(isinstance(problem, Problem) for problem in problems)
@@ -316,6 +342,7 @@ class Inspector:
         if plan.standby:
             yield str(plan.standby)
         yield from (*plan.warnings, *self._unknown(state))
+        yield from plan.forecast.warnings if plan.forecast else ()
         yield from self.alembic.left_alone(state.alembic, concerned, plan.direction)
         if plan.direction == "up":
             yield from on_children_with_rows(server.uncovered(_indexes_of(concerned), state.tables))

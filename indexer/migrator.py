@@ -28,6 +28,7 @@ from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from indexer.care.adapter import CareAdapter
+    from indexer.predict.forecast import Predictor
     from indexer.query_planner import QueryPlanner
 
 AGAIN = "Run the same command again."
@@ -276,6 +277,11 @@ class CatalogMigrator(SchemaMigrator):
     @abstractmethod
     def care(self) -> CareAdapter:
         """The questions about indexes in use to this database."""
+
+    @property
+    @abstractmethod
+    def predictor(self) -> Predictor:
+        """What tells how much this database will need to build indexes."""
 
     def create_tables(self, models: Sequence[Any]) -> None:
         """Create the tables of an empty database, all of them or none."""

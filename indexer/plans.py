@@ -26,6 +26,8 @@ from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from indexer.care.deep import Deep
+    from indexer.predict.forecast import Forecast
+    from indexer.records.log import Build
 
 PENDING = 3  # exit code
 
@@ -101,6 +103,7 @@ class Plan(NamedTuple):
         blockers: the sessions that the run would have to wait for if it began now.
         standby: how far the server is behind, if it is a standby.
         replication: what follows the server; None if that was not asked.
+        forecast: what its builds are expected to take; None if that was not asked for, or there is none.
     """
 
     direction: str
@@ -117,6 +120,7 @@ class Plan(NamedTuple):
     warnings: tuple[str | Hint, ...] = ()
     standby: Standby | None = None
     replication: Replication | None = None
+    forecast: Forecast | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -213,6 +217,8 @@ class Outcome(NamedTuple):
         steps: those that were taken.
         seconds: the duration of the run.
         rest: what its window has left to a later run.
+        builds: what each build has taken, and what was predicted of it, by the name of the index.
+        forecast: what was predicted of the run; None if it was to build nothing, or it was not known.
     """
 
     direction: str
@@ -223,6 +229,8 @@ class Outcome(NamedTuple):
     seconds: float
     warnings: tuple[str | Hint, ...] = ()
     rest: Rest | None = None
+    builds: Mapping[str, Build] = {}
+    forecast: Forecast | None = None
 
     @property
     def exit_code(self) -> int:

@@ -29,10 +29,11 @@ from indexer.migrator import CatalogMigrator
 from indexer.options import DEFAULTS, Options
 from indexer.pace.pace import Pace, pace_of
 from indexer.plans import Outcome, Plan, RevisionPlan, Stamp, StampPlan, rest_of
+from indexer.predict.compared import Compared, predicted_run
 from indexer.recorder import Recorder
 from indexer.records.baseline import Baseline, baselines_of
 from indexer.records.journal import Journal
-from indexer.records.log import Entry, new_entry
+from indexer.records.log import Build, Entry, new_entry
 from indexer.records.provenance import Provenance, revert_context
 from indexer.records.revisions import APPLIED, APPLYING, REVERTED, Record
 from indexer.revisions.chain import Chain
@@ -68,7 +69,8 @@ class Runner:
         self.chain = chain
         self.models = models if callable(models) else lambda: models
         self.stop = stop or Stop()
-        self.report = SafeReport(report)
+        self._compared = Compared(report)
+        self.report = SafeReport(self._compared)
         context = migrator.context._replace(options=options, report=self.report, stop=self.stop)
         self.migrator = migrator.within(context, chain.tables)
         self.inspector = Inspector(self.migrator, chain, self.models)
@@ -82,14 +84,14 @@ class Runner:
         """Return a runner like this one that reports the events of a run elsewhere."""
         return Runner(self.migrator, self.chain, self.models, self.migrator.context.options, report, self.stop)
 
-    def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False) -> Plan:
+    def plan(self, direction: str = "up", to: str | None = None, sizes: bool = False, forecasts: bool = False) -> Plan:
         """Return what ``up`` or ``down`` would do now, as the inspector's; its problems and conflicts are part of it.
 
         Raises:
             UsageError, PreflightFailed: as for the inspector.
             RevisionRefused: a run would be refused, because a function of a revision file does more than it may.
         """
-        plan = self.inspector.plan(direction, to, sizes)
+        plan = self.inspector.plan(direction, to, sizes, forecasts)
         if not preflight.refusal(plan):
             _asked(plan)
         return plan
@@ -163,13 +165,15 @@ class Runner:
         seconds = stopwatch()
         self.migrator.refuse_own_transaction()
         with self.stop.ending_at_once():  # nothing has been changed yet
-            plan = self.inspector.plan(direction, to)
+            plan = self.inspector.plan(direction, to, forecasts=True)
         since_plan = stopwatch()
         preflight.check(plan)
         if plan.is_empty:
             self.warn(plan.warnings)
             return Outcome(direction, plan.start, plan.start, (), (), seconds(), plan.warnings)
-        pace = pace_of(self.migrator, [step.index for step in plan.steps], lambda: self._entries(plan))
+        forecast = plan.forecast
+        self._compared.expect(forecast)
+        pace = pace_of(self.migrator, [step.index for step in plan.steps], lambda: self._entries(plan), forecast)
         if pace.is_closed():
             self.warn(plan.warnings)
             return self._outcome(plan, (), pace, seconds())
@@ -179,6 +183,7 @@ class Runner:
             # again, now that no other run changes anything
             plan = self.inspector.plan_again(plan) if since_plan() < MOMENT else self.inspector.plan(direction, to)
             preflight.check(plan)
+            plan = plan._replace(forecast=forecast)
             done = self._carry_out(plan, {**_asked(plan, asked), **asked}, pace)
         self.report_committed()
         self.warn(self._journal.unlogged)
@@ -224,7 +229,8 @@ class Runner:
             end = complete[-1] if complete else plan.start or (self.chain.base if done else None)
         warnings = (*plan.warnings, *self._journal.unlogged, *self.unreported())
         base_tables = plan.base_tables if done else ()
-        return Outcome(plan.direction, plan.start, end, steps, base_tables, seconds, warnings, rest)
+        builds, forecast = self._compared.builds(pace.taken), plan.forecast
+        return Outcome(plan.direction, plan.start, end, steps, base_tables, seconds, warnings, rest, builds, forecast)
 
     def _entries(self, plan: Plan) -> list[Entry]:
         """Return the log; nothing where it cannot be read."""
@@ -243,6 +249,8 @@ class Runner:
         self.migrator.reserve(plan.steps)
         self.warn(plan.warnings)
         self._journal.share()
+        if plan.forecast and plan.forecast.matters:
+            self.report(predicted_run(plan.forecast))
         if plan.blockers:
             self.report(BlockersFound(plan.blockers))
         if plan.base_tables:
@@ -274,18 +282,17 @@ class Runner:
         self._journal.write(self._revisions.replace(record))
         done, record = self._executed(revision_plan, direction, record, asked[revision.id], pace)
         if pace.left:
-            self._pause(revision_plan, done, record, seconds(), [index.name for index in pace.left])
+            self._pause(revision_plan, done, record, seconds(), pace)
             return done
         if direction == "up":
             self._confirm(revision)
         self._journal.write(self._recorder.ending(done, direction, record, seconds()))
-        self._journal.log(new_entry(revision.id, direction, done.steps, seconds()))
+        builds = self._builds(done, pace)
+        self._journal.log(new_entry(revision.id, direction, done.steps, seconds(), builds=builds))
         self.finished(RevisionFinished(revision.id, direction, seconds()))
         return done
 
-    def _pause(
-        self, planned: RevisionPlan, done: RevisionPlan, record: Record, seconds: float, left: Sequence[str]
-    ) -> None:
+    def _pause(self, planned: RevisionPlan, done: RevisionPlan, record: Record, seconds: float, pace: Pace) -> None:
         """Record what was done about a revision that is not complete; one of which nothing was done is as before."""
         revision, has_changed = done.revision, any(step.changes for step in done.steps)
         if has_changed or planned.record is None:
@@ -293,8 +300,13 @@ class Runner:
         else:
             self._journal.write(self._revisions.replace(planned.record))
         if has_changed:
-            self._journal.log(new_entry(revision.id, "up", done.steps, seconds))
-        self.finished(RevisionPaused(revision.id, tuple(left), seconds))
+            self._journal.log(new_entry(revision.id, "up", done.steps, seconds, builds=self._builds(done, pace)))
+        self.finished(RevisionPaused(revision.id, tuple(index.name for index in pace.left), seconds))
+
+    def _builds(self, done: RevisionPlan, pace: Pace) -> dict[str, Build]:
+        """Return what the builds of a revision have taken, by the name of the index."""
+        names = {step.index.name for step in done.steps}
+        return {name: each for name, each in self._compared.builds(pace.taken).items() if name in names}
 
     def _executed(
         self, revision_plan: RevisionPlan, direction: str, record: Record, indexes: Sequence[Index], pace: Pace

@@ -160,8 +160,7 @@ def hash_pages(tuples: float, rows: float, facts: Facts) -> tuple[int, float]:
 
 def _hash_pages(tuples: float, rows: float, facts: Facts) -> tuple[int, float]:
     """Return the pages of one hash index of those that are stored."""
-    target = max(facts.page * facts.fillfactor // 100 // HASH_ITEM, 10)
-    buckets = _stepped(max(rows, tuples) / target)
+    buckets = _stepped(max(rows, tuples) / hash_target(facts))
     whole = 2 ** floor(
         log2(buckets)
     )  # beyond a power of two, some buckets are split, and the others hold twice as many
@@ -169,6 +168,11 @@ def _hash_pages(tuples: float, rows: float, facts: Facts) -> tuple[int, float]:
     capacity = (facts.page - HASH_OVERHEAD) / HASH_ITEM
     overflow = (buckets - split) * _beyond(capacity, tuples / whole) + split * _beyond(capacity, tuples / whole / 2)
     return buckets, overflow
+
+
+def hash_target(facts: Facts) -> int:
+    """Return how many tuples a bucket of a new hash index is to have."""
+    return max(facts.page * facts.fillfactor // 100 // HASH_ITEM, 10)
 
 
 def hash_of(buckets: float, overflow: float, facts: Facts) -> int:

@@ -195,7 +195,7 @@ def plan(call: Call, direction: str, to: str | None, as_sql: bool) -> int:
         from indexer.verify.declared import NO_CALLS, calls_of
 
         inspector = runner.inspector
-        found = runner.plan(direction, to, sizes=True)
+        found = runner.plan(direction, to, sizes=True, forecasts=not as_sql)
         calls = NO_CALLS if as_sql else calls_of(call.project, inspector.declared)
         answer = console.text.of_plan(found, runner.migrator.place, calls)
         if as_sql:

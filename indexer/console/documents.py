@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from indexer.console import forecast
 from indexer.errors import Different, IndexerError, PreflightFailed
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from indexer.catalog import Place, Table
     from indexer.events import Event
     from indexer.plans import Check, Outcome, Plan, RevisionPlan, Status
+    from indexer.records.log import Entry
     from indexer.records.revisions import Record
     from indexer.replication import Replication, Standby
     from indexer.steps import Step
@@ -127,7 +129,11 @@ def of_plan(plan: Plan, place: Place, calls: Calls) -> Document:
         "blockers": [blocker._asdict() for blocker in plan.blockers],
         "replication": _replication(plan.replication) if plan.replication else None,
         "creates_tables": plan.base_tables,
-        "steps": [_step(step, plan.state.tables.get(step.index.table), calls) for step in plan.steps],
+        "steps": [
+            {**_step(step, plan.state.tables.get(step.index.table), calls), "prediction": _predicted(step, plan)}
+            for step in plan.steps
+        ],
+        "prediction": forecast.document_of_run(plan.forecast),
         "warnings": plan.warnings,
     }
 
@@ -142,6 +148,11 @@ def _step(step: Step, table: Table | None, calls: Calls) -> Document:
         "table_rows": table.rows if table else None,
         "table_bytes": table.bytes if table else None,
     }
+
+
+def _predicted(step: Step, plan: Plan) -> Document | None:
+    predictions = plan.forecast.predictions if plan.forecast else {}
+    return forecast.document_of_index(predictions.get(step.index.name))
 
 
 def of_outcome(outcome: Outcome, place: Place) -> Document:
@@ -159,8 +170,16 @@ def of_outcome(outcome: Outcome, place: Place) -> Document:
         "opens": utc(rest.opens) if rest else None,
         "exit_code": outcome.exit_code,
         "seconds": round(outcome.seconds, 3),
+        "builds": forecast.document_of_builds(outcome.builds),
+        "prediction": forecast.document_of_run(outcome.forecast),
         "warnings": outcome.warnings,
     }
+
+
+def of_entry(entry: Entry) -> Document:
+    """Return what was done in the past."""
+    builds = forecast.document_of_builds(entry.builds)
+    return {**entry._asdict(), "finished_at": utc(entry.finished_at), "builds": builds}
 
 
 def of_event(event: Event) -> Document:

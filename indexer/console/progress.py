@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from indexer.console import documents
+from indexer.console.forecast import compared, of_run
 from indexer.console.hints import Write
 from indexer.console.output import echo
 from indexer.decide import Action
@@ -35,6 +36,7 @@ from indexer.events import (
     RevisionFinished,
     RevisionPaused,
     RevisionStarted,
+    RunPredicted,
     ServerAwaited,
     StatementStarted,
     TableAnalyzed,
@@ -326,7 +328,14 @@ def _predicted(target: Index, seconds: float, size: int, source: str, closes: da
 
 
 def _finished(
-    target: Index, action: Action, seconds: float, size: int | None, other_name: str | None, before: int | None
+    target: Index,
+    action: Action,
+    seconds: float,
+    size: int | None,
+    other_name: str | None,
+    before: int | None,
+    predicted_bytes: int | None,
+    predicted_seconds: float | None,
 ) -> str:
     if action in UNCHANGED:
         return f"  {target.name} {UNCHANGED[action]}"
@@ -335,7 +344,8 @@ def _finished(
         return f"  {target.name} {done} in {duration(seconds)}"
     done = DONE[action] + (f" from {other_name}" if action is Action.RENAME else "")
     gain = "" if before is None else f"{in_bytes(before)} -> "
-    return f"  {target.name} {done} in {duration(seconds)}" + (f", {gain}{in_bytes(size)}" if size is not None else "")
+    took = f"  {target.name} {done} in {duration(seconds)}" + (f", {gain}{in_bytes(size)}" if size is not None else "")
+    return took + compared(size, predicted_bytes, seconds, predicted_seconds)
 
 
 def _partition_finished(
@@ -379,6 +389,7 @@ LINES: dict[type[Event], Callable[..., str]] = {
     AnalyzeStarted: lambda tables: f"Analyzing {counted(len(tables), 'table')}: {', '.join(tables)}",
     TableAnalyzed: lambda table, why, seconds: f"  {table} analyzed in {duration(seconds)}: {why}",
     ReplicaAwaited: _awaiting_replicas,
+    RunPredicted: lambda *event: f"  {of_run(RunPredicted(*event))}",
     BuildPredicted: _predicted,
     Postponed: lambda target, reason: f"  {target.name} left: {reason}",
     WindowClosed: lambda indexes: (

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from indexer.console import documents
+from indexer.console import documents, forecast
 from indexer.console.output import BOLD, Answer, Line, in_a_line, of_failure, styled
 from indexer.console.progress import DONE, listed
 from indexer.decide import CREATIONS, Action
@@ -59,7 +59,7 @@ def _summary(outcome: Outcome, place: Place) -> str:
 def _did_in_all(outcome: Outcome) -> str:
     actions = Counter(step.action for step in outcome.steps)
     counts = ", ".join(f"{count} {DONE[action]}" for action, count in actions.items())
-    return f"Done in {duration(outcome.seconds)}: {counts or 'no index changed'}"
+    return f"Done in {duration(outcome.seconds)}: {counts or 'no index changed'}{forecast.of_builds(outcome.builds)}"
 
 
 def _unfinished(outcome: Outcome, rest: Rest, place: Place) -> Hint:
@@ -313,7 +313,7 @@ def _time(moment: datetime) -> str:
 def of_history(entries: Sequence[Entry], place: Place, standby: Standby | None = None) -> Answer:
     """Return what was done to the database; what its primary did later, a standby does not know yet."""
     line = counted(len(entries), "entry", "entries") + (f", the last: {_did(entries[0])}" if entries else "")
-    history = [{**entry._asdict(), "finished_at": documents.utc(entry.finished_at)} for entry in entries]
+    history = list(map(documents.of_entry, entries))
     document = {**place._asdict(), "standby": documents.of_standby(standby), "history": history}
     return Answer(document, line, lines=_shown_history(entries, place, standby))
 
@@ -341,10 +341,11 @@ def _counted(entry: Entry) -> str:
     for name, action in entry.indexes.items():
         sizes = " -> ".join(map(in_bytes, entry.sizes.get(name, ())))
         names.setdefault(PAST.get(action, action), []).append(f"{name} {sizes}".strip())
-    return "; ".join(
+    counts = "; ".join(
         f"{len(each)} {done}" + (f" ({', '.join(each)})" if len(each) <= MOST_NAMED else "")
         for done, each in names.items()
     )
+    return counts + forecast.of_builds(entry.builds)
 
 
 # Proof --------------------------------------------------------------------------------------------------------------
@@ -434,9 +435,13 @@ def _shown_steps(plan: Plan, calls: Calls) -> Iterator[str]:
             yield f"    query: {', '.join(calls.of(step.index.name)) or 'none in queries.py'}"
         if step.action is Action.REPLACE:
             yield from (f"    {part.part}: {visible(part.found)}, to be {part.declared}" for part in step.differences)
+        if plan.forecast and step.index.name in plan.forecast.predictions:
+            yield f"    {visible(forecast.of_index(plan.forecast.predictions[step.index.name]))}"
         for statement in step.statements:
             yield f"    {visible(statement)};"
         yield ""
+    if plan.forecast:
+        yield f"  {visible(forecast.of_run(plan.forecast))}\n"
 
 
 def _of_size(step: Step) -> str:

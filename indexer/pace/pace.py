@@ -17,6 +17,7 @@ from indexer.text import duration
 if TYPE_CHECKING:
     from indexer.migrator import CatalogMigrator
     from indexer.pace.window import Window
+    from indexer.predict.forecast import Forecast
     from indexer.records.log import Entry
 
 CLOSED = "the window is closed"
@@ -35,9 +36,11 @@ class Pace:
         rate: what earlier builds have taken.
         sizes: the bytes of each table, by name.
         report: called with each prediction, and with what is left.
+        work: the work of the build of each index, by name, where it is known better.
 
     Attributes:
         now: returns the time now.
+        taken: the seconds that each index has taken to build, without those of waits, by its name.
         left: why each index is left that must not begin any more.
     """
 
@@ -48,11 +51,13 @@ class Pace:
         rate: Rate = Rate(),  # noqa: B008  an immutable record
         sizes: Mapping[str, int] | None = None,
         report: Report = silent,
+        work: Mapping[str, int] | None = None,
     ) -> None:
         self.window = window
         self.now = clock
         self.left: dict[Index, str] = {}
-        self._rate, self._sizes, self._report = rate, sizes or {}, report
+        self.taken: dict[str, float] = {}
+        self._rate, self._sizes, self._report, self._work = rate, sizes or {}, report, work or {}
         self._closes: float | None = None  # by the monotonic clock
         self._announced: set[Index] = set()
 
@@ -94,7 +99,7 @@ class Pace:
         self._closes = time.monotonic() + remaining
         if step.action.value not in BUILT:
             return
-        predicted = self._rate.predict(self._sizes.get(step.index.table, 0))
+        predicted = self._rate.predict(self._work_of(step))
         if predicted.seconds > remaining:
             whole = (opening.ends - opening.begins).total_seconds()
             self._warn_if_too_long(step.index, predicted.seconds, whole)
@@ -102,12 +107,14 @@ class Pace:
             raise self._leave(step, f"about {duration(predicted.seconds)} expected ({predicted.source}), and {closes}")
         if predicted.seconds > AT_LEAST and step.index not in self._announced:
             self._announced.add(step.index)
-            self._report(BuildPredicted(step.index, *predicted, opening.ends.astimezone(self.window.zone)))
+            end, size = opening.ends.astimezone(self.window.zone), self._sizes.get(step.index.table, 0)
+            self._report(BuildPredicted(step.index, predicted.seconds, size, predicted.source, end))
 
     def built(self, step: Step, seconds: float) -> None:
         """Note what a step has taken, if it was a build."""
         if step.action.value in BUILT:
-            self._rate = self._rate.measured(seconds, self._sizes.get(step.index.table, 0))
+            self.taken[step.index.name] = seconds
+            self._rate = self._rate.measured(seconds, self._work_of(step))
 
     def look(self, building: Collection[Index]) -> None:
         """Report once that the window has closed while these indexes are being built."""
@@ -115,6 +122,9 @@ class Pace:
             self._closes = None
             if self.window and building:
                 self._report(WindowClosed(tuple(index.name for index in building)))
+
+    def _work_of(self, step: Step) -> int:
+        return self._work.get(step.index.name) or self._sizes.get(step.index.table, 0)
 
     def _leave(self, step: Step, why: str) -> Left:
         self.left[step.index] = why
@@ -133,16 +143,23 @@ class Pace:
 UNLIMITED = Pace()
 
 
-def pace_of(migrator: CatalogMigrator, indexes: Sequence[Index], entries: Callable[[], Sequence[Entry]]) -> Pace:
+def pace_of(
+    migrator: CatalogMigrator,
+    indexes: Sequence[Index],
+    entries: Callable[[], Sequence[Entry]],
+    forecast: Forecast | None = None,
+) -> Pace:
     """Return the pace that the options of a run ask for.
 
     Args:
         indexes: those that the run may build.
         entries: returns the log, the last entry first; called only with a window.
+        forecast: what is known of them.
     """
     options, report, *_ = migrator.context
+    work, leaves = (forecast.work, forecast.leaves) if forecast else ({}, {})
     if options.window is None:
-        return UNLIMITED
+        return Pace(work=work)
     sizes = migrator.table_bytes({index.table for index in indexes})
     of_indexes = {index.name: sizes.get(index.table, 0) for index in indexes}
-    return Pace(options.window, migrator.server.now, rate_of(entries(), of_indexes), sizes, report)
+    return Pace(options.window, migrator.server.now, rate_of(entries(), of_indexes), {**sizes, **leaves}, report, work)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from indexer.care.adapter import CareAdapter
     from indexer.postgres.run.execution import Run
     from indexer.postgres.run.lock import RunLock
+    from indexer.predict.forecast import Predictor
     from indexer.query_planner import QueryPlanner
 
 # What only a run uses is imported by the methods of a run: most commands find nothing to build, or only read.
@@ -257,6 +258,13 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         from indexer.postgres.care.adapter import PostgresCare
 
         return PostgresCare(self)
+
+    @property
+    def predictor(self) -> Predictor:
+        """What tells how much this server will need to build indexes."""
+        from indexer.postgres.predictor import PostgresPredictor
+
+        return PostgresPredictor(self.catalog, self.context.options)
 
     def analyze(self, step: Step) -> None:
         """Gather the statistics of the table of a step; when it returns, the server has counted that."""

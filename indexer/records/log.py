@@ -17,7 +17,26 @@ from indexer.steps import Step
 from indexer.tuples import NamedTuple
 
 KEPT = 100  # entries
-SIZES = ""  # no index has this name: in the stored form of ``indexes`` it is the key of ``sizes``
+# No index has this name: in the stored form of ``indexes`` it is the key of ``sizes``, and in that one of ``builds``. A
+# version that does not know it ignores it.
+SIZES = BUILDS = ""
+
+
+class Build(NamedTuple):
+    """What a build has taken, and what was predicted of it. Times are seconds, without those of waits.
+
+    Attributes:
+        bytes: the size of the index.
+        work: as in ``indexer.pace.rate``, with the index as it is.
+        predicted_bytes: None where its size could not be told.
+        predicted_seconds: None where no earlier build was on record.
+    """
+
+    bytes: int
+    seconds: float
+    work: int
+    predicted_bytes: int | None = None
+    predicted_seconds: float | None = None
 
 
 class Entry(NamedTuple):
@@ -27,6 +46,7 @@ class Entry(NamedTuple):
         direction: ``up``, ``down``, ``stamp`` or ``reindex``.
         indexes: what was done about each index, by its name, without those that were left alone.
         sizes: the bytes of each rebuilt index before and after, by its name.
+        builds: what each index has taken that ``up`` has built, by its name.
     """
 
     revision: str
@@ -37,6 +57,7 @@ class Entry(NamedTuple):
     tool_version: str
     indexes: dict[str, str]
     sizes: Mapping[str, Sequence[int]] = {}
+    builds: Mapping[str, Build] = {}
 
 
 class SchemaRevisionLog(Model):
@@ -73,15 +94,17 @@ class LogTable(RecordTable):
         indexes = from_json(row["indexes"])
         self.check_row(row, {"indexes": isinstance(indexes, dict)})
         sizes = from_json(indexes.pop(SIZES, "{}"))
+        sizes = sizes if isinstance(sizes, dict) else {}
+        builds = _builds(sizes.pop(BUILDS, None))
         del row["id"]
-        return Entry(**{**row, "indexes": indexes, "sizes": sizes if isinstance(sizes, dict) else {}})
+        return Entry(**{**row, "indexes": indexes, "sizes": sizes, "builds": builds})
 
     def insert(self, entry: Entry, **expressions: Any) -> list[Any]:
         """Return the statements that add an entry and delete the oldest; expressions take the place of its values."""
         earlier = self.model.alias()
         following = earlier.select(fn.COALESCE(fn.MAX(earlier.id), 0) + 1)
         row = {"id": following, **entry._asdict(), "indexes": _encoded(entry), **expressions}
-        del row["sizes"]
+        del row["sizes"], row["builds"]
         oldest = self.model.select(fn.MAX(self.model.id) - KEPT)
         return [
             *self.create(),
@@ -91,7 +114,17 @@ class LogTable(RecordTable):
 
 
 def _encoded(entry: Entry) -> str:
-    return json.dumps({**entry.indexes, **({SIZES: json.dumps(entry.sizes)} if entry.sizes else {})})
+    sizes: dict[str, Any] = dict(entry.sizes)
+    if entry.builds:
+        sizes[BUILDS] = entry.builds  # as lists
+    return json.dumps({**entry.indexes, **({SIZES: json.dumps(sizes)} if sizes else {})})
+
+
+def _builds(stored: Any) -> dict[str, Build]:
+    """Return the builds from their stored form, without those that another version has written differently."""
+    lists = stored if isinstance(stored, dict) else {}
+    fits = {name: each for name, each in lists.items() if isinstance(each, list) and len(each) == len(Build._fields)}
+    return {name: Build(*each) for name, each in fits.items()}
 
 
 def new_entry(
@@ -100,6 +133,7 @@ def new_entry(
     steps: Iterable[Step],
     seconds: float,
     sizes: Mapping[str, Sequence[int]] | None = None,
+    builds: Mapping[str, Build] | None = None,
 ) -> Entry:
     """Return the entry about what ends now, done by the user who runs this process."""
     return Entry(
@@ -113,4 +147,5 @@ def new_entry(
             step.index.name: step.action.value for step in steps if step.action not in (Action.LEAVE, Action.ABSENT)
         },
         sizes=sizes or {},
+        builds=builds or {},
     )

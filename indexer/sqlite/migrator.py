@@ -28,6 +28,7 @@ from indexer.steps import Step
 
 if TYPE_CHECKING:
     from indexer.care.adapter import CareAdapter
+    from indexer.predict.forecast import Predictor
     from indexer.query_planner import QueryPlanner
 
 WRITABLE = (
@@ -177,6 +178,13 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
         from indexer.sqlite.query_planner import SqliteQueryPlanner
 
         return SqliteQueryPlanner(self)
+
+    @property
+    def predictor(self) -> Predictor:
+        """What tells how much this file will need to build indexes."""
+        from indexer.sqlite.predictor import SqlitePredictor
+
+        return SqlitePredictor(self.catalog)
 
     def analyze(self, step: Step) -> None:
         """Gather the statistics of the table of a step, from a sample of its rows if it is large (SQLite 3.32)."""
