@@ -190,8 +190,9 @@ def _answer(facts: Facts, baseline: Baseline | None, look: Look | None) -> Evide
 
 
 def _smallest(facts: Facts) -> int:
-    """Return the bytes from which on an index tells anything: of many that are stored, each counts."""
-    return max(SMALLEST.get(facts.method, SMALLEST_OTHER), SMALLEST_BASELINE * facts.page * len(facts.shares))
+    """Return the bytes from which on an index tells anything; one that is stored as many needs more."""
+    smallest, stored = SMALLEST.get(facts.method, SMALLEST_OTHER), len(facts.shares)
+    return max(smallest, SMALLEST_BASELINE * facts.page * stored) if stored > 1 else smallest
 
 
 def _too_small(facts: Facts) -> str:
