@@ -51,17 +51,28 @@ class Scan(NamedTuple):
 class Plan(NamedTuple):
     """What matters of a plan: index scans, whether it sorts, its cost, and the tables that it reads whole.
 
-    ``cost`` is in the planner's unit, and None where the database gives no costs.
+    Attributes:
+        cost: in the planner's unit; None where the database gives no costs.
+        is_distributed: whether nodes of a cluster plan parts of the query, which they do not for any parameters.
     """
 
     scans: tuple[Scan, ...]
     sorts: bool
     cost: float | None = None
     whole: frozenset[str] = frozenset()
+    is_distributed: bool = False
 
 
 class Refused(Exception):
-    """The database cannot plan the query, or read samples for it, because of its tables, columns or types."""
+    """The database cannot plan the query, or read samples for it, because of its tables, columns or types.
+
+    Args:
+        is_unsupported: whether the database cannot execute such a query at all, whatever the tables have.
+    """
+
+    def __init__(self, message: str, is_unsupported: bool = False) -> None:
+        super().__init__(message)
+        self.is_unsupported = is_unsupported
 
 
 class QueryPlanner(ABC):

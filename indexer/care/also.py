@@ -35,7 +35,8 @@ def ask_also(urls: Sequence[str], migrator: CatalogMigrator, tables: Sequence[st
     if own is None:
         raise UsageError("SQLite counts no scans.", "Leave --also out.")
     _check(urls)
-    asked, failures, known = list[ServerCounts](), list[str](), {own.identity: own}
+    asked, failures = list[ServerCounts](), list[str]()
+    known = dict.fromkeys((own.identity, *own.members), own)
     for number, url in enumerate(urls, 1):
         try:
             counts = _counts(url, migrator, tables)

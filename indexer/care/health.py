@@ -127,7 +127,7 @@ def health(
         indexes=tuple(IndexHealth(each, _advice(each, others, check.status.standby)) for each in seen),
         servers=servers,
         tables=tuple((table, observer.statistics.get(name)) for name, table in tables.items() if name in concerned),
-        failures=asked.failures,
+        failures=(*(counts.unanswered if counts else ()), *asked.failures),
         warnings=check.status.warnings,
         strict=strict,
         standby=check.status.standby,
@@ -195,6 +195,8 @@ def _where(servers: Sequence[ServerCounts]) -> str:
     if not servers:
         return "which this database does not count"
     counted = "on this server alone" if len(servers) == 1 else f"on {len(servers)} servers"
+    if servers[0].members and len(servers) == 1:
+        counted = f"on the {len(servers[0].members)} nodes of the cluster"
     missing = unasked(servers)
     return f"{counted}; {missing}" if missing else counted
 

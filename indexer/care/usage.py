@@ -64,6 +64,9 @@ class ServerCounts(NamedTuple):
         in_recovery: whether it is a standby.
         standbys: how many standbys follow it directly.
         records: how many transactions ago the record of each revision was written, by revision.
+        members: the identities of all nodes of a cluster, whose counts are added; ``started`` and ``reset`` are the
+            latest of theirs.
+        unanswered: which of them did not answer, one sentence each.
     """
 
     place: Place
@@ -78,6 +81,8 @@ class ServerCounts(NamedTuple):
     indexes: Mapping[str, IndexCounts]
     tables: Mapping[str, TableCounts]
     records: Mapping[str, int] = {}
+    members: tuple[str, ...] = ()
+    unanswered: tuple[str, ...] = ()
 
     def is_older(self, index: str, revision: str) -> bool:
         """Return whether an index was made before the record of a revision was written.

@@ -248,6 +248,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def query_planner(self, models: Sequence[type[Model]]) -> QueryPlanner:
         """Return a planner that asks with EXPLAIN."""
+        if self.catalog.is_citus:
+            from indexer.postgres.citus.query_planner import ClusterQueryPlanner
+
+            return ClusterQueryPlanner(self, models)
         from indexer.postgres.query_planner import PostgresQueryPlanner
 
         return PostgresQueryPlanner(self, models)

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
-from peewee import DataError, Model, OperationalError, PeeweeException, ProgrammingError
+from peewee import DataError, Model, NotSupportedError, OperationalError, PeeweeException, ProgrammingError
 from psycopg2.errors import QueryCanceled
 
 from indexer.catalog import PARTITIONED, PARTITIONED_INDEX, CatalogEntry, Table
@@ -149,7 +149,7 @@ class PostgresQueryPlanner(QueryPlanner):
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Read the tables under the settings of the session."""
-        with _refusing():
+        with refusing():
             self.database.execute_sql("ROLLBACK TO SAVEPOINT verify")
             yield
 
@@ -213,14 +213,21 @@ class PostgresQueryPlanner(QueryPlanner):
     def _explain(self, statement: Statement, settings: Sequence[str] = ()) -> Plan:
         explain = Statement(f"EXPLAIN (VERBOSE, FORMAT JSON) {statement.text}", statement.parameters)
         (document,) = self._send(explain, settings).fetchone()
-        root = document[0]["Plan"]
-        nodes = tuple(_nodes(root))
-        cost = float(root["Total Cost"])
+        return self._plan(document[0]["Plan"])
+
+    def _plan(self, root: dict[str, Any]) -> Plan:
+        """Return what matters of the plan with this root."""
+        return self._plan_of([root])
+
+    def _plan_of(self, roots: Sequence[dict[str, Any]]) -> Plan:
+        """Return what matters of these plans together."""
+        nodes = tuple(pair for root in roots for pair in _nodes(root))
+        costs = [float(root["Total Cost"]) for root in roots]
         whole = (read for node, read in nodes if node["Node Type"] == "Seq Scan")
         return Plan(
             scans=tuple(self._scan(node, read) for node, read in nodes if "Index Name" in node),
             sorts=any("Sort" in node["Node Type"] for node, _ in nodes),
-            cost=cost if cost < DISABLED else None,
+            cost=sum(costs) if max(costs) < DISABLED else None,
             whole=frozenset(self._named(read.schema, read.table) for read in whole),
         )
 
@@ -234,7 +241,7 @@ class PostgresQueryPlanner(QueryPlanner):
 
     def _send(self, statement: Statement, settings: Sequence[str] = ()) -> Any:
         """Execute a statement under these settings, in one round trip."""
-        with _refusing():
+        with refusing():
             text = "; ".join(("ROLLBACK TO SAVEPOINT verify", *settings, sendable(statement.text)))
             return self.database.execute_sql(text, statement.parameters)
 
@@ -244,10 +251,15 @@ def _as_child(leaf: Leaf) -> Child:
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
-    """Raise Refused for a missing table, column or operator; a lost connection is another error."""
+def refusing() -> Iterator[None]:
+    """Raise Refused for a missing table, column or operator, or for a query that Citus cannot distribute.
+
+    A lost connection is another error.
+    """
     try:
         yield
+    except NotSupportedError as error:
+        raise Refused(str(error).splitlines()[0], is_unsupported=True) from error
     except (ProgrammingError, DataError) as error:
         raise Refused(str(error).splitlines()[0]) from error
 

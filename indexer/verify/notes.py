@@ -24,6 +24,10 @@ REPAIRS = {
     "invalid": Hint(" is invalid, because its build was interrupted. Rebuild it: ", Command("up")),
     "in progress": Hint(" is being built or dropped by another session. See: ", Command("status")),
 }
+DISTRIBUTED = (
+    "whether a generic plan uses an index of a distributed table cannot be asked: the nodes of a Citus cluster plan"
+    " their parts of a query for given parameters"
+)
 
 
 def notes(usage: IndexUsage, call: str, step: Step, table: Table) -> Iterator[Note]:
@@ -81,7 +85,9 @@ def _failure(usage: IndexUsage, call: str, step: Step, table: Table) -> Note:
 def _limits(usage: IndexUsage, step: Step) -> Iterator[Note]:
     """Yield what a plan for any parameters, as SQLite's are, cannot do with the index."""
     index = step.index.name
-    if usage.generic_as_parameter is False:
+    if usage.case.plan.is_distributed:
+        yield DISTRIBUTED
+    elif usage.generic_as_parameter is False:
         written = {step.index.postgresql.predicate, step.index.sqlite.predicate} - {None}
         predicate = written.pop() if len(written) == 1 else step.declared.predicate
         literally = f"{index} needs the literal {predicate} in the statement, as in queries.py"

@@ -110,11 +110,10 @@ class Usages:
         index = step.index
         case, passed_over = self._case(query, index)
         search = self._search(index, chain([case.plan], self.planner.forced_plans(case.statement, index)))
-        generic = self._serving_generic(case.statement, index, step.is_valid)
-        # A partial index may hold the rows of these arguments alone.
-        incomplete = self.indexes.partial - generic
-        if incomplete and case.statement.constants:
-            incomplete -= self._serving_generic(case.statement, index, step.is_valid, case.statement.constants)
+        generic = None
+        if not case.plan.is_distributed:
+            generic = self._serving_generic(case.statement, index, step.is_valid)
+        incomplete = self._incomplete(query, case, step, generic)
         usable = index.name in search.serving(index, step.is_valid) - incomplete
         plan = search.plan if usable else None
         others = search.others - incomplete
@@ -125,8 +124,8 @@ class Usages:
             passed_over=passed_over,
             plan=plan,
             usable=usable,
-            generic=index.name in generic if usable else None,
-            generic_as_parameter=self._as_parameter(query, case.arguments, index) if usable else None,
+            generic=index.name in generic if usable and generic is not None else None,
+            generic_as_parameter=self._as_parameter(query, case, index) if usable else None,
             cost=self._cost(case, plan, index, others),
             preferred=self.indexes.used_on(index.table, case.plan),
             unserved_children=search.unserved_children,
@@ -134,6 +133,24 @@ class Usages:
             others=others,
             making_redundant=making_redundant,
         )
+
+    def _incomplete(self, query: Query, case: Case, step: Step, generic: frozenset[str] | None) -> frozenset[str]:
+        """Return the partial indexes that may hold the rows of these arguments alone.
+
+        Args:
+            generic: the indexes that serve in a plan for any parameters; None where there is no such plan, so that
+                other arguments have to tell.
+        """
+        index, partial = step.index, self.indexes.partial
+        if generic is None:
+            if not partial:
+                return partial
+            others = statement_of(query.selected, tuple(map(_another, case.arguments)))
+            return partial - self._search(index, self.planner.forced_plans(others, index)).serving(index, step.is_valid)
+        incomplete, constants = partial - generic, case.statement.constants
+        if incomplete and constants:
+            incomplete -= self._serving_generic(case.statement, index, step.is_valid, constants)
+        return incomplete
 
     def _case(self, query: Query, index: Index) -> tuple[Case, tuple[Arguments, ...]]:
         """Return a case in which the index is chosen, or the first case, and the arguments passed over."""
@@ -170,10 +187,10 @@ class Usages:
         with self.planner.prepared(statement, keeping) as prepared:
             return self._search(index, self.planner.forced_plans(prepared, index)).serving(index, exists)
 
-    def _as_parameter(self, query: Query, arguments: Arguments, index: Index) -> bool | None:
-        if query.as_parameter is None or index.name not in self.indexes.partial:
+    def _as_parameter(self, query: Query, case: Case, index: Index) -> bool | None:
+        if query.as_parameter is None or index.name not in self.indexes.partial or case.plan.is_distributed:
             return None
-        return index.name in self._serving_generic(statement_of(query.as_parameter, arguments), index)
+        return index.name in self._serving_generic(statement_of(query.as_parameter, case.arguments), index)
 
     def _cost(self, case: Case, plan: Plan | None, index: Index, others: frozenset[str]) -> float | None:
         if plan is None and self.indexes.serving(case.plan, index) & others:

@@ -49,18 +49,13 @@ def verify(
         analyze: also run each query, read-only, and measure how long it takes. PostgreSQL only.
 
     Raises:
-        IndexerError: our role may not read a table, or the tables are distributed.
+        IndexerError: our role may not read a table, or the server is a worker of Citus.
         StatementFailed: the database does not answer, or not in time.
         UsageError: there is no such schema, or no EXPLAIN ANALYZE, or a query names no declared index.
     """
     indexes = _queried(queries, declared)
     names = [model._meta.table_name for model in models]
     migrator.settle(sorted({index.table for index in indexes}))
-    if migrator.server.unseen(names):
-        raise IndexerError(
-            "verify cannot read the plans of Citus for distributed tables yet.",
-            "Look at a query by hand: SET citus.explain_all_tasks = on; EXPLAIN SELECT ...;",
-        )
     planner = migrator.query_planner(models)
     try:
         tables = planner.tables(names)
@@ -109,13 +104,13 @@ def _check_readable(tables: Mapping[str, Table], qualified: Callable[[str], str]
 
 def _result(usages: Usages, query: Query, step: Step, problems: Sequence[str], analyze: bool) -> QueryResult:
     """Return the result of one query, inside the planner's session; ``problems`` are those of the index's table."""
-    problems = [*problems, *_views(query, usages.tables)]
+    problems, fits = [*problems, *_views(query, usages.tables)], False
     if not problems:
         try:
             return _planned(usages, query, step, analyze)
         except Refused as refusal:
-            problems = [f"{query.call} cannot be planned: {refusal}"]
-    return QueryResult(query.index, query.call, fits=False, notes=tuple(problems))
+            problems, fits = [f"{query.call} cannot be planned: {refusal}"], refusal.is_unsupported
+    return QueryResult(query.index, query.call, fits=fits, notes=tuple(problems))
 
 
 def _views(query: Query, tables: Mapping[str, Table]) -> list[str]:

@@ -263,13 +263,6 @@ def test_a_worker_is_refused_before_anything_is_created_on_it(cluster: Cluster) 
     assert ask(cluster.worker_url, relations) == before
 
 
-def test_verify_says_that_it_cannot_read_distributed_plans(cluster: Cluster) -> None:
-    cluster.succeed("up")
-    refused = cluster.run("verify")
-    assert refused.exit_code == 1
-    assert "verify cannot read the plans of Citus for distributed tables yet." in refused.stderr
-
-
 def test_an_index_of_any_kind_is_built_on_the_shards_and_compared(cluster: Cluster) -> None:
     kinds = (
         Index("ix_a", "activity", (Expression("lower(activity_type)"),), include=("id",), where="id > 1"),

@@ -7,9 +7,11 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 from indexer.care.facts import Column, Facts, Inside, Statistics
+from indexer.care.sums import sum_facts
 from indexer.postgres.care.inside import look_inside
 from indexer.postgres.catalog.leaves import by_schema
 from indexer.postgres.catalog.measured import DEFINITION
+from indexer.postgres.citus.reading import of_cluster
 from indexer.postgres.session.reader import CatalogReader
 from indexer.spec import BTREE
 from indexer.text import fingerprint
@@ -137,6 +139,13 @@ class PostgresFacts:
 
 
 def _read(reader: CatalogReader, names: Sequence[str]) -> dict[str, Facts]:
+    found = _stored(reader, names)
+    if not reader.is_citus:
+        return found
+    return of_cluster(reader, found, names, _stored, lambda name, parts: sum_facts(name, parts.all))
+
+
+def _stored(reader: CatalogReader, names: Sequence[str]) -> dict[str, Facts]:
     columns = groupby(reader.rows(COLUMNS + COLUMNS_OF_NAMES, names=list(names)), lambda row: row.pop("name"))
     by_name = {name: tuple(Column(**row) for row in rows) for name, rows in columns}
     rows = reader.rows((FACTS + OF_NAMES).format(definition=DEFINITION), names=list(names))

@@ -15,11 +15,13 @@ from typing import Any
 from peewee import Entity
 
 from indexer.care.statistics import Statistics
-from indexer.care.sums import sum_index_counts, sum_table_counts, total
+from indexer.care.sums import sum_index_counts, sum_statistics, sum_table_counts, total
 from indexer.care.usage import IndexCounts, ServerCounts, TableCounts
 from indexer.catalog import META_TABLE, Place
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.catalog.leaves import by_schema, labelled, leaf_tables
+from indexer.postgres.citus.counters import server_of_cluster
+from indexer.postgres.citus.reading import Parts, of_cluster
 from indexer.postgres.session.database import sendable
 from indexer.postgres.session.reader import CatalogReader
 
@@ -144,7 +146,10 @@ STATISTICS_OF_PARENTS = """
 def counts(catalog: PostgresCatalog, place: Place, tables: Sequence[str]) -> ServerCounts:
     """Return what the server has counted of these tables and their indexes."""
     version, given = catalog.database.server_version, list(tables)
-    (server,) = catalog.rows(SERVER.format(wal=WAL if version >= COUNTS_WAL else ""))
+    query = SERVER.format(wal=WAL if version >= COUNTS_WAL else "")
+    (server,) = catalog.rows(query)
+    if catalog.is_citus:
+        server = server_of_cluster(catalog, server, query)
     keys: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     for row in catalog.rows(FOREIGN_KEYS, tables=given):
         keys[row["name"]].append(tuple(row["columns"]))
@@ -161,12 +166,30 @@ def counts(catalog: PostgresCatalog, place: Place, tables: Sequence[str]) -> Ser
 
 
 def _indexes(reader: CatalogReader, tables: Sequence[str]) -> dict[str, IndexCounts]:
+    found = _stored_indexes(reader, tables)
+    if not reader.is_citus:
+        return found
+
+    def whole(name: str, parts: Parts) -> IndexCounts:  # the transactions of each node have other numbers
+        return sum_index_counts(parts.all)._replace(age=found[name].age)
+
+    return of_cluster(reader, found, tables, _stored_indexes, whole)
+
+
+def _stored_indexes(reader: CatalogReader, tables: Sequence[str]) -> dict[str, IndexCounts]:
     last_scan = LAST_SCAN if reader.database.server_version >= KNOWS_LAST_SCAN else NOT_KNOWN
     rows = reader.rows((INDEXES + OF_TABLES).format(last_scan=last_scan), tables=list(tables))
     return {row.pop("name"): IndexCounts(**row) for row in rows}
 
 
 def _tables(reader: CatalogReader, tables: Sequence[str]) -> dict[str, TableCounts]:
+    found = _stored_tables(reader, tables)
+    if not reader.is_citus:
+        return found
+    return of_cluster(reader, found, tables, _stored_tables, lambda _, parts: sum_table_counts(parts.shards))
+
+
+def _stored_tables(reader: CatalogReader, tables: Sequence[str]) -> dict[str, TableCounts]:
     rows = reader.rows(TABLES + OF_TABLES, tables=list(tables))
     return {row["name"]: TableCounts(row["inserts"], row["updates"]) for row in rows}
 
@@ -238,6 +261,13 @@ def _of_parent(row: dict[str, Any], leaves: Sequence[Statistics]) -> Statistics:
 
 
 def _of_tables(reader: CatalogReader, tables: Sequence[str]) -> dict[str, Statistics]:
+    found = _stored_statistics(reader, tables)
+    if not reader.is_citus:
+        return found
+    return of_cluster(reader, found, tables, _stored_statistics, lambda name, parts: sum_statistics(name, parts.shards))
+
+
+def _stored_statistics(reader: CatalogReader, tables: Sequence[str]) -> dict[str, Statistics]:
     rows = reader.rows(STATISTICS + OF_TABLES, tables=list(tables))
     return {row["table"]: _statistics(row) for row in rows}
 

@@ -272,7 +272,7 @@ class PostgresCatalog(CatalogReader):
         self.expressions = Expressions(self)
         self.indexed: list[str] = []
         self.partitioned: frozenset[str] = frozenset()
-        self._is_citus: bool | None = None
+        self._is_citus = None
         self._is_timescale = False
 
     def settle(self, tables: Sequence[str]) -> bool:
@@ -393,6 +393,10 @@ class PostgresCatalog(CatalogReader):
             from indexer.postgres.timescale import hypertables
 
             tables.update((name, tables[name]._replace(is_hypertable=True)) for name in hypertables(self, tables))
+        if self._is_citus and schema == self.schema:
+            from indexer.postgres.citus.tables import tables_of_cluster
+
+            tables = tables_of_cluster(self, tables, sizes)
         partitioned = [table.name for table in tables.values() if table.kind == PARTITIONED]
         return {**tables, **self._of_leaves(schema, partitioned, tables, sizes)} if partitioned else tables
 

@@ -144,7 +144,7 @@ def by_schema(reader: CatalogReader, leaves: Iterable[T]) -> Iterator[tuple[Cata
     for leaf in leaves:
         found.setdefault((leaf.schema, leaf.namespace), []).append(leaf)
     for (schema, namespace), group in found.items():
-        yield CatalogReader(reader.database, schema, namespace), group
+        yield CatalogReader(reader.database, schema, namespace, reader.is_citus), group
 
 
 def leaf_tables(reader: CatalogReader, tables: Iterable[str]) -> dict[str, list[Leaf]]:

@@ -127,6 +127,16 @@ def _of_leaves(catalog: PostgresCatalog, leaves: Mapping[str, Sequence[LeafIndex
 
 
 def _measured(reader: CatalogReader, names: Sequence[str]) -> dict[str, Measured]:
+    found = _read(reader, names)
+    if not reader.is_citus:
+        return found
+    from indexer.care.sums import sum_measured
+    from indexer.postgres.citus.reading import of_cluster
+
+    return of_cluster(reader, found, names, _read, lambda _, parts: sum_measured(parts.all))
+
+
+def _read(reader: CatalogReader, names: Sequence[str]) -> dict[str, Measured]:
     if not names:
         return {}
     query = (MEASURED + OF_NAMES).format(of_default=version_of_default(reader), definition=DEFINITION, values=VALUES)

@@ -20,10 +20,18 @@ class CatalogReader:
         namespace: its OID; None until it is known.
     """
 
-    def __init__(self, database: OnlineDatabase, schema: str | None, namespace: int | None = None) -> None:
+    def __init__(
+        self, database: OnlineDatabase, schema: str | None, namespace: int | None = None, is_citus: bool = False
+    ) -> None:
         self.database = database
         self.schema = schema
         self.namespace = namespace
+        self._is_citus: bool | None = is_citus
+
+    @property
+    def is_citus(self) -> bool:
+        """Whether the database is part of a Citus cluster."""
+        return bool(self._is_citus)
 
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """Return the rows of one SELECT as dictionaries; parameters are named, as in ``%(namespace)s``."""

@@ -1,0 +1,230 @@
+"""Reads from the shards of a Citus cluster what is read from tables and indexes elsewhere.
+
+The coordinator has an empty shell of each distributed table, with the sizes and counters of a shell. The same SELECT is
+sent to all nodes instead, for the tables and indexes of shards. Where a node does not answer, nothing is known of what
+it has a part of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from xml.sax.saxutils import unescape
+
+from indexer.postgres.session.reader import CatalogReader
+from indexer.text import literal
+from indexer.tuples import NamedTuple
+
+T = TypeVar("T")
+
+# The tables and indexes of shards. Citus composes their names; it cuts and hashes long ones.
+STORED = """
+    SELECT c.relname AS of,
+           COALESCE(n.nodeid, 0) AS node,
+           names.parts[pg_catalog.array_upper(names.parts, 1)] AS name
+      FROM pg_catalog.pg_class AS c
+      LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
+      JOIN pg_catalog.pg_dist_shard AS s ON s.logicalrelid = COALESCE(i.indrelid, c.oid)
+      JOIN pg_catalog.pg_dist_placement AS p
+        ON p.shardid = s.shardid
+       AND p.shardstate = 1
+      LEFT JOIN pg_catalog.pg_dist_node AS n
+             ON n.groupid = p.groupid
+            AND n.noderole = 'primary'
+     CROSS JOIN LATERAL (
+           SELECT pg_catalog.parse_ident(
+                      pg_catalog.shard_name(c.oid::pg_catalog.regclass, s.shardid)) AS parts) AS names
+     WHERE c.relnamespace = %(namespace)s
+       AND c.relname = ANY (%(names)s::pg_catalog.text[])
+       AND c.relkind IN ('r', 'i')
+     ORDER BY c.relname, s.shardid, n.nodeid
+"""
+
+ASK = """
+    SELECT r.nodeid AS node,
+           COALESCE(n.nodename || ':' || n.nodeport, 'the coordinator') AS address,
+           r.success,
+           r.result
+      FROM pg_catalog.run_command_on_all_nodes(%(command)s) AS r
+      LEFT JOIN pg_catalog.pg_dist_node AS n ON n.nodeid = r.nodeid
+     ORDER BY n.nodename, n.nodeport
+"""
+
+# The text of the inner query is parsed after the settings are made, so that no other schema of the path of our role on
+# the node comes before pg_catalog.
+COMMAND = """
+    SELECT pg_catalog.query_to_xml(
+               CASE WHEN {settings} THEN {query} END, false, false, '')
+"""
+ROWS = "SELECT json_agg(row_to_json(answer)) AS answer FROM ({query}) AS answer"
+PINNED = {"search_path": "pg_catalog, pg_temp"}
+NAMESPACE = "(SELECT namespace.oid FROM pg_namespace AS namespace WHERE namespace.nspname = %(schema)s)"
+BEGIN, END = "<answer>", "</answer>"
+MOMENTS = ("analyzed_at", "vacuumed_at", "counted_since", "last_scan", "started", "reset", "now")
+
+
+class Answer(NamedTuple):
+    """What a node answers.
+
+    Attributes:
+        node: its number; 0 for a coordinator that is not among the nodes.
+        address: its host and port.
+        rows: None where it did not answer.
+        error: why it did not.
+    """
+
+    node: int
+    address: str
+    rows: list[dict[str, Any]] | None
+    error: str = ""
+
+
+class Stored(NamedTuple):
+    """A table or an index of a shard on a node, and the one that it is a part of."""
+
+    of: str
+    node: int
+    name: str
+
+
+class Parts(NamedTuple):
+    """What holds of each part of a table or an index; its methods know nothing of that.
+
+    Attributes:
+        all: of each copy of each shard.
+        shards: of one copy of each shard, as the rows of a reference table count once.
+    """
+
+    all: tuple[Any, ...]
+    shards: tuple[Any, ...]
+
+
+class NodeReader(CatalogReader):
+    """Reads the catalog of one node.
+
+    Args:
+        answers: those of all nodes to each question, which is sent to all of them at once.
+    """
+
+    def __init__(self, coordinator: CatalogReader, node: int, answers: dict[str, list[Answer]]) -> None:
+        super().__init__(coordinator.database, coordinator.schema, coordinator.namespace)
+        self.coordinator = coordinator
+        self.node = node
+        self._answers = answers
+
+    def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Return the rows that the node has for a SELECT; none if it does not answer."""
+        text = rendered(self.coordinator, query, parameters)
+        if text not in self._answers:
+            self._answers[text] = ask(self.coordinator, text)
+        return next((answer.rows or [] for answer in self._answers[text] if answer.node == self.node), [])
+
+
+def of_cluster(
+    coordinator: CatalogReader,
+    found: Mapping[str, T],
+    asked: Collection[str],
+    read: Callable[[CatalogReader, Sequence[str]], dict[str, T]],
+    whole: Callable[[str, Parts], T],
+) -> dict[str, T]:
+    """Return what was found of tables or indexes, with the sum of their shards for those that are distributed.
+
+    Args:
+        found: what the coordinator says, by name.
+        asked: the names that ``read`` was given.
+        read: reads what holds of tables or indexes of these names, by name.
+        whole: returns what holds of the parts of one.
+    """
+    stored = stored_as(coordinator, [*asked, *found])
+    if not stored:
+        return dict(found)
+    of_shards = sorted({each.name for each in stored if each.of in asked})
+    answers: dict[str, list[Answer]] = {}
+    by_node = {node: read(NodeReader(coordinator, node, answers), of_shards) for node in {each.node for each in stored}}
+    return with_sums(found, stored, by_node, whole)
+
+
+def with_sums(
+    found: Mapping[str, T],
+    stored: Sequence[Stored],
+    by_node: Mapping[int, Mapping[str, T]],
+    whole: Callable[[str, Parts], T],
+) -> dict[str, T]:
+    """Return what was found, with the sums over all placements instead of what the coordinator says of a shell.
+
+    A distributed one is left out where one of its placements is not known.
+
+    Args:
+        by_node: what each node says of the tables or indexes of shards, by their names.
+    """
+    local = {name: each for name, each in found.items() if name not in {each.of for each in stored}}
+    sums = {name: _parts([each for each in stored if each.of == name], by_node) for name in found}
+    return {**local, **{name: whole(name, parts) for name, parts in sums.items() if parts}}
+
+
+def stored_as(coordinator: CatalogReader, names: Iterable[str]) -> list[Stored]:
+    """Return the tables and indexes of shards that those of these names are stored as; none for what is local."""
+    asked = list(dict.fromkeys(names))
+    return [Stored(**row) for row in coordinator.rows(STORED, names=asked)] if asked else []
+
+
+def _parts(stored: Sequence[Stored], by_node: Mapping[int, Mapping[str, Any]]) -> Parts | None:
+    """Return what is known of the parts of one table or index; None where one is not known."""
+    known = [(each.name, by_node[each.node].get(each.name)) for each in stored]
+    if not known or any(part is None for _, part in known):
+        return None
+    return Parts(tuple(part for _, part in known), tuple(dict(known).values()))
+
+
+def ask(coordinator: CatalogReader, query: str, settings: Mapping[str, str] = PINNED) -> list[Answer]:
+    """Return what each node answers to a SELECT without parameters, which it executes read-only as our role.
+
+    Args:
+        settings: are made before the query is parsed, for its transaction alone.
+    """
+    rows = coordinator.rows(ASK, command=command_of(ROWS.format(query=query), settings))
+    return [answer_of(**row) for row in rows]
+
+
+def command_of(query: str, settings: Mapping[str, str]) -> str:
+    """Return the command that executes a query with these settings; its answer is an element of XML."""
+    made = [
+        f"pg_catalog.set_config({escaped(name)}, {escaped(value)}, true) IS NOT NULL"
+        for name, value in {**PINNED, **settings}.items()
+    ]
+    return COMMAND.format(settings=" AND ".join(made), query=escaped(query))
+
+
+def escaped(text: str) -> str:
+    """Return a text as SQL that means the same whatever standard_conforming_strings says."""
+    return "E" + literal(text).replace("\\", "\\\\") if "\\" in text else literal(text)
+
+
+def rendered(coordinator: CatalogReader, query: str, parameters: Mapping[str, Any]) -> str:
+    """Return a query with its parameters in it; another node has another OID for the schema."""
+    text = query.replace("%(namespace)s", NAMESPACE)
+    sent: bytes = coordinator.database.cursor().mogrify(text, {"schema": coordinator.schema, **parameters})
+    return sent.decode()
+
+
+def answer_of(node: int, address: str, success: bool, result: str | None) -> Answer:
+    """Return the answer in a row of ASK; no rows are no element."""
+    if not success:
+        return Answer(node, address, None, " ".join((result or "no reason was given").split()))
+    text = unescape((result or "").partition(BEGIN)[2].rpartition(END)[0])
+    return Answer(node, address, [_with_moments(row) for row in json.loads(text or "[]")])
+
+
+def _with_moments(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of JSON with moments as they come from a row of the database."""
+    return {
+        name: datetime.fromisoformat(value) if name in MOMENTS and isinstance(value, str) else value
+        for name, value in row.items()
+    }
+
+
+def unanswered(answers: Iterable[Answer]) -> tuple[str, ...]:
+    """Return which nodes did not answer, one sentence each."""
+    return tuple(f"Node {each.address} did not answer: {each.error}." for each in answers if each.rows is None)
