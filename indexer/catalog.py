@@ -9,6 +9,36 @@ from indexer.definition import Definition
 from indexer.text import visible
 from indexer.tuples import NamedTuple
 
+MISSING, DIFFERENT, UNKNOWN, ORPHAN = "missing", "different", "unknown", "not known to the coordinator"
+
+
+class Flaw(NamedTuple):
+    """What is wrong with one placement of an index: the index of one shard, on one node of a cluster.
+
+    Attributes:
+        node: its host and port.
+        shard: the number of the shard.
+        state: missing, different, unknown, "not known to the coordinator", or the flaw of the shard's index.
+        name: of the shard's index.
+        definition: of an index that must not be replaced by another one without consent.
+        reason: why the state is unknown.
+    """
+
+    node: str
+    shard: int
+    state: str
+    name: str = ""
+    definition: Definition | None = None
+    reason: str = ""
+
+    @property
+    def place(self) -> str:
+        """The shard and its node."""
+        return f"shard {self.shard} on {self.node}"
+
+    def __str__(self) -> str:
+        return visible(f"{self.state} for {self.place}")
+
 
 class CatalogEntry(NamedTuple):
     """What has the name of an index.
@@ -22,6 +52,8 @@ class CatalogEntry(NamedTuple):
         tuples: those it has, by the statistics; read only right after a build, which counts them.
         attached_to: the OID of the index of a partitioned table that it is a part of, on PostgreSQL.
         oid: distinguishes it from another one of the same name and definition, on PostgreSQL.
+        placements: how many a distributed index should have; None if it is not distributed.
+        flaws: what is wrong with its placements.
     """
 
     name: str
@@ -36,11 +68,28 @@ class CatalogEntry(NamedTuple):
     oid: int | None = None
     tuples: int | None = None
     attached_to: int | None = None
+    placements: int | None = None
+    flaws: tuple[Flaw, ...] = ()
 
     @property
     def usable(self) -> bool:
         """Whether queries can use it: a half-built index is not valid, a half-dropped one not live."""
         return self.valid and self.ready and self.live
+
+    @property
+    def unknown(self) -> Flaw | None:
+        """The first placement whose node did not answer, if there is one."""
+        return next((flaw for flaw in self.flaws if flaw.state == UNKNOWN), None)
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether only shards have it, so that the coordinator can neither use nor drop it."""
+        return any(flaw.state == ORPHAN for flaw in self.flaws)
+
+    @property
+    def is_mismarked(self) -> bool:
+        """Whether all of its placements are valid, and only the coordinator has it marked as invalid."""
+        return bool(self.placements and not self.flaws and not self.valid and self.ready and self.live)
 
     @property
     def flaw(self) -> str:
@@ -49,6 +98,11 @@ class CatalogEntry(NamedTuple):
             return "valid"
         if self.worker:
             return "being built"
+        if self.flaws:
+            of = f" of {self.placements}" if self.placements else ""
+            return f"{self.flaws[0].state} on {len(self.flaws)}{of} placements"
+        if self.is_mismarked:
+            return "not valid on the coordinator"
         return "not live" if not self.live else "not ready" if not self.ready else "not valid"
 
 

@@ -96,10 +96,14 @@ def decide(declared: Definition, existing: Existing, options: Options = DEFAULTS
     found = existing.found
     if found is None:
         return Action.RENAME if options.adopt_renamed and existing.duplicate else Action.CREATE
+    if found.unknown and not found.worker:
+        return Action.REFUSE
     if compare(declared, found):
         return _decide_replacement(declared, found, existing) if options.replace else Action.REFUSE
     if not found.usable:
-        return Action.WAIT if found.worker else Action.REBUILD
+        if found.worker:
+            return Action.WAIT
+        return Action.REINDEX if found.is_mismarked else Action.REBUILD
     replacing = existing.replacing
     has_leftovers = existing.replaced is not None or bool(replacing and not replacing.worker)
     return Action.REPLACE if options.replace and has_leftovers else Action.KEEP
@@ -131,6 +135,8 @@ def can_be_replaced(declared: Definition, found: CatalogEntry) -> bool:
     """
     definition = found.definition
     if definition is None or definition.constraint or found.needed_by or found.kind == PARTITIONED_INDEX:
+        return False
+    if found.flaws and not found.usable:  # the shards that lack it have nothing to be renamed
         return False
     return definition.table == declared.table
 
@@ -210,4 +216,10 @@ def compare(declared: Definition, found: CatalogEntry) -> tuple[Difference, ...]
     """Return how what is found differs from what is declared; nothing if they are the same index."""
     if found.definition is None:
         return (Difference("kind", "index", found.kind),)
-    return differences(declared, found.definition)
+    of_placements = [
+        part._replace(part=f"{part.part} of {flaw.place}")
+        for flaw in found.flaws
+        if flaw.definition
+        for part in differences(declared, flaw.definition)
+    ]
+    return tuple(of_placements) or differences(declared, found.definition)

@@ -101,6 +101,14 @@ class Dialect(ABC):
         """
         return {}
 
+    def clear_statements(self, index: Index, found: CatalogEntry) -> list[str]:
+        """Return the statements that drop what was found of an index, under whichever of its names."""
+        return [self.drop_statement_of(found)]
+
+    def mark_statements(self, index: Index) -> list[str]:
+        """Return the statements that mark an index as valid whose placements all are."""
+        return []
+
     @abstractmethod
     def reindex_statement(self, name: str) -> str:
         """Return the statement that rebuilds the index of this name."""

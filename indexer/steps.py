@@ -87,6 +87,8 @@ class Step:
             return "missing"
         if found.definition is None:
             return found.kind
+        if found.unknown:
+            return "unknown"
         if self.differences:
             return "different"
         if found.usable:
@@ -298,7 +300,10 @@ class StepPlanner(NamedTuple):
             case Action.CREATE:
                 statements = [dialect.create_statement(index)]
             case Action.REBUILD:
-                statements = [dialect.drop_statement(index.name), dialect.create_statement(index)]
+                assert found
+                statements = [*dialect.clear_statements(index, found), dialect.create_statement(index)]
+            case Action.REINDEX:
+                statements = dialect.mark_statements(index)
             case Action.RENAME:
                 assert duplicate
                 statements = dialect.rename_statements(index, duplicate, index.name)
@@ -347,7 +352,7 @@ class StepPlanner(NamedTuple):
                 ]
                 # Last, because without the parent nothing would say that what is not attached yet belongs to it.
                 at = len(statements) if existing.parts else 0
-                statements[at:at] = [dialect.drop_statement_of(found)] if found else []
+                statements[at:at] = dialect.clear_statements(index, found) if found else []
             case Action.LEAVE if existing.replacing:
                 statements = [dialect.drop_statement(existing.replacing.name)]
             case Action.RENAME_BACK if found and former:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 BEGIN, COMMIT = "BEGIN", "COMMIT"
 MOMENT = "300ms"  # for which a brief statement waits, and holds up all sessions behind it
+NO_PROPAGATION = "SET LOCAL citus.enable_ddl_propagation TO off"
 
 # The path comes first: before it is set, an operator of another role could come before PostgreSQL's own in a predicate.
 OF_A_SCRIPT = {
@@ -122,6 +123,23 @@ class PostgresDialect(Dialect):
         from indexer.postgres.partitions import PartPlanner
 
         return PartPlanner(self, options).parts(on_partitioned, found, sizes)
+
+    def clear_statements(self, index: Index, found: CatalogEntry) -> list[str]:
+        """Return the drop; before it, if only shards have the index, what makes the coordinator know it.
+
+        The drop is sent to the shards of an index that the coordinator has, and to no others.
+        """
+        drop = self.drop_statement_of(found)
+        if not found.is_orphaned:
+            return [drop]
+        return [*self._on_the_coordinator(self.create_index(found.name, self._resolved(index))), drop]
+
+    def mark_statements(self, index: Index) -> list[str]:
+        """Return a plain REINDEX of the index as the coordinator has it, which is empty."""
+        return self._on_the_coordinator(str(self._context("REINDEX INDEX ").sql(self._entity(index.name)).query()[0]))
+
+    def _on_the_coordinator(self, statement: str) -> list[str]:
+        return [BEGIN, NO_PROPAGATION, statement, COMMIT]
 
     def rename_statements(self, index: Index, name: str, new_name: str) -> list[str]:
         """Return ALTER INDEX: its lock on the index blocks neither readers nor writers (manual, ALTER INDEX)."""

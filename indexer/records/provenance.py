@@ -233,7 +233,7 @@ class Provenance:
             before.pop(replaced, None)
         elif step.action is Action.COMPLETE:
             pass  # it belongs to who has made the parent index
-        elif step.action is Action.KEEP:
+        elif step.action in (Action.KEEP, Action.REINDEX):
             if name in self._at_first:
                 before[name] = self._at_first[name]
         elif step.action is Action.RENAME_BACK:

@@ -267,12 +267,18 @@ class PostgresCatalog(CatalogReader):
         partitioned: those of them that are partitioned tables.
     """
 
-    def __init__(self, database: OnlineDatabase, schema: str | None, namespace: int | None = None) -> None:
+    def __init__(
+        self,
+        database: OnlineDatabase,
+        schema: str | None,
+        namespace: int | None = None,
+        is_citus: bool | None = None,
+    ) -> None:
         super().__init__(database, schema, namespace)
         self.expressions = Expressions(self)
         self.indexed: list[str] = []
         self.partitioned: frozenset[str] = frozenset()
-        self._is_citus = None
+        self._is_citus = is_citus
         self._is_timescale = False
 
     def settle(self, tables: Sequence[str]) -> bool:
@@ -313,7 +319,15 @@ class PostgresCatalog(CatalogReader):
         return [row["schema"] for row in found if row["ordinary"] == len(tables) and row["schema"] != self.schema]
 
     def find(self, names: Sequence[str], sizes: bool = False) -> dict[str, CatalogEntry]:
-        """Return what has these names in the schema, by name."""
+        """Return what has these names in the schema, by name; on Citus, what it is in the whole cluster."""
+        found = self._find_here(names, sizes)
+        if not (self.is_citus and names):
+            return found
+        from indexer.postgres.citus.cluster import complete
+
+        return complete(self, names, found)
+
+    def _find_here(self, names: Sequence[str], sizes: bool) -> dict[str, CatalogEntry]:
         found = self._find(names, sizes)
         unusable = [name for name, each in found.items() if not each.usable]
         if not unusable:
@@ -324,7 +338,9 @@ class PostgresCatalog(CatalogReader):
         return {**found, **again, **{name: found[name]._replace(worker=pid) for name, pid in workers.items()}}
 
     def built(self, name: str) -> CatalogEntry | None:
-        """Return what has a name after a statement, without its definition."""
+        """Return what has a name after a statement; its definition is not read, except on Citus."""
+        if self.is_citus:
+            return self.find([name], sizes=True).get(name)
         for row in self.ask(BUILT, name=name):
             return CatalogEntry(**{**row, "kind": KINDS.get(row["kind"], "relation")})
         return None

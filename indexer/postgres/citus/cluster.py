@@ -1,0 +1,88 @@
+"""Reads what indexes are in the whole cluster: on the coordinator, and on the shards of every node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from peewee import PeeweeException
+
+from indexer.catalog import CatalogEntry
+from indexer.postgres.catalog.catalog import INDEXES, PostgresCatalog, entry_of
+from indexer.postgres.citus import nodes
+from indexer.postgres.citus.nodes import Answer, Shard
+from indexer.postgres.citus.placements import in_cluster
+from indexer.postgres.session.server_errors import INSUFFICIENT_PRIVILEGE, sqlstate
+
+BEGINNING = 40  # bytes of a name that Citus never cuts
+OF_A_SCHEMA = "WHERE c.relnamespace = %(namespace)s"
+OF_SHARDS = """WHERE i.indrelid = ANY ({relations})
+           AND EXISTS (
+               SELECT 1
+                 FROM pg_catalog.unnest({beginnings}) AS n (beginning)
+                WHERE pg_catalog.starts_with(c.relname::pg_catalog.text, n.beginning))"""
+
+# Around the indexes of a node: how many tuples they have, and which process builds or drops one that is not valid.
+ON_A_NODE = """
+    SELECT q.*,
+           x.reltuples::pg_catalog.int8 AS tuples,
+           CASE WHEN NOT (q.valid AND q.ready AND q.live) THEN (
+                SELECT pg_catalog.min(l.pid)
+                  FROM pg_catalog.pg_locks AS l
+                  LEFT JOIN pg_catalog.pg_stat_progress_create_index AS b ON b.pid = l.pid
+                 WHERE l.locktype = 'relation'
+                   AND l.database = (
+                       SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+                   AND l.mode = 'ShareUpdateExclusiveLock'
+                   AND l.granted
+                   AND (l.relation = x.oid
+                        OR l.relation = i.indrelid
+                        AND b.pid IS NOT NULL
+                        AND COALESCE(b.index_relid, x.oid) = x.oid)) END AS worker
+      FROM ({indexes}) AS q
+      JOIN pg_catalog.pg_class AS x ON x.oid = q.oid::pg_catalog.oid
+      JOIN pg_catalog.pg_index AS i ON i.indexrelid = x.oid
+"""
+
+
+def complete(
+    catalog: PostgresCatalog, names: Sequence[str], found: Mapping[str, CatalogEntry]
+) -> dict[str, CatalogEntry]:
+    """Return what has these names in the whole cluster, by name.
+
+    Args:
+        found: what the coordinator has of these names; what is being built or dropped is not asked about.
+    """
+    asked = [name for name in names if name not in found or _is_index(found[name])]
+    tables = {each.definition.table for each in found.values() if each.definition}
+    shards = nodes.shards(catalog, sorted(tables.union(catalog.indexed)))
+    if not shards or not asked:
+        return dict(found)
+    try:
+        answers = _indexes_of(catalog, shards, asked)
+    except PeeweeException as error:
+        if sqlstate(error) != INSUFFICIENT_PRIVILEGE:
+            raise
+        return dict(found)  # the extension says what is not seen
+    reasons = {answer.node: answer.error for answer in answers}
+    entries = {answer.node: _entries(answer) for answer in answers}
+    completed = {name: in_cluster(name, found.get(name), shards, entries, reasons) for name in asked}
+    return {**found, **{name: entry for name, entry in completed.items() if entry}}
+
+
+def _is_index(found: CatalogEntry) -> bool:
+    return found.definition is not None and not found.worker
+
+
+def _indexes_of(catalog: PostgresCatalog, shards: Sequence[Shard], names: Sequence[str]) -> list[Answer]:
+    relations = nodes.relations(dict.fromkeys(shard.relation for shard in shards))
+    beginnings = nodes.array(name.encode()[:BEGINNING].decode(errors="ignore") for name in names)
+    of_shards = OF_SHARDS.format(relations=relations, beginnings=beginnings)
+    indexes = INDEXES.replace(OF_A_SCHEMA, of_shards).replace("%(sizes)s", "true")
+    return nodes.ask(catalog, ON_A_NODE.format(indexes=indexes))
+
+
+def _entries(answer: Answer) -> list[CatalogEntry] | None:
+    """Return the indexes of a node's shards; None if it did not answer."""
+    if answer.rows is None:
+        return None
+    return [entry_of(row)._replace(tuples=row["tuples"], worker=row["worker"]) for row in answer.rows]

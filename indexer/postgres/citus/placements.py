@@ -1,0 +1,95 @@
+"""What an index of a Citus cluster is: valid only if it is valid on the coordinator and on every placement. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from indexer.catalog import DIFFERENT, MISSING, ORPHAN, UNKNOWN, CatalogEntry, Flaw
+from indexer.definition import Definition
+from indexer.postgres.citus.nodes import Shard, is_named_after
+
+Answers = Mapping[int, Sequence[CatalogEntry] | None]
+
+
+def in_cluster(
+    name: str, found: CatalogEntry | None, shards: Sequence[Shard], answers: Answers, reasons: Mapping[int, str]
+) -> CatalogEntry | None:
+    """Return what an index is in the whole cluster.
+
+    Args:
+        found: what the coordinator has of this name, with or without an index of that name on the shards.
+        shards: the placements of all tables that may have it.
+        answers: the indexes on the shards of each node, by the id of the node; None where it did not answer.
+        reasons: why it did not.
+    """
+    if found is None:
+        return _orphans(name, shards, answers)
+    table = found.definition.table if found.definition else None
+    placed = [(shard, _on(shard, name, answers)) for shard in shards if shard.table == table]
+    if not placed:
+        return found  # its table is not distributed
+    flaws = [
+        flaw
+        for shard, entry in placed
+        if (flaw := _flaw(shard, entry, found.definition, answers, reasons.get(shard.node, "")))
+    ]
+    is_conflict = found.usable and all(flaw.state == DIFFERENT for flaw in flaws)
+    if not is_conflict:  # it is rebuilt whatever the shards have
+        flaws = [flaw._replace(definition=None) for flaw in flaws]
+    built = [entry for _, entry in placed if entry]
+    return found._replace(
+        valid=found.valid and is_conflict,
+        worker=found.worker or next((entry.worker for entry in built if entry.worker), None),
+        bytes=_sum(entry.bytes for entry in built),
+        tuples=_sum(entry.tuples for entry in built),
+        placements=len(placed),
+        flaws=tuple(flaws),
+    )
+
+
+def _orphans(name: str, shards: Sequence[Shard], answers: Answers) -> CatalogEntry | None:
+    """Return an index that only shards have, which prevents one of the name from being built."""
+    orphans = [(shard, entry) for shard in shards if (entry := _on(shard, name, answers))]
+    if not orphans:
+        return None
+    flaws = tuple(Flaw(shard.where, shard.id, ORPHAN, entry.name, entry.definition) for shard, entry in orphans)
+    first = orphans[0][1]
+    worker = next((entry.worker for _, entry in orphans if entry.worker), None)
+    return first._replace(name=name, oid=None, valid=False, worker=worker, flaws=flaws)
+
+
+def _on(shard: Shard, name: str, answers: Answers) -> CatalogEntry | None:
+    """Return the index of a placement, its definition as if it was on the distributed table."""
+    for entry in answers.get(shard.node) or ():
+        definition = entry.definition
+        if definition and is_of(definition.table, shard) and is_named_after(name, shard.id, entry.name):
+            return entry._replace(definition=_of_table(definition, shard))
+    return None
+
+
+def is_of(table: str, shard: Shard) -> bool:
+    """Return whether a table is that of a shard."""
+    return is_named_after(shard.table, shard.id, table)
+
+
+def _of_table(definition: Definition, shard: Shard) -> Definition:
+    constraint = definition.constraint and definition.constraint.removesuffix(f"_{shard.id}")
+    return definition._replace(table=shard.table, constraint=constraint)
+
+
+def _flaw(
+    shard: Shard, entry: CatalogEntry | None, definition: Definition | None, answers: Answers, reason: str
+) -> Flaw | None:
+    """Return what is wrong with the index on one placement."""
+    if answers.get(shard.node) is None:
+        return Flaw(shard.where, shard.id, UNKNOWN, reason=reason)
+    if entry is None:
+        return Flaw(shard.where, shard.id, MISSING)
+    if entry.definition != definition:
+        return Flaw(shard.where, shard.id, DIFFERENT, entry.name, entry.definition)
+    return None if entry.usable else Flaw(shard.where, shard.id, entry.flaw, entry.name)
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    known = [number for number in numbers if number is not None and number >= 0]
+    return sum(known) if known else None
