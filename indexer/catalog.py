@@ -37,7 +37,8 @@ class Flaw(NamedTuple):
         return f"shard {self.shard} on {self.node}"
 
     def __str__(self) -> str:
-        return visible(f"{self.state} for {self.place}")
+        why = f", which does not answer: {self.reason}" if self.reason else ""
+        return visible(f"{self.state} for {self.place}{why}")
 
 
 class CatalogEntry(NamedTuple):

@@ -320,6 +320,8 @@ class CatalogMigrator(SchemaMigrator):
 def _confirm(step: Step, after: CatalogEntry | None) -> None:
     """Compare what a step has come to with what it was to be; raises StatementFailed if it is not that."""
     name, is_usable = step.index.name, after is not None and after.usable
+    if step.action is Action.REFUSE and step.found and step.found.unknown:
+        raise StatementFailed(f"Cannot tell whether index {name} is valid: {step.found.unknown}.", AGAIN)
     if step.action is Action.REFUSE:
         raise StatementFailed(
             f"Index {name} was replaced by another session during the run.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from indexer.advice import Advice
 from indexer.catalog import Place, Table
 from indexer.decide import Action
-from indexer.errors import Command, Different, Hint, IndexerError, PreflightFailed
+from indexer.errors import Command, Different, Hint, IndexerError, PreflightFailed, Unreachable
 from indexer.events import Blocker
 from indexer.options import DEFAULTS, Options
 from indexer.pace.pace import CLOSED, Pace
@@ -130,7 +130,7 @@ class Plan(NamedTuple):
     @property
     def refused(self) -> tuple[Step, ...]:
         """The steps that stop the run, because something else has the name of the index."""
-        return tuple(step for step in self.steps if step.action is Action.REFUSE)
+        return tuple(step for step in self.steps if step.action is Action.REFUSE and not step.is_unknown)
 
     @property
     def is_empty(self) -> bool:
@@ -283,13 +283,19 @@ class Status(NamedTuple):
     @property
     def refused(self) -> tuple[Step, ...]:
         """The steps that would stop ``up``, because something else has the name of the index."""
-        return tuple(step for step in self.steps if step.action is Action.REFUSE)
+        return tuple(step for step in self.steps if step.action is Action.REFUSE and not step.is_unknown)
 
     @property
     def drifted(self) -> tuple[Step, ...]:
         """The indexes of applied revisions that ``up`` would have to repair."""
         applied = (revision_plan for revision_plan in self.revisions if revision_plan.is_applied)
-        return tuple(step for revision_plan in applied for step in revision_plan.steps if not step.is_valid)
+        steps = [step for revision_plan in applied for step in revision_plan.steps]
+        return tuple(step for step in steps if not step.is_valid and not step.is_unknown)
+
+    @property
+    def unknown(self) -> tuple[Step, ...]:
+        """The indexes of which a part cannot be seen, because a node of a cluster does not answer."""
+        return tuple(step for step in self.steps if step.is_unknown)
 
     @property
     def unindexed(self) -> tuple[Uncovered, ...]:
@@ -298,9 +304,14 @@ class Status(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """4 if an index of an applied revision is missing or different, else 3 if a revision is pending, else 0."""
+        """Return 4 if an index of an applied revision is missing or different.
+
+        Else 7 if a node does not answer, 3 if a revision is pending, and 0 if all is well.
+        """
         if self.drifted or self.unindexed:
             return Different.exit_code
+        if self.unknown:
+            return Unreachable.exit_code
         return PENDING if self.pending else 0
 
 

@@ -87,7 +87,7 @@ class Step:
             return "missing"
         if found.definition is None:
             return found.kind
-        if found.unknown:
+        if self.is_unknown:
             return "unknown"
         if self.differences:
             return "different"
@@ -113,6 +113,11 @@ class Step:
     def is_valid(self) -> bool:
         """Whether the index exists as declared and queries can use it."""
         return self.state == "valid"
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether a node of a cluster that should have a part of the index does not answer."""
+        return self.found is not None and self.found.unknown is not None
 
     @property
     def stays(self) -> bool:

@@ -10,7 +10,7 @@ from indexer.errors import Different, IndexerError, PreflightFailed
 
 if TYPE_CHECKING:
     from indexer.care.deep import Deep
-    from indexer.catalog import Place, Table
+    from indexer.catalog import Flaw, Place, Table
     from indexer.events import Event
     from indexer.plans import Check, Outcome, Plan, RevisionPlan, Status
     from indexer.records.log import Entry
@@ -250,6 +250,10 @@ def _standing(revision_plan: RevisionPlan, step: Step) -> Document:
     }
 
 
+def _flaw(flaw: Flaw) -> Document:
+    return {"node": flaw.node, "shard": flaw.shard, "state": flaw.state, "index": flaw.name, "reason": flaw.reason}
+
+
 def _index(step: Step) -> Document:
     index, found = step.index, step.found
     definition = found.definition if found and found.definition else step.declared
@@ -262,5 +266,7 @@ def _index(step: Step) -> Document:
         "purpose": index.purpose,
         "state": step.state,
         "bytes": found.bytes if found else None,
+        "placements": found.placements if found else None,
+        "flaws": [_flaw(flaw) for flaw in found.flaws] if found else [],
         "differences": [part._asdict() for part in step.differences],
     }

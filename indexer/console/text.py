@@ -257,7 +257,9 @@ def _verdict(status: Status, lists_statements: bool = False) -> Hint:
     Args:
         lists_statements: whether the statements that index the tables that inherit are shown above.
     """
-    names = ", ".join(step.index.name for step in status.drifted)
+    names = ", ".join(map(_named, status.drifted))
+    if status.unknown and not names:
+        return _cannot_tell(status.unknown)
     if not names and status.unindexed:
         children = few(list(dict.fromkeys(each.table for each in status.unindexed)))
         missing = f"Indexes are missing on tables that inherit: {', '.join(children)}."
@@ -271,6 +273,21 @@ def _verdict(status: Status, lists_statements: bool = False) -> Hint:
         return Hint(f"{wrong}. To {'repair' if names else 'build'} it, run: ", Command("up"))
     conflict = "" if names else ", but another object has the name of an index"
     return Hint(f"{wrong}{conflict}. ", conflict_hint(status.refused, "up", DEFAULTS))
+
+
+def _named(step: Step) -> str:
+    """Return the name of an index, with the placements that are wrong."""
+    flaws = few([str(flaw) for flaw in step.found.flaws]) if step.found else []
+    return f"{step.index.name} ({', '.join(flaws)})" if flaws else step.index.name
+
+
+def _cannot_tell(steps: Sequence[Step]) -> Hint:
+    """Return which nodes of a cluster do not answer, and what is not known of these indexes for that."""
+    unknown = [step.found.unknown for step in steps if step.found]
+    nodes = dict.fromkeys(f"{flaw.node} does not answer ({flaw.reason})" for flaw in unknown if flaw)
+    names = ", ".join(few([step.index.name for step in steps]))
+    text = f"Cannot tell whether these indexes are valid: {names}. {'; '.join(nodes)}. Start it, then run: "
+    return Hint(text, Command("check"))
 
 
 def _position(status: Status) -> str:

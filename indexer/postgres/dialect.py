@@ -132,7 +132,7 @@ class PostgresDialect(Dialect):
         drop = self.drop_statement_of(found)
         if not found.is_orphaned:
             return [drop]
-        return [*self._on_the_coordinator(self.create_index(found.name, self._resolved(index))), drop]
+        return [*self._on_the_coordinator(self.create_index(found.name, self.resolved(index))), drop]
 
     def mark_statements(self, index: Index) -> list[str]:
         """Return a plain REINDEX of the index as the coordinator has it, which is empty."""

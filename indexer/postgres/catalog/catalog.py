@@ -459,11 +459,11 @@ class PostgresCatalog(CatalogReader):
         checks = [
             (is_old, f"PostgreSQL {version} is too old: {OLDEST_MAJOR} or later shows the progress of a build"),
             (misses_rows, f"PostgreSQL {version} can miss rows in concurrent builds: update it to 14.4 or later"),
-            (self.is_citus and extension.is_worker(self), extension.WORKER),
             (server["in_recovery"], "the server is a standby (in recovery): connect to the primary"),
             (is_read_only, READ_ONLY),
         ]
-        return [problem for wrong, problem in checks if wrong]
+        of_citus = extension.problems(self, self.indexed) if self.is_citus else []
+        return [*(problem for wrong, problem in checks if wrong), *of_citus]
 
 
 def entry_of(row: dict[str, Any]) -> CatalogEntry:

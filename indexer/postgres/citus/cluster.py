@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from peewee import PeeweeException
-
 from indexer.catalog import CatalogEntry
 from indexer.postgres.catalog.catalog import INDEXES, PostgresCatalog, entry_of
 from indexer.postgres.citus import nodes
 from indexer.postgres.citus.nodes import Answer, Shard
 from indexer.postgres.citus.placements import in_cluster
-from indexer.postgres.session.server_errors import INSUFFICIENT_PRIVILEGE, sqlstate
 
 BEGINNING = 40  # bytes of a name that Citus never cuts
 OF_A_SCHEMA = "WHERE c.relnamespace = %(namespace)s"
@@ -52,21 +49,25 @@ def complete(
     Args:
         found: what the coordinator has of these names; what is being built or dropped is not asked about.
     """
+    if found and all(each.worker for each in found.values()):
+        return dict(found)
     asked = [name for name in names if name not in found or _is_index(found[name])]
     tables = {each.definition.table for each in found.values() if each.definition}
     shards = nodes.shards(catalog, sorted(tables.union(catalog.indexed)))
     if not shards or not asked:
         return dict(found)
-    try:
-        answers = _indexes_of(catalog, shards, asked)
-    except PeeweeException as error:
-        if sqlstate(error) != INSUFFICIENT_PRIVILEGE:
-            raise
-        return dict(found)  # the extension says what is not seen
+    with nodes.allowed():
+        return {**found, **_completed(_indexes_of(catalog, shards, asked), asked, found, shards)}
+    return dict(found)  # the extension says what is not visible
+
+
+def _completed(
+    answers: Sequence[Answer], names: Sequence[str], found: Mapping[str, CatalogEntry], shards: Sequence[Shard]
+) -> dict[str, CatalogEntry]:
     reasons = {answer.node: answer.error for answer in answers}
     entries = {answer.node: _entries(answer) for answer in answers}
-    completed = {name: in_cluster(name, found.get(name), shards, entries, reasons) for name in asked}
-    return {**found, **{name: entry for name, entry in completed.items() if entry}}
+    completed = {name: in_cluster(name, found.get(name), shards, entries, reasons) for name in names}
+    return {name: entry for name, entry in completed.items() if entry}
 
 
 def _is_index(found: CatalogEntry) -> bool:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from indexer.postgres.citus.nodes import allowed, ask, shards
 from indexer.postgres.session.reader import CatalogReader
+from indexer.text import identifier
 
 WORKER = "the server is a Citus worker: connect to the coordinator"
 UNSEEN = (
-    "Citus: only the coordinator is inspected. Not visible are the shards' own indexes and sizes, the progress of"
-    " builds on the workers, and the sessions that block them there."
+    "Citus: role {role} may not ask the nodes of the cluster, so only the coordinator is inspected. Not visible are the"
+    " shards' own indexes and sizes, the progress of builds on the workers, and the sessions that block them there."
+    " To allow it: GRANT EXECUTE ON FUNCTION {functions} TO {role};"
 )
 
 EXTENSION = """
@@ -28,12 +31,15 @@ LOCAL_GROUP = """
       FROM pg_catalog.pg_dist_local_group AS g
 """
 
-DISTRIBUTED = """
-    SELECT c.relname AS name
-      FROM pg_catalog.pg_dist_partition AS p
-      JOIN pg_catalog.pg_class AS c ON c.oid = p.logicalrelid
-     WHERE c.relnamespace = %(namespace)s
-       AND c.relname = ANY (%(tables)s::pg_catalog.text[])
+FUNCTIONS = (
+    "pg_catalog.run_command_on_all_nodes(text, boolean, boolean)",
+    "pg_catalog.master_run_on_worker(text[], integer[], text[], boolean)",
+)
+FORBIDDEN = """
+    SELECT f.name AS function,
+           CURRENT_USER::pg_catalog.text AS role
+      FROM pg_catalog.unnest(%(functions)s::pg_catalog.text[]) AS f (name)
+     WHERE NOT pg_catalog.has_function_privilege(pg_catalog.to_regprocedure(f.name), 'EXECUTE')
 """
 
 
@@ -46,4 +52,24 @@ def unseen(catalog: CatalogReader, tables: Sequence[str]) -> list[str]:
     """Return what is not visible from here, if any of these tables is distributed or copied to each worker."""
     if is_worker(catalog):
         return [f"{WORKER[0].upper()}{WORKER[1:]}."]
-    return [UNSEEN] if catalog.rows(DISTRIBUTED, tables=list(tables)) else []
+    forbidden = catalog.rows(FORBIDDEN, functions=list(FUNCTIONS))
+    if not forbidden or not shards(catalog, tables):
+        return []
+    functions = ", ".join(row["function"] for row in forbidden)
+    return [UNSEEN.format(role=identifier(forbidden[0]["role"]), functions=functions)]
+
+
+def problems(catalog: CatalogReader, tables: Sequence[str]) -> list[str]:
+    """Return why the cluster cannot change indexes of these tables: a worker was asked, or a node does not answer."""
+    if is_worker(catalog):
+        return [WORKER]
+    if not shards(catalog, tables):
+        return []
+    with allowed():
+        return [unanswered(answer.where, answer.error) for answer in ask(catalog, "SELECT 1") if answer.rows is None]
+    return []
+
+
+def unanswered(node: str, reason: str) -> str:
+    """Return that a node does not answer, without a full stop."""
+    return f"node {node} of the Citus cluster does not answer: {reason}"

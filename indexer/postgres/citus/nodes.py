@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from xml.sax.saxutils import unescape
 
+from peewee import PeeweeException
+
 from indexer.postgres.session.reader import CatalogReader
+from indexer.postgres.session.server_errors import INSUFFICIENT_PRIVILEGE, sqlstate
 from indexer.postgres.session.settings import PINNED
 from indexer.tuples import NamedTuple
 
@@ -108,6 +112,16 @@ def ask(catalog: CatalogReader, query: str, settings: Mapping[str, str] = {}) ->
     calls = ", ".join(f"pg_catalog.set_config({quoted(name)}, {quoted(value)}, true)" for name, value in pinned.items())
     command = COMMAND.format(settings=calls, text=quoted(ROWS.format(query=query)))
     return [_answer(**row) for row in catalog.rows(ASK, command=command)]
+
+
+@contextmanager
+def allowed() -> Iterator[None]:
+    """End the block, and go on after it, if our role may not ask the nodes."""
+    try:
+        yield
+    except PeeweeException as error:
+        if sqlstate(error) != INSUFFICIENT_PRIVILEGE:
+            raise
 
 
 def _answer(node: int, where: str, success: bool, result: str | None) -> Answer:
