@@ -298,9 +298,7 @@ class PostgresCatalog(CatalogReader):
 
     def beside(self, schema: str, namespace: int) -> PostgresCatalog:
         """Return the catalog of another schema of the same database."""
-        other = PostgresCatalog(self.database, schema, namespace)
-        other._is_citus = self._is_citus
-        return other
+        return PostgresCatalog(self.database, schema, namespace, self._is_citus)
 
     @property
     def is_citus(self) -> bool:
