@@ -12,7 +12,7 @@ from indexer.definition import Definition
 from indexer.options import Options
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.catalog.planned import PostgresPlanned
-from indexer.postgres.citus.extension import DISTRIBUTED
+from indexer.postgres.citus.nodes import shards
 from indexer.postgres.expression.comparison import resolved
 from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.run.tuning import SERVER_MEANS, Means, settings_for
@@ -46,7 +46,7 @@ class PostgresPredictor:
         """Return the tables of these steps that Citus keeps on other nodes."""
         if not self.catalog.is_citus:
             return set()
-        return {row["name"] for row in self.catalog.rows(DISTRIBUTED, tables=[step.index.table for step in steps])}
+        return {shard.table for shard in shards(self.catalog, [step.index.table for step in steps])}
 
     def _definition(self, step: Step) -> Definition:
         """Return the definition that is built, its names resolved if they can be."""
