@@ -240,6 +240,7 @@ class IndexFinished(NamedTuple):
         bytes_before: the size of a rebuilt index before.
         predicted_bytes: the size that was predicted; None where it could not be told.
         predicted_seconds: the time that was predicted, without waits; None where it could not be told.
+        partitions: how many of its partitions hold rows; None for a table that is not partitioned.
     """
 
     target: Index
@@ -250,13 +251,14 @@ class IndexFinished(NamedTuple):
     bytes_before: int | None = None
     predicted_bytes: int | None = None
     predicted_seconds: float | None = None
+    partitions: int | None = None
 
 
 class PartitionFinished(NamedTuple):
     """The index of one partition is built, and attached to that of the partitioned table.
 
     Attributes:
-        table: the partition with its schema, as SQL.
+        table: the partition, with its schema where that is not the schema of the partitioned table.
         part: the name of its index.
         done: how many of the ``partitions`` that hold rows are done.
     """

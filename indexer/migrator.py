@@ -220,7 +220,9 @@ class CatalogMigrator(SchemaMigrator):
         provenance.finish(step, after)
         seconds, size = time.monotonic() - started, after.bytes if after else None
         before = step.found.bytes if step.found and step.action is Action.REINDEX else None
-        self.context.report(IndexFinished(operation.index, step.action, seconds, size, step.other_name, before))
+        self.context.report(
+            IndexFinished(operation.index, step.action, seconds, size, step.other_name, before, step.partitions)
+        )
         return step
 
     @abstractmethod

@@ -9,18 +9,19 @@ PostgreSQL builds no index of a partitioned table concurrently. It is built part
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from indexer.catalog import PARTITIONED, CatalogEntry
+from indexer.catalog import PARTITIONED, PARTITIONED_INDEX, CatalogEntry
 from indexer.decide import Action
-from indexer.text import qualified
+from indexer.text import counted, qualified
 from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from indexer.steps import Step
 
 FOREIGN = "foreign table"
+MOMENT = 300  # milliseconds for which a brief statement waits for its lock, and holds up all sessions behind it
 
 
 class Partition(NamedTuple):
@@ -117,6 +118,21 @@ def whole(found: CatalogEntry, parts: Sequence[Part]) -> CatalogEntry:
         return found._replace(valid=True, ready=True, live=True)
     workers = (part.step.found.worker for part in parts if part.step.action is Action.WAIT and part.step.found)
     return found._replace(valid=False, worker=next(workers, None))
+
+
+def drops_in_words(steps: Sequence[Step]) -> Iterator[str]:
+    """Yield how the indexes of each partitioned table are dropped, of which these steps are."""
+    tables: dict[str, list[Step]] = {}
+    for step in steps:
+        if step.action is Action.DROP and step.found and step.found.kind == PARTITIONED_INDEX:
+            tables.setdefault(step.index.table, []).append(step)
+    for table, dropped in tables.items():
+        whole_table = f"{table} and its {counted(dropped[0].partitions or 0, 'partition')}"
+        yield (
+            f"PostgreSQL drops no index of a partitioned table CONCURRENTLY: each DROP INDEX locks {whole_table}"
+            " (ACCESS EXCLUSIVE) for a moment. All queries of these tables wait while it waits for that lock. So it"
+            f" gives way after {MOMENT} ms, and is sent again; --max-wait limits how long."
+        )
 
 
 def in_words(parts: Sequence[Part]) -> str:

@@ -110,6 +110,18 @@ class Step:
         return in_words(self.parts) or found.flaw
 
     @property
+    def partitions(self) -> int | None:
+        """How many partitions that hold rows the table has; None if it is not partitioned."""
+        return len(leaves(self.parts)) if self.parts else None
+
+    @property
+    def tables(self) -> set[str]:
+        """The tables that it works on: its own, and the partitions in the same schema on which something is to do."""
+        schema = self.parts[0].partition.schema if self.parts else None
+        undone = (part.partition for part in self.parts if self.action is Action.DROP or not part.is_done)
+        return {self.index.table, *(each.table for each in undone if each.schema == schema)}
+
+    @property
     def is_valid(self) -> bool:
         """Whether the index exists as declared and queries can use it."""
         return self.state == "valid"
@@ -346,6 +358,8 @@ class StepPlanner(NamedTuple):
             if part.step.found and not part.is_attached and part.label not in adopted
             if found is None or part.step.found.oid != found.oid
         ]
+        if found and existing.parts and existing.parts[0].step.found:
+            found = found._replace(bytes=whole(found, existing.parts).bytes)
         statements: Sequence[str] = ()
         match action:
             case Action.DROP:

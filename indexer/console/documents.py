@@ -269,4 +269,18 @@ def _index(step: Step) -> Document:
         "placements": found.placements if found else None,
         "flaws": [_flaw(flaw) for flaw in found.flaws] if found else [],
         "differences": [part._asdict() for part in step.differences],
+        "partitions": _partitions(step),
     }
+
+
+def _partitions(step: Step) -> Document | None:
+    """Return how many partitions hold rows, and which of all lack the index; None without partitions."""
+    if step.partitions is None:
+        return None
+    undone = [
+        {**part.partition._asdict(), "index": part.step.index.name, "state": part.state}
+        for part in step.parts
+        if not part.is_done
+    ]
+    shown = ("schema", "table", "index", "state")
+    return {"count": step.partitions, "undone": [{name: part[name] for name in shown} for part in undone]}

@@ -336,6 +336,7 @@ def _finished(
     before: int | None,
     predicted_bytes: int | None,
     predicted_seconds: float | None,
+    partitions: int | None,
 ) -> str:
     if action in UNCHANGED:
         return f"  {target.name} {UNCHANGED[action]}"
@@ -344,7 +345,9 @@ def _finished(
         return f"  {target.name} {done} in {duration(seconds)}"
     done = DONE[action] + (f" from {other_name}" if action is Action.RENAME else "")
     gain = "" if before is None else f"{in_bytes(before)} -> "
-    took = f"  {target.name} {done} in {duration(seconds)}" + (f", {gain}{in_bytes(size)}" if size is not None else "")
+    where = "" if partitions is None else f" on {counted(partitions, 'partition')}"
+    took = f"  {target.name} {done}{where} in {duration(seconds)}"
+    took += f", {gain}{in_bytes(size)}" if size is not None else ""
     return took + compared(size, predicted_bytes, seconds, predicted_seconds)
 
 

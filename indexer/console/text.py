@@ -13,6 +13,7 @@ from indexer.console.progress import DONE, listed
 from indexer.decide import CREATIONS, Action
 from indexer.errors import Command, Hint, NotServed, lines_of
 from indexer.options import DEFAULTS
+from indexer.partitions import leaves
 from indexer.preflight import conflict_hint, refusal
 from indexer.replication import for_the_primary
 from indexer.text import counted, duration, few, in_bytes, visible
@@ -33,10 +34,11 @@ if TYPE_CHECKING:
 
 FOLDING = ("for", "declared", "found", "indexes")
 # Left out on a narrow terminal, the first one first.
-LESS_NEEDED = ("for", "method", "by", "origin", "took", "table", "size", "revision")
+LESS_NEEDED = ("for", "method", "by", "origin", "took", "table", "partitions", "size", "revision")
 ALL_RIGHT = Hint("Everything is as declared.")
 COLOURS = {"valid": "green", "invalid": "red", "different": "red", "corrupt": "red"}  # the others are yellow
 PAST = {action.value: done for action, done in DONE.items()}  # without the actions of a later version
+MOST_PARTITIONS, SHOWN_PARTITIONS = 4, 2  # of an index whose statements a plan shows
 MOST_NAMED = 3  # indexes of one action in a line of history
 
 
@@ -132,7 +134,7 @@ def _shown_status(status: Status, document: Document, verdict: Hint, has_queries
         dated = f" ({revision.date})" if revision.date else ""
         yield f"  {revision.id}  {visible(f'{revision.description}{dated}{_by(revision_plan)}')}"
     yield ""
-    titles = ("index", "table", "method", "state", "origin", "size", "for")
+    titles = ("index", "table", "partitions", "method", "state", "origin", "size", "for")
     yield _table(titles, [_status_row(index, has_queries) for index in document["indexes"]])
     yield from _end(verdict, status.warnings)
 
@@ -140,7 +142,12 @@ def _shown_status(status: Status, document: Document, verdict: Hint, has_queries
 def _status_row(index: Document, has_queries: bool) -> tuple[Any, ...]:
     size = "" if index["bytes"] is None else in_bytes(index["bytes"])
     state, use = _coloured(index["state"], index["state"]), (_use(index, has_queries), "dim")
-    return index["name"], index["table"], index["method"], state, _origin(index), size, use
+    return index["name"], index["table"], _partitions(index), index["method"], state, _origin(index), size, use
+
+
+def _partitions(index: Document) -> str:
+    """Return how many partitions the table of an index has; nothing if it is not partitioned."""
+    return str(index["partitions"]["count"]) if index["partitions"] else ""
 
 
 def _use(index: Document, has_queries: bool) -> str:
@@ -188,7 +195,7 @@ def _of_stopped(check: Check) -> Hint:
 def _shown_check(check: Check, document: Document, verdict: Hint) -> Iterator[Line]:
     status = check.status
     yield f"{status.place} {_position(status)}\n"
-    titles = ("index", "table", "finding", "origin", "part", "declared", "found")
+    titles = ("index", "table", "partitions", "finding", "origin", "part", "declared", "found")
     yield _table(titles, [row for index in document["indexes"] for row in _check_rows(index)])
     if status.unindexed:
         where = " (on the primary)" if status.standby else ""
@@ -226,9 +233,10 @@ def _check_rows(index: Document) -> Iterator[tuple[Any, ...]]:
     first, *more = (
         tuple(each.values()) for each in index["differences"] or [{"part": "", "declared": "", "found": ""}]
     )
-    yield (index["name"], index["table"], _coloured(index["finding"], _severity(index)), _origin(index), *first)
+    finding = _coloured(index["finding"], _severity(index))
+    yield (index["name"], index["table"], _partitions(index), finding, _origin(index), *first)
     for difference in more:
-        yield ("", "", "", "", *difference)
+        yield ("", "", "", "", "", *difference)
 
 
 def _to_type(missing: Uncovered) -> list[str]:
@@ -454,11 +462,20 @@ def _shown_steps(plan: Plan, calls: Calls) -> Iterator[str]:
             yield from (f"    {part.part}: {visible(part.found)}, to be {part.declared}" for part in step.differences)
         if plan.forecast and step.index.name in plan.forecast.predictions:
             yield f"    {visible(forecast.of_index(plan.forecast.predictions[step.index.name]))}"
-        for statement in step.statements:
-            yield f"    {visible(statement)};"
+        yield from (f"    {visible(statement)}" for statement in _shown_statements(step))
         yield ""
     if plan.forecast:
         yield f"  {visible(forecast.of_run(plan.forecast))}\n"
+
+
+def _shown_statements(step: Step) -> list[str]:
+    """Return the statements of a step, of many partitions those of the first few."""
+    undone = [part for part in leaves(step.parts) if not part.is_done]
+    if len(undone) <= MOST_PARTITIONS or step.action not in (Action.CREATE, Action.COMPLETE):
+        return [f"{statement};" for statement in step.statements]
+    left_out = {statement for part in undone[SHOWN_PARTITIONS:] for statement in part.step.statements}
+    more = f"... and the same for {len(undone) - SHOWN_PARTITIONS} more partitions: plan --sql prints all"
+    return [*(f"{statement};" for statement in step.statements if statement not in left_out), more]
 
 
 def _of_size(step: Step) -> str:
@@ -481,4 +498,4 @@ def _on_table(step: Step, plan: Plan) -> str:
 def _table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     from indexer.console import tables
 
-    return tables.drawn(titles, rows, right=("size",), folding=FOLDING, less_needed=LESS_NEEDED)
+    return tables.drawn(titles, rows, right=("size", "partitions"), folding=FOLDING, less_needed=LESS_NEEDED)

@@ -13,6 +13,7 @@ from indexer.decide import Existing
 from indexer.definition import Definition
 from indexer.dialect import Brief, Dialect, Part, ScriptValues
 from indexer.leftovers import is_left_of
+from indexer.partitions import MOMENT
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.expression.comparison import in_words_of, resolved
 from indexer.postgres.expression.explain import NotUnderstood
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from indexer.partitions import Part as PartOfIndex
 
 BEGIN, COMMIT = "BEGIN", "COMMIT"
-MOMENT = "300ms"  # for which a brief statement waits, and holds up all sessions behind it
+BRIEFLY = f"{MOMENT}ms"  # the lock_timeout of a brief statement
 NO_PROPAGATION = "SET LOCAL citus.enable_ddl_propagation TO off"
 
 # The path comes first: before it is set, an operator of another role could come before PostgreSQL's own in a predicate.
@@ -231,7 +232,7 @@ def _bounded(statements: Sequence[str]) -> Iterator[str]:
     for statement in statements:
         if isinstance(statement, Brief) != is_bounded:
             is_bounded = not is_bounded
-            yield f"SET lock_timeout = '{MOMENT if is_bounded else 0}'"
+            yield f"SET lock_timeout = '{BRIEFLY if is_bounded else 0}'"
         yield statement
     if is_bounded:
         yield "SET lock_timeout = '0'"

@@ -187,7 +187,7 @@ class PostgresServer(Server):
 
         The age of another role's transaction may be hidden; it is then looked at again until it is old enough.
         """
-        tables = sorted({step.index.table for step in steps if step.changes})
+        tables = sorted({table for step in steps if step.changes for table in step.tables})
         dropping = all(step.action is Action.DROP for step in steps if step.changes)
         rebuilding = any(step.action is Action.REINDEX for step in steps)
         look = partial(self.sessions.expected, tables, dropping, suspecting=True, rebuilding=rebuilding)

@@ -167,6 +167,22 @@ def test_stamp_records_the_indexes_that_partitions_have_and_refuses_a_part_of_th
     assert "ix_activity_type" in refuses(base_url, "stamp", "head", exit_code=4).stderr
 
 
+def test_a_plan_shows_the_statements_of_a_few_partitions_and_says_how_an_index_is_dropped(base_url: str) -> None:
+    by_range(base_url, years=tuple(range(2010, 2025)))
+    shown = succeed("plan", url=base_url).stdout
+    assert shown.count("ATTACH PARTITION") == 3 * 2
+    assert "... and the same for 14 more partitions: plan --sql prints all" in shown
+    assert succeed("plan", "--sql", url=base_url).stdout.count("ATTACH PARTITION") == 3 * 16
+    succeed("up", url=base_url)
+    down = succeed("plan", "down", url=base_url).stdout
+    assert "each DROP INDEX locks activity and its 16 partitions (ACCESS EXCLUSIVE) for a moment" in down
+    assert succeed("plan", "down", "--json", url=base_url).json()["steps"][2]["bytes"] >= 16 * 8192
+    status = succeed("status", "--json", url=base_url).json()["indexes"]
+    assert {each["name"]: each["partitions"] for each in status if each["partitions"]} == {
+        name: {"count": 16, "undone": []} for name in OF_ACTIVITY
+    }
+
+
 # What others have made -----------------------------------------------------------------------------------------------
 
 

@@ -247,5 +247,10 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "The lookups of check --deep": NO_COMMAND,
     "each lookup of check --deep": NO_COMMAND,
     "It is not as declared, either. Compare: python cli.py check": "test_health::test_an_index_with_another_definition_is_pointed_out",
+    "use down --include-adopted to drop it, too": "test_partitions::test_a_leaf_index_of_others_is_attached_if_allowed_and_then_stops_down",
+    "detach it, or use up --offline": "test_partitions::test_a_foreign_partition_is_found_before_anything_is_made",
+    "SET lock_timeout": SENT,
+    "--max-wait limits how long": "test_partitions_resumed::test_down_gives_up_after_max_wait_and_names_the_reader",
+    "more partitions: plan --sql prints all": "test_partitions::test_a_plan_shows_the_statements_of_a_few_partitions_and_says_how_an_index_is_dropped",
     "Repair those first: python cli.py reindex {}": "test_deep_sqlite::test_the_problems_of_another_index_that_hide_those_of_one_are_repaired_first",
 }

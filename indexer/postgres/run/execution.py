@@ -30,7 +30,7 @@ from indexer.events import Blocker, Joined, ReplicaAwaited, Report, Retrying, St
 from indexer.migrator import Work
 from indexer.options import Options
 from indexer.pace.pace import Pace
-from indexer.postgres.dialect import BEGIN, COMMIT, MOMENT, PostgresDialect
+from indexer.postgres.dialect import BEGIN, BRIEFLY, COMMIT, PostgresDialect
 from indexer.postgres.run.failures import Changed, GaveUp, as_error, has_ended, is_race, reason_of
 from indexer.postgres.run.lag import ReplicaLag
 from indexer.postgres.run.lanes import Lanes
@@ -210,7 +210,7 @@ class Execution:
         limit, attempts, started = self.run.options.max_wait, 0, time.monotonic()
         yield from self._keep_pace(step)
         self.run.lock.confirm()
-        builder = self.builders.take({"lock_timeout": MOMENT})
+        builder = self.builders.take({"lock_timeout": BRIEFLY})
         try:
             self.provenance.begin(step, statement)
             self.run.report(StatementStarted(step.index, statement))

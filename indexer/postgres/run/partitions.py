@@ -125,7 +125,8 @@ class InParts:
         action = next((each for each in actions if each is not Action.WAIT), Action.KEEP)
         number, count = self._done, len(leaves(self.step.parts))
         seconds = time.monotonic() - started
-        self.run.report(PartitionFinished(self.index, partition.label, step.index.name, action, number, count, seconds))
+        name = partition.table if partition.schema == self.run.dialect.catalog.schema else partition.label
+        self.run.report(PartitionFinished(self.index, name, step.index.name, action, number, count, seconds))
 
 
 def _is_brief(part: Part) -> bool:
