@@ -221,7 +221,9 @@ class CatalogMigrator(SchemaMigrator):
         seconds, size = time.monotonic() - started, after.bytes if after else None
         before = step.found.bytes if step.found and step.action is Action.REINDEX else None
         self.context.report(
-            IndexFinished(operation.index, step.action, seconds, size, step.other_name, before, step.partitions)
+            IndexFinished(
+                operation.index, step.action, seconds, size, step.other_name, before, partitions=step.partitions
+            )
         )
         return step
 
