@@ -33,6 +33,7 @@ class Options(NamedTuple):
         published: create tables although a publication sends their rows to subscribers at once.
         window: when a change may begin.
         max_replica_lag: wait before each index while a standby or a replication slot is further behind.
+        replicas: URLs of further standbys that count for it, such as those of a standby.
     """
 
     max_wait: float | None = None
@@ -49,6 +50,7 @@ class Options(NamedTuple):
     published: bool = False
     window: Window | None = None
     max_replica_lag: float | None = None
+    replicas: tuple[str, ...] = ()
 
     def words(self, command: str) -> tuple[str, ...]:
         """Return the options that allow as much to ``up``, ``down`` or ``stamp``, each option and each value a word.
@@ -68,7 +70,8 @@ class Options(NamedTuple):
             "--window": str(self.window) if self.window and command in PACED else None,
             "--max-replica-lag": f"{self.max_replica_lag:g}" if self.max_replica_lag and command in PACED else None,
         }
-        named = (word for name, value in values.items() if value for word in (name, value))
+        named = [word for name, value in values.items() if value for word in (name, value)]
+        named += ["--replica", "URL"] * len(self.replicas) if command in PACED else []  # it may contain a password
         return (*(option for option, is_given in given.items() if is_given), *named)
 
     def command(self, name: str, to: str | None = None) -> Command:

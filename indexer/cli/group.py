@@ -115,6 +115,8 @@ def _run(function: Callable[..., int | None], changes: bool, given: dict[str, An
         )
         if call.first is not None and not call.is_many:
             raise UsageError("--first is for several databases or schemas.", "Leave it out.")
+        if call.options.replicas and call.targets:
+            raise UsageError("--replica is for one database.", "Leave it out, or name one --database-url.")
         code = function(call, **{name: value for name, value in given.items() if name not in CALLED}) or 0
         output.check_written(code)
     except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
@@ -126,6 +128,8 @@ def _run(function: Callable[..., int | None], changes: bool, given: dict[str, An
 
 def _asked(given: dict[str, Any]) -> Options:
     asked = Options(**{name: given[name] for name in Options._fields if name in given})
+    if asked.replicas and asked.max_replica_lag is None:
+        raise UsageError("--replica is for --max-replica-lag.", "Add --max-replica-lag, or leave --replica out.")
     is_parallel = given.get("parallel", 1) > 1  # which is to cost two connections for each database or schema
     return asked._replace(
         jobs=asked.jobs or (1 if is_parallel else None),

@@ -200,6 +200,9 @@ pace = together(
                 "'sat,sun 01:00-05:00 Europe/Vienna'; several with ; between them, and one zone at the end for all."),
     option("--max-replica-lag", type=Seconds(min=1), show_default="no limit",
            help="Wait before each index while a standby or replication slot is further behind."),
+    option("--replica", "replicas", multiple=True, metavar="URL",
+           help="Also wait for this standby, such as a standby of a standby, which the primary does not show; "
+                "repeatable. With --max-replica-lag."),
 )
 adopt_renamed = flag("--adopt-renamed", "Rename an identical index of another name instead of building one.")
 replace = flag("--replace", "Replace an index that has the same name but another definition.")

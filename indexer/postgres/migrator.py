@@ -180,15 +180,16 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         from indexer.postgres.run.execution import Run
         from indexer.postgres.run.lag import ReplicaLag
         from indexer.postgres.run.lanes import Lanes
+        from indexer.postgres.run.replicas import named_standbys
         from indexer.postgres.run.tuning import SERVER_MEANS, Means
         from indexer.postgres.session.pooler import refuse_transaction_pooling
 
         if self.database.pooled:
             refuse_transaction_pooling(self.database)
         options, report, stop, _ = self.context
-        with self.lock.held():
+        with named_standbys(options.replicas, self.catalog, self.context) as standbys, self.lock.held():
             means = Means(**self.catalog.recall(SERVER_MEANS, lambda: self.catalog.rows(SERVER_MEANS))[0])
-            lag = ReplicaLag(self.sessions, options.max_replica_lag)
+            lag = ReplicaLag(self.sessions, options.max_replica_lag, standbys)
             self._run = Run(
                 self.database,
                 self.sessions,

@@ -307,6 +307,43 @@ def test_up_waits_for_a_standby_that_replays_nothing_and_names_it(servers, laggi
     assert_all_valid(lagging)
 
 
+def test_a_standby_of_a_standby_is_waited_for_if_it_is_named(servers, lagging):
+    execute(servers.standby, "SELECT pg_wal_replay_resume()")
+    execute(servers.cascaded, "SELECT pg_wal_replay_pause()")
+    execute(lagging, "SET synchronous_commit = local", "CREATE TABLE not_replayed_there ()")
+    try:
+        with running(
+            *("up", "--max-replica-lag", "1", "--replica", servers.cascaded, "--json"), url=lagging
+        ) as waiting:
+            (replica,) = waiting.event("ReplicaAwaited")["replicas"]
+            assert (replica["kind"], replica["name"]) == ("standby", servers.cascaded)
+            assert "StatementStarted" not in {each["event"] for each in waiting.events}
+            execute(servers.cascaded, "SELECT pg_wal_replay_resume()")
+            waiting.succeed()
+    finally:
+        execute(servers.cascaded, "SELECT pg_wal_replay_resume()")
+    assert_all_valid(lagging)
+
+
+def test_a_replica_that_is_no_standby_of_the_server_is_refused_before_the_first_change(servers, lagging, base_url):
+    lag = ("up", "--max-replica-lag", "1", "--replica")
+    with nothing_changes(lagging):
+        assert run("up", "--replica", servers.standby, url=lagging).exit_code == 2
+        several = ("--database-url", lagging, "--database-url", f"{lagging}?connect_timeout=5")
+        assert run(*lag, servers.standby, *several, url=lagging).exit_code == 2
+        refused = run(*lag, servers.primary, url=lagging)
+        unreachable = run(*lag, "postgresql://postgres:S3cret@127.0.0.1:1/postgres", url=lagging)
+    assert refused.exit_code == 2
+    assert "--replica number 1 (" in refused.stderr
+    assert " is no standby." in refused.stderr
+    assert unreachable.exit_code == 7
+    assert "S3cret" not in unreachable.stderr
+    with nothing_changes(base_url):
+        foreign = run(*lag, servers.standby, url=base_url)
+    assert foreign.exit_code == 2
+    assert " belongs to another cluster." in foreign.stderr
+
+
 def test_a_role_that_does_not_see_the_standby_says_so_and_does_not_wait(servers, lagging):
     execute(lagging, "CREATE ROLE plain LOGIN", "GRANT ALL ON SCHEMA public TO plain")
     tables = [

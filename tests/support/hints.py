@@ -172,6 +172,10 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "pg_terminate_backend": "test_hidden_sessions::test_the_statement_that_ends_a_session_names_who_may_execute_it",
     "REFRESH PUBLICATION": "test_publications::test_the_slot_of_a_first_copy_is_not_taken_for_a_subscription",
     "run on each subscriber: python cli.py up": "test_publications::test_a_subscriber_builds_its_own_indexes_and_records_its_own_runs",
+    "--replica number {}": "test_standby::test_a_replica_that_is_no_standby_of_the_server_is_refused_before_the_first_change",
+    "--replica is for": "test_standby::test_a_replica_that_is_no_standby_of_the_server_is_refused_before_the_first_change",
+    "Add --max-replica-lag": "test_standby::test_a_standby_of_a_standby_is_waited_for_if_it_is_named",
+    "repeatable. With --max-replica-lag.": NO_COMMAND,
     "(or add --offline)": (
         "test_timescale::test_once_its_indexes_are_built_the_others_are_built_as_ever_and_stay_apart",
         "test_timescale::test_offline_builds_on_a_hypertable_like_on_any_table",

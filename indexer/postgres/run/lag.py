@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from indexer.events import Laggard
 from indexer.postgres.run.sessions import Sessions
 from indexer.replication import drop_slot
 from indexer.text import identifier
+
+if TYPE_CHECKING:
+    from indexer.postgres.run.replicas import NamedStandby
 
 LEAST_INTERVAL = 0.5  # seconds between two moments that are remembered
 WITHIN_LIMIT, REMEMBERED = 20, 1000  # moments
@@ -60,14 +64,15 @@ Row = dict[str, Any]
 class ReplicaLag:
     """The standbys and slots of one server, and the positions of its WAL in the course of a run.
 
-    A standby of a standby is not visible on the primary.
+    A standby of a standby is not visible on the primary, unless the user names it.
 
     Args:
         limit: how many seconds they may be behind; None asks nothing of the server.
+        named: the standbys that the user names.
     """
 
-    def __init__(self, sessions: Sessions, limit: float | None) -> None:
-        self.sessions, self.limit = sessions, limit
+    def __init__(self, sessions: Sessions, limit: float | None, named: Sequence[NamedStandby] = ()) -> None:
+        self.sessions, self.limit, self.named = sessions, limit, named
         self._positions: deque[tuple[float, int]] = deque(maxlen=REMEMBERED)
 
     def remember(self) -> None:
@@ -89,6 +94,7 @@ class ReplicaLag:
             connected = {row["pid"]: row for row in standbys or []}
             found = [self._of_slot(row, connected.pop(row["pid"], None)) for row in slots or []]
             found += [self._of_standby(row) for row in connected.values()]
+            found += [self._of_named(standby) for standby in self.named]
             return tuple(laggard for laggard in found if laggard)
         return ()
 
@@ -115,6 +121,13 @@ class ReplicaLag:
             self._warn_of_hidden(UNSEEN, standby)
             return None
         return self._laggard("standby", standby["name"], standby["position"])
+
+    def _of_named(self, standby: NamedStandby) -> Laggard | None:
+        standby.look()
+        if standby.position is None:
+            self.sessions.warn(f"{standby.name} is no standby any more, and is not waited for.")
+        name = standby.name if standby.is_reachable else f"{standby.name}, which cannot be reached"
+        return self._laggard("standby", name, standby.position)
 
     def _laggard(self, kind: str, name: str, position: int | None, ending: str = "") -> Laggard | None:
         """Return the standby or slot, if it has not reached the position of any moment within the limit."""
