@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from indexer.migrator import CatalogMigrator
 
 CLEAN, CORRUPT, CANNOT_TELL = "clean", "corrupt", "cannot tell"
+SEVERITY = (CLEAN, CANNOT_TELL, CORRUPT)
 AMCHECK, LOOKUPS, INTEGRITY_CHECK = "amcheck", "lookups", "integrity_check"
 LONGEST = 600.0  # seconds for one index
 
@@ -70,6 +71,27 @@ def checked(finding: Finding, began: datetime, before: Checked | None) -> Checke
     if finding.looked_up:
         scans, scans_from = scans + finding.looked_up, scans_from or began
     return Checked(now(), finding.collation_version, scans, scans_from)
+
+
+def together(name: str, findings: Sequence[tuple[str, Finding]]) -> Finding:
+    """Return what was found of an index that is stored as several: it is as bad as the worst of them.
+
+    Args:
+        findings: at least one, each with where it was found.
+    """
+    of_parts = [finding for _, finding in findings]
+    worst = max(findings, key=lambda each: SEVERITY.index(each[1].state))
+    looked_up = [finding.looked_up for finding in of_parts if finding.looked_up is not None]
+    first = next((f"{where}: {finding.text}" for where, finding in findings if finding is worst[1]), "")
+    return Finding(
+        name,
+        worst[1].state,
+        next((finding.by for finding in of_parts if finding.by), None),
+        first if worst[1].text else "",
+        looked_up=sum(looked_up) if looked_up else None,
+        found=sum(finding.found or 0 for finding in of_parts) if looked_up else None,
+        is_failed=any(finding.is_failed for finding in of_parts),
+    )
 
 
 class Deep(NamedTuple):

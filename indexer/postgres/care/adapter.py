@@ -36,6 +36,10 @@ class PostgresCare(CareAdapter):
 
         if self.migrator.database.pooled:
             refuse_transaction_pooling(self.migrator.database)
+        if self.catalog.is_citus:
+            from indexer.postgres.citus.checker import ClusterChecker
+
+            return ClusterChecker(self.migrator, heap, longest)
         return PostgresChecker(self.migrator, heap, longest)
 
     @contextmanager

@@ -24,7 +24,8 @@ SMALL = 500  # pages; a table of no more is read whole
 # The equality of an operator class is the operator named so. Of an index that cannot be scanned in plain, a bitmap is
 # made. reltuples is not to be trusted before the first VACUUM or ANALYZE.
 FACTS = """
-    SELECT t.relname AS table_name,
+    SELECT c.relname AS name,
+           t.relname AS table_name,
            m.amname AS method,
            pg_catalog.pg_index_has_property(c.oid, 'index_scan') AS is_plain,
            c.reltuples::pg_catalog.float8 AS tuples,
@@ -84,7 +85,7 @@ FACTS = """
       JOIN pg_catalog.pg_am AS m ON m.oid = c.relam
      WHERE c.relnamespace = %(namespace)s
        AND c.relkind = 'i'
-       AND c.relname = %(name)s
+       AND c.relname = ANY (%(names)s::pg_catalog.text[])
        AND i.indisvalid
 """
 
@@ -190,10 +191,17 @@ class Count(NamedTuple):
 
 def facts_of(reader: CatalogReader, name: str) -> Facts | None:
     """Return what the catalog says of a valid index of this name; None where there is none."""
-    for row in reader.rows(FACTS, name=name):
+    return facts_by_name(reader, [name]).get(name)
+
+
+def facts_by_name(reader: CatalogReader, names: Sequence[str]) -> dict[str, Facts]:
+    """Return what the catalog says of the valid ones of these indexes, by name."""
+    found = {}
+    for row in reader.rows(FACTS, names=list(names)):
         key = tuple(Part(sql, equality, collation, nulls == "true") for sql, equality, collation, nulls in row["key"])
-        return Facts(**{**row, "key": key})
-    return None
+        name = row.pop("name")
+        found[name] = Facts(**{**row, "key": key})
+    return found
 
 
 def settings(facts: Facts) -> list[str]:
@@ -201,10 +209,13 @@ def settings(facts: Facts) -> list[str]:
     return [*SETTINGS, f"enable_bitmapscan = {'off' if facts.is_plain else 'on'}"]
 
 
-def statement(table: str, facts: Facts, patterns: Sequence[int]) -> str:
+def statement(table: str, facts: Facts, patterns: Sequence[int], rows: int = ROWS) -> str:
     """Return the statement that samples rows, looks each of them up, and counts.
 
     No index serves IS NOT DISTINCT FROM, so there is a branch for each pattern of NULL; the other rows are left out.
+
+    Args:
+        rows: how many are looked up.
     """
     branch = " + ".join(f"{2**place} * (s.k{place} IS NULL)::pg_catalog.int4" for place in range(len(facts.key)))
     matches = "\nUNION ALL ".join(_branch(table, facts, each) for each in patterns)
@@ -215,7 +226,7 @@ def statement(table: str, facts: Facts, patterns: Sequence[int]) -> str:
                FROM (SELECT s.*, {branch} AS branch FROM taken AS s) AS s
               WHERE s.branch IN ({", ".join(map(str, patterns))})
               ORDER BY pg_catalog.random()
-              LIMIT {ROWS})
+              LIMIT {rows})
         SELECT pg_catalog.count(*) AS looked_up,
                pg_catalog.count(*) FILTER (WHERE l.is_found OR l.seen = {READ_PER_ROW}) AS found,
                pg_catalog.count(*) FILTER (WHERE l.is_found IS NOT TRUE AND l.seen = {READ_PER_ROW}) AS by_key,

@@ -23,6 +23,8 @@ T = TypeVar("T")
 STORED = """
     SELECT c.relname AS of,
            COALESCE(n.nodeid, 0) AS node,
+           n.nodename AS host,
+           n.nodeport AS port,
            names.parts[pg_catalog.array_upper(names.parts, 1)] AS name
       FROM pg_catalog.pg_class AS c
       LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
@@ -54,6 +56,13 @@ ASK = """
 
 # The text of the inner query is parsed after the settings are made, so that no other schema of the path of our role on
 # the node comes before pg_catalog.
+RUN = """
+    SELECT r.success,
+           r.result
+      FROM pg_catalog.master_run_on_worker(
+               %(hosts)s::pg_catalog.text[], %(ports)s::pg_catalog.int4[], %(commands)s::pg_catalog.text[], true) AS r
+"""
+
 COMMAND = """
     SELECT pg_catalog.query_to_xml(
                CASE WHEN {settings} THEN {query} END, false, false, '')
@@ -86,7 +95,14 @@ class Stored(NamedTuple):
 
     of: str
     node: int
+    host: str
+    port: int
     name: str
+
+    @property
+    def where(self) -> str:
+        """Its name and its node, as the beginning of a sentence."""
+        return f"{self.name} on {self.host}:{self.port}"
 
 
 class Parts(NamedTuple):
