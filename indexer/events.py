@@ -25,6 +25,7 @@ class Blocker(NamedTuple):
         reason: what it holds, such as a lock on a table.
         ending: the statement that ends it.
         hidden_from: our role, if that may not see what the session does.
+        node: the node of a cluster where the session began; ``pid`` is then its global process id.
     """
 
     pid: int | None
@@ -37,6 +38,7 @@ class Blocker(NamedTuple):
     query: str
     ending: str
     hidden_from: str | None = None
+    node: str | None = None
 
     @property
     def identity(self) -> tuple[int | None, str]:
@@ -45,7 +47,8 @@ class Blocker(NamedTuple):
 
     def __str__(self) -> str:
         who = ", ".join(filter(None, (self.role, self.application, self.client)))
-        name = f"pid {self.pid} ({who})" if self.pid else self.role
+        number = f"global pid {self.pid} on {self.node}" if self.node else f"pid {self.pid}"
+        name = f"{number} ({who})" if self.pid else self.role
         age = "" if self.seconds is None else f", for {self.seconds:.0f} s"
         return visible(f"{name}{age}: {self.reason}" + (f": {self.query}" if self.query else ""))
 
@@ -132,6 +135,8 @@ class Progress(NamedTuple):
         fraction: the part of the phase that is done, from 0 to 1; None where the server gives no number, as in sorts.
         seconds: since the start of the statement.
         rate: how many of ``unit`` a second are done; None until two measurements are known.
+        placements: how many a distributed index will have; None if it is not distributed.
+        placements_done: how many of them are built.
     """
 
     target: Index
@@ -140,6 +145,8 @@ class Progress(NamedTuple):
     seconds: float
     rate: float | None = None
     unit: str = ""
+    placements: int | None = None
+    placements_done: int | None = None
 
 
 class Waiting(NamedTuple):

@@ -109,7 +109,8 @@ class Lines:
         elif isinstance(event, ReplicaAwaited):
             subject = (event.target.name, *(each.name for each in event.replicas))
         else:
-            subject = (event.target.name, event.phase if self.at_once else "")
+            detail = (event.phase, str(event.placements_done)) if self.at_once else ()
+            subject = (event.target.name, *detail)
         now = time.monotonic()
         first = now + LOG_INTERVAL if isinstance(event, Progress) and not self.at_once else now
         if now < self._due.setdefault(subject, first):
@@ -203,7 +204,9 @@ class Bars:
             case Joined():
                 self._draw(event.target, phase=f"built by pid {event.worker}")
             case Progress():
-                self._draw(event.target, completed=event.fraction, phase=event.phase + _rate(event.rate, event.unit))
+                placements = _placements(event.placements, event.placements_done)
+                phase = f"{event.phase}{placements}{_rate(event.rate, event.unit)}"
+                self._draw(event.target, completed=event.fraction, phase=phase)
             case Waiting() | ReplicaAwaited():
                 self._wait(event)
             case RevisionStarted() | AnalyzeStarted():
@@ -297,11 +300,25 @@ def in_a_line(event: Event, write: Write = str) -> str:
     return (shown if isinstance(event, BlockersFound | Waiting | ReplicaAwaited) else visible)(line)
 
 
-def _in_progress(target: Index, phase: str, fraction: float | None, seconds: float, *rate: Any) -> str:
+def _in_progress(
+    target: Index,
+    phase: str,
+    fraction: float | None,
+    seconds: float,
+    rate: float | None,
+    unit: str,
+    placements: int | None,
+    placements_done: int | None,
+) -> str:
     done = "" if fraction is None else f" {fraction:.0%}"
     if fraction and seconds >= 1:
         done += f", about {duration(seconds * (1 - fraction) / fraction)} to go"
-    return f"  {target.name}{done}: {phase}, {duration(seconds)} so far{_rate(*rate)}"
+    of_all = _placements(placements, placements_done)
+    return f"  {target.name}{done}: {phase}{of_all}, {duration(seconds)} so far{_rate(rate, unit)}"
+
+
+def _placements(placements: int | None, done: int | None) -> str:
+    return "" if placements is None else f", {done} of {counted(placements, 'placement')}"
 
 
 def _rate(rate: float | None, unit: str) -> str:

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from indexer.catalog import DIFFERENT, MISSING, ORPHAN, UNKNOWN, CatalogEntry, Flaw
 from indexer.definition import Definition
 from indexer.postgres.citus.nodes import Shard, is_named_after
+from indexer.tuples import NamedTuple
+
+
+class Building(NamedTuple):
+    """How far an index is built in a cluster.
+
+    Attributes:
+        phase: that of most placements that are being built.
+        running: the counters of those, as the progress view has them.
+    """
+
+    placements: int
+    done: int
+    phase: str
+    running: tuple[dict[str, Any], ...]
+
 
 Answers = Mapping[int, Sequence[CatalogEntry] | None]
 
@@ -93,3 +111,17 @@ def _flaw(
 def _sum(numbers: Iterable[int | None]) -> int | None:
     known = [number for number in numbers if number is not None and number >= 0]
     return sum(known) if known else None
+
+
+def building(name: str, shards: Sequence[Shard], rows: Mapping[int, Sequence[dict[str, Any]]]) -> Building:
+    """Return how far an index is built; ``rows`` are what each node says of the indexes of its shards."""
+    done, running = 0, []
+    for shard in shards:
+        for row in rows.get(shard.node, ()):
+            if is_named_after(name, shard.id, row["name"]):
+                done += row["is_done"]
+                running += [{**row}] if row["phase"] else []
+    for counters in running:
+        del counters["name"], counters["is_done"]
+    phases = Counter(counters["phase"] for counters in running)
+    return Building(len(shards), done, phases.most_common(1)[0][0] if phases else "", tuple(running))

@@ -136,7 +136,7 @@ class Execution:
             self.run.stop.check()
             if watch is None or watch.pid != step.found.worker:
                 self.run.report(Joined(step.index, step.found.worker))
-                watch = Watch(self.run.sessions, step.index, step.found.worker)
+                watch = watch_over(self.run.sessions, step, step.found.worker)
             if watch.is_due():
                 watch.observe()
             yield None
@@ -305,6 +305,7 @@ class Execution:
                 builds = self.run.lock.confirm_and_find_builds(index.table, namespace)
                 self._is_lock_confirmed = True
                 blockers = self.run.sessions.described(dict.fromkeys(builds, "builds on this table"))
+                blockers += self.run.sessions.builds_elsewhere(index.table)
                 if self.run.options.max_wait is not None:
                     blockers += self.run.sessions.expected([index.table], dropping)
         return blockers

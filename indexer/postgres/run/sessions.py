@@ -11,7 +11,7 @@ from peewee import PeeweeException
 
 from indexer.errors import Hint, IndexerError
 from indexer.events import Blocker, Laggard, Report, Warned, silent
-from indexer.postgres.session.reader import CatalogReader
+from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.text import identifier, literal, reason
 from indexer.tuples import NamedTuple
 
@@ -158,7 +158,7 @@ class Sessions:
         warned: the warnings that the user has seen; each is reported once.
     """
 
-    def __init__(self, catalog: CatalogReader, report: Report = silent) -> None:
+    def __init__(self, catalog: PostgresCatalog, report: Report = silent) -> None:
         self.catalog = catalog
         self.report = report
         self.warned: set[object] = set()
@@ -215,7 +215,24 @@ class Sessions:
         for pid in self.catalog.database.builders.pids:
             reasons.pop(pid, None)
         prepared = {row["virtualtransaction"]: _lock(row, dropping or rebuilding) for row in holders if not row["pid"]}
-        return (*self.described(reasons), *self._prepared(prepared))
+        lock = "lock" if dropping or rebuilding else "write lock"
+        return (*self.described(reasons), *self._prepared(prepared), *self._holding_elsewhere(tables, modes, lock))
+
+    def _holding_elsewhere(self, tables: Sequence[str], modes: Sequence[str], lock: str) -> tuple[Blocker, ...]:
+        """Return the sessions on other nodes of a cluster that hold a lock of these modes, which is called so."""
+        if not self.catalog.is_citus:
+            return ()
+        from indexer.postgres.citus.sessions import holders
+
+        return holders(self.catalog, tables, modes, lock)
+
+    def builds_elsewhere(self, table: str) -> tuple[Blocker, ...]:
+        """Return the sessions on other nodes of a cluster that build on a table."""
+        if not self.catalog.is_citus:
+            return ()
+        from indexer.postgres.citus.sessions import holders
+
+        return holders(self.catalog, [table], MAINTAINING, "lock", builds_only=True)
 
     def holding(self, tables: Sequence[str], modes: Sequence[str]) -> tuple[Blocker, ...]:
         """Return the sessions that hold a lock of these modes on one of these tables."""

@@ -163,6 +163,17 @@ class Watch:
                     self._report_wait(counters.phase, blocking)
                 elif counters.phase:
                     self._report_progress(counters)
+                else:
+                    self.observe_elsewhere(before)
+            if not rows:
+                self.observe_elsewhere(before)
+
+    def observe_elsewhere(self, before: float) -> None:
+        """Observe what other nodes of a cluster do for the statement.
+
+        Args:
+            before: the time of the last observation.
+        """
 
     def _report_progress(self, counters: Counters) -> None:
         done, _, unit = counted(counters)
@@ -176,13 +187,17 @@ class Watch:
         self.sessions.report(Progress(self.index, counters.phase, fraction(counters), seconds, rate, unit))
 
     def _report_wait(self, phase: str, blocking: Sequence[int]) -> None:
-        before = self.last.waiting_since
-        since = before if before is not None and self.last.phase == phase else self._observed
         blockers = self.sessions.described({pid: "" for pid in blocking if pid})
         if 0 in blocking:  # a prepared transaction has no process
             for_readers = self.dropping or phase.startswith(FOR_READERS)
             expected = self.sessions.expected([self.index.table], for_readers)
             blockers += tuple(blocker for blocker in expected if blocker.pid is None)
+        self.report_blockers(phase, blockers)
+
+    def report_blockers(self, phase: str, blockers: tuple[Blocker, ...]) -> None:
+        """Report that the statement waits for these sessions."""
+        before = self.last.waiting_since
+        since = before if before is not None and self.last.phase == phase else self._observed
         self.last = Observation(phase, waiting_since=since, blockers=blockers)
         self.sessions.report_hidden(blocker.hidden_from for blocker in blockers)
         self.sessions.report(Waiting(self.index, phase or WAITING_FOR_A_LOCK, blockers, self._observed - since))
@@ -202,8 +217,12 @@ class BriefWatch(Watch):
         return time.monotonic() - self._observed >= BRIEF_INTERVAL
 
 
-def watch_over(sessions: Sessions, step: Step, pid: int, dropping: bool) -> Watch:
+def watch_over(sessions: Sessions, step: Step, pid: int, dropping: bool = False) -> Watch:
     """Return the watch over a statement of a step."""
+    if sessions.catalog.is_citus:
+        from indexer.postgres.citus.watch import CitusWatch
+
+        return CitusWatch(sessions, step.index, pid, dropping)
     shows = sessions.catalog.database.server_version >= SHOWS_ANALYZE
     kind = AnalyzeWatch if step.action is Action.ANALYZE and shows else Watch
     return kind(sessions, step.index, pid, dropping)
