@@ -45,11 +45,9 @@ from scenes import (
     until_phase,
 )
 
-ROUNDS = int(os.environ.get("TEST_ROUNDS", "50"))
+ROUNDS = int(os.environ.get("TEST_ROUNDS", "30"))
 SEED = int(os.environ.get("TEST_SEED", str(random.randrange(10**6))))
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
-
-pytestmark = pytest.mark.real_start
 
 
 # Runs held open at each of their phases -----------------------------------------------------------------------------
@@ -186,6 +184,7 @@ def test_the_next_up_and_down_repair_what_a_crash_of_the_server_left(fragile_ser
 # Signals ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.real_start
 @EVERY_PHASE
 @pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
 def test_a_signal_ends_a_run_in_good_order(base_url, scene, number):
@@ -202,6 +201,7 @@ def test_a_signal_ends_a_run_in_good_order(base_url, scene, number):
     assert_repairable(base_url)
 
 
+@pytest.mark.real_start
 def test_a_leftover_that_cannot_be_dropped_yet_is_named(base_url):
     with waiting_for_writers_before_the_build(base_url) as stopped:
         stopped.send(signal.SIGTERM)
@@ -210,6 +210,7 @@ def test_a_leftover_that_cannot_be_dropped_yet_is_named(base_url):
     assert "ix_activity_openphone_id is incomplete" in result.stderr
 
 
+@pytest.mark.real_start
 def test_a_second_signal_ends_a_run_at_once(base_url):
     with waiting_for_writers_before_the_build(base_url) as stopped:
         stopped.send(signal.SIGTERM)
@@ -230,6 +231,7 @@ def test_a_signal_that_is_sent_twice_at_once_counts_once(base_url):
     assert "indexes are built" in result.stderr
 
 
+@pytest.mark.real_start
 @pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
 def test_a_signal_is_obeyed_while_waiting_for_another_run(base_url, number):
     with waiting_for_old_snapshots(base_url), running("up", "--json", url=base_url) as follower:
@@ -240,6 +242,7 @@ def test_a_signal_is_obeyed_while_waiting_for_another_run(base_url, number):
     assert "took too long" not in result.stderr
 
 
+@pytest.mark.real_start
 @pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
 def test_a_signal_while_modules_are_imported_ends_a_command_without_a_traceback(tmp_path, number):
     (tmp_path / "click.py").write_text("print('importing', flush=True)\nimport time\ntime.sleep(60)\n")
@@ -299,6 +302,7 @@ def reading_sqlite(url: str) -> Iterator[None]:
         yield
 
 
+@pytest.mark.real_start
 @pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
 def test_a_signal_rolls_back_all_of_a_run_on_sqlite(large_sqlite, number):
     with reading_sqlite(large_sqlite), building_on_sqlite(large_sqlite) as stopped:
@@ -311,6 +315,7 @@ def test_a_signal_rolls_back_all_of_a_run_on_sqlite(large_sqlite, number):
     assert_repairable(large_sqlite)
 
 
+@pytest.mark.real_start
 def test_a_killed_run_is_committed_whole_or_not_at_all_on_sqlite(large_sqlite):
     with building_on_sqlite(large_sqlite) as killed:
         killed.kill()

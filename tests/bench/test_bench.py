@@ -393,6 +393,7 @@ def test_results_that_cannot_be_written_are_printed(sqlite_url: str, as_json: bo
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: /proc/results cannot be written")
     assert result.json()["rounds"] if as_json else "Before and after" in result.stdout
+    assert "\x1b" not in result.stdout + result.stderr  # no colours where that is no terminal
 
 
 @pytest.mark.parametrize("rows", ["abc", "1e6", "1000,", "0", "-5", "10 000"])
