@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from indexer.catalog import CatalogEntry
 from indexer.definition import makes_redundant
 from indexer.errors import Command, Hint
-from indexer.leftovers import is_named_by_reindex
+from indexer.leftovers import is_left_of, is_named_by_reindex
 from indexer.server import Uncovered
 from indexer.steps import Step, StepPlanner
 from indexer.text import are, counted, few
@@ -51,6 +51,8 @@ def advise(steps: Sequence[Step], entries: Sequence[CatalogEntry], planner: Step
             )
             advice.append(_leftover(entry, replacement, hint))
         elif is_named_by_reindex(entry.name) and not entry.usable:
+            if not (entry.worker or entry.name in left or _is_left_of_any(entry, entries)):
+                continue  # an invalid index of another definition, such as one that was made by hand
             step = declared.get(left.get(entry.name, ""))
             drop = planner.dialect.drop_statement(entry.name)
             text = f"{entry.name} is left from an interrupted REINDEX CONCURRENTLY. Drop it: {drop};"
@@ -104,6 +106,11 @@ def _not_inherited(parent: str, tables: list[str]) -> Hint:
         " After up, see the statements for each: ",
         Command("check"),
     )
+
+
+def _is_left_of_any(entry: CatalogEntry, entries: Iterable[CatalogEntry]) -> bool:
+    """Return whether an interrupted REINDEX CONCURRENTLY of one of these indexes left an entry."""
+    return any(other.definition and is_left_of(entry, other.name, other.definition) for other in entries)
 
 
 def _leftover(entry: CatalogEntry, step: Step | None, text: Hint) -> Advice:

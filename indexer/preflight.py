@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from indexer.migrator import CatalogMigrator
     from indexer.options import Options
     from indexer.plans import Plan, RevisionPlan, StampPlan
+    from indexer.server import Server
     from indexer.steps import Step
 
 BUILDING = CREATIONS | {Action.RENAME, Action.COMPLETE}  # SQLite builds an index again to rename it
@@ -39,7 +40,6 @@ def problems(
     is_creating = bool(new) or any(step.action in CREATING for step in steps)
     is_elsewhere = any(index.table not in (new or tables) for index in indexes)
     is_elsewhere |= bool(new) and not server.schema_was_named
-    elsewhere = server.other_schemas() if is_elsewhere else []
     return [
         *migrator.catalog.problems(),
         *server.missing_rights(tables, changed, is_creating),
@@ -47,8 +47,13 @@ def problems(
         *_index_problems(migrator, steps, new or tables),
         *migrator.unpartitionable([step for step in steps if step.action in BUILDING]),
         *server.unchangeable(steps, tables),
-        *few([f"the tables are in schema {each}: add --schema {shell(each)}" for each in elsewhere]),
+        *(elsewhere(server) if is_elsewhere else []),
     ]
+
+
+def elsewhere(server: Server) -> list[str]:
+    """Return in which other schemas the tables are, one sentence each."""
+    return few([f"the tables are in schema {each}: add --schema {shell(each)}" for each in server.other_schemas()])
 
 
 def _index_problems(migrator: CatalogMigrator, steps: Sequence[Step], tables: Mapping[str, Table]) -> list[str]:

@@ -452,6 +452,12 @@ def test_a_leftover_of_another_index_on_the_table_is_advised_too(head_url):
     assert advice(head_url) == {("leftover", left, None)}
 
 
+def test_an_invalid_index_by_hand_with_the_name_of_a_leftover_is_none(head_url):
+    not_ready(head_url, f"{NAME}_ccnew", "activity (status)")
+
+    assert advice(head_url) == set()
+
+
 def test_advice_has_no_exit_code_of_its_own(any_base_url):
     execute(any_base_url, f"CREATE INDEX other_index ON {ON}")
     assert advice(any_base_url, 3) == {("duplicate", "other_index", NAME)}

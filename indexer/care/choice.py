@@ -160,9 +160,11 @@ def excluded_by(candidate: Candidate, criteria: Criteria, at: datetime) -> str:
 def not_bloated(candidate: Candidate, criteria: Criteria, at: datetime) -> str:
     """Return why an index is not taken for bloated, as a phrase; nothing if it is, or if that does not matter."""
     evidence, limit = candidate.evidence, criteria.limit
-    if limit is None or (evidence and evidence.ratio is not None and evidence.ratio > limit):
+    ratio = evidence.ratio if evidence else None
+    if limit is None or (ratio is not None and ratio > limit):
         return ""
-    return gain(evidence, at)
+    left = gain(evidence, at)
+    return left if ratio is None else f"{left} ({ratio:.2f} times, not over {limit:g})"
 
 
 def is_to_be_analyzed(candidate: Candidate, criteria: Criteria, at: datetime) -> bool:

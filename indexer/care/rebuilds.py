@@ -194,11 +194,11 @@ def refusal(plan: ReindexPlan) -> IndexerError | None:
     different = [each for each in obstructed if each.remedy == Command("check")]
     others = [each for each in obstructed if each not in different]
     again = plan.command
+    if plan.problems:
+        return PreflightFailed(plan.problems, Hint("Fix this, then run: ", again))
     if others:
         hint = Hint("First run: ", others[0].remedy, "\nThen run: ", again)
         return PreflightFailed([f"{each.name} {each.obstacle}" for each in others], hint)
-    if plan.problems:
-        return PreflightFailed(plan.problems, Hint("Fix this, then run: ", again))
     if not different:
         return None
     return Different(

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 from peewee import PeeweeException
 
+from indexer import preflight
 from indexer.care.choice import Candidate, Criteria, OfLeaf, excluded_by, is_to_be_analyzed, not_bloated
 from indexer.care.deep import CLEAN, Finding, checked, deep_check
 from indexer.care.evidence import evidence_of_leaves, learn
@@ -173,7 +174,9 @@ class Reindexer:
         """Return a plan with what would stop it and what the user should know."""
         server = self.migrator.server
         if plan.is_empty:
-            return plan._replace(warnings=tuple(server.unseen(self.inspector.chain.tables)))
+            has_tables = any(index.table in tables for index in self.inspector.declared)
+            problems = [] if has_tables else preflight.elsewhere(server)
+            return plan._replace(problems=tuple(problems), warnings=tuple(server.unseen(self.inspector.chain.tables)))
         work = [*(each.of for each in plan.leftovers), *plan.chosen]
         changed = dict.fromkeys(each.table for each in work)
         leaves = {each.table: _as_table(each.leaf) for each in work if each.leaf}

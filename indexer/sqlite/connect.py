@@ -10,7 +10,7 @@ from peewee import DatabaseError, SqliteDatabase
 from indexer.errors import Held, Unreachable, UsageError
 from indexer.migrator import Context
 from indexer.sqlite.catalog import IN_MEMORY
-from indexer.sqlite.file import File
+from indexer.sqlite.file import MALFORMED, File, recovery
 from indexer.sqlite.migrator import OwnMigrator, PlainMigrator
 from indexer.text import percent_encoded, shell
 from indexer.urls import Address
@@ -85,7 +85,8 @@ def _open(
         if "readonly" in str(error):
             hint = "Reading its journal needs write access to the file or its folder (sqlite.org/wal.html)."
             raise Unreachable(f"Cannot read {url}: neither the file nor its folder can be written.", hint) from error
-        raise Unreachable(f"Cannot open {url}: {error}.", "Check the path in the database URL.") from error
+        hint = recovery(path) if MALFORMED in str(error) else "Check the path in the database URL."
+        raise Unreachable(f"Cannot open {url}: {error}.", hint) from error
 
 
 def _opened(path: str, read_only: bool, beside: SqliteDatabase | None) -> File:

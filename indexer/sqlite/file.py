@@ -7,6 +7,8 @@ from typing import Any
 
 from peewee import SqliteDatabase
 
+from indexer.text import shell
+
 BUSY_TIMEOUT = 1.0  # seconds; longer waits are a loop of this tool, which obeys signals
 
 # What an application gives its connection and an index may need: what peewee calls these, each a set or a dictionary.
@@ -17,6 +19,15 @@ OF_A_SESSION = {
     *("trusted_schema", "wal_autocheckpoint"),
 }
 OF_A_NEW_FILE = {"application_id", "auto_vacuum", "encoding", "journal_mode", "page_size", "user_version"}
+
+
+MALFORMED = "malformed"  # what SQLite says of a damaged file, also in other words around it
+
+
+def recovery(path: str) -> str:
+    """Return what helps where a file is so damaged that SQLite cannot repair it."""
+    command = f"sqlite3 {shell(path)} .dump | sqlite3 {shell(path + '.saved')}"
+    return f"The file is damaged. Restore a backup, or save the rows that can be read in another file: {command}"
 
 
 class File(SqliteDatabase):

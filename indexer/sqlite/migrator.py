@@ -24,6 +24,7 @@ from indexer.server import Server
 from indexer.spec import Index
 from indexer.sqlite.catalog import IN_MEMORY, SqliteCatalog
 from indexer.sqlite.dialect import SqliteDialect, keeps_nulls
+from indexer.sqlite.file import MALFORMED, recovery
 from indexer.steps import Step
 
 if TYPE_CHECKING:
@@ -244,9 +245,10 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
                 self.database.execute_sql(statement)
         except DatabaseError as error:
             self.context.stop.check()
+            again = "Correct the table or the index, then run the same command again."
+            remedy = recovery(self.path) if MALFORMED in str(error) else again
             raise StatementFailed(
-                f"SQLite refused {statement}: {error}.",
-                "All of this run was rolled back. Correct the table or the index, then run the same command again.",
+                f"SQLite refused {statement}: {error}.", f"All of this run was rolled back. {remedy}"
             ) from error
 
     @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from contextlib import closing
 
 import pytest
@@ -97,6 +100,21 @@ def test_a_damaged_page_is_a_corrupt_index_and_stops_no_other_check(filled_url):
     of_the_same_table = {"ix_activity_type", "ix_activity_conversation_created"}
     assert {found[name] for name in of_the_same_table} == {CANNOT_TELL}
     assert {found[name] for name in TEN_NAMES - of_the_same_table - {BROKEN}} == {CLEAN}
+
+
+def test_where_no_rebuild_can_repair_an_index_the_rows_are_saved_by_the_command_that_is_named(filled_url):
+    [(root,)] = execute(filled_url, f"SELECT rootpage FROM sqlite_master WHERE name = '{BROKEN}'")
+    damage(file_of(filled_url), (root - 1) // 2, (root - 1) % 2 * 4096, b"\x00" * 100)
+    refused = run("reindex", BROKEN, url=filled_url)
+
+    assert refused.exit_code == 1
+    command = re.search(r"The file is damaged\. Restore a backup, or save .*: (sqlite3 .*)", refused.stderr)
+    assert command, refused.stderr
+    if shutil.which("sqlite3"):
+        subprocess.run(command[1], shell=True, check=True)
+        saved = f"{filled_url}.saved"
+        assert execute(saved, "SELECT count(*) FROM activity") == [(2000,)]
+        assert run("check", "--deep", url=saved).exit_code == 0
 
 
 def test_a_damaged_table_is_no_corrupt_index(filled_url):

@@ -125,6 +125,10 @@ def test_a_damaged_database_is_one_clear_sentence(tmp_path):
     content = file.read_bytes()
     file.write_bytes(content[:100] + b"\xff" * (len(content) - 100))
     refused(f"sqlite:///{file}", 7, "malformed")
+    assert (
+        f"The file is damaged. Restore a backup, or save the rows that can be read in another file: sqlite3 {file}"
+        in (run("check", url=f"sqlite:///{file}").stderr)
+    )
 
 
 @pytest.mark.parametrize("url", ["sqlite://crm.db", "sqlite://", f"sqlite://clerk:{SECRET}@localhost/crm"])

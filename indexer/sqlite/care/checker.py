@@ -11,6 +11,7 @@ from peewee import DatabaseError, Entity
 
 from indexer.care.deep import CANNOT_TELL, CLEAN, CORRUPT, INTEGRITY_CHECK, Checker, Finding
 from indexer.errors import Command, Hint
+from indexer.sqlite.file import MALFORMED
 from indexer.text import few, visible
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 OF_A_TABLE = (3, 33, 0)  # the first version that checks one table by itself
 MOST_PROBLEMS = 100  # after which SQLite ends the check
-OK, MALFORMED = "ok", "malformed"
+OK = "ok"
 NO_INDEX = "There is no index of this name."
 OF_AN_INDEX = re.compile(r"\bindex (\S+)$")
 
