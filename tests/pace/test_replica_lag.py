@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from signal import SIGTERM
 
 import pytest
 from command import CLI, created_indexes, execute, run, succeed
+from command import connect as connect_to
 from scenes import Server, assert_all_valid, own_server, running
 from windows import closing_in
 
@@ -22,11 +24,20 @@ from indexer.revisions.chain import load
 from indexer.runner import Runner
 
 UNDER_CONDITIONS = "  -- if nothing needs it any more; as a superuser or a role with REPLICATION"
+MAKING_SLOTS = 7_305_117  # the advisory lock of a test process whose slots, or lack of slots, others must not disturb
 WAITING = ("up", "--max-replica-lag", "1", "--json")
 
 
 @pytest.fixture
-def slot(superuser_url: str) -> Iterator[str]:
+def alone(postgres_server: str) -> Iterator[None]:
+    """Keep other test processes from slots: they belong to the whole server, which several processes may share."""
+    with closing(connect_to(postgres_server)) as session:
+        session.cursor().execute("SELECT pg_advisory_lock(%s)", (MAKING_SLOTS,))
+        yield
+
+
+@pytest.fixture
+def slot(superuser_url: str, alone: None) -> Iterator[str]:
     """Yield a physical slot that nothing uses and that keeps WAL. Only a superuser can make one."""
     name = "test_" + uuid.uuid4().hex[:12]
     execute(superuser_url, f"SELECT pg_create_physical_replication_slot('{name}', true)")
@@ -133,6 +144,7 @@ def test_a_slot_that_has_lost_its_wal_is_named_and_not_waited_for(decoding):
     assert result.stdout.count(lost) == 1
 
 
+@pytest.mark.usefixtures("alone")
 def test_without_replication_nothing_is_said(base_url):
     result = run(*WAITING, url=base_url)
     assert result.exit_code == 0

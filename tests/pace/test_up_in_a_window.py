@@ -147,7 +147,7 @@ def test_a_build_that_is_running_when_the_window_closes_goes_on_and_nothing_begi
 
     writer.__enter__()
     fill_activity(base_url, 1)  # the largest table is the first
-    outcome = up(base_url, report, window=closing_in(3), jobs=1)
+    outcome = up(base_url, report, window=closing_in(5), jobs=1)
 
     (first,) = created_indexes(base_url)
     assert first in ON_ACTIVITY
