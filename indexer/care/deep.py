@@ -37,6 +37,7 @@ class Finding(NamedTuple):
         found: how many of them were found.
         collation_version: the versions of its collations during the check, as ``Measured`` has them.
         is_failed: whether the check did not come to its end, so that it cannot be told what it would have found.
+        corrupt_parts: the names of those that are corrupt, of the indexes that the database stores as this one.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Finding(NamedTuple):
     found: int | None = None
     collation_version: str | None = None
     is_failed: bool = False
+    corrupt_parts: tuple[str, ...] = ()
 
     @property
     def result(self) -> str:
@@ -56,6 +58,28 @@ class Finding(NamedTuple):
             return self.state
         found = f"{self.found:,} of {self.looked_up:,} found"
         return found if self.by == LOOKUPS else f"{self.state}, and {found}"
+
+
+def merged(name: str, parts: Sequence[Finding]) -> Finding:
+    """Return what was found out about an index that is stored as these; the worst of them, with its name, counts."""
+    if len(parts) == 1:
+        return parts[0]._replace(name=name)
+    worst = next((state for state in (CORRUPT, CANNOT_TELL) if any(part.state == state for part in parts)), CLEAN)
+    said = [part for part in parts if part.state == worst and part.text and worst != CLEAN]
+    looked_up = [part for part in parts if part.looked_up is not None]
+    methods = [part.by for part in parts if part.by]
+    return Finding(
+        name,
+        worst,
+        LOOKUPS if LOOKUPS in methods else next(iter(methods), None),
+        Hint(f"{said[0].name}: ", said[0].text) if said else "",
+        sum(part.seconds for part in parts),
+        sum(part.looked_up or 0 for part in looked_up) if looked_up else None,
+        sum(part.found or 0 for part in looked_up) if looked_up else None,
+        parts[0].collation_version,
+        any(part.is_failed for part in parts),
+        tuple(part.name for part in parts if part.state == CORRUPT),
+    )
 
 
 def checked(finding: Finding, began: datetime, before: Checked | None) -> Checked:
@@ -112,6 +136,12 @@ class Deep(NamedTuple):
     def corrupt(self) -> tuple[str, ...]:
         """The names of the indexes that are corrupt."""
         return tuple(finding.name for finding in self.findings if finding.state == CORRUPT)
+
+    @property
+    def to_rebuild(self) -> tuple[str, ...]:
+        """The names of what is corrupt: of an index that is stored as several, of those."""
+        corrupt = (finding for finding in self.findings if finding.state == CORRUPT)
+        return tuple(name for finding in corrupt for name in finding.corrupt_parts or (finding.name,))
 
     @property
     def failed(self) -> tuple[str, ...]:

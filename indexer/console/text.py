@@ -167,15 +167,16 @@ def _origin(index: Document) -> str:
 def of_check(check: Check) -> Answer:
     """Return whether the database is what its revisions declare, index by index."""
     document, verdict = documents.of_check(check), _verdict(check.status, lists_statements=True)
-    deep = [_of_corrupt(check.corrupt), _of_failed(check), _of_stopped(check)]
+    deep = [_of_corrupt(check), _of_failed(check), _of_stopped(check)]
     verdict = lines_of(filter(None, (verdict, *deep))) or ALL_RIGHT
     verdict = for_the_primary(verdict) if check.status.standby else verdict
     line = Hint(f"{_position(check.status)}{_as_standby(check.status)}. ", verdict.with_texts(in_a_line))
     return Answer(document, line, check.exit_code, _shown_check(check, document, verdict))
 
 
-def _of_corrupt(names: Sequence[str]) -> Hint:
+def _of_corrupt(check: Check) -> Hint:
     """Return how to repair the indexes that are corrupt; nothing where none is."""
+    names = check.deep.to_rebuild if check.deep else ()
     it = "it" if len(names) == 1 else "them"
     return Hint(f"Corrupt: {', '.join(names)}. To rebuild {it}, run: ", Command("reindex", *names)) if names else Hint()
 

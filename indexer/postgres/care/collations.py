@@ -47,8 +47,7 @@ SORTING = """
       JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
      CROSS JOIN LATERAL pg_catalog.generate_series(1, i.indnkeyatts) AS k (position)
       JOIN pg_catalog.pg_collation AS o ON o.oid = i.indcollation[k.position - 1]
-     WHERE c.relkind = 'i'
-       AND i.indisvalid
+     WHERE i.indisvalid
        AND (NOT o.collisdeterministic
             OR c.relam <> (SELECT m.oid FROM pg_catalog.pg_am AS m WHERE m.amname = 'hash'))
 """
@@ -64,6 +63,7 @@ OF_INDEXES = f"""
            CASE WHEN d.collprovider = 'd' THEN {{of_default}}
                 ELSE pg_catalog.pg_collation_actual_version(d.collation) END AS actual
       FROM ({SORTING}
+       AND c.relkind IN ('i', 'I')
        AND c.relnamespace = %(namespace)s
        AND c.relname = ANY (%(names)s::pg_catalog.text[])) AS d
      ORDER BY d.relname, d.position
@@ -72,7 +72,8 @@ OF_INDEXES = f"""
 # By code points text is sorted in the same order for ever.
 OTHERS = f"""
     SELECT pg_catalog.count(DISTINCT s.indexrelid) AS others
-      FROM ({SORTING}) AS s
+      FROM ({SORTING}
+       AND c.relkind = 'i') AS s
      WHERE (s.relnamespace <> %(namespace)s OR s.relname <> ALL (%(names)s::pg_catalog.text[]))
        AND (s.provider = 'i' OR s.provider = 'c' AND s.locale !~* '^(C|POSIX)$|^C[.]')
        AND (%(collation)s::pg_catalog.text IS NULL
