@@ -9,7 +9,7 @@ from peewee import PeeweeException
 
 from indexer.care.evidence import learn
 from indexer.care.statistics import Statistics, lacking
-from indexer.catalog import META_TABLES, ORDINARY, Table
+from indexer.catalog import META_TABLES, ORDINARY, PARTITIONED, Table
 from indexer.decide import Action
 from indexer.errors import Command, Hint, IndexerError, PreflightFailed, UsageError
 from indexer.events import AnalyzeStarted, TableAnalyzed
@@ -143,7 +143,7 @@ class Analyzer:
         return {index.table: index for index in reversed(declared) if index.table in meant}
 
     def _needs(self, indexes: Mapping[str, Index], tables: Mapping[str, Table], forced: bool) -> Iterator[Need]:
-        existing = [name for name in indexes if name in tables and tables[name].kind == ORDINARY]
+        existing = [name for name in indexes if name in tables and tables[name].kind in (ORDINARY, PARTITIONED)]
         statistics = self.migrator.care.statistics(existing)
         without = self.migrator.care.expressions_without_statistics(existing)
         for name in self.inspector.chain.tables:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from peewee import PeeweeException
 
 from indexer.advice import SUSPECT
-from indexer.care.deep import CLEAN, CORRUPT, Checker, Deep, Finding, checked, merged
+from indexer.care.deep import CLEAN, CORRUPT, Checker, Deep, Finding, checked, of_leaves
 from indexer.errors import Hint, IndexerError, Locked, UsageError
 from indexer.events import IndexChecked, Warned
 from indexer.partitions import Partition, leaves
@@ -127,7 +127,7 @@ class DeepCheck:
                         finding = checker.check(unit.target.name)
                         of_units.append(finding._replace(name=self._label(unit)))
                         if not checker.stopped and unit is units[-1]:
-                            self._record(merged(name, of_units), began)
+                            self._record(of_leaves(name, of_units), began)
                 except Locked as error:
                     before = f"Indexes checked before: {len(findings)} of {len(wanted)}."
                     return Locked(f"{error.message} {before}", error.hint)
@@ -135,7 +135,7 @@ class DeepCheck:
                     self._report(unit.target, of_units[-1])
                 if checker.stopped:
                     break
-            findings.append(merged(name, of_units))
+            findings.append(of_leaves(name, of_units))
             if checker.stopped:
                 return checker.stopped
         return None

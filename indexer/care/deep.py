@@ -60,28 +60,6 @@ class Finding(NamedTuple):
         return found if self.by == LOOKUPS else f"{self.state}, and {found}"
 
 
-def merged(name: str, parts: Sequence[Finding]) -> Finding:
-    """Return what was found out about an index that is stored as these; the worst of them, with its name, counts."""
-    if len(parts) == 1:
-        return parts[0]._replace(name=name)
-    worst = next((state for state in (CORRUPT, CANNOT_TELL) if any(part.state == state for part in parts)), CLEAN)
-    said = [part for part in parts if part.state == worst and part.text and worst != CLEAN]
-    looked_up = [part for part in parts if part.looked_up is not None]
-    methods = [part.by for part in parts if part.by]
-    return Finding(
-        name,
-        worst,
-        LOOKUPS if LOOKUPS in methods else next(iter(methods), None),
-        Hint(f"{said[0].name}: ", said[0].text) if said else "",
-        sum(part.seconds for part in parts),
-        sum(part.looked_up or 0 for part in looked_up) if looked_up else None,
-        sum(part.found or 0 for part in looked_up) if looked_up else None,
-        parts[0].collation_version,
-        any(part.is_failed for part in parts),
-        tuple(part.name for part in parts if part.state == CORRUPT),
-    )
-
-
 def checked(finding: Finding, began: datetime, before: Checked | None) -> Checked:
     """Return what is recorded of an index that was found clean.
 
@@ -115,6 +93,20 @@ def together(name: str, findings: Sequence[tuple[str, Finding]]) -> Finding:
         looked_up=sum(looked_up) if looked_up else None,
         found=sum(finding.found or 0 for finding in of_parts) if looked_up else None,
         is_failed=any(finding.is_failed for finding in of_parts),
+    )
+
+
+def of_leaves(name: str, findings: Sequence[Finding]) -> Finding:
+    """Return what was found of the index of a partitioned table, from the findings of those of its leaves."""
+    if len(findings) == 1:
+        return findings[0]._replace(name=name)
+    whole = together(name, [(finding.name, finding) for finding in findings])
+    worst = next(finding for finding in findings if finding.state == whole.state)
+    return whole._replace(
+        text=Hint(f"{worst.name}: ", worst.text) if worst.text and worst.state != CLEAN else "",
+        seconds=sum(finding.seconds for finding in findings),
+        collation_version=worst.collation_version,
+        corrupt_parts=tuple(finding.name for finding in findings if finding.state == CORRUPT),
     )
 
 

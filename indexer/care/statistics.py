@@ -22,7 +22,8 @@ class Statistics(NamedTuple):
         modified: the rows that were inserted, updated or deleted since, as far as the database has counted them.
         is_uncounted: whether the counters were lost after the statistics were gathered, so that more may have changed.
         rows_then: those that the table had when they were gathered, where a database records that alone.
-        of_leaf: why those of a leaf of a partitioned table should be gathered again; None where they need not be.
+        of_leaf: why those of a leaf of a partitioned table, or of the tables that inherit from one, should be gathered;
+            None where they need not be.
     """
 
     table: str

@@ -6,7 +6,7 @@ from typing import Any
 
 from command import ask, execute, nothing_changes, succeed
 from examined import examined
-from partitioned import ROWS, YEARS, add_year, by_range, index_parents
+from partitioned import YEARS, add_year, by_range, index_parents
 from scenes import until
 
 from indexer.postgres.session.database import WatchedCursor
@@ -14,6 +14,7 @@ from indexer.postgres.session.database import WatchedCursor
 NAME = "ix_activity_type"
 
 
+COLUMNS = "(openphone_id, conversation_id, activity_type, created_at)"
 PLANNED = "SET enable_seqscan = off"
 READ = "SELECT count(*) FROM activity WHERE activity_type = 'message'"
 
@@ -74,9 +75,12 @@ def test_a_partitioned_table_needs_its_own_statistics_which_autovacuum_does_not_
     execute(base_url, *(f"ANALYZE activity_{year}" for year in YEARS))
     advice = "activity has 900 rows and no statistics. Gather new statistics: python cli.py analyze"
     until(lambda: advised(health(base_url)).get("statistics") == [advice], "the count of ANALYZE")
-    execute(base_url, "ANALYZE activity")
-    until(lambda: "statistics" not in advised(health(base_url)), "the statistics of the whole table")
-    execute(base_url, f"INSERT INTO activity {ROWS} SELECT 'AC', 1, 'call', '2023-05-01' FROM generate_series(1, 200)")
+    (done,) = succeed("analyze", "--json", url=base_url).json()["analyzed"]
+    assert (done["table"], done["why"]) == ("activity", "activity has 900 rows and no statistics")
+    assert "statistics" not in advised(health(base_url))
+    assert succeed("analyze", "--json", url=base_url).json()["analyzed"] == []
+    rows = "SELECT 'AC', 1, 'call', '2023-05-01' FROM generate_series(1, 200)"
+    execute(base_url, f"INSERT INTO activity {COLUMNS} {rows}")
     (text,) = until(lambda: advised(health(base_url)).get("statistics"), "the count of new rows")
     assert text.startswith(("200 rows of activity have changed", "activity has 1,100 rows, and its statistics were"))
     assert "200 rows of activity have changed" in text
@@ -86,9 +90,18 @@ def test_a_leaf_without_statistics_is_named(base_url):
     head(base_url, 900)
     execute(base_url, "ANALYZE activity")
     add_year(base_url, 2025)
-    execute(base_url, f"INSERT INTO activity {ROWS} SELECT 'AC', 1, 'call', '2025-05-01' FROM generate_series(1, 80)")
+    rows = "SELECT 'AC', 1, 'call', '2025-05-01' FROM generate_series(1, 80)"
+    execute(base_url, f"INSERT INTO activity {COLUMNS} {rows}")
     (text,) = until(lambda: advised(health(base_url)).get("statistics"), "the count of new rows")
     assert text.startswith("activity_2025 has 80 rows and no statistics.")
+
+
+def test_a_table_needs_statistics_of_the_tables_that_inherit_from_it(base_url):
+    execute(base_url, "CREATE TABLE activity_old () INHERITS (activity)", "INSERT INTO activity_old (id) VALUES (1)")
+    execute(base_url, "ANALYZE activity_old")
+    (done,) = succeed("analyze", "--json", url=base_url).json()["analyzed"]
+    assert done["why"] == "activity has no statistics of the rows in the tables that inherit from it"
+    assert succeed("analyze", "--json", url=base_url).json()["analyzed"] == []
 
 
 def test_sixty_partitions_take_health_no_more_statements_than_four(base_url, monkeypatch):

@@ -118,7 +118,22 @@ STATISTICS = """
            pg_catalog.timezone('UTC', GREATEST(pg_catalog.pg_stat_get_last_analyze_time(t.oid),
                                                pg_catalog.pg_stat_get_last_autoanalyze_time(t.oid))) AS analyzed_at,
            CASE WHEN NOT pg_catalog.pg_is_in_recovery() AND pg_catalog.current_setting('track_counts')::boolean
-                THEN pg_catalog.pg_stat_get_mod_since_analyze(t.oid) END AS modified
+                THEN pg_catalog.pg_stat_get_mod_since_analyze(t.oid) END AS modified,
+           CASE WHEN t.relhassubclass
+                 AND pg_catalog.has_table_privilege(t.oid, 'SELECT')
+                 AND NOT pg_catalog.row_security_active(t.oid)
+                THEN EXISTS (
+                SELECT 1
+                  FROM pg_catalog.pg_inherits AS h
+                 WHERE h.inhparent = t.oid
+                   AND pg_catalog.pg_relation_size(h.inhrelid) > 0)
+                AND NOT EXISTS (
+                SELECT 1
+                  FROM pg_catalog.pg_stats AS s
+                 WHERE s.schemaname = %(schema)s
+                   AND s.tablename = t.relname
+                   AND s.inherited)
+                ELSE false END AS lacks_inherited
       FROM pg_catalog.pg_class AS t
      WHERE t.relnamespace = %(namespace)s
        AND t.relkind = 'r'
@@ -274,4 +289,6 @@ def _stored_statistics(reader: CatalogReader, tables: Sequence[str]) -> dict[str
 
 def _statistics(row: dict[str, Any]) -> Statistics:
     is_uncounted = row["exist"] is not False and row["analyzed_at"] is None
-    return Statistics(**{**row, "is_uncounted": is_uncounted})
+    lacks_inherited = row.pop("lacks_inherited")
+    of_leaf = f"{row['table']} has no statistics of the rows in the tables that inherit from it"
+    return Statistics(**row, is_uncounted=is_uncounted, of_leaf=of_leaf if lacks_inherited else None)
