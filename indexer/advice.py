@@ -28,6 +28,7 @@ class Advice(NamedTuple):
         other: the name of the index it is about; None if it is about none.
         about: the name of the declared index that it concerns; None if it concerns none.
         can_be_dropped: whether no query loses anything if the index it is about is dropped.
+        on_leaf: whether that is on a leaf of a partitioned table.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Advice(NamedTuple):
     about: str | None
     text: str | Hint
     can_be_dropped: bool = False
+    on_leaf: bool = False
 
 
 def advise(steps: Sequence[Step], entries: Sequence[CatalogEntry], planner: StepPlanner) -> list[Advice]:

@@ -76,6 +76,10 @@ class Inspector:
         state = self._read()
         status, planner = self._status(state), self.planner(state.replaced)
         advice = advise(status.steps, self.migrator.catalog.indexes_on(self.chain.tables), planner)
+        if any(step.parts for step in status.steps):
+            from indexer.on_leaves import advise_on_leaves
+
+            advice += advise_on_leaves(status.steps, planner, self.migrator.dialect)
         changed = [
             Advice(CHANGED_FILE, None, None, f"{revision_plan.revision.file} has changed since it was applied.")
             for revision_plan in status.revisions

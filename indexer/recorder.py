@@ -32,8 +32,8 @@ class Recorder(NamedTuple):
         new = new_record(revision.id, revision.down_revision, revision.description, revision.indexes, before, made)
         if direction == "down":
             return reverting(record or new, revision_plan.left)
-        kept = [step.index.name for step in revision_plan.steps if step.action is Action.KEEP]
-        return about(new, record, kept) if record else new
+        anew = [step.index.name for step in revision_plan.steps if step.action not in (Action.KEEP, Action.COMPLETE)]
+        return about(new, record, anew) if record else new
 
     def ending(self, revision_plan: RevisionPlan, direction: str, record: Record, seconds: float) -> list[Any]:
         """Return the statements that record a revision as applied or reverted, in our table and in Alembic's."""

@@ -77,8 +77,10 @@ def rebuilt(bytes: int | None, evidence: Evidence, now: datetime) -> str:
 
 def _of_check(index: Observed, others: Others) -> Iterator[Advice]:
     """Yield what ``check`` says of an index, with the statement that drops a superfluous one that is not declared."""
+    yield from (advice for advice in others.said if advice.on_leaf and advice.about == index.name)
     for advice in others.said:
-        if advice.other != index.name or advice.kind not in OF_CHECK or (index.entry and index.entry.worker):
+        is_about = advice.other == index.name and not advice.on_leaf
+        if not is_about or advice.kind not in OF_CHECK or (index.entry and index.entry.worker):
             continue
         can_be_dropped = advice.can_be_dropped and not index.is_declared and not index.is_needed
         drop = Hint(f" Drop it: {others.drop(index.name)};") if can_be_dropped else Hint()

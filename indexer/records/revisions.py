@@ -140,10 +140,13 @@ def new_record(
     )
 
 
-def about(record: Record, earlier: Record, kept: Collection[str]) -> Record:
-    """Return a record with what the earlier one says of the indexes of these names, which are kept."""
-    baselines = {name: each for name, each in earlier.baselines.items() if name in kept}
-    checks = {name: each for name, each in earlier.checks.items() if name in kept}
+def about(record: Record, earlier: Record, anew: Collection[str]) -> Record:
+    """Return a record with what the earlier one says of indexes, but for those of these names, which are made anew.
+
+    It also says something of the indexes of single partitions, which no revision declares.
+    """
+    baselines = {name: each for name, each in earlier.baselines.items() if name not in anew}
+    checks = {name: each for name, each in earlier.checks.items() if name not in anew}
     return record._replace(baselines=baselines, checks=checks)
 
 

@@ -90,6 +90,7 @@ def test_a_leaf_without_statistics_is_named(base_url):
     head(base_url, 900)
     execute(base_url, "ANALYZE activity")
     add_year(base_url, 2025)
+    execute(base_url, "ALTER TABLE activity_2025 SET (autovacuum_enabled = off)")
     rows = "SELECT 'AC', 1, 'call', '2025-05-01' FROM generate_series(1, 80)"
     execute(base_url, f"INSERT INTO activity {COLUMNS} {rows}")
     (text,) = until(lambda: advised(health(base_url)).get("statistics"), "the count of new rows")

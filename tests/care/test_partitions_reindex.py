@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import leftovers
 from command import ask, broken, execute, prepare, refuses, succeed
 from counters import change
 from partitioned import OF_ACTIVITY, by_range, index_parents, leaf_indexes
 from scenes import until
 
 NAME = "ix_activity_openphone_id"
+LEFT = "activity_2023_activity_type_idx_ccnew"
 OLD, GROWING = "activity_2022_openphone_id_idx", "activity_2024_openphone_id_idx"
 
 
@@ -36,9 +38,14 @@ def files(url: str, name: str = NAME) -> dict[str, int]:
     return {name: file for name, file in ask(url, "SELECT relname, relfilenode FROM pg_class") if name in found}
 
 
-def plan_of(url: str, *arguments: str) -> Any:
-    """Return what reindex would do."""
-    return succeed("reindex", "--dry-run", "--json", *arguments, url=url).json()
+def health(url: str) -> Any:
+    """Return what health says of each index."""
+    return succeed("health", "--json", url=url).json()["indexes"]
+
+
+def plan_of(url: str) -> Any:
+    """Return what reindex would do about the index whose leaf is bloated."""
+    return succeed("reindex", "--dry-run", "--json", NAME, "--bloated-over", "2", url=url).json()
 
 
 def test_only_the_bloated_leaf_is_rebuilt_in_its_schema(base_url):
@@ -71,3 +78,32 @@ def test_an_index_that_is_named_is_rebuilt_on_all_leaves_and_a_leaf_can_be_named
     assert {name for name in after if after[name] != files(base_url)[name]} == {GROWING}
     succeed("reindex", f"archive.{OLD}", url=base_url)
     refuses(base_url, "reindex", "activity_2024_openphone_id_idy", exit_code=2)
+
+
+def test_leftovers_and_duplicates_on_leaves_are_named_and_what_is_attached_is_never_to_be_dropped(base_url):
+    prepare(base_url)
+    execute(base_url, f"DROP INDEX {', '.join(OF_ACTIVITY)}")
+    by_range(base_url, rows=9)
+    index_parents(base_url)
+    execute(
+        base_url,
+        "CREATE SCHEMA archive",
+        "ALTER TABLE activity_2022 SET SCHEMA archive",
+        "CREATE INDEX twin ON archive.activity_2022 (activity_type)",
+        "CREATE INDEX of_one_leaf ON activity_2024 (status)",
+        "CREATE INDEX ix_twin ON activity (openphone_id)",
+    )
+    write = "INSERT INTO activity (created_at) VALUES ('2023-05-01')"
+    leftovers.cancel(base_url, f"REINDEX INDEX CONCURRENTLY {LEFT[:-6]}", write)
+    check = succeed("check", "--json", url=base_url).json()
+    advice = {(each["kind"], each["index"]): each["text"] for each in check["advice"]}
+    assert set(advice) == {("leftover", LEFT), ("duplicate", "twin"), ("duplicate", "ix_twin")}
+    assert advice["duplicate", "twin"].endswith(' Drop it: DROP INDEX CONCURRENTLY "archive"."twin";')
+    of_leaves = {each["text"] for index in health(base_url) for each in index["advice"] if each["kind"] != "statistics"}
+    assert {advice["leftover", LEFT], advice["duplicate", "twin"]} < of_leaves
+    (of_parent,) = of_leaves - {advice["leftover", LEFT], advice["duplicate", "twin"]}
+    assert of_parent.endswith('Drop it: SET lock_timeout = \'300ms\'; DROP INDEX "public"."ix_twin";')
+    assert succeed("reindex", "--json", url=base_url).json()["dropped"] == [LEFT]
+    for text in (advice["duplicate", "twin"], of_parent):
+        execute(base_url, *text.partition("Drop it: ")[2].split("; "))
+    assert succeed("check", "--json", url=base_url).json()["advice"] == []

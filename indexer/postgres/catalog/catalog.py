@@ -393,7 +393,9 @@ class PostgresCatalog(CatalogReader):
     def unattached_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
         """Return the indexes of these leaves, in the order of their names, that are attached to no partitioned one."""
         query = INDEXES + UNATTACHED + BY_TABLE
-        return [entry_of(row) for row in self.rows(query, tables=list(tables), sizes=False)]
+        found = [entry_of(row) for row in self.rows(query, tables=list(tables), sizes=False)]
+        workers = self.workers([each.name for each in found if not each.usable])
+        return [each._replace(worker=workers.get(each.name)) for each in found]
 
     def tables(self, names: Iterable[str], sizes: bool = False) -> dict[str, Table]:
         """Return the tables of these names in the schema, by name, with PostgreSQL's estimate of their rows."""
