@@ -295,6 +295,8 @@ class Runner:
     def _pause(self, planned: RevisionPlan, done: RevisionPlan, record: Record, seconds: float, pace: Pace) -> None:
         """Record what was done about a revision that is not complete; one of which nothing was done is as before."""
         revision, has_changed = done.revision, any(step.changes for step in done.steps)
+        is_begun = record.existed_before != self._recorder.begun(planned, "up").existed_before  # on some partitions
+        has_changed |= is_begun
         if has_changed or planned.record is None:
             self._journal.write([self._revisions.update(record)])
         else:
@@ -358,10 +360,11 @@ class Runner:
             steps = self._planner().up(self.inspector.declared)
             valid = sum(step.action is Action.KEEP for step in steps)
             broken = [step.index.name for step in steps if step.action is Action.REBUILD]
+            begun = [step.index.name for step in steps if step.action is Action.COMPLETE]
+            rest = [f"{', '.join(broken)} {are(broken)} incomplete and will be rebuilt"] if broken else []
+            rest += [f"{', '.join(begun)} {are(begun)} built on some partitions"] if begun else []
             built = f": {valid} of {len(steps)} indexes are built"
-            if not broken:
-                return f"{built}; none is incomplete"
-            return f"{built}; {', '.join(broken)} {are(broken)} incomplete and will be rebuilt"
+            return f"{built}; {'; '.join(rest) or 'none is incomplete'}"
         return ""
 
     # Records --------------------------------------------------------------------------------------------------------

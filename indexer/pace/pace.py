@@ -73,7 +73,8 @@ class Pace:
 
     def learn(self, sizes: Mapping[str, int]) -> None:
         """Note the bytes of more tables, by name."""
-        self._sizes = {**self._sizes, **sizes}
+        if self.window:
+            self._sizes = {**self._sizes, **sizes}
 
     def is_closed(self) -> bool:
         """Return whether nothing may begin now."""

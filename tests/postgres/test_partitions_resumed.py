@@ -5,18 +5,37 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from signal import SIGTERM
 from typing import Any
 
 import psycopg2
 import pytest
-from command import connect, execute, indexes
+from command import broken, connect, execute, indexes, succeed
 from kinds import runner_of
-from partitioned import LEAVES, NEWEST, NEWEST_ON, YEARS, add_year, by_range, covered, fill, findings, shell, up
+from partitioned import (
+    LEAVES,
+    NEWEST,
+    NEWEST_ON,
+    YEARS,
+    add_year,
+    by_range,
+    covered,
+    down,
+    fill,
+    findings,
+    shell,
+    up,
+)
 from roles import as_application
 from scenes import open_reader, open_writer, running
+from windows import closing_in
 
-from indexer.errors import Blocked
+from indexer import Index
+from indexer.decide import Action
+from indexer.errors import Blocked, IndexFailed
 from indexer.events import Event, StatementStarted, Waiting
+from indexer.pace import pace
+from indexer.pace.rate import Rate
 from indexer.postgres.session.builders import Builder
 
 WRITE_2022 = "INSERT INTO activity_2022 (id, created_at) VALUES (0, '2022-05-05')"
@@ -131,7 +150,7 @@ def test_down_after_a_killed_up_drops_what_is_not_attached_yet(base_url: str, mo
 
 def test_the_build_of_a_killed_run_on_a_leaf_is_joined(base_url: str) -> None:
     by_range(base_url)
-    with open_writer(base_url, "INSERT INTO activity_2022 (id, created_at) VALUES (0, '2022-05-05')"):
+    with open_writer(base_url, WRITE_2022):
         with running("up", "--json", url=base_url) as first:
             first.event("StatementStarted", index="ix_activity_openphone_id_activity_2022")
             first.event("Waiting", index="ix_activity_openphone_id_activity_2022")
@@ -248,3 +267,59 @@ def test_progress_is_reported_for_each_partition_and_in_all(base_url: str) -> No
     done = [(each.done, each.partitions) for each in events if type(each).__name__ == "PartitionFinished"]
     assert done == [(number, len(YEARS) + 1) for number in range(1, len(YEARS) + 2)]
     up(base_url, NEWEST)
+
+
+def test_a_leaf_that_does_not_fit_the_window_is_left_and_the_others_are_built(base_url: str) -> None:
+    by_range(base_url)
+    execute(
+        base_url,
+        "INSERT INTO activity (id, created_at, body)"
+        " SELECT n, '2023-05-05', repeat('x', 1500) FROM generate_series(1, 6000) AS n",
+    )
+    window = closing_in(20)
+    slow = Rate(seconds=1e-5, bytes=10**9)  # a minute for the large partition, a moment for the others
+    with runner_of(base_url, NEWEST, window=window) as runner, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pace, "rate_of", lambda *arguments: slow)
+        outcome = runner.up()
+    assert outcome.exit_code == 3
+    assert outcome.rest
+    assert "activity_2023: about " in outcome.rest.left["ix_newest"]
+    assert covered(base_url, "ix_newest") == sorted({*LEAVES} - {"activity_2023"})
+    up(base_url, NEWEST)
+    assert down(base_url, NEWEST) == {"ix_newest": Action.DROP}
+
+
+def test_an_index_that_one_partition_cannot_have_is_built_on_the_others(base_url: str) -> None:
+    by_range(base_url)
+    execute(base_url, "UPDATE activity_2023 SET id = 1, created_at = '2023-05-05'")
+    unique = Index("ix_unique", "activity", ("id", "created_at"), unique=True)
+    with runner_of(base_url, unique, NEWEST) as runner, pytest.raises(IndexFailed) as failed:
+        runner.up()
+    assert "Building ix_unique_activity_2023 failed" in failed.value.message
+    assert covered(base_url, "ix_unique") == sorted({*LEAVES} - {"activity_2023"})
+    assert (covered(base_url, "ix_newest"), broken(base_url)) == (sorted(LEAVES), {"ix_unique"})
+    execute(base_url, "DELETE FROM activity_2023")
+    assert up(base_url, unique, NEWEST) == {"ix_unique": Action.COMPLETE, "ix_newest": Action.KEEP}
+    assert down(base_url, unique, NEWEST) == {"ix_newest": Action.DROP, "ix_unique": Action.DROP}
+
+
+def test_a_signal_ends_the_build_of_a_partition_and_the_next_run_completes_it(base_url: str) -> None:
+    by_range(base_url)
+    with open_writer(base_url, WRITE_2022), running("up", "--json", url=base_url) as run:
+        run.event("Waiting", index="ix_activity_openphone_id_activity_2022")
+        run.send(SIGTERM)
+        ended = run.end()
+    assert ended.exit_code == 143
+    assert "built on some partitions" in ended.json()["error"]
+    succeed("up", url=base_url)
+    assert covered(base_url, "ix_activity_openphone_id") == sorted(LEAVES)
+    assert broken(base_url) == set()
+
+
+def test_an_index_of_a_partitioned_table_is_renamed_with_its_leaves(base_url: str) -> None:
+    by_range(base_url)
+    execute(base_url, f"CREATE INDEX by_hand ON activity {NEWEST_ON}")
+    assert up(base_url, NEWEST, adopt_renamed=True) == {"ix_newest": Action.RENAME}
+    assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
+    assert down(base_url, NEWEST) == {"ix_newest": Action.RENAME_BACK}
+    assert "by_hand" in indexes(base_url)

@@ -208,7 +208,7 @@ class Execution:
             GaveUp: its lock was not free for longer than a wait may take.
         """
         limit, attempts, started = self.run.options.max_wait, 0, time.monotonic()
-        yield from self._keep_pace(step)
+        yield from self._keep_pace(Step(Action.ATTACH, step.index, step.declared))  # whatever the step itself takes
         self.run.lock.confirm()
         builder = self.builders.take({"lock_timeout": BRIEFLY})
         try:

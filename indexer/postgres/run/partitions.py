@@ -60,6 +60,7 @@ class InParts:
         self._planner = PartPlanner(self.run.dialect, self.run.options)
         self._left = ""
         self._done = 0
+        self._seconds: list[float] = []  # of the builds, without those of waits
 
     def execute(self) -> Work:
         """Execute the step and what follows from it, until nothing is to be done.
@@ -79,6 +80,8 @@ class InParts:
             else:
                 yield from self._build(undone)
             self.step = self.execution.decide()
+        if len(self._seconds) == len(leaves(self.step.parts)):  # none was built before this run
+            self.run.pace.taken[self.index.name] = sum(self._seconds)
 
     def _execute_briefly(self, parts: Sequence[Part]) -> Work:
         """Make the indexes of partitioned tables without their partitions, and attach each to that above it."""
@@ -106,8 +109,10 @@ class InParts:
         try:
             yield from self._execute_leaf(task.part)
         except Left:
-            why = self.run.pace.left.pop(task.index, CLOSED)
-            self._left = f"{task.part.partition.table}: {why}"
+            left = self.run.pace.left
+            of_leaf = [index for index in left if index.name == task.index.name]
+            reasons = [left.pop(index) for index in of_leaf] or [CLOSED]
+            self._left = f"{task.part.partition.table}: {reasons[0]}"
 
     def _execute_leaf(self, part: Part) -> Work:
         from indexer.postgres.run.execution import Execution
@@ -121,12 +126,15 @@ class InParts:
             actions.append(step.action)
             if step.action is Action.REFUSE:
                 raise _replaced(step, partition.label)
+        if (seconds := self.run.pace.taken.pop(part.step.index.name, None)) is not None:
+            self._seconds.append(seconds)
         self._done += 1
         action = next((each for each in actions if each is not Action.WAIT), Action.KEEP)
         number, count = self._done, len(leaves(self.step.parts))
-        seconds = time.monotonic() - started
         name = partition.table if partition.schema == self.run.dialect.catalog.schema else partition.label
-        self.run.report(PartitionFinished(self.index, name, step.index.name, action, number, count, seconds))
+        self.run.report(
+            PartitionFinished(self.index, name, step.index.name, action, number, count, time.monotonic() - started)
+        )
 
 
 def _is_brief(part: Part) -> bool:
