@@ -13,7 +13,8 @@ NOTICEABLE = 1.0  # seconds of lag after which a commit that waits for a standby
 MUCH = 16 * 1024 * 1024  # bytes of WAL, likewise
 
 CHANGING = frozenset({"up", "down", "stamp", "reindex", "analyze", "seed"})  # the commands that a standby refuses
-STATEMENT = re.compile(r": (?=(?:ALTER|ANALYZE|CREATE|DROP|GRANT|REINDEX|VACUUM)\b)")
+STATEMENT = re.compile(r"(?<!primary)(?<!primary\)): (?=(?:ALTER|ANALYZE|CREATE|DROP|GRANT|REINDEX|VACUUM)\b)")
+BEFORE_A_COMMAND = re.compile(r"(?<!primary\)): $")
 ON_THE_PRIMARY = " (on the primary): "
 
 
@@ -148,15 +149,19 @@ class Replication(NamedTuple):
     Attributes:
         commit: synchronous_commit, where synchronous_standby_names makes commits wait; else "".
         hidden_from: our role, where it cannot see how far the standbys are; else "".
+        is_readable: whether the server shows all of that; some hosts do not.
     """
 
     standbys: tuple[Follower, ...] = ()
     slots: tuple[Slot, ...] = ()
     commit: str = ""
     hidden_from: str = ""
+    is_readable: bool = True
 
     def warnings(self) -> Iterator[str]:
         """Yield what is not visible, which standbys delay commits, and which slots keep WAL for nothing."""
+        if not self.is_readable:
+            yield "Which standbys and replication slots follow this server cannot be told: it does not show them."
         if self.hidden_from:
             role = identifier(self.hidden_from)
             yield (
@@ -183,12 +188,12 @@ def drop_slot(name: str) -> str:
 
 
 def for_the_primary(text: str | Hint) -> Hint:
-    """Return a text in which each command or statement that a standby refuses is said to belong on the primary."""
+    """Return a text in which each command or statement that a standby refuses is said, once, to be for the primary."""
     parts: list[str | Command] = []
     for part in Hint(text).parts:
         if isinstance(part, str):
             part = STATEMENT.sub(ON_THE_PRIMARY, part)
-        elif part[0] in CHANGING and parts and isinstance(parts[-1], str) and parts[-1].endswith(": "):
-            parts[-1] = f"{parts[-1][:-2]}{ON_THE_PRIMARY}"
+        elif part[0] in CHANGING and parts and isinstance(parts[-1], str):
+            parts[-1] = BEFORE_A_COMMAND.sub(ON_THE_PRIMARY, parts[-1])
         parts.append(part)
     return Hint(*parts)

@@ -113,6 +113,7 @@ def _replication(replication: Replication) -> Document:
         "slots": [each._asdict() for each in replication.slots],
         "commits_wait": replication.commit or None,
         "hidden_from": replication.hidden_from or None,
+        "readable": replication.is_readable,
     }
 
 

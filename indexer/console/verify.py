@@ -76,7 +76,8 @@ def conclusion_of(report: Report, where: str = "", between: str = "\n") -> Hint:
     """
     sentences = between.join(sentences_of(report, where))
     if not all(result.fits for result in report.results):
-        return Hint(f"{sentences}{between}{ADD}", Command("up"))
+        missing = Hint(f"{sentences}{between}{ADD}", Command("up"))
+        return for_the_primary(missing) if report.standby else missing
     if not report.fitting_unserved:
         return Hint(sentences)
     return Hint(f"{sentences}{between}Compare the indexes with the revision: ", Command("check"))

@@ -91,12 +91,13 @@ def standby_of(sessions: Sessions) -> Standby | None:
 
 
 def replication_of(sessions: Sessions) -> Replication:
-    """Return what follows the server, as far as our role can see it; nothing on a server that does not show it."""
-    followers, slots = sessions.visible_rows(FOLLOWERS) or [], sessions.visible_rows(SLOTS) or []
+    """Return what follows the server, as far as our role can see it."""
+    followers, slots = sessions.visible_rows(FOLLOWERS), sessions.visible_rows(SLOTS)
+    is_readable = followers is not None and slots is not None
     role, commit = "", ""
     standbys = []
-    for row in followers:
+    for row in followers or ():
         current, commit = row.pop("role"), row.pop("commit")
         role = role or (current if row["state"] is None else "")
         standbys.append(Follower(**row))
-    return Replication(tuple(standbys), tuple(Slot(**row) for row in slots), commit, role)
+    return Replication(tuple(standbys), tuple(Slot(**row) for row in slots or ()), commit, role, is_readable)

@@ -359,7 +359,8 @@ def test_missing_rights_on_the_catalog_are_granted_by_the_printed_statements(sup
 def test_a_server_that_does_not_show_its_standbys_does_not_stop_a_run(superuser_url, crm):
     # Only a superuser can take the right away from everyone.
     execute(superuser_url, "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_stat_get_activity(integer) FROM PUBLIC")
-    succeed("plan", url=crm)
+    unseen = "Which standbys and replication slots follow this server cannot be told: it does not show them."
+    assert unseen in succeed("plan", url=crm).stdout
     succeed("up", url=crm)
 
 
