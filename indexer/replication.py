@@ -66,7 +66,7 @@ class Standby(NamedTuple):
             sentences.append(f"It replays each commit {self.delay} late (recovery_min_apply_delay).")
         if self.is_behind:
             sentences.append("A run on the primary that is not replayed whole looks like an interrupted one here.")
-        return " ".join([*sentences, "What changes the database belongs on the primary."])
+        return " ".join([*sentences, "Run on the primary what changes the database."])
 
 
 class Follower(NamedTuple):

@@ -137,7 +137,8 @@ def lines(health: Health) -> Iterator[Line]:
     yield from (Hint("Note: ", note).with_texts(visible) for note in notes)
     if notes:
         yield ""
-    yield "Advice:" if health.advice else "Nothing to advise."
+    where = ", to be followed on the primary" if health.standby else ""
+    yield f"Advice{where}:" if health.advice else "Nothing to advise."
     yield from (Hint("  ", advice.text).with_texts(visible) for advice in health.advice)
 
 

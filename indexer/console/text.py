@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 FOLDING = ("for", "declared", "found", "indexes")
 # Left out on a narrow terminal, the first one first.
 LESS_NEEDED = ("for", "method", "by", "origin", "took", "table", "partitions", "size", "revision")
+FOR_THE_PRIMARY = ", to be followed on the primary"
 ALL_RIGHT = Hint("Everything is as declared.")
 COLOURS = {"valid": "green", "invalid": "red", "different": "red", "corrupt": "red"}  # the others are yellow
 PAST = {action.value: done for action, done in DONE.items()}  # without the actions of a later version
@@ -205,7 +206,7 @@ def _shown_check(check: Check, document: Document, verdict: Hint) -> Iterator[Li
     if check.deep:
         yield from _shown_deep(check.deep)
     if check.advice:
-        yield "\nAdvice (does not change the exit code):"
+        yield f"\nAdvice{FOR_THE_PRIMARY if status.standby else ''} (does not change the exit code):"
     for advice in check.advice:
         yield Hint("  ", advice.text).with_texts(visible)
     yield from _end(verdict, (*status.warnings, *(check.deep.warnings if check.deep else ())))

@@ -111,15 +111,10 @@ def _address_of(url: str) -> str:
     return re.search(r"@([^/]*)", url)[1]
 
 
-COMMANDS = (("status",), ("check",), ("plan",), ("verify",), ("health",), ("history",))
-
-
-@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
-@pytest.mark.parametrize("name", ["standby", "cascaded"])
-def test_commands_that_read_say_that_a_standby_answers_and_that_it_has_replayed_all(servers, applied, arguments, name):
-    url = getattr(servers, name)
-    with nothing_changes(url):
-        said, document = run(*arguments, url=url).stdout, run(*arguments, "--json", url=url).json()
+@pytest.mark.parametrize("name", ["status", "check", "plan", "verify", "health", "history"])
+def test_commands_that_read_say_that_a_standby_answers_and_that_it_has_replayed_all(servers, applied, name):
+    with nothing_changes(applied):
+        said, document = run(name, url=applied).stdout, run(name, "--json", url=applied).json()
 
     assert "This server is a standby (in recovery): it has replayed all WAL that it has received. It receives" in said
     assert document["standby"] == {
@@ -128,9 +123,27 @@ def test_commands_that_read_say_that_a_standby_answers_and_that_it_has_replayed_
         "is_connected": True,
         "is_paused": False,
         "delay": None,
-        "sender": _address_of(servers.primary if name == "standby" else servers.standby),
+        "sender": _address_of(servers.primary),
     }
-    assert run(*arguments, "--json", url=servers.primary).json()["standby"] is None
+
+
+def test_a_standby_of_a_standby_names_the_one_that_it_follows_and_a_primary_none(servers, applied):
+    assert run("history", "--json", url=servers.primary).json()["standby"] is None
+    assert run("history", "--json", url=servers.cascaded).json()["standby"]["sender"] == _address_of(servers.standby)
+
+
+def test_advice_on_a_standby_is_to_be_followed_on_the_primary(servers, applied):
+    execute(servers.primary, "CREATE INDEX twin ON activity (activity_type)")
+    let_the_standby_catch_up(servers.primary)
+    try:
+        check, health = run("check", url=applied), run("health", url=applied)
+    finally:
+        execute(servers.primary, "DROP INDEX twin")
+        let_the_standby_catch_up(servers.primary)
+
+    assert "\nAdvice, to be followed on the primary (does not change the exit code):\n  twin is a " in check.stdout
+    assert "\nAdvice, to be followed on the primary:\n  twin is a duplicate of ix_activity_type: " in health.stdout
+    assert ' Drop it (on the primary): DROP INDEX CONCURRENTLY "public"."twin";\n' in health.stdout
 
 
 def test_verify_on_a_standby_proves_the_indexes_that_the_primary_built(applied):
@@ -290,8 +303,9 @@ def test_a_synchronous_standby_that_lags_is_named_by_plan_and_while_a_run_waits_
     fill = "CREATE TABLE much AS SELECT md5(n::text) FROM generate_series(1, 300000) AS n"
     execute(lagging, "SET synchronous_commit = local", fill)
     assert "Every commit waits for standby standby, 127.0.0.1, which is " in succeed("plan", url=lagging).stdout
-    with running("up", url=lagging) as waiting:
-        waiting.line("the commit waits for a synchronous standby")
+    with running("up", "--json", url=lagging) as waiting:
+        until(lambda: execute(servers.primary, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"))
+        assert "StatementStarted" not in {each["event"] for each in waiting.events}
         execute(servers.standby, "SELECT pg_wal_replay_resume()")
         waiting.succeed()
     assert_all_valid(lagging)
