@@ -60,7 +60,8 @@ VALUES = """(
                    AND a.attnum = i.indkey[x.attnum - 1]
                    AND a.attnum <> 0
              JOIN pg_catalog.pg_stats AS s
-               ON s.schemaname = (SELECT n.nspname FROM pg_catalog.pg_namespace AS n WHERE n.oid = t.relnamespace)
+               ON s.schemaname = %(schema)s
+              AND s.tablename = ANY (ARRAY [c.relname, t.relname])
               AND s.tablename = CASE WHEN a.attnum IS NULL THEN c.relname ELSE t.relname END
               AND s.attname = COALESCE(a.attname, x.attname)
               AND NOT s.inherited
@@ -140,7 +141,7 @@ def _read(reader: CatalogReader, names: Sequence[str]) -> dict[str, Measured]:
     if not names:
         return {}
     query = (MEASURED + OF_NAMES).format(of_default=version_of_default(reader), definition=DEFINITION, values=VALUES)
-    rows = reader.rows(query, names=list(names))
+    rows = reader.ask(query, names=list(names))
     return {row.pop("name"): Measured(**{**row, "definition": fingerprint(row["definition"])}) for row in rows}
 
 

@@ -133,9 +133,9 @@ class PostgresPlanned:
         Args:
             definitions: resolved, by the name of the index; their tables exist.
         """
-        tables = self.reader.rows(TABLES, tables=list({each.table for each in definitions.values()}))
+        tables = self.reader.ask(TABLES, tables=list({each.table for each in definitions.values()}))
         names = {name for each in definitions.values() for name in _columns_of(each)}
-        found = self.reader.rows(
+        found = self.reader.ask(
             COLUMNS,
             oids=[table["oid"] for table in tables],
             schemas=list({table["schema"] for table in tables}),
