@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from threading import Lock
 from typing import Any, TextIO
 
 from indexer.console import documents
@@ -107,6 +108,11 @@ def echo_script(script: str) -> None:
 
 
 def _print(stream: TextIO, text: str | bytes) -> None:
+    with _printing:
+        _write(stream, text)
+
+
+def _write(stream: TextIO, text: str | bytes) -> None:
     try:
         if isinstance(text, bytes):
             stream.flush()
@@ -128,6 +134,7 @@ def lose(stream: TextIO, error: OSError) -> None:
 
 
 _lost: list[OSError] = []
+_printing = Lock()  # several threads may print; a line of one does not come amid that of another
 
 
 def check_written(code: int = 0) -> None:
