@@ -133,6 +133,10 @@ class CatalogMigrator(SchemaMigrator):
         """
         raise UsageError("SQLite has no schemas.", "Leave --schema and --all-schemas out.")
 
+    def free_connections(self) -> int | None:
+        """Return how many more connections can be opened beside those of others; None if there is no limit."""
+        return None
+
     def reconnect(self) -> None:
         """Open a session that was lost again; raises Unreachable."""
 

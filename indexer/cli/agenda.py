@@ -88,6 +88,11 @@ class Agenda:
                 self._changed.wait()
             return None
 
+    def running_beside(self, task: Task) -> int:
+        """Return how many tasks are running on the server of one of them, that one included."""
+        with self._changed:
+            return self._on_server(task)
+
     def finish(self, task: Task, is_good: bool) -> None:
         """Note that a task has ended; if it had to end well and did not, give out no other."""
         with self._changed:

@@ -116,7 +116,7 @@ class Worker:
             limit = job.agenda.put_back(task)
             if limit is None:
                 return self._failure(error)
-            report(Warned(f"At most {limit} at once from now on, because the server refused another connection."))
+            report(Warned(f"At most {limit} at once from now on: {error.summary}"))
             with suppress(Interrupted):
                 self._stop_of_all.sleep(SETTLING)
             return None
@@ -135,12 +135,23 @@ class Worker:
             report = self.job.reporter(task.part._replace(schema=None))
             self._migrator = self._session.enter_context(connected(call, report, self.stop, self.job.where))
             self._target = task.target
+            self._check_room(task, self._migrator)
             return self._migrator
         except Unreachable as error:
             self._leave()
             if not isinstance(error, ServerFull):
                 self.job.agenda.drop(task)
             raise
+
+    def _check_room(self, task: Task, migrator: CatalogMigrator) -> None:
+        """Raise ServerFull if this task beside others would leave no connection of the server to its other clients.
+
+        Each of them may have to open the session that builds.
+        """
+        running = self.job.agenda.running_beside(task)
+        free = migrator.free_connections() if running > 1 else None
+        if free is not None and free < (running if self.job.call.changes else 0):
+            raise ServerFull("The server has hardly any connection free.", "Lower --parallel.")
 
     def _leave(self) -> None:
         """Close the session."""

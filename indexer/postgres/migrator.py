@@ -127,6 +127,12 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             raise UsageError(f"No schema with a name like {pattern!r} contains the tables.", hint)
         return [OnlineMigrator(self.database, self._address, name, self._connect, self.context) for name in found]
 
+    def free_connections(self) -> int | None:
+        """Return how many more connections can be opened, without the last few of the server."""
+        from indexer.postgres.session.connection_limits import free_connections
+
+        return free_connections(self.database)
+
     def reconnect(self) -> None:
         """Open a session that was lost again."""
         if self.database.is_lost:

@@ -28,7 +28,7 @@ from command import (
     succeed,
 )
 from roles import OWNER, PASSWORD, another_role, as_owner, as_role, new_database
-from scenes import running, transaction, until, until_phase
+from scenes import own_server, running, transaction, until, until_phase
 from tenants import created_in, make, migrated
 
 from indexer.cli.targets import targets_of
@@ -398,7 +398,7 @@ def test_fewer_work_at_once_where_the_server_refuses_more_connections(superuser_
         result = succeed("up", "--all-schemas", "*", "--parallel", "3", url=as_role(postgres_url, name))
 
     assert migrated(postgres_url, *schemas)
-    assert "at once from now on, because the server refused another connection" in result.stdout
+    assert "Note: At most 1 at once from now on: " in result.stdout
     assert result.lines[-1] == "4 schemas: 4 with exit code 0."
 
 
@@ -433,3 +433,13 @@ def test_a_line_keeps_a_hash_without_a_blank_before_it(tmp_path):
     path = listed(tmp_path, "sqlite:///a#1.db", "sqlite:///b.db\t# the second")
     assert [url for url, _ in urls_in(path)] == ["sqlite:///a#1.db", "sqlite:///b.db"]
     assert json.dumps([place for _, place in urls_in(path)]).count("line ") == 2
+
+
+def test_the_last_connections_of_a_server_are_left_to_others():
+    few = {"max_connections": "8", "superuser_reserved_connections": "0"}
+    with own_server(**few) as server, server.new_database() as url:
+        make(url, ["one", "two", "three"])
+        result = succeed("up", "--all-schemas", "[ot]*", "--parallel", "3", url=url)
+
+    assert "The server has hardly any connection free." in result.stdout
+    assert result.lines[-1] == "3 schemas: 3 with exit code 0."

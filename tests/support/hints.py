@@ -82,6 +82,7 @@ NO_COMMAND = "It mentions a command, but does not ask to run it."
 HINTS: dict[str, str | tuple[str, ...]] = {
     "'ANALYZE {}'": SENT,
     "'python cli.py'": "It is the name of the program.",
+    "Lower --parallel.": "test_databases::test_the_last_connections_of_a_server_are_left_to_others",
     "(--first) ended with exit code": NO_COMMAND,
     "'{}python cli.py status'": "test_databases::test_nothing_else_is_begun_if_the_first_does_not_end_well",
     "--first names {}, which does not exist": NO_COMMAND,

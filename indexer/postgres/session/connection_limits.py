@@ -30,9 +30,20 @@ LIMITS = """
      GROUP BY r.rolname, r.rolconnlimit, d.datname, d.datconnlimit
 """
 
+SPARE = 3  # connections of the server that are left to others
+
 LIMIT = "A superuser can raise the limit: ALTER {kind} {name} CONNECTION LIMIT {limit};"
 ON_SERVER = "End another session, or raise max_connections; then run the same command again."
 NO_LIMIT = "The first connection was accepted. Check the server's log, and any pooler or firewall in between."
+
+
+def free_connections(database: Any) -> int:
+    """Return how many more connections our role may open to the database, without the last few of the server."""
+    cursor = database.execute_sql(LIMITS)
+    _, role_limit, of_role, _, database_limit, in_database, server_limit, on_server = cursor.fetchone()
+    limits = ((role_limit, of_role), (database_limit, in_database), (server_limit, on_server + SPARE))
+    free: int = min(limit - used for limit, used in limits if limit >= 0)
+    return free
 
 
 def refusal(database: Any, error: psycopg2.Error) -> NoSession:
