@@ -17,6 +17,9 @@ from indexer.text import literal
 from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
+    from indexer.records.revisions import Record
+
+if TYPE_CHECKING:
     from indexer.options import Options
     from indexer.partitions import Part as PartOfIndex
 
@@ -142,6 +145,13 @@ class Dialect(ABC):
     @abstractmethod
     def script(self, parts: Sequence[Part]) -> str:
         """Return a script for the database's own shell."""
+
+    def stored_with_baselines(self, record: Record, names: Sequence[str]) -> SQL | None:
+        """Return what is stored of a record once indexes of these names are built, as an expression for a script.
+
+        None where a script keeps no baselines: SQLite's pages tell as much at any time.
+        """
+        return None
 
     def alembic_name(self, index: Index) -> str:
         """Return the name that Alembic's run of the same revision gives the index on this database."""

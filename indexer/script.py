@@ -7,6 +7,7 @@ from typing import Any
 
 from peewee import ValueLiterals
 
+from indexer.decide import CREATIONS
 from indexer.dialect import Part, ScriptValues
 from indexer.migrator import CatalogMigrator
 from indexer.plans import Plan, RevisionPlan
@@ -56,6 +57,7 @@ class _Script(NamedTuple):
             Part(self._text(self._beginning(record, revision_plan.record is not None))),
             Part(statements, atomic=False),
             Part(self._text(self._ending(revision_plan, record))),
+            Part(self._text(self._measuring(revision_plan, record)), atomic=False),
         ]
 
     def _text(self, nodes: Sequence[Any]) -> list[str]:
@@ -88,6 +90,19 @@ class _Script(NamedTuple):
         if revision_plan.alembic.stays:
             return [*entry, self._reverted(record, revision_plan.left)]
         return [*entry, *alembic, self.recorder.revisions.delete(record.revision)]
+
+    def _measuring(self, revision_plan: RevisionPlan, record: Record) -> list[Any]:
+        """Return what keeps the sizes of the new indexes, with which ``health`` compares later ones.
+
+        It comes last, so that the record is complete whatever becomes of it.
+        """
+        names = [step.index.name for step in revision_plan.steps if step.action in CREATIONS]
+        if self.direction != "up" or not names:
+            return []
+        applied = self.recorder.without_replaced(revision_plan, record)
+        stored = self.migrator.dialect.stored_with_baselines(applied, names)
+        model = self.recorder.revisions.model
+        return [] if stored is None else [model.update(existed_before=stored).where(model.revision == record.revision)]
 
     def _entry(self, record: Record, direction: str, steps: Sequence[Step]) -> list[Any]:
         if not self.recorder.log.is_trusted:

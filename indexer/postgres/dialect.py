@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,11 @@ from indexer.postgres.expression.comparison import in_words_of, resolved
 from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.session.encoding import UNCONVERTED
 from indexer.postgres.session.settings import PINNED
+from indexer.records.revisions import BASELINES, Record, beside_baselines
 from indexer.records.table import placed
 from indexer.server import Child
 from indexer.spec import Index
-from indexer.text import in_bytes
+from indexer.text import in_bytes, literal
 
 if TYPE_CHECKING:
     from indexer.options import Options
@@ -200,6 +202,17 @@ class PostgresDialect(Dialect):
             f"The largest rebuild, of {name}, needs about {size} of disk beside the old index until that is dropped, "
             f"up to as much again to sort in, and about {size} of WAL. SQL does not show how much is free."
         )
+
+    def stored_with_baselines(self, record: Record, names: Sequence[str]) -> SQL | None:
+        """Return what is stored of a record with the baselines of these indexes, measured where it is evaluated."""
+        if not names or self.catalog.is_citus:  # the coordinator has no index of its own there
+            return None
+        from indexer.postgres.catalog.measured import baselines_in_sql
+
+        rest, kept = beside_baselines(record)
+        begin, end = json.dumps({BASELINES: ""})[:-3], "}" if rest == "{}" else f", {rest[1:]}"
+        measured = f"pg_catalog.to_json({baselines_in_sql(self.catalog, names, kept)}::pg_catalog.text)"
+        return SQL(f"pg_catalog.concat({literal(begin)}, {measured}, {literal(end)})")
 
     def table_statements(self, models: Sequence[Any]) -> list[str]:
         """Return the statements that create these tables in the schema."""

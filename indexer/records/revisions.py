@@ -204,5 +204,12 @@ def _decoded(stored: str) -> tuple[Any, Any, dict[str, Baseline], dict[str, Chec
     return names, made, baselines_from(baselines), checks_from(checks)
 
 
+def beside_baselines(record: Record) -> tuple[str, str]:
+    """Return what is stored of a record beside its baselines, and these, each as JSON."""
+    stored = json.loads(_encoded(record))
+    baselines = stored.pop(BASELINES, "{}")
+    return json.dumps(stored, sort_keys=True), baselines
+
+
 def _is_of(kind: type, stored: Any) -> bool:
     return isinstance(stored, dict) and all(isinstance(value, kind) for value in stored.values())

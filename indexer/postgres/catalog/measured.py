@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from indexer.catalog import LeafIndex, Measured
 from indexer.postgres.catalog.leaves import by_schema
 from indexer.postgres.session.reader import CatalogReader
-from indexer.text import fingerprint
+from indexer.text import fingerprint, identifier, literal
 
 if TYPE_CHECKING:
     from indexer.postgres.catalog.catalog import PostgresCatalog
@@ -98,6 +99,30 @@ OF_NAMES = """
        AND i.indisvalid
 """
 
+# The same as JSON, as records store baselines: what a script adds to the baselines that are on record.
+AS_BASELINES = """(
+    {kept}::pg_catalog.jsonb || COALESCE((
+    SELECT pg_catalog.jsonb_object_agg(
+               m.name,
+               pg_catalog.jsonb_build_object(
+                   'bytes', m.bytes,
+                   'tuples', m.tuples,
+                   'rows', m.rows,
+                   'values', m.values,
+                   'definition', pg_catalog.left(pg_catalog.encode(
+                       pg_catalog.sha256(pg_catalog.convert_to(m.definition, 'UTF8')), 'hex'), 16),
+                   'collation_version', m.collation_version,
+                   'server_version', m.server_version,
+                   'by', 'up',
+                   'at', {now},
+                   'built_at', {now}))
+      FROM (
+{measured}
+      ) AS m
+     WHERE m.tuples IS NOT NULL), '{{}}'))"""
+NOW = """pg_catalog.to_char(
+                       pg_catalog.timezone('UTC', pg_catalog.clock_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS')"""
+
 
 WORTH_KEEPING = 16 * 8192  # bytes of a leaf index; a smaller one tells nothing later
 
@@ -110,6 +135,20 @@ def measured(catalog: PostgresCatalog, names: Sequence[str]) -> dict[str, Measur
     found = _measured(catalog, names)
     leaves = catalog.leaves(names)
     return {**found, **_of_leaves(catalog, leaves)} if leaves else found
+
+
+def baselines_in_sql(catalog: PostgresCatalog, names: Sequence[str], kept: str) -> str:
+    """Return the SQL expression for the baselines of plain indexes of these names once they are built.
+
+    Args:
+        kept: other baselines, as JSON.
+    """
+    query = MEASURED.format(of_default=version_of_default(catalog), definition=DEFINITION, values=VALUES).rstrip()
+    query += OF_NAMES
+    namespace = f"{literal(identifier(catalog.schema or ''))}::pg_catalog.regnamespace"
+    listed = f"ARRAY [{', '.join(map(literal, names))}]"
+    measured = indent((query % {"namespace": namespace, "names": listed}).strip("\n"), "    ")
+    return AS_BASELINES.format(kept=literal(kept), now=NOW, measured=measured)
 
 
 def _of_leaves(catalog: PostgresCatalog, leaves: Mapping[str, Sequence[LeafIndex]]) -> dict[str, Measured]:
