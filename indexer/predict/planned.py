@@ -14,6 +14,7 @@ class KeyColumn(NamedTuple):
         column: its statistics, as of an index that exists.
         frequencies: the shares of the rows that have one of the commonest values, the commonest first.
         common_width: the bytes of these values on average; None where that is not known.
+        common_tuple: those of an index tuple with such a value alone, as it is aligned.
         is_fixed: whether the predicate allows one value only.
         is_not_null: whether the predicate excludes NULL.
         merges: whether equal values are equal byte for byte, so that a B-tree may store them once.
@@ -22,6 +23,7 @@ class KeyColumn(NamedTuple):
     column: Column
     frequencies: tuple[float, ...] = ()
     common_width: float | None = None
+    common_tuple: float | None = None
     is_fixed: bool = False
     is_not_null: bool = False
     merges: bool = True

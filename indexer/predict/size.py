@@ -18,6 +18,7 @@ from indexer.tuples import NamedTuple
 
 CLOSE = 1.3  # the largest quotient of two bounds of a size between which one is told
 FEWER, MORE = 0.5, 1000.0  # factors for the number of values that is in doubt
+NEARLY_ALL = 0.95  # of the rows
 MOST_NULLABLE = 5  # columns whose combinations of NULLs are counted one by one
 POSTING = 808  # bytes of the longest tuple that a build makes of rows with the same key
 SURE = 40.0  # rows of a key, from which on their number varies little
@@ -77,7 +78,8 @@ def _of_btree(planned: Planned, columns: Sequence[KeyColumn], tuples: float) -> 
     low, likely, high = (sizes.btree_of(leaf, facts) for leaf in _merged_bytes(planned, keys))
     if high <= CLOSE * low:
         return Size(likely, None, sort_bytes, tuples)
-    return Size(None, high, sort_bytes, tuples, "it is not known how many of its rows will have the same key")
+    most = sizes.btree_of(tuples * width, facts)  # if all keys differ
+    return Size(None, most, sort_bytes, tuples, "it is not known how many of its rows will have the same key")
 
 
 def _merged_bytes(planned: Planned, keys: Sequence[KeyColumn]) -> tuple[float, float, float]:
@@ -137,6 +139,9 @@ def _list_bytes(rows: float, width: float) -> float:
 
 def _width(columns: Sequence[KeyColumn]) -> float:
     """Return the bytes of an index tuple with its line pointer, on average over rows with NULLs and without."""
+    first, *more = columns
+    if not more and first.common_tuple and sum(first.frequencies) + _nulls(first) > NEARLY_ALL:
+        return _nulls(first) * 2 * sizes.ALIGNMENT + (1 - _nulls(first)) * first.common_tuple + sizes.LINE_POINTER
     nullable = [each for each in columns if _nulls(each) > 0]
     if len(nullable) > MOST_NULLABLE:
         nullable = []

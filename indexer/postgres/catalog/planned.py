@@ -73,12 +73,8 @@ COLUMNS = """
            s.n_distinct AS distinct,
            s.null_frac AS nulls,
            s.most_common_freqs AS frequencies,
-           CASE WHEN y.typname IN ('text', 'varchar', 'bpchar') THEN (
-           SELECT pg_catalog.sum(m.frequency * (pg_catalog.octet_length(m.value) + 1))
-                  / NULLIF(pg_catalog.sum(m.frequency), 0)
-             FROM ROWS FROM (
-                      pg_catalog.unnest(s.most_common_vals::pg_catalog.text::pg_catalog.text[]),
-                      pg_catalog.unnest(s.most_common_freqs)) AS m (value, frequency)) END AS common_width,
+           w.common_width,
+           w.common_tuple,
            y.typtype IN ('b', 'e')
            AND y.typelem = 0
            AND y.typname NOT IN ('numeric', 'float4', 'float8', 'jsonb', 'interval')
@@ -93,6 +89,15 @@ COLUMNS = """
              ON s.schemaname = n.nspname
             AND s.tablename = t.relname
             AND s.attname = a.attname
+      LEFT JOIN LATERAL (
+           SELECT pg_catalog.sum(m.frequency * (pg_catalog.octet_length(m.value) + 1))
+                  / NULLIF(pg_catalog.sum(m.frequency), 0) AS common_width,
+                  pg_catalog.sum(m.frequency * ((pg_catalog.octet_length(m.value) + 16) / 8 * 8))
+                  / NULLIF(pg_catalog.sum(m.frequency), 0) AS common_tuple
+             FROM ROWS FROM (
+                      pg_catalog.unnest(s.most_common_vals::pg_catalog.text::pg_catalog.text[]),
+                      pg_catalog.unnest(s.most_common_freqs)) AS m (value, frequency)
+            WHERE y.typname IN ('text', 'varchar', 'bpchar')) AS w ON true
      WHERE a.attrelid = ANY (%(oids)s::pg_catalog.oid[])
        AND a.attname = ANY (%(columns)s::pg_catalog.text[])
        AND NOT a.attisdropped
@@ -217,8 +222,9 @@ def _rows(table: dict[str, Any]) -> float | None:
 
 
 def _key_column(row: dict[str, Any]) -> KeyColumn:
-    frequencies, common_width, merges = row.pop("frequencies") or (), row.pop("common_width"), row.pop("merges")
-    return KeyColumn(Column(**row), tuple(frequencies), common_width, merges=merges)
+    of_key = {name: row.pop(name) for name in ("common_width", "common_tuple", "merges")}
+    frequencies = tuple(row.pop("frequencies") or ())
+    return KeyColumn(Column(**row), frequencies, **of_key)
 
 
 def _columns_of(definition: Definition) -> Iterable[str]:
