@@ -2,6 +2,7 @@
 
 python -m benchmarks.scale                                     # 1, 3 and 10 million activities: about half an hour
 python -m benchmarks.scale --rows 100000 300000 --results /tmp  # whether it works
+python -m benchmarks.scale --rows 1000000 --standby             # how far a standby on the same machine is behind
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 import psycopg2
 
 from benchmarks import results
-from benchmarks.databases import Server, server
+from benchmarks.databases import SETTINGS, Server, server
 from benchmarks.load import writing
 from indexer.options import DEFAULTS
 from indexer.postgres.run.tuning import Means, settings_for
@@ -45,6 +46,11 @@ TEMPORARY = """
      WHERE d.datname = pg_catalog.current_database()
 """
 POSITION = "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::pg_catalog.int8"
+LAG = """
+    SELECT COALESCE(pg_catalog.max(pg_catalog.pg_wal_lsn_diff(
+               pg_catalog.pg_current_wal_insert_lsn(), r.replay_lsn)), 0)::pg_catalog.int8
+      FROM pg_catalog.pg_stat_replication AS r
+"""
 SIZE = "SELECT pg_catalog.pg_relation_size(%s::pg_catalog.regclass)"
 
 
@@ -55,6 +61,8 @@ class Build(NamedTuple):
         kind: concurrently, plain, or with which other load it ran.
         processor: the seconds of the process that built it.
         memory: the largest part of its memory that it does not share with other processes.
+        lag_bytes: the most WAL that a standby had not replayed yet; None without one.
+        lag_seconds: how long the standby took to replay the rest after the build.
     """
 
     index: str
@@ -69,6 +77,8 @@ class Build(NamedTuple):
     temporary_bytes: int
     written_bytes: int | None
     memory: int | None
+    lag_bytes: int | None = None
+    lag_seconds: float | None = None
 
 
 class Process(NamedTuple):
@@ -85,29 +95,49 @@ def main() -> None:
     add = parser.add_argument
     add("--rows", type=int, nargs="+", default=SIZES, metavar="N", help="activities; several sizes")
     add("--database-url", metavar="URL", help="a server on this machine to create databases on, else a temporary one")
+    add("--standby", action="store_true", help="use a temporary primary with a standby, and measure its lag")
     add("--results", type=Path, default=results.FOLDER, metavar="FOLDER", help="where scale.json is written")
     arguments = parser.parse_args()
     found: list[Build] = []
+    name = "scale-standby.json" if arguments.standby else "scale.json"
     for rows in arguments.rows:
-        with server(arguments.database_url, rows) as databases:
-            for build in measure(databases):
+        with _servers(arguments.standby, arguments.database_url) as url, server(url, rows) as databases:
+            for build in measure(databases, arguments.standby):
                 found.append(build)
                 print(_line(build), flush=True)
-                _write(arguments.results / "scale.json", databases, found)
+                _write(arguments.results / name, databases, found)
 
 
-def measure(databases: Server) -> Iterator[Build]:
+@contextmanager
+def _servers(with_standby: bool, url: str | None) -> Iterator[str | None]:
+    """Yield the URL of a temporary primary with a standby, if one is asked for, else the given URL."""
+    if not with_standby:
+        yield url
+        return
+    from tests.support.standby_server import running_pair
+
+    postgres_server.SETTINGS.update(SETTINGS)
+    with running_pair() as pair, closing(psycopg2.connect(pair.primary)) as connection:
+        connection.autocommit = True
+        for statement in ("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_catalog.pg_reload_conf()"):
+            connection.cursor().execute(statement)
+        yield pair.primary
+
+
+def measure(databases: Server, with_standby: bool = False) -> Iterator[Build]:
     """Yield the builds of each index: concurrently, plain, and concurrently beside a writer for those of activity."""
     url = postgres_server.with_database(databases.url, databases.template(None))  # a copy would need as much disk again
     for index in INDEXES:
         for concurrently in (True, False):
-            yield _build(url, index, concurrently)
+            yield _build(url, index, concurrently, with_standby)
+    if with_standby:
+        return
     with writing(url, pause=0.001):
         for index in (each for each in INDEXES if each.table == "activity"):
             yield _build(url, index, True)._replace(kind="beside a writer")
 
 
-def _build(url: str, index: Index, concurrently: bool) -> Build:
+def _build(url: str, index: Index, concurrently: bool, with_standby: bool = False) -> Build:
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         rows, table_bytes = _row(cursor, TABLE, index.table)
@@ -118,9 +148,10 @@ def _build(url: str, index: Index, concurrently: bool) -> Build:
         (position,) = _row(cursor, POSITION)
         pid, started = connection.info.backend_pid, time.monotonic()
         before = _process(pid)
-        with _largest(pid) as memory:
+        with _largest(pid) as memory, _observed_lag(url if with_standby else None) as lags:
             cursor.execute(_statement(index, concurrently))
         seconds, after = time.monotonic() - started, _process(pid)
+        replayed = _until_replayed(cursor) if with_standby else None
         (wal,), (size,) = _row(cursor, POSITION), _row(cursor, SIZE, index.name)
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
@@ -140,7 +171,17 @@ def _build(url: str, index: Index, concurrently: bool) -> Build:
         temporary_bytes=temporary_after - temporary,
         written_bytes=after.written - before.written if before and after else None,
         memory=max(memory, default=None),
+        lag_bytes=max(lags, default=None),
+        lag_seconds=replayed,
     )
+
+
+def _until_replayed(cursor: Any) -> float:
+    """Return the seconds until the standby has replayed all."""
+    started = time.monotonic()
+    while _row(cursor, LAG)[0]:
+        time.sleep(OBSERVED)
+    return round(time.monotonic() - started, 3)
 
 
 def _statement(index: Index, concurrently: bool) -> str:
@@ -170,15 +211,38 @@ def _process(pid: int) -> Process | None:
 
 
 @contextmanager
+def _observed_lag(url: str | None) -> Iterator[list[int]]:
+    """Yield a list that holds the bytes of WAL that the standby has not replayed at moments during the block."""
+    if url is None:
+        yield []
+        return
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        with _observed(lambda: _row(cursor, LAG)[0]) as found:
+            yield found
+
+
+@contextmanager
 def _largest(pid: int) -> Iterator[list[int]]:
     """Yield a list that holds the private memory of a process at moments during the block."""
+
+    def private() -> int:
+        process = _process(pid)
+        return process.private if process else 0
+
+    with _observed(private) as found:
+        yield found
+
+
+@contextmanager
+def _observed(look: Callable[[], int]) -> Iterator[list[int]]:
+    """Yield a list that holds what a look at something returned at moments during the block."""
     found: list[int] = []
     ended = Event()
 
     def observe() -> None:
         while not ended.wait(OBSERVED):
-            if process := _process(pid):
-                found.append(process.private)
+            found.append(look())
 
     thread = Thread(target=observe)
     thread.start()
@@ -198,6 +262,7 @@ def _line(build: Build) -> str:
             ("WAL", build.wal_bytes),
             ("sort", build.temporary_bytes),
             ("memory", build.memory or 0),
+            ("lag", build.lag_bytes or 0),
         )
     )
     processor = "" if build.processor is None else f" ({build.processor:.2f} s of a processor)"
