@@ -56,13 +56,20 @@ def advise(steps: Sequence[Step], entries: Sequence[CatalogEntry], planner: Step
             if not (entry.worker or entry.name in left or _is_left_of_any(entry, entries)):
                 continue  # an invalid index of another definition, such as one that was made by hand
             step = declared.get(left.get(entry.name, ""))
-            drop = planner.dialect.drop_statement(entry.name)
-            text = f"{entry.name} is left from an interrupted REINDEX CONCURRENTLY. Drop it: {drop};"
-            advice.append(_leftover(entry, step, Hint(text)))
+            advice.append(_leftover(entry, step, _of_reindex(entry, planner)))
         elif entry.usable and entry.name not in declared:
             advice += _of_other(entry, steps, planner)
             advice += [_superfluous(entry, wide, declared) for wide in entries if _makes_superfluous(wide, entry)]
     return sorted(advice, key=lambda each: ORDER.index(each.kind))
+
+
+def _of_reindex(entry: CatalogEntry, planner: StepPlanner) -> Hint:
+    """Return how to drop what an interrupted REINDEX CONCURRENTLY left; on shards that takes a statement for each."""
+    if entry.is_orphaned:
+        on_shards = f"{entry.name} is left on {counted(len(entry.flaws), 'shard')}"
+        return Hint(f"{on_shards} from an interrupted REINDEX CONCURRENTLY. Drop it: ", Command("reindex"))
+    drop = planner.dialect.drop_statement_of(entry)
+    return Hint(f"{entry.name} is left from an interrupted REINDEX CONCURRENTLY. Drop it: {drop};")
 
 
 def on_empty_children(uncovered: Iterable[Uncovered]) -> list[Advice]:

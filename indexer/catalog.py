@@ -157,10 +157,19 @@ class IndexFile(NamedTuple):
     Attributes:
         number: what the database calls it; None on a database that cannot tell.
         worker: the process id of a session that is rebuilding or dropping the index.
+        of_placements: the numbers of all files of a distributed index, in the order of its placements.
     """
 
     number: int | None = None
     worker: int | None = None
+    of_placements: tuple[int, ...] = ()
+
+    def has_replaced(self, before: IndexFile) -> bool:
+        """Return whether it is another file than before; of a distributed index, whether all are."""
+        if len(self.of_placements) != len(before.of_placements):
+            return False
+        pairs = zip(self.of_placements, before.of_placements, strict=True)
+        return all(now != then for now, then in pairs) if self.of_placements else self.number != before.number
 
 
 class Collation(NamedTuple):

@@ -181,7 +181,7 @@ def decide_rebuild(
         return Action.WAIT
     if not found.usable:
         return Action.REFUSE
-    return Action.WAIT if before and before.number != file.number else Action.REINDEX
+    return Action.WAIT if before and file.has_replaced(before) else Action.REINDEX
 
 
 def decide_part(declared: Definition, attached: CatalogEntry | None, own: CatalogEntry | None, is_leaf: bool) -> Action:

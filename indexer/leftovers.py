@@ -16,6 +16,12 @@ def is_named_by_reindex(name: str) -> bool:
     return NAME.fullmatch(name) is not None
 
 
+def name_and_ending(name: str) -> tuple[str, str]:
+    """Return the index that something is left of, and what REINDEX CONCURRENTLY has appended to its name."""
+    found = NAME.fullmatch(name)
+    return (found[1], found[2]) if found else (name, "")
+
+
 def first_names(name: str) -> tuple[str, str]:
     """Return what REINDEX CONCURRENTLY calls its new index and the old one, unless these names are taken."""
     return with_suffix(name, "_ccnew"), with_suffix(name, "_ccold")

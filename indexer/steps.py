@@ -224,8 +224,9 @@ class StepPlanner(NamedTuple):
             found = found._replace(worker=file.worker)
         declared = self.dialect.definition(index, found)
         action = decide_rebuild(declared, found, file, before)
-        left = self.reindex_leftovers([index], self.catalog.indexes_on([index.table]))
-        drops = [self.dialect.drop_statement(name) for name in left]
+        entries = self.catalog.indexes_on([index.table])
+        left = self.reindex_leftovers([index], entries)
+        drops = [self.dialect.drop_statement_of(entry) for entry in entries if entry.name in left]
         if action is Action.REINDEX:
             return Step(action, index, declared, found, (*drops, self.dialect.reindex_statement(index.name)))
         if action is Action.WAIT and found and not found.worker and (has_begun or drops):
@@ -237,7 +238,8 @@ class StepPlanner(NamedTuple):
         entries = {entry.name: entry for entry in self.catalog.indexes_on([of.table])}
         found, declared = entries.get(leftover.name), self.dialect.definition(leftover, None)
         if leftover.name in self.reindex_leftovers([of], entries.values()):
-            return Step(Action.DROP, leftover, declared, found, (self.dialect.drop_statement(leftover.name),))
+            drop = self.dialect.drop_statement_of(entries[leftover.name])
+            return Step(Action.DROP, leftover, declared, found, (drop,))
         return Step(Action.LEAVE if found else Action.ABSENT, leftover, declared, found)
 
     def _now(self, index: Index) -> Existing:

@@ -156,7 +156,8 @@ def _shown(check: Check, entries: Sequence[CatalogEntry], everything: bool) -> l
     steps, concerned = check.status.steps, {advice.other for advice in check.advice}
     found = {step.found.name for step in steps if step.found}  # which SQLite finds in any case
     undeclared = [entry for entry in entries if entry.name not in found]
-    others = [entry.name for entry in undeclared if everything or not entry.usable or entry.name in concerned]
+    shown = [entry for entry in undeclared if not entry.is_orphaned]  # of what only shards have there is advice
+    others = [entry.name for entry in shown if everything or not entry.usable or entry.name in concerned]
     return list(dict.fromkeys([*(step.index.name for step in steps), *others]))
 
 

@@ -488,7 +488,7 @@ class _Rebuild(Provenance):
     def is_done(self, file: IndexFile | None) -> bool:
         """Return whether this run has put this file in the place of the one that the index had."""
         before = self._file
-        return self.has_begun and file is not None and before is not None and file.number != before.number
+        return self.has_begun and file is not None and before is not None and file.has_replaced(before)
 
     def is_done_now(self) -> bool:
         """Return whether the index has a file that this run has made."""

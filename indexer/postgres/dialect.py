@@ -13,7 +13,7 @@ from indexer.catalog import PARTITIONED_INDEX, CatalogEntry
 from indexer.decide import Existing
 from indexer.definition import Definition
 from indexer.dialect import Brief, Dialect, Part, ScriptValues
-from indexer.leftovers import is_left_of
+from indexer.leftovers import is_left_of, is_named_by_reindex
 from indexer.partitions import MOMENT
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.expression.comparison import in_words_of, resolved
@@ -108,6 +108,10 @@ class PostgresDialect(Dialect):
         """Return the statement that drops an existing index; that of a partitioned table cannot be CONCURRENTLY."""
         if entry.kind == PARTITIONED_INDEX:
             return Brief(self.drop_index_statement(entry.name))
+        if entry.is_orphaned and is_named_by_reindex(entry.name):
+            from indexer.postgres.citus.rebuilds import drop_on_nodes
+
+            return drop_on_nodes(self.catalog.schema or "", entry.flaws)
         return self.drop_statement(entry.name)
 
     def attach_statement(self, schema: str, name: str, part_schema: str, part: str) -> Brief:

@@ -364,7 +364,12 @@ class PostgresCatalog(CatalogReader):
 
     def file_of(self, name: str) -> IndexFile | None:
         """Return the file of the index of this name, and who is rebuilding or dropping the index."""
-        return next((IndexFile(**row) for row in self.ask(FILE, name=name)), None)
+        file = next((IndexFile(**row) for row in self.ask(FILE, name=name)), None)
+        if file is None or not self.is_citus:
+            return file
+        from indexer.postgres.citus.rebuilds import file_of_cluster
+
+        return file_of_cluster(self, name, file)
 
     def collations(self, names: Sequence[str]) -> dict[str, list[Collation]]:
         """Return the collations that the valid indexes of these names sort by, by name, in the order of the key."""
@@ -386,9 +391,20 @@ class PostgresCatalog(CatalogReader):
 
     def indexes_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
         """Return all indexes of these tables, in the order of their names."""
-        found = [entry_of(row) for row in self.ask(INDEXES + BY_TABLE, tables=list(tables), sizes=False)]
+        given = list(tables)
+        found = [entry_of(row) for row in self.ask(INDEXES + BY_TABLE, tables=given, sizes=False)]
         workers = self.workers([each.name for each in found if not each.usable])
-        return [each._replace(worker=workers.get(each.name)) for each in found]
+        found = [each._replace(worker=workers.get(each.name)) for each in found]
+        return [*found, *self._left_on_shards(given, found)] if self.is_citus else found
+
+    def _left_on_shards(self, tables: Sequence[str], found: Sequence[CatalogEntry]) -> list[CatalogEntry]:
+        """Return what an interrupted REINDEX CONCURRENTLY left on shards, besides what was found here."""
+        from indexer.leftovers import name_and_ending
+        from indexer.postgres.citus.rebuilds import left_on_shards, with_workers
+
+        names = {each.name for each in found}
+        left = [each for each in left_on_shards(self, tables) if each.name not in names]
+        return with_workers(left, self.workers([name_and_ending(each.name)[0] for each in left]))
 
     def unattached_on(self, tables: Iterable[str]) -> list[CatalogEntry]:
         """Return the indexes of these leaves, in the order of their names, that are attached to no partitioned one."""

@@ -17,17 +17,8 @@ from indexer.care.deep import AMCHECK, CANNOT_TELL, CLEAN, CORRUPT, LOOKUPS, Fin
 from indexer.postgres.care import lookups
 from indexer.postgres.care.amcheck import FUNCTION_NAME, Amcheck, amcheck
 from indexer.postgres.care.checker import ENDED, NO_INDEX, PostgresChecker
-from indexer.postgres.citus.reading import (
-    ROWS,
-    RUN,
-    Answer,
-    NodeReader,
-    Stored,
-    answer_of,
-    command_of,
-    escaped,
-    stored_as,
-)
+from indexer.postgres.citus.nodes import Answer, answer_of, command_of, quoted
+from indexer.postgres.citus.reading import RUN, NodeReader, Stored, stored_as
 from indexer.spec import BTREE
 from indexer.text import qualified
 from indexer.tuples import NamedTuple
@@ -125,7 +116,7 @@ class ClusterChecker(PostgresChecker):
 
     def _amcheck_command(self, placement: Placement) -> str:
         function = qualified(str(self._amcheck_of(placement.stored.node).schema), FUNCTION_NAME)
-        index = escaped(qualified(self.catalog.schema or "", placement.stored.name))
+        index = quoted(qualified(self.catalog.schema or "", placement.stored.name))
         return f"SELECT {function}({index}::pg_catalog.regclass, {str(self.heap).lower()})"
 
     # Lookups ---------------------------------------------------------------------------------------------------------
@@ -144,9 +135,9 @@ class ClusterChecker(PostgresChecker):
     def _lookup(self, rows: int, placement: Placement, patterns: Sequence[int] = ()) -> str:
         facts, schema = placement.facts, self.catalog.schema or ""
         statement = lookups.statement(qualified(schema, facts.table_name), facts, patterns or facts.patterns, rows)
-        index = escaped(qualified(schema, placement.stored.name))
+        index = quoted(qualified(schema, placement.stored.name))
         settings = dict(setting.split(" = ") for setting in lookups.settings(facts))
-        return command_of(ROWS.format(query=COUNTED.format(index=index, statement=statement)), settings)
+        return command_of(COUNTED.format(index=index, statement=statement), settings)
 
     # All placements --------------------------------------------------------------------------------------------------
 

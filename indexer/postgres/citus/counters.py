@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from indexer.care.sums import latest
-from indexer.postgres.citus.reading import Answer, ask, rendered, unanswered
+from indexer.postgres.citus.extension import unanswered
+from indexer.postgres.citus.nodes import Answer
+from indexer.postgres.citus.reading import ask, rendered
 from indexer.postgres.session.reader import CatalogReader
 
 
@@ -22,7 +24,7 @@ def server_of_cluster(coordinator: CatalogReader, server: Mapping[str, Any], que
 def of_nodes(server: Mapping[str, Any], answers: Sequence[Answer]) -> dict[str, Any]:
     """Return the answers of all nodes as one; since when they count is not known where one did not answer."""
     nodes = [server, *(row for answer in answers for row in answer.rows or ())]
-    without = unanswered(answers)
+    without = tuple(_sentence(unanswered(each.where, each.error)) for each in answers if each.rows is None)
     return {
         **server,
         "started": None if without else latest(node["started"] for node in nodes),
@@ -32,3 +34,7 @@ def of_nodes(server: Mapping[str, Any], answers: Sequence[Answer]) -> dict[str, 
         "members": tuple(dict.fromkeys(node["identity"] for node in nodes)),
         "unanswered": without,
     }
+
+
+def _sentence(phrase: str) -> str:
+    return f"{phrase[0].upper()}{phrase[1:]}."

@@ -108,10 +108,14 @@ def ask(catalog: CatalogReader, query: str, settings: Mapping[str, str] = {}) ->
     Raises:
         PeeweeException: our role may not ask the nodes.
     """
+    return [answer_of(**row) for row in catalog.rows(ASK, command=command_of(query, settings))]
+
+
+def command_of(query: str, settings: Mapping[str, str] = {}) -> str:
+    """Return the command that executes a query on a node, and whose result ``answer_of`` reads; as for ``ask``."""
     pinned = {"search_path": PINNED["search_path"], **settings}
     calls = ", ".join(f"pg_catalog.set_config({quoted(name)}, {quoted(value)}, true)" for name, value in pinned.items())
-    command = COMMAND.format(settings=calls, text=quoted(ROWS.format(query=query)))
-    return [_answer(**row) for row in catalog.rows(ASK, command=command)]
+    return COMMAND.format(settings=calls, text=quoted(ROWS.format(query=query)))
 
 
 @contextmanager
@@ -124,7 +128,8 @@ def allowed() -> Iterator[None]:
             raise
 
 
-def _answer(node: int, where: str, success: bool, result: str | None) -> Answer:
+def answer_of(node: int, where: str, success: bool, result: str | None) -> Answer:
+    """Return the answer of a node; its result is a row of XML, without an element where there are no rows."""
     if not success:
         return Answer(node, where, None, " ".join((result or "no reason was given").split()))
     _, _, after = (result or "").partition(BEGIN)

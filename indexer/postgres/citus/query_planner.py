@@ -31,7 +31,7 @@ class ClusterQueryPlanner(PostgresQueryPlanner):
     def tables(self, names: Sequence[str]) -> dict[str, Table]:
         """Return the tables; raise IndexerError on a node that does not coordinate."""
         if extension.is_worker(self.catalog):
-            raise IndexerError(f"{extension.WORKER[0].upper()}{extension.WORKER[1:]}.")
+            raise IndexerError("The server is a Citus worker.", "Connect to the coordinator.")
         self._tables = super().tables(names)
         return self._tables
 

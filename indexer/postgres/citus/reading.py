@@ -7,14 +7,13 @@ it has a part of.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
-from xml.sax.saxutils import unescape
 
+from indexer.postgres.citus import nodes
+from indexer.postgres.citus.nodes import Answer
 from indexer.postgres.session.reader import CatalogReader
-from indexer.text import literal
 from indexer.tuples import NamedTuple
 
 T = TypeVar("T")
@@ -44,50 +43,14 @@ STORED = """
      ORDER BY c.relname, s.shardid, n.nodeid
 """
 
-ASK = """
-    SELECT r.nodeid AS node,
-           COALESCE(n.nodename || ':' || n.nodeport, 'the coordinator') AS address,
-           r.success,
-           r.result
-      FROM pg_catalog.run_command_on_all_nodes(%(command)s) AS r
-      LEFT JOIN pg_catalog.pg_dist_node AS n ON n.nodeid = r.nodeid
-     ORDER BY n.nodename, n.nodeport
-"""
-
-# The text of the inner query is parsed after the settings are made, so that no other schema of the path of our role on
-# the node comes before pg_catalog.
 RUN = """
     SELECT r.success,
            r.result
       FROM pg_catalog.master_run_on_worker(
                %(hosts)s::pg_catalog.text[], %(ports)s::pg_catalog.int4[], %(commands)s::pg_catalog.text[], true) AS r
 """
-
-COMMAND = """
-    SELECT pg_catalog.query_to_xml(
-               CASE WHEN {settings} THEN {query} END, false, false, '')
-"""
-ROWS = "SELECT json_agg(row_to_json(answer)) AS answer FROM ({query}) AS answer"
-PINNED = {"search_path": "pg_catalog, pg_temp"}
 NAMESPACE = "(SELECT namespace.oid FROM pg_namespace AS namespace WHERE namespace.nspname = %(schema)s)"
-BEGIN, END = "<answer>", "</answer>"
 MOMENTS = ("analyzed_at", "vacuumed_at", "counted_since", "last_scan", "started", "reset", "now")
-
-
-class Answer(NamedTuple):
-    """What a node answers.
-
-    Attributes:
-        node: its number; 0 for a coordinator that is not among the nodes.
-        address: its host and port.
-        rows: None where it did not answer.
-        error: why it did not.
-    """
-
-    node: int
-    address: str
-    rows: list[dict[str, Any]] | None
-    error: str = ""
 
 
 class Stored(NamedTuple):
@@ -194,28 +157,15 @@ def _parts(stored: Sequence[Stored], by_node: Mapping[int, Mapping[str, Any]]) -
     return Parts(tuple(part for _, part in known), tuple(dict(known).values()))
 
 
-def ask(coordinator: CatalogReader, query: str, settings: Mapping[str, str] = PINNED) -> list[Answer]:
-    """Return what each node answers to a SELECT without parameters, which it executes read-only as our role.
-
-    Args:
-        settings: are made before the query is parsed, for its transaction alone.
-    """
-    rows = coordinator.rows(ASK, command=command_of(ROWS.format(query=query), settings))
-    return [answer_of(**row) for row in rows]
-
-
-def command_of(query: str, settings: Mapping[str, str]) -> str:
-    """Return the command that executes a query with these settings; its answer is an element of XML."""
-    made = [
-        f"pg_catalog.set_config({escaped(name)}, {escaped(value)}, true) IS NOT NULL"
-        for name, value in {**PINNED, **settings}.items()
-    ]
-    return COMMAND.format(settings=" AND ".join(made), query=escaped(query))
-
-
-def escaped(text: str) -> str:
-    """Return a text as SQL that means the same whatever standard_conforming_strings says."""
-    return "E" + literal(text).replace("\\", "\\\\") if "\\" in text else literal(text)
+def ask(coordinator: CatalogReader, query: str) -> list[Answer]:
+    """Return what each node answers to a SELECT without parameters; nothing if our role may not ask the nodes."""
+    with nodes.allowed():
+        answers = nodes.ask(coordinator, query)
+        return [
+            answer._replace(rows=[_with_moments(row) for row in answer.rows]) if answer.rows else answer
+            for answer in answers
+        ]
+    return []
 
 
 def rendered(coordinator: CatalogReader, query: str, parameters: Mapping[str, Any]) -> str:
@@ -225,22 +175,9 @@ def rendered(coordinator: CatalogReader, query: str, parameters: Mapping[str, An
     return sent.decode()
 
 
-def answer_of(node: int, address: str, success: bool, result: str | None) -> Answer:
-    """Return the answer in a row of ASK; no rows are no element."""
-    if not success:
-        return Answer(node, address, None, " ".join((result or "no reason was given").split()))
-    text = unescape((result or "").partition(BEGIN)[2].rpartition(END)[0])
-    return Answer(node, address, [_with_moments(row) for row in json.loads(text or "[]")])
-
-
 def _with_moments(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row of JSON with moments as they come from a row of the database."""
     return {
         name: datetime.fromisoformat(value) if name in MOMENTS and isinstance(value, str) else value
         for name, value in row.items()
     }
-
-
-def unanswered(answers: Iterable[Answer]) -> tuple[str, ...]:
-    """Return which nodes did not answer, one sentence each."""
-    return tuple(f"Node {each.address} did not answer: {each.error}." for each in answers if each.rows is None)
