@@ -6,19 +6,13 @@ may make a schema there; the workers are reached by the names under which the co
 
 from __future__ import annotations
 
-import os
 import re
-import time
-import uuid
-from collections.abc import Iterator
-from contextlib import closing
-from typing import NamedTuple
 
 import pytest
-from command import TEN_NAMES, Result, ask, connect, execute, run, run_script
+from citus_cluster import Cluster
+from command import TEN_NAMES, ask, execute, run_script
 from kinds import runner_of
-from roles import as_owner, make_roles
-from scenes import Run, Session, running, until
+from scenes import Session, until
 
 from indexer import Column, Expression, Index, Variant
 from indexer.postgres.citus.statements import concerns
@@ -63,112 +57,6 @@ def test_a_transaction_is_sent_to_one_session_and_every_other_statement_by_itsel
 
 
 # A cluster -----------------------------------------------------------------------------------------------------------
-
-ONE_AT_A_TIME = 7_305_117  # an advisory lock
-
-TABLES = """
-    CREATE TABLE contact (id bigint PRIMARY KEY, phone varchar(20));
-    CREATE TABLE conversation (id bigint, contact_id bigint);
-    CREATE TABLE activity (
-        id bigint, openphone_id varchar(100), conversation_id bigint, contact_id bigint,
-        activity_type varchar(20), created_at timestamp
-    );
-    CREATE TABLE campaign_membership (id bigint, contact_id bigint, campaign_id bigint, status varchar(50));
-    CREATE TABLE contact_flag (id bigint, contact_id bigint, flag_type varchar(50) NOT NULL);
-    CREATE TABLE webhook_event (id bigint, event_type varchar(50), processed boolean);
-    SET citus.shard_count = 4;
-    SELECT create_distributed_table('contact', 'id');
-    SELECT create_distributed_table('conversation', 'contact_id');
-    SELECT create_distributed_table('activity', 'contact_id');
-    SELECT create_distributed_table('contact_flag', 'contact_id');
-    SELECT create_reference_table('campaign_membership');
-    INSERT INTO contact SELECT n, '+1202' || n FROM generate_series(1, 500) AS n;
-    INSERT INTO activity (id, contact_id) SELECT n, n % 500 + 1 FROM generate_series(1, 5000) AS n;
-    INSERT INTO contact_flag SELECT n, n, 'opted_out' FROM generate_series(1, 500) AS n;
-    INSERT INTO webhook_event SELECT n, 'message.received', false FROM generate_series(1, 500) AS n
-"""
-
-SHARDS = """
-    SELECT result
-      FROM run_command_on_placements('{schema}.activity', $$
-           SELECT count(*)
-             FROM pg_index
-            WHERE indrelid = '%s'::regclass AND indisvalid AND indisready AND indislive $$)
-"""
-
-
-class Cluster(NamedTuple):
-    """The CRM's tables in a separate schema, for their plain owner: one local, one copied, the rest distributed."""
-
-    url: str
-    schema: str
-    worker_url: str
-
-    def run(self, *arguments: str, url: str | None = None) -> Result:
-        """Run a command on them."""
-        return run(*arguments, "--schema", self.schema, url=url or self.url)
-
-    def succeed(self, *arguments: str) -> Result:
-        """Run a command that has to exit with 0."""
-        result = self.run(*arguments)
-        assert result.exit_code == 0, result
-        return result
-
-    def in_background(self, *arguments: str) -> Run:
-        """Start a command in the background."""
-        return running(*arguments, "--schema", self.schema, url=self.url)
-
-    def valid_indexes(self) -> set[str]:
-        """Return those of the ten indexes that are valid on the coordinator."""
-        rows = ask(
-            self.url,
-            f"""SELECT c.relname
-                  FROM pg_index AS i
-                  JOIN pg_class AS c ON c.oid = i.indexrelid
-                 WHERE c.relnamespace = '{self.schema}'::regnamespace AND i.indisvalid AND i.indisready AND i.indislive
-            """,
-        )
-        return TEN_NAMES & {name for (name,) in rows}
-
-    def indexes_of_shards(self) -> set[int]:
-        """Return the numbers of valid indexes that the shards of activity have."""
-        return {int(count) for (count,) in execute(self.url, SHARDS.format(schema=self.schema))}
-
-
-@pytest.fixture
-def coordinator() -> Iterator[str]:
-    """URL of the cluster, for one test at a time: a build waits for the snapshots of another one's."""
-    given = os.environ.get("TEST_CITUS_URL")
-    if not given:
-        pytest.skip("needs a Citus cluster: TEST_CITUS_URL is not set")
-    with closing(connect(given)) as connection, connection.cursor() as cursor:
-
-        def is_locked() -> bool:
-            cursor.execute("SELECT pg_try_advisory_lock(%s)", (ONE_AT_A_TIME,))
-            return cursor.fetchone() == (True,)
-
-        while not is_locked():
-            time.sleep(0.05)
-        yield given
-
-
-@pytest.fixture
-def cluster(coordinator: str) -> Iterator[Cluster]:
-    given = coordinator
-    schema, url = f"test_{uuid.uuid4().hex[:12]}", given
-    if execute(given, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") == [(True,)]:
-        make_roles(given)
-        url = as_owner(given)
-        execute(given, f"CREATE SCHEMA {schema} AUTHORIZATION {execute(url, 'SELECT current_user')[0][0]}")
-    else:
-        execute(given, f"CREATE SCHEMA {schema}")
-    try:
-        execute(url, f"SET search_path TO {schema}", TABLES)
-        workers = "SELECT nodename, nodeport FROM pg_dist_node WHERE groupid > 0 AND noderole = 'primary'"
-        ((host, port), *_) = execute(url, workers)
-        yield Cluster(url, schema, re.sub(r"(//[^/?]*@)[^/?]*", rf"\g<1>{host}:{port}", url))
-    finally:
-        execute(given, f"DROP SCHEMA {schema} CASCADE")
 
 
 def differing(cluster: Cluster) -> None:
