@@ -145,9 +145,13 @@ def baselines_in_sql(catalog: PostgresCatalog, names: Sequence[str], kept: str) 
     """
     query = MEASURED.format(of_default=version_of_default(catalog), definition=DEFINITION, values=VALUES).rstrip()
     query += OF_NAMES
-    namespace = f"{literal(identifier(catalog.schema or ''))}::pg_catalog.regnamespace"
-    listed = f"ARRAY [{', '.join(map(literal, names))}]"
-    measured = indent((query % {"namespace": namespace, "names": listed}).strip("\n"), "    ")
+    schema = catalog.schema or ""
+    values = {
+        "schema": literal(schema),
+        "namespace": f"{literal(identifier(schema))}::pg_catalog.regnamespace",
+        "names": f"ARRAY [{', '.join(map(literal, names))}]",
+    }
+    measured = indent((query % values).strip("\n"), "    ")
     return AS_BASELINES.format(kept=literal(kept), now=NOW, measured=measured)
 
 
