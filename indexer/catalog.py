@@ -22,6 +22,7 @@ class Flaw(NamedTuple):
         name: of the shard's index.
         definition: of an index that must not be replaced by another one without consent.
         reason: why the state is unknown.
+        remedy: the statement that drops an index which is not known to the coordinator, to be executed on the node.
     """
 
     node: str
@@ -30,6 +31,7 @@ class Flaw(NamedTuple):
     name: str = ""
     definition: Definition | None = None
     reason: str = ""
+    remedy: str = ""
 
     @property
     def place(self) -> str:

@@ -162,8 +162,9 @@ def conflict_hint(refused: Sequence[Step], direction: str, options: Options, to:
 def _made_free(steps: Sequence[Step], direction: str) -> str:
     """Return what frees the names of these steps: no table is to be dropped, nor renamed for a new index."""
     relations = [step for step in steps if step.found and not step.found.definition and not step.conflict]
-    indexes = [step for step in steps if step not in relations]
-    ways = []
+    orphans = [step for step in steps if step.found and step.found.is_orphaned]
+    indexes = [step for step in steps if step not in relations and step not in orphans]
+    ways = [f"drop what only shards have: {', '.join(_drops(orphans))}"] if orphans else []
     if relations and direction == "up":
         new = "another name" if len(relations) == 1 else "other names"
         ways.append(f"give {_names(relations)} {new} in the revision file")
@@ -172,6 +173,12 @@ def _made_free(steps: Sequence[Step], direction: str) -> str:
     if indexes:
         ways.append(f"rename or drop {_names(indexes)} if nothing needs {'it' if len(indexes) == 1 else 'them'}")
     return " and ".join(ways)
+
+
+def _drops(orphans: Sequence[Step]) -> list[str]:
+    """Return the statements that drop indexes which only shards have, each with its node."""
+    flaws = [flaw for step in orphans if step.found for flaw in step.found.flaws if flaw.definition]
+    return few([f"{flaw.remedy} on {flaw.node}" for flaw in flaws])
 
 
 def _capital(text: str) -> str:

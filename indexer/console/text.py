@@ -287,8 +287,10 @@ def _verdict(status: Status, lists_statements: bool = False) -> Hint:
 
 def _named(step: Step) -> str:
     """Return the name of an index, with the placements that are wrong."""
-    flaws = few([str(flaw) for flaw in step.found.flaws]) if step.found else []
-    return f"{step.index.name} ({', '.join(flaws)})" if flaws else step.index.name
+    found = step.found
+    if found is None or (found.placements is None and not found.flaws):
+        return step.index.name
+    return f"{step.index.name} ({', '.join(few([str(flaw) for flaw in found.flaws]) or [found.flaw])})"
 
 
 def _cannot_tell(steps: Sequence[Step]) -> Hint:

@@ -6,7 +6,10 @@ may make a schema there; the workers are reached by the names under which the co
 
 from __future__ import annotations
 
+import json
+import os
 import re
+from typing import NamedTuple
 
 import pytest
 from citus_cluster import Cluster
@@ -14,7 +17,8 @@ from command import TEN_NAMES, ask, execute, run_script
 from kinds import runner_of
 from scenes import Session, until
 
-from indexer import Column, Expression, Index, Variant
+from indexer import Blocked, Column, Different, Expression, Index, Variant
+from indexer.decide import Action
 from indexer.postgres.citus.statements import concerns
 from indexer.postgres.run.execution import on_one_session
 
@@ -162,3 +166,182 @@ def test_an_index_of_any_kind_is_built_on_the_shards_and_compared(cluster: Clust
         assert cluster.indexes_of_shards() == {len(kinds)}
         runner.down()
         assert cluster.indexes_of_shards() == {0}
+
+
+# What is broken on a placement ---------------------------------------------------------------------------------------
+
+TYPE = Index("ix_activity_type", "activity", ("activity_type",))
+INVALID = "indisvalid = false"
+HALF_DROPPED = "indisready = false, indislive = false"
+HERE = "ix_activity_type"
+THERE = "ix_activity_type_{shard}"
+DROP_HERE, DROP_THERE = (f"DROP INDEX {{schema}}.{name}" for name in (HERE, THERE))
+CREATE_THERE = f"CREATE INDEX {THERE} ON {{schema}}.activity_{{shard}} (activity_type)"
+OTHER_THERE = f"CREATE INDEX {THERE} ON {{schema}}.activity_{{shard}} (id)"
+IF_NOT_EXISTS = f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {HERE} ON {{schema}}.activity (activity_type)"
+NO_PROPAGATION = "SET citus.enable_ddl_propagation TO off"
+
+
+def marking(index: str, flags: str) -> str:
+    """Return the statement with which a superuser marks an index."""
+    return f"UPDATE pg_catalog.pg_index SET {flags} WHERE indexrelid = '{{schema}}.{index}'::regclass"
+
+
+class Fault(NamedTuple):
+    """Statements for the coordinator and then for a worker that break an index, and what is found after them."""
+
+    here: tuple[str, ...]
+    there: tuple[str, ...]
+    finding: str
+    action: Action = Action.REBUILD
+
+
+ON_SHARDS = "not known to the coordinator on {} placements"
+FAULTS = {
+    "missing on a shard": Fault((), (DROP_THERE,), "missing on 1 of 4 placements"),
+    "not valid on a shard": Fault((), (marking(THERE, INVALID),), "not valid on 1 of 4 placements"),
+    "IF NOT EXISTS": Fault((IF_NOT_EXISTS,), (), "not valid on the coordinator", Action.REINDEX),
+    "half dropped": Fault((marking(HERE, f"{INVALID}, {HALF_DROPPED}"),), (), "not live"),
+    "dropped while it was built": Fault((marking(HERE, HALF_DROPPED),), (), "not live"),
+    "on all shards only": Fault((NO_PROPAGATION, DROP_HERE), (), ON_SHARDS.format(4)),
+    "on one shard only": Fault((DROP_HERE,), (CREATE_THERE,), ON_SHARDS.format(1)),
+}
+
+
+@pytest.fixture
+def built(cluster: Cluster) -> Cluster:
+    """The cluster with one valid index, for a superuser, who alone can break an index in every way."""
+    if execute(os.environ["TEST_CITUS_URL"], "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") != [(True,)]:
+        pytest.skip("breaks indexes as a superuser, and TEST_CITUS_URL is not one's")
+    with runner_of(cluster.url, TYPE, schema=cluster.schema) as runner:
+        runner.up()
+    return cluster
+
+
+def shard_on(cluster: Cluster) -> int:
+    """Return a shard of activity on the worker of the cluster."""
+    port = int(re.search(r":(\d+)/", cluster.worker_url)[1])
+    ((shard,), *_) = execute(
+        cluster.url,
+        f"""SELECT s.shardid
+              FROM pg_dist_shard AS s
+              JOIN pg_dist_placement AS p USING (shardid)
+              JOIN pg_dist_node AS n USING (groupid)
+             WHERE s.logicalrelid = '{cluster.schema}.activity'::regclass
+               AND n.nodeport = {port}
+             ORDER BY 1
+        """,
+    )
+    return shard
+
+
+def commit(cluster: Cluster, fault: Fault) -> int:
+    """Break the index, and return the shard that is broken, if it is one."""
+    shard, given = shard_on(cluster), os.environ["TEST_CITUS_URL"]
+    there = re.sub(
+        r"//[^/?]*", re.search(r"//[^/?]*@", given)[0] + re.search(r"@([^/?]*)", cluster.worker_url)[1], given
+    )
+    for url, statements in ((given, fault.here), (there, fault.there)):
+        if statements:
+            execute(url, *(each.format(schema=cluster.schema, shard=shard) for each in statements))
+    return shard
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_what_is_broken_on_a_placement_is_found_and_repaired(built: Cluster, fault: Fault) -> None:
+    before = execute(built.url, f"SELECT '{built.schema}.ix_activity_type'::regclass::oid")
+    commit(built, fault)
+    with runner_of(built.url, TYPE, schema=built.schema) as runner:
+        (step,) = runner.inspector.status().steps
+        assert (step.finding, step.action) == (fault.finding, fault.action)
+        assert [step.action for step in runner.up().steps] == [fault.action]
+        assert [step.state for step in runner.inspector.status().steps] == ["valid"]
+    assert built.indexes_of_shards() == {1}
+    after = execute(built.url, f"SELECT '{built.schema}.ix_activity_type'::regclass::oid")
+    assert (before == after) == (fault.action is Action.REINDEX)
+
+
+@pytest.mark.parametrize("fault", ["missing on a shard", "on all shards only"])
+def test_what_is_broken_on_a_placement_is_dropped_by_down(built: Cluster, fault: str) -> None:
+    commit(built, FAULTS[fault])
+    with runner_of(built.url, TYPE, schema=built.schema) as runner:
+        runner.down()
+    assert shard_indexes(built) == []
+
+
+def shard_indexes(cluster: Cluster) -> list[str]:
+    """Return the names of the indexes of the shards of activity, valid or not."""
+    command = "SELECT string_agg(indexrelid::regclass::text, ' ') FROM pg_index WHERE indrelid = '%s'::regclass"
+    rows = execute(
+        cluster.url, f"SELECT result FROM run_command_on_placements('{cluster.schema}.activity', $${command}$$)"
+    )
+    return [name for (names,) in rows for name in names.split()]
+
+
+def test_another_definition_on_a_shard_is_refused_by_its_place_and_replaced_with_consent(built: Cluster) -> None:
+    shard = commit(built, Fault((), (DROP_THERE, OTHER_THERE), ""))
+    with runner_of(built.url, TYPE, schema=built.schema) as runner, pytest.raises(Different) as refused:
+        runner.up()
+    ((difference,),) = refused.value.found.values()
+    assert difference.part.startswith(f"key of shard {shard} on ")
+    assert (difference.declared, difference.found) == ("activity_type", "id")
+    with runner_of(built.url, TYPE, schema=built.schema, replace=True) as runner:
+        assert [step.action for step in runner.up().steps] == [Action.REPLACE]
+    assert built.indexes_of_shards() == {1}
+    assert len(shard_indexes(built)) == 4
+
+
+def test_another_index_on_a_shard_alone_is_refused_with_the_statement_that_drops_it(built: Cluster) -> None:
+    shard = commit(built, Fault((DROP_HERE,), (OTHER_THERE,), ""))
+    with runner_of(built.url, TYPE, schema=built.schema) as runner:
+        with pytest.raises(Different) as refused:
+            runner.up()
+        statement, node = re.search(r"shards have: (DROP .*) on (\S+), then", str(refused.value.hint)).groups()
+        assert statement == f"DROP INDEX CONCURRENTLY {built.schema}.ix_activity_type_{shard}"
+        assert node in built.worker_url
+        execute(built.worker_url, statement)
+        assert [step.action for step in runner.up().steps] == [Action.CREATE]
+
+
+def test_check_and_status_name_the_broken_placement_and_the_next_step(cluster: Cluster) -> None:
+    cluster.succeed("up")
+    shard = shard_on(cluster)
+    execute(cluster.worker_url, DROP_THERE.format(schema=cluster.schema, shard=shard))
+    for command in ("check", "status"):
+        result = cluster.run(command)
+        assert result.exit_code == 4
+        assert re.search(
+            rf"ix_activity_type \(missing for shard {shard} on \S+:\d+\). To repair it, run: ", result.stdout
+        )
+    (index,) = (each for each in json.loads(cluster.run("check", "--json").stdout)["indexes"] if each["flaws"])
+    assert (index["placements"], [flaw["state"] for flaw in index["flaws"]]) == (4, ["missing"])
+
+
+# Waits and progress --------------------------------------------------------------------------------------------------
+
+
+def test_a_build_gives_up_on_a_writer_of_a_worker_and_says_how_to_end_it(cluster: Cluster) -> None:
+    holder = Session(cluster.worker_url, f"INSERT INTO {cluster.schema}.activity (id, contact_id) VALUES (0, 1)")
+    try:
+        with runner_of(cluster.url, TYPE, schema=cluster.schema, max_wait=0.5, retries=0) as runner:
+            (blocker,) = runner.inspector.plan().blockers
+            with pytest.raises(Blocked) as blocked:
+                runner.up()
+            assert f"global pid {blocker.pid} on {blocker.node}" in blocked.value.message
+            assert blocker.node in cluster.worker_url
+            execute(cluster.url, blocker.ending)
+            assert [step.action for step in runner.up().steps] == [Action.CREATE]
+    finally:
+        holder.end()
+
+
+def test_the_progress_of_a_build_counts_placements_and_a_wait_names_the_writer(cluster: Cluster) -> None:
+    insert = f"INSERT INTO {cluster.schema}.activity (id, contact_id) VALUES (0, 1)"
+    holder = Session(cluster.worker_url, insert)
+    try:
+        with cluster.in_background("up", "--json") as run:
+            assert run.event("Waiting", phase="waiting for a lock")["blockers"][0]["node"] in cluster.worker_url
+            holder.end()
+            run.succeed()
+    finally:
+        holder.end()

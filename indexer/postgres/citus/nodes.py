@@ -23,7 +23,8 @@ SHARDS = """
            COALESCE(n.nodeid, 0) AS node,
            COALESCE(n.nodename || ':' || n.nodeport, 'the coordinator') AS where,
            pg_catalog.quote_ident(%(schema)s) || '.' || pg_catalog.quote_ident(names.parts[
-               pg_catalog.array_upper(names.parts, 1)]) AS relation
+               pg_catalog.array_upper(names.parts, 1)]) AS relation,
+           pg_catalog.quote_ident(%(schema)s) AS schema
       FROM pg_catalog.pg_dist_shard AS s
       JOIN pg_catalog.pg_class AS c ON c.oid = s.logicalrelid
       JOIN pg_catalog.pg_dist_placement AS p ON p.shardid = s.shardid AND p.shardstate = 1
@@ -66,6 +67,7 @@ class Shard(NamedTuple):
         node: the id of its node.
         where: the host and the port of the node.
         relation: the table of the shard with its schema, as SQL.
+        schema: as SQL.
     """
 
     table: str
@@ -73,6 +75,7 @@ class Shard(NamedTuple):
     node: int
     where: str
     relation: str
+    schema: str
 
 
 class Answer(NamedTuple):

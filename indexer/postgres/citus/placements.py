@@ -9,6 +9,7 @@ from typing import Any
 from indexer.catalog import DIFFERENT, MISSING, ORPHAN, UNKNOWN, CatalogEntry, Flaw
 from indexer.definition import Definition
 from indexer.postgres.citus.nodes import Shard, is_named_after
+from indexer.text import identifier
 from indexer.tuples import NamedTuple
 
 
@@ -70,10 +71,15 @@ def _orphans(name: str, shards: Sequence[Shard], answers: Answers) -> CatalogEnt
     orphans = [(shard, entry) for shard in shards if (entry := _on(shard, name, answers))]
     if not orphans:
         return None
-    flaws = tuple(Flaw(shard.where, shard.id, ORPHAN, entry.name, entry.definition) for shard, entry in orphans)
+    flaws = tuple(_orphan(shard, entry) for shard, entry in orphans)
     first = orphans[0][1]
     worker = next((entry.worker for _, entry in orphans if entry.worker), None)
     return first._replace(name=name, oid=None, valid=False, worker=worker, flaws=flaws)
+
+
+def _orphan(shard: Shard, entry: CatalogEntry) -> Flaw:
+    drop = f"DROP INDEX CONCURRENTLY {shard.schema}.{identifier(entry.name)}"
+    return Flaw(shard.where, shard.id, ORPHAN, entry.name, entry.definition, remedy=drop)
 
 
 def _on(shard: Shard, name: str, answers: Answers) -> CatalogEntry | None:

@@ -64,6 +64,7 @@ DAMAGED = ("XX001", "XX002")
 READING = ("XX000", "XX001", "58P01", "58030")
 STORAGE = "md"  # how the functions of PostgreSQL's storage manager begin
 UNKNOWN_NAMES = ("3F000", "42704", "42883", "42P01")
+ON_A_NODE = r"while executing command on (\S+:\d+)"
 CALL = r"[\w\"]\([^()]*\)"  # a function with its arguments, whatever language the server speaks
 
 
@@ -88,12 +89,13 @@ def said(error: BaseException) -> str:
     diagnosis = getattr(known, "diag", None)
     message = getattr(diagnosis, "message_primary", None) or reason(Exception(str(known)))
     detail, hint = (getattr(diagnosis, f"message_{part}", None) for part in ("detail", "hint"))
-    where = _function(known)
+    where, node = _function(known), _node(known)
     sentences = (
         message,
         detail,
         f"The server's hint: {hint}" if hint else None,
         f"It happened in: {where}" if where else None,
+        f"It happened on node {node}" if node else None,
     )
     return " ".join(f"{visible(each).rstrip('.')}." for each in sentences if each)
 
@@ -128,6 +130,13 @@ def _function(error: BaseException) -> str:
     """Return the line of the error's context that names a function of the database; empty if there is none."""
     context = (getattr(getattr(error, "diag", None), "context", None) or "").splitlines()
     return next((line for line in context if re.search(CALL, line)), "")
+
+
+def _node(error: BaseException) -> str:
+    """Return the node of a Citus cluster that failed; empty if the error is not of one."""
+    context = getattr(getattr(error, "diag", None), "context", None) or ""
+    found = re.search(ON_A_NODE, context)
+    return found[1] if found else ""
 
 
 def concerns_declaration(error: BaseException) -> bool:
