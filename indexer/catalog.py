@@ -17,7 +17,7 @@ class Flaw(NamedTuple):
 
     Attributes:
         node: its host and port.
-        shard: the number of the shard.
+        shard: the number of the shard; None for the empty table that the node has in common with the coordinator.
         state: missing, different, unknown, "not known to the coordinator", or the flaw of the shard's index.
         name: of the shard's index.
         definition: of an index that must not be replaced by another one without consent.
@@ -26,7 +26,7 @@ class Flaw(NamedTuple):
     """
 
     node: str
-    shard: int
+    shard: int | None
     state: str
     name: str = ""
     definition: Definition | None = None
@@ -36,7 +36,7 @@ class Flaw(NamedTuple):
     @property
     def place(self) -> str:
         """The shard and its node."""
-        return f"shard {self.shard} on {self.node}"
+        return f"{f'shard {self.shard}' if self.shard else 'the distributed table'} on {self.node}"
 
     def __str__(self) -> str:
         why = f", which does not answer: {self.reason}" if self.reason else ""

@@ -8,7 +8,8 @@ from indexer.catalog import CatalogEntry
 from indexer.postgres.catalog.catalog import INDEXES, PostgresCatalog, entry_of
 from indexer.postgres.citus import nodes
 from indexer.postgres.citus.nodes import Answer, Shard
-from indexer.postgres.citus.placements import in_cluster
+from indexer.postgres.citus.placements import Node, in_cluster
+from indexer.text import identifier
 
 BEGINNING = 40  # bytes of a name that Citus never cuts
 OF_A_SCHEMA = "WHERE c.relnamespace = %(namespace)s"
@@ -64,9 +65,8 @@ def complete(
 def _completed(
     answers: Sequence[Answer], names: Sequence[str], found: Mapping[str, CatalogEntry], shards: Sequence[Shard]
 ) -> dict[str, CatalogEntry]:
-    reasons = {answer.node: answer.error for answer in answers}
-    entries = {answer.node: _entries(answer) for answer in answers}
-    completed = {name: in_cluster(name, found.get(name), shards, entries, reasons) for name in names}
+    reported = [Node(each.node, each.where, _entries(each), each.error, each.has_shells) for each in answers]
+    completed = {name: in_cluster(name, found.get(name), shards, reported) for name in names}
     return {name: entry for name, entry in completed.items() if entry}
 
 
@@ -75,7 +75,8 @@ def _is_index(found: CatalogEntry) -> bool:
 
 
 def _indexes_of(catalog: PostgresCatalog, shards: Sequence[Shard], names: Sequence[str]) -> list[Answer]:
-    relations = nodes.relations(dict.fromkeys(shard.relation for shard in shards))
+    tables = dict.fromkeys(f"{shard.schema}.{identifier(shard.table)}" for shard in shards)
+    relations = nodes.relations([*tables, *dict.fromkeys(shard.relation for shard in shards)])
     beginnings = nodes.array(name.encode()[:BEGINNING].decode(errors="ignore") for name in names)
     of_shards = OF_SHARDS.format(relations=relations, beginnings=beginnings)
     indexes = INDEXES.replace(OF_A_SCHEMA, of_shards).replace("%(sizes)s", "true")

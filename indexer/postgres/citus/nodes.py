@@ -39,6 +39,7 @@ SHARDS = """
 ASK = """
     SELECT r.nodeid AS node,
            COALESCE(n.nodename || ':' || n.nodeport, 'the coordinator') AS where,
+           COALESCE(n.hasmetadata AND n.groupid <> 0, false) AS has_shells,
            r.success,
            r.result
       FROM pg_catalog.run_command_on_all_nodes(%(command)s) AS r
@@ -84,12 +85,14 @@ class Answer(NamedTuple):
     Attributes:
         node: its id; 0 for a coordinator that is no node of the cluster.
         where: its host and port.
+        has_shells: whether it is a worker with the empty tables that the coordinator has, so that it plans queries.
     """
 
     node: int
     where: str
     rows: list[dict[str, Any]] | None
     error: str = ""
+    has_shells: bool = False
 
 
 def shards(catalog: CatalogReader, tables: Sequence[str]) -> list[Shard]:
@@ -131,12 +134,12 @@ def allowed() -> Iterator[None]:
             raise
 
 
-def answer_of(node: int, where: str, success: bool, result: str | None) -> Answer:
+def answer_of(node: int, where: str, success: bool, result: str | None, has_shells: bool = False) -> Answer:
     """Return the answer of a node; its result is a row of XML, without an element where there are no rows."""
     if not success:
-        return Answer(node, where, None, " ".join((result or "no reason was given").split()))
+        return Answer(node, where, None, " ".join((result or "no reason was given").split()), has_shells)
     _, _, after = (result or "").partition(BEGIN)
-    return Answer(node, where, json.loads(unescape(after.partition(END)[0]) or "[]"))
+    return Answer(node, where, json.loads(unescape(after.partition(END)[0]) or "[]"), has_shells=has_shells)
 
 
 def quoted(text: str) -> str:

@@ -12,6 +12,8 @@ from indexer.postgres.citus.nodes import Shard, is_named_after
 from indexer.text import identifier
 from indexer.tuples import NamedTuple
 
+NOT_ASKED = "the node is not active"
+
 
 class Building(NamedTuple):
     """How far an index is built in a cluster.
@@ -27,34 +29,45 @@ class Building(NamedTuple):
     running: tuple[dict[str, Any], ...]
 
 
-Answers = Mapping[int, Sequence[CatalogEntry] | None]
+class Node(NamedTuple):
+    """What a node says of indexes.
+
+    Attributes:
+        entries: those on its shards and on the empty tables that it shares with the coordinator; None if it does not
+            answer.
+        error: why it does not.
+        has_shells: whether it is a worker that has these empty tables.
+    """
+
+    id: int
+    where: str
+    entries: Sequence[CatalogEntry] | None
+    error: str = ""
+    has_shells: bool = False
 
 
 def in_cluster(
-    name: str, found: CatalogEntry | None, shards: Sequence[Shard], answers: Answers, reasons: Mapping[int, str]
+    name: str, found: CatalogEntry | None, shards: Sequence[Shard], nodes: Sequence[Node]
 ) -> CatalogEntry | None:
     """Return what an index is in the whole cluster.
 
     Args:
-        found: what the coordinator has of this name, with or without an index of that name on the shards.
+        found: what the coordinator has of this name; None if only shards may have an index of the name.
         shards: the placements of all tables that may have it.
-        answers: the indexes on the shards of each node, by the id of the node; None where it did not answer.
-        reasons: why it did not.
     """
+    by_id = {node.id: node for node in nodes}
     if found is None:
-        return _orphans(name, shards, answers)
+        return _orphans(name, shards, by_id)
     table = found.definition.table if found.definition else None
-    placed = [(shard, _on(shard, name, answers)) for shard in shards if shard.table == table]
+    placed = [(shard, _on(shard, name, by_id)) for shard in shards if shard.table == table]
     if not placed:
         return found  # its table is not distributed
-    flaws = [
-        flaw
-        for shard, entry in placed
-        if (flaw := _flaw(shard, entry, found.definition, answers, reasons.get(shard.node, "")))
-    ]
+    flaws = [flaw for shard, entry in placed if (flaw := _flaw(shard, entry, found.definition, by_id))]
     is_conflict = found.usable and all(flaw.state == DIFFERENT for flaw in flaws)
     if not is_conflict:  # it is rebuilt whatever the shards have
         flaws = [flaw._replace(definition=None) for flaw in flaws]
+    if not found.usable and not flaws:
+        flaws = _without_shell(name, table, nodes)
     built = [entry for _, entry in placed if entry]
     return found._replace(
         valid=found.valid and is_conflict,
@@ -66,9 +79,22 @@ def in_cluster(
     )
 
 
-def _orphans(name: str, shards: Sequence[Shard], answers: Answers) -> CatalogEntry | None:
+def _without_shell(name: str, table: str | None, nodes: Sequence[Node]) -> list[Flaw]:
+    """Return the workers on which a build did not come to its last step; a REINDEX of the index would fail on them."""
+    lacking = [
+        node
+        for node in nodes
+        if node.has_shells
+        and not any(
+            each.definition and (each.name, each.definition.table) == (name, table) for each in node.entries or ()
+        )
+    ]
+    return [Flaw(node.where, None, MISSING) for node in lacking]
+
+
+def _orphans(name: str, shards: Sequence[Shard], nodes: Mapping[int, Node]) -> CatalogEntry | None:
     """Return an index that only shards have, which prevents one of the name from being built."""
-    orphans = [(shard, entry) for shard in shards if (entry := _on(shard, name, answers))]
+    orphans = [(shard, entry) for shard in shards if (entry := _on(shard, name, nodes))]
     if not orphans:
         return None
     flaws = tuple(_orphan(shard, entry) for shard, entry in orphans)
@@ -82,9 +108,10 @@ def _orphan(shard: Shard, entry: CatalogEntry) -> Flaw:
     return Flaw(shard.where, shard.id, ORPHAN, entry.name, entry.definition, remedy=drop)
 
 
-def _on(shard: Shard, name: str, answers: Answers) -> CatalogEntry | None:
+def _on(shard: Shard, name: str, nodes: Mapping[int, Node]) -> CatalogEntry | None:
     """Return the index of a placement, its definition as if it was on the distributed table."""
-    for entry in answers.get(shard.node) or ():
+    node = nodes.get(shard.node)
+    for entry in (node.entries if node else None) or ():
         definition = entry.definition
         if definition and is_of(definition.table, shard) and is_named_after(name, shard.id, entry.name):
             return entry._replace(definition=_of_table(definition, shard))
@@ -102,11 +129,12 @@ def _of_table(definition: Definition, shard: Shard) -> Definition:
 
 
 def _flaw(
-    shard: Shard, entry: CatalogEntry | None, definition: Definition | None, answers: Answers, reason: str
+    shard: Shard, entry: CatalogEntry | None, definition: Definition | None, nodes: Mapping[int, Node]
 ) -> Flaw | None:
     """Return what is wrong with the index on one placement."""
-    if answers.get(shard.node) is None:
-        return Flaw(shard.where, shard.id, UNKNOWN, reason=reason)
+    node = nodes.get(shard.node)
+    if node is None or node.entries is None:
+        return Flaw(shard.where, shard.id, UNKNOWN, reason=node.error if node else NOT_ASKED)
     if entry is None:
         return Flaw(shard.where, shard.id, MISSING)
     if entry.definition != definition:
