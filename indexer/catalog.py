@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from indexer.definition import Definition
-from indexer.text import visible
+from indexer.text import counted, visible
 from indexer.tuples import NamedTuple
 
 MISSING, DIFFERENT, UNKNOWN, ORPHAN = "missing", "different", "unknown", "not known to the coordinator"
@@ -102,8 +102,8 @@ class CatalogEntry(NamedTuple):
         if self.worker:
             return "being built"
         if self.flaws:
-            of = f" of {self.placements}" if self.placements else ""
-            return f"{self.flaws[0].state} on {len(self.flaws)}{of} placements"
+            of_all = f"{len(self.flaws)} of {self.placements} placements"
+            return f"{self.flaws[0].state} on {of_all if self.placements else counted(len(self.flaws), 'placement')}"
         if self.is_mismarked:
             return "not valid on the coordinator"
         return "not live" if not self.live else "not ready" if not self.ready else "not valid"

@@ -196,15 +196,15 @@ class Fault(NamedTuple):
     action: Action = Action.REBUILD
 
 
-ON_SHARDS = "not known to the coordinator on {} placements"
+ON_SHARDS = "not known to the coordinator on"
 FAULTS = {
     "missing on a shard": Fault((), (DROP_THERE,), "missing on 1 of 4 placements"),
     "not valid on a shard": Fault((), (marking(THERE, INVALID),), "not valid on 1 of 4 placements"),
     "IF NOT EXISTS": Fault((IF_NOT_EXISTS,), (), "not valid on the coordinator", Action.REINDEX),
     "half dropped": Fault((marking(HERE, f"{INVALID}, {HALF_DROPPED}"),), (), "not live"),
     "dropped while it was built": Fault((marking(HERE, HALF_DROPPED),), (), "not live"),
-    "on all shards only": Fault((NO_PROPAGATION, DROP_HERE), (), ON_SHARDS.format(4)),
-    "on one shard only": Fault((DROP_HERE,), (CREATE_THERE,), ON_SHARDS.format(1)),
+    "on all shards only": Fault((NO_PROPAGATION, DROP_HERE), (), f"{ON_SHARDS} 4 placements"),
+    "on one shard only": Fault((DROP_HERE,), (CREATE_THERE,), f"{ON_SHARDS} 1 placement"),
 }
 
 
