@@ -205,7 +205,7 @@ def sum_index_counts(parts: Sequence[IndexCounts]) -> IndexCounts:
         hits=_added(parts, lambda part: part.hits),
         reads=_added(parts, lambda part: part.reads),
         last_scan=max((part.last_scan for part in parts if part.last_scan), default=None),
-        age=min(part.age for part in parts),
+        age=min((part.age for part in parts if part.age is not None), default=None),
     )
 
 

@@ -27,7 +27,7 @@ class IndexCounts(NamedTuple):
         entries: those that scans have read from it.
         hits, reads: its blocks that were found in shared buffers, and those that were not.
         last_scan: the time of the last scan, in UTC; None if there was none, or before PostgreSQL 16.
-        age: how many transactions ago it was made.
+        age: how many transactions ago it was made; None if it came with a copy of another database.
     """
 
     scans: int
@@ -35,7 +35,7 @@ class IndexCounts(NamedTuple):
     hits: int
     reads: int
     last_scan: datetime | None = None
-    age: int = 0
+    age: int | None = 0
 
 
 class TableCounts(NamedTuple):
@@ -87,10 +87,10 @@ class ServerCounts(NamedTuple):
     def is_older(self, index: str, revision: str) -> bool:
         """Return whether an index was made before the record of a revision was written.
 
-        One that was made anew by hand was not, nor is any that was restored from a dump.
+        One that was made anew by hand was not, nor is any that was restored from a dump or copied with its database.
         """
         counts, written = self.indexes.get(index), self.records.get(revision)
-        return counts is not None and written is not None and counts.age >= written
+        return counts is not None and counts.age is not None and written is not None and counts.age >= written
 
     @property
     def since(self) -> datetime | None:

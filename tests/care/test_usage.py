@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from command import ask, connect, execute, prepare
+from command import ask, connect, execute, prepare, succeed
 from examined import facts_of
 from postgres_server import with_database
 from scenes import Server, own_server, until
@@ -94,6 +94,18 @@ def test_an_index_that_was_made_anew_by_hand_may_be_younger_than_the_count(url):
 
     assert not facts_of(url, other).usage.is_known_built
     assert facts_of(url, NAME).usage.is_known_built
+
+
+def test_in_a_copy_of_the_database_the_time_of_the_build_says_nothing(server, url):
+    execute(server.url, f"CREATE DATABASE copied OWNER crm_owner TEMPLATE {url.rsplit('/', 1)[1]}")
+    copied = with_database(url, "copied")
+    assert not facts_of(copied, NAME).usage.is_known_built
+
+    succeed("check", "--deep", url=copied)  # which writes the record anew
+    assert not facts_of(copied, NAME).usage.is_known_built
+    succeed("down", url=copied)
+    succeed("up", url=copied)
+    assert facts_of(copied, NAME).usage.is_known_built
 
 
 def test_the_last_scan_is_known_from_postgresql_16_on(url):

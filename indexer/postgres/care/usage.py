@@ -58,7 +58,11 @@ INDEXES = """
            pg_catalog.pg_stat_get_blocks_hit(c.oid) AS hits,
            pg_catalog.pg_stat_get_blocks_fetched(c.oid) - pg_catalog.pg_stat_get_blocks_hit(c.oid) AS reads,
            pg_catalog.timezone('UTC', {last_scan}) AS last_scan,
-           pg_catalog.age(x.xmin) AS age
+           CASE WHEN pg_catalog.age(x.xmin) OPERATOR(pg_catalog.<=) (
+                     SELECT pg_catalog.age(d.xmin)
+                       FROM pg_catalog.pg_database AS d
+                      WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+                THEN pg_catalog.age(x.xmin) END AS age
       FROM pg_catalog.pg_class AS t
       JOIN pg_catalog.pg_index AS i ON i.indrelid = t.oid
       JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
