@@ -22,7 +22,7 @@ from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Table
 from indexer.decide import CREATIONS, Action
 from indexer.errors import Command, Hint, IndexerError, PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
-from indexer.partitions import drops_in_words
+from indexer.partitions import drops_in_words, duplicates_in_words
 from indexer.plans import Check, Plan, RevisionPlan, StampPlan, State, Status
 from indexer.records.alembic import AlembicTable, assumed_later
 from indexer.records.log import Entry, LogTable
@@ -361,6 +361,7 @@ class Inspector:
                 yield Hint(f"{name} already exists under the name {step.other_name}. Rename that instead: ", rename)
             elif step.action is Action.ABSENT:
                 yield f"{step.other_name} is the same as {name} under another name, and is not dropped."
+        yield from duplicates_in_words(plan.steps)
         yield from (*server.unseen(self.chain.tables), *server.hidden(plan.blockers))
         if not plan.is_empty:
             yield from (*server.delays(), *(plan.replication.warnings() if plan.replication else ()))

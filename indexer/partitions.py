@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from indexer.catalog import PARTITIONED, PARTITIONED_INDEX, CatalogEntry
 from indexer.decide import Action
-from indexer.text import counted, qualified
+from indexer.errors import Command, Hint
+from indexer.text import counted, few, qualified
 from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -118,6 +119,15 @@ def whole(found: CatalogEntry, parts: Sequence[Part]) -> CatalogEntry:
         return found._replace(valid=True, ready=True, live=True)
     workers = (part.step.found.worker for part in parts if part.step.action is Action.WAIT and part.step.found)
     return found._replace(valid=False, worker=next(workers, None))
+
+
+def duplicates_in_words(steps: Sequence[Step]) -> Iterator[Hint]:
+    """Yield which partitions have an index of these steps under another name already."""
+    for step in steps:
+        found = [f"{part.step.other_name} on {part.partition.table}" for part in step.parts if part.step.other_name]
+        if found:
+            exists = f"Partitions have {step.index.name} under other names: {', '.join(few(found))}. Attach these: "
+            yield Hint(exists, Command("up", "--adopt-renamed"))
 
 
 def drops_in_words(steps: Sequence[Step]) -> Iterator[str]:

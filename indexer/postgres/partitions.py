@@ -72,9 +72,7 @@ class PartPlanner(NamedTuple):
         assert parent
         if parent_of(catalog, partition.oid) != partition.parent:
             return Step(Action.ABSENT, part.step.index, part.step.declared)
-        entries = indexes_of(catalog, [partition.oid]).get(partition.oid, [])
-        there = next((entry for entry in entries if entry.attached_to and entry.attached_to == parent.oid), None)
-        plan = _Plan(self, index, [partition], {partition.oid: there} if there else {}, {partition.oid: entries}, None)
+        plan = _Plan(self, index, [partition], {}, indexes_of(catalog, [partition.oid]), None)
         self._note_workers([plan])
         step = plan.part(partition, parent, self._taken([plan])).step
         return step if step.action is Action.ATTACH else step.without(_is_attachment)
@@ -84,9 +82,10 @@ class PartPlanner(NamedTuple):
         unusable: dict[tuple[str, int], list[str]] = {}
         for plan in plans:
             for partition in plan.tree:
-                entry = plan.attached.get(partition.oid) or plan.own(partition)
-                if entry and not entry.usable and partition.is_leaf:
-                    unusable.setdefault((partition.schema, partition.namespace), []).append(entry.name)
+                there = plan.attached.get(partition.oid)
+                for entry in (there,) if there else plan.others.get(partition.oid, ()):
+                    if not entry.usable and partition.is_leaf:
+                        unusable.setdefault((partition.schema, partition.namespace), []).append(entry.name)
         workers = {
             (namespace, name): pid
             for (schema, namespace), names in unusable.items()
@@ -187,11 +186,29 @@ class _Plan:
         if partition.oid in self.attached or partition.parent is None:
             return None
         names = [name_on(self.index, partition.table, number) for number in range(1, MOST_NAMES + 1)]
-        entries = [entry for entry in self.others.get(partition.oid, ()) if entry.attached_to is None]
-        named = [entry for entry in entries if entry.name in names or self._is_moved(entry)]
-        renamed = [entry for entry in entries if entry.usable and self.options.adopt_renamed and entry not in named]
-        same = (entry for entry in (*named, *renamed) if not self._differences(partition, entry))
+        unattached = [entry for entry in self.others.get(partition.oid, ()) if entry.attached_to is None]
+        same = (
+            entry
+            for entry in unattached
+            if (entry.name in names or self._is_moved(entry)) and not self._differences(partition, entry)
+        )
+        return next(same, None) or (self._duplicate(partition) if self.options.adopt_renamed else None)
+
+    def _duplicate(self, partition: Partition) -> CatalogEntry | None:
+        """Return the index of a partition that is as declared under another name, and is attached to nothing."""
+        same = (
+            entry
+            for entry in self.others.get(partition.oid, ())
+            if entry.usable and entry.attached_to is None and not self._differences(partition, entry)
+        )
         return next(same, None)
+
+    def _attached(self, partition: Partition, parent: Parent | None) -> CatalogEntry | None:
+        """Return the index of a partition that is attached to this one of its parent."""
+        if partition.oid in self.attached or parent is None or parent.oid is None:
+            return self.attached.get(partition.oid)
+        entries = self.others.get(partition.oid, ())
+        return next((entry for entry in entries if entry.attached_to == parent.oid), None)
 
     def _is_moved(self, entry: CatalogEntry) -> bool:
         return self._found is not None and entry.oid == self._found.oid
@@ -234,7 +251,7 @@ class _Plan:
 
     def part(self, partition: Partition, parent: Parent | None, taken: Names) -> Part:
         """Return what is to be done about the index on one partition."""
-        there, own = self.attached.get(partition.oid), self.own(partition)
+        there, own = self._attached(partition, parent), self.own(partition)
         name = self._name(partition, there or own, taken)
         found = (there or own) and self._placed(partition, there or own, name)
         declared = self._declared(partition, found)
@@ -242,7 +259,9 @@ class _Plan:
         if partition.kind == FOREIGN and self._is_valid:
             action = Action.KEEP  # a plain CREATE INDEX leaves it out
         on = self.index.on(partition.table, name)
-        step = Step(action, on, declared, found, tuple(self._statements(action, partition, parent, found, name, taken)))
+        statements = tuple(self._statements(action, partition, parent, found, name, taken))
+        duplicate = self._duplicate(partition) if action is Action.CREATE and partition.parent else None
+        step = Step(action, on, declared, found, statements, duplicate.name if duplicate else None)
         drop = self.dialect.beside(partition.schema, partition.namespace).drop_statement(name)
         return Part(partition, step, there is not None, parent, drop)
 
