@@ -171,6 +171,12 @@ class Inspector:
         """Return what was done to this database, the last first."""
         return self.log.read(self._read().tables)
 
+    def entries_if_readable(self, state: State) -> list[Entry]:
+        """Return what was done to this database, the last first; nothing where the log cannot be read."""
+        with suppress(IndexerError, PeeweeException):
+            return self.log.read(state.tables)
+        return []
+
     def records(self) -> dict[str, Record]:
         """Return what is recorded of each revision, read now."""
         return self._read().records
@@ -287,7 +293,7 @@ class Inspector:
         with suppress(IndexerError, PeeweeException):
             needs = predictor.needs(steps)
             tables = {step.index.name: needs[step.index.name].table_bytes for step in steps}
-            rate = rate_of(self.log.read(plan.state.tables), tables)
+            rate = rate_of(self.entries_if_readable(plan.state), tables)
             return forecast_of(needs, rate, self.options.jobs, predictor.disks())
         return None
 

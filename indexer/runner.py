@@ -173,7 +173,7 @@ class Runner:
             return Outcome(direction, plan.start, plan.start, (), (), seconds(), plan.warnings)
         forecast = plan.forecast
         self._compared.expect(forecast)
-        pace = pace_of(self.migrator, [step.index for step in plan.steps], lambda: self._entries(plan), forecast)
+        pace = pace_of(self.migrator, [step.index for step in plan.steps], self._entries(plan), forecast)
         if pace.is_closed():
             self.warn(plan.warnings)
             return self._outcome(plan, (), pace, seconds())
@@ -232,11 +232,8 @@ class Runner:
         builds, forecast = self._compared.builds(pace.taken), plan.forecast
         return Outcome(plan.direction, plan.start, end, steps, base_tables, seconds, warnings, rest, builds, forecast)
 
-    def _entries(self, plan: Plan) -> list[Entry]:
-        """Return the log; nothing where it cannot be read."""
-        with suppress(IndexerError, PeeweeException):
-            return self.inspector.log.read(plan.state.tables)
-        return []
+    def _entries(self, plan: Plan) -> Callable[[], list[Entry]]:
+        return lambda: self.inspector.entries_if_readable(plan.state)
 
     def _carry_out(self, plan: Plan, asked: Mapping[str, Sequence[Index]], pace: Pace) -> list[RevisionPlan]:
         """Carry out a plan, whose catalog may have changed since; return the revisions with the steps that were taken.

@@ -61,9 +61,12 @@ class Rate(NamedTuple):
 
     def predict(self, size: int) -> Prediction:
         """Return what a build with this work is expected to take at most."""
+        return Prediction(max(self.at_most(size), AT_LEAST), size, self.source)
+
+    def at_most(self, size: int) -> float:
+        """Return the seconds of a build with this work, if it is as slow as the slowest one."""
         is_beyond = self.bytes is not None and size > LARGER * self.bytes
-        seconds = size * self.seconds * (EXTRAPOLATED if is_beyond else 1.0)
-        return Prediction(max(seconds, AT_LEAST), size, self.source)
+        return size * self.seconds * (EXTRAPOLATED if is_beyond else 1.0)
 
     def measured(self, seconds: float, size: int) -> Rate:
         """Return the rate after a build of this run: the slowest of its builds counts."""

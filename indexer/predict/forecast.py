@@ -166,7 +166,7 @@ def _prediction(name: str, need: Need, rate: Rate) -> Prediction:
         bytes_at_most=size.at_most,
         seconds=None if rate.usual is None else work * rate.usual,
         seconds_at_least=work * (rate.usual or FASTEST),
-        seconds_at_most=rate.predict(most).seconds if rate.usual is not None else most * SLOWEST,
+        seconds_at_most=rate.at_most(most) if rate.usual is not None else most * SLOWEST,
         wal_bytes=need.wal_bytes,
         sort_bytes=size.sort_bytes,
         work=work,

@@ -15,8 +15,8 @@ from indexer.predict.size import Size
 from indexer.sqlite.catalog import IN_MEMORY, SqliteCatalog
 from indexer.steps import Step
 
-PROBES = 256  # rows of a table that are looked up
-SELECTED = 20  # of them that a predicate must select, to tell how many rows it selects
+PROBES = 128  # rows of a table that are looked up
+SELECTED = 12  # of them that a predicate must select, to tell how many rows it selects
 MULTIPLIER = 2_654_435_761  # spreads the numbers of the probes over the rowids: rows repeat in no such pattern
 CELL, POINTER = 1, 2  # bytes of a cell of an index for the length of its record, and for its place in the page
 PAGE_HEADER, ROW = 8, 6  # bytes of a page, and of a row beside its columns
@@ -44,16 +44,16 @@ WIDTH = """
 """
 
 SAMPLE = """
-    WITH RECURSIVE probes (number) AS (
+    WITH RECURSIVE probes ("number of the probe") AS (
          SELECT 1
           UNION ALL
-         SELECT number + 1
+         SELECT "number of the probe" + 1
            FROM probes
-          WHERE number < ?)
+          WHERE "number of the probe" < ?)
     SELECT count(*),
            {columns}
       FROM probes
-      JOIN {table} AS t ON t.rowid = (number * ?) % ? + 1
+      JOIN {table} AS t ON t.rowid = ("number of the probe" * ?) % ? + 1
 """
 
 
