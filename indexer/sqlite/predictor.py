@@ -89,7 +89,7 @@ class SqlitePredictor:
         if highest == 0:
             yield from ((step.index.name, 0, Size(page, None, 0, 0)) for step in steps)
         elif not highest or not sample or not sample[0]:
-            why = f"the rows of {table} have no numbers by which a sample could be looked up"
+            why = f"no sample of the rows of {table} could be read"
             yield from ((step.index.name, 0, Size(why=why)) for step in steps)
         else:
             hits, bytes_of_rows, *found = sample
