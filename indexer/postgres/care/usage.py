@@ -262,6 +262,11 @@ def _of_parents(catalog: PostgresCatalog, tables: Sequence[str]) -> dict[str, St
         for name, each in _of_tables(reader, [leaf.name for leaf in group]).items():
             label = labelled(catalog, str(reader.schema), name)
             of_leaves[label] = each._replace(table=label)
+    if catalog.is_citus:  # no node gathers statistics of the whole table
+        known = {name: [of_leaves.get(leaf.label) for leaf in group] for name, group in leaves.items()}
+        return {
+            name: sum_statistics(name, [each for each in group if each]) for name, group in known.items() if all(group)
+        }
     rows = catalog.rows(STATISTICS_OF_PARENTS + OF_TABLES, tables=list(tables))
     return {
         row["table"]: _of_parent(row, [of_leaves[leaf.label] for leaf in leaves.get(row["table"], ())]) for row in rows

@@ -439,7 +439,12 @@ class PostgresCatalog(CatalogReader):
         from indexer.postgres.catalog.leaves import OF_LEAVES
 
         found = self.ask(OF_LEAVES, schema=schema, names=list(names), sizes=sizes)
-        return {name: tables[name]._replace(**row) for row in found for name in [row.pop("name")]}
+        counted = {name: tables[name]._replace(**row) for row in found for name in [row.pop("name")]}
+        if not self._is_citus or schema != self.schema:
+            return counted
+        from indexer.postgres.citus.partitions import tables_of_leaves
+
+        return tables_of_leaves(self, counted.values(), sizes)
 
     def version_tables(self, schema: str | None, name: str) -> list[tuple[str | None, str]]:
         """Return schema and name of the first few tables that look like Alembic's, but for this one."""

@@ -71,6 +71,8 @@ ATTACHED = """
            t.parent::pg_catalog.int8 AS attached_to,
            t.oid::pg_catalog.int8 AS oid,
            i.indrelid::pg_catalog.int8 AS table_oid,
+           r.relname AS table,
+           n.nspname AS schema,
            c.relnamespace::pg_catalog.int8 AS namespace,
            c.relname AS name,
            c.relkind::pg_catalog.text AS kind,
@@ -82,7 +84,9 @@ ATTACHED = """
            COALESCE(c.reloptions, '{}'::pg_catalog.text[]) AS storage
       FROM tree AS t
       JOIN pg_catalog.pg_class AS c ON c.oid = t.oid
+      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
       JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
+      JOIN pg_catalog.pg_class AS r ON r.oid = i.indrelid
 """
 
 OF_TABLES = f"""{DEFINITIONS}
@@ -133,7 +137,11 @@ def attached(
         flags = {name: row[name] for name in ("name", "valid", "ready", "live", "bytes", "oid", "attached_to")}
         entry = defined.get(row["oid"]) or CatalogEntry(**flags, kind=KINDS[row["kind"]], definition=definition)
         parts[row["root"]][row["table_oid"]] = entry
-    return parts
+    if not (catalog.is_citus and rows):
+        return parts
+    from indexer.postgres.citus.partitions import complete_parts
+
+    return complete_parts(catalog, rows, parts)
 
 
 def _is_alike(row: dict[str, Any], parent: dict[str, Any]) -> bool:

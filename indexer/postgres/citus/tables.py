@@ -42,6 +42,11 @@ def tables_of_cluster(reader: CatalogReader, tables: Mapping[str, Table], sizes:
     return {name: _sized(table, known.get(name, UNKNOWN), sizes) for name, table in tables.items()}
 
 
+def sizes_of_cluster(reader: CatalogReader, names: Sequence[str]) -> dict[str, Size]:
+    """Return the sizes of these tables, of the distributed ones on all nodes; without those that are not known."""
+    return of_cluster(reader, _sizes(reader, names), names, _sizes, _whole)
+
+
 def _sized(table: Table, size: Size, sizes: bool) -> Table:
     return table._replace(rows=size.rows, bytes=size.bytes if sizes else None)
 

@@ -1,0 +1,60 @@
+"""The partitions of distributed tables: each is a distributed table itself, with an index on each of its shards."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from indexer.care.sums import total
+from indexer.catalog import CatalogEntry, Table
+from indexer.postgres.catalog.catalog import PostgresCatalog
+from indexer.postgres.catalog.leaves import by_schema, labelled, leaf_tables
+from indexer.postgres.citus.cluster import complete
+from indexer.postgres.citus.tables import UNKNOWN, Size, sizes_of_cluster
+
+
+def tables_of_leaves(catalog: PostgresCatalog, tables: Iterable[Table], sizes: bool) -> dict[str, Table]:
+    """Return these partitioned tables with the rows and the bytes of their leaves on all nodes."""
+    given = {table.name: table for table in tables}
+    leaves, of_leaves = leaf_tables(catalog, given), dict[str, Size]()
+    for reader, group in by_schema(catalog, chain.from_iterable(leaves.values())):
+        found = sizes_of_cluster(reader, [leaf.name for leaf in group])
+        of_leaves |= {labelled(catalog, str(reader.schema), name): size for name, size in found.items()}
+    return {
+        name: _with_sizes(table, [of_leaves.get(leaf.label, UNKNOWN) for leaf in leaves.get(name, ())], sizes)
+        for name, table in given.items()
+    }
+
+
+def _with_sizes(table: Table, leaves: Sequence[Size], sizes: bool) -> Table:
+    size = total([0, *(leaf.bytes for leaf in leaves)]) if sizes else None
+    return table._replace(rows=total([0, *(leaf.rows for leaf in leaves)]), bytes=size)
+
+
+def complete_parts(
+    catalog: PostgresCatalog, rows: Sequence[Mapping[str, Any]], parts: Mapping[str, Mapping[int, CatalogEntry]]
+) -> dict[str, dict[int, CatalogEntry]]:
+    """Return the parts of indexes of partitioned tables as they are in the whole cluster.
+
+    Args:
+        rows: of ATTACHED, one for each part.
+        parts: what the coordinator has, by the name of the partitioned index and the OID of the table of the part.
+    """
+    groups: dict[tuple[str, int], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if row["attached_to"]:
+            groups[row["schema"], row["namespace"]].append(row)
+    completed: dict[str, dict[int, CatalogEntry]] = {name: dict(entries) for name, entries in parts.items()}
+    for (schema, namespace), group in groups.items():
+        entries = {row["name"]: _on_table(parts[row["root"]][row["table_oid"]], row["table"]) for row in group}
+        found = complete(catalog.beside(schema, namespace), list(entries), entries)
+        for row in group:
+            part = parts[row["root"]][row["table_oid"]]
+            completed[row["root"]][row["table_oid"]] = found[row["name"]]._replace(definition=part.definition)
+    return completed
+
+
+def _on_table(entry: CatalogEntry, table: str) -> CatalogEntry:
+    return entry._replace(definition=entry.definition and entry.definition._replace(table=table))
