@@ -72,7 +72,13 @@ class PartPlanner(NamedTuple):
         assert parent
         if parent_of(catalog, partition.oid) != partition.parent:
             return Step(Action.ABSENT, part.step.index, part.step.declared)
-        plan = _Plan(self, index, [partition], {}, indexes_of(catalog, [partition.oid]), None)
+        entries = indexes_of(catalog, [partition.oid])
+        if catalog.is_citus:
+            from indexer.postgres.citus.partitions import complete_on
+
+            there = catalog.beside(partition.schema, partition.namespace)
+            entries = {oid: complete_on(there, each) for oid, each in entries.items()}
+        plan = _Plan(self, index, [partition], {}, entries, None)
         self._note_workers([plan])
         step = plan.part(partition, parent, self._taken([plan])).step
         return step if step.action is Action.ATTACH else step.without(_is_attachment)

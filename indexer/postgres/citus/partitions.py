@@ -56,5 +56,11 @@ def complete_parts(
     return completed
 
 
+def complete_on(catalog: PostgresCatalog, entries: Sequence[CatalogEntry]) -> list[CatalogEntry]:
+    """Return the indexes of a partition in the schema of this catalog as they are in the whole cluster."""
+    found = complete(catalog, [entry.name for entry in entries], {entry.name: entry for entry in entries})
+    return [found[entry.name] for entry in entries]
+
+
 def _on_table(entry: CatalogEntry, table: str) -> CatalogEntry:
     return entry._replace(definition=entry.definition and entry.definition._replace(table=table))
