@@ -108,3 +108,34 @@ def test_analyze_gathers_the_statistics_of_the_shards(cluster: Cluster) -> None:
     cluster.succeed("analyze")
     analyzed = on_placements(cluster, "activity", "SELECT reltuples > 0 FROM pg_class WHERE oid = '%s'::regclass")
     assert {each[3] for each in analyzed} == {"t"}
+
+
+PARTITIONED = """
+    DROP TABLE activity;
+    CREATE TABLE activity (
+        id bigint, openphone_id varchar(100), conversation_id bigint, contact_id bigint,
+        activity_type varchar(20), created_at timestamp
+    ) PARTITION BY RANGE (created_at);
+    SET citus.shard_count = 4;
+    SELECT create_distributed_table('activity', 'contact_id');
+    CREATE TABLE activity_2024 PARTITION OF activity FOR VALUES FROM (MINVALUE) TO ('2025-01-01');
+    CREATE TABLE activity_2025 PARTITION OF activity FOR VALUES FROM ('2025-01-01') TO (MAXVALUE);
+    INSERT INTO activity SELECT n, n, n, n % 500 + 1, 'call', timestamp '2024-12-30' + n * interval '1 min'
+      FROM generate_series(1, 5000) AS n
+"""
+SIZES = "SELECT sum(pg_relation_size(indexrelid)) FROM pg_index WHERE indrelid = '%s'::regclass"
+
+
+def test_a_partitioned_distributed_table_is_the_sum_of_the_shards_of_its_partitions(cluster: Cluster) -> None:
+    execute(cluster.url, f"SET search_path TO {cluster.schema}", PARTITIONED)
+    cluster.succeed("up")
+    cluster.succeed("check")
+    health = document(cluster, "health")
+    bytes_of = {each["index"]: each["bytes"] for each in health["indexes"] if each["table"] == "activity"}
+    answers = [*on_placements(cluster, "activity_2024", SIZES), *on_placements(cluster, "activity_2025", SIZES)]
+    assert sum(bytes_of.values()) == sum(int(size) for _, _, _, size in answers)
+    assert next(each["rows"] for each in health["tables"] if each["table"] == "activity") == 5000
+    report = json.loads(cluster.run("verify", "--json").stdout)
+    assert {each["usable"] for each in report["queries"] if each["index"] == DISTRIBUTED} == {True}
+    cluster.succeed("down")
+    assert {size for _, _, _, size in on_placements(cluster, "activity_2024", SIZES)} == {""}

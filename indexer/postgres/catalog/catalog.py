@@ -347,7 +347,12 @@ class PostgresCatalog(CatalogReader):
         """Return the physical indexes behind these: each itself, or the leaf indexes of a partitioned one."""
         from indexer.postgres.catalog.leaves import physical
 
-        return physical(self, names)
+        found = physical(self, names)
+        if not (self._is_citus and found):
+            return found
+        from indexer.postgres.citus.partitions import leaves_of_cluster
+
+        return leaves_of_cluster(self, found)
 
     def leaves(self, names: Sequence[str]) -> dict[str, list[LeafIndex]]:
         """Return the leaf indexes of those of these that are partitioned; asks nothing where no table is."""

@@ -8,11 +8,11 @@ from itertools import chain
 from typing import Any
 
 from indexer.care.sums import total
-from indexer.catalog import CatalogEntry, Table
+from indexer.catalog import CatalogEntry, LeafIndex, Table
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.catalog.leaves import by_schema, labelled, leaf_tables
 from indexer.postgres.citus.cluster import complete
-from indexer.postgres.citus.tables import UNKNOWN, Size, sizes_of_cluster
+from indexer.postgres.citus.tables import UNKNOWN, Size, index_sizes_of_cluster, sizes_of_cluster
 
 
 def tables_of_leaves(catalog: PostgresCatalog, tables: Iterable[Table], sizes: bool) -> dict[str, Table]:
@@ -33,6 +33,19 @@ def _with_sizes(table: Table, leaves: Sequence[Size], sizes: bool) -> Table:
     return table._replace(rows=total([0, *(leaf.rows for leaf in leaves)]), bytes=size)
 
 
+def leaves_of_cluster(catalog: PostgresCatalog, found: Mapping[str, Sequence[LeafIndex]]) -> dict[str, list[LeafIndex]]:
+    """Return leaf indexes with the bytes and the tuples of their placements on all nodes; None where not known."""
+    measured: dict[str, Mapping[str, Size]] = {}
+    for reader, group in by_schema(catalog, chain.from_iterable(found.values())):
+        measured[str(reader.schema)] = index_sizes_of_cluster(reader, [leaf.name for leaf in group])
+    return {name: [_measured(leaf, measured[str(leaf.schema)]) for leaf in leaves] for name, leaves in found.items()}
+
+
+def _measured(leaf: LeafIndex, sizes: Mapping[str, Size]) -> LeafIndex:
+    size = sizes.get(leaf.name, UNKNOWN)
+    return leaf._replace(entry=leaf.entry._replace(bytes=size.bytes, tuples=size.rows))
+
+
 def complete_parts(
     catalog: PostgresCatalog, rows: Sequence[Mapping[str, Any]], parts: Mapping[str, Mapping[int, CatalogEntry]]
 ) -> dict[str, dict[int, CatalogEntry]]:
@@ -46,7 +59,8 @@ def complete_parts(
     for row in rows:
         if row["attached_to"]:
             groups[row["schema"], row["namespace"]].append(row)
-    completed: dict[str, dict[int, CatalogEntry]] = {name: dict(entries) for name, entries in parts.items()}
+    completed: dict[str, dict[int, CatalogEntry]] = defaultdict(dict)
+    completed.update({name: dict(entries) for name, entries in parts.items()})
     for (schema, namespace), group in groups.items():
         entries = {row["name"]: _on_table(parts[row["root"]][row["table_oid"]], row["table"]) for row in group}
         found = complete(catalog.beside(schema, namespace), list(entries), entries)

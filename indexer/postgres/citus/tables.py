@@ -23,9 +23,19 @@ ROWS_AND_BYTES = """
        AND c.relname = ANY (%(names)s::pg_catalog.text[])
 """
 
+INDEXES = """
+    SELECT c.relname AS name,
+           NULLIF(c.reltuples, -1)::pg_catalog.int8 AS rows,
+           pg_catalog.pg_relation_size(c.oid) AS bytes
+      FROM pg_catalog.pg_class AS c
+     WHERE c.relnamespace = %(namespace)s
+       AND c.relkind = 'i'
+       AND c.relname = ANY (%(names)s::pg_catalog.text[])
+"""
+
 
 class Size(NamedTuple):
-    """The rows of a table, as far as they were counted, and its bytes; None where they are not known."""
+    """The rows of a table or the tuples of an index, as far as they were counted, and its bytes; None if not known."""
 
     rows: int | None
     bytes: int | None
@@ -53,6 +63,19 @@ def _sized(table: Table, size: Size, sizes: bool) -> Table:
 
 def _sizes(reader: CatalogReader, names: Sequence[str]) -> dict[str, Size]:
     return {row["name"]: Size(row["rows"], row["bytes"]) for row in reader.rows(ROWS_AND_BYTES, names=list(names))}
+
+
+def index_sizes_of_cluster(reader: CatalogReader, names: Sequence[str]) -> dict[str, Size]:
+    """Return the sizes of these indexes, of the distributed ones on all nodes; without those that are not known."""
+    return of_cluster(reader, _index_sizes(reader, names), names, _index_sizes, _whole_index)
+
+
+def _index_sizes(reader: CatalogReader, names: Sequence[str]) -> dict[str, Size]:
+    return {row["name"]: Size(row["rows"], row["bytes"]) for row in reader.rows(INDEXES, names=list(names))}
+
+
+def _whole_index(name: str, parts: Parts) -> Size:
+    return Size(total(each.rows for each in parts.all), total(each.bytes for each in parts.all))
 
 
 def _whole(name: str, parts: Parts) -> Size:
