@@ -131,7 +131,7 @@ class Report:
     def _total(self, left: int) -> str:
         """Return how many ended with which exit code."""
         by_code: dict[int, list[str]] = {}
-        for part, code in self._codes.items():
+        for part, code in sorted(self._codes.items()):
             by_code.setdefault(code, []).append(part.name)
         done = len(by_code.pop(0, []))
         failed = "".join(
