@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from peewee import CharField, DateTimeField, IntegerField, Model, TextField, fn
+from peewee import CharField, DateTimeField, IntegerField, Model, Node, TextField, Value, fn
 
 from indexer import __version__
 from indexer.catalog import LOG_TABLE, Table
@@ -100,17 +100,27 @@ class LogTable(RecordTable):
         return Entry(**{**row, "indexes": indexes, "sizes": sizes, "builds": builds})
 
     def insert(self, entry: Entry, **expressions: Any) -> list[Any]:
-        """Return the statements that add an entry and delete the oldest; expressions take the place of its values."""
-        earlier = self.model.alias()
-        following = earlier.select(fn.COALESCE(fn.MAX(earlier.id), 0) + 1)
-        row = {"id": following, **entry._asdict(), "indexes": _encoded(entry), **expressions}
-        del row["sizes"], row["builds"]
+        """Return the statements that add an entry and delete the oldest; expressions take the place of its values.
+
+        The number is selected with the values: Citus allows no subquery among those of an INSERT.
+        """
+        earlier, fields = self.model.alias(), self.model._meta.fields
+        values = {**entry._asdict(), "indexes": _encoded(entry), **expressions}
+        del values["sizes"], values["builds"]
+        row = {
+            "id": fn.COALESCE(fn.MAX(earlier.id), 0) + 1,
+            **{name: _selected(value, fields[name]) for name, value in values.items()},
+        }
         oldest = self.model.select(fn.MAX(self.model.id) - KEPT)
         return [
             *self.create(),
-            self.model.insert(**row).returning(),
+            self.model.insert_from(earlier.select(*row.values()), [fields[name] for name in row]).returning(),
             self.model.delete().where(self.model.id <= oldest),
         ]
+
+
+def _selected(value: Any, field: Any) -> Any:
+    return value if isinstance(value, Node) else Value(value, converter=field.db_value)
 
 
 def _encoded(entry: Entry) -> str:
