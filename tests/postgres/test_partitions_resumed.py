@@ -150,16 +150,14 @@ def test_down_after_a_killed_up_drops_what_is_not_attached_yet(base_url: str, mo
 
 def test_the_build_of_a_killed_run_on_a_leaf_is_joined(base_url: str) -> None:
     by_range(base_url)
-    with open_writer(base_url, WRITE_2022):
+    with open_writer(base_url, WRITE_2022) as writer:
         with running("up", "--json", url=base_url) as first:
             first.event("StatementStarted", index="ix_activity_openphone_id_activity_2022")
             first.event("Waiting", index="ix_activity_openphone_id_activity_2022")
             first.kill()
         with running("up", "--json", url=base_url) as second:
             second.event("Joined", index="ix_activity_openphone_id_activity_2022")
-            execute(base_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'none'")
-            writer = "SELECT pid FROM pg_stat_activity WHERE application_name = 'another client'"
-            execute(base_url.replace("crm_owner", "postgres"), f"SELECT pg_terminate_backend(({writer}))")
+            writer.end()
             second.succeed()
     assert covered(base_url, "ix_activity_openphone_id") == sorted(LEAVES)
 
