@@ -269,7 +269,7 @@ def _verdict(status: Status, lists_statements: bool = False) -> Hint:
     """
     names = ", ".join(map(_named, status.drifted))
     if status.unknown and not names:
-        return _cannot_tell(status.unknown)
+        return cannot_tell(status.unknown)
     if not names and status.unindexed:
         children = few(list(dict.fromkeys(each.table for each in status.unindexed)))
         missing = f"Indexes are missing on tables that inherit: {', '.join(children)}."
@@ -293,13 +293,13 @@ def _named(step: Step) -> str:
     return f"{step.index.name} ({', '.join(few([str(flaw) for flaw in found.flaws]) or [found.flaw])})"
 
 
-def _cannot_tell(steps: Sequence[Step]) -> Hint:
+def cannot_tell(steps: Sequence[Step]) -> Hint:
     """Return which nodes of a cluster do not answer, and what is not known of these indexes for that."""
-    unknown = [step.found.unknown for step in steps if step.found]
-    nodes = dict.fromkeys(f"{flaw.node} does not answer ({flaw.reason})" for flaw in unknown if flaw)
+    unknown = [flaw for step in steps if step.found for flaw in step.found.flaws if flaw.reason]
+    nodes = dict.fromkeys(f"{flaw.node} does not answer ({flaw.reason})" for flaw in unknown)
     names = ", ".join(few([step.index.name for step in steps]))
-    text = f"Cannot tell whether these indexes are valid: {names}. {'; '.join(nodes)}. Start it, then run: "
-    return Hint(text, Command("check"))
+    which = f"{names}. {'; '.join(nodes)}"
+    return Hint(f"Cannot tell whether these indexes are valid: {which}. When all nodes answer, run: ", Command("check"))
 
 
 def _position(status: Status) -> str:

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
+from indexer import Index
 from indexer.catalog import CatalogEntry
+from indexer.console.text import cannot_tell
 from indexer.decide import Action, Existing, compare, decide
 from indexer.definition import Column, Definition
 from indexer.options import Options
 from indexer.postgres.catalog.catalog import entry_of
 from indexer.postgres.citus.nodes import Shard, array, is_named_after
 from indexer.postgres.citus.placements import Node, building, in_cluster
+from indexer.steps import Step
 
 NAME = "ix_activity_type"
 DECLARED = Definition("activity", "btree", (Column("activity_type"),))
@@ -105,6 +108,19 @@ def test_nothing_is_decided_while_a_node_does_not_answer() -> None:
     assert not entry.usable
     assert (entry.unknown.node, entry.unknown.reason) == (shards[0].where, "no route")
     assert decide(DECLARED, Existing(entry), Options(replace=True)) is Action.REFUSE
+
+
+def test_a_node_that_does_not_answer_is_named_with_the_next_step() -> None:
+    found, shards, nodes = rows_of("valid")
+    silent = [node._replace(entries=None, error="no route to host") for node in nodes]
+    entry = in_cluster(NAME, found, shards, silent)
+    step = Step(Action.REFUSE, Index(NAME, "activity", ("activity_type",)), DECLARED, entry)
+    assert step.state == "unknown"
+    said = str(cannot_tell([step]))
+    for node in {shard.where for shard in shards}:
+        assert f"{node} does not answer (no route to host)" in said
+    assert said.startswith(f"Cannot tell whether these indexes are valid: {NAME}.")
+    assert said.endswith("When all nodes answer, run: indexer check")
 
 
 def test_a_node_that_was_not_asked_is_no_evidence_either() -> None:

@@ -101,6 +101,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "Then review it": "test_scaffold::test_the_command_in_the_output_of_new_shows_the_plan",
     "{}. To {} it, run: python cli.py up": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
     "To see the statements that build them": "test_inheritance::test_up_warns_of_a_child_with_rows_and_check_fails_until_it_is_indexed",
+    "Cannot tell whether these indexes are valid": "test_citus_placements::test_a_node_that_does_not_answer_is_named_with_the_next_step",
     "See why: python cli.py verify": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
     "(all columns: --sql)": "test_hints::test_the_columns_of_the_tables_to_be_made_are_in_the_script",
     "for the sample of ANALYZE": NO_COMMAND,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from indexer.catalog import CatalogEntry
 from indexer.postgres.catalog.catalog import INDEXES, PostgresCatalog, entry_of
@@ -59,7 +59,18 @@ def complete(
         return dict(found)
     with nodes.allowed():
         return {**found, **_completed(_indexes_of(catalog, shards, asked), asked, found, shards)}
-    return dict(found)  # the extension says what is not visible
+    # What is not visible the extension says. The sizes of the empty parts on the coordinator are none.
+    distributed = {shard.table for shard in shards}
+    return {name: _without_size(entry) if _is_on(entry, distributed) else entry for name, entry in found.items()}
+
+
+def _is_on(entry: CatalogEntry, tables: Collection[str]) -> bool:
+    """Return whether an index is on one of these tables."""
+    return entry.definition is not None and entry.definition.table in tables
+
+
+def _without_size(entry: CatalogEntry) -> CatalogEntry:
+    return entry._replace(bytes=None, tuples=None)
 
 
 def _completed(
