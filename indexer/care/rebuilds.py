@@ -18,6 +18,7 @@ from indexer.steps import Step, StepPlanner
 from indexer.text import are, few
 from indexer.tuples import NamedTuple
 
+MOST_NAMES = 10  # of rebuilt indexes, which can be those of many partitions
 MATTERS = 1024 * 1024  # bytes; less room than that is not worth a warning
 
 
@@ -135,7 +136,7 @@ class Remains(NamedTuple):
     holders: tuple[Blocker, ...] = ()
 
     def __str__(self) -> str:
-        phrases = [f"{', '.join(self.rebuilt)} {are(self.rebuilt)} rebuilt"] if self.rebuilt else []
+        phrases = [f"{', '.join(few(self.rebuilt, MOST_NAMES))} {are(self.rebuilt)} rebuilt"] if self.rebuilt else []
         if self.left:
             users = ", ".join(few([f"pid {each.pid}" if each.pid else each.role for each in self.holders]))
             because = f", because {users} may still use {'it' if len(self.left) == 1 else 'them'}" if users else ""

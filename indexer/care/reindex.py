@@ -34,6 +34,7 @@ from indexer.text import few, may_be
 
 NO_CHECKS: Mapping[str, Checked] = {}
 SHOWN_IN, AGAIN = 2.0, 0.2  # seconds
+MOST_NAMES = 5  # of leaf indexes in a command that continues a run
 
 
 class Reindexer:
@@ -51,6 +52,7 @@ class Reindexer:
         self._has_begun = False
         self._failures: list[IndexFailed] = []
         self._asked: list[Candidate] = []
+        self._leaves: dict[str, list[str]] = {}
 
     # What would be done ---------------------------------------------------------------------------------------------
 
@@ -99,6 +101,7 @@ class Reindexer:
         if not whole.step.parts or whole.obstacle:
             yield whole
             return
+        self._leaves[whole.name] = []
         for part in leaves(whole.step.parts):
             partition, index = part.partition, part.step.index
             there = self.migrator.dialect.beside(partition.schema, partition.namespace)
@@ -112,6 +115,7 @@ class Reindexer:
                 owner=partition.owner,
                 owned=partition.owned,
             )
+            self._leaves[whole.name].append(leaf.label)
             yield whole._replace(step=part.step, planner=planner, leaf=leaf)
 
     def _label(self, schema: str, name: str) -> str:
@@ -295,6 +299,8 @@ class Reindexer:
         """Return the criteria with the names that this run has not rebuilt, which another run would rebuild again."""
         done = [] if self.migrator.transactional_ddl else [each.name for each in self._rebuilt]
         names = tuple(dict.fromkeys(left for name in criteria.names for left in self._left_of(name, done)))
+        if len(names) > max(MOST_NAMES, len(criteria.names)):  # those that are rebuilt are young
+            return criteria._replace(min_age=max(criteria.min_age or 0, 1))
         return criteria._replace(names=names) if names else criteria
 
     def _left_of(self, name: str, done: Sequence[str]) -> list[str]:
@@ -316,6 +322,7 @@ class Reindexer:
             leftovers = [each for each in plan.leftovers if each.of.revision is revision]
             if chosen or leftovers:
                 self._reindex(revision, [*leftovers, *chosen], pace)
+            self._record_wholes(revision)
             if revision.id in plan.learned:
                 self._record(revision.id, plan.learned[revision.id])
         if self._failures:
@@ -421,6 +428,17 @@ class Reindexer:
         fresh = baseline_of(measured, REINDEX, now(), baseline.built_at if baseline else None) if measured else None
         self._record(candidate.revision.id, {name: fresh} if fresh else {})
         return measured.bytes if measured else None
+
+    def _record_wholes(self, revision: Revision) -> None:
+        """Record the baselines of partitioned indexes of which this run has rebuilt the index of each leaf."""
+        rebuilt = {each.name for each in self._rebuilt}
+        for name in (index.name for index in revision.indexes):
+            labels = self._leaves.get(name, ())
+            measured = self.migrator.catalog.measured([name]) if labels and rebuilt >= set(labels) else {}
+            if name in measured and (record := self.inspector.records().get(revision.id)):
+                before = record.baselines.get(name)
+                fresh = baseline_of(measured[name], REINDEX, now(), before.built_at if before else None)
+                self._record(revision.id, {name: fresh} if fresh else {})
 
     def _check_deeply(self, candidate: Candidate) -> Finding:
         index = candidate.step.index

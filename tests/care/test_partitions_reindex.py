@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import leftovers
-from command import ask, broken, execute, prepare, refuses, succeed
+from command import HEAD, ask, broken, execute, prepare, refuses, succeed
 from counters import change
+from examined import CHAIN
 from partitioned import OF_ACTIVITY, by_range, index_parents, leaf_indexes
 from scenes import until
+
+from indexer.connection import connect
+from indexer.records.baseline import Baseline
+from indexer.runner import Runner
 
 NAME = "ix_activity_openphone_id"
 LEFT = "activity_2023_activity_type_idx_ccnew"
@@ -43,6 +49,12 @@ def health(url: str) -> Any:
     return succeed("health", "--json", url=url).json()["indexes"]
 
 
+def baselines(url: str) -> Mapping[str, Baseline]:
+    """Return what is recorded of the size of the indexes when they were fresh."""
+    with connect(url, read_only=True) as migrator:
+        return Runner(migrator, CHAIN).inspector.records()[HEAD].baselines
+
+
 def plan_of(url: str) -> Any:
     """Return what reindex would do about the index whose leaf is bloated."""
     return succeed("reindex", "--dry-run", "--json", NAME, "--bloated-over", "2", url=url).json()
@@ -72,6 +84,9 @@ def test_an_index_that_is_named_is_rebuilt_on_all_leaves_and_a_leaf_can_be_named
     before = files(base_url)
     document = succeed("reindex", "--json", NAME, url=base_url).json()
     assert len(document["rebuilt"]) == 4
+    (of_whole, of_leaf) = (baselines(base_url)[name] for name in (NAME, GROWING))
+    assert (of_whole.by, of_leaf.by) == ("reindex", "reindex")
+    assert of_whole.bytes > of_leaf.bytes > 2**20
     after = files(base_url)
     assert all(before[name] != after[name] for name in before)
     succeed("reindex", GROWING, url=base_url)
