@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from command import ask, execute, nothing_changes, succeed
+from command import ask, execute, nothing_changes, run, succeed
 from examined import examined
 from partitioned import YEARS, add_year, by_range, index_parents
 from scenes import until
@@ -95,6 +95,14 @@ def test_a_leaf_without_statistics_is_named(base_url):
     execute(base_url, f"INSERT INTO activity {COLUMNS} {rows}")
     (text,) = until(lambda: advised(health(base_url)).get("statistics"), "the count of new rows")
     assert text.startswith("activity_2025 has 80 rows and no statistics.")
+
+
+def test_an_incomplete_index_that_is_not_as_declared_is_to_be_compared(base_url):
+    by_range(base_url, rows=0)
+    execute(base_url, f"CREATE INDEX {NAME} ON ONLY activity (status)")
+    (text,) = advised(health(base_url, NAME))["invalid"]
+    assert text == f"{NAME} is not complete, and not as declared. Compare: python cli.py check"
+    assert "status" in run("check", url=base_url).stdout
 
 
 def test_a_table_needs_statistics_of_the_tables_that_inherit_from_it(base_url):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from command import execute, nothing_changes, prepare, run
+from command import execute, nothing_changes, prepare, run, succeed
 from partitioned import OF_ACTIVITY, by_range, index_parents, shell
 
 BY_TYPE = "ix_activity_type"
@@ -94,3 +94,10 @@ def test_a_leaf_without_the_index_is_named(base_url):
     assert "activity_2024" in note
     assert "activity_2022" not in note
     assert note.endswith("Build what is missing: python cli.py up")
+    advice = [
+        each["text"] for each in succeed("health", BY_TYPE, "--json", url=base_url).json()["indexes"][0]["advice"]
+    ]
+    (incomplete,) = [text for text in advice if "is not complete: " in text]
+    assert incomplete.endswith("Complete it: python cli.py up")
+    succeed("up", url=base_url)
+    assert not_served(base_url) == set()
