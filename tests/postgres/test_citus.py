@@ -168,6 +168,22 @@ def test_an_index_of_any_kind_is_built_on_the_shards_and_compared(cluster: Clust
         assert cluster.indexes_of_shards() == {0}
 
 
+def test_a_tenant_with_a_schema_of_its_own_keeps_its_history_there(cluster: Cluster) -> None:
+    tenant, given = f"{cluster.schema}_tenant", os.environ["TEST_CITUS_URL"]
+    owner = execute(cluster.url, "SELECT current_user")[0][0]
+    sharding = "SET citus.enable_schema_based_sharding TO on"
+    execute(given, sharding, f"CREATE SCHEMA {tenant} AUTHORIZATION {owner}")
+    try:
+        execute(cluster.url, f"CREATE TABLE {tenant}.activity (id bigint, activity_type varchar(20))")
+        with runner_of(cluster.url, TYPE, schema=tenant) as runner:
+            assert [step.action for step in runner.up().steps] == [Action.CREATE]
+            assert [step.found.placements for step in runner.inspector.status().steps if step.found] == [1]
+            assert not runner.down().warnings
+            assert [entry.direction for entry in runner.inspector.entries()] == ["down", "up"]
+    finally:
+        execute(given, f"DROP SCHEMA {tenant} CASCADE")
+
+
 # What is broken on a placement ---------------------------------------------------------------------------------------
 
 TYPE = Index("ix_activity_type", "activity", ("activity_type",))
@@ -324,7 +340,7 @@ def test_a_build_gives_up_on_a_writer_of_a_worker_and_says_how_to_end_it(cluster
     holder = Session(cluster.worker_url, f"INSERT INTO {cluster.schema}.activity (id, contact_id) VALUES (0, 1)")
     try:
         with runner_of(cluster.url, TYPE, schema=cluster.schema, max_wait=0.5, retries=0) as runner:
-            (blocker,) = runner.inspector.plan().blockers
+            (blocker,) = until(lambda: runner.inspector.plan().blockers, "a transaction that is old enough")
             with pytest.raises(Blocked) as blocked:
                 runner.up()
             assert f"global pid {blocker.pid} on {blocker.node}" in blocked.value.message
