@@ -15,6 +15,7 @@ from indexer.decide import Action, Existing, compare, decide
 from indexer.definition import Column, Definition
 from indexer.options import Options
 from indexer.postgres.catalog.catalog import entry_of
+from indexer.postgres.citus.cluster import entries_by_table
 from indexer.postgres.citus.nodes import Shard, array, is_named_after
 from indexer.postgres.citus.placements import Node, building, in_cluster
 from indexer.steps import Step
@@ -50,8 +51,13 @@ def rows_of(state: str) -> tuple[CatalogEntry | None, list[Shard], list[Node]]:
 
 
 def _node(recorded: dict[str, Any]) -> Node:
-    entries = [entry_of(row)._replace(tuples=row["tuples"], worker=row["worker"]) for row in recorded["rows"]]
+    entries = entries_by_table(recorded["rows"])
     return Node(recorded["node"], recorded["where"], entries, recorded["error"], recorded["has_shells"])
+
+
+def all_of(node: Node) -> list[CatalogEntry]:
+    """Return the indexes of a node."""
+    return [entry for entries in (node.entries or {}).values() for entry in entries]
 
 
 def seen(state: str) -> CatalogEntry:
@@ -73,7 +79,7 @@ def test_an_index_that_no_node_has_is_absent() -> None:
 
 def test_the_size_and_the_tuples_are_those_of_all_placements() -> None:
     _, _, nodes = rows_of("valid")
-    shards = [each for node in nodes for each in node.entries or () if each.name != NAME]
+    shards = [each for node in nodes for each in all_of(node) if each.name != NAME]
     entry = seen("valid")
     assert len(shards) == entry.placements == 4
     assert (entry.bytes, entry.tuples) == (sum(each.bytes or 0 for each in shards), 5000)
@@ -105,7 +111,7 @@ def test_nothing_is_decided_while_a_node_does_not_answer() -> None:
     entry = in_cluster(NAME, found, shards, silent)
     assert entry
     assert entry.unknown
-    assert not entry.usable
+    assert (entry.usable, entry.bytes) == (False, None)
     assert (entry.unknown.node, entry.unknown.reason) == (shards[0].where, "no route")
     assert decide(DECLARED, Existing(entry), Options(replace=True)) is Action.REFUSE
 
@@ -132,10 +138,18 @@ def test_a_node_that_was_not_asked_is_no_evidence_either() -> None:
 
 def test_a_build_on_a_node_is_waited_for() -> None:
     found, shards, nodes = rows_of("not valid on a shard")
-    busy = [node._replace(entries=[_at_work(each) for each in node.entries or ()]) for node in nodes]
+    busy = [_with(node, [_at_work(each) for each in all_of(node)]) for node in nodes]
     entry = in_cluster(NAME, found, shards, busy)
     assert entry
     assert decide(DECLARED, Existing(entry)) is Action.WAIT
+
+
+def _with(node: Node, kept: list[CatalogEntry]) -> Node:
+    by_table: dict[str, list[CatalogEntry]] = {}
+    for entry in kept:
+        assert entry.definition
+        by_table.setdefault(entry.definition.table, []).append(entry)
+    return node._replace(entries=by_table)
 
 
 def _at_work(entry: CatalogEntry) -> CatalogEntry:
@@ -144,7 +158,7 @@ def _at_work(entry: CatalogEntry) -> CatalogEntry:
 
 def test_an_index_whose_build_did_not_come_to_the_workers_in_the_end_is_rebuilt() -> None:
     found, shards, nodes = rows_of("IF NOT EXISTS")
-    without = [node._replace(entries=[each for each in node.entries or () if each.name != NAME]) for node in nodes]
+    without = [_with(node, [each for each in all_of(node) if each.name != NAME]) for node in nodes]
     entry = in_cluster(NAME, found, shards, without)
     assert entry
     assert decide(DECLARED, Existing(entry)) is Action.REBUILD
@@ -172,7 +186,7 @@ def test_a_long_name_that_citus_cuts_and_hashes_is_known() -> None:
 def test_progress_counts_the_placements_and_adds_those_that_are_being_built() -> None:
     _, shards, nodes = rows_of("valid")
     done = {"is_done": True, "phase": None, "blocks_total": 0, "blocks_done": 0}
-    rows = {node.id: [{**done, "name": each.name} for each in node.entries or ()] for node in nodes}
+    rows = {node.id: [{**done, "name": each.name} for each in all_of(node)] for node in nodes}
     assert building(NAME, shards, rows)[:3] == (4, 4, "")
     first = rows[shards[0].node]
     first[0] |= {"is_done": False, "phase": "building index", "blocks_total": 8, "blocks_done": 2}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from indexer.catalog import CatalogEntry
 from indexer.postgres.catalog.catalog import INDEXES, PostgresCatalog, entry_of
@@ -94,8 +95,15 @@ def _indexes_of(catalog: PostgresCatalog, shards: Sequence[Shard], names: Sequen
     return nodes.ask(catalog, ON_A_NODE.format(indexes=indexes))
 
 
-def _entries(answer: Answer) -> list[CatalogEntry] | None:
-    """Return the indexes of a node's shards; None if it did not answer."""
-    if answer.rows is None:
-        return None
-    return [entry_of(row)._replace(tuples=row["tuples"], worker=row["worker"]) for row in answer.rows]
+def _entries(answer: Answer) -> dict[str, list[CatalogEntry]] | None:
+    """Return the indexes of a node's shards by the names of their tables; None if it did not answer."""
+    return None if answer.rows is None else entries_by_table(answer.rows)
+
+
+def entries_by_table(rows: Iterable[dict[str, Any]]) -> dict[str, list[CatalogEntry]]:
+    """Return the indexes that a node has answered, by the names of their tables."""
+    entries: dict[str, list[CatalogEntry]] = {}
+    for row in rows:
+        entry = entry_of(row)._replace(tuples=row["tuples"], worker=row["worker"])
+        entries.setdefault(row["table_name"], []).append(entry)
+    return entries

@@ -14,6 +14,7 @@ from peewee import PeeweeException
 from indexer.postgres.session.reader import CatalogReader
 from indexer.postgres.session.server_errors import INSUFFICIENT_PRIVILEGE, sqlstate
 from indexer.postgres.session.settings import PINNED
+from indexer.text import identifier
 from indexer.tuples import NamedTuple
 
 # The name of a shard's table comes from Citus, which cuts and hashes a long one.
@@ -22,8 +23,7 @@ SHARDS = """
            s.shardid AS id,
            COALESCE(n.nodeid, 0) AS node,
            COALESCE(n.nodename || ':' || n.nodeport, 'the coordinator') AS where,
-           pg_catalog.quote_ident(%(schema)s) || '.' || pg_catalog.quote_ident(names.parts[
-               pg_catalog.array_upper(names.parts, 1)]) AS relation,
+           names.parts[pg_catalog.array_upper(names.parts, 1)] AS name,
            pg_catalog.quote_ident(%(schema)s) AS schema
       FROM pg_catalog.pg_dist_shard AS s
       JOIN pg_catalog.pg_class AS c ON c.oid = s.logicalrelid
@@ -67,7 +67,7 @@ class Shard(NamedTuple):
         id: of the shard; a reference table has one shard with a placement on each node.
         node: the id of its node.
         where: the host and the port of the node.
-        relation: the table of the shard with its schema, as SQL.
+        name: of the table of the shard.
         schema: as SQL.
     """
 
@@ -75,8 +75,13 @@ class Shard(NamedTuple):
     id: int
     node: int
     where: str
-    relation: str
+    name: str
     schema: str
+
+    @property
+    def relation(self) -> str:
+        """The table of the shard with its schema, as SQL."""
+        return f"{self.schema}.{identifier(self.name)}"
 
 
 class Answer(NamedTuple):

@@ -33,15 +33,15 @@ class Node(NamedTuple):
     """What a node says of indexes.
 
     Attributes:
-        entries: those on its shards and on the empty tables that it shares with the coordinator; None if it does not
-            answer.
+        entries: those on its shards and on the empty tables that it shares with the coordinator, by the name of their
+            table; None if it does not answer.
         error: why it does not.
         has_shells: whether it is a worker that has these empty tables.
     """
 
     id: int
     where: str
-    entries: Sequence[CatalogEntry] | None
+    entries: Mapping[str, Sequence[CatalogEntry]] | None
     error: str = ""
     has_shells: bool = False
 
@@ -58,7 +58,7 @@ def in_cluster(
     by_id = {node.id: node for node in nodes}
     if found is None:
         return _orphans(name, shards, by_id)
-    table = found.definition.table if found.definition else None
+    table = found.definition.table if found.definition else ""
     placed = [(shard, _on(shard, name, by_id)) for shard in shards if shard.table == table]
     if not placed:
         return found  # its table is not distributed
@@ -69,27 +69,24 @@ def in_cluster(
     if not found.usable and not flaws:
         flaws = _without_shell(name, table, nodes)
     built = [entry for _, entry in placed if entry]
+    is_seen_in_part = any(flaw.state == UNKNOWN for flaw in flaws)
     return found._replace(
         valid=found.valid and is_conflict,
         worker=found.worker or next((entry.worker for entry in built if entry.worker), None),
-        bytes=_sum(entry.bytes for entry in built),
-        tuples=_sum(entry.tuples for entry in built),
+        bytes=None if is_seen_in_part else _sum(entry.bytes for entry in built),
+        tuples=None if is_seen_in_part else _sum(entry.tuples for entry in built),
         placements=len(placed),
         flaws=tuple(flaws),
     )
 
 
-def _without_shell(name: str, table: str | None, nodes: Sequence[Node]) -> list[Flaw]:
+def _without_shell(name: str, table: str, nodes: Sequence[Node]) -> list[Flaw]:
     """Return the workers on which a build did not come to its last step; a REINDEX of the index would fail on them."""
-    lacking = [
-        node
-        for node in nodes
-        if node.has_shells
-        and not any(
-            each.definition and (each.name, each.definition.table) == (name, table) for each in node.entries or ()
-        )
-    ]
-    return [Flaw(node.where, None, MISSING) for node in lacking]
+    return [Flaw(node.where, None, MISSING) for node in nodes if node.has_shells and not _has_shell(node, name, table)]
+
+
+def _has_shell(node: Node, name: str, table: str) -> bool:
+    return any(entry.name == name for entry in (node.entries or {}).get(table, ()))
 
 
 def _orphans(name: str, shards: Sequence[Shard], nodes: Mapping[int, Node]) -> CatalogEntry | None:
@@ -111,19 +108,15 @@ def _orphan(shard: Shard, entry: CatalogEntry) -> Flaw:
 def _on(shard: Shard, name: str, nodes: Mapping[int, Node]) -> CatalogEntry | None:
     """Return the index of a placement, its definition as if it was on the distributed table."""
     node = nodes.get(shard.node)
-    for entry in (node.entries if node else None) or ():
-        definition = entry.definition
-        if definition and is_of(definition.table, shard) and is_named_after(name, shard.id, entry.name):
-            return entry._replace(definition=_of_table(definition, shard))
+    for entry in ((node and node.entries) or {}).get(shard.name, ()):
+        if is_named_after(name, shard.id, entry.name):
+            return entry._replace(definition=_of_table(entry.definition, shard))
     return None
 
 
-def is_of(table: str, shard: Shard) -> bool:
-    """Return whether a table is that of a shard."""
-    return is_named_after(shard.table, shard.id, table)
-
-
-def _of_table(definition: Definition, shard: Shard) -> Definition:
+def _of_table(definition: Definition | None, shard: Shard) -> Definition | None:
+    if definition is None:
+        return None
     constraint = definition.constraint and definition.constraint.removesuffix(f"_{shard.id}")
     return definition._replace(table=shard.table, constraint=constraint)
 

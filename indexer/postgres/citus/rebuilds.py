@@ -60,18 +60,13 @@ def left_on_shards(coordinator: CatalogReader, tables: Collection[str]) -> list[
     """
     placed = shards(coordinator, sorted(tables))
     answers: dict[str, list[Answer]] = {}
-    names = sorted({name_of(shard) for shard in placed})
+    names = sorted({shard.name for shard in placed})
     found: list[tuple[Shard, CatalogEntry]] = []
     for node in {shard.node for shard in placed}:
         rows = NodeReader(coordinator, node, answers).rows(INDEXES + UNUSABLE + BY_TABLE, tables=names, sizes=False)
-        of_shard = {name_of(shard): shard for shard in placed if shard.node == node}
+        of_shard = {shard.name: shard for shard in placed if shard.node == node}
         found += [(of_shard[row["table_name"]], entry_of(row)) for row in rows if row["table_name"] in of_shard]
     return together(found)
-
-
-def name_of(shard: Shard) -> str:
-    """Return the name of the table of a shard, without its schema."""
-    return shard.relation.rpartition(".")[2].strip('"').replace('""', '"')
 
 
 def together(found: Iterable[tuple[Shard, CatalogEntry]]) -> list[CatalogEntry]:
