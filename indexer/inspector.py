@@ -286,14 +286,15 @@ class Inspector:
         steps = [step for step in plan.steps if step.action in CREATIONS and step.index.table in plan.state.tables]
         if plan.direction != "up" or plan.problems or not steps:
             return None
-        from indexer.pace.rate import rate_of
+        from indexer.pace.rate import MATTERS, Rate, rate_of
         from indexer.predict.forecast import forecast_of
 
         predictor = self.migrator.predictor
         with suppress(IndexerError, PeeweeException):
             needs = predictor.needs(steps)
             tables = {step.index.name: needs[step.index.name].table_bytes for step in steps}
-            rate = rate_of(self.entries_if_readable(plan.state), tables)
+            is_large = max(need.work for need in needs.values()) >= MATTERS  # else no rate was measured that matters
+            rate = rate_of(self.entries_if_readable(plan.state), tables) if is_large else Rate()
             return forecast_of(needs, rate, self.options.jobs, predictor.disks())
         return None
 

@@ -72,11 +72,11 @@ def compared(size: int | None, predicted: int | None, seconds: float, predicted_
 
 
 def of_builds(builds: Mapping[str, Build]) -> str:
-    """Return the size of the indexes that a run has built, and the error of its prediction; empty if there is none."""
-    known = [each for each in builds.values() if each.predicted_bytes is not None]
-    size, predicted = sum(each.bytes for each in known), sum(each.predicted_bytes or 0 for each in known)
-    if not known:
+    """Return the size of the indexes that a run has built, and the error of its prediction if it told all sizes."""
+    if not builds:
         return ""
+    size, sizes = sum(each.bytes for each in builds.values()), [each.predicted_bytes for each in builds.values()]
+    predicted = None if None in sizes else sum(each or 0 for each in sizes)
     return f", {in_bytes(size)}{compared(size, predicted, 0.0, None)}"
 
 

@@ -110,7 +110,11 @@ class Forecast(NamedTuple):
     @property
     def matters(self) -> bool:
         """Whether the run takes more than a moment, or that is not known."""
-        return bool(self.unknown) or self.bytes >= MATTERS or self.seconds_at_most >= AT_LEAST
+        return (
+            self.bytes >= MATTERS
+            or self.seconds_at_most >= AT_LEAST
+            or (bool(self.unknown) and self.seconds_at_most > 0)
+        )
 
     @property
     def work(self) -> dict[str, int]:
@@ -164,7 +168,7 @@ def _prediction(name: str, need: Need, rate: Rate) -> Prediction:
         name=name,
         bytes=size.bytes,
         bytes_at_most=size.at_most,
-        seconds=None if rate.usual is None else work * rate.usual,
+        seconds=None if rate.usual is None or not work else work * rate.usual,
         seconds_at_least=work * (rate.usual or FASTEST),
         seconds_at_most=rate.at_most(most) if rate.usual is not None else most * SLOWEST,
         wal_bytes=need.wal_bytes,
