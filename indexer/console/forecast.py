@@ -39,7 +39,8 @@ def of_run(found: Forecast | RunPredicted) -> str:
     if found.unknown:
         named = ", ".join(few(found.unknown))
         bound = "" if found.bytes_at_most is None else f", at most {in_bytes(found.bytes_at_most)} with them"
-        size = f"{size} without {named}, whose size cannot be told{bound}"
+        without = f"{size} without {named}, whose size cannot be told"
+        size = f"{without if found.bytes else f'cannot tell the size of {named}'}{bound}"
     parts = [f"Predicted: {size}"]
     if found.wal_bytes:
         parts.append(f"{in_bytes(found.wal_bytes)} of WAL")

@@ -38,7 +38,13 @@ class PostgresPredictor:
     def needs(self, steps: Sequence[Step]) -> dict[str, Need]:
         """Return what the indexes of these steps will need, by name."""
         definitions = {step.index.name: self._definition(step) for step in steps}
-        planned = PostgresPlanned(self.catalog, self._remote(steps)).read(definitions)
+        remote = self._remote(steps)
+        local = {name: each for name, each in definitions.items() if each.table not in remote}
+        planned = PostgresPlanned(self.catalog).read(local) if local else {}
+        if remote:
+            from indexer.postgres.citus.planned import on_nodes
+
+            planned |= on_nodes(self.catalog, {name: definitions[name] for name in definitions.keys() - local.keys()})
         means = Means(**self.catalog.recall(SERVER_MEANS, lambda: self.catalog.rows(SERVER_MEANS))[0])
         return {step.index.name: self._need(step, planned[step.index.name], means) for step in steps}
 
@@ -63,6 +69,8 @@ class PostgresPredictor:
 
     def disks(self) -> Sequence[Disk]:
         """Return the file systems of the server's files, if the server is on this machine and they can be seen."""
+        if self.catalog.is_citus:  # the indexes are on other machines
+            return ()
         with suppress(OSError):
             return _disks_of(self._process())
         return ()
@@ -112,7 +120,7 @@ def _need_on(planned: Planned, memory: int) -> Need:
 
 
 def _together(needs: Sequence[Need], leaves: Mapping[str, int], definition: Definition) -> Need:
-    """Return what the index of a partitioned table needs: one index on each of its leaves, built one after another."""
+    """Return what the index of a partitioned or distributed table needs: one index on each of its tables."""
     each = [need.size for need in needs]
     unknown = [size for size in each if size.bytes is None]
     bounds = [size.at_most if size.bytes is None else size.bytes for size in each]
@@ -129,7 +137,7 @@ def _together(needs: Sequence[Need], leaves: Mapping[str, int], definition: Defi
 
 
 def _why(unknown: Sequence[Size], number: int) -> str:
-    if not unknown:
-        return ""
-    others = f", and the sizes on {len(unknown) - 1} more of {number} partitions are not known" if unknown[1:] else ""
+    if len({size.why for size in unknown}) < 2:
+        return unknown[0].why if unknown else ""
+    others = f", and the sizes on {len(unknown) - 1} more of {number} tables are not known" if unknown[1:] else ""
     return f"{unknown[0].why}{others}"

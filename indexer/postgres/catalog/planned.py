@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from peewee import Entity, PeeweeException
 
@@ -14,6 +14,8 @@ from indexer.definition import Definition, KeyPart
 from indexer.postgres.expression.explain import search_path
 from indexer.postgres.session.reader import CatalogReader
 from indexer.predict.planned import KeyColumn, Planned
+
+Key = TypeVar("Key", bound=Hashable)
 
 MERGES_SINCE = 130000  # the first version whose B-trees store equal keys once
 FILLFACTORS = {"hash": 75}
@@ -125,18 +127,18 @@ class PostgresPlanned:
     """The planned indexes of one schema.
 
     Args:
-        remote: the tables whose rows are on other servers.
+        explains: whether the planner can be asked how many rows a predicate selects.
     """
 
-    def __init__(self, reader: CatalogReader, remote: Collection[str] = ()) -> None:
+    def __init__(self, reader: CatalogReader, explains: bool = True) -> None:
         self.reader = reader
-        self.remote = remote
+        self.explains = explains
 
-    def read(self, definitions: Mapping[str, Definition]) -> dict[str, list[Planned]]:
+    def read(self, definitions: Mapping[Key, Definition]) -> dict[Key, list[Planned]]:
         """Return what each of these indexes will be like on each table that holds rows, by name.
 
         Args:
-            definitions: resolved, by the name of the index; their tables exist.
+            definitions: resolved, by the name of the index, or whatever tells them apart; their tables exist.
         """
         tables = self.reader.ask(TABLES, tables=list({each.table for each in definitions.values()}))
         names = {name for each in definitions.values() for name in _columns_of(each)}
@@ -156,8 +158,6 @@ class PostgresPlanned:
     def _on_tables(
         self, definition: Definition, tables: Sequence[dict[str, Any]], columns: Mapping[tuple[int, str], KeyColumn]
     ) -> list[Planned]:
-        if definition.table in self.remote:
-            return [Planned(definition.table, None, 0, why="its rows are on other nodes")]
         leaves = [table for table in tables if table["has_rows"]]
         rows = [_rows(table) for table in leaves]
         share = self._share(definition, leaves, sum(each or 0 for each in rows)) if definition.predicate else 1.0
@@ -194,6 +194,8 @@ class PostgresPlanned:
         """Return the share of the rows that meet the predicate, as the planner estimates it; None where it cannot."""
         if not rows:
             return 1.0
+        if not self.explains:
+            return None
         table = self._quoted(self.reader.schema, definition.table)
         is_plain = len(leaves) == 1 and leaves[0]["leaf"] == definition.table
         query = SELECTED.format(

@@ -100,6 +100,10 @@ class NodeReader(CatalogReader):
             self._answers[text] = ask(self.coordinator, text)
         return next((answer.rows or [] for answer in self._answers[text] if answer.node == self.node), [])
 
+    def ask(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Return the same: what is prepared on our session is not known to a node."""
+        return self.rows(query, **parameters)
+
 
 def of_cluster(
     coordinator: CatalogReader,
