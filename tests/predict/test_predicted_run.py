@@ -78,5 +78,17 @@ def test_the_file_system_of_a_server_on_this_machine_is_known_and_no_other(super
         assert predictor.disks() == ()
 
 
+def test_a_file_system_without_enough_room_is_warned_of_and_nothing_is_refused(sqlite_url, monkeypatch):
+    succeed("seed", "--rows", "3000", url=sqlite_url)
+    full = os.statvfs_result((4096, 4096, 1000, 9, 9, 1000, 9, 9, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    with connect(sqlite_url) as migrator:
+        runner = Runner(migrator, load(str(CLI.parent)))
+        plan, outcome = runner.plan(forecasts=True), runner.up()
+    (warning,) = plan.warnings
+    assert re.fullmatch(r"The run needs about \d+ kB \(.*\), and 36 kB are free on that disk\.", warning)
+    assert (warning in outcome.warnings, outcome.changed) == (True, True)
+
+
 def test_a_script_of_a_plan_asks_for_no_prediction(crm_with_rows):
     assert "redicted" not in succeed("plan", "--sql", url=crm_with_rows).stdout

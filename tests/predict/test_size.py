@@ -55,6 +55,7 @@ KINDS = (
     index("included", "agent", include=("few", "at")),
     index("partial", "customer", where="rare"),
     index("of_one_value", "few", "id", where="few = 'open'"),
+    index("of_a_long_value", "few", "id", where="few = 'waiting for customer'"),
     index("not_null", "agent", where="deleted_at IS NOT NULL"),
     index("hashed", "md5", on=Variant(using="hash")),
     index("hashed_few", "few", on=Variant(using="hash")),

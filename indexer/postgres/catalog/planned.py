@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from peewee import Entity, PeeweeException
 
 from indexer.care.facts import Column
+from indexer.care.sizes import NUMBERS
 from indexer.definition import Column as NamedColumn
 from indexer.definition import Definition, KeyPart
 from indexer.postgres.expression.explain import search_path
@@ -258,7 +259,11 @@ def _as_selected(column: KeyColumn, name: str, predicate: str | None) -> KeyColu
     if not predicate or re.search(r"\bOR\b", predicate, re.IGNORECASE):
         return column
     named = rf"\(?\b\"?{re.escape(name)}\"?\)?(?:::[\w. ]+)?"
-    equal = re.search(rf"{named}\s*(?:=|OPERATOR\(pg_catalog\.=\))\s*'", predicate)
+    equal = re.search(rf"{named}\s*(?:=|OPERATOR\(pg_catalog\.=\))\s*'((?:[^']|'')*)'", predicate)
     is_null = re.search(rf"{named}\s+IS\s+NULL", predicate, re.IGNORECASE)
     not_null = re.search(rf"{named}\s+IS\s+NOT\s+NULL", predicate, re.IGNORECASE)
+    if equal and column.column.length is None:
+        width = len(equal[1].replace("''", "'").encode()) + 1
+        length = None if width in NUMBERS else width  # a text is not aligned as a number of that length is
+        column = column._replace(column=column.column._replace(width=width, length=length), common_width=None)
     return column._replace(is_fixed=bool(equal or is_null), is_not_null=bool(not_null))
