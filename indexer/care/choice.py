@@ -120,6 +120,8 @@ class Candidate(NamedTuple):
             return f"belongs to revision {self.revision.id}, whose {UNFINISHED[record.state]} is unfinished"
         if found.worker and not found.usable:
             return f"is being built or dropped by another session (pid {found.worker})"
+        if found.unknown:
+            return f"is {found.flaw}"
         return "" if found.usable else f"is invalid ({self.step.finding})"
 
     @property

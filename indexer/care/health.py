@@ -197,7 +197,8 @@ def _where(servers: Sequence[ServerCounts]) -> str:
         return "which this database does not count"
     counted = "on this server alone" if len(servers) == 1 else f"on {len(servers)} servers"
     if servers[0].members and len(servers) == 1:
-        counted = f"on the {len(servers[0].members)} nodes of the cluster"
+        answered = " that answered" if servers[0].unanswered else ""
+        counted = f"on the {len(servers[0].members)} nodes of the cluster{answered}"
     missing = unasked(servers)
     return f"{counted}; {missing}" if missing else counted
 

@@ -192,7 +192,7 @@ def check(plan: ReindexPlan) -> None:
 def refusal(plan: ReindexPlan) -> IndexerError | None:
     """Return why the run must not start, if it must not; an obstacle matters only where the index is named."""
     obstructed = plan.obstructed if plan.criteria.names else []
-    different = [each for each in obstructed if each.remedy == Command("check")]
+    different = [each for each in obstructed if each.step.differences or each.step.obstacles]
     others = [each for each in obstructed if each not in different]
     again = plan.command
     if plan.problems:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from citus_cluster import Cluster
 from command import execute
 from scenes import Session, until
@@ -139,3 +141,28 @@ def test_a_partitioned_distributed_table_is_the_sum_of_the_shards_of_its_partiti
     assert {each["usable"] for each in report["queries"] if each["index"] == DISTRIBUTED} == {True}
     cluster.succeed("down")
     assert {size for _, _, _, size in on_placements(cluster, "activity_2024", SIZES)} == {""}
+
+
+@pytest.fixture
+def unreachable(coordinator: str) -> Iterator[str]:
+    """The statement that lets the coordinator look for a worker where no server is, for this database alone."""
+    if execute(coordinator, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") != [(True,)]:
+        pytest.skip("only a superuser can give a node of the cluster another port")
+    ((node, port),) = execute(coordinator, "SELECT nodeid, nodeport FROM pg_dist_node ORDER BY nodeid DESC LIMIT 1")
+    yield f"UPDATE pg_dist_node SET nodeport = 1 WHERE nodeid = {node}"
+    execute(coordinator, f"UPDATE pg_dist_node SET nodeport = {port} WHERE nodeid = {node}")
+
+
+def test_what_a_node_that_does_not_answer_has_is_unknown(cluster: Cluster, coordinator: str, unreachable: str) -> None:
+    cluster.succeed("up")
+    execute(coordinator, unreachable)
+    health = document(cluster, "health")
+    found = {each["index"]: each for each in health["indexes"]}
+    assert (found[DISTRIBUTED]["bytes"], found[DISTRIBUTED]["scans"]) == (None, None)
+    assert found[LOCAL]["bytes"]
+    assert any("does not answer" in each for each in health["not_counted"])
+    refused = cluster.run("verify")
+    assert refused.exit_code == 1
+    assert "Start it, then run: python cli.py verify" in refused.stderr
+    left_out = cluster.run("reindex", DISTRIBUTED)
+    assert (left_out.exit_code, "is unknown on" in left_out.stderr) == (1, True)

@@ -238,6 +238,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "'Fix this, then run: python cli.py bench": "test_bench::test_a_role_that_is_read_only_by_default_is_refused_before_any_row_is_made",
     "Fill an empty database": "test_hints::test_an_empty_database_elsewhere_is_filled_where_this_one_holds_rows",
     "Build the missing indexes: ": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
+    "Start it, then run: python cli.py verify": "test_citus_readers::test_what_a_node_that_does_not_answer_has_is_unknown",
     "its revision is not. Record that": "test_reindex::test_without_a_record_the_hint_records_the_revision",
     "'python cli.py check'": "test_reindex::test_without_names_what_cannot_be_rebuilt_is_left_out_with_the_next_step",
     "'python cli.py reindex": "test_reindex::test_a_missing_index_ends_in_1_and_up_builds_it",

@@ -11,16 +11,20 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+from peewee import PeeweeException
+
 from indexer.catalog import CatalogEntry, Table
-from indexer.errors import IndexerError
+from indexer.errors import Command, Hint, IndexerError, StatementFailed
 from indexer.postgres.citus import extension
 from indexer.postgres.citus.plans import is_distributed, parts_of
 from indexer.postgres.citus.reading import stored_as
 from indexer.postgres.query_planner import BEGIN, PostgresQueryPlanner, refusing
 from indexer.postgres.session.database import sendable
+from indexer.postgres.session.server_errors import said, sqlstate
 from indexer.query_planner import Plan, Statement
 from indexer.records.table import placed
 
+LOST = "08"  # the class of errors of connections
 ALL_PARTS = "SET LOCAL citus.explain_all_tasks = on"
 FOR_ALL_NODES = "SET LOCAL citus.propagate_set_commands = 'local'"
 
@@ -62,6 +66,14 @@ class ClusterQueryPlanner(PostgresQueryPlanner):
         with refusing():
             self._begin()
             yield
+
+    def translate_error(self, error: PeeweeException) -> IndexerError:
+        """Return the error to raise; the session with a node may be lost while that with the coordinator is not."""
+        if (sqlstate(error) or "").startswith(LOST) and not self.database.is_lost:
+            return StatementFailed(
+                f"{self.migrator.place}: {said(error)}", Hint("Start it, then run: ", Command("verify"))
+            )
+        return super().translate_error(error)
 
     def _begin(self) -> None:
         """Begin a transaction in which a setting holds on all nodes, whichever the query needs."""
