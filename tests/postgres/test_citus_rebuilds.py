@@ -13,8 +13,13 @@ from indexer.postgres.citus.rebuilds import drop_on_nodes, together, with_worker
 NAME = "ix_contact_phone_hash"
 DEFINITION = Definition("contact", "hash", (Column("phone"),))
 SHARDS = [
+<<<<<<< HEAD
     Shard("contact", 102008, 2, "127.0.0.1:57002", "contact_102008", "crm"),
     Shard("contact", 102009, 3, "127.0.0.1:57003", "contact_102009", "crm"),
+=======
+    Shard("contact", 102008, 2, "127.0.0.1:57002", "crm.contact_102008", "crm"),
+    Shard("contact", 102009, 3, "127.0.0.1:57003", "crm.contact_102009", "crm"),
+>>>>>>> 4651791 (Give the shards of a test their schema)
 ]
 
 
