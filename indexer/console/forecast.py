@@ -37,10 +37,14 @@ def of_run(found: Forecast | RunPredicted) -> str:
     """Return what a run is expected to take in all."""
     size = f"about {in_bytes(found.bytes)}"
     if found.unknown:
-        named = ", ".join(few(found.unknown))
-        bound = "" if found.bytes_at_most is None else f", at most {in_bytes(found.bytes_at_most)} with them"
-        without = f"{size} without {named}, whose size cannot be told"
-        size = f"{without if found.bytes else f'cannot tell the size of {named}'}{bound}"
+        named, sizes = ", ".join(few(found.unknown)), "size" if len(found.unknown) == 1 else "sizes"
+        if found.bytes_at_most is None:
+            size = f"{size} without {named}, whose {sizes} cannot be told"
+        else:
+            more = in_bytes(found.bytes_at_most - found.bytes)
+            size = f"{size}, and up to {more} more for {named}, whose {sizes} cannot be told"
+        if not found.bytes:
+            size = f"cannot tell the {sizes} of {named}"
     parts = [f"Predicted: {size}"]
     if found.wal_bytes:
         parts.append(f"{in_bytes(found.wal_bytes)} of WAL")
@@ -54,9 +58,11 @@ def of_run(found: Forecast | RunPredicted) -> str:
 def _time(seconds: float | None, least: float, most: float) -> str:
     if not most:
         return "time not known"
+    if (most if seconds is None else seconds) < LONG:
+        return "less than a second"
     if seconds is not None:
         return f"about {duration(seconds)}"
-    return f"{duration(least)} to {duration(most)}"
+    return f"up to {duration(most)}" if least < LONG else f"{duration(least)} to {duration(most)}"
 
 
 # Afterwards -----------------------------------------------------------------------------------------------------------

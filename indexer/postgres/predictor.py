@@ -133,7 +133,7 @@ def _together(needs: Sequence[Need], leaves: Mapping[str, int], definition: Defi
         why=_why(unknown, len(each)),
     )
     wal = None if unknown else sum(need.wal_bytes or 0 for need in needs)
-    return Need(sum(leaves.values()), size, wal, None, definition.method == HASH, leaves)
+    return Need(sum(leaves.values()), size, wal, None, definition.method == HASH, leaves, len(needs))
 
 
 def _why(unknown: Sequence[Size], number: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from indexer.pace.rate import AT_LEAST, FASTEST, MATTERS, SLOWEST, Rate, work_of
+from indexer.pace.rate import AT_LEAST, EACH, FASTEST, MATTERS, SLOWEST, Rate, work_of
 from indexer.predict.size import Size
 from indexer.steps import Step
 from indexer.text import in_bytes
@@ -24,6 +24,7 @@ class Need(NamedTuple):
         wal_bytes: the WAL that its build writes; None where that cannot be told.
         wal_at_most: a bound of it; None where none is known.
         leaves: the bytes of each table of a partitioned one, by name.
+        builds: how many concurrent builds it takes.
     """
 
     table_bytes: int
@@ -32,6 +33,7 @@ class Need(NamedTuple):
     wal_at_most: int | None = None
     is_hash: bool = False
     leaves: Mapping[str, int] = {}
+    builds: int = 1
 
     @property
     def work(self) -> int:
@@ -162,15 +164,15 @@ def forecast_of(needs: Mapping[str, Need], rate: Rate, jobs: int | None, disks: 
 
 
 def _prediction(name: str, need: Need, rate: Rate) -> Prediction:
-    size, work = need.size, need.work
+    size, work, least = need.size, need.work, need.builds * EACH
     most = work_of(need.table_bytes, size.bytes or size.at_most or 0, need.is_hash)
     return Prediction(
         name=name,
         bytes=size.bytes,
         bytes_at_most=size.at_most,
-        seconds=None if rate.usual is None or not work else work * rate.usual,
-        seconds_at_least=work * (rate.usual or FASTEST),
-        seconds_at_most=rate.at_most(most) if rate.usual is not None else most * SLOWEST,
+        seconds=None if rate.usual is None or not work else least + work * rate.usual,
+        seconds_at_least=least + work * (rate.usual or FASTEST) if work else 0.0,
+        seconds_at_most=least + (rate.at_most(most) if rate.usual is not None else most * SLOWEST) if most else 0.0,
         wal_bytes=need.wal_bytes,
         sort_bytes=size.sort_bytes,
         work=work,

@@ -131,7 +131,7 @@ def _tables(steps: Sequence[Step]) -> list[str]:
 def _need(table_bytes: int, size: Size, has_wal: bool) -> Need:
     """Return what an index needs: in WAL mode all pages are written there first, else the journal has no new ones."""
     wal = size.bytes if has_wal else 0
-    return Need(table_bytes, size, wal, wal)
+    return Need(table_bytes, size, wal, wal, builds=0)
 
 
 def _temporary() -> str:

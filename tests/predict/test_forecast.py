@@ -20,15 +20,15 @@ def test_without_a_measured_build_the_time_is_a_range():
     found = forecast_of({"ix_a": KNOWN}, Rate(), None)
     (each,) = found.predictions.values()
     assert (found.seconds, each.seconds) == (None, None)
-    assert each.seconds_at_least == pytest.approx(160 * MB * FASTEST)
-    assert each.seconds_at_most == pytest.approx(160 * MB * SLOWEST)
-    assert "400 ms to 4.0 s" in texts.of_index(each)
+    assert each.seconds_at_least == pytest.approx(0.03 + 160 * MB * FASTEST)
+    assert each.seconds_at_most == pytest.approx(0.03 + 160 * MB * SLOWEST)
+    assert ", up to 4.0 s, " in texts.of_index(each)
     assert "no build was measured on this database yet" in texts.of_run(found)
 
 
 def test_builds_that_ran_at_once_take_less_in_all_than_their_sum():
     needs = {"ix_a": KNOWN, "ix_b": KNOWN}
-    each = 160 * MB * 2e-9
+    each = 0.03 + 160 * MB * 2e-9
     assert forecast_of(needs, MEASURED, None).seconds == pytest.approx(2 * 0.6 * each)
     assert forecast_of(needs, MEASURED, 1).seconds == pytest.approx(2 * each)
 
@@ -37,12 +37,21 @@ def test_what_cannot_be_told_is_named_and_bounded_where_a_bound_is_known():
     found = forecast_of({"ix_a": KNOWN, "ix_b": BOUNDED}, Rate(), None)
     assert (found.bytes, found.bytes_at_most, found.unknown) == (20 * MB, 50 * MB, ("ix_b",))
     assert (found.wal_bytes, found.wal_at_most) == (18 * MB, 45 * MB)
-    assert "about 20 MB without ix_b, whose size cannot be told, at most 50 MB with them" in texts.of_run(found)
+    assert "about 20 MB, and up to 30 MB more for ix_b, whose size cannot be told; " in texts.of_run(found)
     assert "at most 30 MB, cannot tell its size: it is not known" in texts.of_index(found.predictions["ix_b"])
 
     found = forecast_of({"ix_a": KNOWN, "ix_c": UNKNOWN}, Rate(), None)
     assert found.bytes_at_most is None
+    assert "about 20 MB without ix_c, whose size cannot be told; " in texts.of_run(found)
     assert "cannot tell its size: activity was never analyzed" in texts.of_index(found.predictions["ix_c"])
+
+
+def test_no_time_is_told_more_exactly_than_it_is_known():
+    small = Need(8192, Size(8192, None, 0, 0.0))
+    (each,) = forecast_of({"ix_a": small}, Rate(), None).predictions.values()
+    assert texts.of_index(each) == "predicted: about 8192 bytes, less than a second"
+    (each,) = forecast_of({"ix_a": Need(0, UNKNOWN.size)}, Rate(), None).predictions.values()
+    assert texts.of_index(each).endswith("was never analyzed, time not known")
 
 
 def test_two_builds_may_sort_at_once():

@@ -20,12 +20,29 @@ Key = TypeVar("Key", bound=Hashable)
 
 MERGES_SINCE = 130000  # the first version whose B-trees store equal keys once
 FILLFACTORS = {"hash": 75}
+MOST_EXPLAINED = 100  # partitions: the planner locks each of them
 SAMPLED_EACH = 300  # rows that ANALYZE looks at for each unit of the statistics target
 
 # Before PostgreSQL 14, reltuples is 0 also for a table that was never counted; relpages is 0 then, too. The tables of a
 # partitioned one are its leaves.
 TABLES = """
-    SELECT t.relname AS name,
+    WITH RECURSIVE tree (name, oid, kind) AS (
+         SELECT t.relname,
+                t.oid,
+                t.relkind
+           FROM pg_catalog.pg_class AS t
+          WHERE t.relnamespace = %(namespace)s
+            AND t.relkind IN ('r', 'p')
+            AND t.relname = ANY (%(tables)s::pg_catalog.text[])
+          UNION ALL
+         SELECT tree.name,
+                c.oid,
+                c.relkind
+           FROM tree
+           JOIN pg_catalog.pg_inherits AS h ON h.inhparent = tree.oid
+           JOIN pg_catalog.pg_class AS c ON c.oid = h.inhrelid
+          WHERE tree.kind = 'p')
+    SELECT tree.name,
            l.oid::pg_catalog.int8 AS oid,
            l.relname AS leaf,
            n.nspname AS schema,
@@ -36,20 +53,10 @@ TABLES = """
            pg_catalog.pg_relation_size(l.oid) AS bytes,
            pg_catalog.current_setting('block_size')::pg_catalog.int4 AS page,
            pg_catalog.current_setting('default_statistics_target')::pg_catalog.int4 AS target
-      FROM pg_catalog.pg_class AS t
-      JOIN LATERAL (
-           SELECT t.oid AS relid
-            WHERE t.relkind <> 'p'
-            UNION ALL
-           SELECT p.relid::pg_catalog.oid
-             FROM pg_catalog.pg_partition_tree(t.oid) AS p
-            WHERE t.relkind = 'p'
-              AND p.isleaf) AS k ON true
-      JOIN pg_catalog.pg_class AS l ON l.oid = k.relid
+      FROM tree
+      JOIN pg_catalog.pg_class AS l ON l.oid = tree.oid
       JOIN pg_catalog.pg_namespace AS n ON n.oid = l.relnamespace
-     WHERE t.relnamespace = %(namespace)s
-       AND t.relkind IN ('r', 'p')
-       AND t.relname = ANY (%(tables)s::pg_catalog.text[])
+     WHERE tree.kind <> 'p'
 """
 
 # pg_stats shows the columns that our role may read. Equal values are not stored once if they may differ in their bytes:
@@ -195,7 +202,7 @@ class PostgresPlanned:
         """Return the share of the rows that meet the predicate, as the planner estimates it; None where it cannot."""
         if not rows:
             return 1.0
-        if not self.explains:
+        if not self.explains or len(leaves) > MOST_EXPLAINED:
             return None
         table = self._quoted(self.reader.schema, definition.table)
         is_plain = len(leaves) == 1 and leaves[0]["leaf"] == definition.table
