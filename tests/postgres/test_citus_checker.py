@@ -51,6 +51,9 @@ def test_lookups_count_only_where_each_has_scanned_the_index() -> None:
     lacking = of_lookups(ONE, True, answer(250, 225, 250))
     assert (lacking.state, lacking.text) == (CORRUPT, "25 of 250 rows not found, such as the row with ctid (57,60).")
     assert of_lookups(ONE, True, answer(250, 250, 249)) == Finding("ix_phone_102008", CANNOT_TELL, None, OTHER_SCAN)
+    assert of_lookups(ONE, True, answer(0, 0, 0)).state == CLEAN  # the whole table was read
+    large = ONE._replace(facts=FACTS._replace(tuples=1e9, pages_then=10_000_000, pages=10_000_000))
+    assert of_lookups(large, True, answer(0, 0, 0)).state == CANNOT_TELL
     assert of_lookups(ONE, False, "ERROR:  canceling statement due to user request").is_failed
 
 

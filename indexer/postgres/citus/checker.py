@@ -189,6 +189,8 @@ def of_lookups(placement: Placement, success: bool, result: str) -> Finding:
     if scans < count.looked_up:
         return Finding(name, CANNOT_TELL, None, OTHER_SCAN)
     state = CLEAN if count.found == count.looked_up else CORRUPT
+    if count.looked_up == 0 and placement.facts.percentage < 100:
+        return Finding(name, CANNOT_TELL, LOOKUPS, count.text)
     return Finding(name, state, LOOKUPS, count.text if count.looked_up else "", 0.0, count.looked_up, count.found)
 
 

@@ -69,7 +69,7 @@ class Stored(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What holds of each part of a table or an index; its methods know nothing of that.
+    """What holds of the parts of one table or index.
 
     Attributes:
         all: of each copy of each shard.
