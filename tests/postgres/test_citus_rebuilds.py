@@ -8,19 +8,19 @@ from indexer.catalog import CatalogEntry, IndexFile
 from indexer.definition import Column, Definition
 from indexer.leftovers import is_left_of
 from indexer.postgres.citus.nodes import Shard
-from indexer.postgres.citus.rebuilds import drop_on_nodes, name_of, together, with_workers
+from indexer.postgres.citus.rebuilds import drop_on_nodes, together, with_workers
 
 NAME = "ix_contact_phone_hash"
 DEFINITION = Definition("contact", "hash", (Column("phone"),))
 SHARDS = [
-    Shard("contact", 102008, 2, "127.0.0.1:57002", "crm.contact_102008", "crm"),
-    Shard("contact", 102009, 3, "127.0.0.1:57003", "crm.contact_102009", "crm"),
+    Shard("contact", 102008, 2, "127.0.0.1:57002", "contact_102008", "crm"),
+    Shard("contact", 102009, 3, "127.0.0.1:57003", "contact_102009", "crm"),
 ]
 
 
 def on_shard(shard: Shard, ending: str = "_ccnew", of: str = NAME) -> tuple[Shard, CatalogEntry]:
     """Return an invalid index as the node of a shard has it."""
-    definition = DEFINITION._replace(table=name_of(shard))
+    definition = DEFINITION._replace(table=shard.name)
     return shard, CatalogEntry(f"{of}_{shard.id}{ending}", "index", definition, valid=False, ready=False)
 
 
@@ -56,8 +56,3 @@ def test_each_placement_is_dropped_on_its_node_and_one_after_another() -> None:
 )
 def test_an_index_is_rebuilt_once_all_of_its_placements_are(now: tuple[int, ...], is_new: bool) -> None:
     assert IndexFile(of_placements=now).has_replaced(IndexFile(of_placements=(1, 2))) is is_new
-
-
-def test_the_name_of_a_shard_is_read_from_sql() -> None:
-    assert name_of(SHARDS[0]) == "contact_102008"
-    assert name_of(SHARDS[0]._replace(relation='crm."Con""tact_102008"')) == 'Con"tact_102008'
