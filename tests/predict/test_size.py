@@ -85,7 +85,8 @@ def predicted_and_built(postgres_server: str):
             forecast = runner.plan(forecasts=True).forecast
             runner.up()
         sizes = dict(execute(url, "SELECT relname, pg_relation_size(oid) FROM pg_class WHERE relkind = 'i'"))
-    return forecast.predictions, sizes
+        ((version,),) = execute(url, "SHOW server_version_num")
+    return forecast.predictions, {**sizes, "merges": int(version) >= 130000}
 
 
 @pytest.mark.parametrize("name", [each.name for each in KINDS])
@@ -98,6 +99,9 @@ def test_the_size_of_an_index_is_predicted_within_a_quarter(predicted_and_built,
 def test_a_size_that_cannot_be_told_is_not_guessed(predicted_and_built, each):
     predictions, sizes = predicted_and_built
     found = predictions[each.name]
+    if each.name == "skewed" and not sizes["merges"]:  # then each row takes as much as any other
+        assert found.bytes == pytest.approx(sizes[each.name], rel=0.25)
+        return
     assert (found.bytes, found.why) == (None, UNKNOWN[each])
     assert found.bytes_at_most is None or found.bytes_at_most >= sizes[each.name]
 
