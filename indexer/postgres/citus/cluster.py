@@ -12,7 +12,6 @@ from indexer.postgres.citus.nodes import Answer, Shard
 from indexer.postgres.citus.placements import Node, in_cluster
 from indexer.text import identifier
 
-BEGINNING = 40  # bytes of a name that Citus never cuts
 OF_A_SCHEMA = "WHERE c.relnamespace = %(namespace)s"
 OF_SHARDS = """WHERE i.indrelid = ANY ({relations})
            AND EXISTS (
@@ -89,7 +88,7 @@ def _is_index(found: CatalogEntry) -> bool:
 def _indexes_of(catalog: PostgresCatalog, shards: Sequence[Shard], names: Sequence[str]) -> list[Answer]:
     tables = dict.fromkeys(f"{shard.schema}.{identifier(shard.table)}" for shard in shards)
     relations = nodes.relations([*tables, *dict.fromkeys(shard.relation for shard in shards)])
-    beginnings = nodes.array(name.encode()[:BEGINNING].decode(errors="ignore") for name in names)
+    beginnings = nodes.array(map(nodes.beginning, names))
     of_shards = OF_SHARDS.format(relations=relations, beginnings=beginnings)
     indexes = INDEXES.replace(OF_A_SCHEMA, of_shards).replace("%(sizes)s", "true")
     return nodes.ask(catalog, ON_A_NODE.format(indexes=indexes))

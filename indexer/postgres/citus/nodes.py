@@ -56,6 +56,7 @@ ROWS = "SELECT pg_catalog.json_agg(pg_catalog.row_to_json(answer)) AS answer FRO
 BEGIN, END = "<answer>", "</answer>"
 
 LONGEST = 63  # bytes of a name
+UNCUT = 40  # bytes of a name that Citus never cuts
 HASH = 9  # bytes of an underscore and the hash of a long name, in hexadecimal
 
 
@@ -165,6 +166,11 @@ def relations(names: Iterable[str]) -> str:
     """
     oids = "SELECT pg_catalog.to_regclass(name)::pg_catalog.oid FROM pg_catalog.unnest"
     return f"ARRAY ({oids}({array(names)}) AS name)"
+
+
+def beginning(name: str) -> str:
+    """Return how the names begin that Citus gives to the relations of shards."""
+    return name.encode()[:UNCUT].decode(errors="ignore")
 
 
 def is_named_after(name: str, shard: int, found: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from indexer.events import Blocker
 from indexer.postgres.citus import nodes
+from indexer.postgres.run.sessions import SHOWN
 from indexer.postgres.session.reader import CatalogReader
 
 # Where a session began its transaction; the sessions that this opened on the nodes have the same global process id.
@@ -118,8 +119,6 @@ def _described(catalog: CatalogReader, reasons: Mapping[int, str]) -> tuple[Bloc
 
 
 def _session(row: dict[str, Any], why: str) -> Blocker:
-    from indexer.postgres.run.sessions import SHOWN
-
     ending = f"SELECT pg_catalog.pg_terminate_backend({row['pid']});" + row.pop("ending_as")
     reason = "; ".join(filter(None, (why, row["reason"])))
     query = " ".join((row["query"] or "").split())[:SHOWN]

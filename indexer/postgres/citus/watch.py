@@ -12,7 +12,6 @@ from indexer.postgres.run.watch import WAITING_FOR_A_LOCK, Counters, Observation
 
 INTERVAL = 1.0  # seconds between two observations, each of which asks all nodes
 BETWEEN = "building on the nodes"  # none of them shows a phase
-BEGINNING = 40  # bytes of a name that Citus never cuts
 
 PROGRESS = """
     SELECT c.relname AS name,
@@ -31,7 +30,7 @@ PROGRESS = """
 
 
 class CitusWatch(Watch):
-    """The watch over one running statement of a coordinator, which has an empty part in the work of the nodes."""
+    """The watch over a statement of the coordinator, most of which the nodes execute."""
 
     def is_due(self) -> bool:
         """Return whether it is time for another observation."""
@@ -51,7 +50,7 @@ class CitusWatch(Watch):
         if not shards:
             return None
         relations = nodes.relations(shard.relation for shard in shards)
-        beginning = nodes.quoted(name.encode()[:BEGINNING].decode(errors="ignore"))
+        beginning = nodes.quoted(nodes.beginning(name))
         with nodes.allowed():
             answers = nodes.ask(catalog, PROGRESS.format(relations=relations, beginning=beginning))
             return building(name, shards, {answer.node: answer.rows or [] for answer in answers})
