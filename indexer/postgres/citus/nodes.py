@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from xml.sax.saxutils import unescape
 
 from peewee import PeeweeException
 
@@ -145,6 +144,8 @@ def answer_of(node: int, where: str, success: bool, result: str | None, has_shel
     if not success:
         return Answer(node, where, None, " ".join((result or "no reason was given").split()), has_shells)
     _, _, after = (result or "").partition(BEGIN)
+    from xml.sax.saxutils import unescape  # which imports urllib and email; without Citus this module does nothing
+
     return Answer(node, where, json.loads(unescape(after.partition(END)[0]) or "[]"), has_shells=has_shells)
 
 
