@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from indexer.catalog import LeafIndex, Measured
 from indexer.postgres.catalog.leaves import by_schema
 from indexer.postgres.session.reader import CatalogReader
-from indexer.text import fingerprint, identifier, literal
+from indexer.text import fingerprint, literal
 
 if TYPE_CHECKING:
     from indexer.postgres.catalog.catalog import PostgresCatalog
@@ -120,6 +120,7 @@ AS_BASELINES = """(
 {measured}
       ) AS m
      WHERE m.tuples IS NOT NULL), '{{}}'))"""
+NAMESPACE = "(SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = {schema})"
 NOW = """pg_catalog.to_char(
                        pg_catalog.timezone('UTC', pg_catalog.clock_timestamp()), 'YYYY-MM-DD"T"HH24:MI:SS')"""
 
@@ -145,10 +146,10 @@ def baselines_in_sql(catalog: PostgresCatalog, names: Sequence[str], kept: str) 
     """
     query = MEASURED.format(of_default=version_of_default(catalog), definition=DEFINITION, values=VALUES).rstrip()
     query += OF_NAMES
-    schema = catalog.schema or ""
+    schema = literal(catalog.schema or "")
     values = {
-        "schema": literal(schema),
-        "namespace": f"{literal(identifier(schema))}::pg_catalog.regnamespace",
+        "schema": schema,
+        "namespace": NAMESPACE.format(schema=schema),
         "names": f"ARRAY [{', '.join(map(literal, names))}]",
     }
     measured = indent((query % values).strip("\n"), "    ")
