@@ -126,8 +126,10 @@ def duplicates_in_words(steps: Sequence[Step]) -> Iterator[Hint]:
     for step in steps:
         found = [f"{part.step.other_name} on {part.partition.table}" for part in step.parts if part.step.other_name]
         if found:
-            exists = f"Partitions have {step.index.name} under other names: {', '.join(few(found))}. Attach these: "
-            yield Hint(exists, Command("up", "--adopt-renamed"))
+            name, names = step.index.name, ", ".join(few(found))
+            yield Hint(
+                f"Partitions have {name} under other names: {names}. Attach these: ", Command("up", "--adopt-renamed")
+            )
 
 
 def drops_in_words(steps: Sequence[Step]) -> Iterator[str]:

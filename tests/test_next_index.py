@@ -73,7 +73,7 @@ def test_the_next_index_goes_all_the_way(command, folder, any_head_url, tmp_path
     plan = command("plan").output
     assert f"create {NAME} on contact" in plan
     assert "query: contacts_by_email(email)" in plan
-    assert "1 created." in command("up").output
+    assert "1 created, " in command("up").output
     assert "lower" in indexes(any_head_url)[NAME]
     verified = command("verify")
     assert re.search(rf"^contacts_by_email\(email\) +{NAME} +yes", verified.output, re.MULTILINE)

@@ -186,7 +186,6 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "has no CREATE INDEX'": NO_COMMAND,
     "there is no CREATE INDEX'": NO_COMMAND,
     "added by its own ALTER TABLE": NO_COMMAND,
-    "': (?=(?:ALTER": NO_COMMAND,
     "SELECT pg_wal_replay_resume();": "test_standby::test_a_run_that_a_standby_has_not_replayed_whole_looks_interrupted_there_and_that_is_said",
     "; CREATE TABLE {} (LIKE": "test_publications::test_records_that_a_subscription_copies_are_no_records_of_the_subscriber",
     "up --adopt-renamed": "test_adoption::test_a_duplicate_is_renamed_when_that_is_asked_for_and_renamed_back_by_down",

@@ -587,7 +587,7 @@ def test_a_whole_index_serves_prepared_statements_with_the_flag_as_a_parameter(h
 
 def test_the_document_is_json_with_all_that_the_table_shows(filled_crm):
     read = json.loads(json.dumps(document(verified(filled_crm)), default=WRITE))
-    assert list(read) == ["database", "schema", "exit_code", "not_served", "without_query", "queries"]
+    assert list(read) == ["database", "schema", "standby", "exit_code", "not_served", "without_query", "queries"]
     assert {query["query"]: query["index"] for query in read["queries"]} == CALLS
     assert all(query["served"] and query["usable"] for query in read["queries"])
 
