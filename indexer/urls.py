@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
@@ -94,13 +95,14 @@ def urls_in(path: str) -> Iterator[DatabaseUrl]:
 
 
 def names_of(addresses: Sequence[Address]) -> list[str]:
-    """Return a name for each of several databases: the shortest that distinguishes them all, or else a number too."""
-    for names in zip(*(address.names for address in addresses), strict=True):
-        if len(set(names)) == len(names):
-            return list(map(visible, names))
-    longest = [visible(address.names[-1]) for address in addresses]
-    places = [longest[:place].count(name) + 1 for place, name in enumerate(longest)]
-    return [f"{name} ({place})" if place > 1 else name for name, place in zip(longest, places, strict=True)]
+    """Return a name for each of several databases: its shortest that no other one has, or else its longest."""
+    counted = [Counter(names) for names in zip(*(address.names for address in addresses), strict=True)]
+    names = []
+    for address in addresses:
+        alone = (name for name, counts in zip(address.names, counted, strict=True) if counts[name] == 1)
+        names.append(visible(next(alone, address.names[-1])))
+    places = [names[:place].count(name) + 1 for place, name in enumerate(names)]
+    return [f"{name} ({place})" if place > 1 else name for name, place in zip(names, places, strict=True)]
 
 
 def split_scheme(url: str) -> tuple[str, bool, str]:

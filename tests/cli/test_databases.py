@@ -249,6 +249,7 @@ def test_a_password_is_never_shown_and_a_hint_says_where_it_belongs(two):
         (["postgresql://h/eu?options=-cx", "postgresql://h/eu"], ["postgresql://h/eu", "postgresql://h/eu (2)"]),
         (["sqlite:///one/a.db", "sqlite:///one/b.db", "postgres://h/eu"], ["a.db", "b.db", "eu"]),
         (["sqlite:///one/a.db", "sqlite:///two/a.db"], ["one/a.db", "two/a.db"]),
+        (["postgresql://h/eu", "postgresql://h/us", "postgresql://g/us"], ["eu", "h/us", "g/us"]),
         (["sqlite:///a\x1b[31m.db"], ["a\\x1b[31m.db"]),
     ],
 )
