@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 import command
 import foreign_crm
 import pytest
-from command import created_indexes, execute, nothing_changes, prepare, run, specified, succeed
+from command import ask, created_indexes, execute, nothing_changes, prepare, run, specified, succeed
 from corruption import need_amcheck
 from postgres_server import with_database
 from roles import as_role
@@ -233,6 +233,7 @@ def test_a_run_that_a_standby_has_not_replayed_whole_looks_interrupted_there_and
         execute(servers.standby, "SELECT pg_wal_replay_pause()")
         writer.end()
         run_of_primary.succeed()
+    until(lambda: ask(standby, "SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()")[0][0])
     said, document = run("check", url=standby).stdout, run("status", "--json", url=standby).json()
 
     assert document["standby"]["bytes"] > 0
