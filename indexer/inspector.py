@@ -22,7 +22,7 @@ from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Table
 from indexer.decide import CREATIONS, Action
 from indexer.errors import Command, Hint, IndexerError, PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
-from indexer.partitions import drops_in_words, duplicates_in_words
+from indexer.partitions import drops_in_words, duplicates_in_words, kept_in_words
 from indexer.plans import Check, Plan, RevisionPlan, StampPlan, State, Status
 from indexer.records.alembic import AlembicTable, assumed_later
 from indexer.records.log import Entry, LogTable
@@ -362,6 +362,7 @@ class Inspector:
             dropped = [step.index for step in plan.steps if step.action is Action.DROP]
             yield from on_indexes_of_children(server.left_on_children(dropped, state.tables))
             yield from drops_in_words(plan.steps)
+            yield from kept_in_words(plan.steps)
         for name, step in ((step.index.name, step) for step in plan.steps if step.other_name):
             if step.action is Action.CREATE:
                 rename = Command("up", "--adopt-renamed")

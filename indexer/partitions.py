@@ -147,6 +147,17 @@ def drops_in_words(steps: Sequence[Step]) -> Iterator[str]:
         )
 
 
+def kept_in_words(steps: Sequence[Step]) -> Iterator[Hint]:
+    """Yield which indexes ``down`` keeps, because an index of others is attached to them and would go with them."""
+    for step in steps:
+        if step.action is Action.LEAVE and step.adopted_parts:
+            names = ", ".join(few(step.adopted_parts))
+            yield Hint(
+                f"{step.index.name} is kept, because a part of it existed before up: {names}. To drop all of it: ",
+                Command("down", "--include-adopted"),
+            )
+
+
 def in_words(parts: Sequence[Part]) -> str:
     """Return which partitions lack what, as a phrase: "missing on activity_2023"."""
     states: dict[str, list[str]] = {}

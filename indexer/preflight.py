@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from indexer.catalog import ORDINARY, PARTITIONED, Table
+from indexer.catalog import ORDINARY, PARTITIONED, PARTITIONED_INDEX, Table
 from indexer.decide import CREATIONS, Action
 from indexer.definition import Difference
 from indexer.errors import Command, Different, Hint, IndexerError, PreflightFailed
@@ -65,12 +65,6 @@ def _index_problems(migrator: CatalogMigrator, steps: Sequence[Step], tables: Ma
             f"{step.index.name} cannot be dropped, because {step.found.needed_by} needs it"
             for step in steps
             if step.action is Action.DROP and step.found and step.found.needed_by
-        ),
-        *(
-            f"{step.index.name} cannot be dropped without {', '.join(few(step.adopted_parts))}, which existed before up"
-            " and is attached to it: use down --include-adopted to drop it, too"
-            for step in steps
-            if step.action is Action.DROP and step.adopted_parts
         ),
     ]
 
@@ -153,10 +147,18 @@ def conflict_hint(refused: Sequence[Step], direction: str, options: Options, to:
     if not others:
         by_hand = f"{_made_free(replaceable, direction)}, then run: "
         return Hint(f"To replace {_names(replaceable)}, run: ", replace, f". Or {by_hand}", again)
-    by_hand = f"{_capital(_made_free(others, direction))}, then "
+    by_hand = f"{_not_replaced(others, options)}{_capital(_made_free(others, direction))}, then "
     if replaceable:
         return Hint(f"{by_hand}replace {_names(replaceable)}: ", replace)
     return Hint(f"{by_hand}run: ", again)
+
+
+def _not_replaced(steps: Sequence[Step], options: Options) -> str:
+    """Return why ``--replace`` replaces no index of a partitioned table, if it was to; a sentence with its space."""
+    is_partitioned = any(step.found and step.found.kind == PARTITIONED_INDEX for step in steps)
+    if not (options.replace and is_partitioned):
+        return ""
+    return "--replace leaves indexes of partitioned tables, because PostgreSQL drops none of these CONCURRENTLY. "
 
 
 def _made_free(steps: Sequence[Step], direction: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
 
-from indexer.catalog import PARTITIONED_INDEX, Catalog, CatalogEntry, IndexFile
+from indexer.catalog import Catalog, CatalogEntry, IndexFile
 from indexer.decide import (
     CHANGES,
     Action,
@@ -146,13 +146,7 @@ class Step:
     def obstacles(self) -> tuple[Difference, ...]:
         """What else than its definition prevents the found index from being replaced."""
         needed = self.found.needed_by if self.found else None
-        is_partitioned = self.found is not None and self.found.kind == PARTITIONED_INDEX
         return (
-            *(
-                (Difference("to be replaced", "index of an ordinary table", PARTITIONED_INDEX),)
-                if is_partitioned
-                else ()
-            ),
             *((Difference("needed by", "nothing", needed),) if needed else ()),
             *((Difference("the name", f"{self.conflict.name} is free", "taken"),) if self.conflict else ()),
         )
@@ -354,6 +348,8 @@ class StepPlanner(NamedTuple):
         action = decide_drop(declared, existing, index.name, context, self.options)
         former = context.existed_before.get(index.name)
         adopted = () if self.options.include_adopted else tuple(context.existed_before)
+        kept = tuple(part.label for part in existing.parts if part.is_attached and part.label in adopted)
+        action = Action.LEAVE if action is Action.DROP and kept else action
         unattached = [
             part.drop
             for part in leaves(existing.parts)
@@ -386,5 +382,4 @@ class StepPlanner(NamedTuple):
                 former = existing.duplicate.name if existing.duplicate else None
         other_name = former if former != index.name else None
         known = dialect.alembic_name(index) == index.name
-        kept = tuple(part.label for part in existing.parts if part.is_attached and part.label in adopted)
         return Step(action, index, declared, found, tuple(statements), other_name, known, None, existing.parts, kept)

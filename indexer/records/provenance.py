@@ -86,6 +86,8 @@ def origin(step: Step, record: Record | None, state: RevisionState) -> str | Non
         return None
     if record and step.index.name in record.existed_before:
         return RENAMED if former_name(step, record) else ADOPTED
+    if record and any(part.is_attached and part.label in record.existed_before for part in step.parts):
+        return ADOPTED  # in part, so that down leaves it
     if _was_remade(step, record):
         return ADOPTED
     return CREATED if _made_by(step, state) == A_RUN else None
