@@ -254,6 +254,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "Leave --also out.": "test_standby::test_health_refuses_a_further_server_that_counts_no_scans",
     "--also number {}": NO_COMMAND,
     "(?<!primary)": NO_COMMAND,
+    "--replace leaves indexes of partitioned tables": NO_COMMAND,
     "The lookups of check --deep": NO_COMMAND,
     "each lookup of check --deep": NO_COMMAND,
     "It is not as declared, either. Compare: python cli.py check": "test_health::test_an_index_with_another_definition_is_pointed_out",
