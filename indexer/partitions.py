@@ -4,7 +4,8 @@ PostgreSQL builds no index of a partitioned table concurrently. It is built part
 
 1. The parent index is made on the partitioned table alone, and so on each partition that is itself partitioned.
 2. On each leaf, an index is built concurrently, compared, and attached to the parent index once it is valid.
-3. With the last leaf the parent index becomes valid. A partition that is added meanwhile gets its index by itself.
+3. With the last leaf the parent index becomes valid, and is attached to that above it. A partition that is added
+   meanwhile gets its index by itself.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class Part(NamedTuple):
     Attributes:
         is_attached: whether the index is attached to that of the parent; of the root, whether it exists.
         parent: the index that it is attached to, or is to be; None for the root.
-        drop: the statement that drops the index of a leaf as long as it is attached to nothing.
+        drop: the statement that drops the index as long as it is attached to nothing.
+        closing: what attaches the index of a partition that is itself partitioned, once all below it is done. Attached
+            before, it would become valid with its last leaf, and PostgreSQL would lock the whole table for that.
     """
 
     partition: Partition
@@ -81,6 +84,7 @@ class Part(NamedTuple):
     is_attached: bool
     parent: Parent | None = None
     drop: str = ""
+    closing: tuple[str, ...] = ()
 
     @property
     def as_parent(self) -> Parent:
@@ -109,6 +113,12 @@ class Part(NamedTuple):
 def leaves(parts: Iterable[Part]) -> list[Part]:
     """Return the parts that hold rows."""
     return [part for part in parts if part.partition.is_leaf]
+
+
+def statements_of(parts: Sequence[Part]) -> list[str]:
+    """Return all statements of these parts in their order, the root first."""
+    below = [statement for part in parts for statement in part.step.statements]
+    return [*below, *(statement for part in reversed(parts) for statement in part.closing)]
 
 
 def whole(found: CatalogEntry, parts: Sequence[Part]) -> CatalogEntry:

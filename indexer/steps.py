@@ -22,7 +22,7 @@ from indexer.definition import Definition, Difference
 from indexer.dialect import Dialect
 from indexer.leftovers import first_names, is_left_of, is_named_by_reindex
 from indexer.options import DEFAULTS, Options
-from indexer.partitions import Part, in_words, leaves, whole
+from indexer.partitions import Part, in_words, leaves, statements_of, whole
 from indexer.spec import Index
 from indexer.tuples import NamedTuple
 
@@ -333,7 +333,7 @@ class StepPlanner(NamedTuple):
         found = whole(root.found, parts) if root.found else None
         duplicate = existing.duplicate.name if existing.duplicate else None
         action = decide_whole(existing._replace(found=found), [part.step.action for part in parts], self.options)
-        statements = [statement for part in parts for statement in part.step.statements]
+        statements = statements_of(parts)
         if action is Action.RENAME:
             assert duplicate
             statements = self.dialect.rename_statements(index, duplicate, index.name)
@@ -352,7 +352,7 @@ class StepPlanner(NamedTuple):
         action = Action.LEAVE if action is Action.DROP and kept else action
         unattached = [
             part.drop
-            for part in leaves(existing.parts)
+            for part in existing.parts[1:]
             if part.step.found and not part.is_attached and part.label not in adopted
             if found is None or part.step.found.oid != found.oid
         ]

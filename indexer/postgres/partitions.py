@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from indexer.catalog import PARTITIONED_INDEX, CatalogEntry
+from indexer.catalog import PARTITIONED, PARTITIONED_INDEX, CatalogEntry
 from indexer.decide import Action, decide_part
 from indexer.definition import Definition
 from indexer.dialect import Brief
@@ -230,23 +230,26 @@ class _Plan:
         for partition in self.tree:
             parent = None if partition.parent is None else parts[partition.parent].as_parent
             parts[partition.oid] = self.part(partition, parent, taken)
-        if self.dialect.catalog.database.server_version >= ATTACHING_VALIDATES:
-            self._validate(parts)
-        return tuple(parts.values())
-
-    def _validate(self, parts: dict[int, Part]) -> None:
-        """Attach one part again below each index that is not valid although all below it are, the lowest first."""
         below: dict[int | None, list[int]] = defaultdict(list)
         for oid, part in parts.items():
             below[part.partition.parent].append(oid)
+        if self.dialect.catalog.database.server_version >= ATTACHING_VALIDATES:
+            self._validate(parts, below)
+        for oid, part in parts.items():
+            if part.closing and all(parts[child].is_done for child in below[oid]):
+                parts[oid] = _closed(part)
+        return tuple(parts.values())
+
+    def _validate(self, parts: dict[int, Part], below: Mapping[int | None, Sequence[int]]) -> None:
+        """Attach one part again below each index that is not valid although all below it are, the lowest first."""
         undone: set[int] = set()  # with what is above them
         for oid, part in reversed(list(parts.items())):
             children, found = below[oid], part.step.found
-            is_whole = part.is_done and undone.isdisjoint(children)
+            is_whole = (part.is_done or part.closing != ()) and undone.isdisjoint(children)
             if is_whole and children and found and not found.valid:
                 parts[children[0]] = self._again(parts[children[0]])
                 is_whole = False
-            if not is_whole:
+            if not (is_whole and part.is_done):
                 undone.add(oid)
 
     def _again(self, part: Part) -> Part:
@@ -268,8 +271,13 @@ class _Plan:
         statements = tuple(self._statements(action, partition, parent, found, name, taken))
         duplicate = self._duplicate(partition) if action is Action.CREATE and partition.parent else None
         step = Step(action, on, declared, found, statements, duplicate.name if duplicate else None)
-        drop = self.dialect.beside(partition.schema, partition.namespace).drop_statement(name)
-        return Part(partition, step, there is not None, parent, drop)
+        closes = parent and not partition.is_leaf and action in (Action.CREATE, Action.ATTACH)
+        closing = (self._attachment(partition, parent, name),) if parent and closes else ()
+        return Part(partition, step, there is not None, parent, self._drop(partition, name), closing)
+
+    def _drop(self, partition: Partition, name: str) -> str:
+        there = self.dialect.beside(partition.schema, partition.namespace)
+        return there.drop_statement(name) if partition.is_leaf else Brief(there.drop_index_statement(name))
 
     def _name(self, partition: Partition, existing: CatalogEntry | None, taken: Names) -> str:
         if partition.parent is None:
@@ -309,7 +317,7 @@ class _Plan:
                 yield there.create_index(name, definition, not self.options.offline)
             else:
                 yield Brief(there.create_index(name, definition, only=True))
-        if parent and action not in (Action.KEEP, Action.REFUSE) and partition.kind != FOREIGN:
+        if parent and action not in (Action.KEEP, Action.REFUSE) and partition.kind not in (FOREIGN, PARTITIONED):
             yield self._attachment(partition, parent, name)
 
     def _leftovers(self, partition: Partition, found: CatalogEntry | None, there: PostgresDialect) -> Iterable[str]:
@@ -355,6 +363,13 @@ class _Plan:
 def _is_on_root(index: Index, found: CatalogEntry | None) -> bool:
     definition = found.definition if found and found.kind == PARTITIONED_INDEX else None
     return definition is not None and definition.table == index.table
+
+
+def _closed(part: Part) -> Part:
+    """Return a part with all of its statements due."""
+    step = part.step
+    due = Step(step.action, step.index, step.declared, step.found, (*step.statements, *part.closing), step.other_name)
+    return part._replace(step=due, closing=())
 
 
 def _is_attachment(statement: str) -> bool:

@@ -138,6 +138,13 @@ def test_a_run_killed_after_any_statement_is_completed_by_the_next(
     assert number == 10  # ON ONLY; ON ONLY and ATTACH; CREATE and ATTACH on each of three leaves
 
 
+def test_a_reader_of_the_whole_table_holds_up_no_build_below_sub_partitions(base_url: str) -> None:
+    sub_partitioned(base_url)
+    with open_reader(base_url, "SELECT count(*) FROM activity"):
+        assert up(base_url, NEWEST, max_wait=0.0, retries=0) == {"ix_newest": Action.CREATE}
+    assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
+
+
 def test_down_after_a_killed_up_drops_what_is_not_attached_yet(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     by_range(base_url)
     execute(base_url, "CREATE INDEX by_hand ON activity_2023 (activity_type, created_at)")

@@ -225,9 +225,10 @@ def test_an_index_that_replaced_the_one_of_a_killed_build_is_kept(base_url, then
 
 @pytest.mark.parametrize("then", ["down", "up"])
 def test_an_index_that_replaced_the_one_of_a_killed_drop_is_kept(head_url, then):
+    name = "ix_activity_type"  # the first that the reader holds
     with open_reader(head_url), running("down", "--json", "--jobs", "1", url=head_url) as down:
+        down.event("StatementStarted", index=name)
         until_dropping(head_url)
-        name = [each for each in down.events if each["event"] == "StatementStarted"][-1]["index"]
         killed(down, head_url)
     execute(head_url, f"DROP INDEX {name}", specified(head_url)[name])
     if then == "up":

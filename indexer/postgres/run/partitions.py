@@ -1,8 +1,9 @@
 """Executes the step about an index of a partitioned table, partition by partition.
 
-The parent indexes are made first, each with a statement that waits for a moment only. Then each leaf is work of its
-own, which the schedule does side by side with others: two leaves are two tables. The tree is read again before each of
-these, and in the end: partitions are added and detached meanwhile, and a killed run has left any of it undone.
+The parent indexes are made first, each with a statement that waits for a moment only, and attached once all below them
+is done. Each leaf is work of its own, which the schedule does side by side with others: two leaves are two tables. The
+tree is read again before each of these, and in the end: partitions are added and detached meanwhile, and a killed run
+has left any of it undone.
 """
 
 from __future__ import annotations
@@ -74,11 +75,10 @@ class InParts:
             undone = [part for part in self.step.parts if not part.is_done]
             if before == (before := [(part.partition.oid, part.step.statements) for part in undone]):
                 raise StatementFailed(f"{self.index.name} is not complete: {in_words(undone)}.", AGAIN)
-            brief = [part for part in undone if not part.partition.is_leaf or (part.is_attached and _is_brief(part))]
-            if brief:
+            if brief := [part for part in undone if part.step.statements and _is_brief(part)]:
                 yield from self._execute_briefly(brief)
             else:
-                yield from self._build(undone)
+                yield from self._build(leaves(undone))
             self.step = self.execution.decide()
         if len(self._seconds) == len(leaves(self.step.parts)):  # none was built before this run
             self.run.pace.taken[self.index.name] = sum(self._seconds)
@@ -138,7 +138,10 @@ class InParts:
 
 
 def _is_brief(part: Part) -> bool:
-    return all(isinstance(statement, Brief) for statement in part.step.statements)
+    """Return whether a part is no work of its own: an index without rows, or one that is attached once more."""
+    if not part.partition.is_leaf:
+        return True
+    return part.is_attached and all(isinstance(statement, Brief) for statement in part.step.statements)
 
 
 def _replaced(step: Step, table: str) -> StatementFailed:
