@@ -104,7 +104,7 @@ def _own(index: Observed, others: Others) -> Iterator[Advice]:
 def _invalid(index: Observed, others: Others) -> Hint | None:
     entry, name = index.entry, index.name
     is_leftover = any(advice.kind == LEFTOVER and advice.other == name for advice in others.said)
-    if entry is None or entry.usable or entry.worker or entry.definition is None or is_leftover:
+    if entry is None or entry.usable or entry.worker or entry.unknown or entry.definition is None or is_leftover:
         return None
     if entry.kind == PARTITIONED_INDEX:
         return _incomplete(index, others)

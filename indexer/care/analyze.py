@@ -23,6 +23,7 @@ from indexer.tuples import NamedTuple
 
 ASKED_FOR = "asked for"
 MISSING = "there is no such table"
+UNREADABLE = "its statistics cannot be read, because a node does not answer"
 
 
 class Need(NamedTuple):
@@ -152,7 +153,7 @@ class Analyzer:
             if forced:
                 yield Need(name, indexes[name], True, ASKED_FOR)
             elif name not in statistics:
-                yield Need(name, indexes[name], False, MISSING)
+                yield Need(name, indexes[name], False, UNREADABLE if name in existing else MISSING)
             else:
                 flaw = statistics[name].flaw or statistics[name].loss or lacking(without.get(name, ()))
                 yield Need(name, indexes[name], flaw is not None, flaw or _why_not(statistics[name]))

@@ -70,7 +70,8 @@ LOCK_HOLDERS = """
      GROUP BY l.pid, l.virtualtransaction
 """
 
-# The snapshots of other roles may be hidden. A plan lists their transactions (suspecting); a run does not wait for them
+# The view is not of one moment: a session that was idle may hold the snapshot of its next statement a moment later. The
+# snapshots of other roles may be hidden. A plan lists their transactions (suspecting); a run does not wait for them
 # in advance, and sees them once a build waits for them.
 SNAPSHOT_HOLDERS = """
     SELECT a.pid,
@@ -79,7 +80,9 @@ SNAPSHOT_HOLDERS = """
       FROM pg_catalog.pg_stat_activity AS a
      WHERE a.datname = pg_catalog.current_database()
        AND a.pid <> pg_catalog.pg_backend_pid()
-       AND (a.backend_xmin IS NOT NULL AND a.backend_type NOT IN ('autovacuum worker', 'parallel worker')
+       AND (a.backend_xmin IS NOT NULL
+            AND a.state IS DISTINCT FROM 'idle'
+            AND a.backend_type NOT IN ('autovacuum worker', 'parallel worker')
             OR %(suspecting)s AND a.backend_type IS NULL AND a.usesysid IS NOT NULL AND EXISTS (
                SELECT 1
                  FROM pg_catalog.pg_locks AS v
