@@ -17,11 +17,9 @@ from indexer.text import literal
 from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from indexer.records.revisions import Record
-
-if TYPE_CHECKING:
     from indexer.options import Options
     from indexer.partitions import Part as PartOfIndex
+    from indexer.records.revisions import Record
 
 MODELS = RLock()  # held while the project's models, which all threads share, are bound to one database or schema
 

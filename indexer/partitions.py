@@ -74,7 +74,7 @@ class Part(NamedTuple):
     Attributes:
         is_attached: whether the index is attached to that of the parent; of the root, whether it exists.
         parent: the index that it is attached to, or is to be; None for the root.
-        drop: the statement that drops the index as long as it is attached to nothing.
+        drop: the statement that drops an existing index as long as it is attached to nothing.
         closing: what attaches the index of a partition that is itself partitioned, once all below it is done. Attached
             before, it would become valid with its last leaf, and PostgreSQL would lock the whole table for that.
     """

@@ -130,7 +130,7 @@ class Plan(NamedTuple):
     @property
     def refused(self) -> tuple[Step, ...]:
         """The steps that stop the run, because something else has the name of the index."""
-        return tuple(step for step in self.steps if step.action is Action.REFUSE and not step.is_unknown)
+        return tuple(step for step in self.steps if step.is_refused)
 
     @property
     def is_empty(self) -> bool:
@@ -283,7 +283,7 @@ class Status(NamedTuple):
     @property
     def refused(self) -> tuple[Step, ...]:
         """The steps that would stop ``up``, because something else has the name of the index."""
-        return tuple(step for step in self.steps if step.action is Action.REFUSE and not step.is_unknown)
+        return tuple(step for step in self.steps if step.is_refused)
 
     @property
     def drifted(self) -> tuple[Step, ...]:

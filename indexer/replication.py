@@ -13,8 +13,8 @@ NOTICEABLE = 1.0  # seconds of lag after which a commit that waits for a standby
 MUCH = 16 * 1024 * 1024  # bytes of WAL, likewise
 
 CHANGING = frozenset({"up", "down", "stamp", "reindex", "analyze", "seed"})  # the commands that a standby refuses
-STATEMENT = re.compile(r"(?<!primary)(?<!primary\)): (?=(?:ALTER|ANALYZE|CREATE|DROP|GRANT|REINDEX|VACUUM)\b)")
-BEFORE_A_COMMAND = re.compile(r"(?<!primary\)): $")
+STATEMENT = r"(?<!primary)(?<!primary\)): (?=(?:ALTER|ANALYZE|CREATE|DROP|GRANT|REINDEX|VACUUM)\b)"
+BEFORE_A_COMMAND = r"(?<!primary\)): $"
 ON_THE_PRIMARY = " (on the primary): "
 
 
@@ -192,8 +192,8 @@ def for_the_primary(text: str | Hint) -> Hint:
     parts: list[str | Command] = []
     for part in Hint(text).parts:
         if isinstance(part, str):
-            part = STATEMENT.sub(ON_THE_PRIMARY, part)
+            part = re.sub(STATEMENT, ON_THE_PRIMARY, part)
         elif part[0] in CHANGING and parts and isinstance(parts[-1], str):
-            parts[-1] = BEFORE_A_COMMAND.sub(ON_THE_PRIMARY, parts[-1])
+            parts[-1] = re.sub(BEFORE_A_COMMAND, ON_THE_PRIMARY, parts[-1])
         parts.append(part)
     return Hint(*parts)

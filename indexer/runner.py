@@ -33,7 +33,7 @@ from indexer.predict.compared import Compared, predicted_run
 from indexer.recorder import Recorder
 from indexer.records.baseline import Baseline, baselines_of
 from indexer.records.journal import Journal
-from indexer.records.log import Build, Entry, new_entry
+from indexer.records.log import Build, new_entry
 from indexer.records.provenance import Provenance, revert_context
 from indexer.records.revisions import APPLIED, APPLYING, REVERTED, Record
 from indexer.revisions.chain import Chain
@@ -173,7 +173,8 @@ class Runner:
             return Outcome(direction, plan.start, plan.start, (), (), seconds(), plan.warnings)
         forecast = plan.forecast
         self._compared.expect(forecast)
-        pace = pace_of(self.migrator, [step.index for step in plan.steps], self._entries(plan), forecast)
+        indexes, state = [step.index for step in plan.steps], plan.state
+        pace = pace_of(self.migrator, indexes, lambda: self.inspector.entries_if_readable(state), forecast)
         if pace.is_closed():
             self.warn(plan.warnings)
             return self._outcome(plan, (), pace, seconds())
@@ -231,9 +232,6 @@ class Runner:
         base_tables = plan.base_tables if done else ()
         builds, forecast = self._compared.builds(pace.taken), plan.forecast
         return Outcome(plan.direction, plan.start, end, steps, base_tables, seconds, warnings, rest, builds, forecast)
-
-    def _entries(self, plan: Plan) -> Callable[[], list[Entry]]:
-        return lambda: self.inspector.entries_if_readable(plan.state)
 
     def _carry_out(self, plan: Plan, asked: Mapping[str, Sequence[Index]], pace: Pace) -> list[RevisionPlan]:
         """Carry out a plan, whose catalog may have changed since; return the revisions with the steps that were taken.

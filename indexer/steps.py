@@ -132,6 +132,11 @@ class Step:
         return self.found is not None and self.found.unknown is not None
 
     @property
+    def is_refused(self) -> bool:
+        """Whether something else that has the name of the index stops the run."""
+        return self.action is Action.REFUSE and not self.is_unknown
+
+    @property
     def stays(self) -> bool:
         """Whether an index that exists under the name, or is being built there, is taken as it is."""
         named = self.found is not None and self.found.name != self.index.replacing

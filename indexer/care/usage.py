@@ -65,7 +65,7 @@ class ServerCounts(NamedTuple):
         standbys: how many standbys follow it directly.
         records: how many transactions ago the record of each revision was written, by revision.
         members: the identities of all nodes of a cluster, whose counts are added; ``started`` and ``reset`` are the
-            latest of theirs.
+            latest of all nodes.
         unanswered: which of them did not answer, one sentence each.
     """
 

@@ -273,11 +273,9 @@ class _Plan:
         step = Step(action, on, declared, found, statements, duplicate.name if duplicate else None)
         closes = parent and not partition.is_leaf and action in (Action.CREATE, Action.ATTACH)
         closing = (self._attachment(partition, parent, name),) if parent and closes else ()
-        return Part(partition, step, there is not None, parent, self._drop(partition, name), closing)
-
-    def _drop(self, partition: Partition, name: str) -> str:
-        there = self.dialect.beside(partition.schema, partition.namespace)
-        return there.drop_statement(name) if partition.is_leaf else Brief(there.drop_index_statement(name))
+        beside = self.dialect.beside(partition.schema, partition.namespace)
+        drop = beside.drop_statement_of(found) if found else ""
+        return Part(partition, step, there is not None, parent, drop, closing)
 
     def _name(self, partition: Partition, existing: CatalogEntry | None, taken: Names) -> str:
         if partition.parent is None:

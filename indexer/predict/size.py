@@ -16,7 +16,7 @@ from indexer.predict.planned import KeyColumn, Planned
 from indexer.spec import BTREE
 from indexer.tuples import NamedTuple
 
-CLOSE = 1.3  # the largest quotient of two bounds of a size between which one is told
+CLOSE = 1.3  # the largest quotient of an upper and a lower bound that still tells a size
 FEWER, MORE = 0.5, 1000.0  # factors for the number of values that is in doubt
 NEARLY_ALL = 0.95  # of the rows
 MOST_NULLABLE = 5  # columns whose combinations of NULLs are counted one by one

@@ -382,7 +382,7 @@ def test_a_partition_that_is_detached_is_not_missed(base_url: str) -> None:
     execute(base_url, "CREATE TABLE loose (LIKE activity)", "ALTER TABLE activity DETACH PARTITION activity_2022")
     assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
     down(base_url, NEWEST)
-    assert "ix_newest_activity_2022" in indexes(base_url)  # of a table that is none of ours any more
+    assert "ix_newest_activity_2022" in indexes(base_url)  # its table is no partition any more
 
 
 def test_an_index_without_the_detached_partition_that_lacked_it_is_valid(base_url: str) -> None:

@@ -140,8 +140,6 @@ class PostgresFacts:
 
 def _read(reader: CatalogReader, names: Sequence[str]) -> dict[str, Facts]:
     found = _stored(reader, names)
-    if not reader.is_citus:
-        return found
     return of_cluster(reader, found, names, _stored, lambda name, parts: sum_facts(name, parts.all))
 
 

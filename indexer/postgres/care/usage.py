@@ -186,8 +186,6 @@ def counts(catalog: PostgresCatalog, place: Place, tables: Sequence[str]) -> Ser
 
 def _indexes(reader: CatalogReader, tables: Sequence[str]) -> dict[str, IndexCounts]:
     found = _stored_indexes(reader, tables)
-    if not reader.is_citus:
-        return found
 
     def whole(name: str, parts: Parts) -> IndexCounts:  # the transactions of each node have other numbers
         return sum_index_counts(parts.all)._replace(age=found[name].age)
@@ -203,8 +201,6 @@ def _stored_indexes(reader: CatalogReader, tables: Sequence[str]) -> dict[str, I
 
 def _tables(reader: CatalogReader, tables: Sequence[str]) -> dict[str, TableCounts]:
     found = _stored_tables(reader, tables)
-    if not reader.is_citus:
-        return found
     return of_cluster(reader, found, tables, _stored_tables, lambda _, parts: sum_table_counts(parts.shards))
 
 
@@ -286,8 +282,6 @@ def _of_parent(row: dict[str, Any], leaves: Sequence[Statistics]) -> Statistics:
 
 def _of_tables(reader: CatalogReader, tables: Sequence[str]) -> dict[str, Statistics]:
     found = _stored_statistics(reader, tables)
-    if not reader.is_citus:
-        return found
     return of_cluster(reader, found, tables, _stored_statistics, lambda name, parts: sum_statistics(name, parts.shards))
 
 

@@ -12,17 +12,21 @@ from indexer.catalog import CatalogEntry, LeafIndex
 from indexer.postgres.session.reader import CatalogReader
 from indexer.tuples import NamedTuple
 
-PHYSICAL = """
+# These tables or indexes, and all that are attached to them.
+TREE = """
     WITH RECURSIVE tree (of, oid) AS (
            SELECT c.relname, c.oid
              FROM pg_catalog.pg_class AS c
             WHERE c.relnamespace = %(namespace)s
               AND c.relname = ANY (%(names)s::pg_catalog.text[])
-              AND c.relkind IN ('i', 'I')
+              AND c.relkind = ANY (%(kinds)s::pg_catalog."char"[])
             UNION ALL
            SELECT t.of, h.inhrelid
              FROM tree AS t
              JOIN pg_catalog.pg_inherits AS h ON h.inhparent = t.oid)
+"""
+
+PHYSICAL = """
     SELECT t.of,
            n.nspname AS schema,
            n.oid::pg_catalog.int8 AS namespace,
@@ -76,16 +80,6 @@ OF_LEAVES = """
 
 # Foreign tables are left out: they have no indexes and no sizes here.
 TABLES = """
-    WITH RECURSIVE tree (of, oid) AS (
-           SELECT c.relname, c.oid
-             FROM pg_catalog.pg_class AS c
-            WHERE c.relnamespace = %(namespace)s
-              AND c.relname = ANY (%(tables)s::pg_catalog.text[])
-              AND c.relkind = 'p'
-            UNION ALL
-           SELECT t.of, h.inhrelid
-             FROM tree AS t
-             JOIN pg_catalog.pg_inherits AS h ON h.inhparent = t.oid)
     SELECT t.of,
            n.nspname AS schema,
            n.oid::pg_catalog.int8 AS namespace,
@@ -100,6 +94,7 @@ TABLES = """
 """
 
 LEAF = "i"
+INDEXES, PARTITIONED_TABLES = [LEAF, "I"], ["p"]  # kinds of relations
 
 
 class Leaf(NamedTuple):
@@ -150,7 +145,7 @@ def by_schema(reader: CatalogReader, leaves: Iterable[T]) -> Iterator[tuple[Cata
 def leaf_tables(reader: CatalogReader, tables: Iterable[str]) -> dict[str, list[Leaf]]:
     """Return the leaves of those of these tables of the schema that are partitioned, by the table."""
     found: dict[str, list[Leaf]] = {}
-    for row in reader.rows(TABLES, tables=list(tables)):
+    for row in reader.rows(TREE + TABLES, names=list(tables), kinds=PARTITIONED_TABLES):
         label = labelled(reader, row["schema"], row["name"])
         found.setdefault(row["of"], []).append(Leaf(label=label, **row))
     return found
@@ -164,7 +159,7 @@ def labelled(reader: CatalogReader, schema: str, name: str) -> str:
 def physical(reader: CatalogReader, names: Sequence[str]) -> dict[str, list[LeafIndex]]:
     """Return the physical indexes behind these of the schema: each itself, or the leaf indexes of a partitioned one."""
     found: dict[str, list[LeafIndex]] = {}
-    for row in reader.rows(PHYSICAL, names=list(names)) if names else []:
+    for row in reader.rows(TREE + PHYSICAL, names=list(names), kinds=INDEXES) if names else []:
         leaves = found.setdefault(row["of"], [])
         if row["kind"] == LEAF:
             leaves.append(_leaf(reader, row))

@@ -114,13 +114,15 @@ def of_cluster(
 ) -> dict[str, T]:
     """Return what was found of tables or indexes, with the sum of their shards for those that are distributed.
 
+    Without Citus that is what was found.
+
     Args:
         found: what the coordinator says, by name.
         asked: the names that ``read`` was given.
         read: reads what holds of tables or indexes of these names, by name.
         whole: returns what holds of the parts of one.
     """
-    stored = stored_as(coordinator, [*asked, *found])
+    stored = stored_as(coordinator, [*asked, *found]) if coordinator.is_citus else []
     if not stored:
         return dict(found)
     of_shards = sorted({each.name for each in stored if each.of in asked})
