@@ -237,6 +237,14 @@ class ServerFull(Unreachable):
     """The server, the database or the role has no connection free."""
 
 
+class GateClosed(IndexerError):
+    """The gate did not open in time; the exit code is that of ``check``."""
+
+    def __init__(self, message: str, hint: str | Hint, exit_code: int) -> None:
+        super().__init__(message, hint)
+        self.exit_code = exit_code
+
+
 class Blocked(IndexerError):
     """Gave up waiting for a session that blocks."""
 

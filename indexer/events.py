@@ -321,6 +321,12 @@ class ServerAwaited(NamedTuple):
     reason: str
 
 
+class GateAwaited(NamedTuple):
+    """``wait --for applied`` goes on waiting; ``reason`` is why the gate is closed, in a sentence."""
+
+    reason: str
+
+
 class AnswerAwaited(NamedTuple):
     """A statement has had no answer for ``seconds``; ``reason`` is what another session sees of it."""
 
@@ -352,6 +358,7 @@ Event = (
     | TableAnalyzed
     | LockWaited
     | ServerAwaited
+    | GateAwaited
     | AnswerAwaited
 )
 Report = Callable[[Event], None]

@@ -140,6 +140,17 @@ class CatalogMigrator(SchemaMigrator):
     def reconnect(self) -> None:
         """Open a session that was lost again; raises Unreachable."""
 
+    @abstractmethod
+    def reopen(self, within: float | None = None) -> None:
+        """End the session and open another one; the next question is to be asked by a migrator of ``within``.
+
+        Args:
+            within: how many seconds that may take, if that is less than the URL allows.
+
+        Raises:
+            Unreachable: the database cannot be reached.
+        """
+
     def close(self) -> None:
         """End the sessions of this tool."""
         self.database.close()

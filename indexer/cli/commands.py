@@ -245,13 +245,30 @@ def verify(call: Call, analyze: bool, as_sql: bool) -> int:
     return ask(call._replace(as_script=as_sql), question)
 
 
-@command(click.option("--timeout", type=options.Seconds(), default=60, help="How long to wait."))
-def wait(call: Call, timeout: float) -> int:
-    """Wait until the database accepts connections.
+@command(
+    click.option(
+        "--for",
+        "condition",
+        type=click.Choice(["reachable", "applied"]),
+        default="reachable",
+        help="applied waits until every revision is applied and check passes.",
+    ),
+    click.option("--timeout", type=options.Seconds(), default=60, help="How long to wait."),
+    options.version_table,
+)
+def wait(call: Call, condition: str, timeout: float) -> int:
+    """Wait until the database accepts connections, or until an application may start on it.
 
     Waits for a server that is starting, a host name that is not known yet, or a free connection. Fails at once with 7
     if waiting cannot help, as with a wrong password.
+
+    With --for applied, also waits for up, which another process runs, and then exits with 0. After --timeout, exits
+    with what check exits with: 3 if a revision is pending, 4 if an index is missing or different. Changes nothing.
     """
+    if condition == "applied":
+        from indexer.cli.waiting import wait_for_gate
+
+        return wait_for_gate(call, timeout)
     return work_on(
         call.on_databases()._replace(wait_db=timeout, tells=True),
         lambda migrator, *_: console.text.of_wait(migrator.place, migrator.exists),

@@ -99,7 +99,7 @@ def ask(call: Call, question: Question) -> int:
     chain = load(call.project.folder)  # before connecting, which a broken chain makes useless
 
     def work(migrator: CatalogMigrator, report: Reporter, stop: Stop) -> Answer:
-        return _answer(call, question, migrator, chain, report, stop)
+        return ask_runner(call, question, migrator, chain, report, stop)
 
     return work_on(call, work, chain.tables)
 
@@ -133,7 +133,7 @@ def _work_on_one(call: Call, work: Work, stop: Stop) -> int:
     return answer.exit_code
 
 
-def _answer(
+def ask_runner(
     call: Call, question: Question, migrator: CatalogMigrator, chain: Chain, report: Reporter, stop: Stop
 ) -> Answer:
     """Return the answer of one database or schema; raise any error as an IndexerError."""

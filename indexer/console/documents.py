@@ -58,6 +58,11 @@ def of_check(check: Check) -> Document:
     }
 
 
+def of_gate(status: Status) -> Document:
+    """Return that the gate of a database is open, and at which revision the database is."""
+    return {**_position(status), "gate": {"open": True, "reason": None}}
+
+
 def _deep(deep: Deep) -> Document:
     """Return what the deep checks found, and what they did not cover."""
     findings = [

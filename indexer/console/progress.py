@@ -23,6 +23,7 @@ from indexer.events import (
     BlockersFound,
     BuildPredicted,
     Event,
+    GateAwaited,
     IndexChecked,
     IndexFinished,
     Joined,
@@ -74,7 +75,7 @@ UNCHANGED = {
 ENDED = {"up": "applied", "down": "reverted", "reindex": "reindexed"}
 NOTEWORTHY = (
     *(Warned, Waiting, Retrying, Joined, LockWaited, BlockersFound, ServerAwaited, AnswerAwaited),
-    *(ReplicaAwaited, Postponed, WindowClosed),
+    *(GateAwaited, ReplicaAwaited, Postponed, WindowClosed),
 )
 ENDING = "end it: "
 LOG_INTERVAL = 10.0  # seconds between two lines that say the same
@@ -398,6 +399,7 @@ LINES: dict[type[Event], Callable[..., str]] = {
         f"{revision}  {ENDED.get(direction, direction)} in {duration(seconds)}"
     ),
     ServerAwaited: lambda reason: f"{reason} Retrying.",
+    GateAwaited: lambda reason: f"{reason} Waiting.",
     AnswerAwaited: lambda reason, seconds: f"No answer from the server for {duration(seconds)}: {reason}",
     LockWaited: lambda holder: f"Waiting for another run: {holder}",
     BlockersFound: lambda blockers: (

@@ -115,6 +115,12 @@ def of_wait(place: Place, exists: bool) -> Answer:
     return Answer({**place._asdict(), "reachable": True}, f"{place} accepts connections." if exists else missing)
 
 
+def of_gate(status: Status) -> Answer:
+    """Return that the gate of a database is open."""
+    document = documents.of_gate(status)
+    return Answer(document, f"{status.place} {_position(status)}, and its indexes are as declared.")
+
+
 # The present state --------------------------------------------------------------------------------------------------
 
 

@@ -59,7 +59,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     server: PostgresServer
 
     def __init__(
-        self, database: OnlineDatabase, address: str, schema: str | None, connect: Callable[[], None], context: Context
+        self, database: OnlineDatabase, address: str, schema: str | None, connect: Callable[..., None], context: Context
     ) -> None:
         catalog = PostgresCatalog(database, schema)
         dialect = PostgresDialect(database, catalog, context.options.offline)
@@ -138,6 +138,11 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         if self.database.is_lost:
             self.database.close()
             self._connect()
+
+    def reopen(self, within: float | None = None) -> None:
+        """End the session and open another one."""
+        self.database.close()
+        self._connect(within)
 
     def translate_error(self, error: PeeweeException) -> IndexerError:
         """Return our error for a failure outside of a build; for a table that cannot be read, with who locks it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import partial
 
 from peewee import DatabaseError, SqliteDatabase
 
@@ -76,9 +77,14 @@ def _open(
     path: str, url: str, schema: str | None, read_only: bool, context: Context, beside: SqliteDatabase | None = None
 ) -> PlainMigrator:
     _refuse_schema(schema)
+    connect = partial(_connect, path, url, read_only, beside)
+    return PlainMigrator(connect(), path, url, context, connect)
+
+
+def _connect(path: str, url: str, read_only: bool, beside: SqliteDatabase | None) -> File:
     _check(path, url)
     try:
-        return PlainMigrator(_opened(path, read_only, beside), path, url, context)
+        return _opened(path, read_only, beside)
     except DatabaseError as error:
         if "locked" in str(error):
             raise Held(f"Cannot read {url}: {error}.") from error

@@ -50,18 +50,32 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
 
     catalog: SqliteCatalog
 
-    def __init__(self, database: SqliteDatabase, path: str, address: str, context: Context) -> None:
+    def __init__(
+        self,
+        database: SqliteDatabase,
+        path: str,
+        address: str,
+        context: Context,
+        connect: Callable[[], SqliteDatabase] | None = None,
+    ) -> None:
         catalog = SqliteCatalog(database, path)
         super().__init__(database, catalog, SqliteDialect(database, catalog), Server(), context)
         self.path = path
         self.exists = os.path.exists(path)
         self._address = address
+        self._connect = connect
         self._pace = UNLIMITED
         self._growth: dict[str, int] = {}  # bytes by which the last build of an index has made the file grow
 
     def within(self, context: Context, tables: Sequence[str]) -> PlainMigrator:
         """Return another migrator on the same file."""
-        return PlainMigrator(self.database, self.path, self._address, context)
+        return PlainMigrator(self.database, self.path, self._address, context, self._connect)
+
+    def reopen(self, within: float | None = None) -> None:
+        """Close the file and open it again, because another process may have created it since."""
+        if self._connect:
+            self.close()
+            self.database = self._connect()
 
     @property
     def place(self) -> Place:

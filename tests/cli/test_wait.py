@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import signal
 from contextlib import ExitStack, closing
+from urllib.parse import urlsplit
 
 import postgres_server
 import psycopg2
 import pytest
-from command import execute, run, succeed
+from command import HEAD, execute, nothing_changes, prepare, run, succeed
 from password_server import running_password_server
-from scenes import assert_all_valid, own_server, running
+from roles import another_role, as_role
+from scenes import assert_all_valid, own_server, running, until
 
 COMMANDS = pytest.mark.parametrize(
     "command", [("wait", "--timeout"), ("up", "--wait-db")], ids=lambda command: " ".join(command)
@@ -120,6 +122,75 @@ def test_wait_reports_a_sqlite_file_that_does_not_exist(tmp_path):
     assert result.next_command() == ["up", "--database-url", url]
     succeed(*result.next_command(), url="sqlite:///other.db")
     assert "accepts connections" in succeed("wait", url=url).stdout
+
+
+# For the gate ------------------------------------------------------------------------------------------------------
+
+
+def test_wait_for_applied_ends_when_up_has_built_all(any_base_url):
+    with running("wait", "--for", "applied", "--json", url=any_base_url) as waiting:
+        reason = waiting.event("GateAwaited")["reason"]
+        assert reason == f"Revision {HEAD} is pending (0 of its 10 indexes are valid)."
+        succeed("up", url=any_base_url)
+        result = waiting.succeed()
+    assert result.json()["gate"] == {"open": True, "reason": None}
+    assert (result.json()["revision"], result.json()["pending"]) == (HEAD, [])
+
+
+def test_wait_for_applied_sees_a_file_that_another_process_creates(sqlite_url):
+    with running("wait", "--for", "applied", url=sqlite_url) as waiting:
+        assert "has none of the tables" in waiting.line("Waiting.")
+        succeed("up", url=sqlite_url)
+        assert "its indexes are as declared" in waiting.succeed().stdout
+
+
+def test_wait_for_applied_ends_as_check_does_once_its_time_is_over(any_head_url):
+    execute(any_head_url, "DROP INDEX ix_activity_type")
+    with nothing_changes(any_head_url):
+        result = run("wait", "--for", "applied", "--timeout", "0", url=any_head_url)
+    assert result.exit_code == 4
+    assert "is not ready after" in result.stderr
+    assert "These indexes are not as declared: ix_activity_type (missing)." in result.stderr
+    assert result.next_command() == ["up"]
+    assert result.stdout == ""
+    succeed(*result.next_command(), url=any_head_url)
+    succeed("wait", "--for", "applied", "--timeout", "0", url=any_head_url)
+
+
+def test_wait_for_applied_holds_no_session_between_two_looks(base_url):
+    sessions = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{urlsplit(base_url).path[1:]}'"
+    with running("wait", "--for", "applied", url=base_url) as waiting:
+        waiting.line("Waiting.")
+        until(lambda: execute(base_url, sessions) == [(1,)])
+        assert waiting.is_running
+
+
+def test_wait_for_applied_survives_a_crash_of_the_server():
+    with own_server() as server:
+        prepare(server.url, "base")
+        with running("wait", "--for", "applied", "--json", url=server.url) as waiting:
+            waiting.event("GateAwaited")
+            server.crash()
+            waiting.event("ServerAwaited")
+            server.come_back()
+            succeed("up", "--wait-db", "60", url=server.url)
+            waiting.succeed()
+
+
+def test_wait_for_applied_fails_at_once_where_waiting_cannot_help(head_url, superuser_url):
+    with another_role(superuser_url) as role:
+        result = run("wait", "--for", "applied", url=as_role(superuser_url, role))
+    assert result.exit_code == 1
+    assert "GRANT" in result.stderr
+
+
+def test_wait_for_applied_waits_for_each_schema(postgres_url):
+    execute(postgres_url, "CREATE SCHEMA a", "CREATE SCHEMA b")
+    succeed("up", "--schema", "a", url=postgres_url)
+    with running("wait", "--for", "applied", "--schema", "a", "--schema", "b", url=postgres_url) as waiting:
+        assert "b: The database has none of the tables." in waiting.line("Waiting.")
+        succeed("up", "--schema", "b", url=postgres_url)
+        waiting.succeed()
 
 
 @pytest.mark.parametrize("option", [("wait", "--timeout"), ("up", "--max-wait"), ("up", "--wait-lock")], ids=str)
