@@ -43,7 +43,7 @@ def commands(tree: ast.AST) -> Iterator[str]:
     """Yield the commands that a file names as Command(...), with {} for what is put into them."""
     for node in ast.walk(tree):
         if _calls(node, "Command") and not any(isinstance(each, ast.Starred) for each in node.args[:1]):
-            yield _text(node).removeprefix(PROGRAM)
+            yield text_of(node).removeprefix(PROGRAM)
 
 
 def _calls(node: ast.AST, name: str) -> bool:
@@ -51,6 +51,13 @@ def _calls(node: ast.AST, name: str) -> bool:
 
 
 def _strings(tree: ast.Module) -> Iterator[str]:
+    for text in texts(tree):
+        if TO_TYPE.search(text) and " " in text.strip() and not text.startswith("\n    "):
+            yield text
+
+
+def texts(tree: ast.Module) -> Iterator[str]:
+    """Yield the strings of a file but the docstrings, with {} for what is put into them; a hint is one string."""
     nodes = list(ast.walk(tree))
     left_out = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     left_out |= {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
@@ -58,17 +65,16 @@ def _strings(tree: ast.Module) -> Iterator[str]:
         if (_calls(node, "Hint") or _calls(node, "Command")) and id(node) not in left_out:
             left_out |= {id(each) for each in ast.walk(node) if each is not node}
     for node in nodes:
-        text = "" if id(node) in left_out else _text(node)
-        if TO_TYPE.search(text) and " " in text.strip() and not text.startswith("\n    "):
-            yield text
+        if id(node) not in left_out:
+            yield text_of(node)
 
 
-def _text(node: ast.AST) -> str:
+def text_of(node: ast.AST) -> str:
     """Return a string, or the text of Hint(...) or Command(...), with {} for what is not known here; else nothing."""
     if _calls(node, "Command"):
-        return PROGRAM + " ".join(_text(word) or "{}" for word in node.args)
+        return PROGRAM + " ".join(text_of(word) or "{}" for word in node.args)
     if _calls(node, "Hint"):
-        return "".join(_text(part) or "{}" for part in node.args)
+        return "".join(text_of(part) or "{}" for part in node.args)
     if isinstance(node, ast.JoinedStr):
         return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
