@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import html.parser
 import io
 import json
 import os
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 import warnings
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import DARK, Page, command_of_a_browser, opened
 from command import SEVEN_TABLES, SIX_INDEXED_TABLES, TEN_NAMES
 
 import cli
@@ -191,42 +190,6 @@ def test_a_picture_of_the_same_result_is_the_same_file():
     assert chart.picture([made_up()], "svg") == chart.picture([made_up()], "svg")
 
 
-class Page(html.parser.HTMLParser):
-    """The text of an HTML page, and its references."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.open: list[str] = []
-        self.references: list[str] = []
-        self.cells: list[str] = []
-        self.text = ""
-        self.feed(content)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in ("meta", "br", "link", "img", "wbr"):
-            self.open.append(tag)
-        if tag == "td":
-            self.cells.append("")
-        for name, value in attributes:
-            if name in ("src", "href", "xlink:href", "action", "data", "srcset"):
-                self.references.append(value or "")
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attributes)
-        self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.text += data
-        if self.open[-1:] == ["td"]:
-            self.cells[-1] += data
-
-
 def test_the_page_needs_no_other_file():
     content = shown()
     parsed = Page(content)
@@ -258,35 +221,16 @@ def test_the_version_of_a_server_is_escaped():
 
 # In a browser --------------------------------------------------------------------------------------------------------
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
 
 @pytest.fixture
 def browser(tmp_path: Path) -> list[str]:
-    """Return the command of a headless browser; skip the test if none is installed."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not found:
-        pytest.skip(f"there is no browser on this machine: none of {', '.join(BROWSERS)}")
-    flags = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr")
-    return [found, *flags, f"--user-data-dir={tmp_path / 'profile'}"]
-
-
-def opened(browser: list[str], *arguments: str, content: str, folder: Path) -> tuple[str, str]:
-    """Open a page, and return the HTML that the browser made of it, and what it logged."""
-    (folder / "page.html").write_text(content, encoding="utf-8")
-    done = subprocess.run(
-        [*browser, *arguments, (folder / "page.html").as_uri()],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+    """Return the command of a headless browser."""
+    return command_of_a_browser(tmp_path / "profile")
 
 
 @pytest.mark.parametrize(
     ("flags", "paper", "ink"),
-    [((), "#ffffff", "#1f2328"), (("--blink-settings=preferredColorScheme=0",), "#0d1117", "#e6edf3")],
+    [((), "#ffffff", "#1f2328"), ((DARK,), "#0d1117", "#e6edf3")],
     ids=["light", "dark"],
 )
 def test_a_browser_shows_the_picture(browser: list[str], flags: tuple[str, ...], paper: str, ink: str, tmp_path: Path):
