@@ -17,7 +17,7 @@ FEWEST = 3  # words
 NO_TEXT = re.compile(
     r"^\W*(SELECT|CREATE|DROP|ALTER|WITH|SET|REINDEX|VACUUM|ANALYZE|CASE|PREPARE|EXECUTE|SAVEPOINT|ROLLBACK|WHERE)\b"
     r"|pg_catalog\.|\n  |\\b|\(\?|^\w+ = \S+$| AS | OR | IN \(|^AND |^\w+, \w+$|^from "  # SQL, expressions, code
-    r"|%[a-zA-Z]|^[a-z0-9_ ]{99,}|\$[a-z]"  # times, lists of words, templates
+    r"|%[a-zA-Z]|^[a-z0-9_ ]{99,}|\$[a-z]|^<|^data:|'none'"  # times, lists of words, templates, HTML
 )
 VERBS = (
     "add|allow|bring|build|call|cast|change|check|choose|commit|compare|complete|connect|correct|create|declare|delete|"
@@ -134,6 +134,7 @@ KINDS = {
         {}{}{}: {} with exit code 0{}.
         , {} with exit code {} ({})
         Everything is as declared.
+        {} {}, and its indexes are as declared.
         Wrote {} with an example, {}.
         ... and the same for {} more partitions: plan --sql prints all
         {} would go from {} to {}:
@@ -201,6 +202,7 @@ KINDS = {
         {} -- if nothing needs it any more; as a superuser or a role with REPLICATION
         SQLite keeps them first in ascending and last in descending order. Use on_sqlite=Variant(columns=...)
         , or declare the index in a revision
+        When all nodes answer, run: python cli.py check
     """,
     "what the program looks for in a text of others": """
         Bitmap Index Scan
@@ -215,6 +217,27 @@ KINDS = {
         no such table
         no query solution
         no such index
+    """,
+    "a part of the page": """
+        After a rebuild
+        sizes after a rebuild
+        not built yet
+        since when is not known
+        Scans, sizes after a rebuild and queries were read {} ago.
+        about the same
+        it ends its transaction
+        they end their transactions
+        All is well
+        , a standby {} behind
+        served; {} not known
+        unknown to this version
+        phase not known
+        a prepared transaction
+        applications may start
+        a rebuild would free {}
+        all indexes together
+        but not recorded
+        not served yet
     """,
     "what only a programmer reads": """
         module {} has no attribute {}
