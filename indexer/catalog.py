@@ -9,7 +9,8 @@ from indexer.definition import Definition
 from indexer.text import counted, visible
 from indexer.tuples import NamedTuple
 
-MISSING, DIFFERENT, UNKNOWN, ORPHAN = "missing", "different", "unknown", "not known to the coordinator"
+MISSING, DIFFERENT, UNATTACHED, UNKNOWN = "missing", "different", "not attached", "unknown"
+ORPHAN = "not known to the coordinator"
 
 
 class Flaw(NamedTuple):
@@ -18,7 +19,8 @@ class Flaw(NamedTuple):
     Attributes:
         node: its host and port.
         shard: the number of the shard; None for the empty table that the node has in common with the coordinator.
-        state: missing, different, unknown, "not known to the coordinator", or the flaw of the shard's index.
+        state: missing, different, "not attached" to the index of the partitioned table, unknown, "not known to the
+            coordinator", or the flaw of the shard's index.
         name: of the shard's index.
         definition: of an index that must not be replaced by another one without consent.
         reason: why the state is unknown.
@@ -88,6 +90,13 @@ class CatalogEntry(NamedTuple):
     def is_orphaned(self) -> bool:
         """Whether only shards have it, so that the coordinator can neither use nor drop it."""
         return any(flaw.state == ORPHAN for flaw in self.flaws)
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether placements lack it or a part of it, or have another index in its place: REINDEX repairs none."""
+        if self.kind == PARTITIONED_INDEX:  # it is not valid where a partition lacks its index
+            return any(flaw.state not in (UNKNOWN, ORPHAN) for flaw in self.flaws)
+        return any(flaw.state in (MISSING, DIFFERENT, UNATTACHED) for flaw in self.flaws)
 
     @property
     def is_mismarked(self) -> bool:

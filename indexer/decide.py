@@ -118,6 +118,8 @@ def decide_whole(existing: Existing, parts: Collection[Action], options: Options
         return Action.REFUSE
     if existing.found is None:
         return Action.RENAME if options.adopt_renamed and existing.duplicate else Action.CREATE
+    if any(part.is_attached and part.step.action is Action.REBUILD for part in existing.parts):
+        return Action.REBUILD
     return Action.KEEP if set(parts) == {Action.KEEP} else Action.COMPLETE
 
 
@@ -195,8 +197,10 @@ def decide_part(declared: Definition, attached: CatalogEntry | None, own: Catalo
         is_leaf: whether the partition holds rows itself; if not, its index is valid once those below it are.
     """
     if attached is not None:
-        if compare(declared, attached):
+        if compare(declared, attached) or attached.unknown:
             return Action.REFUSE
+        if attached.is_torn:
+            return Action.REBUILD  # with the whole, because PostgreSQL drops no index that is attached
         if attached.usable or not is_leaf:
             return Action.KEEP
         return Action.WAIT if attached.worker else Action.REINDEX

@@ -361,8 +361,8 @@ class Inspector:
         else:
             dropped = [step.index for step in plan.steps if step.action is Action.DROP]
             yield from on_indexes_of_children(server.left_on_children(dropped, state.tables))
-            yield from drops_in_words(plan.steps)
             yield from kept_in_words(plan.steps)
+        yield from drops_in_words(plan.steps)
         for name, step in ((step.index.name, step) for step in plan.steps if step.other_name):
             if step.action is Action.CREATE:
                 rename = Command("up", "--adopt-renamed")

@@ -75,6 +75,8 @@ class Part(NamedTuple):
         is_attached: whether the index is attached to that of the parent; of the root, whether it exists.
         parent: the index that it is attached to, or is to be; None for the root.
         drop: the statement that drops an existing index as long as it is attached to nothing.
+        drop_unattached: the statement that drops what is attached to nothing on placements of a cluster, although the
+            index itself is attached. It remains there when the whole is dropped.
         closing: what attaches the index of a partition that is itself partitioned, once all below it is done. Attached
             before, it would become valid with its last leaf, and PostgreSQL would lock the whole table for that.
     """
@@ -84,6 +86,7 @@ class Part(NamedTuple):
     is_attached: bool
     parent: Parent | None = None
     drop: str = ""
+    drop_unattached: str = ""
     closing: tuple[str, ...] = ()
 
     @property
@@ -122,9 +125,16 @@ def statements_of(parts: Sequence[Part]) -> list[str]:
 
 
 def whole(found: CatalogEntry, parts: Sequence[Part]) -> CatalogEntry:
-    """Return the parent index with the size of all parts, usable if nothing is to be done about any of them."""
+    """Return the parent index with the size of all parts, usable if nothing is to be done about any of them.
+
+    In a cluster it has the placements of all parts that are attached, and their flaws.
+    """
     sizes = [part.step.found.bytes for part in leaves(parts) if part.step.found]
     found = found._replace(bytes=sum(size or 0 for size in sizes) if any(sizes) else None)
+    attached = [part.step.found for part in parts if part.is_attached and part.step.found]
+    if any(part.placements is not None for part in attached):
+        flaws = tuple(flaw for part in attached for flaw in part.flaws)
+        found = found._replace(placements=sum(part.placements or 0 for part in attached), flaws=flaws)
     if all(part.is_done for part in parts):
         return found._replace(valid=True, ready=True, live=True)
     workers = (part.step.found.worker for part in parts if part.step.action is Action.WAIT and part.step.found)
@@ -146,7 +156,7 @@ def drops_in_words(steps: Sequence[Step]) -> Iterator[str]:
     """Yield how the indexes of each partitioned table are dropped, of which these steps are."""
     tables: dict[str, list[Step]] = {}
     for step in steps:
-        if step.action is Action.DROP and step.found and step.found.kind == PARTITIONED_INDEX:
+        if step.action in (Action.DROP, Action.REBUILD) and step.found and step.found.kind == PARTITIONED_INDEX:
             tables.setdefault(step.index.table, []).append(step)
     for table, dropped in tables.items():
         whole_table = f"{table} and its {counted(dropped[0].partitions or 0, 'partition')}"

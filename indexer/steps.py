@@ -107,7 +107,7 @@ class Step:
             return "different table"
         if self.differences:
             return "different definition"
-        return in_words(self.parts) or found.flaw
+        return (in_words(self.parts) if not found.flaws else "") or found.flaw
 
     @property
     def partitions(self) -> int | None:
@@ -118,7 +118,8 @@ class Step:
     def tables(self) -> set[str]:
         """The tables that it works on: its own, and the partitions in the same schema on which something is to do."""
         schema = self.parts[0].partition.schema if self.parts else None
-        undone = (part.partition for part in self.parts if self.action is Action.DROP or not part.is_done)
+        is_of_all = self.action in (Action.DROP, Action.REBUILD)
+        undone = (part.partition for part in self.parts if is_of_all or not part.is_done)
         return {self.index.table, *(each.table for each in undone if each.schema == schema)}
 
     @property
@@ -375,6 +376,7 @@ class StepPlanner(NamedTuple):
                 # Last, because without the parent nothing would say that what is not attached yet belongs to it.
                 at = len(statements) if existing.parts else 0
                 statements[at:at] = dialect.clear_statements(index, found) if found else []
+                statements += [part.drop_unattached for part in existing.parts if part.drop_unattached]
             case Action.LEAVE if existing.replacing:
                 statements = [dialect.drop_statement(existing.replacing.name)]
             case Action.RENAME_BACK if found and former:

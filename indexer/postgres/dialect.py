@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import SQL, Entity
 
-from indexer.catalog import PARTITIONED_INDEX, CatalogEntry
+from indexer.catalog import DIFFERENT, PARTITIONED_INDEX, UNATTACHED, CatalogEntry
 from indexer.decide import Existing
 from indexer.definition import Definition
 from indexer.dialect import Brief, Dialect, Part, ScriptValues
@@ -107,12 +107,21 @@ class PostgresDialect(Dialect):
     def drop_statement_of(self, entry: CatalogEntry) -> str:
         """Return the statement that drops an existing index; that of a partitioned table cannot be CONCURRENTLY."""
         if entry.kind == PARTITIONED_INDEX:
-            return Brief(self.drop_index_statement(entry.name))
+            return Brief(self.drop_index_statement(entry.name, if_exists=self.catalog.is_citus))
         if entry.is_orphaned and is_named_by_reindex(entry.name):
             from indexer.postgres.citus.rebuilds import drop_on_nodes
 
             return drop_on_nodes(self.catalog.schema or "", entry.flaws)
         return self.drop_statement(entry.name)
+
+    def drop_unattached_statement(self, entry: CatalogEntry) -> str:
+        """Return the statement that drops what is attached to nothing on placements; "" if there is no such index."""
+        flaws = [flaw for flaw in entry.flaws if flaw.state in (DIFFERENT, UNATTACHED)]
+        if not flaws or entry.kind == PARTITIONED_INDEX:
+            return ""
+        from indexer.postgres.citus.rebuilds import drop_on_nodes
+
+        return drop_on_nodes(self.catalog.schema or "", flaws)
 
     def attach_statement(self, schema: str, name: str, part_schema: str, part: str) -> Brief:
         """Return the statement that attaches the index of a partition to that of its parent."""
@@ -139,7 +148,9 @@ class PostgresDialect(Dialect):
         drop = self.drop_statement_of(found)
         if not found.is_orphaned:
             return [drop]
-        return [*self._on_the_coordinator(self.create_index(found.name, self.resolved(index))), drop]
+        is_partitioned = found.kind == PARTITIONED_INDEX
+        create = self.create_index(found.name, self.resolved(index), only=is_partitioned)
+        return [*self._on_the_coordinator(create), drop]
 
     def mark_statements(self, index: Index) -> list[str]:
         """Return a plain REINDEX of the index as the coordinator has it, which is empty."""

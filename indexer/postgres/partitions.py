@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from indexer.catalog import PARTITIONED, PARTITIONED_INDEX, CatalogEntry
-from indexer.decide import Action, decide_part
+from indexer.decide import Action, compare, decide_part
 from indexer.definition import Definition
 from indexer.dialect import Brief
 from indexer.leftovers import is_left_of
 from indexer.options import Options
-from indexer.partitions import FOREIGN, Parent, Part, Partition
+from indexer.partitions import FOREIGN, Parent, Part, Partition, statements_of
 from indexer.postgres.catalog.partitions import attached, indexes_of, parent_of, taken_names, trees
 from indexer.postgres.expression.comparison import in_words_of
 from indexer.postgres.inheritance import name_on
@@ -51,12 +51,12 @@ class PartPlanner(NamedTuple):
         parents = {index.name: found[index.name] for index in indexes if _is_on_root(index, found.get(index.name))}
         attached_to = attached(catalog, parents, sizes)
         lacking = {
-            partition.oid
+            partition.oid: partition
             for index in indexes
             for partition in all_trees[index.table]
             if partition.oid not in attached_to[index.name]
         }
-        others = indexes_of(catalog, lacking) if lacking else {}
+        others = self._indexes_of(list(lacking.values())) if lacking else {}
         plans = [
             _Plan(self, index, all_trees[index.table], attached_to[index.name], others, found.get(index.name))
             for index in indexes
@@ -72,16 +72,20 @@ class PartPlanner(NamedTuple):
         assert parent
         if parent_of(catalog, partition.oid) != partition.parent:
             return Step(Action.ABSENT, part.step.index, part.step.declared)
-        entries = indexes_of(catalog, [partition.oid])
-        if catalog.is_citus:
-            from indexer.postgres.citus.partitions import complete_on
-
-            there = catalog.beside(partition.schema, partition.namespace)
-            entries = {oid: complete_on(there, each) for oid, each in entries.items()}
-        plan = _Plan(self, index, [partition], {}, entries, None)
+        plan = _Plan(self, index, [partition], {}, self._indexes_of([partition]), None)
         self._note_workers([plan])
         step = plan.part(partition, parent, self._taken([plan])).step
         return step if step.action is Action.ATTACH else step.without(_is_attachment)
+
+    def _indexes_of(self, partitions: Sequence[Partition]) -> dict[int, list[CatalogEntry]]:
+        """Return the indexes of these tables, by the OID of the table; on Citus, what they are in the whole cluster."""
+        catalog = self.dialect.catalog
+        found = indexes_of(catalog, [partition.oid for partition in partitions])
+        if not catalog.is_citus:
+            return found
+        from indexer.postgres.citus.partitions import complete_on
+
+        return complete_on(catalog, partitions, found)
 
     def _note_workers(self, plans: Sequence[_Plan]) -> None:
         """Note who is building the indexes that cannot be used yet."""
@@ -152,6 +156,8 @@ class _Plan:
         root, found = self.tree[0], self._found
         if found is None:
             return not (self.options.offline and self._is_plain)
+        if found.is_orphaned:
+            return not compare(self._declared(root, found), found)
         if root.oid in self.attached:
             return not self._differences(root, self.attached[root.oid])
         return self._moved is not None
@@ -230,6 +236,8 @@ class _Plan:
         for partition in self.tree:
             parent = None if partition.parent is None else parts[partition.parent].as_parent
             parts[partition.oid] = self.part(partition, parent, taken)
+        if clear := self._cleared(parts[self.tree[0].oid].step, parts.values()):
+            return self._anew(list(parts.values()), clear, taken)
         below: dict[int | None, list[int]] = defaultdict(list)
         for oid, part in parts.items():
             below[part.partition.parent].append(oid)
@@ -239,6 +247,23 @@ class _Plan:
             if part.closing and all(parts[child].is_done for child in below[oid]):
                 parts[oid] = _closed(part)
         return tuple(parts.values())
+
+    def _cleared(self, root: Step, parts: Iterable[Part]) -> CatalogEntry | None:
+        """Return the index to be dropped before all of it is built anew; None if it can stay."""
+        if self._found and self._found.is_orphaned:
+            return self._found
+        is_torn = any(part.is_attached and part.step.action is Action.REBUILD for part in parts)
+        return root.found if is_torn else None
+
+    def _anew(self, seen: Sequence[Part], clear: CatalogEntry, taken: Names) -> tuple[Part, ...]:
+        """Return the parts as they are seen, with all statements at the root: they drop the index and build it anew."""
+        planner = PartPlanner(self.dialect, self.options)
+        anew = _Plan(planner, self.index, self.tree, {}, self.others, None).parts(taken)
+        statements = (*clear_statements(self.dialect, self.index, clear, seen), *statements_of(anew))
+        root = seen[0].step
+        step = Step(Action.REBUILD, root.index, root.declared, clear, statements)
+        rest = (part._replace(step=part.step.without(bool), closing=()) for part in seen[1:])
+        return (seen[0]._replace(step=step, is_attached=True), *rest)
 
     def _validate(self, parts: dict[int, Part], below: Mapping[int | None, Sequence[int]]) -> None:
         """Attach one part again below each index that is not valid although all below it are, the lowest first."""
@@ -268,14 +293,16 @@ class _Plan:
         if partition.kind == FOREIGN and self._is_valid:
             action = Action.KEEP  # a plain CREATE INDEX leaves it out
         on = self.index.on(partition.table, name)
-        statements = tuple(self._statements(action, partition, parent, found, name, taken))
+        is_with_whole = action is Action.REBUILD and there is not None
+        statements = () if is_with_whole else tuple(self._statements(action, partition, parent, found, name, taken))
         duplicate = self._duplicate(partition) if action is Action.CREATE and partition.parent else None
         step = Step(action, on, declared, found, statements, duplicate.name if duplicate else None)
         closes = parent and not partition.is_leaf and action in (Action.CREATE, Action.ATTACH)
         closing = (self._attachment(partition, parent, name),) if parent and closes else ()
         beside = self.dialect.beside(partition.schema, partition.namespace)
         drop = beside.drop_statement_of(found) if found else ""
-        return Part(partition, step, there is not None, parent, drop, closing)
+        drop_unattached = beside.drop_unattached_statement(there) if there else ""
+        return Part(partition, step, there is not None, parent, drop, drop_unattached, closing)
 
     def _name(self, partition: Partition, existing: CatalogEntry | None, taken: Names) -> str:
         if partition.parent is None:
@@ -356,6 +383,12 @@ class _Plan:
         if existing.outline != declared.outline:
             return True
         return self._declared(partition, entry) != existing
+
+
+def clear_statements(dialect: PostgresDialect, index: Index, found: CatalogEntry, parts: Sequence[Part]) -> list[str]:
+    """Return the statements that drop an index with these parts, whatever placements of a cluster have of it."""
+    drops = [part.drop_unattached for part in parts if part.drop_unattached]
+    return [*dialect.clear_statements(index, found), *drops]
 
 
 def _is_on_root(index: Index, found: CatalogEntry | None) -> bool:

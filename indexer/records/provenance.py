@@ -194,6 +194,9 @@ class Provenance:
             case Action.CREATE | Action.REBUILD:
                 before.pop(name, None)
                 made.pop(name, None)
+                for part in step.parts:
+                    if part.step.found is None:  # it was dropped with the whole
+                        before.pop(part.label, None)
             case Action.RENAME if step.other_name:
                 before[name] = step.other_name
             case Action.REPLACE if step.differences:

@@ -12,7 +12,7 @@ import re
 from typing import NamedTuple
 
 import pytest
-from citus_cluster import Cluster
+from citus_cluster import Cluster, commit, marking, only_as_superuser, shard_on
 from command import TEN_NAMES, ask, execute, run_script
 from kinds import runner_of
 from scenes import Session, until
@@ -198,11 +198,6 @@ IF_NOT_EXISTS = f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {HERE} ON {{schema}}.a
 NO_PROPAGATION = "SET citus.enable_ddl_propagation TO off"
 
 
-def marking(index: str, flags: str) -> str:
-    """Return the statement with which a superuser marks an index."""
-    return f"UPDATE pg_catalog.pg_index SET {flags} WHERE indexrelid = '{{schema}}.{index}'::regclass"
-
-
 class Fault(NamedTuple):
     """Statements for the coordinator and then for a worker that break an index, and what is found after them."""
 
@@ -227,46 +222,16 @@ FAULTS = {
 @pytest.fixture
 def built(cluster: Cluster) -> Cluster:
     """The cluster with one valid index, for a superuser, who alone can break an index in every way."""
-    if execute(os.environ["TEST_CITUS_URL"], "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") != [(True,)]:
-        pytest.skip("breaks indexes as a superuser, and TEST_CITUS_URL is not one's")
+    only_as_superuser()
     with runner_of(cluster.url, TYPE, schema=cluster.schema) as runner:
         runner.up()
     return cluster
 
 
-def shard_on(cluster: Cluster) -> int:
-    """Return a shard of activity on the worker of the cluster."""
-    port = int(re.search(r":(\d+)/", cluster.worker_url)[1])
-    ((shard,), *_) = execute(
-        cluster.url,
-        f"""SELECT s.shardid
-              FROM pg_dist_shard AS s
-              JOIN pg_dist_placement AS p USING (shardid)
-              JOIN pg_dist_node AS n USING (groupid)
-             WHERE s.logicalrelid = '{cluster.schema}.activity'::regclass
-               AND n.nodeport = {port}
-             ORDER BY 1
-        """,
-    )
-    return shard
-
-
-def commit(cluster: Cluster, fault: Fault) -> int:
-    """Break the index, and return the shard that is broken, if it is one."""
-    shard, given = shard_on(cluster), os.environ["TEST_CITUS_URL"]
-    there = re.sub(
-        r"//[^/?]*", re.search(r"//[^/?]*@", given)[0] + re.search(r"@([^/?]*)", cluster.worker_url)[1], given
-    )
-    for url, statements in ((given, fault.here), (there, fault.there)):
-        if statements:
-            execute(url, *(each.format(schema=cluster.schema, shard=shard) for each in statements))
-    return shard
-
-
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_what_is_broken_on_a_placement_is_found_and_repaired(built: Cluster, fault: Fault) -> None:
     before = execute(built.url, f"SELECT '{built.schema}.ix_activity_type'::regclass::oid")
-    commit(built, fault)
+    commit(built, fault.here, fault.there)
     with runner_of(built.url, TYPE, schema=built.schema) as runner:
         (step,) = runner.inspector.status().steps
         assert (step.finding, step.action) == (fault.finding, fault.action)
@@ -279,7 +244,7 @@ def test_what_is_broken_on_a_placement_is_found_and_repaired(built: Cluster, fau
 
 @pytest.mark.parametrize("fault", ["missing on a shard", "on all shards only"])
 def test_what_is_broken_on_a_placement_is_dropped_by_down(built: Cluster, fault: str) -> None:
-    commit(built, FAULTS[fault])
+    commit(built, FAULTS[fault].here, FAULTS[fault].there)
     with runner_of(built.url, TYPE, schema=built.schema) as runner:
         runner.down()
     assert shard_indexes(built) == []
@@ -295,7 +260,7 @@ def shard_indexes(cluster: Cluster) -> list[str]:
 
 
 def test_another_definition_on_a_shard_is_refused_by_its_place_and_replaced_with_consent(built: Cluster) -> None:
-    shard = commit(built, Fault((), (DROP_THERE, OTHER_THERE), ""))
+    shard = commit(built, (), (DROP_THERE, OTHER_THERE))
     with runner_of(built.url, TYPE, schema=built.schema) as runner, pytest.raises(Different) as refused:
         runner.up()
     ((difference,),) = refused.value.found.values()
@@ -308,7 +273,7 @@ def test_another_definition_on_a_shard_is_refused_by_its_place_and_replaced_with
 
 
 def test_another_index_on_a_shard_alone_is_refused_with_the_statement_that_drops_it(built: Cluster) -> None:
-    shard = commit(built, Fault((DROP_HERE,), (OTHER_THERE,), ""))
+    shard = commit(built, (DROP_HERE,), (OTHER_THERE,))
     with runner_of(built.url, TYPE, schema=built.schema) as runner:
         with pytest.raises(Different) as refused:
             runner.up()

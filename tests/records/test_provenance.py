@@ -12,6 +12,7 @@ from indexer.catalog import CatalogEntry
 from indexer.decide import Action, Existing, decide_drop
 from indexer.definition import Definition
 from indexer.options import Options
+from indexer.partitions import Part, Partition
 from indexer.records.alembic import InAlembic, Position
 from indexer.records.provenance import (
     A_RUN,
@@ -261,6 +262,20 @@ def test_a_name_leaves_the_list_right_before_the_statement_that_makes_the_index(
     assert saved == [({}, {}), ({}, {NAME: OID})]
     assert notes.has_seen(INDEX)
     assert notes.existed_before == {}
+
+
+def test_an_index_of_a_partition_leaves_the_list_once_it_is_gone_and_built_anew():
+    notes, saved = run_of({NAME: NAME, "crm.ix_a": "crm.ix_a", "crm.ix_b": "crm.ix_b"})
+    whole = Step(Action.CREATE, INDEX, DECLARED, parts=(part_of("ix_a", None), part_of("ix_b", SAME)))
+    notes.begin(whole, "CREATE INDEX")
+
+    assert saved == [({"crm.ix_b": "crm.ix_b"}, {})]
+
+
+def part_of(name: str, found: CatalogEntry | None) -> Part:
+    """Return the index of a partition, which this has of it."""
+    partition = Partition(1, 2, "crm", 3, "activity_2024", "table", "crm_owner", True)
+    return Part(partition, Step(Action.ATTACH, Index(name, "activity_2024", ("a",)), DECLARED, found), False)
 
 
 def test_a_name_goes_back_on_the_list_if_others_were_faster():

@@ -10,7 +10,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
@@ -124,3 +124,48 @@ def cluster(coordinator: str) -> Iterator[Cluster]:
         yield Cluster(url, schema, re.sub(r"(//[^/?]*@)[^/?]*", rf"\g<1>{host}:{port}", url))
     finally:
         execute(given, f"DROP SCHEMA {schema} CASCADE")
+
+
+# What is broken ------------------------------------------------------------------------------------------------------
+
+
+def only_as_superuser() -> None:
+    """Skip the test unless TEST_CITUS_URL is that of a superuser, who alone can break an index in every way."""
+    if execute(os.environ["TEST_CITUS_URL"], "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") != [(True,)]:
+        pytest.skip("breaks indexes as a superuser, and TEST_CITUS_URL is not one's")
+
+
+def marking(index: str, flags: str) -> str:
+    """Return the statement with which a superuser marks an index."""
+    return f"UPDATE pg_catalog.pg_index SET {flags} WHERE indexrelid = '{{schema}}.{index}'::regclass"
+
+
+def shard_on(cluster: Cluster, table: str = "activity") -> int:
+    """Return the first shard of a table on the worker of the cluster."""
+    port = int(re.search(r":(\d+)/", cluster.worker_url)[1])
+    ((shard,), *_) = execute(
+        cluster.url,
+        f"""SELECT s.shardid
+              FROM pg_dist_shard AS s
+              JOIN pg_dist_placement AS p USING (shardid)
+              JOIN pg_dist_node AS n USING (groupid)
+             WHERE s.logicalrelid = '{cluster.schema}.{table}'::regclass
+               AND n.nodeport = {port}
+             ORDER BY 1
+        """,
+    )
+    return shard
+
+
+def commit(cluster: Cluster, here: Sequence[str], there: Sequence[str], **shards: int) -> int:
+    """Execute statements on the coordinator and on the worker, as the superuser; return the shard that they name.
+
+    Args:
+        shards: other shards that they name.
+    """
+    shard, given = shard_on(cluster), os.environ["TEST_CITUS_URL"]
+    worker = re.search(r"//[^/?]*@", given)[0] + re.search(r"@([^/?]*)", cluster.worker_url)[1]
+    for url, statements in ((given, here), (re.sub(r"//[^/?]*", worker, given), there)):
+        if statements:
+            execute(url, *(each.format(schema=cluster.schema, shard=shard, **shards) for each in statements))
+    return shard

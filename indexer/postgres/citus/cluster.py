@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from indexer.catalog import CatalogEntry
+from indexer.catalog import PARTITIONED_INDEX, CatalogEntry
 from indexer.postgres.catalog.catalog import INDEXES, PostgresCatalog, entry_of
 from indexer.postgres.citus import nodes
 from indexer.postgres.citus.nodes import Answer, Shard
-from indexer.postgres.citus.placements import Node, in_cluster
+from indexer.postgres.citus.placements import Node, in_cluster, of_partitioned
 from indexer.text import identifier
 
 OF_A_SCHEMA = "WHERE c.relnamespace = %(namespace)s"
@@ -78,7 +78,16 @@ def _completed(
 ) -> dict[str, CatalogEntry]:
     reported = [Node(each.node, each.where, _entries(each), each.error, each.has_shells) for each in answers]
     completed = {name: in_cluster(name, found.get(name), shards, reported) for name in names}
-    return {name: entry for name, entry in completed.items() if entry}
+    return {name: _of_kind(entry, found.get(name)) for name, entry in completed.items() if entry}
+
+
+def _of_kind(entry: CatalogEntry, found: CatalogEntry | None) -> CatalogEntry:
+    return of_partitioned(entry, found) if found and is_part(found) else entry
+
+
+def is_part(found: CatalogEntry) -> bool:
+    """Return whether an index is that of a partitioned table, or attached to one."""
+    return found.kind == PARTITIONED_INDEX or found.attached_to is not None
 
 
 def _is_index(found: CatalogEntry) -> bool:

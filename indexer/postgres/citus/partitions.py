@@ -9,9 +9,11 @@ from typing import Any
 
 from indexer.care.sums import total
 from indexer.catalog import CatalogEntry, LeafIndex, Table
+from indexer.partitions import Partition
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.catalog.leaves import by_schema, labelled, leaf_tables
 from indexer.postgres.citus.cluster import complete
+from indexer.postgres.citus.placements import of_partitioned
 from indexer.postgres.citus.tables import UNKNOWN, Size, index_sizes_of_cluster, sizes_of_cluster
 
 
@@ -57,8 +59,7 @@ def complete_parts(
     """
     groups: dict[tuple[str, int], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        if row["attached_to"]:
-            groups[row["schema"], row["namespace"]].append(row)
+        groups[row["schema"], row["namespace"]].append(row)
     completed: dict[str, dict[int, CatalogEntry]] = defaultdict(dict)
     completed.update({name: dict(entries) for name, entries in parts.items()})
     for (schema, namespace), group in groups.items():
@@ -70,10 +71,21 @@ def complete_parts(
     return completed
 
 
-def complete_on(catalog: PostgresCatalog, entries: Sequence[CatalogEntry]) -> list[CatalogEntry]:
-    """Return the indexes of a partition in the schema of this catalog as they are in the whole cluster."""
-    found = complete(catalog, [entry.name for entry in entries], {entry.name: entry for entry in entries})
-    return [found[entry.name] for entry in entries]
+def complete_on(
+    catalog: PostgresCatalog, partitions: Iterable[Partition], entries: Mapping[int, Sequence[CatalogEntry]]
+) -> dict[int, list[CatalogEntry]]:
+    """Return the indexes of partitions, by the OID of the table, as they are in the whole cluster."""
+    schemas: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for partition in partitions:
+        schemas[partition.schema, partition.namespace].append(partition.oid)
+    completed: dict[int, list[CatalogEntry]] = defaultdict(list)
+    for (schema, namespace), tables in schemas.items():
+        here = {entry.name: entry for table in tables for entry in entries.get(table, ())}
+        found = complete(catalog.beside(schema, namespace), list(here), here)
+        for table in tables:
+            each = entries.get(table, ())
+            completed[table] = [of_partitioned(found[entry.name], entry) for entry in each]
+    return completed
 
 
 def _on_table(entry: CatalogEntry, table: str) -> CatalogEntry:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from indexer.catalog import DIFFERENT, MISSING, ORPHAN, UNKNOWN, CatalogEntry, Flaw
+from indexer.catalog import DIFFERENT, MISSING, ORPHAN, PARTITIONED_INDEX, UNATTACHED, UNKNOWN, CatalogEntry, Flaw
 from indexer.definition import Definition
 from indexer.postgres.citus.nodes import Shard, is_named_after
 from indexer.text import identifier
@@ -62,7 +62,7 @@ def in_cluster(
     placed = [(shard, _on(shard, name, by_id)) for shard in shards if shard.table == table]
     if not placed:
         return found  # its table is not distributed
-    flaws = [flaw for shard, entry in placed if (flaw := _flaw(shard, entry, found.definition, by_id))]
+    flaws = [flaw for shard, entry in placed if (flaw := _flaw(shard, entry, found, by_id))]
     is_conflict = found.usable and all(flaw.state == DIFFERENT for flaw in flaws)
     if not is_conflict:  # it is rebuilt whatever the shards have
         flaws = [flaw._replace(definition=None) for flaw in flaws]
@@ -78,6 +78,22 @@ def in_cluster(
         placements=len(placed),
         flaws=tuple(flaws),
     )
+
+
+def of_partitioned(entry: CatalogEntry, found: CatalogEntry) -> CatalogEntry:
+    """Return a part of the index of a partitioned table, which is repaired whatever its placements have.
+
+    Args:
+        entry: the part in the whole cluster.
+        found: the same part on the coordinator. That of a partitioned table is not valid before it is complete.
+    """
+    is_incomplete = entry.kind == PARTITIONED_INDEX and not found.valid
+    flaws = tuple(
+        flaw._replace(definition=None)
+        for flaw in entry.flaws
+        if not is_incomplete or flaw.state in (MISSING, DIFFERENT, UNKNOWN)
+    )
+    return entry._replace(valid=found.valid and not flaws, flaws=flaws)
 
 
 def _without_shell(name: str, table: str, nodes: Sequence[Node]) -> list[Flaw]:
@@ -101,7 +117,8 @@ def _orphans(name: str, shards: Sequence[Shard], nodes: Mapping[int, Node]) -> C
 
 
 def _orphan(shard: Shard, entry: CatalogEntry) -> Flaw:
-    drop = f"DROP INDEX CONCURRENTLY {shard.schema}.{identifier(entry.name)}"
+    how = "" if entry.kind == PARTITIONED_INDEX else "CONCURRENTLY "
+    drop = f"DROP INDEX {how}{shard.schema}.{identifier(entry.name)}"
     return Flaw(shard.where, shard.id, ORPHAN, entry.name, entry.definition, remedy=drop)
 
 
@@ -121,17 +138,17 @@ def _of_table(definition: Definition | None, shard: Shard) -> Definition | None:
     return definition._replace(table=shard.table, constraint=constraint)
 
 
-def _flaw(
-    shard: Shard, entry: CatalogEntry | None, definition: Definition | None, nodes: Mapping[int, Node]
-) -> Flaw | None:
-    """Return what is wrong with the index on one placement."""
+def _flaw(shard: Shard, entry: CatalogEntry | None, found: CatalogEntry, nodes: Mapping[int, Node]) -> Flaw | None:
+    """Return what is wrong with the index on one placement; ``found`` is what the coordinator has."""
     node = nodes.get(shard.node)
     if node is None or node.entries is None:
         return Flaw(shard.where, shard.id, UNKNOWN, reason=node.error if node else NOT_ASKED)
     if entry is None:
         return Flaw(shard.where, shard.id, MISSING)
-    if entry.definition != definition:
+    if entry.definition != found.definition:
         return Flaw(shard.where, shard.id, DIFFERENT, entry.name, entry.definition)
+    if found.attached_to and not entry.attached_to:
+        return Flaw(shard.where, shard.id, UNATTACHED, entry.name)
     return None if entry.usable else Flaw(shard.where, shard.id, entry.flaw, entry.name)
 
 

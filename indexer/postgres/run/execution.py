@@ -56,7 +56,7 @@ NOT_TO_BE_ATTACHED = ("42P17", "55000")  # invalid object definition, object not
 DROP, RENAME = "DROP ", ("ALTER ", BEGIN)  # how the statements of a step begin
 GIVE_WAY, LONGEST_TO_GIVE_WAY = 0.3, 2.0  # seconds between two attempts of a brief statement
 BUILDING = (Action.CREATE, Action.REBUILD)
-IN_PARTS = (Action.CREATE, Action.COMPLETE)  # of an index of a partitioned table
+IN_PARTS = (Action.CREATE, Action.COMPLETE, Action.REBUILD)  # of an index of a partitioned table
 UNFINISHED = (Action.REBUILD, Action.REPLACE, Action.REINDEX)
 LEFT = (Action.REBUILD, Action.REPLACE, Action.WAIT)  # after a failure these say that something is left
 
@@ -124,7 +124,7 @@ class Execution:
                 if (is_race(failure) or _is_detached(step, failure)) and races < MOST_RACES:
                     races += 1
                     self._disclaim(step, failure)
-                    yield from self._pause(AFTER_A_RACE)
+                    yield from self.pause(AFTER_A_RACE)
                 else:
                     attempts += 1
                     yield from self._recover(step, failure, attempts)
@@ -194,9 +194,10 @@ class Execution:
 
         yield from InParts(self, step).execute()
 
-    def execute_one(self, step: Step, statement: str) -> Work:
-        """Execute one statement of a step."""
-        yield from self._execute_on_one_session(step, [statement])
+    def execute_all(self, step: Step, statements: Sequence[str]) -> Work:
+        """Execute some statements of a step."""
+        for each in on_one_session(statements):
+            yield from self._execute_on_one_session(step, each)
 
     def execute_briefly(self, step: Step, statement: Brief) -> Generator[object, None, float]:
         """Execute a statement that may hold up other sessions for a moment only, as often as it takes.
@@ -225,7 +226,7 @@ class Execution:
                     attempts += 1
                     if limit is not None and time.monotonic() - started >= limit:
                         raise
-                yield from self._pause(min(GIVE_WAY * attempts, LONGEST_TO_GIVE_WAY) * random.uniform(0.5, 1.0))
+                yield from self.pause(min(GIVE_WAY * attempts, LONGEST_TO_GIVE_WAY) * random.uniform(0.5, 1.0))
         finally:
             self.builders.give_back(builder)
 
@@ -363,7 +364,7 @@ class Execution:
             raise as_error(step, failure, is_left) from failure
         pause = min(0.5 * 2**attempts, LONGEST_PAUSE)
         self.run.report(Retrying(step.index, reason_of(failure), attempts, retries, pause))
-        yield from self._pause(pause)
+        yield from self.pause(pause)
 
     def _disclaim(self, step: Step, failure: Exception) -> None:
         """Take the record back that an index is being made, if the statement that failed has made none."""
@@ -396,7 +397,8 @@ class Execution:
         if step.action is Action.REPLACE and not step.differences:
             yield from self._execute(step)
 
-    def _pause(self, seconds: float) -> Work:
+    def pause(self, seconds: float) -> Work:
+        """Wait; raise Interrupted after a signal."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self.run.stop.check()
@@ -405,7 +407,8 @@ class Execution:
 
 def _begins_with_drop(step: Step) -> bool:
     """Return whether a step begins with the drop of what an earlier statement has left."""
-    return step.action in UNFINISHED and bool(step.statements) and step.statements[0].startswith(DROP)
+    is_unfinished = step.action in UNFINISHED and not step.parts  # the drop of a whole takes a lock on the table
+    return is_unfinished and bool(step.statements) and step.statements[0].startswith(DROP)
 
 
 def _is_detached(step: Step, failure: Exception) -> bool:

@@ -19,7 +19,8 @@ from indexer.events import PartitionFinished
 from indexer.migrator import AGAIN, Work
 from indexer.pace.pace import CLOSED, Left
 from indexer.partitions import Part, in_words, leaves
-from indexer.postgres.partitions import PartPlanner
+from indexer.postgres.partitions import PartPlanner, clear_statements
+from indexer.postgres.run.failures import Changed
 from indexer.records.provenance import Provenance
 from indexer.steps import Step
 from indexer.tuples import NamedTuple
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from indexer.postgres.run.execution import Execution
 
 IS_DONE = (Action.ATTACH, Action.KEEP, Action.ABSENT)
+LOOKED_AGAIN = 1.0  # seconds
 
 
 class LeafTask:
@@ -67,27 +69,42 @@ class InParts:
         """Execute the step and what follows from it, until nothing is to be done.
 
         Raises:
+            Changed: what is left is no work in parts.
             Left: the window does not allow a leaf to begin any more.
             StatementFailed: something does not come to an end.
         """
         before: object = None
-        while self.step.action in (Action.CREATE, Action.COMPLETE) and self.step.parts:
+        while self.step.action in (Action.CREATE, Action.COMPLETE, Action.REBUILD) and self.step.parts:
             undone = [part for part in self.step.parts if not part.is_done]
             if before == (before := [(part.partition.oid, part.step.statements) for part in undone]):
                 raise StatementFailed(f"{self.index.name} is not complete: {in_words(undone)}.", AGAIN)
-            if brief := [part for part in undone if part.step.statements and _is_brief(part)]:
+            if self.step.action is Action.REBUILD:
+                yield from self._clear()
+            elif brief := [part for part in undone if part.step.statements and _is_brief(part)]:
                 yield from self._execute_briefly(brief)
             else:
                 yield from self._build(leaves(undone))
             self.step = self.execution.decide()
+        if self.step.changes and not self.step.parts:
+            raise Changed  # offline, one statement builds all of it
         if len(self._seconds) == len(leaves(self.step.parts)):  # none was built before this run
             self.run.pace.taken[self.index.name] = sum(self._seconds)
+
+    def _clear(self) -> Work:
+        """Drop the index, some placements of which have another one or none, so that all of it is built anew.
+
+        The coordinator commits the index of a partition that is just being added a moment before the nodes do.
+        """
+        yield from self.execution.pause(LOOKED_AGAIN)
+        self.step = self.execution.decide()
+        if self.step.action is Action.REBUILD and self.step.found:
+            clear = clear_statements(self.run.dialect, self.index, self.step.found, self.step.parts)
+            yield from self.execution.execute_all(self.step, clear)
 
     def _execute_briefly(self, parts: Sequence[Part]) -> Work:
         """Make the indexes of partitioned tables without their partitions, and attach each to that above it."""
         for part in parts:
-            for statement in part.step.statements:
-                yield from self.execution.execute_one(self.step, statement)
+            yield from self.execution.execute_all(self.step, part.step.statements)
 
     def _build(self, undone: Sequence[Part]) -> Work:
         """Build, repair and attach the indexes of leaves, those of the largest first."""
@@ -126,6 +143,8 @@ class InParts:
             actions.append(step.action)
             if step.action is Action.REFUSE:
                 raise _replaced(step, partition.label)
+            if step.action is Action.REBUILD and not step.statements:
+                return  # the whole is built anew
         if (seconds := self.run.pace.taken.pop(part.step.index.name, None)) is not None:
             self._seconds.append(seconds)
         self._done += 1
