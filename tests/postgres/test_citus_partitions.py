@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from citus_cluster import Cluster, commit, marking, only_as_superuser, shard_on
+from citus_cluster import PARTITIONED, Cluster, commit, marking, only_as_superuser, shard_on
 from command import execute, run_script
 from kinds import runner_of
 
 from indexer import Column, Index
-from indexer.catalog import ORDINARY, PARTITIONED, CatalogEntry
+from indexer.catalog import ORDINARY, CatalogEntry
 from indexer.decide import Action, Existing, decide_drop, decide_part, decide_whole
 from indexer.definition import Definition
 from indexer.partitions import Part, Partition, whole
@@ -29,17 +29,6 @@ from indexer.steps import Step
 
 TYPE = Index("ix_activity_type", "activity", ("activity_type",))
 LEAVES = ("activity_2024", "activity_2025")
-TABLES = """
-    DROP TABLE activity;
-    CREATE TABLE activity (id bigint, contact_id bigint, activity_type varchar(20), created_at timestamp)
-     PARTITION BY RANGE (created_at);
-    SET citus.shard_count = 4;
-    SELECT create_distributed_table('activity', 'contact_id');
-    CREATE TABLE activity_2024 PARTITION OF activity FOR VALUES FROM (MINVALUE) TO ('2025-01-01');
-    CREATE TABLE activity_2025 PARTITION OF activity FOR VALUES FROM ('2025-01-01') TO (MAXVALUE);
-    INSERT INTO activity SELECT n, n % 500 + 1, 'call', timestamp '2024-12-30' + n * interval '1 min'
-      FROM generate_series(1, 5000) AS n
-"""
 
 # On a worker, {shard} is that of the partitioned table and {leaf} that of a partition.
 HERE, THERE, LEAF = "ix_activity_type", "ix_activity_type_{shard}", "ix_activity_type_activity_2024_{leaf}"
@@ -157,7 +146,7 @@ def part_of(here: CatalogEntry, nodes: Sequence[Node]) -> Part:
     found = of_partitioned(in_cluster(here.name, here, SHARDS, nodes), here)
     table, is_leaf = here.definition.table, here.attached_to is not None
     declared = DECLARED._replace(table=table)
-    kind = ORDINARY if is_leaf else PARTITIONED
+    kind = ORDINARY if is_leaf else "partitioned table"
     partition = Partition(0, 1 if is_leaf else None, "crm", 1, table, kind, "crm_owner", True)
     action = decide_part(declared, found, None, is_leaf)
     return Part(partition, Step(action, Index(here.name, table, ("activity_type",)), declared, found), True)
@@ -200,7 +189,7 @@ def test_nothing_is_decided_while_a_node_does_not_answer() -> None:
 def built(cluster: Cluster) -> Cluster:
     """The cluster with a partitioned distributed table, which has one valid index."""
     only_as_superuser()
-    execute(cluster.url, f"SET search_path TO {cluster.schema}", TABLES)
+    execute(cluster.url, f"SET search_path TO {cluster.schema}", PARTITIONED)
     with runner_of(cluster.url, TYPE, schema=cluster.schema) as runner:
         runner.up()
     assert leaf_indexes(cluster) == {leaf: [f"ix_activity_type_{leaf}"] * 4 for leaf in LEAVES}

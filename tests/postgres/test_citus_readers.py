@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from citus_cluster import Cluster
+from citus_cluster import PARTITIONED, Cluster
 from command import execute
 from scenes import Session, until
 
@@ -112,19 +112,6 @@ def test_analyze_gathers_the_statistics_of_the_shards(cluster: Cluster) -> None:
     assert {each[3] for each in analyzed} == {"t"}
 
 
-PARTITIONED = """
-    DROP TABLE activity;
-    CREATE TABLE activity (
-        id bigint, openphone_id varchar(100), conversation_id bigint, contact_id bigint,
-        activity_type varchar(20), created_at timestamp
-    ) PARTITION BY RANGE (created_at);
-    SET citus.shard_count = 4;
-    SELECT create_distributed_table('activity', 'contact_id');
-    CREATE TABLE activity_2024 PARTITION OF activity FOR VALUES FROM (MINVALUE) TO ('2025-01-01');
-    CREATE TABLE activity_2025 PARTITION OF activity FOR VALUES FROM ('2025-01-01') TO (MAXVALUE);
-    INSERT INTO activity SELECT n, n, n, n % 500 + 1, 'call', timestamp '2024-12-30' + n * interval '1 min'
-      FROM generate_series(1, 5000) AS n
-"""
 SIZES = "SELECT sum(pg_relation_size(indexrelid)) FROM pg_index WHERE indrelid = '%s'::regclass"
 
 

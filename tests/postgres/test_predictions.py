@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import partitioned
 import pytest
-from citus_cluster import Cluster
+from citus_cluster import PARTITIONED, Cluster
 from command import TEN_NAMES, execute
 from kinds import runner_of
 
@@ -53,3 +53,13 @@ def test_the_index_of_a_distributed_table_is_the_sum_of_its_placements(cluster: 
         forecast = runner.plan(forecasts=True).forecast
         builds = runner.up().builds
     assert_right(forecast, builds)
+
+
+def test_the_index_of_a_partitioned_distributed_table_is_the_sum_of_the_placements_of_its_leaves(cluster: Cluster):
+    path = f"SET search_path TO {cluster.schema}"
+    execute(cluster.url, path, PARTITIONED.replace("5000", "30000"), "ANALYZE activity")
+    with runner_of(cluster.url, *ON_ACTIVITY, schema=cluster.schema) as runner:
+        forecast = runner.plan(forecasts=True).forecast
+        builds = runner.up().builds
+    assert_right(forecast, builds)
+    assert forecast.predictions["ix_by_id"].bytes > 500_000

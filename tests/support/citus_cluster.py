@@ -43,6 +43,21 @@ TABLES = """
     INSERT INTO webhook_event SELECT n, 'message.received', false FROM generate_series(1, 500) AS n
 """
 
+# In the place of activity, a table with two partitions.
+PARTITIONED = """
+    DROP TABLE activity;
+    CREATE TABLE activity (
+        id bigint, openphone_id varchar(100), conversation_id bigint, contact_id bigint,
+        activity_type varchar(20), created_at timestamp
+    ) PARTITION BY RANGE (created_at);
+    SET citus.shard_count = 4;
+    SELECT create_distributed_table('activity', 'contact_id');
+    CREATE TABLE activity_2024 PARTITION OF activity FOR VALUES FROM (MINVALUE) TO ('2025-01-01');
+    CREATE TABLE activity_2025 PARTITION OF activity FOR VALUES FROM ('2025-01-01') TO (MAXVALUE);
+    INSERT INTO activity SELECT n, n, n, n % 500 + 1, 'call', timestamp '2024-12-30' + n * interval '1 min'
+      FROM generate_series(1, 5000) AS n
+"""
+
 SHARDS = """
     SELECT result
       FROM run_command_on_placements('{schema}.activity', $$
