@@ -123,8 +123,9 @@ class Analyzer:
         due = [need.table for need in needs if need.is_due]
         problems = [f"table {self.migrator.qualified(name)} is missing" for name in due if name not in tables]
         warnings: list[str] = []
-        if due:
+        if due or any(need.why == UNREADABLE for need in needs):
             problems += self.migrator.catalog.problems()
+        if due:
             problems += self.migrator.server.missing_rights_to_analyze(tables, due)
             warnings += self.migrator.server.delays()
         command = Command("analyze", *names, *(["--all"] if everything else []))

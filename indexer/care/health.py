@@ -20,7 +20,7 @@ from indexer.care.observer import Observer
 from indexer.care.statistics import Statistics
 from indexer.care.usage import ServerCounts, unasked
 from indexer.catalog import PARTITIONED_INDEX, CatalogEntry, Place, Table
-from indexer.errors import Different, UsageError
+from indexer.errors import Different, Unreachable, UsageError
 from indexer.plans import Check
 from indexer.replication import Standby, for_the_primary
 from indexer.text import may_be
@@ -59,6 +59,7 @@ class Health(NamedTuple):
         failures: why further servers could not be asked.
         strict: the kinds of advice that let the command fail.
         standby: how far the server is behind, if it is a standby.
+        unknown: the declared indexes of which a part cannot be seen, because a node of a cluster does not answer.
     """
 
     place: Place
@@ -70,6 +71,7 @@ class Health(NamedTuple):
     warnings: tuple[object, ...] = ()
     strict: Collection[str] = ()
     standby: Standby | None = None
+    unknown: tuple[Step, ...] = ()
 
     @property
     def where(self) -> str:
@@ -84,8 +86,10 @@ class Health(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """4 if there is advice of a kind that must not be, else 0."""
-        return Different.exit_code if any(advice.kind in self.strict for advice in self.advice) else 0
+        """4 if there is advice of a kind that must not be, else 7 if a node of a cluster does not answer, else 0."""
+        if any(advice.kind in self.strict for advice in self.advice):
+            return Different.exit_code
+        return Unreachable.exit_code if self.unknown else 0
 
 
 def health(
@@ -131,6 +135,7 @@ def health(
         warnings=check.status.warnings,
         strict=strict,
         standby=check.status.standby,
+        unknown=check.status.unknown,
     )
 
 

@@ -180,6 +180,8 @@ class Reindexer:
         if plan.is_empty:
             has_tables = any(index.table in tables for index in self.inspector.declared)
             problems = [] if has_tables else preflight.elsewhere(server)
+            if any(each.step.is_unknown for each in self._asked):
+                problems = self.migrator.catalog.problems()
             return plan._replace(problems=tuple(problems), warnings=tuple(server.unseen(self.inspector.chain.tables)))
         work = [*(each.of for each in plan.leftovers), *plan.chosen]
         changed = dict.fromkeys(each.table for each in work)

@@ -16,6 +16,7 @@ from indexer.catalog import Table
 from indexer.console.documents import Document, of_standby, utc
 from indexer.console.output import Answer, Line
 from indexer.console.tables import drawn
+from indexer.console.text import cannot_tell
 from indexer.errors import Command, Hint
 from indexer.replication import for_the_primary
 from indexer.text import counted, day, duration, few, in_bytes, visible
@@ -138,14 +139,19 @@ def lines(health: Health) -> Iterator[Line]:
     if notes:
         yield ""
     where = ", to be followed on the primary" if health.standby else ""
-    yield f"Advice{where}:" if health.advice else "Nothing to advise."
+    if health.advice or not health.unknown:
+        yield f"Advice{where}:" if health.advice else "Nothing to advise."
     yield from (Hint("  ", advice.text).with_texts(visible) for advice in health.advice)
+    if health.unknown:
+        yield cannot_tell(health.unknown, "health")
 
 
 def _line(health: Health) -> Line:
     """Return the report in one line, as that of one of several schemas."""
     if not health.tables:
         return _nothing(health)
+    if health.unknown:
+        return cannot_tell(health.unknown, "health")
     if not health.advice:
         return f"{_totals(health)}; nothing to advise."
     by_kind: dict[str, list[str]] = defaultdict(list)

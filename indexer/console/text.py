@@ -299,13 +299,17 @@ def _named(step: Step) -> str:
     return f"{step.index.name} ({', '.join(few([str(flaw) for flaw in found.flaws]) or [found.flaw])})"
 
 
-def cannot_tell(steps: Sequence[Step]) -> Hint:
-    """Return which nodes of a cluster do not answer, and what is not known of these indexes for that."""
+def cannot_tell(steps: Sequence[Step], command: str = "check") -> Hint:
+    """Return which nodes of a cluster do not answer, and what is not known of these indexes for that.
+
+    Args:
+        command: the one to repeat when they do.
+    """
     unknown = [flaw for step in steps if step.found for flaw in step.found.flaws if flaw.reason]
     nodes = dict.fromkeys(f"{flaw.node} does not answer ({flaw.reason})" for flaw in unknown)
     names = ", ".join(few([step.index.name for step in steps]))
     which = f"{names}. {'; '.join(nodes)}"
-    return Hint(f"Cannot tell whether these indexes are valid: {which}. When all nodes answer, run: ", Command("check"))
+    return Hint(f"Cannot tell whether these indexes are valid: {which}. When all nodes answer, run: ", Command(command))
 
 
 def _position(status: Status) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from indexer import Index
-from indexer.catalog import CatalogEntry
+from indexer.care.health import Health
+from indexer.catalog import CatalogEntry, Place, Table
+from indexer.console.health import answer
 from indexer.console.text import cannot_tell
 from indexer.decide import Action, Existing, compare, decide
 from indexer.definition import Column, Definition
@@ -20,6 +23,7 @@ from indexer.postgres.citus.nodes import Shard, array, is_named_after
 from indexer.postgres.citus.placements import Node, building, in_cluster
 from indexer.steps import Step
 
+TABLE = Table("activity", "table", frozenset())
 NAME = "ix_activity_type"
 DECLARED = Definition("activity", "btree", (Column("activity_type"),))
 RECORDED = json.loads((Path(__file__).parents[1] / "support" / "citus" / "placements.json").read_text())
@@ -127,6 +131,9 @@ def test_a_node_that_does_not_answer_is_named_with_the_next_step() -> None:
         assert f"{node} does not answer (no route to host)" in said
     assert said.startswith(f"Cannot tell whether these indexes are valid: {NAME}.")
     assert said.endswith("When all nodes answer, run: indexer check")
+    health = Health(Place("postgresql://owner@coordinator/crm"), datetime.now(timezone.utc), unknown=(step,))
+    assert health.exit_code == 7
+    assert answer(health._replace(tables=((TABLE, None),))).line == cannot_tell([step], "health")
 
 
 def test_a_node_that_was_not_asked_is_no_evidence_either() -> None:

@@ -71,6 +71,12 @@ def test_the_remedy_for_an_expression_that_is_not_immutable_is_to_write_another(
     assert "functions, operators and casts whose result never changes" in remedy(failure)
 
 
+def test_an_error_of_several_lines_is_shown_as_one_and_what_it_repeats_once(postgres_url):
+    lines = r"it failed: no route\n\tIs it running?\nno route\n\tIs it running?"
+    failure = failure_of(postgres_url, f"DO $$ BEGIN RAISE EXCEPTION E'{lines}' USING DETAIL = 'no route'; END $$")
+    assert said(failure) == "it failed: no route. Is it running?"
+
+
 def test_the_detail_and_the_hint_of_the_server_are_shown(postgres_url):
     failure = failure_of(postgres_url, "SELECT format('%s')")
     assert said(failure) == "too few arguments for format()."
@@ -85,7 +91,7 @@ def test_a_control_character_in_what_the_server_says_is_visible(postgres_url):
     failure = failure_of(
         postgres_url, "DO $$ BEGIN RAISE EXCEPTION E'red \\x1b[31m' USING DETAIL = E'two\\nlines'; END $$"
     )
-    assert said(failure) == r"red \x1b[31m. two\nlines."
+    assert said(failure) == r"red \x1b[31m. two lines."
 
 
 def test_a_session_that_was_ended_has_the_code_of_a_lost_connection(postgres_url):

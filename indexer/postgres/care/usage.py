@@ -228,9 +228,15 @@ def _with_leaves(
         }
     for name, each_index in leaf_indexes.items():
         found = [of_indexes[leaf.label] for leaf in each_index if leaf.label in of_indexes]
+        if catalog.is_citus and len(found) < len(each_index):  # a node does not answer
+            del indexes[name]
+            continue
         indexes[name] = sum_index_counts([indexes[name], *found])._replace(age=indexes[name].age)
     for name in catalog.partitioned & frozenset(tables):
         found_tables = [of_tables[leaf.label] for leaf in leaves.get(name, ()) if leaf.label in of_tables]
+        if catalog.is_citus and len(found_tables) < len(leaves.get(name, ())):
+            written.pop(name, None)
+            continue
         written[name] = sum_table_counts([TableCounts(0, 0), *found_tables])
     return indexes, written
 

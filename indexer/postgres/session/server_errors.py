@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 
 import psycopg2
 
@@ -97,7 +98,24 @@ def said(error: BaseException) -> str:
         f"It happened in: {where}" if where else None,
         f"It happened on node {node}" if node else None,
     )
-    return " ".join(f"{visible(each).rstrip('.')}." for each in sentences if each)
+    return " ".join(_sentence(visible(each)) for each in _without_repetition(filter(None, sentences)))
+
+
+def _without_repetition(texts: Iterable[str]) -> Iterator[str]:
+    """Yield texts, each as one line; a line of a text that was said before is left out, as libpq says some twice."""
+    said: list[str] = []
+    for text in texts:
+        lines = []
+        for line in (" ".join(each.split()) for each in text.splitlines()):
+            if not any(line in each for each in said):
+                said.append(line)
+                lines.append(line)
+        if lines:
+            yield re.sub(r"(?<=[^.:;,?!]) \n(?=[A-Z])", ". ", " \n".join(lines)).replace("\n", "")
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith("?") else f"{text.rstrip('.')}."
 
 
 def remedy(error: BaseException) -> str:
