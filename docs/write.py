@@ -143,7 +143,7 @@ def _of_index(index: Index) -> list[str]:
 
 # Commands and exit codes --------------------------------------------------------------------------------------------
 
-COMMON = ("--database-url", "--schema", "--all-schemas", "--json", "--verbose")
+COMMON = ("--database-url", "--schema", "--all-schemas", "--json", "--verbose", "--log-format")
 EXIT_CODES = {
     0: "done, or nothing to do",
     1: "error: a table, a column or a right is missing, or a statement failed",

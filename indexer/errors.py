@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 PROGRAM = "indexer"
+PENDING = 3  # exit code: a revision is not applied
 
 
 class Command(tuple[str, ...]):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from indexer.advice import Advice
 from indexer.catalog import Place, Table
 from indexer.decide import Action
+from indexer.errors import PENDING as PENDING
 from indexer.errors import Command, Different, Hint, IndexerError, PreflightFailed, Unreachable
 from indexer.events import Blocker
 from indexer.options import DEFAULTS, Options
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from indexer.care.deep import Deep
     from indexer.predict.forecast import Forecast
     from indexer.records.log import Build
-
-PENDING = 3  # exit code
 
 
 class RevisionPlan(NamedTuple):

@@ -23,6 +23,7 @@ HANGUP = bytes([signal.SIGHUP])
 ENDED = b"\0"  # what the thread of the run writes into the pipe of the signals' numbers
 
 T = TypeVar("T")
+Words = Callable[[str], str]
 
 
 class Stop:
@@ -141,7 +142,9 @@ class Stop:
         self.close()
 
 
-def interruptible(work: Callable[[Stop], T], reading: bool = False, look: str = "") -> T:
+def interruptible(
+    work: Callable[[Stop], T], reading: bool = False, look: str = "", last_words: Words = "Error: {}".format
+) -> T:
     """Do the work in another thread and return its result; signals end it, whatever a database driver is doing.
 
     psycopg2 and sqlite3 let no signal handler run during a statement (psycopg/psycopg2#333). The main thread only waits
@@ -150,6 +153,7 @@ def interruptible(work: Callable[[Stop], T], reading: bool = False, look: str = 
     Args:
         reading: whether the work changes nothing, so that a signal need not wait for it.
         look: the next step if cleaning up takes too long.
+        last_words: returns the line to write on stderr where the process has to end without cleaning up.
 
     Raises:
         Interrupted: a signal ended the work.
@@ -170,7 +174,7 @@ def interruptible(work: Callable[[Stop], T], reading: bool = False, look: str = 
     with _signals_into(writing):
         thread = Thread(target=do, name="run", daemon=True)
         thread.start()
-        is_done = _supervise(stop, numbers, look)
+        is_done = _supervise(stop, numbers, look, last_words)
         if not is_done:
             thread.join(CANCELLING)  # with our handlers: the same signal, sent twice, would end the process silently
     if not is_done:  # the pipe stays open: the thread may still write to it
@@ -207,7 +211,7 @@ def _signals_into(pipe: int) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _supervise(stop: Stop, numbers: int, look: str) -> bool:
+def _supervise(stop: Stop, numbers: int, look: str, last_words: Words) -> bool:
     """Wait for the end of the work; pass the first signal on; end the process at the second one or after ``GRACE``.
 
     Return whether the work has ended; if not, it is not waited for.
@@ -218,13 +222,13 @@ def _supervise(stop: Stop, numbers: int, look: str) -> bool:
     stop.ask(ord(first))
     if stop.at_once:
         return False
-    timer = Timer(GRACE, lambda: _end_at_once(ord(first), f"{TOO_LONG} {stop.remains or look}"))
+    timer = Timer(GRACE, lambda: _end_at_once(ord(first), last_words(f"{TOO_LONG} {stop.remains or look}")))
     timer.daemon = True
     timer.start()
     second = _second(numbers, first)
     timer.cancel()
     if second != ENDED:
-        _end_at_once(ord(second), stop.remains)
+        _end_at_once(ord(second), last_words(stop.remains) if stop.remains else "")
     return True
 
 
@@ -244,5 +248,5 @@ def _end_at_once(number: int, message: str) -> None:
     with suppress(OSError, AttributeError):  # there may be no stderr
         descriptor = sys.stderr.fileno()
         if message and select([], [descriptor], [], 0)[1]:  # a full pipe that is not read would block for ever
-            os.write(descriptor, f"Error: {message}\n".encode(errors="replace"))
+            os.write(descriptor, f"{message}\n".encode(errors="replace"))
     os._exit(128 + number)

@@ -13,7 +13,7 @@ from indexer.text import visible
 from indexer.tuples import NamedTuple
 
 OPTION, LIST = "--database-url", "--urls-from"
-VARIABLES = ("MIGRATION_DATABASE_URL", "DATABASE_URL")
+VARIABLES = ("INDEXER_DATABASE_URL", "MIGRATION_DATABASE_URL", "DATABASE_URL")
 DEFAULT = "sqlite:///crm.db"
 QUOTES = "'\""
 

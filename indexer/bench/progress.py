@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from indexer.bench.events import Filled, Filling, Measuring, RoundStarted, Tell, Told, Written
 from indexer.console.hints import Write
-from indexer.console.output import echo
+from indexer.console.output import draws, echo
 from indexer.console.progress import reporter
 from indexer.events import silent
 from indexer.text import duration
@@ -55,7 +54,7 @@ class Progress:
             "{task.fields[subject]}",
             console=Console(),
             transient=True,
-            disable=not sys.stdout.isatty(),
+            disable=not draws(),
         )
 
     def __call__(self, event: Told) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from indexer.cli import options
+from indexer.cli.environment import option
 from indexer.cli.group import command
 from indexer.cli.running import Call, ask
 from indexer.errors import UsageError
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     click.argument("names", metavar="[INDEX]...", nargs=-1),
     options.flag("--all", "Also show indexes of the tables that no revision declares.", "everything"),
     options.flag("--exact", "Read whole indexes where that tells more: pgstattuple, if it is installed."),
-    click.option(
+    option(
         "--also",
         multiple=True,
         metavar="URL",
         help="Also ask this server, such as a standby, for its scans; repeatable.",
     ),
-    click.option(
+    option(
         "--strict",
         type=options.Kinds(),
         default=(),

@@ -10,6 +10,7 @@ from indexer import IndexerError, console
 from indexer.cli import care as care  # its commands
 from indexer.cli import options
 from indexer.cli.completion import SHELLS, revisions, script_for
+from indexer.cli.environment import option
 from indexer.cli.group import cli as cli
 from indexer.cli.group import command
 from indexer.cli.running import Call, ask, work_on
@@ -34,15 +35,25 @@ SQL_AND_JSON = "--sql and --json cannot be combined."
     options.alembic,
     options.waiting,
     options.pace,
+    option("--heartbeat", metavar="FILE", help="Touch this file every 5 seconds until the end, for a probe."),
     changes=True,
 )
-def up(call: Call, to: str | None) -> int:
+def up(call: Call, to: str | None, heartbeat: str | None) -> int:
     """Build the pending indexes, up to the last revision.
 
     Creates the tables first if the database is empty. Keeps an index that already exists with the same definition,
     and rebuilds one that an interrupted run left incomplete. Always safe to run again.
     """
-    return ask(call, lambda runner: console.text.of_outcome(runner.up(to), runner.migrator.place))
+
+    def question(runner: Runner) -> Answer:
+        return console.text.of_outcome(runner.up(to), runner.migrator.place)
+
+    if heartbeat is None:
+        return ask(call, question)
+    from indexer.cli.heartbeat import beating
+
+    with beating(heartbeat):
+        return ask(call, question)
 
 
 @command(
@@ -77,7 +88,7 @@ def stamp(call: Call, revision: str) -> int:
 
 
 @command(
-    click.option(
+    option(
         "--rows",
         type=click.IntRange(min=1),
         default=100_000,
@@ -138,7 +149,7 @@ def status(call: Call) -> int:
     click.argument("names", metavar="[INDEX]...", nargs=-1),
     options.flag("--deep", "Also check that the valid indexes, or those named, find the rows of their tables."),
     options.flag("--heap", "With --deep, also look for rows that a B-tree lacks: reads the whole table."),
-    click.option(
+    option(
         "--timeout", type=options.Seconds(), default=600, help="With --deep, cancel the check of an index after this."
     ),
     options.version_table,
@@ -171,7 +182,7 @@ def check(call: Call, names: tuple[str, ...], deep: bool, heap: bool, timeout: f
 @command(
     click.argument("direction", type=click.Choice(["up", "down"]), default="up"),
     options.to_revision,
-    click.option("--sql", "as_sql", is_flag=True, help="Print a script for psql or sqlite3 instead."),
+    options.flag("--sql", "Print a script for psql or sqlite3 instead.", "as_sql"),
     options.adopt_renamed,
     options.replace,
     options.include_adopted,
@@ -220,8 +231,8 @@ def history(call: Call) -> int:
 
 
 @command(
-    click.option("--analyze", is_flag=True, help="Also run each query, read-only, and show its time. PostgreSQL only."),
-    click.option("--sql", "as_sql", is_flag=True, help="Print the queries instead."),
+    option("--analyze", is_flag=True, help="Also run each query, read-only, and show its time. PostgreSQL only."),
+    options.flag("--sql", "Print the queries instead.", "as_sql"),
     on=options.on_databases,  # one at a time: the queries belong to the models, which all threads share
 )
 def verify(call: Call, analyze: bool, as_sql: bool) -> int:
@@ -246,14 +257,14 @@ def verify(call: Call, analyze: bool, as_sql: bool) -> int:
 
 
 @command(
-    click.option(
+    option(
         "--for",
         "condition",
         type=click.Choice(["reachable", "applied"]),
         default="reachable",
         help="applied waits until every revision is applied and check passes.",
     ),
-    click.option("--timeout", type=options.Seconds(), default=60, help="How long to wait."),
+    option("--timeout", type=options.Seconds(), default=60, help="How long to wait."),
     options.version_table,
 )
 def wait(call: Call, condition: str, timeout: float) -> int:
@@ -279,13 +290,13 @@ def wait(call: Call, condition: str, timeout: float) -> int:
 
 
 @command(
-    click.option(
+    option(
         "--rows",
         type=options.Numbers(),
         default="10000,100000,1000000",
         help="Numbers of activities to measure with.",
     ),
-    click.option("--out", default="bench-results", metavar="FOLDER", help="Folder for the results."),
+    option("--out", default="bench-results", metavar="FOLDER", help="Folder for the results."),
     on=options.on_server,
 )
 def bench(call: Call, rows: list[int], out: str) -> int:
@@ -310,7 +321,7 @@ def bench(call: Call, rows: list[int], out: str) -> int:
                 return answer._replace(error=error)
             return answer
 
-    answer = interruptible(work, look=call.looking())
+    answer = interruptible(work, look=call.looking(), last_words=output.last_words)
     output.print_answer(answer, call.as_json, call.write)
     if answer.error:
         output.print_error(answer.error, call.write)

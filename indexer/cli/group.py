@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import cached_property, wraps
@@ -14,6 +15,7 @@ import click
 from indexer import IndexerError, __version__
 from indexer.cli import options
 from indexer.cli.completion import VARIABLE
+from indexer.cli.environment import Option, is_set, typed_first
 from indexer.cli.running import Call, unexpected
 from indexer.cli.targets import targets_of, typed_of
 from indexer.console import output
@@ -25,10 +27,14 @@ from indexer.project import Project
 PROGRAM = "INDEXER_PROGRAM"  # environment variable: what the user types to start the program
 HELP = """Create and drop performance indexes on a live database.
 
-The database is --database-url, else MIGRATION_DATABASE_URL, else DATABASE_URL, else the one that models.py binds its
-models to, else sqlite:///crm.db. Instead of a variable, NAME_FILE can hold the path of a file that contains the URL:
-DATABASE_URL_FILE.
+The database is --database-url, else INDEXER_DATABASE_URL, else MIGRATION_DATABASE_URL, else DATABASE_URL, else the one
+that models.py binds its models to, else sqlite:///crm.db. Instead of a variable, NAME_FILE can hold the path of a file
+that contains the URL: DATABASE_URL_FILE.
+
+Other options can be variables, too: INDEXER_MAX_WAIT=30 is --max-wait 30, and INDEXER_UP_MAX_WAIT=30 is that for up
+alone. What is typed wins. What one run is allowed, such as --replace, must be typed.
 """
+AS_RECORDS = re.compile(r"--log-format[= ]json\b")
 
 
 class LazyCommand(click.Command):
@@ -46,7 +52,10 @@ class LazyCommand(click.Command):
     @cached_property
     def params(self) -> list[click.Parameter]:  # type: ignore[override]  # an attribute of click.Command
         """The options and arguments."""
-        return click.command()(self._options(lambda: None)).params
+        params = click.command()(self._options(lambda: None)).params
+        for option in (each for each in params if isinstance(each, Option)):
+            option.envvar = option.variables(self.name or "")
+        return params
 
 
 class Commands(click.Group):
@@ -60,23 +69,28 @@ class Commands(click.Group):
             return super().main(*arguments, **settings)
         except OSError as error:
             output.lose(sys.stdout, error)
-            output.echo(f"Error: {output.unwritten(error).message}", err=True)
+            output.print_error(output.unwritten(error), str)
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        as_json = "--json" in ctx.args
+        as_json = "--json" in ctx.args or is_set("JSON")
+        as_records = bool(AS_RECORDS.search(" ".join(ctx.args))) or os.environ.get("INDEXER_LOG_FORMAT") == "json"
         if isinstance(sys.stdout, TextIOWrapper):  # a name may hold what the terminal's encoding does not
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
+            of_command = [error.ctx.info_name or ""] if error.ctx and error.ctx.parent else []
+            hint = Hint("See the options: ", Command(*of_command, "--help"))
+            known = UsageError(" ".join(error.format_message().split()), hint)
             if as_json:
-                of_command = [error.ctx.info_name or ""] if error.ctx and error.ctx.parent else []
-                hint = Hint("See the options: ", Command(*of_command, "--help"))
-                failure = output.of_failure(UsageError(" ".join(error.format_message().split()), hint))
-                output.print_answer(failure, as_json, HintWriter(ctx.command_path))
-            raise
+                output.print_answer(output.of_failure(known), as_json, HintWriter(ctx.command_path))
+            if not as_records:
+                raise
+            output.log_as_json(True)
+            output.print_error(known, HintWriter(ctx.command_path))
+            ctx.exit(known.exit_code)
 
     def options_of(self, name: str) -> set[str]:
         """Return the options of a command."""
@@ -86,7 +100,7 @@ class Commands(click.Group):
 
 CALLED = {
     *("database_url", "urls_from", "first", "parallel", "schemas", "pattern", "as_json", "verbose", "wait_db"),
-    *("no_wait", "no_alembic", "yes"),
+    *("no_wait", "no_alembic", "yes", "log_format"),
     *Options._fields,
 }
 
@@ -95,6 +109,8 @@ def _run(function: Callable[..., int | None], changes: bool, given: dict[str, An
     """Run a command and exit with its exit code; report an error as text, and with --json as a document."""
     ctx = click.get_current_context()
     write = HintWriter(ctx.find_root().info_name or "")
+    given = typed_first(ctx, given)
+    output.log_as_json(given["log_format"] == "json")
     try:
         targets = targets_of(given)
         write = HintWriter(write.program, typed_of(targets, given), cli.options_of)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-from click import option
 
 from indexer.cli.completion import indexes, revisions
+from indexer.cli.environment import option
 from indexer.console.hints import DATABASE_URL
 from indexer.options import VERSION_TABLE
 from indexer.urls import DEFAULT, LIST
@@ -144,7 +144,9 @@ def flag(name: str, help: str, *others: str, **settings: Any) -> Decorator[Any]:
 
 # fmt: off
 URLS = "sqlite:///file.db or postgresql://user:password@host/name"
-on_server = option(DATABASE_URL, metavar="URL", multiple=True, show_default=DEFAULT, help=f"{URLS}.")
+on_server = option(
+    DATABASE_URL, metavar="URL", multiple=True, has_variable=False, show_default=DEFAULT, help=f"{URLS}."
+)
 schemas = together(
     option("--schema", "schemas", metavar="NAME", multiple=True, show_default="found on the search path",
            help="PostgreSQL schema of the tables; can be repeated."),
@@ -153,7 +155,8 @@ schemas = together(
 )
 on_one_database = together(on_server, schemas)
 on_databases = together(
-    option(DATABASE_URL, metavar="URL", multiple=True, show_default=DEFAULT, help=f"{URLS}; can be repeated."),
+    option(DATABASE_URL, metavar="URL", multiple=True, has_variable=False, show_default=DEFAULT,
+           help=f"{URLS}; can be repeated."),
     option(LIST, "urls_from", metavar="FILE", help="File with one database URL a line, comments after #; - for stdin."),
     schemas,
     option("--first", metavar="NAME",
@@ -167,6 +170,8 @@ on_database = together(
 output = together(
     flag("--json", "Print JSON on stdout; messages go to stderr.", "as_json"),
     flag("--verbose", "Show the traceback of an error."),
+    option("--log-format", type=click.Choice(["text", "json"]), default="text",
+           help="json prints each message as a JSON object on a line, with its time and level."),
 )
 to_revision = option("--to", metavar="REV", shell_complete=revisions,
                      help="Revision to stop at: an id, the beginning of one, base, or head.")
@@ -179,7 +184,8 @@ patience = together(
     flag("--no-wait", "Do not wait for another run: exit with 5."),
     option("--wait-db", type=Seconds(), default=0, help="How long to wait for a server that is starting."),
 )
-offline = flag("--offline", "Build without CONCURRENTLY, for a maintenance window: faster, but blocks writers.")
+offline = flag("--offline", "Build without CONCURRENTLY, for a maintenance window: faster, but blocks writers.",
+               is_consent=True)
 waiting = together(
     patience,
     option("--jobs", type=Jobs(), default="auto", show_default="auto; 1 with --parallel",
@@ -205,13 +211,15 @@ pace = together(
                 "repeatable. With --max-replica-lag."),
 )
 adopt_renamed = flag("--adopt-renamed", "Rename an identical index of another name instead of building one.")
-replace = flag("--replace", "Replace an index that has the same name but another definition.")
-include_adopted = flag("--include-adopted", "Also drop indexes that existed before up.")
+replace = flag("--replace", "Replace an index that has the same name but another definition.", is_consent=True)
+include_adopted = flag("--include-adopted", "Also drop indexes that existed before up.", is_consent=True)
 below_later = together(
-    flag("--below-later", "Go below a later revision: Alembic's, or one unknown to this version."),
+    flag("--below-later", "Go below a later revision: Alembic's, or one unknown to this version.",
+         is_consent=True),
     flag("--yes", "", hidden=True),
 )
-published = flag("--published", "Create tables even if a publication includes them, because every subscriber has them.")
+published = flag("--published", "Create tables even if a publication includes them, because every subscriber has them.",
+                 is_consent=True)
 version_table = option(
     "--version-table", metavar="[SCHEMA.]NAME", default=VERSION_TABLE, help="Alembic's version table."
 )

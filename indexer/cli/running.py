@@ -114,10 +114,12 @@ def work_on(call: Call, work: Work, tables: Sequence[str] = ()) -> int:
     if call.is_many:
         from indexer.cli.many import work_on_each
 
-        return interruptible(
-            lambda stop: work_on_each(call, work, tables, stop), reading=not call.changes, look=call.looking()
-        )
-    return interruptible(lambda stop: _work_on_one(call, work, stop), reading=not call.changes, look=call.looking())
+        return _interruptible(call, lambda stop: work_on_each(call, work, tables, stop))
+    return _interruptible(call, lambda stop: _work_on_one(call, work, stop))
+
+
+def _interruptible(call: Call, work: Callable[[Stop], int]) -> int:
+    return interruptible(work, reading=not call.changes, look=call.looking(), last_words=output.last_words)
 
 
 def _work_on_one(call: Call, work: Work, stop: Stop) -> int:
@@ -177,7 +179,7 @@ def default_database(project: Project) -> Any:
     database = initialised(declared)
     name = "database of models.py" if database else f"file {visible(os.path.abspath(DEFAULT_FILE))}"
     why = ", because the database of models.py is not initialised" if declared and not database else ""
-    output.echo(f"No database URL is given: using the {name}{why}.", err=True)
+    output.echo(f"No database URL is given: using the {name}{why}.", err=True, level=output.WARNING)
     return database or DEFAULT
 
 

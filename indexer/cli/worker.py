@@ -55,7 +55,7 @@ class Job:
             return Lines(write, err=True)
         if call.as_json and call.tells:
             return JsonLines(write, part.keys)
-        return NamedLines(write, not call.tells, part.name)
+        return NamedLines(write, not call.tells, part.name, part.keys)
 
     def schemas(self, task: Task, migrator: CatalogMigrator) -> Iterator[Task]:
         """Yield a task for each schema of a database."""

@@ -70,11 +70,12 @@ class Report:
             entry = {**part.keys, "exit_code": answer.exit_code, **answer.document}
             self._texts[part] = json.dumps(entry, default=write)
         elif not self.as_script:
-            output.echo(visible(f"{part.name}: {write(answer.line)}"))
+            output.echo_answer(answer, write, part.name, part.keys)
         else:
             self._texts[part] = answer.script or ""
             if answer.error:
-                output.echo(visible(f"{part.name}: {write(of_failure(answer.error).line)}"), err=True)
+                failure = visible(f"{part.name}: {write(of_failure(answer.error).line)}")
+                output.echo(failure, err=True, level=output.ERROR, facts=part.keys)
 
     def finish(self, left: Sequence[Part], stopped_by: Part | None, interruption: int = 0) -> int:
         """Print what comes last, and return the highest exit code.
@@ -86,13 +87,14 @@ class Report:
         """
         worst = max([*self._codes.values(), interruption])
         if self.as_json:
-            output.echo(self._document(left, worst))
+            output.echo_document(self._document(left, worst))
             return worst
         if self.as_script:
             output.echo_script("\n".join(self._script()))
-        output.echo(visible(self._total(len(left))), err=self.as_script)
+        level = output.level_of(worst)
+        output.echo(visible(self._total(len(left))), self.as_script, level, {"exit_code": worst})
         for line in self._rest(left, stopped_by):
-            output.echo(visible(line), err=self.as_script)
+            output.echo(visible(line), self.as_script, level)
         return worst
 
     def _document(self, left: Sequence[Part], worst: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from indexer.console import documents
 from indexer.console.forecast import compared, of_run
 from indexer.console.hints import Write
-from indexer.console.output import echo
+from indexer.console.output import INFO, WARNING, draws, echo, echo_document, is_log_json
 from indexer.decide import Action
 from indexer.events import (
     AnalyzeStarted,
@@ -98,7 +97,12 @@ class Lines:
 
     def print(self, event: Event) -> None:
         """Print an event."""
-        echo(in_a_line(event, self.write), self._err)
+        self._echo(in_a_line(event, self.write), event, {})
+
+    def _echo(self, line: str, event: Event, keys: Mapping[str, str]) -> None:
+        level = WARNING if isinstance(event, NOTEWORTHY) else INFO
+        facts = {**documents.of_event(event), **keys} if is_log_json() else None
+        echo(line, self._err, level, facts, self.write)
 
     def close(self) -> None:
         """Do nothing: no line stays open."""
@@ -123,14 +127,15 @@ class Lines:
 class NamedLines(Lines):
     """Reports the warnings and the waits of a run on one of several databases or schemas, after its name."""
 
-    def __init__(self, write: Write, err: bool, name: str) -> None:
+    def __init__(self, write: Write, err: bool, name: str, keys: Mapping[str, str] | None = None) -> None:
         super().__init__(write, err)
         self.name = name
+        self.keys = keys or {}
 
     def print(self, event: Event) -> None:
         """Print an event, if it is a warning or a wait."""
         if isinstance(event, NOTEWORTHY):
-            echo(f"{self.name}: {in_a_line(event, self.write).strip()}", self._err)
+            self._echo(f"{self.name}: {in_a_line(event, self.write).strip()}", event, self.keys)
 
 
 class JsonLines(Lines):
@@ -148,7 +153,7 @@ class JsonLines(Lines):
 
     def print(self, event: Event) -> None:
         """Print an event as one JSON object."""
-        echo(json.dumps({**documents.of_event(event), **self.keys}, default=self.write))
+        echo_document(json.dumps({**documents.of_event(event), **self.keys}, default=self.write))
 
 
 WITH_TIMES, WITH_BAR, BAR = 100, 130, 24  # columns of a terminal from which there is room, and those of a bar
@@ -292,7 +297,7 @@ def reporter(as_json: bool, write: Write = str) -> Reporter:
     """Return the progress reporter of a run: for a machine, for a terminal, or for a log."""
     if as_json:
         return JsonLines(write)
-    return Bars(write) if sys.stdout.isatty() else Lines(write)
+    return Bars(write) if draws() else Lines(write)
 
 
 def in_a_line(event: Event, write: Write = str) -> str:
