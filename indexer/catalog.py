@@ -272,6 +272,13 @@ class Table(NamedTuple):
     partitions: int | None = None
 
 
+class Engine(NamedTuple):
+    """The database system: postgresql or sqlite, and its version, such as "15.10"."""
+
+    name: str
+    version: str
+
+
 class Place(NamedTuple):
     """What a command works on: the database's URL without its password, and on PostgreSQL the schema once known."""
 

@@ -334,6 +334,24 @@ class AnswerAwaited(NamedTuple):
     seconds: float
 
 
+class ServiceStarted(NamedTuple):
+    """The service answers at this URL."""
+
+    url: str
+
+
+class DatabaseReadable(NamedTuple):
+    """The service can read the database again, which it could not for so many seconds."""
+
+    seconds: float
+
+
+class ServiceEnded(NamedTuple):
+    """A signal ended the service."""
+
+    signal: str
+
+
 Event = (
     Warned
     | BaseCreated
@@ -360,6 +378,9 @@ Event = (
     | ServerAwaited
     | GateAwaited
     | AnswerAwaited
+    | ServiceStarted
+    | DatabaseReadable
+    | ServiceEnded
 )
 Report = Callable[[Event], None]
 

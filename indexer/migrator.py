@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from peewee import Model, PeeweeException
 from playhouse.migrate import Operation, SchemaMigrator
 
-from indexer.catalog import MOMENT, Catalog, CatalogEntry, Place, Table
+from indexer.catalog import MOMENT, Catalog, CatalogEntry, Engine, Place, Table
 from indexer.decide import CREATIONS, UNKNOWN, Action, RevertContext
 from indexer.dialect import Dialect
 from indexer.errors import Command, Hint, IndexerError, PreflightFailed, StatementFailed, UsageError
@@ -121,6 +121,18 @@ class CatalogMigrator(SchemaMigrator):
     @abstractmethod
     def place(self) -> Place:
         """The database and the schema."""
+
+    @property
+    @abstractmethod
+    def engine(self) -> Engine:
+        """The database system and its version."""
+
+    def is_current(self) -> bool:
+        """Return whether the session still shows what its URL names: a file may have been replaced by another."""
+        return False
+
+    def limit_statements(self, seconds: float) -> None:
+        """Let the server cancel each statement of this session that takes longer."""
 
     def settle(self, tables: Sequence[str]) -> None:
         """Find the schema that holds these tables, once, before anything else is asked."""

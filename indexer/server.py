@@ -50,6 +50,27 @@ class Uncovered(NamedTuple):
     statements: tuple[str, ...]
 
 
+class RunningBuild(NamedTuple):
+    """An index that another session is building, as far as our role may see that.
+
+    Attributes:
+        name: that of the rebuilt index for a REINDEX.
+        pid: the server process that builds it.
+        phase: "" where it is not known.
+        fraction: the part that is done, from 0 to 1; None where the server gives no number, or not in this phase.
+        seconds: since the start of the statement; None where our role may not see that.
+        blockers: the sessions that it waits for.
+    """
+
+    name: str
+    table: str
+    pid: int
+    phase: str = ""
+    fraction: float | None = None
+    seconds: float | None = None
+    blockers: tuple[Blocker, ...] = ()
+
+
 class Server:
     """Questions to a server, answered for a database without one, such as a SQLite file. Nothing here changes data."""
 
@@ -118,6 +139,10 @@ class Server:
     def expected_blockers(self, steps: Sequence[Step]) -> tuple[Blocker, ...]:
         """Return the sessions that these steps would have to wait for if they began now."""
         return ()
+
+    def running_builds(self, steps: Sequence[Step]) -> list[RunningBuild]:
+        """Return the indexes on the tables of these steps that other sessions are building now."""
+        return []
 
     def lasting_holders(self, tables: Sequence[str]) -> tuple[Blocker, ...]:
         """Return the sessions that a drop of an index of these tables would have to wait for, also after a signal."""

@@ -9,6 +9,7 @@ import click
 from indexer import IndexerError, console
 from indexer.cli import care as care  # its commands
 from indexer.cli import options
+from indexer.cli import service as service  # its command
 from indexer.cli.completion import SHELLS, revisions, script_for
 from indexer.cli.environment import option
 from indexer.cli.group import cli as cli

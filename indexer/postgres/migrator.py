@@ -11,7 +11,7 @@ from peewee import Entity, Model, PeeweeException
 from playhouse.migrate import PostgresqlMigrator
 from psycopg2.extensions import TRANSACTION_STATUS_INERROR, TRANSACTION_STATUS_INTRANS
 
-from indexer.catalog import META_TABLES, PARTITIONED_INDEX, CatalogEntry, Place, Table
+from indexer.catalog import META_TABLES, PARTITIONED_INDEX, CatalogEntry, Engine, Place, Table
 from indexer.errors import IndexerError, StatementFailed, UsageError
 from indexer.migrator import CatalogMigrator, Context, Decide, Doing, IndexOperation, Work
 from indexer.pace.pace import UNLIMITED, Pace
@@ -99,6 +99,22 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     def place(self) -> Place:
         """The URL without its password, and the schema."""
         return Place(self._address, self.catalog.schema)
+
+    @property
+    def engine(self) -> Engine:
+        """PostgreSQL, and the version of the server."""
+        return Engine("postgresql", self.catalog.version)
+
+    def is_current(self) -> bool:
+        """Return whether the session is still open, on a server that was not promoted since it began."""
+        try:
+            return not self.database.is_lost and self.catalog.in_recovery == self.database.is_standby
+        except PeeweeException:
+            return False
+
+    def limit_statements(self, seconds: float) -> None:
+        """Let the server cancel each statement of this session that takes longer; end the session if it does not."""
+        self.database.limit_statements(seconds)
 
     def settle(self, tables: Sequence[str]) -> None:
         """Find the schema of these tables once; every name is qualified with it, and no search path is trusted.

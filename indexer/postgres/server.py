@@ -24,7 +24,7 @@ from indexer.postgres.dialect import PostgresDialect
 from indexer.postgres.inheritance import CHILDREN, drops_of_covering, uncovered
 from indexer.postgres.run.sessions import Sessions, visibility_advice
 from indexer.replication import Replication, Standby
-from indexer.server import Child, Server, Uncovered
+from indexer.server import Child, RunningBuild, Server, Uncovered
 from indexer.spec import Index
 from indexer.steps import Step
 from indexer.text import few, qualified, visible
@@ -203,6 +203,12 @@ class PostgresServer(Server):
             found = look()
             young &= {each.identity for each in found if age(each) < NOTICEABLE}
         return tuple(each for each in found if age(each) >= NOTICEABLE)
+
+    def running_builds(self, steps: Sequence[Step]) -> list[RunningBuild]:
+        """Return the indexes on the tables of these steps that other sessions are building now."""
+        from indexer.postgres.run.builds import running_builds
+
+        return running_builds(self.catalog, steps)
 
     def lasting_holders(self, tables: Sequence[str]) -> tuple[Blocker, ...]:
         """Return the sessions that a drop of an index of these tables would have to wait for, also after a signal."""

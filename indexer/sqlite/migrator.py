@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from peewee import DatabaseError, Model, OperationalError, PeeweeException, SqliteDatabase
 from playhouse.migrate import SqliteMigrator
 
-from indexer.catalog import CatalogEntry, Place, Table
+from indexer.catalog import CatalogEntry, Engine, Place, Table
 from indexer.decide import Action
 from indexer.errors import Held, IndexerError, StatementFailed
 from indexer.events import LockWaited, Progress, StatementStarted
@@ -81,6 +81,11 @@ class PlainMigrator(CatalogMigrator, SqliteMigrator):
     def place(self) -> Place:
         """The URL; a SQLite URL holds no secret."""
         return Place(self._address)
+
+    @property
+    def engine(self) -> Engine:
+        """SQLite, and the version of its library."""
+        return Engine("sqlite", sqlite3.sqlite_version)
 
     def translate_error(self, error: PeeweeException) -> IndexerError:
         """Return our error for a failure outside of a build; Held where another process has locked the file."""

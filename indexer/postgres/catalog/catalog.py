@@ -472,6 +472,11 @@ class PostgresCatalog(CatalogReader):
         """Whether the server is a standby."""
         return bool(self._server()["in_recovery"])
 
+    @property
+    def version(self) -> str:
+        """The version of the server, such as 15.10."""
+        return str(self._server()["version"]).partition(" ")[0]
+
     def _server(self) -> dict[str, Any]:
         (server,) = self.recall(SERVER, lambda: self.rows(SERVER))
         return server

@@ -26,6 +26,7 @@ from indexer.text import literal
 
 REMEMBERED = 5.0  # seconds for which no other session is opened on a server that did not answer
 
+UNCANCELLED = 5.0  # seconds after its timeout until a session is ended whose statement the server has not cancelled
 UNNAMED = "indexer"  # the application name as long as a run has set none
 PARAMETER = re.compile(r"%\((\w+)\)s")
 SENT_FIRST = ("server_version", "crdb_version", "session_authorization")  # by which an engine can be recognised
@@ -299,6 +300,15 @@ class OnlineDatabase(PostgresqlDatabase):
         """Apply the settings to a session behind a pooler that shares it with no other client."""
         self.pooled = False
         self.execute_sql(*applying(self._settings, self.server_version))
+
+    def limit_statements(self, seconds: float) -> None:
+        """Let the server cancel each statement that takes longer; end the session if it does not.
+
+        A session that may be shared is only ended: the setting would be that of the next client, too.
+        """
+        self.longest_statement = seconds + UNCANCELLED
+        if not self.pooled:
+            self.execute_sql(*applying({"statement_timeout": f"{round(seconds * 1000)}"}, self.server_version))
 
     def name_sessions(self, name: str) -> None:
         """Show this name for all sessions of the run in pg_stat_activity from the next statement on.

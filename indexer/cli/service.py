@@ -1,0 +1,121 @@
+"""The command that serves what the database is like over HTTP."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from indexer.cli import options
+from indexer.cli.group import command
+from indexer.cli.running import Call, default_database, unexpected
+from indexer.console import output
+from indexer.console.hints import DATABASE_URL, HintWriter
+from indexer.errors import Hint, IndexerError, Interrupted, UsageError
+from indexer.events import DatabaseReadable, ServiceEnded, ServiceStarted, Warned
+from indexer.signals import Stop, interruptible
+from indexer.urls import OPTION, database_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NEEDED = {"waitress": "waitress", "jinja2": "Jinja2", "prometheus_client": "prometheus_client"}
+INSTALL = "Install it: pip install -r requirements-serve.txt, or pip install 'indexer[serve]'."
+
+
+@command(
+    click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all."),
+    click.option("--port", type=click.IntRange(0, 65535), default=8080, help="Port to listen on; 0 for any free one."),
+    click.option(
+        "--allow-host",
+        "names",
+        multiple=True,
+        metavar="NAME",
+        help="Also answer to this host name, besides localhost and IP addresses; repeatable.",
+    ),
+    click.option(
+        "--interval", type=options.Seconds(min=1), default=5, help="How often to read the state of the indexes."
+    ),
+    options.flag("--details", "Also show SQL, roles, and the names of servers and of the database."),
+    options.version_table,
+    on=options.on_one_database,
+)
+def serve(call: Call, host: str, port: int, names: tuple[str, ...], interval: float, details: bool) -> int:
+    """Serve a page, metrics and a gate for applications over HTTP.
+
+    \b
+    /             a page for people: revisions, indexes, builds, queries, advice
+    /gate         200 if an application may start, else 503 with the reason
+    /metrics      for Prometheus
+    /status.json  all of it as JSON
+    /livez        200 as long as the service answers
+    /readyz       200 once it has read the database
+
+    Reads the database every few seconds, however often it is asked, and changes nothing. Needs no database at the
+    start. SIGTERM ends it.
+    """
+    _check(call)
+    from indexer.revisions.chain import load
+    from indexer.service.document import Details
+    from indexer.service.reader import Reader, Source
+    from indexer.service.service import Address, Watcher, run
+
+    chain, report = load(call.project.folder), call._replace(tells=call.as_json).reporter()
+    source = Source(_source(call), call.target.schema)
+
+    def failed(error: BaseException) -> None:
+        report(Warned(_said(error)))
+        if call.verbose:
+            output.print_traceback(error)
+
+    watcher = Watcher(
+        begun=lambda url: report(ServiceStarted(url)),
+        failed=failed,
+        recovered=lambda seconds: report(DatabaseReadable(seconds)),
+    )
+    shown = Details(call.write if details else _without_url(call.write), details)
+
+    def work(stop: Stop) -> int:
+        reader = Reader(source, call.project, chain, call.options, report, stop)
+        run(Address(host, port, names), reader, shown, interval, watcher, stop)
+        return 0
+
+    try:
+        return interruptible(work, reading=True)
+    except Interrupted as error:
+        report(ServiceEnded(error.number.name))
+        return error.exit_code
+
+
+def _check(call: Call) -> None:
+    """Raise an error if the service cannot be started: a package is missing, or there are several schemas."""
+    missing = [name for module, name in NEEDED.items() if find_spec(module) is None]
+    if missing:
+        raise IndexerError(f"The service needs {' and '.join(missing)}.", INSTALL)
+    if call.is_many:
+        raise UsageError("The service is for one schema.", "Start one service for each schema.")
+
+
+def _source(call: Call) -> Callable[[], Any]:
+    """Return the function that returns where the database is now: a variable may name a file that has changed since."""
+    target = call.target
+    if not target.source:
+        default = default_database(call.project)
+        return lambda: default
+    if target.source == OPTION:
+        return lambda: target.url
+    return lambda: database_url(None, os.environ).url
+
+
+def _said(error: BaseException) -> Hint:
+    """Return why the database cannot be read, and what to do."""
+    known = error if isinstance(error, IndexerError) else unexpected(error)
+    return Hint(f"{known.summary} ", known.hint)
+
+
+def _without_url(write: HintWriter) -> HintWriter:
+    """Return the writer of hints that repeats no database URL, which may be the path of a file."""
+    typed = {name: value for name, value in write.typed.items() if name != DATABASE_URL}
+    return HintWriter(write.program, typed, write.options_of)

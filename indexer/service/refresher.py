@@ -1,0 +1,100 @@
+"""The thread that reads the database again and again, whatever is asked of the service meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Event, Thread
+from typing import Any
+
+from indexer.service.snapshot import INTERVAL, SLOW_INTERVAL, Snapshot, State, failure_of
+
+SOON = 10.0  # seconds after which a change of the indexes has sizes, use and queries read again
+Tell = Callable[[BaseException], None]
+
+
+class Refresher(Thread):
+    """Reads the database every few seconds, and keeps what was read last.
+
+    Args:
+        reader: a ``Reader``.
+        tell: called with each new failure.
+        recovered: called with the seconds for which the database could not be read, when it can be read again.
+        interval: how many seconds from one read to the next.
+
+    Attributes:
+        snapshot: what was read last; replaced as a whole.
+    """
+
+    def __init__(self, reader: Any, tell: Tell, recovered: Callable[[float], None], interval: float = INTERVAL) -> None:
+        super().__init__(name="refresher", daemon=True)
+        self.snapshot = Snapshot(interval)
+        self.reader = reader
+        self.tell = tell
+        self.recovered = recovered
+        self._ending = Event()
+        self._said = ""
+        self._failed_at = 0.0
+        self._care_read = float("-inf")
+        self._seen: object = None
+
+    def end(self, within: float) -> None:
+        """Let the thread end; wait for it no longer than so many seconds."""
+        self._ending.set()
+        self.join(within)
+
+    def run(self) -> None:
+        """Read until the end is asked for; rest for as long as reading took, at least."""
+        while not self._ending.is_set():
+            started = time.monotonic()
+            self.refresh()
+            took = time.monotonic() - started
+            self._ending.wait(max(self.snapshot.interval - took, took))
+        self.reader.close()
+
+    def refresh(self) -> None:
+        """Read the state and, if it is time to, the rest."""
+        try:
+            state = self.reader.state()
+        except Exception as error:
+            self._fail(error)
+            return
+        self.snapshot = self.snapshot._replace(state=state, failure=None)
+        if self._is_due(state):
+            self._refresh_care(state)
+        if self._said and self.snapshot.care_failure is None:
+            self._said = ""
+            self.recovered(time.monotonic() - self._failed_at)
+
+    def _is_due(self, state: State) -> bool:
+        """Return whether to read sizes, use and queries: every minute, and soon after the indexes have changed."""
+        age = time.monotonic() - self._care_read
+        return age >= SLOW_INTERVAL or (age >= SOON and _states(state) != self._seen)
+
+    def _refresh_care(self, state: State) -> None:
+        self._care_read, self._seen = time.monotonic(), _states(state)
+        try:
+            care = self.reader.care()
+        except Exception as error:
+            self._say(error)
+            self.snapshot = self.snapshot._replace(care_failure=failure_of(error))
+        else:
+            self.snapshot = self.snapshot._replace(care=care, care_failure=care.failure)
+
+    def _fail(self, error: Exception) -> None:
+        self._care_read = float("-inf")
+        self.snapshot = self.snapshot._replace(failure=failure_of(error))
+        self._say(error)
+
+    def _say(self, error: Exception) -> None:
+        message = failure_of(error).message
+        if not self._said:
+            self._failed_at = time.monotonic()
+        if message != self._said:
+            self._said = message
+            self.tell(error)
+
+
+def _states(state: State) -> object:
+    """Return what has changed when an index is built or dropped."""
+    return [(step.index.name, step.state) for step in state.check.status.steps]
