@@ -9,7 +9,6 @@ import click
 from indexer import IndexerError, console
 from indexer.cli import care as care  # its commands
 from indexer.cli import options
-from indexer.cli import service as service  # its command
 from indexer.cli.completion import SHELLS, revisions, script_for
 from indexer.cli.environment import option
 from indexer.cli.group import cli as cli
@@ -285,6 +284,49 @@ def wait(call: Call, condition: str, timeout: float) -> int:
         call.on_databases()._replace(wait_db=timeout, tells=True),
         lambda migrator, *_: console.text.of_wait(migrator.place, migrator.exists),
     )
+
+
+@command(
+    click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all."),
+    click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=8080,
+        metavar="N",
+        help="Port to listen on; 0 for any free one.",
+    ),
+    click.option(
+        "--allow-host",
+        "names",
+        multiple=True,
+        metavar="NAME",
+        help="Also answer to this host name, besides localhost and IP addresses; repeatable.",
+    ),
+    click.option(
+        "--interval", type=options.Seconds(min=1), default=5, help="How often to read the state of the indexes."
+    ),
+    options.flag("--details", "Also show SQL, roles, and the names of servers and of the database."),
+    options.version_table,
+    on=options.on_one_schema,
+)
+def serve(call: Call, host: str, port: int, names: tuple[str, ...], interval: float, details: bool) -> int:
+    """Serve a page, metrics and a gate for applications over HTTP.
+
+    \b
+    /             a page that shows revisions, indexes, builds, queries and advice
+    /gate         200 if an application may start, else 503 with the reason
+    /metrics      the figures for Prometheus
+    /status.json  all of it as JSON
+    /livez        200 as long as the service answers
+    /readyz       200 once it has read the database
+
+    Reads the database every few seconds, however often it is asked, and changes nothing. Waits for a database that
+    cannot be reached. SIGTERM ends it.
+    """
+    from indexer.cli.service import serve as serve_on
+    from indexer.service.address import Address
+
+    return serve_on(call, Address(host, port, names), interval, details)
 
 
 # Without a database -------------------------------------------------------------------------------------------------

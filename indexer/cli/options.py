@@ -154,6 +154,11 @@ schemas = together(
            help="All schemas that contain the tables and match this pattern, such as 'tenant_*'."),
 )
 on_one_database = together(on_server, schemas)
+on_one_schema = together(
+    on_server,
+    option("--schema", "schemas", metavar="NAME", multiple=True, show_default="found on the search path",
+           help="PostgreSQL schema of the tables."),
+)
 on_databases = together(
     option(DATABASE_URL, metavar="URL", multiple=True, has_variable=False, show_default=DEFAULT,
            help=f"{URLS}; can be repeated."),

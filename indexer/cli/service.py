@@ -1,4 +1,4 @@
-"""The command that serves what the database is like over HTTP."""
+"""Runs the service for the command ``serve``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from indexer.cli import options
-from indexer.cli.group import command
 from indexer.cli.running import Call, default_database, unexpected
 from indexer.console import output
 from indexer.console.hints import DATABASE_URL, HintWriter
@@ -21,46 +17,28 @@ from indexer.urls import OPTION, database_url
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from indexer.service.address import Address
+
 NEEDED = {"waitress": "waitress", "jinja2": "Jinja2", "prometheus_client": "prometheus_client"}
 INSTALL = "Install it: pip install -r requirements-serve.txt, or pip install 'indexer[serve]'."
 
 
-@command(
-    click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all."),
-    click.option("--port", type=click.IntRange(0, 65535), default=8080, help="Port to listen on; 0 for any free one."),
-    click.option(
-        "--allow-host",
-        "names",
-        multiple=True,
-        metavar="NAME",
-        help="Also answer to this host name, besides localhost and IP addresses; repeatable.",
-    ),
-    click.option(
-        "--interval", type=options.Seconds(min=1), default=5, help="How often to read the state of the indexes."
-    ),
-    options.flag("--details", "Also show SQL, roles, and the names of servers and of the database."),
-    options.version_table,
-    on=options.on_one_database,
-)
-def serve(call: Call, host: str, port: int, names: tuple[str, ...], interval: float, details: bool) -> int:
-    """Serve a page, metrics and a gate for applications over HTTP.
+def serve(call: Call, address: Address, interval: float, details: bool) -> int:
+    """Serve until a signal ends it, and return the exit code of that.
 
-    \b
-    /             a page for people: revisions, indexes, builds, queries, advice
-    /gate         200 if an application may start, else 503 with the reason
-    /metrics      for Prometheus
-    /status.json  all of it as JSON
-    /livez        200 as long as the service answers
-    /readyz       200 once it has read the database
+    Args:
+        interval: how many seconds from one read of the database to the next.
+        details: whether to show SQL, roles, and the names of servers and of the database.
 
-    Reads the database every few seconds, however often it is asked, and changes nothing. Needs no database at the
-    start. SIGTERM ends it.
+    Raises:
+        IndexerError: a package is missing, or the service cannot listen there.
+        UsageError: several schemas are named, or there is no such address.
     """
     _check(call)
     from indexer.revisions.chain import load
     from indexer.service.document import Details
     from indexer.service.reader import Reader, Source
-    from indexer.service.service import Address, Watcher, run
+    from indexer.service.service import Watcher, run
 
     chain, report = load(call.project.folder), call._replace(tells=call.as_json).reporter()
     source = Source(_source(call), call.target.schema)
@@ -79,7 +57,7 @@ def serve(call: Call, host: str, port: int, names: tuple[str, ...], interval: fl
 
     def work(stop: Stop) -> int:
         reader = Reader(source, call.project, chain, call.options, report, stop)
-        run(Address(host, port, names), reader, shown, interval, watcher, stop)
+        run(address, reader, shown, interval, watcher, stop)
         return 0
 
     try:

@@ -111,6 +111,7 @@ class Reader:
             return self._migrator
         self.close()
         self._migrator = connect(where, self.source.schema, True, self.report, self.stop, TO_CONNECT)
+        self._migrator.name_run("serve")
         self._migrator.limit_statements(LONGEST_STATEMENT)
         self._opened = where, now
         return self._migrator

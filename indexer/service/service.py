@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Thread
 
+from indexer.service.address import Address
 from indexer.service.app import Application
 from indexer.service.document import Details
 from indexer.service.hosts import AllowedHosts
@@ -15,14 +16,6 @@ from indexer.signals import Stop
 from indexer.tuples import NamedTuple
 
 TO_CLOSE = 0.3  # seconds, in which the session is closed if it is idle
-
-
-class Address(NamedTuple):
-    """Where a service listens, and the further names that it answers to."""
-
-    host: str
-    port: int
-    names: tuple[str, ...] = ()
 
 
 class Watcher(NamedTuple):
