@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from indexer.cli.running import Call, default_database, unexpected
 from indexer.console import output
 from indexer.console.hints import DATABASE_URL, HintWriter
-from indexer.errors import Hint, IndexerError, Interrupted, UsageError
-from indexer.events import DatabaseReadable, ServiceEnded, ServiceStarted, Warned
+from indexer.errors import Hint, IndexerError, Interrupted, StatementFailed, Unreachable, UsageError
+from indexer.events import DatabaseReadable, Event, ServerAwaited, ServiceEnded, ServiceStarted, Warned
 from indexer.signals import Stop, interruptible
 from indexer.urls import OPTION, database_url
 
@@ -44,7 +44,7 @@ def serve(call: Call, address: Address, interval: float, details: bool) -> int:
     source = Source(_source(call), call.target.schema)
 
     def failed(error: BaseException) -> None:
-        report(Warned(_said(error)))
+        report(_event(error))
         if call.verbose:
             output.print_traceback(error)
 
@@ -87,10 +87,12 @@ def _source(call: Call) -> Callable[[], Any]:
     return lambda: database_url(None, os.environ).url
 
 
-def _said(error: BaseException) -> Hint:
-    """Return why the database cannot be read, and what to do."""
+def _event(error: BaseException) -> Event:
+    """Return the event of a failure: what may pass by itself, or why the database cannot be read and what to do."""
     known = error if isinstance(error, IndexerError) else unexpected(error)
-    return Hint(f"{known.summary} ", known.hint)
+    if isinstance(known, StatementFailed) or (isinstance(known, Unreachable) and known.can_heal):
+        return ServerAwaited(known.summary)
+    return Warned(Hint(f"{known.summary} ", known.hint))
 
 
 def _without_url(write: HintWriter) -> HintWriter:

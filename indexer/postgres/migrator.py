@@ -107,6 +107,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
 
     def is_current(self) -> bool:
         """Return whether the session is still open, on a server that was not promoted since it began."""
+        self.database.answers.clear()
         try:
             return not self.database.is_lost and self.catalog.in_recovery == self.database.is_standby
         except PeeweeException:

@@ -178,6 +178,7 @@ def _indexes(state: State, care: Care | None, checked: Document) -> list[Documen
                 "schema": status.place.schema,
                 **{key: value for key, value in each.items() if key not in ("name", *NOT_LISTED)},
                 **{key: of_health.get(key) for key in OF_HEALTH},
+                **({"bytes": None} if each["state"] == "in progress" else {}),
                 "collation_suspect": name in suspect,
                 "deep_checked_at": documents.utc(checks[name].at) if name in checks else None,
             }
@@ -222,14 +223,22 @@ def _queries(care: Care | None, hosts: Sequence[str], details: Details) -> list[
 
 def _query(result: QueryResult, hosts: Sequence[str], details: Details) -> Document:
     served_by = result.served_by or (result.index if result.usable else None)
-    reason = " ".join(details.text(note, hosts) for note in result.notes)
     return {
         "query": result.query,
         "index": result.index,
         "served": result.served if result.fits else None,
         "served_by": served_by,
-        "reason": reason or None,
+        "reason": _reason(result, hosts, details),
     }
+
+
+def _reason(result: QueryResult, hosts: Sequence[str], details: Details) -> str | None:
+    """Return what else is known of a query; the notes name values that were sampled, such as a telephone number."""
+    if details.shown:
+        return " ".join(details.text(note, hosts) for note in result.notes) or None
+    if not result.fits:
+        return "The planner cannot plan it."
+    return None if result.served else "No index serves it."
 
 
 def _advice(state: State | None, care: Care | None, details: Details) -> list[Document]:

@@ -113,11 +113,11 @@ def _of_builds(document: Document) -> Iterator[Metric]:
 
 
 def _gauge(name: str, help_text: str, samples: Sequence[Any], labels: Sequence[str] = ()) -> GaugeMetricFamily:
-    """Return a gauge with those samples whose value is known."""
+    """Return a gauge with those samples whose value is known; the last of those with the same labels."""
     from prometheus_client.core import GaugeMetricFamily
 
     family = GaugeMetricFamily(f"indexer_{name}", help_text, labels=labels)
-    for of, value in samples:
+    for of, value in dict(samples).items():
         if value is not None:
             family.add_metric(of, float(value))
     return family

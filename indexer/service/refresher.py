@@ -9,7 +9,6 @@ from typing import Any
 
 from indexer.service.snapshot import INTERVAL, SLOW_INTERVAL, Snapshot, State, failure_of
 
-SOON = 10.0  # seconds after which a change of the indexes has sizes, use and queries read again
 Tell = Callable[[BaseException], None]
 
 
@@ -52,6 +51,10 @@ class Refresher(Thread):
             self._ending.wait(max(self.snapshot.interval - took, took))
         self.reader.close()
 
+    def read_all_again(self) -> None:
+        """Let the next refresh read sizes, use and queries, too."""
+        self._care_read = float("-inf")
+
     def refresh(self) -> None:
         """Read the state and, if it is time to, the rest."""
         try:
@@ -67,9 +70,8 @@ class Refresher(Thread):
             self.recovered(time.monotonic() - self._failed_at)
 
     def _is_due(self, state: State) -> bool:
-        """Return whether to read sizes, use and queries: every minute, and soon after the indexes have changed."""
-        age = time.monotonic() - self._care_read
-        return age >= SLOW_INTERVAL or (age >= SOON and _states(state) != self._seen)
+        """Return whether to read sizes, use and queries: every minute, and whenever an index has changed."""
+        return time.monotonic() - self._care_read >= SLOW_INTERVAL or _states(state) != self._seen
 
     def _refresh_care(self, state: State) -> None:
         self._care_read, self._seen = time.monotonic(), _states(state)
@@ -82,7 +84,7 @@ class Refresher(Thread):
             self.snapshot = self.snapshot._replace(care=care, care_failure=care.failure)
 
     def _fail(self, error: Exception) -> None:
-        self._care_read = float("-inf")
+        self.read_all_again()
         self.snapshot = self.snapshot._replace(failure=failure_of(error))
         self._say(error)
 
