@@ -85,11 +85,13 @@ def test_a_corrupt_index_is_more_urgent_than_a_build():
 
 def test_a_query_that_no_index_serves_is_said_although_the_gate_is_open():
     document = snapshots.well()
+    document["queries"][1].update(reason="a note of verify")
     document["queries"][2].update(served=False, reason="the planner reads the whole table")
     said = verdict(document)
     assert said[:2] == ("warning", "1 query is not served")
     assert "members_by_status(campaign_id, status)" in said.text
     assert "the planner reads the whole table" in text_of(document)
+    assert "a note of verify" not in text_of(document)
 
 
 def test_an_index_on_a_node_that_does_not_answer_is_not_called_broken():
@@ -132,6 +134,15 @@ def test_commands_can_be_copied_as_they_are():
     assert "user-select: all" in style()
 
 
+def test_a_sentence_after_a_command_begins_with_its_first_word():
+    document = snapshots.drifted()
+    hint = f"To replace it, run: {UP} --replace. Or drop it, then run: {UP}"
+    document["gate"].update(hint=hint, commands=[UP, f"{UP} --replace"])
+    content = page(document)
+    assert commands_of(content) == [f"{UP} --replace", UP]
+    assert "<span>Or drop it, then run:</span>" in content
+
+
 def test_every_index_is_shown_with_its_key_state_size_and_scans():
     said = text_of(snapshots.advised())
     for name, (table, columns, call) in INDEXES.items():
@@ -168,7 +179,8 @@ def test_what_is_not_built_yet_is_no_fault():
     said = text_of(snapshots.pending())
     assert said.count("not built yet") == 5
     assert said.count("not served yet") == 7
-    assert f"{HEAD} Performance indexes for webhook, campaign and opt-out processing started on 26 November" in said
+    assert f"{HEAD} Performance indexes for webhook" in said
+    assert "applying since 26 November, 10:02 UTC: interrupted or still running" in said
 
 
 def test_what_is_not_known_is_said_to_be_not_known():

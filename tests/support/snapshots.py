@@ -167,7 +167,7 @@ def pending(building: bool = True) -> Document:
     document = well()
     document["gate"] = closed(f"Revision {HEAD} is pending (3 of its 10 indexes are valid).", "To build it, run: ", UP)
     document.update(revision=BASE, pending=[HEAD])
-    document["revisions"][1].update(state="started", applied_at=None, started_at="2026-11-26T10:02:11Z")
+    document["revisions"][1].update(state="applying", applied_at=None, started_at="2026-11-26T10:02:11Z")
     for number, name in enumerate(INDEXES):
         if number > 3:
             changed(document, name, state="missing", finding="missing", **ABSENT)

@@ -47,11 +47,18 @@ def page(document: Document, refreshing: bool = True) -> str:
         shapes=SHAPES,
         verdict=said,
         snapshot=snapshot,
-        read=None if snapshot["age_seconds"] is None else age(snapshot["age_seconds"]),
+        read=_ago(snapshot["age_seconds"]),
         refresh=max(round(snapshot["interval_seconds"]), SHORTEST) if refreshing else None,
         version=document["version"],
         **context(document, said),
     )
+
+
+def _ago(seconds: float | None) -> str | None:
+    """Return how long ago the database was read; None where it has not been."""
+    if seconds is None:
+        return None
+    return "just now" if seconds < 1 else f"{age(seconds)} ago"
 
 
 @cache

@@ -21,6 +21,7 @@ LEFT_OUT = {
     "last_scan": "last scans",
 }
 MOST_NAMED = 10
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 class IndexRow(NamedTuple):
@@ -108,8 +109,8 @@ def freed(index: Document) -> int:
 def _scans(index: Document, now: datetime | None) -> Cell:
     if index["scans"] is None:
         return NOT_KNOWN
-    since = f"since {day_of(index['since'], now)}" if index["since"] else "since when is not known"
-    return Cell(f"{index['scans']:,}", since)
+    since = f"since {day_of(index['since'], now)}".replace(" ", NO_BREAK) if index["since"] else ""
+    return Cell(f"{index['scans']:,}", since or "since when is not known")
 
 
 def _last_scan(index: Document, now: datetime | None) -> Cell:

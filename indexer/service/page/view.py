@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from indexer.service.page.cell import NOT_KNOWN, Cell, day_of, now_of
+from indexer.service.page.cell import NOT_KNOWN, Cell, day_of, moment, now_of
 from indexer.service.page.indexes import freed, index_table
 from indexer.service.page.verdict import (
     BAD,
@@ -27,7 +27,7 @@ from indexer.text import in_bytes
 from indexer.tuples import NamedTuple
 
 ENGINES = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
-REVISION_TONES = {"applied": GOOD, "started": BUSY, "reverting": BUSY}
+REVISION_TONES = {"applied": GOOD, "applying": BUSY, "reverting": BUSY, "reverted": PENDING}
 
 
 class Build(NamedTuple):
@@ -142,14 +142,13 @@ def query_rows(document: Document) -> list[tuple[str, str, Cell]]:
 
 
 def _is_served(query: Document, tone_of_index: str | None) -> Cell:
-    note = query["reason"] or ""
+    note, other = query["reason"] or "", query["served_by"]
     if query["served"] is None:
         return Cell(NOT_KNOWN.text, note, known=False, tone=UNKNOWN)
     if not query["served"]:
         is_awaited = tone_of_index in (PENDING, BUSY)
         return Cell("not served yet" if is_awaited else "not served", note, tone=PENDING if is_awaited else BAD)
-    other = query["served_by"]
-    return Cell("served", note or (f"by {other}" if other and other != query["index"] else ""), tone=GOOD)
+    return Cell("served", f"by {other}" if other and other != query["index"] else "", tone=GOOD)
 
 
 def revisions(document: Document) -> list[tuple[str, str, Cell]]:
@@ -163,20 +162,27 @@ def _became(revision: Document, document: Document, now: datetime | None) -> Cel
     if state in (None, "applied") and is_pending:
         return Cell("pending", tone=WARNING)
     if state is None:
-        return Cell("in place", "but not recorded", tone=GOOD)
+        return Cell("in place", ", but not recorded", tone=GOOD)
     at = revision["applied_at"] or revision["started_at"]
-    by = f"by {revision['applied_by']}" if revision.get("applied_by") else ""
-    return Cell(f"{state} on {day_of(at, now)}" if at else state, by, tone=REVISION_TONES.get(state, WARNING))
+    by = f" by {revision['applied_by']}" if revision.get("applied_by") else ""
+    tone = REVISION_TONES.get(state, WARNING)
+    when = f" {'since' if tone == BUSY else 'on'} {day_of(at, now)}, {moment(at):%H:%M} UTC" if at else ""
+    running = ": interrupted or still running" if tone == BUSY else ""
+    return Cell(f"{state}{when}", f"{by}{running}", tone=tone)
 
 
 def split(text: str, commands: Sequence[str]) -> list[tuple[bool, str]]:
-    """Return the parts of a text with whether each is a command; commands that it does not have come last."""
+    """Return the parts of a text with whether each is a command; commands that it does not have come last.
+
+    A part after a command loses the full stop of the sentence before, which would begin its line.
+    """
     absent = [(True, command) for command in commands if command not in text]
     present = sorted({command for command in commands if command in text}, key=len, reverse=True)
     if not present:
         return [(False, text), *absent]
-    parts = re.split(f"({'|'.join(map(re.escape, present))})", text)
-    return [*((part in present, part.strip()) for part in parts if part.strip()), *absent]
+    parts = [part.strip(" ") for part in re.split(f"({'|'.join(map(re.escape, present))})", text)]
+    told = [(part in present, part if part in present else part.lstrip(".,; ")) for part in parts]
+    return [*((is_command, part) for is_command, part in told if part), *absent]
 
 
 def context(document: Document, verdict: Verdict) -> dict[str, Any]:
