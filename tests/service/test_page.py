@@ -291,6 +291,7 @@ onload = () => {{
         seen[frame.id] = {{
             title, width: root.scrollWidth, wide: wide.map(each => each.outerHTML.slice(0, 100)),
             paper: getComputedStyle(body).backgroundColor, scripts: root.querySelectorAll("script, img").length,
+            titles: [...root.querySelectorAll("td:empty")].filter(each => each.offsetHeight).length,
             large: parseFloat(getComputedStyle(root.querySelector("h1")).fontSize),
         }}
     }}
@@ -324,4 +325,5 @@ def test_a_browser_shows_every_page_whole_and_obeys_nothing_in_it(flags: tuple[s
         assert seen["width"] <= int(width)
         assert seen["paper"] == paper
         assert seen["scripts"] == 0
+        assert int(width) > 960 or seen["titles"] == 0  # titles of cells that have nothing in them
         assert seen["large"] > 18

@@ -48,7 +48,8 @@ def page(document: Document, refreshing: bool = True) -> str:
         verdict=said,
         snapshot=snapshot,
         read=_ago(snapshot["age_seconds"]),
-        refresh=max(round(snapshot["interval_seconds"]), SHORTEST) if refreshing else None,
+        refreshing=refreshing,
+        refresh=max(round(snapshot["interval_seconds"]), SHORTEST),
         version=document["version"],
         **context(document, said),
     )

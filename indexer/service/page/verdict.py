@@ -153,10 +153,12 @@ def _suspect(document: Document) -> Verdict | None:
     names = [each["index"] for each in document["indexes"] if each["collation_suspect"]]
     if not names:
         return None
-    text = f"The collation has changed since the build of {', '.join(few(names))}: lookups may miss rows."
+    title = f"{_indexes(names)} suspect"
     advice = next((each for each in document["advice"] if each["kind"] == "suspect"), None)
-    what_to_do = (advice["text"], tuple(advice["commands"])) if advice else ()
-    return Verdict(WARNING, f"{_indexes(names)} suspect", text, *what_to_do)
+    if advice:
+        return Verdict(WARNING, title, "Lookups may miss rows.", advice["text"], tuple(advice["commands"]))
+    text = f"The collation has changed since the build of {', '.join(few(names))}: lookups may miss rows."
+    return Verdict(WARNING, title, text)
 
 
 def _of_gate(document: Document, tone: str, title: str, otherwise: str = "") -> Verdict:
