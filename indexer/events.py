@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from indexer.decide import Action
 from indexer.errors import Hint
@@ -387,6 +388,16 @@ Report = Callable[[Event], None]
 
 def silent(event: object) -> None:
     """Ignore an event."""
+
+
+def naming_schema(report: Report, schema: str) -> Report:
+    """Return a report that shows the names of indexes with their schema, which is not that of the declared ones."""
+
+    def named(event: Any) -> None:
+        target = getattr(event, "target", None)
+        report(event._replace(target=target.renamed(f"{schema}.{target.name}")) if target else event)
+
+    return named
 
 
 class SafeReport:

@@ -22,11 +22,17 @@ from indexer.catalog import META_TABLE, META_TABLES, ORDINARY, Table
 from indexer.decide import CREATIONS, Action
 from indexer.errors import Command, Hint, IndexerError, PreflightFailed, Problem
 from indexer.migrator import CatalogMigrator
-from indexer.partitions import drops_in_words, duplicates_in_words, kept_in_words
+from indexer.partitions import (
+    attached_in_words,
+    dropped_with_in_words,
+    drops_in_words,
+    duplicates_in_words,
+    kept_in_words,
+)
 from indexer.plans import Check, Plan, RevisionPlan, StampPlan, State, Status
 from indexer.records.alembic import AlembicTable, assumed_later
 from indexer.records.log import Entry, LogTable
-from indexer.records.provenance import revert_context
+from indexer.records.provenance import attached_by, revert_context
 from indexer.records.revisions import Record, RevisionTable, checksum
 from indexer.replication import for_the_primary
 from indexer.revisions.chain import Chain
@@ -358,10 +364,16 @@ class Inspector:
         yield from self.alembic.left_alone(state.alembic, concerned, plan.direction)
         if plan.direction == "up":
             yield from on_children_with_rows(server.uncovered(_indexes_of(concerned), state.tables))
+            for step, of_others in (
+                (step, attached_by(step, each.state)) for each in plan.revisions for step in each.steps
+            ):
+                if of_others:
+                    yield attached_in_words(step.index.name, of_others)
         else:
             dropped = [step.index for step in plan.steps if step.action is Action.DROP]
             yield from on_indexes_of_children(server.left_on_children(dropped, state.tables))
             yield from kept_in_words(plan.steps)
+            yield from dropped_with_in_words(plan.steps)
         yield from drops_in_words(plan.steps)
         for name, step in ((step.index.name, step) for step in plan.steps if step.other_name):
             if step.action is Action.CREATE:

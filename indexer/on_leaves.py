@@ -22,6 +22,10 @@ class OnLeaf(NamedTuple):
     part: Part
     step: Step
 
+    def shown(self, name: str) -> str:
+        """Return the name of the leaf, or of an index on it, as it is shown beside those of the whole table."""
+        return self.part.partition.shown(name, self.step.parts[0].partition.schema)
+
 
 def advise_on_leaves(steps: Sequence[Step], planner: StepPlanner, dialect: Any) -> Iterator[Advice]:
     """Yield the advice about the leaves of the partitioned tables of these steps; reads the catalog once a schema."""
@@ -41,13 +45,16 @@ def advise_on_leaves(steps: Sequence[Step], planner: StepPlanner, dialect: Any) 
 def _advice(entry: CatalogEntry, on_table: Sequence[OnLeaf], planner: StepPlanner) -> Iterator[Advice]:
     """Yield the advice about an index that is attached to nothing, on a leaf with these indexes."""
     drop = planner.dialect.drop_statement(entry.name)
-    for part, step in on_table:
+    for on_leaf in on_table:
+        part, step = on_leaf
         index, found = part.step.index, part.step.found
+        name, table = on_leaf.shown(entry.name), on_leaf.shown(index.table)
         if found is None or found.oid == entry.oid or entry.worker:
             continue
         if is_left_of(entry, index.name, planner.dialect.definition(index, entry)):
-            text = f"{entry.name} is left from an interrupted REINDEX CONCURRENTLY on {index.table}. Drop it: {drop};"
+            text = f"{name} is left from an interrupted REINDEX CONCURRENTLY on {table}. Drop it: {drop};"
             yield Advice(LEFTOVER, entry.name, step.index.name, text, on_leaf=True)
         elif part.is_attached and step.is_valid and planner.is_duplicate(index, entry):
-            text = f"{entry.name} on {index.table} is a duplicate of {index.name}, which belongs to {step.index.name}."
+            same = on_leaf.shown(index.name)
+            text = f"{name} on {table} is a duplicate of {same}, which belongs to {step.index.name}."
             yield Advice(DUPLICATE, entry.name, step.index.name, f"{text} Drop it: {drop};", True, on_leaf=True)

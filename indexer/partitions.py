@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from indexer.catalog import PARTITIONED, PARTITIONED_INDEX, CatalogEntry
 from indexer.decide import Action
 from indexer.errors import Command, Hint
-from indexer.text import counted, few, qualified
+from indexer.text import are, counted, few, qualified
 from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -51,13 +51,22 @@ class Partition(NamedTuple):
 
     @property
     def is_leaf(self) -> bool:
-        """Whether it holds rows itself."""
+        """Whether it has no partitions itself."""
         return self.kind != PARTITIONED
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether its rows and their indexes are stored in this database: a foreign table has neither here."""
+        return self.kind not in (PARTITIONED, FOREIGN)
 
     @property
     def label(self) -> str:
         """Its name with its schema, as SQL needs it."""
         return qualified(self.schema, self.table)
+
+    def shown(self, name: str, schema: str) -> str:
+        """Return the name of the table, or of an index on it, as it is shown beside others of this schema."""
+        return name if self.schema == schema else f"{self.schema}.{name}"
 
 
 class Parent(NamedTuple):
@@ -77,6 +86,7 @@ class Part(NamedTuple):
         drop: the statement that drops an existing index as long as it is attached to nothing.
         drop_unattached: the statement that drops what is attached to nothing on placements of a cluster, although the
             index itself is attached. It remains there when the whole is dropped.
+        is_named_otherwise: whether neither ``up`` nor PostgreSQL gives an index on the partition such a name.
         closing: what attaches the index of a partition that is itself partitioned, once all below it is done. Attached
             before, it would become valid with its last leaf, and PostgreSQL would lock the whole table for that.
     """
@@ -87,6 +97,7 @@ class Part(NamedTuple):
     parent: Parent | None = None
     drop: str = ""
     drop_unattached: str = ""
+    is_named_otherwise: bool = False
     closing: tuple[str, ...] = ()
 
     @property
@@ -114,8 +125,8 @@ class Part(NamedTuple):
 
 
 def leaves(parts: Iterable[Part]) -> list[Part]:
-    """Return the parts that hold rows."""
-    return [part for part in parts if part.partition.is_leaf]
+    """Return the parts that hold rows in this database; there is no index on a foreign table."""
+    return [part for part in parts if part.partition.is_stored]
 
 
 def statements_of(parts: Sequence[Part]) -> list[str]:
@@ -144,12 +155,31 @@ def whole(found: CatalogEntry, parts: Sequence[Part]) -> CatalogEntry:
 def duplicates_in_words(steps: Sequence[Step]) -> Iterator[Hint]:
     """Yield which partitions have an index of these steps under another name already."""
     for step in steps:
-        found = [f"{part.step.other_name} on {part.partition.table}" for part in step.parts if part.step.other_name]
+        found = [_duplicate(part, step.parts[0].partition.schema) for part in step.parts if part.step.other_name]
         if found:
             name, names = step.index.name, ", ".join(few(found))
             yield Hint(
                 f"Partitions have {name} under other names: {names}. Attach these: ", Command("up", "--adopt-renamed")
             )
+
+
+def _duplicate(part: Part, schema: str) -> str:
+    partition, name = part.partition, part.step.other_name or ""
+    return f"{partition.shown(name, schema)} on {partition.shown(partition.table, schema)}"
+
+
+def attached_in_words(name: str, labels: Sequence[str]) -> Hint:
+    """Return which indexes of others ``up`` attaches to an index, and what ``down`` does for that.
+
+    Args:
+        labels: at least one.
+    """
+    attached = f"{', '.join(few(labels))} {'exists' if len(labels) == 1 else 'exist'} already"
+    which = "it" if len(labels) == 1 else "them"
+    return Hint(
+        f"{attached}: up attaches {which} to {name}, and down then keeps {name}. To drop all of it later: ",
+        Command("down", "--include-adopted"),
+    )
 
 
 def drops_in_words(steps: Sequence[Step]) -> Iterator[str]:
@@ -167,23 +197,41 @@ def drops_in_words(steps: Sequence[Step]) -> Iterator[str]:
         )
 
 
+def dropped_with_in_words(steps: Sequence[Step]) -> Iterator[str]:
+    """Yield which indexes of partitions are dropped with an index to which they came after ``up``."""
+    for step in steps:
+        if step.action is Action.DROP:
+            names = [part.label for part in step.parts if part.is_attached and part.is_named_otherwise]
+            if names:
+                yield (
+                    f"{', '.join(few(names))} {are(names)} attached to {step.index.name} under a name that up does not"
+                    " give, and will be dropped with it."
+                )
+
+
 def kept_in_words(steps: Sequence[Step]) -> Iterator[Hint]:
     """Yield which indexes ``down`` keeps, because an index of others is attached to them and would go with them."""
     for step in steps:
         if step.action is Action.LEAVE and step.adopted_parts:
             names = ", ".join(few(step.adopted_parts))
             yield Hint(
-                f"{step.index.name} is kept, because a part of it existed before up: {names}. To drop all of it: ",
+                f"{step.index.name} is kept, because others have made a part of it: {names}. To drop all of it: ",
                 Command("down", "--include-adopted"),
             )
 
 
 def in_words(parts: Sequence[Part]) -> str:
-    """Return which partitions lack what, as a phrase: "missing on activity_2023"."""
+    """Return which partitions lack what, as a phrase: "missing on activity_2023".
+
+    Args:
+        parts: all of an index, the root first.
+    """
+    schema = parts[0].partition.schema if parts else ""
     states: dict[str, list[str]] = {}
     for part in parts:
         if not part.is_done and (part.partition.is_leaf or part.state != "missing"):
-            states.setdefault(part.state, []).append(part.partition.table)
+            table = part.partition.shown(part.partition.table, schema)
+            states.setdefault(part.state, []).append(table)
     return "; ".join(f"{state} on {_few(tables)}" for state, tables in states.items())
 
 

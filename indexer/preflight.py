@@ -15,6 +15,7 @@ from indexer.text import few, may_be, shell
 if TYPE_CHECKING:
     from indexer.migrator import CatalogMigrator
     from indexer.options import Options
+    from indexer.partitions import Part
     from indexer.plans import Plan, RevisionPlan, StampPlan
     from indexer.server import Server
     from indexer.steps import Step
@@ -161,17 +162,27 @@ def _not_replaced(steps: Sequence[Step], options: Options) -> str:
     return "--replace leaves indexes of partitioned tables, because PostgreSQL drops none of these CONCURRENTLY. "
 
 
+def _on_partitions(different: Sequence[Part]) -> list[str]:
+    """Return how these partitions get the declared index: none that is attached to the whole can be dropped alone."""
+    tables = ", ".join(few([part.partition.label for part in different]))
+    dropped = ", ".join(few([part.label for part in different]))
+    return [f"detach {tables}, drop {dropped}, and attach {tables} again (PostgreSQL then builds the declared index)"]
+
+
 def _made_free(steps: Sequence[Step], direction: str) -> str:
     """Return what frees the names of these steps: no table is to be dropped, nor renamed for a new index."""
     relations = [step for step in steps if step.found and not step.found.definition and not step.conflict]
     orphans = [step for step in steps if step.found and step.found.is_orphaned]
-    indexes = [step for step in steps if step not in relations and step not in orphans]
+    in_parts = [step for step in steps if step.differs_in_parts_only]
+    indexes = [step for step in steps if step not in (*relations, *orphans, *in_parts)]
     ways = [f"drop what only shards have: {', '.join(_drops(orphans))}"] if orphans else []
     if relations and direction == "up":
         new = "another name" if len(relations) == 1 else "other names"
         ways.append(f"give {_names(relations)} {new} in the revision file")
     elif relations:
         ways.append(f"rename {_names(relations)}")
+    if in_parts:
+        ways += _on_partitions([part for step in in_parts for part in step.different_parts])
     if indexes:
         ways.append(f"rename or drop {_names(indexes)} if nothing needs {'it' if len(indexes) == 1 else 'them'}")
     return " and ".join(ways)

@@ -41,7 +41,7 @@ from indexer.revisions.revision import Revision
 from indexer.signals import Stop
 from indexer.spec import Index
 from indexer.steps import StepPlanner
-from indexer.text import are, reason
+from indexer.text import are, qualified, reason
 
 
 class Runner:
@@ -309,7 +309,8 @@ class Runner:
         self, revision_plan: RevisionPlan, direction: str, record: Record, indexes: Sequence[Index], pace: Pace
     ) -> tuple[RevisionPlan, Record]:
         """Carry out a revision; return its plan with the steps that were taken, and the record of what they made."""
-        provenance = Provenance(record, self._save)
+        existing = {part.label for step in revision_plan.steps for part in step.parts if part.step.found}
+        provenance = Provenance(record, self._save, existing)
         planned = {step.index: step for step in revision_plan.steps if step.action is Action.CREATE}
         if direction == "up":
             operations = [self.migrator.add_index(index, self._planner, planned.get(index)) for index in indexes]
@@ -331,10 +332,20 @@ class Runner:
             known = {*names, *record.existed_before, *record.baselines}
             names += [step.index.name for step in done.steps if step.index.name not in known]
         try:
-            return baselines_of(self.migrator.catalog.measured(names), provenance.built)
+            measured = self.migrator.catalog.measured(names)
+            if any(step.parts for step in done.steps):
+                for name in self._not_fresh(names, record):
+                    measured.pop(name, None)
+            return baselines_of(measured, provenance.built)
         except PeeweeException as error:  # a run goes on without them
             self.warn([f"The sizes of the new indexes were not recorded: {reason(error)}."])
             return {}
+
+    def _not_fresh(self, names: Sequence[str], record: Record) -> Iterator[str]:
+        """Yield which indexes of partitions existed before the run, and which of these indexes have such a part."""
+        for name, stored in self.migrator.catalog.physical(names).items():
+            old = [each.label for each in stored if qualified(each.schema, each.name) in record.existed_before]
+            yield from (*old, *([name] if old else []))
 
     def _planner(self) -> StepPlanner:
         """Return a planner that knows of all names that this run has put on record as replaced, too."""

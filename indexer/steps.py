@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 
 from indexer.catalog import Catalog, CatalogEntry, IndexFile
@@ -72,12 +72,28 @@ class Step:
     @property
     def differences(self) -> tuple[Difference, ...]:
         """How the found index differs from the declared one; empty if there is none."""
-        of_parts = (
-            Difference(f"{each.part} on {part.partition.table}", each.declared, each.found)
-            for part in self.parts[1:]
-            for each in part.step.differences
-        )
-        return (*(compare(self.declared, self.found) if self.found else ()), *of_parts)
+        return (*self._own_differences, *(each for part in self.different_parts for each in self._of_part(part)))
+
+    @property
+    def different_parts(self) -> list[Part]:
+        """The partitions whose attached index differs from the declared one."""
+        return [part for part in self.parts[1:] if part.step.differences]
+
+    @property
+    def differs_in_parts_only(self) -> bool:
+        """Whether the index is as declared, and the one on a partition is not."""
+        return bool(self.different_parts) and not self._own_differences
+
+    @property
+    def _own_differences(self) -> tuple[Difference, ...]:
+        return compare(self.declared, self.found) if self.found else ()
+
+    def _of_part(self, part: Part) -> Iterator[Difference]:
+        """Yield the differences of the index on a partition, with its name and that of the partition."""
+        partition, schema = part.partition, self.parts[0].partition.schema
+        index, table = (partition.shown(name, schema) for name in (part.step.index.name, partition.table))
+        for each in part.step.differences:
+            yield each._replace(part=f"{each.part} of {index} on {table}")
 
     @property
     def state(self) -> str:

@@ -45,7 +45,10 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 
 
 def may_be(unknown: str, known: Iterable[str]) -> str:
-    """Return ": UNKNOWN may be KNOWN" for a misspelt name; empty if no known name is that similar."""
+    """Return ": UNKNOWN may be KNOWN" for a name without its schema or a misspelt one; empty if none is similar."""
+    known = list(known)
+    if with_schema := [name for name in known if name.endswith(f".{unknown}")]:
+        return f": {unknown} may be {with_schema[0]}"
     from difflib import get_close_matches  # slow, and seldom needed
 
     near = [name for name in known if abs(len(name) - len(unknown)) <= MISSPELT]

@@ -16,7 +16,7 @@ from indexer.partitions import Partition, leaves
 from indexer.records.journal import Journal
 from indexer.records.table import now
 from indexer.spec import Index
-from indexer.text import reason
+from indexer.text import may_be, reason
 from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ class DeepCheck:
     def _refuse_unknown(self, steps: Sequence[Step]) -> None:
         """Raise UsageError for what is the name of no declared index, nor of one on a leaf of a partitioned table."""
         declared = [index.name for index in self.inspector.declared]
-        on_leaves = [self._label(unit) for step in steps for unit in self._physical(step)]
-        if unknown := [name for name in self.names if name not in (*declared, *on_leaves)]:
-            message = f"No revision declares {', '.join(unknown)}."
+        known = [*declared, *(self._label(unit) for step in steps for unit in self._physical(step))]
+        if unknown := [name for name in self.names if name not in known]:
+            message = f"No revision declares {', '.join(unknown)}{may_be(unknown[0], known)}."
             raise UsageError(message, f"Name indexes among these: {', '.join(declared)}.")
 
     def _wanted(self, step: Step) -> list[tuple[str, list[_Unit]]]:
@@ -132,7 +132,7 @@ class DeepCheck:
                     before = f"Indexes checked before: {len(findings)} of {len(wanted)}."
                     return Locked(f"{error.message} {before}", error.hint)
                 if of_units[-1].seconds >= NOTEWORTHY:
-                    self._report(unit.target, of_units[-1])
+                    self._report(unit.target.renamed(of_units[-1].name), of_units[-1])
                 if checker.stopped:
                     break
             findings.append(of_leaves(name, of_units))
@@ -141,8 +141,8 @@ class DeepCheck:
         return None
 
     def _label(self, unit: _Unit) -> str:
-        partition, name = unit.partition, unit.target.name
-        return name if partition is None or partition.schema == self.migrator.schema else f"{partition.schema}.{name}"
+        name = unit.target.name
+        return unit.partition.shown(name, self.migrator.schema or "") if unit.partition else name
 
     def _report(self, index: Index, finding: Finding) -> None:
         self.migrator.context.report(IndexChecked(index, finding.result, finding.by, finding.seconds))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from peewee import PeeweeException
@@ -71,14 +71,15 @@ class Reindexer:
         """Return the plan without the sessions that a run would have to wait for: to look for them takes a second."""
         state = self.inspector.state(self._command(criteria), self._tables(criteria.names))
         planner = self.inspector.planner(state.replaced)
-        asked = [
+        physical = [
             each
             for revision in self.inspector.chain
             for step in planner.up(revision.indexes, duplicates=False)
             for each in self._physical(Candidate(revision, step, state.records.get(revision.id), planner))
-            if not criteria.names or {each.name, each.declared} & set(criteria.names)
         ]
-        self._refuse_unknown(criteria.names, asked)
+        self._refuse_unknown(criteria.names, physical)
+        names = set(criteria.names)
+        asked = [each for each in physical if not names or {each.name, each.declared} & names]
         self._asked = asked
         possible = self._judged([each for each in asked if not each.obstacle])
         at = now()
@@ -108,8 +109,8 @@ class Reindexer:
             planner = whole.planner._replace(catalog=there.catalog, dialect=there)
             leaf = OfLeaf(
                 of=whole.name,
-                label=self._label(partition.schema, index.name),
-                table=self._label(partition.schema, index.table),
+                label=partition.shown(index.name, self.migrator.schema or ""),
+                table=partition.shown(index.table, self.migrator.schema or ""),
                 schema=partition.schema,
                 namespace=partition.namespace,
                 owner=partition.owner,
@@ -117,9 +118,6 @@ class Reindexer:
             )
             self._leaves[whole.name].append(leaf.label)
             yield whole._replace(step=part.step, planner=planner, leaf=leaf)
-
-    def _label(self, schema: str, name: str) -> str:
-        return name if schema == self.migrator.schema else f"{schema}.{name}"
 
     def _migrator_of(self, candidate: Candidate) -> CatalogMigrator:
         """Return the migrator of the schema that an index is in."""
@@ -133,9 +131,10 @@ class Reindexer:
         """Return the tables of the indexes of these names; of all indexes if there are no names."""
         return [index.table for index in self.inspector.declared if not names or index.name in names]
 
-    def _refuse_unknown(self, names: Sequence[str], asked: Sequence[Candidate]) -> None:
+    def _refuse_unknown(self, names: Sequence[str], physical: Sequence[Candidate]) -> None:
         declared = [index.name for index in self.inspector.declared]
-        unknown = [name for name in names if name not in (*declared, *(each.name for each in asked))]
+        known = list(dict.fromkeys((*declared, *(each.name for each in physical))))
+        unknown = [name for name in names if name not in known]
         if not unknown:
             return
         found = self.migrator.catalog.find(unknown).values()  # SQLite finds names in upper or lower case
@@ -143,7 +142,7 @@ class Reindexer:
         statements = [f"{self.migrator.dialect.reindex_statement(name)};" for name in others]
         by_hand = f" To rebuild one that is not declared, execute: {' '.join(statements)}" if statements else ""
         raise UsageError(
-            f"No revision declares {', '.join(unknown)}{may_be(unknown[0], declared)}.",
+            f"No revision declares {', '.join(unknown)}{may_be(unknown[0], known)}.",
             f"Name indexes among these: {', '.join(declared)}.{by_hand}",
         )
 
@@ -185,7 +184,6 @@ class Reindexer:
             return plan._replace(problems=tuple(problems), warnings=tuple(server.unseen(self.inspector.chain.tables)))
         work = [*(each.of for each in plan.leftovers), *plan.chosen]
         changed = dict.fromkeys(each.table for each in work)
-        leaves = {each.table: _as_table(each.leaf) for each in work if each.leaf}
         unrecorded = [each for each in plan.chosen if not self._is_recorded(each.record)]
         warnings: list[str | Hint] = [
             *server.unseen(self.inspector.chain.tables),
@@ -194,8 +192,15 @@ class Reindexer:
             *self.inspector.closed_log(),
             *self._unrecorded(unrecorded),
         ]
-        problems = [*self.migrator.catalog.problems(), *server.missing_rights_to_rebuild({**tables, **leaves}, changed)]
-        return plan._replace(problems=tuple(problems), warnings=tuple(warnings))
+        problems = [*self.migrator.catalog.problems(), *self._missing_rights(work, tables)]
+        return plan._replace(problems=tuple(dict.fromkeys(problems)), warnings=tuple(warnings))
+
+    def _missing_rights(self, work: Sequence[Candidate], tables: Mapping[str, Table]) -> Iterator[str]:
+        """Yield the rights that are missing on the schemas and on the tables, also those of partitions."""
+        for _, group in _by_schema(work):
+            on_leaves = {each.step.index.table: _as_table(each) for each in group if each.leaf}
+            names = dict.fromkeys(each.step.index.table for each in group)
+            yield from self._migrator_of(group[0]).server.missing_rights_to_rebuild({**tables, **on_leaves}, names)
 
     def _unrecorded(self, candidates: Sequence[Candidate]) -> list[str | Hint]:
         """Return why it cannot be recorded what these indexes will be like, if there are any."""
@@ -301,9 +306,17 @@ class Reindexer:
         """Return the criteria with the names that this run has not rebuilt, which another run would rebuild again."""
         done = [] if self.migrator.transactional_ddl else [each.name for each in self._rebuilt]
         names = tuple(dict.fromkeys(left for name in criteria.names for left in self._left_of(name, done)))
-        if len(names) > max(MOST_NAMES, len(criteria.names)):  # those that are rebuilt are young
-            return criteria._replace(min_age=max(criteria.min_age or 0, 1))
+        if len(names) > max(MOST_NAMES, len(criteria.names)):
+            by_age = criteria._replace(min_age=max(criteria.min_age or 0, 1))
+            if self._is_all_of(names, by_age):
+                return by_age
         return criteria._replace(names=names) if names else criteria
+
+    def _is_all_of(self, names: Collection[str], criteria: Criteria) -> bool:
+        """Return whether the criteria, by their age, ask for all of these indexes and for none that is rebuilt."""
+        left = [each for each in self._asked if {each.name, each.declared} & set(names)]
+        is_recorded = all(self._is_recorded(each.record) for each in left)
+        return is_recorded and not any(excluded_by(each, criteria, now()) for each in left)
 
     def _left_of(self, name: str, done: Sequence[str]) -> list[str]:
         """Return what is left to rebuild of an index that was named: the name, or those of its other leaf indexes."""
@@ -445,7 +458,7 @@ class Reindexer:
     def _check_deeply(self, candidate: Candidate) -> Finding:
         index = candidate.step.index
         (finding,) = deep_check(self._migrator_of(candidate), [index.name])
-        self.report(IndexChecked(index, finding.result, finding.by, finding.seconds))
+        self.report(IndexChecked(index.renamed(candidate.name), finding.result, finding.by, finding.seconds))
         return finding
 
     def _record(
@@ -535,8 +548,10 @@ def _without_rebuilt(plan: ReindexPlan, before: ReindexPlan) -> ReindexPlan:
     return plan._replace(chosen=chosen, left_out=(*plan.left_out, *left_out))
 
 
-def _as_table(leaf: OfLeaf) -> Table:
-    return Table(leaf.table, ORDINARY, frozenset(), owner=leaf.owner, owned=leaf.owned)
+def _as_table(candidate: Candidate) -> Table:
+    leaf = candidate.leaf
+    assert leaf
+    return Table(candidate.step.index.table, ORDINARY, frozenset(), owner=leaf.owner, owned=leaf.owned)
 
 
 def _by_schema(candidates: Iterable[Candidate]) -> list[tuple[StepPlanner, list[Candidate]]]:

@@ -9,6 +9,7 @@ from psycopg2.extensions import libpq_version
 
 from indexer.errors import ServerFull, Unreachable
 from indexer.migrator import Context
+from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.migrator import OnlineMigrator
 from indexer.postgres.session.database import UNNAMED, OnlineDatabase
 from indexer.postgres.session.engines import OtherEngine
@@ -95,7 +96,7 @@ def open_postgres(
     )
     connect = partial(_connect, database, parameters, source)
     connect(within)
-    return OnlineMigrator(database, address_of(parameters), schema, connect, context)
+    return OnlineMigrator(PostgresCatalog(database, schema), address_of(parameters), connect, context)
 
 
 def _connect(database: OnlineDatabase, parameters: dict[str, str], source: str, within: float | None = None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from peewee import Entity, Model, PeeweeException
@@ -13,6 +12,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_INERROR, TRANSACTION_STATUS_I
 
 from indexer.catalog import META_TABLES, PARTITIONED_INDEX, CatalogEntry, Engine, Place, Table
 from indexer.errors import IndexerError, StatementFailed, UsageError
+from indexer.events import naming_schema
 from indexer.migrator import CatalogMigrator, Context, Decide, Doing, IndexOperation, Work
 from indexer.pace.pace import UNLIMITED, Pace
 from indexer.postgres.catalog.catalog import PostgresCatalog
@@ -21,7 +21,6 @@ from indexer.postgres.dialect import PostgresDialect
 from indexer.postgres.run.sessions import Sessions, listed
 from indexer.postgres.server import PostgresServer
 from indexer.postgres.session import server_errors
-from indexer.postgres.session.database import OnlineDatabase
 from indexer.records.alembic import split_name
 from indexer.records.provenance import Provenance
 from indexer.records.table import hidden_rows
@@ -48,9 +47,11 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     """Builds and drops indexes while the application goes on working.
 
     Args:
+        catalog: of the schema of the tables; with no name of one, for that of the search path which holds most of them.
         address: the database URL without its password.
-        schema: the schema of the tables; None for that of the search path which holds most of them.
         connect: opens a session that was lost again.
+        lock: the lock of a run, if another migrator shares it.
+        run: the run that has begun, in the same way.
     """
 
     transactional_ddl = False
@@ -59,28 +60,35 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     server: PostgresServer
 
     def __init__(
-        self, database: OnlineDatabase, address: str, schema: str | None, connect: Callable[..., None], context: Context
+        self,
+        catalog: PostgresCatalog,
+        address: str,
+        connect: Callable[..., None],
+        context: Context,
+        lock: RunLock | None = None,
+        run: Run | None = None,
     ) -> None:
-        catalog = PostgresCatalog(database, schema)
-        dialect = PostgresDialect(database, catalog, context.options.offline)
+        dialect = PostgresDialect(catalog.database, catalog, context.options.offline)
         self.sessions = Sessions(catalog, context.report)
-        server = PostgresServer(self.sessions, dialect, context, schema_was_named=schema is not None)
-        super().__init__(database, catalog, dialect, server, context)
+        server = PostgresServer(self.sessions, dialect, context, schema_was_named=catalog.schema is not None)
+        super().__init__(catalog.database, catalog, dialect, server, context)
         self._address = address
         self._connect = connect
-        self._run: Run
+        self._lock = lock
+        self._run = run
 
-    @cached_property
+    @property
     def lock(self) -> RunLock:
         """The lock of a run."""
         from indexer.postgres.run.lock import RunLock
 
-        return RunLock(self.sessions, self.context)
+        self._lock = self._lock or RunLock(self.sessions, self.context)
+        return self._lock
 
     def within(self, context: Context, tables: Sequence[str]) -> OnlineMigrator:
         """Return another migrator on the same session, for work on these tables, whose schema it finds."""
         named = self.schema if self.server.schema_was_named else None
-        migrator = OnlineMigrator(self.database, self._address, named, self._connect, context)
+        migrator = OnlineMigrator(PostgresCatalog(self.database, named), self._address, self._connect, context)
         migrator.settle(tables)
         return migrator
 
@@ -88,12 +96,10 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """Return the migrator of another schema with this OID, on the same session and in the same run."""
         if namespace == self.catalog.namespace:
             return self
-        other = OnlineMigrator(self.database, self._address, schema, self._connect, self.context)
-        other.catalog.namespace = namespace
-        other.lock = self.lock
-        if hasattr(self, "_run"):
-            other._run = self._run.beside(schema, namespace)._replace(dialect=other.dialect)
-        return other
+        catalog = self.catalog.beside(schema, namespace)
+        context = self.context._replace(report=naming_schema(self.context.report, schema))
+        run = self._run.beside(schema, namespace) if self._run else None
+        return OnlineMigrator(catalog, self._address, self._connect, context, self.lock, run)
 
     @property
     def place(self) -> Place:
@@ -142,7 +148,8 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
             if holding:
                 hint = f"These schemas do: {', '.join(few(holding, MOST_SCHEMAS))}."
             raise UsageError(f"No schema with a name like {pattern!r} contains the tables.", hint)
-        return [OnlineMigrator(self.database, self._address, name, self._connect, self.context) for name in found]
+        catalogs = (PostgresCatalog(self.database, name) for name in found)
+        return [OnlineMigrator(catalog, self._address, self._connect, self.context) for catalog in catalogs]
 
     def free_connections(self) -> int | None:
         """Return how many more connections can be opened, without the last few of the server."""
@@ -340,6 +347,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         def rank(operation: IndexOperation) -> tuple[bool, int]:
             return operation.index.table != probe, -sizes.get(operation.index.table, 0)
 
+        assert self._run, "a run has begun"
         self._run = self._run._replace(lanes=lanes, pace=pace)
         Schedule(self._run).execute(sorted(operations, key=rank), work)
 
@@ -358,4 +366,5 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
     def _act(self, decide: Decide, provenance: Provenance) -> Doing:
         from indexer.postgres.run.execution import Execution
 
+        assert self._run, "a run has begun"
         return (yield from Execution(self._run, decide, provenance).execute())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from indexer.partitions import FOREIGN, Parent, Part, Partition, statements_of
 from indexer.postgres.catalog.partitions import attached, indexes_of, parent_of, taken_names, trees
 from indexer.postgres.expression.comparison import in_words_of
 from indexer.postgres.inheritance import name_on
-from indexer.spec import Index
+from indexer.spec import LONGEST_NAME, Index
 from indexer.steps import Step
 from indexer.tuples import NamedTuple
 
@@ -197,7 +198,7 @@ class _Plan:
     def _find_own(self, partition: Partition) -> CatalogEntry | None:
         if partition.oid in self.attached or partition.parent is None:
             return None
-        names = [name_on(self.index, partition.table, number) for number in range(1, MOST_NAMES + 1)]
+        names = self._names(partition)
         unattached = [entry for entry in self.others.get(partition.oid, ()) if entry.attached_to is None]
         same = (
             entry
@@ -302,15 +303,26 @@ class _Plan:
         beside = self.dialect.beside(partition.schema, partition.namespace)
         drop = beside.drop_statement_of(found) if found else ""
         drop_unattached = beside.drop_unattached_statement(there) if there else ""
-        return Part(partition, step, there is not None, parent, drop, drop_unattached, closing)
+        is_named_otherwise = partition.parent is not None and not self._is_named_as_usual(partition, name)
+        is_attached = there is not None
+        return Part(partition, step, is_attached, parent, drop, drop_unattached, is_named_otherwise, closing)
 
     def _name(self, partition: Partition, existing: CatalogEntry | None, taken: Names) -> str:
         if partition.parent is None:
             return self.index.name
         if existing and not self._is_moved(existing):
             return existing.name
-        names = [name_on(self.index, partition.table, number) for number in range(1, MOST_NAMES + 1)]
+        names = self._names(partition)
         return next((name for name in names if (partition.namespace, name) not in taken), names[-1])
+
+    def _is_named_as_usual(self, partition: Partition, name: str) -> bool:
+        """Return whether ``up`` gives an index on a partition such a name, or PostgreSQL does to one of its own."""
+        by_postgres = rf"{re.escape(partition.table)}_.+_idx\d*"
+        is_cut = len(name.encode()) >= LONGEST_NAME - 1
+        return name in self._names(partition) or is_cut or re.fullmatch(by_postgres, name) is not None
+
+    def _names(self, partition: Partition) -> list[str]:
+        return [name_on(self.index, partition.table, number) for number in range(1, MOST_NAMES + 1)]
 
     def _placed(self, partition: Partition, entry: CatalogEntry | None, name: str) -> CatalogEntry:
         assert entry

@@ -6,7 +6,7 @@ and from what the record says about each. ``tests/records/test_provenance.py`` h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -118,14 +118,18 @@ def existed_before(steps: Sequence[Step], record: Record | None, state: Revision
 
 def _parts_before(step: Step, recorded: Mapping[str, str], state: RevisionState) -> dict[str, str]:
     """Return the indexes of partitions that do not belong to ``up``, which is to attach them to the whole."""
-    is_ours = state.made_by == A_RUN
-    existing = [part.label for part in step.parts if _is_there(part) and not is_ours]
+    existing = attached_by(step, state)
     return {label: label for label in (*existing, *(part.label for part in step.parts if part.label in recorded))}
 
 
+def attached_by(step: Step, state: RevisionState) -> list[str]:
+    """Return the indexes that others have made on partitions, and that ``up`` attaches as they are."""
+    return [part.label for part in step.parts if _is_there(part) and state.made_by != A_RUN]
+
+
 def _is_there(part: Part) -> bool:
-    """Return whether a partition has an index that is to be attached to the whole as it is."""
-    return not part.is_attached and part.step.found is not None and part.step.action is Action.ATTACH
+    """Return whether a partition has an index that is to be attached as it is, or as a session is building it."""
+    return not part.is_attached and part.step.found is not None and part.step.action in (Action.ATTACH, Action.WAIT)
 
 
 def revert_context(record: Record | None, alembic: InAlembic) -> RevertContext:
@@ -173,14 +177,21 @@ class Provenance:
     Args:
         record: the record of the revision as the run begins; None if the run is not recorded.
         save: called with the record whenever that has changed.
+        existing: the indexes of partitions that existed when the run began, of which the record tells who made them.
 
     Attributes:
         built: the indexes that the run has built, as they were right after that, by name.
     """
 
-    def __init__(self, record: Record | None = None, save: Callable[[Record], None] = lambda record: None) -> None:
+    def __init__(
+        self,
+        record: Record | None = None,
+        save: Callable[[Record], None] = lambda record: None,
+        existing: Collection[str] = (),
+    ) -> None:
         self._record = record
         self._save = save
+        self._existing = existing
         self._at_first = dict(record.existed_before) if record else {}
         self._before = dict(self._at_first)
         self._made = dict(record.made) if record else {}
@@ -223,6 +234,15 @@ class Provenance:
         name = step.index.name
         if name in self._at_first or step.action is Action.REBUILD:
             self._note({**self._before, name: self._at_first.get(name, name)}, self._made)
+
+    def attach(self, label: str) -> None:
+        """Note that an index of a partition which this run has not built is attached to that of the whole table.
+
+        Args:
+            label: its name with its schema.
+        """
+        if label not in self._existing:
+            self._note({**self._before, label: label}, self._made)
 
     def finish(self, step: Step, after: CatalogEntry | None = None) -> None:
         """Note the result of a step: ``after`` has the name of its index now."""

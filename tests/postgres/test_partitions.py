@@ -37,8 +37,12 @@ from partitioned import (
 from roles import another_role
 
 from indexer import Index
+from indexer.care.checking import DeepCheck
+from indexer.care.choice import Criteria
+from indexer.care.reindex import Reindexer
 from indexer.decide import Action
 from indexer.errors import Different
+from indexer.events import Event, PartitionFinished, StatementStarted
 from indexer.records.provenance import ADOPTED
 from indexer.spec import LONGEST_NAME
 
@@ -196,6 +200,32 @@ def test_indexes_that_a_partitioned_table_has_are_kept_and_are_not_dropped(base_
     assert set(OF_ACTIVITY) <= set(indexes(base_url))
 
 
+def test_what_is_in_another_schema_is_shown_with_it(base_url: str) -> None:
+    by_range(base_url)
+    execute(
+        base_url,
+        "CREATE SCHEMA archive",
+        "ALTER TABLE activity_2023 SET SCHEMA archive",
+        f"CREATE INDEX by_hand ON archive.activity_2023 {NEWEST_ON}",
+    )
+    with runner_of(base_url, NEWEST) as runner:
+        said = "Partitions have ix_newest under other names: archive.by_hand on archive.activity_2023. "
+        assert any(str(each).startswith(said) for each in runner.plan().warnings)
+    execute(
+        base_url,
+        f"CREATE INDEX ix_newest ON ONLY activity {NEWEST_ON}",
+        *(f"ALTER TABLE activity DETACH PARTITION activity_{year}" for year in (2022, 2024)),
+    )
+    assert findings(base_url, NEWEST) == {"ix_newest": "missing on archive.activity_2023, activity_default"}
+    events: list[Event] = []
+    with runner_of(base_url, NEWEST) as runner:
+        runner.reporting(events.append).up()
+    (finished,) = (each for each in events if isinstance(each, PartitionFinished) and "archive" in each.table)
+    assert (finished.table, finished.part) == ("archive.activity_2023", "archive.ix_newest_activity_2023")
+    started = {each.target.name for each in events if isinstance(each, StatementStarted)}
+    assert "archive.ix_newest_activity_2023" in started
+
+
 def test_an_incomplete_index_of_others_is_completed_and_remains_theirs(base_url: str) -> None:
     by_range(base_url)
     execute(base_url, f"CREATE INDEX ix_newest ON ONLY activity {NEWEST_ON}")
@@ -217,8 +247,18 @@ def test_an_attached_leaf_of_another_order_is_refused_with_its_name(base_url: st
     with nothing_changes(base_url), runner_of(base_url, NEWEST) as runner, pytest.raises(Different) as refused:
         runner.up()
     (difference,) = refused.value.found["ix_newest"][:1]
-    assert (difference.part, difference.found) == ("key on activity_2023", "activity_type, created_at")
+    assert (difference.part, difference.found) == ("key of ascending on activity_2023", "activity_type, created_at")
+    by_hand = "Detach public.activity_2023, drop public.ascending, and attach public.activity_2023 again (PostgreSQL"
+    assert str(refused.value.hint).startswith(by_hand)
     assert findings(base_url, NEWEST)["ix_newest"] == "different definition"
+    execute(
+        base_url,
+        "ALTER TABLE activity DETACH PARTITION activity_2023",
+        "DROP INDEX ascending",
+        "ALTER TABLE activity ATTACH PARTITION activity_2023 FOR VALUES FROM ('2023-01-01') TO ('2024-01-01')",
+    )
+    up(base_url, NEWEST)
+    assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
 
 
 def test_an_index_of_another_order_is_not_attached_and_the_leaf_gets_its_own(base_url: str) -> None:
@@ -237,7 +277,7 @@ def test_a_leaf_index_of_others_is_attached_if_allowed_and_then_kept_by_down_wit
     with runner_of(base_url, NEWEST) as runner:
         status = runner.inspector.status()
         assert [plan.origin(step) for plan in status.revisions for step in plan.steps] == [ADOPTED]
-        kept = "ix_newest is kept, because a part of it existed before up: public.by_hand. To drop all of it: "
+        kept = "ix_newest is kept, because others have made a part of it: public.by_hand. To drop all of it: "
         assert any(str(warning).startswith(kept) for warning in runner.plan("down").warnings)
     assert down(base_url, NEWEST) == {"ix_newest": Action.LEAVE}
     assert "by_hand" in indexes(base_url)
@@ -250,6 +290,46 @@ def test_what_existed_before_up_on_a_partition_is_dropped_with_the_whole_if_that
     up(base_url, NEWEST, adopt_renamed=True)
     assert down(base_url, NEWEST, include_adopted=True) == {"ix_newest": Action.DROP}
     assert "by_hand" not in indexes(base_url)
+
+
+def test_a_plan_says_that_a_leaf_index_of_others_with_the_name_of_up_is_attached(base_url: str) -> None:
+    by_range(base_url)
+    execute(base_url, f"CREATE INDEX ix_newest_activity_2023 ON activity_2023 {NEWEST_ON}")
+    with runner_of(base_url, NEWEST) as runner:
+        said = (
+            "public.ix_newest_activity_2023 exists already: up attaches it to ix_newest, and down then keeps ix_newest."
+            " To drop all of it later: indexer down --include-adopted"
+        )
+        assert said in map(str, runner.plan().warnings)
+        runner.up()
+        assert said not in map(str, runner.plan().warnings)
+    assert down(base_url, NEWEST, include_adopted=True) == {"ix_newest": Action.DROP}
+
+
+def test_the_index_of_a_partition_that_is_attached_after_up_is_named_before_it_is_dropped(base_url: str) -> None:
+    by_range(base_url)
+    up(base_url, NEWEST)
+    add_year(base_url, 2025)  # whose index PostgreSQL builds and names
+    execute(
+        base_url,
+        "CREATE TABLE activity_2026 (LIKE activity)",
+        f"CREATE INDEX by_hand ON activity_2026 {NEWEST_ON}",
+        "ALTER TABLE activity ATTACH PARTITION activity_2026 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')",
+    )
+    with runner_of(base_url, NEWEST) as runner:
+        (said,) = (str(each) for each in runner.plan("down").warnings if "PostgreSQL drops" not in str(each))
+    assert said.startswith("public.by_hand is attached to ix_newest under a name that up does not give, and will be")
+    assert down(base_url, NEWEST) == {"ix_newest": Action.DROP}
+
+
+def test_an_old_leaf_index_is_not_recorded_as_fresh_nor_is_the_whole_that_it_is_a_part_of(base_url: str) -> None:
+    by_range(base_url, rows=24_000)
+    execute(base_url, "CREATE INDEX by_hand ON activity_2023 (openphone_id)")
+    phone = Index("ix_phone", "activity", ("openphone_id",))
+    up(base_url, phone, adopt_renamed=True)
+    with runner_of(base_url, phone) as runner:
+        baselines = runner.inspector.records()["kinds"].baselines
+    assert sorted(baselines) == ["ix_phone_activity_2022", "ix_phone_activity_2024"]
 
 
 def test_a_leaf_index_of_others_is_not_attached_unless_that_is_allowed(base_url: str) -> None:
@@ -444,6 +524,14 @@ def test_a_foreign_partition_is_found_before_anything_is_made(base_url: str, sup
     assert "public.elsewhere is a foreign table" in problem
     up(base_url, NEWEST, offline=True)
     assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
+    with runner_of(base_url, NEWEST) as runner:
+        (step,) = runner.inspector.status().steps
+        assert (step.partitions, runner.migrator.catalog.tables(["activity"])["activity"].partitions) == (1, 1)
+        (rebuilt,) = Reindexer(runner).run(Criteria(("ix_newest",))).rebuilt
+        deep = DeepCheck(runner.inspector, (), heap=False, longest=60).run().deep
+    assert rebuilt.name == "activity_default_activity_type_created_at_idx"
+    assert deep
+    assert [finding.is_failed for finding in deep.findings] == [False]
     down(base_url, NEWEST)
 
 

@@ -194,6 +194,30 @@ def test_a_partition_that_is_added_during_the_run_is_indexed(base_url: str) -> N
     assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
 
 
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_leaf_index_that_others_make_during_the_run_is_kept_by_down_with_the_whole(
+    base_url: str, attached: bool
+) -> None:
+    by_range(base_url)
+    made: list[str] = []
+
+    def make(event: Event) -> None:
+        building = isinstance(event, StatementStarted) and event.statement.startswith("CREATE INDEX CONCURRENTLY")
+        if building and not made:
+            year = 2022 if "activity_2024" in event.statement else 2024
+            made.append("by_hand" if attached else f"ix_newest_activity_{year}")
+            execute(base_url, f"CREATE INDEX {made[0]} ON activity_{year} {NEWEST_ON}")
+            if attached:
+                execute(base_url, f"ALTER INDEX ix_newest ATTACH PARTITION {made[0]}")
+
+    with runner_of(base_url, NEWEST, jobs=1) as runner:
+        runner.reporting(make).up()
+        (record,) = (each for each in runner.inspector.records().values() if each.existed_before)
+        assert record.existed_before == {f"public.{made[0]}": f"public.{made[0]}"}
+    assert down(base_url, NEWEST) == {"ix_newest": Action.LEAVE}
+    assert covered(base_url, "ix_newest") == sorted(LEAVES)
+
+
 @pytest.mark.parametrize("number", [2, 3])
 def test_a_partition_that_is_detached_during_the_run_is_left_out(base_url: str, number: int) -> None:
     by_range(base_url)

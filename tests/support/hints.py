@@ -269,6 +269,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "each lookup of check --deep": NO_COMMAND,
     "It is not as declared, either. Compare: python cli.py check": "test_health::test_an_index_with_another_definition_is_pointed_out",
     "under other names: {}. Attach these": "test_partitions::test_a_leaf_index_of_others_is_not_attached_unless_that_is_allowed",
+    "To drop all of it later": "test_partitions::test_a_plan_says_that_a_leaf_index_of_others_with_the_name_of_up_is_attached",
     "To drop all of it: python cli.py down --include-adopted": "test_partitions::test_a_leaf_index_of_others_is_attached_if_allowed_and_then_kept_by_down_with_the_whole",
     "detach it, or use up --offline": "test_partitions::test_a_foreign_partition_is_found_before_anything_is_made",
     "SET lock_timeout": SENT,

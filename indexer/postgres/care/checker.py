@@ -82,7 +82,7 @@ class PostgresChecker(Checker):
                 raise
             return Finding(name, CANNOT_TELL, None, ENDED.format(server_errors.said(error)), is_failed=True)
         if facts is None or measured is None:
-            return Finding(name, CANNOT_TELL, None, NO_INDEX)
+            return Finding(name, CANNOT_TELL, None, NO_INDEX, is_failed=True)
         finding = self._by_amcheck(name, facts)
         if finding is None:
             finding = self._by_lookups(name, facts)

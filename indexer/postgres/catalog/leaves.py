@@ -47,7 +47,7 @@ PHYSICAL = """
      ORDER BY t.of, o.relname, n.nspname
 """
 
-# Nothing is known of the rows where nothing is known of those of any leaf that has some; as in TABLES otherwise.
+# Nothing is known of the rows where nothing is known of those of any leaf that has some. A foreign table has none here.
 OF_LEAVES = """
     WITH RECURSIVE tree (name, oid) AS (
            SELECT c.relname, c.oid
@@ -67,9 +67,9 @@ OF_LEAVES = """
            pg_catalog.count(*) FILTER (WHERE l.is_leaf) AS partitions
       FROM (
       SELECT t.name,
-             c.relkind <> 'p' AS is_leaf,
+             c.relkind = 'r' AS is_leaf,
              CASE
-             WHEN c.relkind = 'p' THEN 0
+             WHEN c.relkind <> 'r' THEN 0
              WHEN c.reltuples > 0 OR c.relpages > 0 THEN NULLIF(c.reltuples, -1)::pg_catalog.int8
              WHEN pg_catalog.pg_relation_size(c.oid) = 0 THEN 0 END AS rows,
              CASE WHEN %(sizes)s AND c.relkind = 'r' THEN pg_catalog.pg_table_size(c.oid) END AS bytes

@@ -26,7 +26,16 @@ from peewee import PeeweeException
 from indexer.decide import CREATIONS, Action
 from indexer.dialect import Brief
 from indexer.errors import NoSession
-from indexer.events import Blocker, Joined, ReplicaAwaited, Report, Retrying, StatementStarted, Waiting
+from indexer.events import (
+    Blocker,
+    Joined,
+    ReplicaAwaited,
+    Report,
+    Retrying,
+    StatementStarted,
+    Waiting,
+    naming_schema,
+)
 from indexer.migrator import Work
 from indexer.options import Options
 from indexer.pace.pace import Pace
@@ -75,14 +84,19 @@ class Run(NamedTuple):
     lanes: Lanes
     pace: Pace
     lag: ReplicaLag
+    other_schema: str | None = None
 
     def beside(self, schema: str, namespace: int) -> Run:
-        """Return the run for statements about a table of another schema."""
+        """Return the run for statements about a table of another schema, whose name it shows."""
         if namespace == self.sessions.catalog.namespace:
             return self
-        sessions = Sessions(self.dialect.beside(schema, namespace).catalog, self.report)
-        sessions.warned = self.sessions.warned
-        return self._replace(sessions=sessions)
+        dialect, report = self.dialect.beside(schema, namespace), naming_schema(self.report, schema)
+        sessions = Sessions(dialect.catalog, report, self.sessions.warned)
+        return self._replace(sessions=sessions, dialect=dialect, report=report, other_schema=schema)
+
+    def shown(self, name: str) -> str:
+        """Return the name of an index as it is shown."""
+        return f"{self.other_schema}.{name}" if self.other_schema else name
 
 
 class Execution:
@@ -121,7 +135,8 @@ class Execution:
             except Changed:
                 continue
             except (GaveUp, psycopg2.Error) as failure:
-                if (is_race(failure) or _is_detached(step, failure)) and races < MOST_RACES:
+                was_first = is_race(failure) and step.action is not Action.ANALYZE  # which no session does instead
+                if (was_first or _is_detached(step, failure)) and races < MOST_RACES:
                     races += 1
                     self._disclaim(step, failure)
                     yield from self.pause(AFTER_A_RACE)
@@ -361,7 +376,7 @@ class Execution:
         self.run.stop.check()
         retries = self.run.options.retries
         if attempts > retries or not isinstance(failure, GaveUp | psycopg2.errors.DeadlockDetected):
-            raise as_error(step, failure, is_left) from failure
+            raise as_error(step, self.run.shown(step.index.name), failure, is_left) from failure
         pause = min(0.5 * 2**attempts, LONGEST_PAUSE)
         self.run.report(Retrying(step.index, reason_of(failure), attempts, retries, pause))
         yield from self.pause(pause)

@@ -8,7 +8,7 @@ from indexer.decide import Action
 from indexer.errors import Blocked, IndexerError, IndexFailed, StatementFailed
 from indexer.events import Blocker, Laggard
 from indexer.postgres.run.sessions import listed
-from indexer.postgres.session.server_errors import AGAIN, concerns_one_index, remedy, said
+from indexer.postgres.session.server_errors import AGAIN, DECLARED, UNKNOWN, concerns_one_index, remedy, said
 from indexer.steps import Step
 
 DOING = {
@@ -60,9 +60,13 @@ def reason_of(failure: Exception) -> str:
     return f"{failure} took too long" if isinstance(failure, GaveUp) else said(failure).rstrip(".")
 
 
-def as_error(step: Step, failure: Exception, is_left: bool) -> IndexerError:
-    """Return the error with which a run ends; ``is_left`` says whether the statement has left an incomplete index."""
-    name = step.index.name
+def as_error(step: Step, name: str, failure: Exception, is_left: bool) -> IndexerError:
+    """Return the error with which a run ends.
+
+    Args:
+        name: of the index, as it is shown.
+        is_left: whether the statement has left an incomplete index.
+    """
     left = f"An incomplete {name} may remain; the next run rebuilds it. " if is_left else ""
     if step.action is Action.REINDEX:
         left = ""  # the caller says what is left: an incomplete copy, or the old index
@@ -71,4 +75,10 @@ def as_error(step: Step, failure: Exception, is_left: bool) -> IndexerError:
         return Blocked(f"Gave up on {name}, {failure}{blockers}", left + AGAIN)
     doing = DOING.get(step.action, "Building")
     kind = IndexFailed if concerns_one_index(failure) else StatementFailed
-    return kind(f"{doing} {name} failed: {said(failure)}", left + remedy(failure))
+    return kind(f"{doing} {name} failed: {said(failure)}", left + _remedy(step, failure))
+
+
+def _remedy(step: Step, failure: Exception) -> str:
+    """Return what to do about a failure; the declaration is not at fault where nothing is built by it."""
+    found = remedy(failure)
+    return UNKNOWN if found == DECLARED and step.action in (Action.ANALYZE, Action.DROP) else found

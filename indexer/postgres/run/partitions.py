@@ -12,17 +12,19 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from indexer.decide import Action
+from indexer.catalog import CatalogEntry
+from indexer.decide import CREATIONS, Action
 from indexer.dialect import Brief
 from indexer.errors import Command, Hint, StatementFailed
 from indexer.events import PartitionFinished
 from indexer.migrator import AGAIN, Work
 from indexer.pace.pace import CLOSED, Left
-from indexer.partitions import Part, in_words, leaves
+from indexer.partitions import Part, Partition, in_words, leaves
 from indexer.postgres.partitions import PartPlanner, clear_statements
 from indexer.postgres.run.failures import Changed
 from indexer.records.provenance import Provenance
 from indexer.steps import Step
+from indexer.text import qualified
 from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -40,6 +42,34 @@ class LeafTask:
     def __init__(self, part: Part) -> None:
         self.part = part
         self.index = part.step.index
+
+
+class LeafProvenance(Provenance):
+    """What a run does about the index on one leaf; one that others have made goes on record with the whole.
+
+    Attributes:
+        actions: what was done about it so far.
+    """
+
+    def __init__(self, whole: Provenance, partition: Partition) -> None:
+        super().__init__()
+        self._whole, self._partition = whole, partition
+        self.actions: list[Action] = []
+
+    def begin(self, step: Step, statement: str) -> None:
+        """Note who has made an index right before it is attached."""
+        if step.action is Action.ATTACH:
+            self._attach(step)
+
+    def finish(self, step: Step, after: CatalogEntry | None = None) -> None:
+        """Note the result of a step; others may have attached their index in the meantime."""
+        self.actions.append(step.action)
+        if step.action is Action.KEEP:
+            self._attach(step)
+
+    def _attach(self, step: Step) -> None:
+        if CREATIONS.isdisjoint(self.actions):
+            self._whole.attach(qualified(self._partition.schema, step.index.name))
 
 
 class Together(NamedTuple):
@@ -77,7 +107,7 @@ class InParts:
         while self.step.action in (Action.CREATE, Action.COMPLETE, Action.REBUILD) and self.step.parts:
             undone = [part for part in self.step.parts if not part.is_done]
             if before == (before := [(part.partition.oid, part.step.statements) for part in undone]):
-                raise StatementFailed(f"{self.index.name} is not complete: {in_words(undone)}.", AGAIN)
+                raise StatementFailed(f"{self.index.name} is not complete: {in_words(self.step.parts)}.", AGAIN)
             if self.step.action is Action.REBUILD:
                 yield from self._clear()
             elif brief := [part for part in undone if part.step.statements and _is_brief(part)]:
@@ -129,31 +159,33 @@ class InParts:
             left = self.run.pace.left
             of_leaf = [index for index in left if index.name == task.index.name]
             reasons = [left.pop(index) for index in of_leaf] or [CLOSED]
-            self._left = f"{task.part.partition.table}: {reasons[0]}"
+            partition, schema = task.part.partition, self.run.dialect.catalog.schema or ""
+            self._left = f"{partition.shown(partition.table, schema)}: {reasons[0]}"
 
     def _execute_leaf(self, part: Part) -> Work:
         from indexer.postgres.run.execution import Execution
 
         started, partition = time.monotonic(), part.partition
         run = self.run.beside(partition.schema, partition.namespace)
-        execution = Execution(run, lambda: self._planner.part_now(self.index, part), Provenance())
-        actions: list[Action] = []
+        provenance = LeafProvenance(self.execution.provenance, partition)
+        execution = Execution(run, lambda: self._planner.part_now(self.index, part), provenance)
+        actions = provenance.actions
         while not actions or actions[-1] not in IS_DONE:
             step = yield from execution.execute()
-            actions.append(step.action)
+            provenance.finish(step)
             if step.action is Action.REFUSE:
                 raise _replaced(step, partition.label)
             if step.action is Action.REBUILD and not step.statements:
                 return  # the whole is built anew
-        if (seconds := self.run.pace.taken.pop(part.step.index.name, None)) is not None:
-            self._seconds.append(seconds)
+        if (taken := self.run.pace.taken.pop(part.step.index.name, None)) is not None:
+            self._seconds.append(taken)
         self._done += 1
         action = next((each for each in actions if each is not Action.WAIT), Action.KEEP)
         number, count = self._done, len(leaves(self.step.parts))
-        name = partition.table if partition.schema == self.run.dialect.catalog.schema else partition.label
-        self.run.report(
-            PartitionFinished(self.index, name, step.index.name, action, number, count, time.monotonic() - started)
-        )
+        schema = self.run.dialect.catalog.schema or ""
+        table, name = (partition.shown(each, schema) for each in (partition.table, step.index.name))
+        seconds = time.monotonic() - started
+        self.run.report(PartitionFinished(self.index, table, name, action, number, count, seconds))
 
 
 def _is_brief(part: Part) -> bool:

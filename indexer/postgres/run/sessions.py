@@ -156,15 +156,13 @@ class Sessions:
     Args:
         catalog: of the schema of the tables.
         report: called with what they do to a build, and with what of them is not visible.
-
-    Attributes:
         warned: the warnings that the user has seen; each is reported once.
     """
 
-    def __init__(self, catalog: PostgresCatalog, report: Report = silent) -> None:
+    def __init__(self, catalog: PostgresCatalog, report: Report = silent, warned: set[object] | None = None) -> None:
         self.catalog = catalog
         self.report = report
-        self.warned: set[object] = set()
+        self.warned: set[object] = set() if warned is None else warned
         self._seen_since: dict[object, float] = {}
 
     @contextmanager
