@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from command import ask, execute, nothing_changes, run, succeed
 from examined import examined
-from partitioned import YEARS, add_year, by_range, index_parents
+from kinds import runner_of
+from partitioned import NEWEST, YEARS, add_year, by_range, index_parents
 from scenes import until
 
+from indexer.care.analyze import Analyzer
+from indexer.errors import StatementFailed
+from indexer.events import StatementStarted
 from indexer.postgres.session.database import WatchedCursor
 
 NAME = "ix_activity_type"
@@ -95,6 +100,27 @@ def test_a_leaf_without_statistics_is_named(base_url):
     execute(base_url, f"INSERT INTO activity {COLUMNS} {rows}")
     lacks = "activity_2025 has 80 rows and no statistics. Gather new statistics: python cli.py analyze"
     until(lambda: advised(health(base_url)).get("statistics") == [lacks], "the count of new rows")
+
+
+def test_a_foreign_partition_that_does_not_answer_ends_analyze_at_once(base_url, superuser_url):
+    if not ask(base_url, "SELECT 1 FROM pg_available_extensions WHERE name = 'postgres_fdw'"):
+        pytest.skip("this PostgreSQL has no postgres_fdw")
+    by_range(base_url, rows=9)
+    # Only a superuser can create a wrapper of foreign data.
+    execute(
+        superuser_url,
+        "CREATE EXTENSION postgres_fdw",
+        "CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw",
+        "CREATE FOREIGN TABLE elsewhere PARTITION OF activity"
+        " FOR VALUES FROM ('2030-01-01') TO ('2031-01-01') SERVER far",
+        "ALTER FOREIGN TABLE elsewhere OWNER TO crm_owner",
+    )
+    events: list[object] = []
+    with runner_of(base_url, NEWEST) as runner, pytest.raises(StatementFailed) as failure:
+        Analyzer(runner.reporting(events.append)).run()
+    assert failure.value.message.startswith("Analyzing activity failed: user mapping not found")
+    assert str(failure.value.hint) == "Fix what the server reports, then run the same command again."
+    assert [type(event) for event in events].count(StatementStarted) == 1
 
 
 def test_an_incomplete_index_that_is_not_as_declared_is_to_be_compared(base_url):
