@@ -200,6 +200,16 @@ def test_an_idle_session_counts_as_active_where_its_state_is_hidden(server, quie
                 migrator.database.close()
 
 
+@pytest.mark.parametrize("name", ["citus_internal gpid=10000018582", "Citus Maintenance Daemon"])
+def test_a_hidden_session_that_citus_keeps_on_each_node_does_not_count_as_active(server, quiet_url, name):
+    with closing(psycopg2.connect(as_application(quiet_url), application_name=name)):
+        migrator = connect(quiet_url)
+        try:
+            until(lambda: migrator.sessions.load().clients == 0)
+        finally:
+            migrator.database.close()
+
+
 def test_a_prepared_transaction_of_another_role_is_named(quiet_url):
     with prepared_transaction(quiet_url) as name:
         gave_up = run("up", *IMPATIENT, url=quiet_url)

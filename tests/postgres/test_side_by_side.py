@@ -145,8 +145,8 @@ def test_beside_active_clients_one_index_at_a_time_is_built_and_the_output_says_
     with clients(server, "SELECT pg_sleep(600)"):
         events = up(seeing_url)
         assert most_at_once(events) == 1
-        reason = f"Builds one index at a time: {BUSY} clients are active. To build two at once: indexer up --jobs 2"
-        assert warnings(events) == [reason]
+        reason = f"Builds one index at a time on tables of 8 MB or more: {BUSY} clients are active."
+        assert warnings(events) == [f"{reason} To build two at once: indexer up --jobs 2"]
 
 
 def test_with_the_option_of_the_warning_two_indexes_are_built_at_once(server, seeing_url):

@@ -152,7 +152,8 @@ class Schedule:
         reason = self._load or "the clients of the server are not visible"
         if self._load and self._load.hidden:
             sessions.report_hidden([self._load.role])
-        advice = Hint(f"Builds one index at a time: {reason}. To build two at once: ", Command("up", "--jobs", "2"))
+        text = f"Builds one index at a time on tables of 8 MB or more: {reason}."
+        advice = Hint(f"{text} To build two at once: ", Command("up", "--jobs", "2"))
         sessions.warn(advice, topic="one at a time")
         return True
 

@@ -110,8 +110,9 @@ PREPARED = """
 
 # The clients that are executing a statement now, in any database, or whose transaction is not one of a moment: one that
 # is idle between two statements takes no processor time, whatever it did before. A client whose state is hidden counts.
-# Another run of this tool does not. A physical walsender and an autovacuum worker are no clients: the first has no
-# database and the second no role, which every role can see.
+# Another run of this tool does not, nor do the idle sessions that Citus keeps on each node, as their names tell.
+# A physical walsender and an autovacuum worker are no clients: the first has no database and the second no role, which
+# every role can see.
 ACTIVE_CLIENTS = """
     SELECT pg_catalog.count(*) AS clients,
            pg_catalog.count(*) FILTER (WHERE a.backend_type IS NULL) AS hidden,
@@ -120,6 +121,9 @@ ACTIVE_CLIENTS = """
      WHERE (a.backend_type = 'client backend'
             OR a.backend_type IS NULL AND a.usesysid IS NOT NULL AND a.datid IS NOT NULL)
        AND COALESCE(a.application_name, '') NOT LIKE 'indexer%%'
+       AND NOT (a.backend_type IS NULL
+                AND (pg_catalog.starts_with(COALESCE(a.application_name, ''), 'citus_internal gpid=')
+                     OR COALESCE(a.application_name, '') = 'Citus Maintenance Daemon'))
        AND a.pid <> pg_catalog.pg_backend_pid()
        AND a.pid <> ALL (%(ours)s::integer[])
        AND (COALESCE(a.state, 'hidden') NOT IN ('idle', 'idle in transaction', 'idle in transaction (aborted)')
