@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable
 from functools import cached_property, wraps
@@ -34,7 +33,6 @@ that contains the URL: DATABASE_URL_FILE.
 Other options can be variables, too: INDEXER_MAX_WAIT=30 is --max-wait 30, and INDEXER_UP_MAX_WAIT=30 is that for up
 alone. What is typed wins. What one run is allowed, such as --replace, must be typed.
 """
-AS_RECORDS = re.compile(r"--log-format[= ]json\b")
 
 
 class LazyCommand(click.Command):
@@ -75,7 +73,10 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         as_json = "--json" in ctx.args or is_set("JSON")
-        as_records = bool(AS_RECORDS.search(" ".join(ctx.args))) or os.environ.get("INDEXER_LOG_FORMAT") == "json"
+        as_records = (
+            "--log-format json" in " ".join(ctx.args).replace("=", " ")
+            or os.environ.get("INDEXER_LOG_FORMAT") == "json"
+        )
         if isinstance(sys.stdout, TextIOWrapper):  # a name may hold what the terminal's encoding does not
             sys.stdout.reconfigure(errors="backslashreplace")
         try:

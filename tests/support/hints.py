@@ -110,6 +110,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "'To build it, run: python cli.py up": "test_gate::test_the_gate_is_closed_while_a_revision_is_pending_and_up_opens_it",
     "'To rebuild them, run: ": "test_gate::test_the_gate_is_closed_by_an_index_that_a_deep_check_found_corrupt",
     "'When all nodes answer, run: ": "test_gate::test_the_gate_does_not_name_a_node_that_does_not_answer",
+    "'--log-format json'": NO_COMMAND,
     "To see the statements that build them": "test_inheritance::test_up_warns_of_a_child_with_rows_and_check_fails_until_it_is_indexed",
     "Cannot tell whether these indexes are valid": "test_citus_placements::test_a_node_that_does_not_answer_is_named_with_the_next_step",
     "See why: python cli.py verify": "test_hints::test_the_command_of_a_hint_works_as_it_is_printed",
