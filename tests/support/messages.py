@@ -97,6 +97,7 @@ KINDS = {
         Show the traceback of an error.
         Do not wait for another run: exit with 5.
         Go below a later revision: Alembic's, or one unknown to this version.
+        Also show SQL, roles, and the names of servers and of the database.
         before the first revision
         the last revision
     """,
@@ -134,6 +135,8 @@ KINDS = {
         {}{}{}: {} with exit code 0{}.
         , {} with exit code {} ({})
         Everything is as declared.
+        The service answers.
+        The service has read the database.
         {} {}, and its indexes are as declared.
         Wrote {} with an example, {}.
         ... and the same for {} more partitions: plan --sql prints all
@@ -217,6 +220,27 @@ KINDS = {
         no such table
         no query solution
         no such index
+    """,
+    "help of a metric": """
+        Size of the index.
+        Size that a rebuild would leave.
+        Time of the last scan.
+        Time since which scans are counted.
+        Whether the collation has changed since the index was built.
+        Time of the last deep check that found no corruption.
+        Scans of the index, without deep checks.
+        Whether the database can be read.
+        Version of the service.
+        Time of the last snapshot of the database.
+        Whether applications may start.
+        Revision of the database, and the last one.
+        Revisions that are not applied.
+        Indexes of applied revisions that are not as declared.
+        Whether the index exists as declared and queries can use it.
+        Indexes that are being built.
+        Part of the build that is done.
+        Time for which the build has waited for other sessions.
+        Sessions that the build waits for.
     """,
     "a part of the page": """
         After a rebuild
