@@ -154,6 +154,7 @@ KINDS = {
     """,
     "a part of a message": """
         {} is left on {}
+        serves the same key
         , of a constraint,
         measured against the build of {}
         measured against its state of {}, the best that was seen
@@ -241,6 +242,7 @@ KINDS = {
         Part of the build that is done.
         Time for which the build has waited for other sessions.
         Sessions that the build waits for.
+        Whether an index serves the query.
     """,
     "a part of the page": """
         After a rebuild
@@ -260,7 +262,7 @@ KINDS = {
         applications may start
         a rebuild would free {}
         all indexes together
-        but not recorded
+        , but not recorded
         not served yet
     """,
     "what only a programmer reads": """
