@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import snapshots
 from browser import DARK, Page, command_of_a_browser, opened
+from served import serving
 from snapshots import HEAD, INDEXES, UP, Document
 
 from indexer.service.page import content_security_policy, page, style
@@ -209,6 +210,35 @@ def test_the_page_reloads_itself_until_it_is_told_to_stop():
     stopped = page(snapshots.well(), refreshing=False)
     assert "http-equiv" not in stopped
     assert '<a href="/">' in stopped
+
+
+def keys_of(document: Document) -> dict[str, set[str]]:
+    """Return the keys of a document, and those of the parts of its lists and dictionaries."""
+    found = {"": set(document)}
+    for name, value in document.items():
+        parts = [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, dict)]
+        if parts:
+            found[name] = set().union(*parts)
+    return found
+
+
+def test_the_made_up_documents_have_the_keys_of_a_real_one(any_head_url: str):
+    with serving(any_head_url) as service:
+        real = service.refresh(care=True).document()
+        content = service.get("/").text
+    ours, theirs = keys_of(snapshots.well()), keys_of(real)
+    assert theirs.keys() == ours.keys() - {"advice"}
+    for part, keys in theirs.items():
+        assert ours[part] <= keys, part
+    assert content == page(real)
+    assert "<h1>All is well</h1>" in content
+
+
+def test_the_page_of_a_database_without_tables_says_what_to_run(database_url: str):
+    with serving(database_url) as service:
+        content = service.refresh(care=True).get("/").text
+    assert "<h1>No tables yet</h1>" in content
+    assert commands_of(content) == [UP]
 
 
 # HTML -----------------------------------------------------------------------------------------------------------------
