@@ -22,6 +22,7 @@ WELL = {
     f"indexer_gate_open{{{INSTANCE}}}": "1x240",
     f"indexer_revisions_pending{{{INSTANCE}}}": "0x240",
     f"indexer_index_valid{{{INDEX}}}": "1x240",
+    f'indexer_index_drift{{{INDEX}, kind="missing"}}': "0x240",
     f"indexer_index_collation_suspect{{{INDEX}}}": "0x240",
     f"indexer_index_size_bytes{{{INDEX}}}": "3000000000x240",
     f"indexer_index_expected_size_bytes{{{INDEX}}}": "2700000000x240",
@@ -79,8 +80,8 @@ def test_a_revision_may_be_pending_for_an_hour(tmp_path: Path):
 
 
 def test_an_index_that_is_not_as_declared_fires_until_it_is_repaired(tmp_path: Path):
-    samples = {f'indexer_index_drift{{{INDEX}, kind="missing"}}': "_x10 1x20 _x200"}
-    assert_alerts({"14m": [], "15m": ["IndexerIndexNotAsDeclared"], "36m": []}, samples, tmp_path)
+    samples = {f'indexer_index_drift{{{INDEX}, kind="missing"}}': "0x9 1x20 0x200"}
+    assert_alerts({"14m": [], "15m": ["IndexerIndexNotAsDeclared"], "32m": []}, samples, tmp_path)
 
 
 def test_a_changed_collation_fires_until_the_index_is_checked(tmp_path: Path):

@@ -198,6 +198,18 @@ def test_an_index_whose_scans_are_not_counted_is_not_shown_with_none():
     assert "325 MB not known not known not known" in text_of(document)
 
 
+def test_why_it_cannot_be_told_of_any_index_what_a_rebuild_would_leave_is_said_without_names():
+    document = snapshots.well()
+    for each in document["indexes"]:
+        each.update(bytes_after_rebuild=None, why="an index under 1 MB is too small")
+    snapshots.changed(document, "ix_contact_phone_hash", why="a hash index under 8 MB is too small")
+    said = text_of(document)
+    why = "because an index under 1 MB is too small, and a hash index under 8 MB is too small."
+    assert f"Cannot tell what a rebuild would leave, {why}" in said
+    assert "Not known of this database" not in said
+    assert "After a rebuild" not in said
+
+
 def test_a_standby_is_shown_with_its_lag():
     document = snapshots.well()
     document["database"]["standby"] = {"seconds": 3.0}

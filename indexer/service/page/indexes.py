@@ -49,7 +49,9 @@ def index_table(document: Document) -> IndexTable:
     rows = [_row(each, known, pending, now) for each in indexes]
     rows.sort(key=lambda row: URGENCY.index(row.state.tone))
     exist = [each for each in indexes if each["state"] != "missing"]
-    notes = [*_left_out(known), *_untold(exist), *_slow_part(document)] if exist else []
+    untold = _untold(exist)
+    said = [*known, *(["bytes_after_rebuild"] if untold else [])]
+    notes = [*_left_out(said), *untold, *_slow_part(document)] if exist else []
     return IndexTable(tuple(COLUMNS[name] for name in known), tuple(rows), tuple(notes))
 
 
@@ -128,8 +130,9 @@ READERS: dict[str, Callable[[Document, datetime | None], Cell]] = {
 }
 
 
-def _left_out(known: Sequence[str]) -> list[str]:
-    missing = [title for name, title in LEFT_OUT.items() if name not in known]
+def _left_out(said: Sequence[str]) -> list[str]:
+    """Return of what nothing is known, and nothing else is said."""
+    missing = [title for name, title in LEFT_OUT.items() if name not in said]
     return [f"Not known of this database: {', '.join(missing)}."] if missing else []
 
 
@@ -143,10 +146,15 @@ def _slow_part(document: Document) -> list[str]:
 
 
 def _untold(indexes: Sequence[Document]) -> list[str]:
-    """Return why it cannot be told what a rebuild would leave of some indexes, each reason once."""
+    """Return why it cannot be told what a rebuild would leave of some indexes, each reason once.
+
+    Their names are left out where it cannot be told of any index.
+    """
     names: dict[str, list[str]] = {}
     for each in indexes:
         if each["why"] and each["bytes_after_rebuild"] is None:
             names.setdefault(each["why"], []).append(each["index"])
     told = "Cannot tell what a rebuild would leave, because"
+    if names and sum(map(len, names.values())) == len(indexes):
+        return [f"{told} {', and '.join(names)}."]
     return [f"{told} {why}: {', '.join(few(which, MOST_NAMED))}." for why, which in names.items()]
