@@ -155,6 +155,10 @@ def _solutions(problems: Sequence[str]) -> list[str]:
     return [line for lead, each in found.items() for line in (lead, *(f"  {statement};" for statement in each))]
 
 
+class NotReadable(IndexerError):
+    """Our role may not read a table."""
+
+
 class StatementFailed(IndexerError):
     """The database refused a statement."""
 

@@ -287,27 +287,26 @@ def wait(call: Call, condition: str, timeout: float) -> int:
 
 
 @command(
-    click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all."),
-    click.option(
+    option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all."),
+    option(
         "--port",
         type=click.IntRange(0, 65535),
         default=8080,
         metavar="N",
         help="Port to listen on; 0 for any free one.",
     ),
-    click.option(
+    option(
         "--allow-host",
         "names",
         multiple=True,
         metavar="NAME",
         help="Also answer to this host name, besides localhost and IP addresses; repeatable.",
     ),
-    click.option(
-        "--interval", type=options.Seconds(min=1), default=5, help="How often to read the state of the indexes."
-    ),
+    option("--interval", type=options.Seconds(min=1), default=5, help="How often to read the state of the indexes."),
     options.flag("--details", "Also show SQL, roles, and the names of servers and of the database."),
     options.version_table,
     on=options.on_one_schema,
+    output=options.messages,
 )
 def serve(call: Call, host: str, port: int, names: tuple[str, ...], interval: float, details: bool) -> int:
     """Serve a page, metrics and a gate for applications over HTTP.

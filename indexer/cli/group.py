@@ -120,7 +120,7 @@ def _run(function: Callable[..., int | None], changes: bool, given: dict[str, An
             project=project,
             target=targets[0],
             write=write,
-            as_json=given["as_json"],
+            as_json=given.get("as_json", False),
             verbose=given["verbose"],
             options=_asked(given),
             wait_db=given.get("wait_db", 0),
@@ -139,7 +139,7 @@ def _run(function: Callable[..., int | None], changes: bool, given: dict[str, An
     except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
         raise
     except (Exception, KeyboardInterrupt) as error:
-        _leave(error, given["as_json"], given["verbose"], write)
+        _leave(error, given.get("as_json", False), given["verbose"], write)
     ctx.exit(code)
 
 
@@ -176,13 +176,14 @@ def cli() -> None:
     pass
 
 
-def command(*own: Any, on: Any = options.on_database, changes: bool = False) -> Any:
+def command(*own: Any, on: Any = options.on_database, changes: bool = False, output: Any = options.output) -> Any:
     """Return a decorator that makes a command of a function, which gets a ``Call`` and its own options.
 
     Args:
         own: decorators for its own options.
         on: the decorator for the options that name what it works on.
         changes: it changes the database, or tries to.
+        output: the decorator for the options about what it prints.
     """
 
     def decorate(function: Callable[..., int | None]) -> click.Command:
@@ -190,6 +191,6 @@ def command(*own: Any, on: Any = options.on_database, changes: bool = False) -> 
         def run(**given: Any) -> NoReturn:
             _run(function, changes, given)
 
-        return cli.command(cls=LazyCommand, options=options.together(*own, on, options.output))(run)
+        return cli.command(cls=LazyCommand, options=options.together(*own, on, output))(run)
 
     return decorate

@@ -172,12 +172,12 @@ on_database = together(
     option("--parallel", type=click.IntRange(1, 100), default=1, metavar="N",
            help="How many databases or schemas to work on at once, each with up to two connections."),
 )
-output = together(
-    flag("--json", "Print JSON on stdout; messages go to stderr.", "as_json"),
+messages = together(
     flag("--verbose", "Show the traceback of an error."),
     option("--log-format", type=click.Choice(["text", "json"]), default="text",
            help="json prints each message as a JSON object on a line, with its time and level."),
 )
+output = together(flag("--json", "Print JSON on stdout; messages go to stderr.", "as_json"), messages)
 to_revision = option("--to", metavar="REV", shell_complete=revisions,
                      help="Revision to stop at: an id, the beginning of one, base, or head.")
 patience = together(

@@ -40,7 +40,7 @@ def serve(call: Call, address: Address, interval: float, details: bool) -> int:
     from indexer.service.reader import Reader, Source
     from indexer.service.service import Watcher, run
 
-    chain, report = load(call.project.folder), call._replace(tells=call.as_json).reporter()
+    chain, report = load(call.project.folder), call.reporter()
     source = Source(_source(call), call.target.schema)
 
     def failed(error: BaseException) -> None:
@@ -61,7 +61,7 @@ def serve(call: Call, address: Address, interval: float, details: bool) -> int:
         return 0
 
     try:
-        return interruptible(work, reading=True)
+        return interruptible(work, reading=True, last_words=output.last_words)
     except Interrupted as error:
         report(ServiceEnded(error.number.name))
         return error.exit_code

@@ -13,7 +13,7 @@ from peewee import DataError, Model, NotSupportedError, OperationalError, Peewee
 from psycopg2.errors import QueryCanceled
 
 from indexer.catalog import PARTITIONED, PARTITIONED_INDEX, CatalogEntry, Table
-from indexer.errors import Command, Hint, IndexerError, StatementFailed
+from indexer.errors import Command, Hint, IndexerError, NotReadable, StatementFailed
 from indexer.postgres.catalog.leaves import Leaf, by_schema, leaf_tables
 from indexer.postgres.expression.explain import NotUnderstood
 from indexer.postgres.session.database import QUOTED, sendable
@@ -78,9 +78,9 @@ class PostgresQueryPlanner(QueryPlanner):
         self._attached: dict[str, str] = {}
 
     def tables(self, names: Sequence[str]) -> dict[str, Table]:
-        """Return the tables; raise IndexerError if our role may not use their schema and so would find none."""
+        """Return the tables; raise NotReadable if our role may not use their schema and so would find none."""
         for problem in self.migrator.server.missing_rights_to_read({}):
-            raise IndexerError(f"{problem[0].upper()}{problem[1:]}.", f"{problem.lead} {problem.statements[0]};")
+            raise NotReadable(f"{problem[0].upper()}{problem[1:]}.", f"{problem.lead} {problem.statements[0]};")
         return super().tables(names)
 
     def children(self, tables: Mapping[str, Table]) -> list[Child]:

@@ -46,7 +46,7 @@ ALIVE = said(HTTPStatus.OK, "The service answers.")
 READY = said(HTTPStatus.OK, "The service has read the database.")
 NOT_FOUND = said(HTTPStatus.NOT_FOUND, "There is no such page.")
 NOT_ALLOWED = said(HTTPStatus.METHOD_NOT_ALLOWED, "The service only answers GET and HEAD.", ("Allow", "GET, HEAD"))
-NO_BODY = said(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The service accepts no content.")
+NO_PROXY = said(HTTPStatus.BAD_REQUEST, "The service is no proxy: ask for a path.")
 NO_HOST = said(HTTPStatus.BAD_REQUEST, "The request has no valid Host header.")
 OTHER_HOST = said(HTTPStatus.MISDIRECTED_REQUEST, "The service does not answer to this host name: see --allow-host.")
 BROKEN = said(HTTPStatus.INTERNAL_SERVER_ERROR, "The service cannot show the snapshot. Its log says why.")
@@ -111,9 +111,11 @@ class Application:
         """Return why a request is not answered; None if it is."""
         if environ["REQUEST_METHOD"] not in METHODS:
             return NOT_ALLOWED
+        if not environ.get("REQUEST_URI", "/").startswith("/"):
+            return NO_PROXY
         host = environ.get("HTTP_HOST")
-        if host is None:  # which only HTTP/1.1 requires; a browser always sends it
-            return NO_HOST if environ.get("SERVER_PROTOCOL") == "HTTP/1.1" else None
+        if host is None:  # which HTTP/1.0 does not require; a browser always sends it
+            return None if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else NO_HOST
         name = self.hosts.name_of(host)
         if name is None:
             return NO_HOST

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OF_INDEX = ("schema", "table", "index")
-DRIFT = {"missing": "missing", "invalid": "invalid", "different": "different", "corrupt": "corrupt"}
+KINDS = ("missing", "invalid", "different", "corrupt")  # of drift
 OF_EACH_INDEX = (
     ("size_bytes", "bytes", "Size of the index."),
     ("expected_size_bytes", "bytes_after_rebuild", "Size that a rebuild would leave."),
@@ -67,9 +67,10 @@ def _families(document: Document) -> Iterator[Metric]:
 def _of_indexes(indexes: Sequence[Document], pending: Sequence[str]) -> Iterator[Metric]:
     from prometheus_client.core import CounterMetricFamily
 
-    drifted = [((*_labels(each), kind), 1) for each in indexes if (kind := _drift(each, pending))]
+    drift = [(each, _drift(each, pending)) for each in indexes if each["state"] != "unknown"]
+    drifted = [((*_labels(each), kind), kind == found) for each, found in drift for kind in KINDS]
     labels = (*OF_INDEX, "kind")
-    yield _gauge("index_drift", "Indexes of applied revisions that are not as declared.", drifted, labels)
+    yield _gauge("index_drift", "Whether an index of an applied revision is not as declared.", drifted, labels)
     valid = [(_labels(each), _valid(each)) for each in indexes]
     yield _gauge("index_valid", "Whether the index exists as declared and queries can use it.", valid, OF_INDEX)
     for name, key, help_text in OF_EACH_INDEX:
@@ -84,7 +85,7 @@ def _of_indexes(indexes: Sequence[Document], pending: Sequence[str]) -> Iterator
 
 def _drift(index: Document, pending: Sequence[str]) -> str | None:
     """Return how an index of an applied revision differs from what is declared; None if it does not."""
-    if index["revision"] in pending or index["state"] in ("valid", "in progress", "unknown"):
+    if index["revision"] in pending or index["state"] in ("valid", "in progress"):
         return "corrupt" if index["finding"] == "corrupt" else None
     return str(index["state"]) if index["state"] in ("missing", "invalid") else "different"
 
@@ -100,8 +101,10 @@ def _of_builds(document: Document) -> Iterator[Metric]:
     tables = {each["table"]: each["schema"] or "" for each in document["indexes"]}
     schema = next(iter(tables.values()), "")
     builds = [((tables.get(each["table"], schema), each["table"], each["index"]), each) for each in document["builds"]]
+    names = {each["index"] for each in document["builds"]}
+    idle = [((*_labels(each), ""), 0) for each in document["indexes"] if each["index"] not in names]
     running = [((*labels, each["phase"] or ""), 1) for labels, each in builds]
-    yield _gauge("build_running", "Indexes that are being built.", running, (*OF_INDEX, "phase"))
+    yield _gauge("build_running", "Whether the index is being built.", [*idle, *running], (*OF_INDEX, "phase"))
     values = (
         ("build_progress_ratio", "progress", "Part of the build that is done."),
         ("build_waiting_seconds", "waiting_seconds", "Time for which the build has waited for other sessions."),

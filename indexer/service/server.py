@@ -25,6 +25,7 @@ LIMITS = {
     "channel_timeout": LONGEST_REQUEST,
     "cleanup_interval": 1,
     "max_request_header_size": 8192,
+    "recv_bytes": 16384,  # more than the limit, so that a client gets the answer that it has sent too much
     "max_request_body_size": 0,
     "asyncore_use_poll": True,
     "log_socket_errors": False,

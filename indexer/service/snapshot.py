@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from indexer.catalog import Engine
-from indexer.errors import IndexerError, PreflightFailed, ServerFull, Unreachable, UsageError
+from indexer.errors import IndexerError, NotReadable, PreflightFailed, ServerFull, Unreachable, UsageError
 from indexer.text import reason
 from indexer.tuples import NamedTuple
 
@@ -102,7 +102,7 @@ class Snapshot(NamedTuple):
 def failure_of(error: BaseException) -> Failure:
     """Return why the database cannot be read, in a sentence without names, and with all that is known."""
     message = error.message if isinstance(error, IndexerError) else f"Unexpected error: {reason(error)}."
-    briefs = ((ServerFull, FULL), (PreflightFailed, NOT_READABLE), (UsageError, WRONG))
+    briefs = ((ServerFull, FULL), (PreflightFailed, NOT_READABLE), (NotReadable, NOT_READABLE), (UsageError, WRONG))
     brief = next((text for kind, text in briefs if isinstance(error, kind)), FAILED)
     if isinstance(error, Unreachable) and not isinstance(error, ServerFull):
         brief = UNREACHABLE if error.can_heal else REFUSED

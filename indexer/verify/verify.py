@@ -15,7 +15,7 @@ from peewee import Model, PeeweeException
 
 from indexer.care.hashes import limits
 from indexer.catalog import Table
-from indexer.errors import GRANTED, IndexerError
+from indexer.errors import GRANTED, NotReadable
 from indexer.preflight import table_problems
 from indexer.query_planner import LONGEST_RUN, Refused
 from indexer.spec import Index
@@ -49,7 +49,8 @@ def verify(
         analyze: also run each query, read-only, and measure how long it takes. PostgreSQL only.
 
     Raises:
-        IndexerError: our role may not read a table, or the server is a worker of Citus.
+        NotReadable: our role may not read a table.
+        IndexerError: the server is a worker of Citus.
         StatementFailed: the database does not answer, or not in time.
         UsageError: there is no such schema, or no EXPLAIN ANALYZE, or a query names no declared index.
     """
@@ -93,11 +94,11 @@ def _queried(queries: Sequence[Query], declared: Sequence[Index]) -> list[Index]
 
 
 def _check_readable(tables: Mapping[str, Table], qualified: Callable[[str], str]) -> None:
-    """Raise IndexerError if our role may not read one of the tables, a right that EXPLAIN needs."""
+    """Raise NotReadable if our role may not read one of the tables, a right that EXPLAIN needs."""
     closed = [table for table in tables.values() if not table.readable]
     if closed:
         names, role = ", ".join(qualified(table.name) for table in closed), closed[0].role
-        raise IndexerError(
+        raise NotReadable(
             f"Role {role} may not read {names}.", f"{GRANTED} GRANT SELECT ON {names} TO {identifier(role)};"
         )
 

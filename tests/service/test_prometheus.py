@@ -13,6 +13,7 @@ import snapshots
 from command import HEAD, execute, succeed
 from prometheus import scraping
 from scenes import running, until
+from served import address_of
 
 import cli
 from indexer.service.metrics import metrics
@@ -70,8 +71,8 @@ def test_every_query_is_of_the_chosen_instances():
 
 def test_an_index_dropped_by_hand_fires_until_it_is_built_again(head_url: str, tmp_path: Path):
     dropped = ("IndexerIndexNotAsDeclared", "ix_activity_type")
-    with running("serve", "--port", "0", "--interval", "1", "--json", url=head_url) as service:
-        target = urlsplit(service.event("ServiceStarted")["url"]).netloc
+    with running("serve", "--port", "0", "--interval", "1", url=head_url) as service:
+        target = urlsplit(address_of(service)).netloc
         with scraping(target, RULES, tmp_path) as prometheus:
             until(lambda: prometheus.query("count(indexer_query_served)"), "all has been read")
             for query in queries_of_the_board():

@@ -277,4 +277,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "--max-wait limits how long": "test_partitions_resumed::test_down_gives_up_after_max_wait_and_names_the_reader",
     "more partitions: plan --sql prints all": "test_partitions::test_a_plan_shows_the_statements_of_a_few_partitions_and_says_how_an_index_is_dropped",
     "Repair those first: python cli.py reindex {}": "test_deep_sqlite::test_the_problems_of_another_index_that_hide_those_of_one_are_repaired_first",
+    "see --allow-host": "test_app::test_other_host_names_are_not_answered_because_a_browser_may_be_deceived",
+    "Correct --host.": "test_serve::test_what_cannot_be_served_is_refused",
+    "Name another address or port: --host, --port.": "test_server::test_a_port_that_is_taken_is_an_error_with_a_hint",
 }

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from command import CLI
+from scenes import Run, until
 
 import models
 import queries
@@ -115,6 +116,13 @@ def serving(url: str | Callable[[], str], **settings: Any) -> Iterator[Service]:
         yield service
     finally:
         service.reader.close()
+
+
+def address_of(run: Run) -> str:
+    """Return the URL of a service that runs as a command, once it answers."""
+    begun = "Serving on "
+    line = until(lambda: next((each for each in list(run._errors) if each.startswith(begun)), None), "the service")
+    return line.removeprefix(begun).strip().rstrip("/")
 
 
 def samples(text: str) -> dict[str, float]:
