@@ -32,7 +32,10 @@ DIFFERS = "…"
 
 
 class Spoken(ast.NodeTransformer):
-    """Takes the help of options and the patterns of regular expressions out of a file."""
+    """Takes the help of options, the patterns of regular expressions and what asserts say out of a file."""
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        return ast.Pass()
 
     def visit_keyword(self, node: ast.keyword) -> ast.AST | None:
         return None if node.arg in HELP else self.generic_visit(node)
@@ -267,9 +270,6 @@ KINDS = {
     """,
     "what only a programmer reads": """
         module {} has no attribute {}
-        Click knows the three shells
-        every window opens at least every second week
-        the run lock belongs to one schema: call settle() first
         dbstat has told all there is
     """,
 }
