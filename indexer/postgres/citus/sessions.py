@@ -7,7 +7,7 @@ from typing import Any
 
 from indexer.events import Blocker
 from indexer.postgres.citus import nodes
-from indexer.postgres.run.sessions import SHOWN
+from indexer.postgres.run.sessions import WHO_MAY_END, blocker_of
 from indexer.postgres.session.reader import CatalogReader
 
 # Where a session began its transaction; the sessions that this opened on the nodes have the same global process id.
@@ -24,14 +24,8 @@ SESSIONS = """
                 ELSE COALESCE(a.state, a.backend_type) END AS reason,
            CASE WHEN a.backend_type IS NULL THEN '' ELSE a.query END AS query,
            CASE WHEN a.backend_type IS NULL THEN CURRENT_USER::pg_catalog.text END AS hidden_from,
-           CASE WHEN m.rolsuper THEN ''
-                WHEN COALESCE(r.rolsuper, true) THEN '  -- as a superuser'
-                WHEN pg_catalog.pg_has_role(r.oid, 'USAGE')
-                     OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE') THEN ''
-                ELSE '  -- as that role, or as a member of pg_signal_backend' END AS ending_as
+           e.ending_as
       FROM pg_catalog.citus_stat_activity AS a
-      JOIN pg_catalog.pg_roles AS m ON m.rolname = CURRENT_USER
-      LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = a.usename
       LEFT JOIN pg_catalog.pg_dist_node AS n ON n.nodeid = a.nodeid
 """
 
@@ -114,12 +108,5 @@ def _reason(row: Mapping[str, Any], lock: str) -> str:
 
 
 def _described(catalog: CatalogReader, reasons: Mapping[int, str]) -> tuple[Blocker, ...]:
-    rows = catalog.rows(SESSIONS + OF_GLOBAL_PIDS, pids=list(reasons)) if reasons else []
-    return tuple(_session(row, reasons[row["pid"]]) for row in rows)
-
-
-def _session(row: dict[str, Any], why: str) -> Blocker:
-    ending = f"SELECT pg_catalog.pg_terminate_backend({row['pid']});" + row.pop("ending_as")
-    reason = "; ".join(filter(None, (why, row["reason"])))
-    query = " ".join((row["query"] or "").split())[:SHOWN]
-    return Blocker(**{**row, "reason": reason, "query": query}, ending=ending)
+    rows = catalog.rows(SESSIONS + WHO_MAY_END + OF_GLOBAL_PIDS, pids=list(reasons)) if reasons else []
+    return tuple(blocker_of(row, reasons[row["pid"]]) for row in rows)

@@ -35,18 +35,27 @@ SESSIONS = """
            CASE WHEN a.backend_type IS NULL THEN ''
                 ELSE a.query END AS query,
            CASE WHEN a.backend_type IS NULL THEN CURRENT_USER::pg_catalog.text END AS hidden_from,
-           CASE WHEN m.rolsuper THEN ''
-                WHEN COALESCE(r.rolsuper, true) THEN '  -- as a superuser'
-                WHEN pg_catalog.pg_has_role(r.oid, 'USAGE')
-                     OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE') THEN ''
-                ELSE '  -- as that role, or as a member of pg_signal_backend' END AS ending_as
+           e.ending_as
       FROM pg_catalog.pg_stat_activity AS a
-      JOIN pg_catalog.pg_roles AS m ON m.rolname = CURRENT_USER
-      LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid
       LEFT JOIN pg_catalog.pg_locks AS v
         ON v.locktype = 'virtualxid'
        AND v.mode = 'ExclusiveLock'
        AND v.pid = a.pid
+"""
+
+# Who may end such a session, as a comment after the statement that does.
+WHO_MAY_END = """
+      JOIN pg_catalog.pg_roles AS m ON m.rolname = CURRENT_USER
+      LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = a.usename
+     CROSS JOIN LATERAL (
+           SELECT CASE WHEN m.rolsuper THEN ''
+                       WHEN COALESCE(r.rolsuper, true) THEN '  -- as a superuser'
+                       WHEN pg_catalog.pg_has_role(r.oid, 'USAGE')
+                            OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE') THEN ''
+                       ELSE '  -- as that role, or as a member of pg_signal_backend' END AS ending_as) AS e
+"""
+
+OF_PIDS = """
      WHERE a.pid = ANY (%(pids)s::integer[])
      ORDER BY seconds DESC NULLS LAST
 """
@@ -246,10 +255,10 @@ class Sessions:
 
     def described(self, reasons: Mapping[int, str]) -> tuple[Blocker, ...]:
         """Return the sessions with these process ids, each with the reason why it blocks (or "")."""
-        found = self.visible_rows(SESSIONS, pids=list(reasons)) if reasons else []
+        found = self.visible_rows(SESSIONS + WHO_MAY_END + OF_PIDS, pids=list(reasons)) if reasons else []
         if found is None:
             return tuple(_hidden(pid, reason) for pid, reason in reasons.items())
-        return tuple(_session(row, reasons[row["pid"]]) for row in found)
+        return tuple(blocker_of(row, reasons[row["pid"]]) for row in found)
 
     def _prepared(self, reasons: Mapping[str, str]) -> tuple[Blocker, ...]:
         """Return the prepared transactions with these virtual transaction ids, each with the reason why it blocks."""
@@ -297,7 +306,7 @@ def _lock(row: dict[str, Any], dropping: bool) -> str:
 
 
 def _hidden(pid: int, reason: str) -> Blocker:
-    ending = f"SELECT pg_catalog.pg_terminate_backend({pid});"
+    ending = _end(pid)
     return Blocker(pid, "a role that is not visible", "", "", "", None, reason or "session not visible", "", ending)
 
 
@@ -307,9 +316,19 @@ def _transaction(row: dict[str, Any], why: str) -> Blocker:
     return Blocker(None, row["role"], "", "", row["transaction"], row["seconds"], reason, "", ending)
 
 
-def _session(row: dict[str, Any], why: str) -> Blocker:
-    ending = f"SELECT pg_catalog.pg_terminate_backend({row['pid']});" + row.pop("ending_as")
+def blocker_of(row: dict[str, Any], why: str) -> Blocker:
+    """Return the session of a row of SESSIONS, here or on another node of a cluster.
+
+    Args:
+        why: the reason why it blocks, or "".
+    """
+    ending = _end(row["pid"]) + row.pop("ending_as")
     reason = "; ".join(filter(None, (why, row["reason"])))
     # Not shortened by the server: that reads a query of another database as if it were in the encoding of this one.
     query = " ".join((row["query"] or "").split())[:SHOWN]
     return Blocker(**{**row, "reason": reason, "query": query}, ending=ending)
+
+
+def _end(pid: int) -> str:
+    """Return the statement that ends a session."""
+    return f"SELECT pg_catalog.pg_terminate_backend({pid});"
