@@ -25,6 +25,7 @@ class Flaw(NamedTuple):
         definition: of an index that must not be replaced by another one without consent.
         reason: why the state is unknown.
         remedy: the statement that drops an index which is not known to the coordinator, to be executed on the node.
+        is_attached: whether it is attached to another index of the node, and is dropped with that alone.
     """
 
     node: str
@@ -34,6 +35,7 @@ class Flaw(NamedTuple):
     definition: Definition | None = None
     reason: str = ""
     remedy: str = ""
+    is_attached: bool = False
 
     @property
     def place(self) -> str:

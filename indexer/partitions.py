@@ -85,7 +85,7 @@ class Part(NamedTuple):
         parent: the index that it is attached to, or is to be; None for the root.
         drop: the statement that drops an existing index as long as it is attached to nothing.
         drop_unattached: the statement that drops what is attached to nothing on placements of a cluster, although the
-            index itself is attached. It remains there when the whole is dropped.
+            index itself is attached. It would remain there when the whole is dropped.
         is_named_otherwise: whether neither ``up`` nor PostgreSQL gives an index on the partition such a name.
         closing: what attaches the index of a partition that is itself partitioned, once all below it is done. Attached
             before, it would become valid with its last leaf, and PostgreSQL would lock the whole table for that.

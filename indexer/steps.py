@@ -388,11 +388,11 @@ class StepPlanner(NamedTuple):
                 statements = [
                     *(dialect.drop_statement(each.name) for each in dropped if each),
                     *unattached,
+                    *(part.drop_unattached for part in existing.parts if part.drop_unattached),
                 ]
                 # Last, because without the parent nothing would say that what is not attached yet belongs to it.
                 at = len(statements) if existing.parts else 0
                 statements[at:at] = dialect.clear_statements(index, found) if found else []
-                statements += [part.drop_unattached for part in existing.parts if part.drop_unattached]
             case Action.LEAVE if existing.replacing:
                 statements = [dialect.drop_statement(existing.replacing.name)]
             case Action.RENAME_BACK if found and former:

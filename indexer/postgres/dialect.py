@@ -116,7 +116,7 @@ class PostgresDialect(Dialect):
 
     def drop_unattached_statement(self, entry: CatalogEntry) -> str:
         """Return the statement that drops what is attached to nothing on placements; "" if there is no such index."""
-        flaws = [flaw for flaw in entry.flaws if flaw.state in (DIFFERENT, UNATTACHED)]
+        flaws = [flaw for flaw in entry.flaws if flaw.state in (DIFFERENT, UNATTACHED) and not flaw.is_attached]
         if not flaws or entry.kind == PARTITIONED_INDEX:
             return ""
         from indexer.postgres.citus.rebuilds import drop_on_nodes

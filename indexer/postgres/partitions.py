@@ -398,9 +398,12 @@ class _Plan:
 
 
 def clear_statements(dialect: PostgresDialect, index: Index, found: CatalogEntry, parts: Sequence[Part]) -> list[str]:
-    """Return the statements that drop an index with these parts, whatever placements of a cluster have of it."""
+    """Return the statements that drop an index with these parts, whatever placements of a cluster have of it.
+
+    The whole is last, because without it nothing would say that the rest belongs to it.
+    """
     drops = [part.drop_unattached for part in parts if part.drop_unattached]
-    return [*dialect.clear_statements(index, found), *drops]
+    return [*drops, *dialect.clear_statements(index, found)]
 
 
 def _is_on_root(index: Index, found: CatalogEntry | None) -> bool:

@@ -35,6 +35,7 @@ HERE, THERE, LEAF = "ix_activity_type", "ix_activity_type_{shard}", "ix_activity
 DROP = f"DROP INDEX {{schema}}.{THERE}"
 WHOLE = f"CREATE INDEX {THERE} ON ONLY {{schema}}.activity_{{shard}} (activity_type)"
 OTHER_WHOLE = f"CREATE INDEX {THERE} ON {{schema}}.activity_{{shard}} (id)"
+OTHER_ONLY = OTHER_WHOLE.replace(" ON ", " ON ONLY ")
 PART = f"CREATE INDEX {LEAF} ON {{schema}}.activity_2024_{{leaf}} (activity_type)"
 OTHER_PART = f"CREATE INDEX {LEAF} ON {{schema}}.activity_2024_{{leaf}} (id)"
 ATTACH = f"ALTER INDEX {{schema}}.{THERE} ATTACH PARTITION {{schema}}.{LEAF}"
@@ -86,6 +87,13 @@ FAULTS = {
         "not valid on 3 of 12 placements",
         Action.REBUILD,
         {"activity": "not valid", "activity_2024": "different", "activity_2025": "missing"},
+    ),
+    "the whole and its leaf are others on a shard": Fault(
+        (),
+        (DROP, OTHER_ONLY, OTHER_PART, ATTACH),
+        "different on 3 of 12 placements",
+        Action.REBUILD,
+        {"activity": "different", "activity_2024": "different", "activity_2025": "missing"},
     ),
     "a leaf is not attached on a shard": Fault(
         (),

@@ -146,7 +146,8 @@ def _flaw(shard: Shard, entry: CatalogEntry | None, found: CatalogEntry, nodes: 
     if entry is None:
         return Flaw(shard.where, shard.id, MISSING)
     if entry.definition != found.definition:
-        return Flaw(shard.where, shard.id, DIFFERENT, entry.name, entry.definition)
+        is_attached = entry.attached_to is not None
+        return Flaw(shard.where, shard.id, DIFFERENT, entry.name, entry.definition, is_attached=is_attached)
     if found.attached_to and not entry.attached_to:
         return Flaw(shard.where, shard.id, UNATTACHED, entry.name)
     return None if entry.usable else Flaw(shard.where, shard.id, entry.flaw, entry.name)
