@@ -84,6 +84,7 @@ def pattern(entry: str) -> re.Pattern[str]:
 
 WITHOUT_MESSAGES = re.compile(
     r"migrate_|queries\.py|sample/(sql|tables|words|postgres)|indexer/bench/(chart|tables)|indexer/console/tables"
+    r"|indexer/service/metrics"
 )
 
 # What has the form of a message and is another text: for each kind its texts, one a line.
@@ -224,28 +225,6 @@ KINDS = {
         no such table
         no query solution
         no such index
-    """,
-    "help of a metric": """
-        Size of the index.
-        Size that a rebuild would leave.
-        Time of the last scan.
-        Time since which scans are counted.
-        Whether the collation has changed since the index was built.
-        Time of the last deep check that found no corruption.
-        Scans of the index, without deep checks.
-        Whether the database can be read.
-        Version of the service.
-        Time of the last snapshot of the database.
-        Whether applications may start.
-        Revision of the database, and the last one.
-        Revisions that are not applied.
-        Indexes of applied revisions that are not as declared.
-        Whether the index exists as declared and queries can use it.
-        Indexes that are being built.
-        Part of the build that is done.
-        Time for which the build has waited for other sessions.
-        Sessions that the build waits for.
-        Whether an index serves the query.
     """,
     "a part of the page": """
         After a rebuild
