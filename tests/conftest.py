@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 
 import pytest
 from command import is_postgres, make_crm, prepare
+from memory import use_memory
 from postgres_server import running_server
 from roles import another_role, as_application, as_owner, make_roles, new_database
 from scenes import Run, Server, own_server
 
 pytest_plugins = ["workers", "bound_models"]
+use_memory()
 
 # A shell makes background processes ignore SIGINT, and their children inherit that. The tests of signals need the
 # handlers of a foreground process.

@@ -332,6 +332,14 @@ def _trace(url: str) -> Any:
     if not is_postgres(url):
         folder = file_of(url).parent
         return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    meta_tables = [f'"{row[0]}"."{row[1]}"' for row in catalog(url) if row[1] in OWN_TABLES and row[2] == "r"]
-    recorded = {name: ask(url, f"SELECT * FROM {name} AS t ORDER BY t::text") for name in meta_tables}
-    return ask(url, RELATIONS), ask(url, "SELECT nspname FROM pg_namespace ORDER BY 1"), recorded
+    with closing(connect(url)) as connection, closing(connection.cursor()) as cursor:
+
+        def rows(query: str) -> list[tuple[Any, ...]]:
+            cursor.execute(query)
+            return list(cursor.fetchall())
+
+        cursor.execute("SET search_path TO pg_catalog")
+        relations = rows(RELATIONS)
+        meta_tables = [f'"{row[0]}"."{row[1]}"' for row in relations if row[1] in OWN_TABLES and row[2] == "r"]
+        recorded = {name: rows(f"SELECT * FROM {name} AS t ORDER BY t::text") for name in meta_tables}
+        return relations, rows("SELECT nspname FROM pg_namespace ORDER BY 1"), recorded
