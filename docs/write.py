@@ -153,7 +153,8 @@ EXIT_CODES = {
     "that inherits from its table, a query is not served, or `health --strict` has such advice",
     5: "another run holds the lock: `--no-wait` or `--wait-lock` ended the wait, or `check --deep` does not wait",
     6: "gave up waiting for a session that blocks, after `--max-wait`",
-    7: "database unreachable: refused, unknown host, role or database, wrong password, not a SQLite file",
+    7: "database unreachable: refused, unknown host, role or database, wrong password, not a SQLite file; or a node of "
+    "a Citus cluster does not answer",
     129: "interrupted by SIGHUP (the terminal closed), after cleaning up",
     130: "interrupted by SIGINT (Ctrl-C), after cleaning up",
     143: "interrupted by SIGTERM, after cleaning up",
