@@ -64,7 +64,7 @@ class Details:
         written = self.write(text)
         if self.shown or not hosts:
             return written
-        return re.sub("|".join(rf"(?<![\w.]){re.escape(host)}(?![\w.])" for host in hosts), "(a server)", written)
+        return re.sub(rf"(?<![\w.-])({'|'.join(map(re.escape, hosts))})(:\d+)?(?![\w-]|\.\w)", "(a server)", written)
 
 
 def gate_at(snapshot: Snapshot, now: datetime) -> Gate:

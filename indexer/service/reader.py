@@ -150,9 +150,9 @@ class Reader:
 
 
 def _hosts(status: Status) -> Iterator[str]:
-    """Yield the names of servers that texts about a database may contain."""
+    """Yield the names of servers that texts about a database may contain, without their ports."""
     standby: Standby | None = status.standby
     if standby is not None and standby.sender:
-        yield standby.sender
+        yield standby.sender.rpartition(":")[0]
     for step in status.steps:
-        yield from (flaw.node for flaw in (step.found.flaws if step.found else ()) if flaw.node)
+        yield from (flaw.node.rpartition(":")[0] for flaw in (step.found.flaws if step.found else ()) if flaw.node)
