@@ -4,6 +4,7 @@ Its binaries are the machine's own or, where there are none, those of the wheel 
 TEST_PG=system or TEST_PG=wheel pins the source, PG_BIN=/some/directory names the binaries themselves.
 """
 
+import atexit
 import ctypes
 import importlib.util
 import os
@@ -64,7 +65,7 @@ def running_server() -> Iterator[str]:
     with work_directory() as top:
         account = unprivileged(top)
         binaries = executable_for(account, binaries, top)
-        make_cluster(binaries, top / "data", account)
+        run_initdb(binaries, top / "data", account)
         process, url = start(binaries, top / "data", top / "log", account)
         try:
             yield url
@@ -169,6 +170,27 @@ def can_run(account: dict, program: Path) -> bool:
 
 
 def make_cluster(binaries: Path, data: Path, account: dict) -> None:
+    """Make a cluster for a server beside the tests' own: a copy, with one system identifier for all of a process."""
+    if binaries not in _made:
+        top = Path(tempfile.mkdtemp(prefix="postgres-for-tests-"))
+        atexit.register(shutil.rmtree, top, ignore_errors=True)
+        run_initdb(binaries, top / "data", {**account, **unprivileged(top)})
+        _made[binaries] = top / "data"
+    copy_cluster(_made[binaries], data)
+
+
+_made: dict[Path, Path] = {}
+
+
+def copy_cluster(source: Path, target: Path) -> None:
+    """Copy a cluster that is not running, owners and modes included: that is a base backup."""
+    shutil.copytree(source, target, symlinks=True)
+    for path in (source, *source.rglob("*")):
+        status = path.lstat()
+        os.chown(target / path.relative_to(source), status.st_uid, status.st_gid, follow_symlinks=False)
+
+
+def run_initdb(binaries: Path, data: Path, account: dict) -> None:
     """Run initdb."""
     options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
     done = subprocess.run(

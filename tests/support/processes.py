@@ -6,14 +6,18 @@ import atexit
 import functools
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from select import select
 from signal import SIGKILL
 from typing import IO
+from urllib.parse import quote
 
 import zygote
 from zygote import CLI, LENGTH
@@ -57,11 +61,30 @@ def start(
 
 
 def _is_new(arguments: Sequence[str]) -> bool:
-    """Return whether no such command ran before in this process: one run of each is a real start."""
+    """Return whether no such command ran before in these tests: one run of each is a real start."""
     command = next((argument for argument in arguments if not argument.startswith("-")), "")
-    is_new = command not in _started
+    if command in _started:
+        return False
     _started.add(command)
-    return is_new
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    return run is None or _is_first(_started_by_all(run) / quote(command, safe=""))
+
+
+def _is_first(file: Path) -> bool:
+    """Return whether no other test process has created a file."""
+    with suppress(FileExistsError):
+        file.touch(exist_ok=False)
+        return True
+    return False
+
+
+@functools.cache
+def _started_by_all(run: str) -> Path:
+    """Return the folder in which the test processes of one run note what they have started."""
+    folder = Path(tempfile.gettempdir()) / f"started-by-tests-{run}"
+    folder.mkdir(exist_ok=True)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 _started: set[str] = set()

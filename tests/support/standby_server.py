@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import psycopg2
-from postgres_server import executable_for, make_cluster, own_binaries, start, stop, unprivileged, work_directory
+from postgres_server import (
+    copy_cluster,
+    executable_for,
+    make_cluster,
+    own_binaries,
+    start,
+    stop,
+    unprivileged,
+    work_directory,
+)
 
 
 class Pair(NamedTuple):
@@ -60,14 +67,6 @@ def following(top: Path, name: str, source: str, binaries: Path, account: dict) 
         yield url
     finally:
         stop(process)
-
-
-def copy_cluster(source: Path, target: Path) -> None:
-    """Copy a cluster that is not running, owners and modes included: that is a base backup."""
-    shutil.copytree(source, target, symlinks=True)
-    for path in (source, *source.rglob("*")):
-        status = path.lstat()
-        os.chown(target / path.relative_to(source), status.st_uid, status.st_gid, follow_symlinks=False)
 
 
 def configure(data: Path, **settings: str) -> None:
