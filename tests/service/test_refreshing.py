@@ -57,6 +57,15 @@ def test_the_query_of_a_blocker_is_shown_with_details_only(base_url):
         assert telling.refresh().document()["builds"][0]["blockers"][0]["role"] == "crm_app"
 
 
+def test_a_build_that_waits_for_the_lock_on_its_table_is_shown_before_its_index_exists(base_url):
+    vacuum = "LOCK TABLE activity IN SHARE UPDATE EXCLUSIVE MODE"
+    one_by_one = ("up", "--jobs", "1")
+    with transaction(base_url, vacuum) as blocker, running(*one_by_one, url=base_url), serving(base_url) as service:
+        (build,) = until(lambda: service.refresh().document()["builds"])
+    assert (build["index"], build["phase"]) == (BUILT, "waiting for a lock")
+    assert [each["pid"] for each in build["blockers"]] == [blocker.pid]
+
+
 def test_a_build_by_reindex_has_the_name_of_the_index(head_url):
     with open_writer(head_url), running("reindex", "ix_activity_type", url=head_url), serving(head_url) as service:
         until_phase(head_url, "waiting for writers")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from indexer.events import Event, Progress, Waiting
 from indexer.leftovers import name_and_ending
 from indexer.postgres.catalog.catalog import PostgresCatalog
+from indexer.postgres.citus.statements import concerns
 from indexer.postgres.run.sessions import Sessions
 from indexer.postgres.run.watch import Watch
 from indexer.server import RunningBuild
@@ -20,15 +21,35 @@ STARTED = """
      WHERE a.pid = ANY (%(pids)s::pg_catalog.int4[])
 """
 
+# A build waits for the lock on its table before its index is in the catalog: behind a VACUUM, for example.
+WAITING = """
+    SELECT l.pid,
+           a.query
+      FROM pg_catalog.pg_locks AS l
+      JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
+      JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+     WHERE l.locktype = 'relation'
+       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+       AND l.mode = 'ShareUpdateExclusiveLock'
+       AND NOT l.granted
+       AND c.relnamespace = %(namespace)s
+       AND c.relname = ANY (%(tables)s::pg_catalog.text[])
+       AND a.query ~ '^(CREATE|REINDEX)'
+"""
+
 
 def running_builds(catalog: PostgresCatalog, steps: Sequence[Step]) -> list[RunningBuild]:
     """Return the indexes of these steps, and of their partitions, that other sessions are building now."""
     workers = {pid: index for step in steps for pid, index in _of_step(step)}
     declared = {step.index.name: step.index for step in steps}
-    for entry in catalog.indexes_on({step.index.table for step in steps}):
+    tables = sorted({step.index.table for step in steps})
+    for entry in catalog.indexes_on(tables):
         index = declared.get(name_and_ending(entry.name)[0])  # REINDEX CONCURRENTLY builds one of another name
         if entry.worker is not None and index is not None:
             workers.setdefault(entry.worker, index)
+    for row in Sessions(catalog).visible_rows(WAITING, tables=tables) or []:
+        named = [index for name, index in declared.items() if concerns(row["query"], name, catalog.schema or "")]
+        workers.update((row["pid"], index) for index in named[:1])
     seconds = _seconds(catalog, list(workers)) if workers else {}
     return [_observed(catalog, pid, index)._replace(seconds=seconds.get(pid)) for pid, index in workers.items()]
 
