@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OF_INDEX = ("schema", "table", "index")
-KINDS = ("missing", "invalid", "different", "corrupt")  # of drift
+KINDS = ("missing", "invalid", "different")  # of drift
 OF_EACH_INDEX = (
     ("size_bytes", "bytes", "Size of the index."),
     ("expected_size_bytes", "bytes_after_rebuild", "Size that a rebuild would leave."),
@@ -86,7 +86,7 @@ def _of_indexes(indexes: Sequence[Document], pending: Sequence[str]) -> Iterator
 def _drift(index: Document, pending: Sequence[str]) -> str | None:
     """Return how an index of an applied revision differs from what is declared; None if it does not."""
     if index["revision"] in pending or index["state"] in ("valid", "in progress"):
-        return "corrupt" if index["finding"] == "corrupt" else None
+        return None
     return str(index["state"]) if index["state"] in ("missing", "invalid") else "different"
 
 
@@ -94,7 +94,7 @@ def _valid(index: Document) -> bool | None:
     """Return whether an index is valid; None where that is not known."""
     if index["state"] == "unknown":
         return None
-    return bool(index["state"] == "valid" and index["finding"] != "corrupt")
+    return bool(index["state"] == "valid")
 
 
 def _of_builds(document: Document) -> Iterator[Metric]:
