@@ -25,22 +25,23 @@ def problem(command: Sequence[str], environment: Mapping[str, str]) -> str | Non
         environment: the variables that it was started with.
     """
     if "serve" in command:
-        host = value("host", command, environment)
-        port = value("port", command, environment)
+        host = value("serve", "host", command, environment)
+        port = value("serve", "port", command, environment)
         return problem_of_service("127.0.0.1" if host in EVERY_ADDRESS else host, int(port or DEFAULT_PORT))
-    heartbeat = value("heartbeat", command, environment)
+    heartbeat = value("up", "heartbeat", command, environment)
     return problem_of_run(heartbeat) if heartbeat and "up" in command else None
 
 
-def value(name: str, command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return the value of an option: that of the command line, else that of the environment, else an empty text."""
-    option = f"--{name}"
+def value(name: str, option: str, command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Return the value of an option of the command ``name``: as typed, else of a variable, else an empty text."""
     for place, argument in enumerate(command):
-        if argument == option:
+        if argument == f"--{option}":
             return command[place + 1]
-        if argument.startswith(f"{option}="):
+        if argument.startswith(f"--{option}="):
             return argument.partition("=")[2]
-    return environment.get(f"INDEXER_{name.upper()}", "")
+    variables = (f"INDEXER_{name}_{option}".upper(), f"INDEXER_{option}".upper())
+    given = (environment.get(variable, "") for variable in variables)
+    return next((each for each in given if each and "://" not in each), "")  # such as Kubernetes sets for a Service
 
 
 def problem_of_service(host: str, port: int) -> str | None:

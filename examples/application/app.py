@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 
 from peewee import OperationalError
 from playhouse.db_url import connect
-from waitress import serve
+from waitress import create_server
 
 import models
 import queries
@@ -56,11 +56,12 @@ def answer_to(path: str, asked: Mapping[str, list[str]]) -> tuple[str, Any]:
 
 def main() -> None:
     """Serve until a signal comes."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # which ends serve()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # which ends run()
     models.database.initialize(connect(os.environ["DATABASE_URL"]))
     host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8000"))
+    server = create_server(application, host=host, port=port, ident=None)
     print(f"The application listens on http://{host}:{port}", flush=True)
-    serve(application, host=host, port=port, ident=None)
+    server.run()
     sys.exit(143)
 
 

@@ -1,40 +1,46 @@
-"""Run a command to its end and then become the application: python start.py COMMAND [ARGUMENT]...
+"""Run a command, and then the application: python start.py COMMAND [ARGUMENT]...
 
 The application starts only if the command ends with 0, such as ``python cli.py up`` or ``python cli.py wait --for
-applied``. A shell that does this as the first process of a container would keep SIGTERM to itself.
+applied``. This stays the first process of the container and passes signals on to what runs. A shell would keep them,
+and a first process that has no handler yet, such as an application that imports its modules, does not get them.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-APPLICATION = Path(__file__).with_name("app.py")
+APPLICATION = [sys.executable, str(Path(__file__).with_name("app.py"))]
 
 
-def main(command: list[str]) -> None:
-    """Run the command, pass signals on to it, and become the application, or exit as the command did."""
-    signals: list[int] = []
-    child: subprocess.Popen[bytes] | None = None
+class Starter:
+    """Runs one process after another, and passes signals on to the one that runs."""
 
-    def pass_on(number: int, _: object) -> None:
-        signals.append(number)
-        if child:
-            child.send_signal(number)
+    def __init__(self) -> None:
+        self.child: subprocess.Popen[bytes] | None = None
+        self.signals: list[int] = []
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, self.pass_on)
 
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, pass_on)
-    child = subprocess.Popen(command)  # noqa: S603 - what the operator has written
-    if signals:  # that came before there was a child
-        child.send_signal(signals[0])
-    code = child.wait()
-    if code or signals:
-        sys.exit(code if code > 0 else 128 + (signals or [-code])[0])
-    os.execv(sys.executable, [sys.executable, str(APPLICATION)])  # noqa: S606
+    def pass_on(self, number: int, _: object) -> None:
+        """Pass a signal on."""
+        self.signals.append(number)
+        if self.child:
+            self.child.send_signal(number)
+
+    def run(self, command: list[str]) -> None:
+        """Run a command to its end; exit as it did unless that is 0, and after a signal."""
+        self.child = subprocess.Popen(command)  # noqa: S603 - what the operator has written
+        if self.signals:  # that came before there was a child
+            self.child.send_signal(self.signals[0])
+        code = self.child.wait()
+        if code or self.signals:
+            sys.exit(code if code > 0 else 128 + (self.signals or [-code])[0])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    starter = Starter()
+    starter.run(sys.argv[1:])
+    starter.run(APPLICATION)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,13 +27,24 @@ UP = (sys.executable, str(CLI), "up")
 MAYA = "INSERT INTO contact (first_name, last_name, phone) VALUES ('Maya', 'Lind', '+15550100')"
 
 
+# Not one that a client gets: whoever asks there before anything listens could be connected to itself.
+PORTS = range(20_000, 30_000)
+
+
+def free_port() -> int:
+    """Return a port on which nothing listens."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as server, suppress(OSError):
+            server.bind(("127.0.0.1", port))
+            return port
+
+
 class Replica:
     """A replica of the application, with a process group for its container: what starts it, and what it is then."""
 
     def __init__(self, url: str, *command: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         given = {"DATABASE_URL": url, "PORT": str(self.port), "PYTHONPATH": str(CLI.parent)}
         self.process = subprocess.Popen(
             [sys.executable, START, *command],
@@ -119,6 +131,12 @@ def test_an_application_does_not_start_after_a_command_that_fails(tmp_path: Path
         assert failed.process.wait(30) == 4
     with replica(url, sys.executable, "-c", "import os; os.kill(os.getpid(), 9)") as killed:
         assert killed.process.wait(30) == 137
+
+
+def test_a_signal_ends_an_application_that_still_starts(tmp_path: Path) -> None:
+    with replica(f"sqlite:///{tmp_path}/crm.db", sys.executable, "-c", "print('done')") as starting:
+        starting.says("done")
+        assert starting.end(signal.SIGTERM) == 143
 
 
 class Gate(BaseHTTPRequestHandler):

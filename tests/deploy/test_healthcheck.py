@@ -58,6 +58,8 @@ def test_a_service_is_healthy_if_it_answers_wherever_its_port_is_given(healthche
         assert healthcheck.problem([*PROGRAM, "serve", "--port", str(port)], {}) is None
         assert healthcheck.problem([*PROGRAM, "serve", "--host", "0.0.0.0", f"--port={port}"], {}) is None
         assert healthcheck.problem([*PROGRAM, "serve"], {"INDEXER_PORT": str(port)}) is None
+        variables = {"INDEXER_SERVE_PORT": str(port), "INDEXER_PORT": "tcp://10.0.0.7:8080"}
+        assert healthcheck.problem([*PROGRAM, "serve"], variables) is None
     assert "does not answer" in healthcheck.problem([*PROGRAM, "serve", "--port", str(port)], {})
 
 
