@@ -43,12 +43,13 @@ class Refresher(Thread):
         self.join(within)
 
     def run(self) -> None:
-        """Read until the end is asked for; rest for as long as reading took, at least."""
+        """Read until the end is asked for, after a failure every few seconds; rest at least as long as reading took."""
         while not self._ending.is_set():
             started = time.monotonic()
             self.refresh()
             took = time.monotonic() - started
-            self._ending.wait(max(self.snapshot.interval - took, took))
+            interval = self.snapshot.interval
+            self._ending.wait(max((min(interval, INTERVAL) if self.snapshot.failure else interval) - took, took))
         self.reader.close()
 
     def read_all_again(self) -> None:

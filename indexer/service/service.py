@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Thread
 
+from indexer.errors import IndexerError
 from indexer.service.address import Address
 from indexer.service.app import Application
 from indexer.service.document import Details
@@ -15,6 +16,7 @@ from indexer.service.server import listening, serve, url_of
 from indexer.signals import Stop
 from indexer.tuples import NamedTuple
 
+LOOK = 1.0  # seconds between two looks at the threads
 TO_CLOSE = 0.3  # seconds, in which the session is closed if it is idle
 
 
@@ -46,7 +48,8 @@ def run(
         watcher: called with what the service does.
 
     Raises:
-        UsageError, IndexerError: the service cannot listen there.
+        UsageError: there is no such address.
+        IndexerError: the service cannot listen there, or one of its threads has ended.
         Interrupted: a signal ended it.
     """
     listener = listening(address.host, address.port)
@@ -54,11 +57,13 @@ def run(
     application = Application(
         lambda: refresher.snapshot, details, AllowedHosts([address.host, *address.names]), watcher.failed
     )
-    Thread(target=serve, args=(application, listener), name="server", daemon=True).start()
+    server = Thread(target=serve, args=(application, listener), name="server", daemon=True)
+    server.start()
     refresher.start()
     watcher.begun(url_of(listener))
     try:
-        while True:
-            stop.sleep(3600)
+        while server.is_alive() and refresher.is_alive():
+            stop.sleep(LOOK)
     finally:
         refresher.end(TO_CLOSE)
+    raise IndexerError("A thread of the service has ended.", "Start the service again; to see why, add --verbose.")
