@@ -12,15 +12,18 @@ from urllib.parse import urlsplit
 
 import pytest
 from scenes import until
+from served import Service
 
 from indexer.console.hints import HintWriter
 from indexer.errors import IndexerError, UsageError
-from indexer.service import server
+from indexer.service import server, service
+from indexer.service.address import Address
 from indexer.service.app import Application
 from indexer.service.document import Details
 from indexer.service.hosts import AllowedHosts
 from indexer.service.server import listening, serve, url_of
 from indexer.service.snapshot import Snapshot
+from indexer.signals import Stop
 
 ASK = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 ALIVE = b"HTTP/1.1 200 OK"
@@ -161,3 +164,13 @@ def test_the_url_has_the_address_and_the_port_that_was_found(host):
         pytest.skip("this machine has no IPv6")
     with closing(listener):
         assert urlsplit(url_of(listener)).port
+
+
+def test_a_service_whose_server_has_ended_ends_too_so_that_it_is_started_again(sqlite_url, monkeypatch):
+    monkeypatch.setattr(service, "serve", lambda application, listener: None)
+    said: list[str] = []
+    reader = Service(lambda: sqlite_url).reader
+    details, watcher = Details(HintWriter("indexer"), False), service.Watcher(said.append, print, print)
+    with pytest.raises(IndexerError, match="A thread of the service has ended"):
+        service.run(Address("127.0.0.1", 0), reader, details, 5, watcher, Stop())
+    assert said[0].startswith("http://127.0.0.1:")
