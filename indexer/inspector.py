@@ -109,8 +109,11 @@ class Inspector:
             PreflightFailed: what is recorded cannot be read.
         """
         state = self._read(sizes, Command(direction))
+        lacks_all = direction == "up" and not self._has_tables(state)
+        is_empty = lacks_all and self.migrator.catalog.is_empty()
+        if lacks_all and not is_empty:  # another run may have created the tables between the two reads
+            state = self._read(sizes, Command(direction))
         revision_plans, due, end = self._due(direction, to, state, sizes)
-        is_empty = direction == "up" and not self._has_tables(state) and self.migrator.catalog.is_empty()
         base_tables = _tables_of(self.models()) if is_empty else {}
         plan = Plan(
             direction=direction,

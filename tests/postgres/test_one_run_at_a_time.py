@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 from command import (
+    CLI,
     HEAD,
     SEVEN_TABLES,
     TEN,
@@ -40,6 +41,9 @@ from scenes import (
     until_idle,
     until_phase,
 )
+
+import indexer
+from models import TABLES
 
 FIRST = "ix_activity_openphone_id"
 CREATE_FIRST = f"CREATE INDEX CONCURRENTLY {FIRST} ON activity (openphone_id)"
@@ -98,6 +102,19 @@ def test_up_and_down_started_against_each_other_leave_all_or_nothing(logging_ser
         assert created_indexes(logged_url) in ({}, specified(logged_url))
         assert (HEAD in revisions(logged_url)) == bool(created_indexes(logged_url))
     assert not logging_server.has_logged("deadlock detected")
+
+
+def test_a_run_survives_that_another_creates_the_tables_while_it_reads(database_url, monkeypatch):
+    with indexer.connect(database_url) as migrator:
+        is_empty = type(migrator.catalog).is_empty
+
+        def overtaken(catalog):
+            succeed("up", url=database_url)
+            return is_empty(catalog)
+
+        monkeypatch.setattr(type(migrator.catalog), "is_empty", overtaken)
+        outcome = indexer.Runner(migrator, indexer.load(CLI.parent), TABLES).up()
+    assert (outcome.end, outcome.steps, outcome.base_tables) == (HEAD, (), ())
 
 
 def test_a_second_run_waits_for_the_first_and_has_nothing_left_to_do(base_url):
