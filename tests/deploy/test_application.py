@@ -102,27 +102,26 @@ def replica(url: str, *command: str) -> Iterator[Replica]:
         started.kill()
 
 
-def test_replicas_that_run_up_start_when_the_indexes_are_built_whichever_of_them_is_killed(base_url: str) -> None:
+def test_replicas_that_run_up_start_when_the_indexes_are_built_also_if_the_one_that_builds_is_killed(
+    base_url: str,
+) -> None:
     execute(base_url, MAYA)
-    with open_writer(base_url) as writer:
-        with replica(base_url, *UP) as first:
-            first.says(BLOCKED)
-            with replica(base_url, *UP) as second:
-                second.says("another run")
-                first.kill()
-                second.says(BLOCKED)  # now it is the one that builds
-                assert second.get("/healthz") is None
-                assert second.end(signal.SIGTERM) == 143
-        with replica(base_url, *UP) as first, replica(base_url, *UP) as second:
-            until(lambda: "another run" in "".join(first.lines + second.lines))
-            assert (first.get("/healthz"), second.get("/healthz")) == (None, None)
-            writer.end()
-            for each in (first, second):
-                assert until(lambda each=each: each.get("/healthz")) == (200, {"database": "answers"})
-                assert_all_valid(base_url)
-            found = {"contact": "Maya Lind", "opted_out": False, "conversations": []}
-            assert second.get("/calls?phone=%2B15550100") == (200, found)
-            assert first.end(signal.SIGTERM) == 143
+    with open_writer(base_url) as writer, replica(base_url, *UP) as first:
+        first.says(BLOCKED)
+        with replica(base_url, *UP) as second:
+            second.says("another run")
+            first.kill()
+            second.says(BLOCKED)  # now it is the one that builds
+            with replica(base_url, *UP) as third:
+                third.says("another run")
+                assert (second.get("/healthz"), third.get("/healthz")) == (None, None)
+                writer.end()
+                for each in (second, third):
+                    assert until(lambda each=each: each.get("/healthz")) == (200, {"database": "answers"})
+                    assert_all_valid(base_url)
+                found = {"contact": "Maya Lind", "opted_out": False, "conversations": []}
+                assert third.get("/calls?phone=%2B15550100") == (200, found)
+                assert third.end(signal.SIGTERM) == 143
 
 
 def test_an_application_does_not_start_after_a_command_that_fails(tmp_path: Path) -> None:
@@ -133,8 +132,12 @@ def test_an_application_does_not_start_after_a_command_that_fails(tmp_path: Path
         assert killed.process.wait(30) == 137
 
 
-def test_a_signal_ends_an_application_that_still_starts(tmp_path: Path) -> None:
-    with replica(f"sqlite:///{tmp_path}/crm.db", sys.executable, "-c", "print('done')") as starting:
+def test_a_signal_ends_the_command_and_an_application_that_still_starts(tmp_path: Path) -> None:
+    url, forever = f"sqlite:///{tmp_path}/crm.db", "import time; print('begun', flush=True); time.sleep(60)"
+    with replica(url, sys.executable, "-c", forever) as waiting:
+        waiting.says("begun")
+        assert waiting.end(signal.SIGTERM) == 143
+    with replica(url, sys.executable, "-c", "print('done')") as starting:
         starting.says("done")
         assert starting.end(signal.SIGTERM) == 143
 
