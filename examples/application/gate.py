@@ -38,7 +38,8 @@ def closed(url: str) -> str | None:
         with error:
             return reason_in(error.read()) or str(error)
     except (OSError, HTTPException) as error:
-        return str(error)
+        cause = getattr(error, "reason", error)
+        return getattr(cause, "strerror", None) or str(cause)
 
 
 def reason_in(body: bytes) -> str | None:

@@ -176,6 +176,6 @@ def test_the_gate_waits_for_a_service_that_does_not_answer_yet_and_obeys_sigterm
         command = [sys.executable, GATE, f"http://127.0.0.1:{unused.getsockname()[1]}/gate"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as waiting:
             assert waiting.stdout
-            assert "Connection refused" in waiting.stdout.readline()
+            assert waiting.stdout.readline() == f"Waiting for {command[-1]}: Connection refused\n"
             waiting.terminate()
             assert waiting.wait(30) == 143
