@@ -37,17 +37,25 @@ from roles import APPLICATION, as_application, as_owner, as_role, make_roles, ne
 T = TypeVar("T")
 
 PATIENCE = 30  # seconds after which a wait of a test fails
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.05  # seconds between two looks, which take time from what is waited for
 WRITE = "INSERT INTO activity (openphone_id) VALUES ('written')"
 READ = "SELECT count(*) FROM activity"
 MANY_ROWS = 80_000
 
 
-def until(condition: Callable[[], T], what: str = "the condition", seconds: float = PATIENCE) -> T:
-    """Wait until a condition is true, and return what it returned."""
-    deadline = time.monotonic() + seconds
+def until(
+    condition: Callable[[], T], what: str = "the condition", seconds: float = PATIENCE, longest: float = LONGEST_PAUSE
+) -> T:
+    """Wait until a condition is true, and return what it returned.
+
+    Args:
+        longest: seconds between two looks; the first pauses are shorter.
+    """
+    deadline, pause = time.monotonic() + seconds, SHORTEST_PAUSE
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what} did not come true in {seconds} seconds"
-        time.sleep(0.005)
+        time.sleep(pause)
+        pause = min(1.3 * pause, longest)
     return found
 
 
@@ -91,6 +99,8 @@ class Run:
         passed_on = {name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON}
         self.lines: list[str] = []
         self._errors: list[str] = []
+        self._events: list[dict[str, Any]] = []
+        self._are_read = 0  # lines in which events were looked for
         self._folder = tempfile.TemporaryDirectory()
         (read_output, stdout), (read_errors, stderr) = os.pipe(), os.pipe()
         given = {**passed_on, "DATABASE_URL": url, **environment}
@@ -112,7 +122,10 @@ class Run:
     @property
     def events(self) -> list[dict[str, Any]]:
         """Return the events so far of a run with --json."""
-        return [json.loads(line) for line in list(self.lines) if line.startswith('{"event"')]
+        lines = self.lines[self._are_read :]
+        self._are_read += len(lines)
+        self._events += [json.loads(line) for line in lines if line.startswith('{"event"')]
+        return self._events
 
     @property
     def is_running(self) -> bool:
@@ -125,14 +138,14 @@ class Run:
 
     def event(self, event: str, **wanted: Any) -> dict[str, Any]:
         """Wait for an event; a run that ends without it is an error."""
-        found = until(lambda: self.find(event, **wanted) or self._ended(), f"{event} {wanted}")
+        found = until(lambda: self.find(event, **wanted) or self._ended(), f"{event} {wanted}", longest=SHORTEST_PAUSE)
         assert isinstance(found, dict), f"ended without {event} {wanted}: {self.end()}"
         return found
 
     def line(self, part: str) -> str:
         """Wait for a line that has this part."""
         matching = lambda: [line for line in list(self.lines) if part in line]  # noqa: E731
-        found = until(lambda: matching() or self._ended(), part)
+        found = until(lambda: matching() or self._ended(), part, longest=SHORTEST_PAUSE)
         assert isinstance(found, list), f"ended without {part!r}: {self.end()}"
         return found[0]
 
@@ -371,7 +384,7 @@ def until_phase(url: str, phase: str, counting: bool = False) -> int:
             cursor.execute(query, {"phase": phase, "counting": counting})
             return next((pid for (pid,) in cursor.fetchall()), None)
 
-        return until(look, phase)
+        return until(look, phase, longest=SHORTEST_PAUSE)
 
 
 def until_dropping(url: str) -> int:
