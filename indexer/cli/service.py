@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
     from indexer.service.address import Address
 
-NEEDED = {"waitress": "waitress", "jinja2": "Jinja2", "prometheus_client": "prometheus_client"}
-INSTALL = "Install it: pip install -r requirements-serve.txt, or pip install 'indexer[serve]'."
+# What requirements-serve.txt names. An extra is no hint: on PyPI, the name indexer belongs to another project.
+NEEDED = {
+    "waitress": "waitress>=3.0.1,<4",
+    "jinja2": "jinja2>=3.1,<4",
+    "prometheus_client": "prometheus-client>=0.21,<1",
+}
 
 
 def serve(call: Call, address: Address, interval: float, details: bool) -> int:
@@ -69,9 +73,10 @@ def serve(call: Call, address: Address, interval: float, details: bool) -> int:
 
 def _check(call: Call) -> None:
     """Raise an error if the service cannot be started: a package is missing, or there are several schemas."""
-    missing = [name for module, name in NEEDED.items() if find_spec(module) is None]
+    missing = [module for module in NEEDED if find_spec(module) is None]
     if missing:
-        raise IndexerError(f"The service needs {' and '.join(missing)}.", INSTALL)
+        packages = " ".join(f"'{NEEDED[module]}'" for module in missing)
+        raise IndexerError(f"The service needs {' and '.join(missing)}.", f"Install it: pip install {packages}")
     if call.is_many:
         raise UsageError("The service is for one schema.", "Start one service for each schema.")
 

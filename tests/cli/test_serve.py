@@ -11,7 +11,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
-from command import execute, prepare, run
+from command import CLI, execute, prepare, run
 from password_server import running_password_server
 from scenes import Run, frozen, running, until
 from served import address_of
@@ -115,8 +115,13 @@ def test_what_cannot_be_served_is_refused(sqlite_url, options, exit_code, messag
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch, tmp_path):
-    monkeypatch.setitem(service.NEEDED, "no_such_package", "no-such-package")
+    monkeypatch.setitem(service.NEEDED, "no_such_package", "no-such-package>=1")
     call = Call(Project(str(tmp_path)), Target(), HintWriter("indexer"))
-    with pytest.raises(IndexerError, match="The service needs no-such-package") as error:
+    with pytest.raises(IndexerError, match="The service needs no_such_package") as error:
         service.serve(call, Address("127.0.0.1", 0), 5, False)
-    assert "requirements-serve.txt" in str(error.value.hint)
+    assert str(error.value.hint) == "Install it: pip install 'no-such-package>=1'"
+
+
+def test_the_packages_to_install_are_those_of_the_requirements():
+    requirements = (CLI.parent / "requirements-serve.txt").read_text().split()
+    assert sorted(service.NEEDED.values()) == requirements

@@ -21,6 +21,7 @@ WELL = {
     f"indexer_snapshot_timestamp_seconds{{{INSTANCE}}}": "0+60x240",
     f"indexer_gate_open{{{INSTANCE}}}": "1x240",
     f"indexer_revisions_pending{{{INSTANCE}}}": "0x240",
+    f'indexer_build_running{{{INDEX}, phase=""}}': "0x240",
     f"indexer_index_valid{{{INDEX}}}": "1x240",
     f'indexer_index_drift{{{INDEX}, kind="missing"}}': "0x240",
     f"indexer_index_collation_suspect{{{INDEX}}}": "0x240",
@@ -67,7 +68,7 @@ def assert_alerts(firing: dict[str, list[str]], samples: dict[str, str], folder:
 def test_the_rules_are_valid():
     done = promtool("check", "rules", "--lint=all", "--lint-fatal", str(RULES))
     assert done.returncode == 0, done.stderr
-    assert "7 rules found" in done.stdout
+    assert "8 rules found" in done.stdout
 
 
 def test_no_alert_fires_where_all_is_well(tmp_path: Path):
@@ -77,6 +78,19 @@ def test_no_alert_fires_where_all_is_well(tmp_path: Path):
 def test_a_revision_may_be_pending_for_an_hour(tmp_path: Path):
     samples = {f"indexer_revisions_pending{{{INSTANCE}}}": "0x9 1x80 0x140"}
     assert_alerts({"69m": [], "70m": ["IndexerRevisionPending"], "91m": []}, samples, tmp_path)
+
+
+def test_a_revision_may_be_pending_for_as_long_as_its_indexes_are_being_built(tmp_path: Path):
+    samples = {
+        f"indexer_revisions_pending{{{INSTANCE}}}": "1x240",
+        f'indexer_build_running{{{INDEX}, phase="building index"}}': "1x120 _x120",
+    }
+    assert_alerts({"2h": [], "180m": [], "3h10m": ["IndexerRevisionPending"]}, samples, tmp_path)
+
+
+def test_a_service_that_is_not_scraped_fires(tmp_path: Path):
+    gone = {name: f"{values.split('x')[0]}x60 _x180" for name, values in WELL.items()}
+    assert_alerts({"60m": [], "2h": ["IndexerServiceUnseen"]}, gone, tmp_path)
 
 
 def test_an_index_that_is_not_as_declared_fires_until_it_is_repaired(tmp_path: Path):
@@ -137,7 +151,7 @@ def test_a_snapshot_that_is_not_renewed_fires_although_the_service_answers(tmp_p
 
 def test_every_alert_says_what_to_do():
     alerts = RULES.read_text().split("- alert: ")[1:]
-    assert len(alerts) == 7
+    assert len(alerts) == 8
     for alert in alerts:
         assert re.search("severity: (critical|warning|info)\n", alert)
         assert "summary: " in alert
