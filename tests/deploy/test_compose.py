@@ -48,6 +48,10 @@ def test_the_specification_accepts_each_file(document: dict[str, Any]) -> None:
     Draft7Validator(json.loads(schema.read_text())).validate(document)
 
 
+def test_the_image_is_built_once(services: dict[str, Any]) -> None:
+    assert [name for name, service in services.items() if "build" in service] == ["migrate"]
+
+
 def test_up_waits_for_the_database_and_the_service_for_up(services: dict[str, Any]) -> None:
     assert services["migrate"]["depends_on"] == {"db": {"condition": "service_healthy"}}
     assert services["service"]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}

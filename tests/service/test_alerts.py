@@ -93,6 +93,19 @@ def test_a_service_that_is_not_scraped_fires(tmp_path: Path):
     assert_alerts({"60m": [], "2h": ["IndexerServiceUnseen"]}, gone, tmp_path)
 
 
+def test_a_service_that_is_not_scraped_fires_beside_another_that_is(tmp_path: Path):
+    samples = {'indexer_up{job="indexer-erp", instance="erp:8080"}': "1x60 _x180"}
+    assert_alerts({"60m": [], "2h": ["IndexerServiceUnseen"]}, samples, tmp_path)
+
+
+def test_a_service_that_moves_to_another_pod_fires_nothing(tmp_path: Path):
+    samples = {
+        'indexer_up{job="indexer-erp", instance="10.0.0.1:8080"}': "1x60 _x180",
+        'indexer_up{job="indexer-erp", instance="10.0.0.2:8080"}': "_x60 1x180",
+    }
+    assert_alerts({"61m": [], "2h": [], "4h": []}, samples, tmp_path)
+
+
 def test_an_index_that_is_not_as_declared_fires_until_it_is_repaired(tmp_path: Path):
     samples = {f'indexer_index_drift{{{INDEX}, kind="missing"}}': "0x9 1x20 0x200"}
     assert_alerts({"14m": [], "15m": ["IndexerIndexNotAsDeclared"], "32m": []}, samples, tmp_path)
