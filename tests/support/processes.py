@@ -42,7 +42,6 @@ def start(
     if (
         really
         or before
-        or CLI != zygote.CLI
         or _is_new(arguments)
         or _settings_of_python(environment) != _settings_of_python(dict(os.environ))
     ):
@@ -124,7 +123,8 @@ class Fork:
         environment: dict[str, str],
         streams: list[int],
     ) -> None:
-        request = json.dumps({"arguments": list(arguments), "cwd": cwd, "env": environment}).encode()
+        asked = {"program": str(CLI), "arguments": list(arguments), "cwd": cwd, "env": environment}
+        request = json.dumps(asked).encode()
         reader, writer = os.pipe()
         self._report: IO[bytes] = open(reader, "rb", buffering=0)  # noqa: SIM115
         socket.send_fds(zygote, [LENGTH.pack(len(request))], [*streams, writer])

@@ -1,8 +1,9 @@
 """The zygote: a process that has imported all that a command imports, and forks for each command.
 
 A fork is a process of its own, with its own pid, directory, environment, streams, signals and exit code, and it runs
-the file cli.py as ``python cli.py`` does. It is only spared the start of Python and the imports, which are most of the
-time of a short command. All that this depends on is that cli.py, run as a program, is the command line.
+the file cli.py as ``python cli.py`` does, or that of a copy of the project. It is only spared the start of Python and
+the imports, which are most of the time of a short command. All that this depends on is that cli.py, run as a program,
+is the command line.
 
 It is started with the number of a socket. Each request is the length of a JSON document, sent together with four
 descriptors, and then the document: arguments, directory and environment. The descriptors are the standard streams and a
@@ -45,8 +46,21 @@ def main(number: int) -> None:
     gc.collect()
     gc.freeze()  # a collection in a fork would otherwise touch, and so copy, all that it shares with us
     request = serve(socket.socket(fileno=number))
-    if request is not None:
-        run(code, request)
+    if request is not None and request["program"] == str(CLI):
+        run(code, CLI, request)
+    elif request is not None:
+        program = Path(request["program"])
+        forget_project()
+        sys.path[0] = str(program.parent)
+        run(compile(program.read_bytes(), str(program), "exec"), program, request)
+
+
+def forget_project() -> None:
+    """Forget the modules of the project, such as models, so that those of its copy are imported."""
+    for name, module in list(sys.modules.items()):
+        file = Path(getattr(module, "__file__", None) or "/")
+        if file.parent in (CLI.parent, CLI.parent / "sample") and name != "__main__":
+            del sys.modules[name]
 
 
 def modules_of_the_tool() -> set[str]:
@@ -163,16 +177,16 @@ def open_streams() -> None:
         setattr(sys, name, stream)
 
 
-def run(code: CodeType, request: dict[str, Any]) -> None:
-    """Run the command line as the program of this process, and end as it ends.
+def run(code: CodeType, path: Path, request: dict[str, Any]) -> None:
+    """Run the file of the command line as the program of this process, and end as it ends.
 
     What an exit code leaves to do is done by hand: that Python takes all modules apart in the end is a tenth of a short
     command's time. Real starts show that nothing goes wrong there.
     """
     gc.enable()
-    sys.argv = [str(CLI), *request["arguments"]]
+    sys.argv = [str(path), *request["arguments"]]
     program = ModuleType("__main__")
-    program.__file__ = str(CLI)
+    program.__file__ = str(path)
     program.__builtins__ = __builtins__
     sys.modules["__main__"] = program
     try:
