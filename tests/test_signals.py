@@ -185,8 +185,16 @@ def test_the_next_up_and_down_repair_what_a_crash_of_the_server_left(fragile_ser
 
 
 @pytest.mark.real_start
-@EVERY_PHASE
-@pytest.mark.parametrize("number", EXIT_CODES, ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    ("scene", "number"),
+    [
+        *((scene, signal.SIGTERM) for scene in (*HELD, *PASSING)),
+        *(
+            (scene, signal.SIGINT) for scene in (waiting_for_writers_before_the_build, building)
+        ),  # obeyed by the same code
+    ],
+    ids=lambda each: getattr(each, "__name__", None) or each.name,
+)
 def test_a_signal_ends_a_run_in_good_order(base_url, scene, number):
     with scene(base_url) as stopped:
         stopped.send(number)

@@ -157,7 +157,7 @@ def test_every_query_is_measured_at_every_size_before_and_after(database_url: st
 def test_the_tables_grow_by_the_indexes_and_not_by_the_timed_inserts(
     database_url: str, hasty: None, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(inserts, "STATEMENTS", 20)
+    monkeypatch.setattr(inserts, "STATEMENTS", 5)
     (only,) = bench(database_url, (200,)).rounds
     of_indexes = sum(build.bytes or 0 for build in only.builds)
 

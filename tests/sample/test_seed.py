@@ -260,8 +260,11 @@ def test_the_same_command_works_after_a_killed_seeding(sqlite_url: str):
     seeded(sqlite_url)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the process", "to its group"])
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGINT)],
+    ids=["as an orchestrator does", "as a terminal does"],
+)
 def test_an_interrupted_seeding_writes_no_row(
     database_url: str, send: Callable[[int, int], None], number: signal.Signals
 ):
