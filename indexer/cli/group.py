@@ -67,7 +67,7 @@ class Commands(click.Group):
             return super().main(*arguments, **settings)
         except OSError as error:
             output.lose(sys.stdout, error)
-            output.print_error(IndexerError(output.unwritten(error).message), str)  # no command was carried out
+            output.echo(f"Error: {output.unwritten(error).message}", err=True, level=output.ERROR)
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
