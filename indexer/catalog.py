@@ -58,6 +58,7 @@ class CatalogEntry(NamedTuple):
         bytes: its size; None if that cannot be read.
         tuples: those it has, by the statistics; read only right after a build, which counts them.
         attached_to: the OID of the index of a partitioned table that it is a part of, on PostgreSQL.
+        part_of: the name of that index, with its schema.
         oid: distinguishes it from another one of the same name and definition, on PostgreSQL.
         placements: how many a distributed index should have; None if it is not distributed.
         flaws: what is wrong with its placements.
@@ -75,6 +76,7 @@ class CatalogEntry(NamedTuple):
     oid: int | None = None
     tuples: int | None = None
     attached_to: int | None = None
+    part_of: str | None = None
     placements: int | None = None
     flaws: tuple[Flaw, ...] = ()
 

@@ -103,7 +103,8 @@ def decide(declared: Definition, existing: Existing, options: Options = DEFAULTS
     if not found.usable:
         if found.worker:
             return Action.WAIT
-        return Action.REINDEX if found.is_mismarked else Action.REBUILD
+        cannot_be_dropped = found.is_mismarked or found.part_of
+        return Action.REINDEX if cannot_be_dropped else Action.REBUILD
     replacing = existing.replacing
     has_leftovers = existing.replaced is not None or bool(replacing and not replacing.worker)
     return Action.REPLACE if options.replace and has_leftovers else Action.KEEP
@@ -136,7 +137,9 @@ def can_be_replaced(declared: Definition, found: CatalogEntry) -> bool:
     An index of a partitioned table cannot be dropped without blocking every query of the table.
     """
     definition = found.definition
-    if definition is None or definition.constraint or found.needed_by or found.kind == PARTITIONED_INDEX:
+    if definition is None or definition.constraint or found.kind == PARTITIONED_INDEX:
+        return False
+    if found.needed_by or found.part_of:
         return False
     if found.flaws and not found.usable:  # the shards that lack it have nothing to be renamed
         return False
@@ -161,6 +164,8 @@ def decide_drop(
         return Action.LEAVE if context.unfinished or context.has_its_name_back(name) else Action.REFUSE
     if found.worker and not found.usable:
         return Action.WAIT
+    if found.part_of:
+        return Action.LEAVE  # PostgreSQL drops it only with that
     return Action.RENAME_BACK if is_put_aside else Action.DROP
 
 

@@ -249,6 +249,7 @@ class IndexFinished(NamedTuple):
         predicted_bytes: the size that was predicted; None where it could not be told.
         predicted_seconds: the time that was predicted, without waits; None where it could not be told.
         partitions: how many of its partitions hold rows; None for a table that is not partitioned.
+        part_of: the index of a wider partitioned table that holds an index which ``down`` leaves.
     """
 
     target: Index
@@ -260,6 +261,7 @@ class IndexFinished(NamedTuple):
     predicted_bytes: int | None = None
     predicted_seconds: float | None = None
     partitions: int | None = None
+    part_of: str | None = None
 
 
 class PartitionFinished(NamedTuple):

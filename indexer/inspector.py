@@ -28,6 +28,7 @@ from indexer.partitions import (
     drops_in_words,
     duplicates_in_words,
     kept_in_words,
+    parts_of_others_in_words,
 )
 from indexer.plans import Check, Plan, RevisionPlan, StampPlan, State, Status
 from indexer.records.alembic import AlembicTable, assumed_later
@@ -225,6 +226,7 @@ class Inspector:
             *self._unknown(state),
             *self.alembic.left_alone(state.alembic, self.chain.revisions, "up"),
             *self._table_problems(state),
+            *parts_of_others_in_words([step for each in revision_plans for step in each.steps]),
             *self.migrator.server.unseen(self.chain.tables),
             *self.migrator.server.remarks(state.tables),
         )
@@ -376,6 +378,7 @@ class Inspector:
             dropped = [step.index for step in plan.steps if step.action is Action.DROP]
             yield from on_indexes_of_children(server.left_on_children(dropped, state.tables))
             yield from kept_in_words(plan.steps)
+            yield from parts_of_others_in_words(plan.steps)
             yield from dropped_with_in_words(plan.steps)
         yield from drops_in_words(plan.steps)
         for name, step in ((step.index.name, step) for step in plan.steps if step.other_name):

@@ -249,7 +249,14 @@ class CatalogMigrator(SchemaMigrator):
         before = step.found.bytes if step.found and step.action is Action.REINDEX else None
         self.context.report(
             IndexFinished(
-                operation.index, step.action, seconds, size, step.other_name, before, partitions=step.partitions
+                operation.index,
+                step.action,
+                seconds,
+                size,
+                step.other_name,
+                before,
+                partitions=step.partitions,
+                part_of=step.part_of if step.action is Action.LEAVE else None,
             )
         )
         return step

@@ -220,6 +220,17 @@ def kept_in_words(steps: Sequence[Step]) -> Iterator[Hint]:
             )
 
 
+def parts_of_others_in_words(steps: Sequence[Step]) -> Iterator[str]:
+    """Yield which indexes ``down`` leaves because an index of a wider partitioned table holds them."""
+    for step in steps:
+        if step.part_of and not step.differences:
+            name, table = step.index.name, step.index.table
+            yield (
+                f"{name} is a part of {step.part_of}, and PostgreSQL drops it only with that: down leaves it. To drop"
+                f" {name} alone, detach {table} from the table of {step.part_of} before down."
+            )
+
+
 def in_words(parts: Sequence[Part]) -> str:
     """Return which partitions lack what, as a phrase: "missing on activity_2023".
 

@@ -170,8 +170,14 @@ class Step:
         needed = self.found.needed_by if self.found else None
         return (
             *((Difference("needed by", "nothing", needed),) if needed else ()),
+            *((Difference("part of", "nothing", self.part_of),) if self.part_of else ()),
             *((Difference("the name", f"{self.conflict.name} is free", "taken"),) if self.conflict else ()),
         )
+
+    @property
+    def part_of(self) -> str | None:
+        """The index of a wider partitioned table that the found one is a part of, with its schema."""
+        return self.found.part_of if self.found else None
 
     @property
     def restores(self) -> bool:
@@ -315,7 +321,7 @@ class StepPlanner(NamedTuple):
 
     def is_duplicate(self, index: Index, other: CatalogEntry) -> bool:
         """Return whether the other one is the same index under a name that no index of the chain has."""
-        taken = other.name in index.names or other.name in self.declared
+        taken = other.name in index.names or other.name in self.declared or other.part_of
         if taken or not other.usable or other.definition is None:
             return False
         alike = other.definition.outline == self.dialect.definition(index, None).outline
@@ -337,6 +343,9 @@ class StepPlanner(NamedTuple):
             case Action.REBUILD:
                 assert found
                 statements = [*dialect.clear_statements(index, found), dialect.create_statement(index)]
+            case Action.REINDEX if found and found.part_of:
+                left = [dialect.drop_statement(each.name) for each in existing.left]
+                statements = [*left, dialect.reindex_statement(index.name)]
             case Action.REINDEX:
                 statements = dialect.mark_statements(index)
             case Action.RENAME:

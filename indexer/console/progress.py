@@ -363,7 +363,10 @@ def _finished(
     predicted_bytes: int | None,
     predicted_seconds: float | None,
     partitions: int | None,
+    part_of: str | None,
 ) -> str:
+    if part_of:
+        return f"  {target.name} left: it is a part of {visible(part_of)}"
     if action in UNCHANGED:
         return f"  {target.name} {UNCHANGED[action]}"
     if action is Action.RENAME_BACK:

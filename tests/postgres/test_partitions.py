@@ -16,6 +16,7 @@ from command import (
     succeed,
 )
 from kinds import runner_of
+from leftovers import cancel
 from partitioned import (
     LEAVES,
     NEWEST,
@@ -40,9 +41,10 @@ from indexer import Index
 from indexer.care.checking import DeepCheck
 from indexer.care.choice import Criteria
 from indexer.care.reindex import Reindexer
+from indexer.console.progress import in_a_line
 from indexer.decide import Action
 from indexer.errors import Different
-from indexer.events import Event, PartitionFinished, StatementStarted
+from indexer.events import Event, IndexFinished, PartitionFinished, StatementStarted
 from indexer.records.provenance import ADOPTED
 from indexer.spec import LONGEST_NAME
 
@@ -322,6 +324,55 @@ def test_the_index_of_a_partition_that_is_attached_after_up_is_named_before_it_i
     assert down(base_url, NEWEST) == {"ix_newest": Action.DROP}
 
 
+def test_down_leaves_an_index_that_a_wider_one_holds_says_so_and_drops_the_others(base_url: str) -> None:
+    by_range(base_url)
+    named = Index("ix_contact_name", "contact", ("first_name",))
+    up(base_url, NEWEST, OPENED, named)
+    for table, part in (("activity", "activity"), ("contact", "contact")):
+        execute(
+            base_url,
+            f"CREATE TABLE wide_{table} (LIKE {table}) PARTITION BY LIST (id)",
+            f"ALTER TABLE wide_{table} ATTACH PARTITION {part} DEFAULT",
+        )
+    execute(
+        base_url,
+        f"CREATE INDEX wider ON wide_activity {NEWEST_ON}",
+        "CREATE INDEX of_names ON wide_contact (first_name)",
+    )
+    said = "ix_newest is a part of public.wider, and PostgreSQL drops it only with that: down leaves it. To drop"
+    with runner_of(base_url, NEWEST, OPENED, named, include_adopted=True) as runner:
+        assert any(str(each).startswith(said) for each in runner.inspector.status().warnings)
+        plan = runner.plan("down")
+        assert any(str(each).startswith(said) for each in plan.warnings)
+        assert not any("wide" in statement for step in plan.steps for statement in step.statements)
+        events: list[Event] = []
+        taken = {step.index.name: step.action for step in runner.reporting(events.append).down().steps}
+    left = Action.LEAVE
+    assert taken == {"ix_newest": left, "ix_opened": Action.DROP, "ix_contact_name": left}
+    lines = [in_a_line(event, str) for event in events if isinstance(event, IndexFinished)]
+    assert "  ix_newest left: it is a part of public.wider" in lines
+    assert {"ix_newest", "ix_contact_name"} <= set(indexes(base_url)) - broken(base_url)
+    assert up(base_url, NEWEST, OPENED, named)["ix_opened"] is Action.CREATE
+
+
+def test_an_invalid_index_that_a_wider_one_holds_is_rebuilt_and_none_is_replaced(base_url: str) -> None:
+    name = Index("ix_contact_name", "contact", ("first_name",))
+    build = "CREATE INDEX CONCURRENTLY ix_contact_name ON contact (first_name)"
+    cancel(base_url, build, "LOCK TABLE contact IN ROW EXCLUSIVE MODE")
+    execute(
+        base_url,
+        "CREATE TABLE wide (LIKE contact) PARTITION BY LIST (id)",
+        "ALTER TABLE wide ATTACH PARTITION contact DEFAULT",
+        "CREATE INDEX of_names ON wide (first_name)",
+    )
+    assert up(base_url, name) == {"ix_contact_name": Action.REINDEX}
+    assert findings(base_url, name) == {"ix_contact_name": "valid"}
+    other = Index("ix_contact_name", "contact", ("last_name",))
+    with nothing_changes(base_url), runner_of(base_url, other, replace=True) as runner, pytest.raises(Different) as no:
+        runner.up()
+    assert ("part of", "public.of_names") in [(each.part, each.found) for each in no.value.found["ix_contact_name"]]
+
+
 def test_an_old_leaf_index_is_not_recorded_as_fresh_nor_is_the_whole_that_it_is_a_part_of(base_url: str) -> None:
     by_range(base_url, rows=24_000)
     execute(base_url, "CREATE INDEX by_hand ON activity_2023 (openphone_id)")
@@ -529,7 +580,7 @@ def test_a_foreign_partition_is_found_before_anything_is_made(base_url: str, sup
         assert (step.partitions, runner.migrator.catalog.tables(["activity"])["activity"].partitions) == (1, 1)
         (rebuilt,) = Reindexer(runner).run(Criteria(("ix_newest",))).rebuilt
         deep = DeepCheck(runner.inspector, (), heap=False, longest=60).run().deep
-    assert rebuilt.name == "activity_default_activity_type_created_at_idx"
+    assert rebuilt.name == "activity_default_activity_typecreated_at_idx"
     assert deep
     assert [finding.is_failed for finding in deep.findings] == [False]
     down(base_url, NEWEST)

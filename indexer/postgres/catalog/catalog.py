@@ -65,6 +65,12 @@ DEFINITIONS = """
                 SELECT h.inhparent::pg_catalog.int8
                   FROM pg_catalog.pg_inherits AS h
                  WHERE h.inhrelid = c.oid) END AS attached_to,
+           CASE WHEN c.relispartition THEN (
+                SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.relname)
+                  FROM pg_catalog.pg_inherits AS h
+                  JOIN pg_catalog.pg_class AS p ON p.oid = h.inhparent
+                  JOIN pg_catalog.pg_namespace AS n ON n.oid = p.relnamespace
+                 WHERE h.inhrelid = c.oid) END AS part_of,
            m.amname AS method,
            i.indisunique AS is_unique,
            (
@@ -254,6 +260,7 @@ ORDERS: dict[str, tuple[bool, str | None]] = {
     "2": (False, FIRST),
     "3": (True, None),
 }
+FLAGS = ("valid", "ready", "live", "needed_by", "bytes", "oid", "attached_to", "part_of")
 OLDEST_MAJOR = 12
 MISSES_ROWS = range(140000, 140004)
 READ_ONLY = "the session is read-only: default_transaction_read_only is on for this role, database or server"
@@ -512,7 +519,7 @@ def entry_of(row: dict[str, Any]) -> CatalogEntry:
         nulls_distinct=not row["nulls_not_distinct"],
         storage=tuple(row["storage"]),
     )
-    flags = {name: row[name] for name in ("valid", "ready", "live", "needed_by", "bytes", "oid", "attached_to")}
+    flags = {name: row[name] for name in FLAGS}
     return CatalogEntry(row["name"], KINDS[row["kind"]], definition, **flags)
 
 

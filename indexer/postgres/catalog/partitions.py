@@ -133,9 +133,10 @@ def attached(
     defined = {row["oid"]: entry_of(row) for row in catalog.ask(OF_OIDS, oids=others, sizes=sizes)} if others else {}
     parts: dict[str, dict[int, CatalogEntry]] = defaultdict(dict)
     for row in rows:
-        definition = found[row["root"]].definition
+        root = found[row["root"]]
         flags = {name: row[name] for name in ("name", "valid", "ready", "live", "bytes", "oid", "attached_to")}
-        entry = defined.get(row["oid"]) or CatalogEntry(**flags, kind=KINDS[row["kind"]], definition=definition)
+        entry = defined.get(row["oid"]) or CatalogEntry(**flags, kind=KINDS[row["kind"]], definition=root.definition)
+        entry = entry if row["attached_to"] else entry._replace(part_of=root.part_of)
         parts[row["root"]][row["table_oid"]] = entry
     if not (catalog.is_citus and rows):
         return parts
