@@ -1,7 +1,7 @@
 """Exit with 0 if the command of this container is healthy, else with 1 and the reason: for Docker and for Kubernetes.
 
 ``serve`` is healthy if /livez answers. ``up --heartbeat FILE`` is healthy if it has touched the file lately. Any other
-command is healthy while it runs: its exit code says how it ended.
+command is healthy while it runs: its exit code says how it ended. So is what a script runs after ``up``.
 """
 
 from __future__ import annotations
@@ -10,35 +10,47 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import pairwise
 
 MOST_SECONDS = 60  # between two heartbeats
 TIMEOUT = 3  # seconds for /livez
 EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - nothing is bound here
 DEFAULT_PORT = 8080
+PROGRAMS = ("cli.py", "indexer")
 
 
 def problem(command: Sequence[str], environment: Mapping[str, str]) -> str | None:
     """Return why a command is not healthy; None if it is.
 
     Args:
-        command: the program and its arguments.
+        command: the program and its arguments, after which comes what a script of the container may run.
         environment: the variables that it was started with.
     """
-    if "serve" in command:
-        host = value("serve", "host", command, environment)
-        port = value("serve", "port", command, environment)
-        return problem_of_service("127.0.0.1" if host in EVERY_ADDRESS else host, int(port or DEFAULT_PORT))
-    heartbeat = value("up", "heartbeat", command, environment)
-    return problem_of_run(heartbeat) if heartbeat and "up" in command else None
+    arguments = arguments_in(command)
+    if arguments[:1] == ["serve"]:
+        host = value("serve", "host", arguments, environment)
+        port = value("serve", "port", arguments, environment)
+        address = "127.0.0.1" if host in EVERY_ADDRESS else host
+        return problem_of_service(address, int(port) if port.isdigit() else DEFAULT_PORT)
+    heartbeat = value("up", "heartbeat", arguments, environment)
+    return problem_of_run(heartbeat) if heartbeat and arguments[:1] == ["up"] else None
 
 
-def value(name: str, option: str, command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return the value of an option of the command ``name``: as typed, else of a variable, else an empty text."""
-    for place, argument in enumerate(command):
-        if argument == f"--{option}":
-            return command[place + 1]
-        if argument.startswith(f"--{option}="):
-            return argument.partition("=")[2]
+def arguments_in(command: Sequence[str]) -> list[str]:
+    """Return the arguments of the program in a command line, which an init or a script may begin."""
+    for place, each in enumerate(command):
+        if os.path.basename(each) in PROGRAMS:
+            return list(command[place + 1 :])
+    return []
+
+
+def value(name: str, option: str, arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Return the value of an option of the command ``name``: as typed last, else of a variable, else an empty text."""
+    typed = [after for argument, after in pairwise(arguments) if argument == f"--{option}"]
+    typed += [each.partition("=")[2] for each in arguments if each.startswith(f"--{option}=")]
+    if typed:
+        return typed[-1]
     variables = (f"INDEXER_{name}_{option}".upper(), f"INDEXER_{option}".upper())
     given = (environment.get(variable, "") for variable in variables)
     return next((each for each in given if each and "://" not in each), "")  # such as Kubernetes sets for a Service
@@ -64,8 +76,17 @@ def problem_of_run(heartbeat: str) -> str | None:
     try:
         age = time.time() - os.stat(heartbeat).st_mtime
     except OSError as error:
-        return f"{heartbeat} cannot be read: {error.strerror}."
+        return f"{heartbeat} cannot be read: {error.strerror}." if is_running("up") else None
     return None if age <= MOST_SECONDS else f"{heartbeat} was last touched {age:.0f} seconds ago."
+
+
+def is_running(name: str) -> bool:
+    """Return whether a process of this container, and not a script that only names it, is a command of the program."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):  # it has ended meanwhile
+            if arguments_in(command_of(int(pid))[:3]) == [name]:
+                return True
+    return False
 
 
 def command_of(pid: int) -> list[str]:

@@ -29,7 +29,7 @@ TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in files()
 README = TEXTS["README.md"]
 LONGEST_README = 1800  # words
 PROGRAM = "python cli.py "
-OF_OTHERS = {"--rm", "--build"}  # options of docker
+OF_OTHERS = {"--network", "--rm", "--build"}  # options of docker
 
 
 def blocks(language: str, text: str) -> list[str]:

@@ -53,6 +53,18 @@ def answering(status: int) -> Iterator[int]:
         thread.join()
 
 
+@contextmanager
+def running(script: Path, *arguments: str) -> Iterator[None]:
+    """Let a script of this name run with these arguments."""
+    script.write_text("print(flush=True); input()")
+    command = [sys.executable, str(script), *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield
+        process.communicate(b"\n")
+
+
 def test_a_service_is_healthy_if_it_answers_wherever_its_port_is_given(healthcheck: Any) -> None:
     with answering(200) as port:
         assert healthcheck.problem([*PROGRAM, "serve", "--port", str(port)], {}) is None
@@ -72,13 +84,28 @@ def test_a_service_that_answers_with_an_error_is_not_healthy(healthcheck: Any) -
 def test_a_run_is_healthy_while_its_heart_beats(healthcheck: Any, tmp_path: Path) -> None:
     heartbeat = tmp_path / "heartbeat"
     command = [*PROGRAM, "up", "--heartbeat", str(heartbeat)]
-    assert healthcheck.problem(command, {}) == f"{heartbeat} cannot be read: No such file or directory."
+    with running(tmp_path / "cli.py", "up"):
+        assert healthcheck.problem(command, {}) == f"{heartbeat} cannot be read: No such file or directory."
     heartbeat.touch()
     assert healthcheck.problem(command, {}) is None
     assert healthcheck.problem([*PROGRAM, "up"], {"INDEXER_HEARTBEAT": str(heartbeat)}) is None
     long_ago = time.time() - 90
     os.utime(heartbeat, (long_ago, long_ago))
     assert healthcheck.problem(command, {}) == f"{heartbeat} was last touched 90 seconds ago."
+
+
+def test_what_a_script_runs_after_up_is_healthy(healthcheck: Any, tmp_path: Path) -> None:
+    arguments = [*PROGRAM, "up", "--heartbeat", str(tmp_path / "gone")]
+    with running(tmp_path / "start.py", *arguments):
+        assert healthcheck.problem(["python", "/srv/start.py", *arguments], {}) is None
+
+
+def test_the_command_is_the_first_word_after_the_program_and_the_last_value_counts(healthcheck: Any) -> None:
+    assert healthcheck.problem([*PROGRAM, "check", "--schema", "serve"], {}) is None
+    with answering(200) as port:
+        command = ["/sbin/docker-init", "--", *PROGRAM, "serve", "--port", "1", "--port", str(port)]
+        assert healthcheck.problem(command, {}) is None
+        assert healthcheck.value("serve", "port", ["serve", "--port"], {}) == ""
 
 
 def test_any_other_command_is_healthy_while_it_runs(healthcheck: Any) -> None:

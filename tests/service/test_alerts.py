@@ -157,11 +157,6 @@ def test_a_database_that_cannot_be_read_fires_one_alert_alone(tmp_path: Path):
     assert_alerts({"65m": [], "70m": ["IndexerDatabaseUnread"]}, samples, tmp_path)
 
 
-def test_a_snapshot_that_is_not_renewed_fires_although_the_service_answers(tmp_path: Path):
-    samples = {f"indexer_snapshot_timestamp_seconds{{{INSTANCE}}}": "0+60x60 3600x180"}
-    assert_alerts({"69m": [], "75m": ["IndexerDatabaseUnread"]}, samples, tmp_path)
-
-
 def test_every_alert_says_what_to_do():
     alerts = RULES.read_text().split("- alert: ")[1:]
     assert len(alerts) == 8
