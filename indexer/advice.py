@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from indexer.catalog import CatalogEntry
-from indexer.definition import makes_redundant
-from indexer.errors import Command, Hint
+from indexer.definition import Column, makes_redundant
+from indexer.errors import Command, Detail, Hint, statement
 from indexer.leftovers import is_left_of, is_named_by_reindex
 from indexer.server import Uncovered
 from indexer.steps import Step, StepPlanner
@@ -69,7 +69,7 @@ def _of_reindex(entry: CatalogEntry, planner: StepPlanner) -> Hint:
         on_shards = f"{entry.name} is left on {counted(len(entry.flaws), 'shard')}"
         return Hint(f"{on_shards} from an interrupted REINDEX CONCURRENTLY. Drop it: ", Command("reindex"))
     drop = planner.dialect.drop_statement_of(entry)
-    return Hint(f"{entry.name} is left from an interrupted REINDEX CONCURRENTLY. Drop it: {drop};")
+    return Hint(f"{entry.name} is left from an interrupted REINDEX CONCURRENTLY. Drop it: ", statement(f"{drop};"))
 
 
 def on_empty_children(uncovered: Iterable[Uncovered]) -> list[Advice]:
@@ -79,8 +79,10 @@ def on_empty_children(uncovered: Iterable[Uncovered]) -> list[Advice]:
             EMPTY_CHILD,
             None,
             each.target.name,
-            f"{each.table} inherits from {each.child.parent}, has no rows yet, and lacks {each.target.name}:"
-            f" {' '.join(f'{statement};' for statement in each.statements)}",
+            Hint(
+                f"{each.table} inherits from {each.child.parent}, has no rows yet, and lacks {each.target.name}: ",
+                statement(" ".join(f"{sql};" for sql in each.statements), "check"),
+            ),
         )
         for each in uncovered
         if each.statements and not each.child.has_rows
@@ -152,14 +154,14 @@ def _of_duplicate(step: Step, entry: CatalogEntry) -> str | Hint:
     return f"{entry.name} is a duplicate of {name}: one of the two can be dropped."
 
 
-def _of_same_key(step: Step, entry: CatalogEntry) -> str:
+def _of_same_key(step: Step, entry: CatalogEntry) -> Hint:
     constraint = ", of a constraint," if entry.definition and entry.definition.constraint else ""
     purpose = f": {step.index.purpose}" if step.index.purpose else "."
-    return f"{_with_key(entry)}{constraint} serves the same queries as {step.index.name}{purpose}"
+    return Hint(*_with_key(entry), f"{constraint} serves the same queries as {step.index.name}{purpose}")
 
 
 def _superfluous(narrow: CatalogEntry, wide: CatalogEntry, declared: dict[str, Step]) -> Advice:
-    text = f"{_with_key(narrow)} can be dropped: {_with_key(wide)} serves the same queries."
+    text = Hint(*_with_key(narrow), " can be dropped: ", *_with_key(wide), " serves the same queries.")
     return Advice(SUPERFLUOUS, narrow.name, wide.name if wide.name in declared else None, text, can_be_dropped=True)
 
 
@@ -176,5 +178,8 @@ def _makes_superfluous(wide: CatalogEntry, narrow: CatalogEntry) -> bool:
     return len(wider.key) > len(narrower.key) and makes_redundant(wider, narrower)
 
 
-def _with_key(entry: CatalogEntry) -> str:
-    return f"{entry.name} ({', '.join(map(str, entry.definition.key if entry.definition else ()))})"
+def _with_key(entry: CatalogEntry) -> tuple[str, str]:
+    """Return the name of an index, and its key."""
+    parts = entry.definition.key if entry.definition else ()
+    key = f" ({', '.join(map(str, parts))})"
+    return entry.name, key if all(isinstance(part, Column) for part in parts) else Detail(key)

@@ -65,6 +65,32 @@ class Hint:
         return Hint(*(change(part) if isinstance(part, Command) else part for part in self.parts))
 
 
+class Detail(str):
+    """A part of a text that holds SQL, or the name of a role: the service shows it only where it is to show details.
+
+    Attributes:
+        instead: what the service shows in its place.
+    """
+
+    instead: Hint
+
+    def __new__(cls, text: str, instead: str | Hint = "") -> Detail:
+        """Return the text."""
+        detail = super().__new__(cls, text)
+        detail.instead = Hint(instead)
+        return detail
+
+
+def statement(sql: str, shown_by: str = "health") -> Detail:
+    """Return a statement, or several, as a part of a text; in its place the service names a command that shows it."""
+    return Detail(sql, Hint(Command(shown_by), f" shows the statement{'s' if sql.count(';') > 1 else ''}."))
+
+
+def without_details(text: str | Hint) -> Hint:
+    """Return a text without SQL and without the names of roles."""
+    return Hint(*(part.instead if isinstance(part, Detail) else part for part in Hint(text).parts))
+
+
 def lines_of(hints: Iterable[str | Hint]) -> Hint:
     """Return several hints in one, each on a line."""
     return Hint(*[part for hint in hints if hint for part in ("\n", hint)][1:])

@@ -76,6 +76,8 @@ def _hint(status: Status) -> Hint:
         return Hint("To see the statements that build them, run: ", Command("check"))
     if status.unknown and not status.drifted:
         return Hint("When all nodes answer, run: ", Command("check"))
+    if any(step.found and step.found.is_orphaned for step in status.refused):
+        return Hint("To see the statements that drop what only shards have, run: ", Command("check"))
     if status.refused:
         return conflict_hint(status.refused, "up", DEFAULTS)
     if status.drifted:

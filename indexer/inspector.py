@@ -222,7 +222,7 @@ class Inspector:
         applied = [each.revision for each in revision_plans if each.is_applied]
         standby = self.migrator.server.standby()
         warnings = (
-            *([str(standby)] if standby else []),
+            *([standby.remark] if standby else []),
             *self._unknown(state),
             *self.alembic.left_alone(state.alembic, self.chain.revisions, "up"),
             *self._table_problems(state),
@@ -363,7 +363,7 @@ class Inspector:
     def _warnings(self, plan: Plan, state: State, concerned: Sequence[Revision]) -> Iterator[str | Hint]:
         server = self.migrator.server
         if plan.standby:
-            yield str(plan.standby)
+            yield plan.standby.remark
         yield from (*plan.warnings, *self._unknown(state))
         yield from plan.forecast.warnings if plan.forecast else ()
         yield from self.alembic.left_alone(state.alembic, concerned, plan.direction)

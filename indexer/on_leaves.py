@@ -10,6 +10,7 @@ from typing import Any
 
 from indexer.advice import DUPLICATE, LEFTOVER, Advice
 from indexer.catalog import CatalogEntry
+from indexer.errors import Hint, statement
 from indexer.leftovers import is_left_of
 from indexer.partitions import Part, leaves
 from indexer.steps import Step, StepPlanner
@@ -44,7 +45,7 @@ def advise_on_leaves(steps: Sequence[Step], planner: StepPlanner, dialect: Any) 
 
 def _advice(entry: CatalogEntry, on_table: Sequence[OnLeaf], planner: StepPlanner) -> Iterator[Advice]:
     """Yield the advice about an index that is attached to nothing, on a leaf with these indexes."""
-    drop = planner.dialect.drop_statement(entry.name)
+    drop = statement(f"{planner.dialect.drop_statement(entry.name)};")
     for on_leaf in on_table:
         part, step = on_leaf
         index, found = part.step.index, part.step.found
@@ -52,9 +53,10 @@ def _advice(entry: CatalogEntry, on_table: Sequence[OnLeaf], planner: StepPlanne
         if found is None or found.oid == entry.oid or entry.worker:
             continue
         if is_left_of(entry, index.name, planner.dialect.definition(index, entry)):
-            text = f"{name} is left from an interrupted REINDEX CONCURRENTLY on {table}. Drop it: {drop};"
+            text = Hint(f"{name} is left from an interrupted REINDEX CONCURRENTLY on {table}. Drop it: ", drop)
             yield Advice(LEFTOVER, entry.name, step.index.name, text, on_leaf=True)
         elif part.is_attached and step.is_valid and planner.is_duplicate(index, entry):
             same = on_leaf.shown(index.name)
-            text = f"{name} on {table} is a duplicate of {same}, which belongs to {step.index.name}."
-            yield Advice(DUPLICATE, entry.name, step.index.name, f"{text} Drop it: {drop};", True, on_leaf=True)
+            duplicate = f"{name} on {table} is a duplicate of {same}, which belongs to {step.index.name}."
+            text = Hint(f"{duplicate} Drop it: ", drop)
+            yield Advice(DUPLICATE, entry.name, step.index.name, text, can_be_dropped=True, on_leaf=True)

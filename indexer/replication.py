@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from indexer.errors import Command, Hint
+from indexer.errors import Command, Detail, Hint
 from indexer.text import duration, few, identifier, in_bytes, literal
 from indexer.tuples import NamedTuple
 
@@ -13,7 +13,8 @@ NOTICEABLE = 1.0  # seconds of lag after which a commit that waits for a standby
 MUCH = 16 * 1024 * 1024  # bytes of WAL, likewise
 
 CHANGING = frozenset({"up", "down", "stamp", "reindex", "analyze", "seed"})  # the commands that a standby refuses
-STATEMENT = r"(?<!primary)(?<!primary\)): (?=(?:ALTER|ANALYZE|CREATE|DROP|GRANT|REINDEX|VACUUM)\b)"
+CHANGE = r"(?:ALTER|ANALYZE|CREATE|DROP|GRANT|REINDEX|VACUUM)\b"
+STATEMENT = rf"(?<!primary)(?<!primary\)): (?={CHANGE})"
 BEFORE_A_COMMAND = r"(?<!primary\)): $"
 ON_THE_PRIMARY = " (on the primary): "
 
@@ -56,17 +57,23 @@ class Standby(NamedTuple):
             return f"how many bytes it is behind cannot be told; {since}" if since else "its lag cannot be told"
         return f"{in_bytes(self.bytes)} of WAL are not replayed yet" + (f"; {since}" if since else "")
 
-    def __str__(self) -> str:
-        sentences = [f"This server is a standby (in recovery): {self.lag}."]
+    @property
+    def remark(self) -> Hint:
+        """What to know of it, in sentences."""
+        parts = [f"This server is a standby (in recovery): {self.lag}."]
         if self.sender:
-            sentences.append(f"It receives WAL from {self.sender}.")
+            parts.append(f" It receives WAL from {self.sender}.")
         if self.is_paused:
-            sentences.append("Its replay is paused. A superuser can resume it here: SELECT pg_wal_replay_resume();")
+            resume = Detail(" A superuser can resume it here: SELECT pg_wal_replay_resume();")
+            parts += [" Its replay is paused.", resume]
         if self.delay:
-            sentences.append(f"It replays each commit {self.delay} late (recovery_min_apply_delay).")
+            parts.append(f" It replays each commit {self.delay} late (recovery_min_apply_delay).")
         if self.is_behind:
-            sentences.append("A run on the primary that is not replayed whole looks like an interrupted one here.")
-        return " ".join([*sentences, "Run on the primary what changes the database."])
+            parts.append(" A run on the primary that is not replayed whole looks like an interrupted one here.")
+        return Hint(*parts, " Run on the primary what changes the database.")
+
+    def __str__(self) -> str:
+        return str(self.remark)
 
 
 class Follower(NamedTuple):
@@ -191,9 +198,10 @@ def for_the_primary(text: str | Hint) -> Hint:
     """Return a text in which each command or statement that a standby refuses is said, once, to be for the primary."""
     parts: list[str | Command] = []
     for part in Hint(text).parts:
-        if isinstance(part, str):
-            part = re.sub(STATEMENT, ON_THE_PRIMARY, part)
-        elif part[0] in CHANGING and parts and isinstance(parts[-1], str):
+        is_refused = re.match(CHANGE, part) if isinstance(part, str) else part[0] in CHANGING
+        if is_refused and parts and isinstance(parts[-1], str):
             parts[-1] = re.sub(BEFORE_A_COMMAND, ON_THE_PRIMARY, parts[-1])
+        elif isinstance(part, str) and not isinstance(part, Detail):
+            part = re.sub(STATEMENT, ON_THE_PRIMARY, part)
         parts.append(part)
     return Hint(*parts)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 
 from indexer.catalog import Table
-from indexer.errors import Problem
+from indexer.errors import Hint, Problem
 from indexer.events import Blocker
 from indexer.replication import Replication, Standby
 from indexer.spec import Index
@@ -156,7 +156,7 @@ class Server:
         """Return what makes every commit wait, one sentence each."""
         return []
 
-    def unseen(self, tables: Sequence[str]) -> list[str]:
+    def unseen(self, tables: Sequence[str]) -> list[str | Hint]:
         """Return what the catalog does not show of these tables, one sentence each."""
         return []
 

@@ -13,7 +13,7 @@ from indexer.care.statistics import lacking
 from indexer.care.usage import BEGINNINGS
 from indexer.catalog import PARTITIONED_INDEX
 from indexer.definition import Definition
-from indexer.errors import Command, Hint
+from indexer.errors import Command, Hint, statement
 from indexer.spec import BTREE, with_suffix
 from indexer.text import are, counted, day, in_bytes
 from indexer.tuples import NamedTuple
@@ -83,7 +83,7 @@ def _of_check(index: Observed, others: Others) -> Iterator[Advice]:
         if not is_about or advice.kind not in OF_CHECK or (index.entry and index.entry.worker):
             continue
         can_be_dropped = advice.can_be_dropped and not index.is_declared and not index.is_needed
-        drop = Hint(f" Drop it: {others.drop(index.name)};") if can_be_dropped else Hint()
+        drop = Hint(" Drop it: ", statement(f"{others.drop(index.name)};")) if can_be_dropped else Hint()
         yield advice._replace(text=Hint(advice.text, drop))
 
 
@@ -113,14 +113,13 @@ def _invalid(index: Observed, others: Others) -> Hint | None:
         return Hint(f"{cost} It is not as declared, either. Compare: ", Command("check"))
     if index.step:
         return Hint(f"{cost} Rebuild it: ", Command("up"))
-    reindex = f"{cost} Rebuild it: {others.reindex(name)};"
+    reindex, drop = f"{others.reindex(name)};", f"{others.drop(name)};"
     if entry.definition.constraint:
-        return Hint(reindex)
-    drop = others.drop(name)
+        return Hint(f"{cost} Rebuild it: ", statement(reindex))
     if entry.definition.unique:  # most likely because of rows with the same key, which stop a rebuild, too
-        rebuild = f"or, once no two rows have the same key, rebuild it: {others.reindex(name)};"
-        return Hint(f"{cost} Drop it: {drop}; {rebuild}")
-    return Hint(f"{reindex} or drop it: {drop};")
+        rebuild = f"or, once no two rows have the same key, rebuild it: {reindex}"
+        return Hint(f"{cost} Drop it: ", statement(f"{drop} {rebuild}"))
+    return Hint(f"{cost} Rebuild it: ", statement(f"{reindex} or drop it: {drop}"))
 
 
 def _incomplete(index: Observed, others: Others) -> Hint:
@@ -128,7 +127,8 @@ def _incomplete(index: Observed, others: Others) -> Hint:
     name, step = index.name, index.step
     if step is None:
         lacking = "on some partitions it has no valid index"
-        return Hint(f"{name} is not complete: {lacking}. Attach one of each, or drop it: {others.drop(name)};")
+        drop = statement(f"{others.drop(name)};")
+        return Hint(f"{name} is not complete: {lacking}. Attach one of each, or drop it: ", drop)
     if step.differences:
         return Hint(f"{name} is not complete, and not as declared. Compare: ", Command("check"))
     text = f"{name} is not complete: {step.finding}. Queries of these partitions do without it."
@@ -143,7 +143,7 @@ def _bloated(index: Observed, others: Others) -> Hint | None:
         return None
     text = f"{name}: {rebuilt(index.bytes, evidence, others.now)}."
     if not index.is_declared:
-        return Hint(f"{text} Rebuild it: {others.reindex(name)};")
+        return Hint(f"{text} Rebuild it: ", statement(f"{others.reindex(name)};"))
     if evidence.is_stale:
         judging = Command("reindex", name, "--bloated-over", f"{TOO_LARGE:g}")
         return Hint(f"{text} The statistics may be old. To gather them first, and judge again: ", judging)
@@ -181,7 +181,7 @@ def _hash_distinct(index: Observed, others: Others) -> Hint | None:
         text = f"{said}. To replace it with a B-tree in a next revision: "
         return Hint(text, Command("new", f"replace {index.name}"))
     build = others.create(with_suffix(index.name, "_btree"), entry.definition._replace(method=BTREE))
-    return Hint(f"{said}. Build a B-tree instead: {build}; Then drop it: {others.drop(index.name)};")
+    return Hint(f"{said}. Build a B-tree instead: ", statement(f"{build}; Then drop it: {others.drop(index.name)};"))
 
 
 def _needless(index: Observed, others: Others) -> Hint | None:

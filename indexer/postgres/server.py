@@ -9,7 +9,7 @@ from functools import partial
 
 from indexer.catalog import Table
 from indexer.decide import Action
-from indexer.errors import Problem
+from indexer.errors import Hint, Problem
 from indexer.events import Blocker
 from indexer.migrator import Context
 from indexer.postgres.catalog.catalog import PostgresCatalog
@@ -235,7 +235,7 @@ class PostgresServer(Server):
             ]
         return []
 
-    def unseen(self, tables: Sequence[str]) -> list[str]:
+    def unseen(self, tables: Sequence[str]) -> list[str | Hint]:
         """Return what the catalog does not show of distributed tables."""
         return extension.unseen(self.catalog, tables) if self.catalog.is_citus else []
 

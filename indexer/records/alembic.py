@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from peewee import CharField, Model, Select, Value, fn
 
 from indexer.catalog import ORDINARY, Table
-from indexer.errors import GRANTED, Problem, UsageError
+from indexer.errors import GRANTED, Command, Detail, Hint, Problem, UsageError
 from indexer.options import DEFAULTS, VERSION_TABLE, Options
 from indexer.records.table import Home, bind
 from indexer.text import identifier
@@ -97,11 +97,12 @@ class AlembicState(NamedTuple):
                 state = state._replace(rows=ends(revision, direction)[1])
         return state
 
-    def why_not_moved(self, revision: Revision, direction: str) -> str | None:
+    def why_not_moved(self, revision: Revision, direction: str) -> str | Hint | None:
         """Return why a run that has ended with this revision has not moved the table; None if it has, or need not."""
         start, end = ends(revision, direction)
         if self.obstacle and self.rows in (None, start):
-            return f"{self.name} is not updated, because {self.obstacle}."
+            instead = Hint(f"{self.name} is not updated. To see why, run: ", Command("status"))
+            return Hint(Detail(f"{self.name} is not updated, because {self.obstacle}.", instead))
         if self.rows is None or self.rows in (start, end):
             return None
         return f"{self.name} is not updated, because it {self._content(start)}."
@@ -197,7 +198,7 @@ class AlembicTable:
         problem = f"role {table.role} may not read and update {self.label}, where Alembic records its revision"
         return [Problem(problem, GRANTED, self._grants(table))]
 
-    def left_alone(self, state: AlembicState, revisions: Sequence[Revision], direction: str) -> list[str]:
+    def left_alone(self, state: AlembicState, revisions: Sequence[Revision], direction: str) -> list[str | Hint]:
         """Return why a run of these revisions does not keep Alembic's record in step, a sentence for each table."""
         shared = [revision for revision in revisions if revision.in_alembic]
         if not shared or not self.is_kept:

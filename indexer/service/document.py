@@ -16,7 +16,8 @@ from indexer.advice import SUSPECT
 from indexer.console import documents
 from indexer.console.health import document as document_of_health
 from indexer.console.hints import HintWriter
-from indexer.errors import Command, Hint
+from indexer.definition import Definition
+from indexer.errors import Command, Hint, without_details
 from indexer.gate import Gate, gate_of
 from indexer.server import RunningBuild
 from indexer.service.snapshot import Care, Failure, Snapshot, State
@@ -55,14 +56,16 @@ class Details:
 
     def hint(self, hint: str | Hint, hosts: Sequence[str]) -> Document:
         """Return a text with its commands in their places, and the commands alone."""
-        parts = hint.parts if isinstance(hint, Hint) else ()
-        commands = [self.write(Hint(part)) for part in parts if isinstance(part, Command)]
-        return {"text": self.text(hint, hosts), "commands": list(dict.fromkeys(commands))}
+        shown = Hint(hint) if self.shown else without_details(hint)
+        commands = [self.write(Hint(part)) for part in shown.parts if isinstance(part, Command)]
+        return {"text": self.text(shown, hosts), "commands": list(dict.fromkeys(commands))}
 
     def text(self, text: str | Hint, hosts: Sequence[str]) -> str:
-        """Return a text; without details, without the names of servers."""
-        written = self.write(text)
-        if self.shown or not hosts:
+        """Return a text; without details, without SQL and without the names of roles and servers."""
+        if self.shown:
+            return self.write(text)
+        written = self.write(without_details(text))
+        if not hosts:
             return written
         return re.sub(rf"(?<![\w.-])({'|'.join(map(re.escape, hosts))})(:\d+)?(?![\w-]|\.\w)", "(a server)", written)
 
@@ -139,7 +142,7 @@ def _of_state(state: State, care: Care | None, details: Details) -> Document:
         "head": status["head"],
         "pending": status["pending"],
         "revisions": [_revision(each, details) for each in status["revisions"]],
-        "indexes": _indexes(state, care, checked),
+        "indexes": _indexes(state, care, checked, details),
         "builds": [_build(each, state, details) for each in state.builds],
         "warnings": _warnings(state, care, details),
     }
@@ -162,12 +165,13 @@ def _revision(revision: Document, details: Details) -> Document:
     }
 
 
-def _indexes(state: State, care: Care | None, checked: Document) -> list[Document]:
+def _indexes(state: State, care: Care | None, checked: Document, details: Details) -> list[Document]:
     """Return what is known of each declared index, from check, health and the records of deep checks."""
     status = state.check.status
     health = {each["index"]: each for each in document_of_health(care.health)["indexes"]} if care else {}
     checks = {name: each for plan in status.revisions if plan.record for name, each in plan.record.checks.items()}
     suspect = {advice.about for advice in state.check.advice if advice.kind == SUSPECT}
+    declared = {step.index.name: step.declared for step in status.steps}
     found = []
     for each in checked["indexes"]:
         name = each["name"]
@@ -179,11 +183,22 @@ def _indexes(state: State, care: Care | None, checked: Document) -> list[Documen
                 **{key: value for key, value in each.items() if key not in ("name", *NOT_LISTED)},
                 **{key: of_health.get(key) for key in OF_HEALTH},
                 **({"bytes": None} if each["state"] == "in progress" else {}),
+                **({} if details.shown else _as_declared(each, declared[each["name"]])),
                 "collation_suspect": name in suspect,
                 "deep_checked_at": documents.utc(checks[name].at) if name in checks else None,
             }
         )
     return found
+
+
+def _as_declared(index: Document, declared: Definition) -> Document:
+    """Return the definition of an index without what only the database says, in which there may be values of rows."""
+    return {
+        "method": declared.method,
+        "columns": list(map(str, declared.key)),
+        "predicate": declared.predicate,
+        "differences": [{**each, "found": None} for each in index["differences"]],
+    }
 
 
 def _build(build: RunningBuild, state: State, details: Details) -> Document:
@@ -195,14 +210,14 @@ def _build(build: RunningBuild, state: State, details: Details) -> Document:
         "progress": None if build.fraction is None else round(build.fraction, 4),
         "seconds": _rounded(build.seconds),
         "waiting_seconds": _rounded(waiting),
-        "blockers": [_blocker(each._asdict(), details) for each in build.blockers],
+        "blockers": [_blocker(each._asdict(), state.hosts, details) for each in build.blockers],
     }
 
 
-def _blocker(blocker: Document, details: Details) -> Document:
+def _blocker(blocker: Document, hosts: Sequence[str], details: Details) -> Document:
     """Return a session that a build waits for; without details only its number, its age and what it holds."""
     shown = ("pid", "reason", "seconds") if not details.shown else tuple(blocker)
-    return {name: blocker[name] for name in shown}
+    return {**{name: blocker[name] for name in shown}, "reason": details.text(blocker["reason"], hosts)}
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -16,6 +17,7 @@ from served import Service, names_of, samples, serving
 from indexer.service.document import Details, document_of
 from queries import QUERIES
 
+SQL = r"(?:DROP|CREATE|ALTER|REINDEX|GRANT|ROLLBACK) [A-Z]+|SELECT"
 PATHS = ("/", "/gate", "/metrics", "/status.json", "/livez", "/readyz")
 
 
@@ -145,6 +147,34 @@ def test_no_answer_names_the_server_the_role_or_the_database_without_details(hea
     with serving(head_url) as service:
         text = service.refresh().get(path).text
     assert [name for name in names_of(head_url) if name in text] == []
+
+
+def test_no_answer_shows_sql_or_what_only_the_database_says_of_an_index_without_details(head_url):
+    execute(
+        head_url,
+        "DROP INDEX ix_contact_phone_hash",
+        "CREATE INDEX ix_contact_phone_hash ON contact (phone) WHERE phone <> '+1555SECRET'",
+        "DROP INDEX ix_conversation_contact_id",
+        "CREATE INDEX ix_conversation_contact_id ON conversation ((contact_id || 'SECRET'))",
+        "CREATE INDEX hand_made ON webhook_event (event_type)",
+        "CREATE INDEX narrow ON contact ((phone || 'SECRET'))",
+        "CREATE INDEX wide ON contact ((phone || 'SECRET'), id)",
+        "CREATE TABLE old_activity () INHERITS (activity)",
+    )
+    with serving(head_url) as service, serving(head_url, has_details=True) as telling:
+        service.refresh()
+        answers = {path: service.get(path).text for path in PATHS}
+        assert [path for path, text in answers.items() if re.search(f"SECRET|{SQL}", text)] == []
+        told = telling.refresh().get("/status.json").text
+        assert {"SECRET", "DROP INDEX"} <= {*re.findall(f"SECRET|{SQL}", told)}
+        by_index = {each["index"]: each for each in service.document()["advice"]}
+        assert by_index["narrow"]["text"] == (
+            "narrow can be dropped: wide serves the same queries. Drop it: python cli.py health shows the statement."
+        )
+        assert by_index["narrow"]["commands"] == ["python cli.py health"]
+        differences = service.index("ix_contact_phone_hash")["differences"]
+        assert differences[-1] == {"part": "predicate", "declared": "none", "found": None}
+        assert "predicate: another one, declared <code>none</code>" in service.get("/").text
 
 
 def test_with_details_the_database_is_named(head_url):

@@ -8,6 +8,7 @@ import pytest
 from command import execute, file_of, prepare
 from partitioned import by_range
 from peewee import PeeweeException
+from roles import as_application
 from scenes import open_writer, running, transaction, until, until_phase
 from served import samples, serving
 
@@ -53,8 +54,24 @@ def test_the_query_of_a_blocker_is_shown_with_details_only(base_url):
         serving(base_url, has_details=True) as telling,
     ):
         until_phase(base_url, "waiting for writers")
-        assert "crm_app" not in service.refresh().get("/status.json").text
+        answers = [service.refresh().get(path).text for path in ("/", "/status.json", "/metrics")]
+        assert [name for name in ("crm_app", "crm_owner") for answer in answers if name in answer] == []
+        assert service.document()["builds"][0]["blockers"][0]["reason"] == "state not visible to this role"
         assert telling.refresh().document()["builds"][0]["blockers"][0]["role"] == "crm_app"
+
+
+def test_a_build_whose_phase_is_hidden_has_none_and_no_answer_names_the_role(base_url):
+    prepare(base_url, "2792ed2d7978")
+    with (
+        open_writer(base_url),
+        running("up", "--jobs", "1", url=base_url),
+        serving(as_application(base_url)) as service,
+    ):
+        until_phase(base_url, "waiting for writers")
+        answers = [service.refresh().get(path).text for path in ("/", "/status.json", "/metrics")]
+        assert service.document()["builds"][0]["phase"] is None
+    assert [name for name in ("crm_app", "crm_owner") for answer in answers if name in answer] == []
+    assert f'indexer_build_running{{index="{BUILT}",phase="",schema="public",table="activity"}} 1.0' in answers[2]
 
 
 def test_a_build_that_waits_for_the_lock_on_its_table_is_shown_before_its_index_exists(base_url):

@@ -164,7 +164,6 @@ KINDS = {
         measured against its state of {}, the best that was seen
         by reading all of it
         by the statistics of its columns
-        {} or drop it: {};
         when it was measured
         when it was built
         a hash index

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from indexer.errors import Detail, Hint, statement
 from indexer.postgres.citus.nodes import allowed, ask, shards
 from indexer.postgres.session.reader import CatalogReader
 from indexer.text import identifier
 
 WORKER = "the server is a Citus worker: connect to the coordinator"
 UNSEEN = (
-    "Citus: role {role} may not ask the nodes of the cluster, so only the coordinator is inspected. Not visible are the"
+    "Citus: {role} may not ask the nodes of the cluster, so only the coordinator is inspected. Not visible are the"
     " shards' own indexes and sizes, the progress of builds on the workers, and the sessions that block them there."
-    " To allow it: GRANT EXECUTE ON FUNCTION {functions} TO {role};"
+    " To allow it: "
 )
 
 EXTENSION = """
@@ -48,15 +49,16 @@ def is_worker(catalog: CatalogReader) -> bool:
     return any(row["is_worker"] for row in catalog.rows(LOCAL_GROUP))
 
 
-def unseen(catalog: CatalogReader, tables: Sequence[str]) -> list[str]:
+def unseen(catalog: CatalogReader, tables: Sequence[str]) -> list[str | Hint]:
     """Return what is not visible from here, if any of these tables is distributed or copied to each worker."""
     if is_worker(catalog):
         return [f"{WORKER[0].upper()}{WORKER[1:]}."]
     forbidden = catalog.rows(FORBIDDEN, functions=list(FUNCTIONS))
     if not forbidden or not shards(catalog, tables):
         return []
-    functions = ", ".join(row["function"] for row in forbidden)
-    return [UNSEEN.format(role=identifier(forbidden[0]["role"]), functions=functions)]
+    functions, role = ", ".join(row["function"] for row in forbidden), identifier(forbidden[0]["role"])
+    grant = statement(f"GRANT EXECUTE ON FUNCTION {functions} TO {role};", "status")
+    return [Hint(Detail(UNSEEN.format(role=f"role {role}"), UNSEEN.format(role="this role")), grant)]
 
 
 def problems(catalog: CatalogReader, tables: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from indexer.leftovers import name_and_ending
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.citus.statements import concerns
 from indexer.postgres.run.sessions import Sessions
-from indexer.postgres.run.watch import Watch
+from indexer.postgres.run.watch import NOT_VISIBLE, Watch
 from indexer.server import RunningBuild
 from indexer.spec import Index
 from indexer.steps import Step
@@ -77,7 +77,7 @@ def _observed(catalog: PostgresCatalog, pid: int, index: Index) -> RunningBuild:
             build = build._replace(phase=event.phase, fraction=event.fraction)
         elif isinstance(event, Waiting):
             build = build._replace(phase=event.phase, blockers=event.blockers)
-    return build
+    return build._replace(phase="") if build.phase.startswith(NOT_VISIBLE) else build
 
 
 def _watch(sessions: Sessions, index: Index, pid: int) -> Watch:

@@ -9,7 +9,7 @@ from typing import Any
 
 from peewee import PeeweeException
 
-from indexer.errors import Hint, IndexerError
+from indexer.errors import Detail, Hint, IndexerError
 from indexer.events import Blocker, Laggard, Report, Warned, silent
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.text import identifier, literal, reason
@@ -311,7 +311,7 @@ def _hidden(pid: int, reason: str) -> Blocker:
 
 
 def _transaction(row: dict[str, Any], why: str) -> Blocker:
-    reason = f"prepared transaction {row['gid']} {why}"
+    reason = Detail(f"prepared transaction {row['gid']} {why}", why)  # its name is chosen by another program
     ending = f"ROLLBACK PREPARED {literal(row['gid'])};" + row["ending_as"]
     return Blocker(None, row["role"], "", "", row["transaction"], row["seconds"], reason, "", ending)
 
@@ -324,6 +324,8 @@ def blocker_of(row: dict[str, Any], why: str) -> Blocker:
     """
     ending = _end(row["pid"]) + row.pop("ending_as")
     reason = "; ".join(filter(None, (why, row["reason"])))
+    if row["hidden_from"]:
+        reason = Detail(reason, "; ".join(filter(None, (why, "state not visible to this role"))))
     # Not shortened by the server: that reads a query of another database as if it were in the encoding of this one.
     query = " ".join((row["query"] or "").split())[:SHOWN]
     return Blocker(**{**row, "reason": reason, "query": query}, ending=ending)

@@ -31,6 +31,7 @@ PHASES = {
 
 FOR_READERS = "waiting for readers"  # a REINDEX CONCURRENTLY, before it takes the old index away
 WAITING_FOR_A_LOCK = "waiting for a lock"
+NOT_VISIBLE = "progress not visible"  # to a role, whose name follows
 WAITING_FOR_A_STANDBY = "waiting for a synchronous standby"
 ANSWER_COMES_IN = 5.0  # seconds; an answer that has been on its way for longer does not come
 INTERVAL, BRIEF_INTERVAL = 0.5, 0.1  # seconds between two observations
