@@ -189,6 +189,10 @@ class StatementFailed(IndexerError):
     """The database refused a statement."""
 
 
+class TableLocked(StatementFailed):
+    """A session locks a table so that it cannot even be read."""
+
+
 class IndexFailed(StatementFailed):
     """One index cannot be built; the others can."""
 
@@ -210,6 +214,10 @@ class UsageError(IndexerError):
 
     exit_code = 2
     _as_text = staticmethod(visible)
+
+
+class NoSchema(UsageError):
+    """There is no schema of this name, or none that our role may use."""
 
 
 class Different(IndexerError):

@@ -36,7 +36,7 @@ def serve(call: Call, address: Address, interval: float, details: bool) -> int:
 
     Raises:
         IndexerError: a package is missing, or the service cannot listen there.
-        UsageError: several schemas are named, or there is no such address.
+        UsageError: several schemas are named, the URL cannot be understood, or there is no such address.
     """
     _check(call)
     from indexer.revisions.chain import load
@@ -72,13 +72,18 @@ def serve(call: Call, address: Address, interval: float, details: bool) -> int:
 
 
 def _check(call: Call) -> None:
-    """Raise an error if the service cannot be started: a package is missing, or there are several schemas."""
+    """Raise an error if the service cannot be started: for lack of a package, one schema, or a valid URL."""
     missing = [module for module in NEEDED if find_spec(module) is None]
     if missing:
         packages = " ".join(f"'{NEEDED[module]}'" for module in missing)
         raise IndexerError(f"The service needs {' and '.join(missing)}.", f"Install it: pip install {packages}")
     if call.is_many:
         raise UsageError("The service is for one schema.", "Start one service for each schema.")
+    source = call.target.source
+    if source and not source.endswith("_FILE"):  # the content of a file can change while the service runs
+        from indexer.connection import described
+
+        described(call.target.url)
 
 
 def _source(call: Call) -> Callable[[], Any]:

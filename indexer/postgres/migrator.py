@@ -11,7 +11,7 @@ from playhouse.migrate import PostgresqlMigrator
 from psycopg2.extensions import TRANSACTION_STATUS_INERROR, TRANSACTION_STATUS_INTRANS
 
 from indexer.catalog import META_TABLES, PARTITIONED_INDEX, CatalogEntry, Engine, Place, Table
-from indexer.errors import IndexerError, StatementFailed, UsageError
+from indexer.errors import IndexerError, NoSchema, StatementFailed, TableLocked, UsageError
 from indexer.events import naming_schema
 from indexer.migrator import CatalogMigrator, Context, Decide, Doing, IndexOperation, Work
 from indexer.pace.pace import UNLIMITED, Pace
@@ -127,12 +127,12 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         """Find the schema of these tables once; every name is qualified with it, and no search path is trusted.
 
         Raises:
-            UsageError: the schema that the user named does not exist, or the search path names none that does.
+            NoSchema: the schema that the user named does not exist, or the search path names none that does.
         """
         if not self.catalog.settle(tables):
             unusable = "The search path contains no schema that this role can use."
             message = f"There is no schema {self.schema}." if self.schema else unusable
-            raise UsageError(message, "Name the schema of the tables: --schema NAME")
+            raise NoSchema(message, "Name the schema of the tables: --schema NAME")
         self.schema = self.catalog.schema
 
     def in_schemas(self, names: Sequence[str], pattern: str | None, tables: Sequence[str]) -> list[CatalogMigrator]:
@@ -179,7 +179,7 @@ class OnlineMigrator(CatalogMigrator, PostgresqlMigrator):
         holders = self._holding(EXCLUDING)
         who = f"by:{holders}" if holders else "by another session."
         message = f"A table of {self.place} is locked (ACCESS EXCLUSIVE) {who}"
-        return StatementFailed(message, "Wait for that to end, then run the same command again.")
+        return TableLocked(message, "Wait for that to end, then run the same command again.")
 
     def _holding(self, modes: Sequence[str]) -> str:
         """Return lines about the sessions that hold a lock of these kinds on a table which a run reads or writes."""

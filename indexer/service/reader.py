@@ -14,7 +14,7 @@ from indexer.connection import connect
 from indexer.errors import IndexerError
 from indexer.events import Report as Tell
 from indexer.runner import Runner
-from indexer.service.snapshot import Care, State, failure_of
+from indexer.service.snapshot import Care, State
 from indexer.signals import Stop
 from indexer.tuples import NamedTuple
 
@@ -131,7 +131,7 @@ class Reader:
         try:
             return care._replace(report=self._report(runner)) if found.tables else care
         except IndexerError as error:
-            return care._replace(failure=failure_of(error))
+            return care._replace(error=error)
 
     def _report(self, runner: Runner) -> Report | None:
         """Return what the planner says of the queries of the project; None if it has none."""

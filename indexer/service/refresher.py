@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
 
-from indexer.service.snapshot import INTERVAL, SLOW_INTERVAL, Snapshot, State, failure_of
+from indexer.service.snapshot import INTERVAL, NO_QUERIES, SLOW_INTERVAL, Snapshot, State, failure_of
 
 Tell = Callable[[BaseException], None]
 
@@ -32,8 +32,9 @@ class Refresher(Thread):
         self.tell = tell
         self.recovered = recovered
         self._ending = Event()
+        self._read_at: float | None = None
         self._said = ""
-        self._failed_at = 0.0
+        self._said_of_care = ""
         self._care_read = float("-inf")
         self._seen: object = None
 
@@ -58,17 +59,19 @@ class Refresher(Thread):
 
     def refresh(self) -> None:
         """Read the state and, if it is time to, the rest."""
+        began = time.monotonic()
         try:
             state = self.reader.state()
         except Exception as error:
-            self._fail(error)
+            self._fail(error, began)
             return
+        now = time.monotonic()
+        if self._said:
+            self.recovered(now - (self._read_at or now))
+        self._read_at, self._said = now, ""
         self.snapshot = self.snapshot._replace(state=state, failure=None)
         if self._is_due(state):
             self._refresh_care(state)
-        if self._said and self.snapshot.care_failure is None:
-            self._said = ""
-            self.recovered(time.monotonic() - self._failed_at)
 
     def _is_due(self, state: State) -> bool:
         """Return whether to read sizes, use and queries: every minute, and whenever an index has changed."""
@@ -79,23 +82,25 @@ class Refresher(Thread):
         try:
             care = self.reader.care()
         except Exception as error:
-            self._say(error)
-            self.snapshot = self.snapshot._replace(care_failure=failure_of(error))
+            failed: Exception | None = error
         else:
-            self.snapshot = self.snapshot._replace(care=care, care_failure=care.failure)
+            failed = care.error
+            self.snapshot = self.snapshot._replace(care=care)
+        failure = failure_of(failed, NO_QUERIES) if failed else None
+        if failed and failure and failure.message != self._said_of_care:
+            self.tell(failed)
+        self._said_of_care = failure.message if failure else ""
+        self.snapshot = self.snapshot._replace(care_failure=failure)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception, began: float) -> None:
+        """Tell a failure unless it has been told; an outage begins with the last good read, or with the first one."""
         self.read_all_again()
-        self.snapshot = self.snapshot._replace(failure=failure_of(error))
-        self._say(error)
-
-    def _say(self, error: Exception) -> None:
-        message = failure_of(error).message
-        if not self._said:
-            self._failed_at = time.monotonic()
-        if message != self._said:
-            self._said = message
+        failure = failure_of(error)
+        self.snapshot = self.snapshot._replace(failure=failure)
+        self._read_at = began if self._read_at is None else self._read_at
+        if failure.message not in (self._said, self._said_of_care):
             self.tell(error)
+        self._said = failure.message
 
 
 def _states(state: State) -> object:

@@ -7,7 +7,18 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from indexer.catalog import Engine
-from indexer.errors import IndexerError, NotReadable, PreflightFailed, ServerFull, Unreachable, UsageError
+from indexer.errors import (
+    Held,
+    IndexerError,
+    NoSchema,
+    NotReadable,
+    PreflightFailed,
+    ProjectBroken,
+    ServerFull,
+    TableLocked,
+    Unreachable,
+    UsageError,
+)
 from indexer.text import reason
 from indexer.tuples import NamedTuple
 
@@ -24,8 +35,17 @@ FULL = "The server has no connection free."
 UNREACHABLE = "The database cannot be reached."
 REFUSED = "The database refuses the connection."
 NOT_READABLE = "The role of the service may not read the tables."
-WRONG = "The database is not the one that the service is to read."
+NO_SCHEMA = "There is no schema that the role of the service may use."
+LOCKED = "A table is locked by another session."
+HELD = "Another process has locked the file."
+NO_URL = "The URL of the database cannot be read."
+NO_QUERIES = "The queries of the project cannot be built."
+NO_MODULE = "A module of the project cannot be read."
 FAILED = "The database cannot be read."
+BRIEFS = (
+    *((ServerFull, FULL), (Held, HELD), (TableLocked, LOCKED), (NoSchema, NO_SCHEMA), (ProjectBroken, NO_MODULE)),
+    *((PreflightFailed, NOT_READABLE), (NotReadable, NOT_READABLE)),
+)
 
 
 class Failure(NamedTuple):
@@ -61,13 +81,13 @@ class Care(NamedTuple):
 
     Attributes:
         report: whether the queries are served; None if the project has none, or the planner could not be asked.
-        failure: why it could not be asked.
+        error: why it could not be asked.
     """
 
     taken_at: datetime
     health: Health
     report: Report | None = None
-    failure: Failure | None = None
+    error: IndexerError | None = None
 
 
 class Snapshot(NamedTuple):
@@ -99,11 +119,13 @@ class Snapshot(NamedTuple):
         return self.failure is None and not self.is_late(now)
 
 
-def failure_of(error: BaseException) -> Failure:
-    """Return why the database cannot be read, in a sentence without names, and with all that is known."""
+def failure_of(error: BaseException, of_usage: str = NO_URL) -> Failure:
+    """Return why the database cannot be read, in a sentence without names, and with all that is known.
+
+    Args:
+        of_usage: what the sentence is for a ``UsageError``.
+    """
     message = error.message if isinstance(error, IndexerError) else f"Unexpected error: {reason(error)}."
-    briefs = ((ServerFull, FULL), (PreflightFailed, NOT_READABLE), (NotReadable, NOT_READABLE), (UsageError, WRONG))
-    brief = next((text for kind, text in briefs if isinstance(error, kind)), FAILED)
-    if isinstance(error, Unreachable) and not isinstance(error, ServerFull):
-        brief = UNREACHABLE if error.can_heal else REFUSED
-    return Failure(brief, message)
+    unreachable = UNREACHABLE if isinstance(error, Unreachable) and error.can_heal else REFUSED
+    briefs = (*BRIEFS, (UsageError, of_usage), (Unreachable, unreachable))
+    return Failure(next((text for kind, text in briefs if isinstance(error, kind)), FAILED), message)

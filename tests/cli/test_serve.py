@@ -105,6 +105,7 @@ def test_a_log_in_json_has_what_the_service_does(sqlite_url):
         (("--host", "no.such.host.invalid"), 2, "There is no host 'no.such.host.invalid' to listen on."),
         (("--port", "65536"), 2, "65536 is not in the range"),
         (("--interval", "0"), 2, "0"),
+        (("--database-url", "mysql://u@h/d"), 2, "The scheme 'mysql' is not supported."),
         (("--host", "203.0.113.1", "--port", "0"), 1, "Cannot listen on 203.0.113.1, port 0: Cannot assign"),
     ],
 )

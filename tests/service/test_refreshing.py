@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -14,6 +15,7 @@ from served import samples, serving
 
 from indexer.service import reader as reading
 from indexer.service.document import gate_at
+from indexer.urls import database_url
 
 BUILT = "ix_activity_openphone_id"
 
@@ -146,6 +148,45 @@ def test_a_database_may_go_away_and_come_back(fragile_server, fragile_url):
         fragile_server.come_back()
         assert service.refresh().gate()[0] == 200
     assert len(service.recoveries) == 1
+
+
+def test_each_outage_and_its_end_are_told_once_also_while_the_queries_cannot_be_planned(base_url):
+    execute(base_url, "REVOKE SELECT ON campaign_membership FROM crm_owner")
+    urls = [base_url]
+    with serving(lambda: urls[-1]) as service:
+        service.refresh()
+        for _ in range(2):
+            urls.append(f"{base_url}_nowhere")
+            service.refresh().refresh()
+            urls.append(base_url)
+            service.refresh()
+    assert ["_nowhere" in each for each in service.failures] == [False, True, True]
+    assert len(service.recoveries) == 2
+
+
+def test_an_outage_is_as_long_as_the_time_since_the_last_good_read(sqlite_head_url):
+    urls = [sqlite_head_url]
+    with serving(lambda: urls[-1]) as service:
+        service.refresh().refresher._read_at -= 60
+        urls.append("sqlite:////no/such/folder/crm.db")
+        service.refresh()
+        urls.append(sqlite_head_url)
+        service.refresh()
+    assert service.recoveries[0] >= 60
+
+
+def test_what_cannot_be_read_is_called_by_its_kind(head_url, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL_FILE", "/no/such/file")
+    with serving(lambda: database_url(None, os.environ).url) as service:
+        assert service.refresh().document()["snapshot"]["error"] == "The URL of the database cannot be read."
+    with serving(head_url, schema="nowhere") as service:
+        error = service.refresh().document()["snapshot"]["error"]
+    assert error == "There is no schema that the role of the service may use."
+    with serving(head_url) as service:
+        service.refresh().reader._migrator.database.execute_sql("SET lock_timeout TO '100ms'")
+        with transaction(head_url, "LOCK TABLE contact"):
+            document = service.refresh(care=True).document()
+    assert document["health"]["error"] == "A table is locked by another session."
 
 
 def test_a_database_that_does_not_exist_yet_is_read_once_it_does(sqlite_url, tmp_path):

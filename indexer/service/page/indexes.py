@@ -139,7 +139,7 @@ def _left_out(said: Sequence[str]) -> list[str]:
 def _slow_part(document: Document) -> list[str]:
     """Return when that was read which is read less often, and why it could not be read again."""
     health = document["health"]
-    error = [f"Scans, sizes and queries cannot be read: {health['error']}"] if health["error"] else []
+    error = [f"Not all of scans, sizes and queries can be read: {health['error']}"] if health["error"] else []
     if health["age_seconds"] is None:
         return error
     return [*error, f"Scans, sizes after a rebuild and queries were read {age(health['age_seconds'])} ago."]
