@@ -15,7 +15,7 @@ from indexer.catalog import PARTITIONED_INDEX
 from indexer.definition import Definition
 from indexer.errors import Command, Hint, statement
 from indexer.spec import BTREE, with_suffix
-from indexer.text import are, counted, day, in_bytes
+from indexer.text import are, counted, day, few, in_bytes
 from indexer.tuples import NamedTuple
 
 INVALID, BLOATED, STATISTICS = "invalid", "bloated", "statistics"
@@ -28,6 +28,8 @@ OF_CHECK = (DUPLICATE, SAME_KEY, SUPERFLUOUS, LEFTOVER, SUSPECT)  # those that c
 
 HEALTHY = 1.4  # the ratio below which nothing is said: random inserts settle at 1.25 to 1.28
 TOO_LARGE = 2.0  # the ratio from which a rebuild is advised
+MOST_TABLES = 10  # that a sentence names
+ANALYZE = Hint(". Gather new statistics: ", Command("analyze"))
 LONG_ENOUGH = 35  # days; what runs once a month has run by then
 
 SOURCES = {
@@ -170,7 +172,12 @@ def _bloated_leaves(index: Observed, others: Others) -> Hint | None:
 def _statistics(index: Observed, others: Others) -> Hint | None:
     flaw = index.statistics.flaw if index.statistics else None
     flaw = flaw or lacking(others.without_statistics.get(index.table, ()))
-    return Hint(f"{flaw}. Gather new statistics: ", Command("analyze")) if flaw else None
+    return Hint(f"{flaw[0].upper()}{flaw[1:]}" if flaw.startswith("the ") else flaw, ANALYZE) if flaw else None
+
+
+def of_statistics(tables: Sequence[str]) -> Hint:
+    """Return the advice to gather the statistics of several tables."""
+    return Hint(f"The statistics of {', '.join(few(tables, MOST_TABLES))} are missing or old", ANALYZE)
 
 
 def _hash_distinct(index: Observed, others: Others) -> Hint | None:

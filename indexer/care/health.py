@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from indexer.advice import Advice
-from indexer.care.advice import KINDS, Others, advice_on
+from indexer.care.advice import KINDS, STATISTICS, Others, advice_on, of_statistics
 from indexer.care.facts import HASH
 from indexer.care.hashes import hash_distinct
 from indexer.care.needless import candidates
@@ -80,9 +80,16 @@ class Health(NamedTuple):
 
     @property
     def advice(self) -> list[Advice]:
-        """All advice, the most urgent kinds first, each text once."""
+        """All advice, the most urgent kinds first, each text once, and one text for the statistics of all tables."""
         unique = {str(advice.text): advice for index in self.indexes for advice in index.advice}
-        return sorted(unique.values(), key=lambda advice: KINDS.index(advice.kind))
+        found = list(unique.values())
+        old = [each for each in found if each.kind == STATISTICS]
+        tables = [each.observed.table for each in self.indexes if any(advice in old for advice in each.advice)]
+        if len(old) > 1:
+            text = of_statistics(list(dict.fromkeys(tables)))
+            found = [each for each in found if each not in old]
+            found.append(old[0]._replace(other=None, text=for_the_primary(text) if self.standby else text))
+        return sorted(found, key=lambda advice: KINDS.index(advice.kind))
 
     @property
     def exit_code(self) -> int:

@@ -156,7 +156,7 @@ def _line(health: Health) -> Line:
         return f"{_totals(health)}; nothing to advise."
     by_kind: dict[str, list[str]] = defaultdict(list)
     for advice in health.advice:
-        by_kind[advice.kind].append(advice.other or "")
+        by_kind[advice.kind].append(advice.other or "several tables")
     return f"{_totals(health)}; {', '.join(f'{kind}: {_named(names)}' for kind, names in by_kind.items())}."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -90,6 +91,15 @@ def test_a_build_by_reindex_has_the_name_of_the_index(head_url):
         until_phase(head_url, "waiting for writers")
         (build,) = service.refresh().document()["builds"]
     assert (build["index"], build["table"]) == ("ix_activity_type", "activity")
+
+
+def test_a_build_by_up_replace_has_the_name_of_the_index_that_it_replaces(head_url):
+    execute(head_url, "DROP INDEX ix_activity_type", "CREATE INDEX ix_activity_type ON activity (created_at)")
+    with open_writer(head_url), running("up", "--replace", url=head_url), serving(head_url) as service:
+        until_phase(head_url, "waiting for writers")
+        (build,) = service.refresh().document()["builds"]
+        assert (build["index"], build["table"], len(build["blockers"])) == ("ix_activity_type", "activity", 1)
+        assert re.search("being built</span><small>different", service.get("/").text)
 
 
 def test_builds_of_partitions_are_shown(base_url):

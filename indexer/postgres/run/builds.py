@@ -41,7 +41,7 @@ WAITING = """
 def running_builds(catalog: PostgresCatalog, steps: Sequence[Step]) -> list[RunningBuild]:
     """Return the indexes of these steps, and of their partitions, that other sessions are building now."""
     workers = {pid: index for step in steps for pid, index in _of_step(step)}
-    declared = {step.index.name: step.index for step in steps}
+    declared = {name: step.index for step in steps for name in (step.index.name, step.index.replacing)}
     tables = sorted({step.index.table for step in steps})
     for entry in catalog.indexes_on(tables):
         index = declared.get(name_and_ending(entry.name)[0])  # REINDEX CONCURRENTLY builds one of another name

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from indexer.care.advice import HEALTHY, SOURCES
 from indexer.service.page.cell import NOT_KNOWN, Cell, day_of, moment, now_of
-from indexer.service.page.verdict import GOOD, PENDING, URGENCY, WARNING, Document, age, tone_of
+from indexer.service.page.verdict import BAD, BUSY, GOOD, PENDING, URGENCY, WARNING, Document, age, tone_of
 from indexer.text import counted, few, in_bytes
 from indexer.tuples import NamedTuple
 
@@ -46,7 +46,8 @@ def index_table(document: Document) -> IndexTable:
     """Return the rows of all indexes; a column of which nothing is known is left out, and named in a note."""
     indexes, now, pending = document["indexes"], now_of(document), document["pending"]
     known = [name for name in COLUMNS if any(each[name] is not None for each in indexes)]
-    rows = [_row(each, known, pending, now) for each in indexes]
+    built = [each["index"] for each in document["builds"]]
+    rows = [_row(each, known, _state(each, pending, built, now), now) for each in indexes]
     rows.sort(key=lambda row: URGENCY.index(row.state.tone))
     exist = [each for each in indexes if each["state"] != "missing"]
     untold = _untold(exist)
@@ -55,8 +56,7 @@ def index_table(document: Document) -> IndexTable:
     return IndexTable(tuple(COLUMNS[name] for name in known), tuple(rows), tuple(notes))
 
 
-def _row(index: Document, known: Sequence[str], pending: Sequence[str], now: datetime | None) -> IndexRow:
-    state = _state(index, pending, now)
+def _row(index: Document, known: Sequence[str], state: Cell, now: datetime | None) -> IndexRow:
     if index["state"] == "missing":
         cells = tuple(Cell("") for _ in known)
     else:
@@ -72,8 +72,12 @@ def _on(index: Document) -> str:
     return f"{index['table']} ({', '.join(index['columns'] or ())}){where}{method}{parts}"
 
 
-def _state(index: Document, pending: Sequence[str], now: datetime | None) -> Cell:
-    """Return the state of an index, with what is found in detail and with its last deep check."""
+def _state(index: Document, pending: Sequence[str], built: Sequence[str], now: datetime | None) -> Cell:
+    """Return the state of an index, with what is found in detail and with its last deep check.
+
+    Args:
+        built: the names of the indexes that are being built, also under another name.
+    """
     said = index["state"] or "unknown"
     tone = tone_of(index, pending)
     text = "corrupt" if index["finding"] == "corrupt" else STATES.get(said, said)
@@ -81,6 +85,9 @@ def _state(index: Document, pending: Sequence[str], now: datetime | None) -> Cel
     notes = [index["finding"]] if index["finding"] not in (None, said, text, *EVIDENT) else []
     notes += ["collation changed"] if index["collation_suspect"] else []
     notes += [f"deep-checked on {day_of(index['deep_checked_at'], now)}"] if index["deep_checked_at"] else []
+    if index["index"] in built and tone in (BAD, PENDING):
+        return Cell(STATES["in progress"], "; ".join([said, *notes]), tone=BUSY)
+    notes += ["being rebuilt"] if index["index"] in built and tone == GOOD else []
     is_suspect = tone == GOOD and index["collation_suspect"]
     return Cell("suspect" if is_suspect else text, "; ".join(notes), tone=WARNING if is_suspect else tone)
 
