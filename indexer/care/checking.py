@@ -36,6 +36,14 @@ class _Unit(NamedTuple):
     partition: Partition | None = None
 
 
+class _Wanted(NamedTuple):
+    """What is to be checked: a declared index, or the index of one leaf that the user has named."""
+
+    declared: str
+    name: str
+    units: list[_Unit]
+
+
 class DeepCheck:
     """The deep check of one database.
 
@@ -75,7 +83,7 @@ class DeepCheck:
         findings: list[Finding] = []
         stopped = self._check_each(wanted, findings)
         self._warn(*next((checker.advice for checker in self._checkers.values() if checker.advice), ()))
-        names = [name for whole, units in wanted for name in (whole, *(unit.target.name for unit in units))]
+        names = [name for each in wanted for name in (each.name, *(unit.target.name for unit in each.units))]
         others = self._checker(None).others(names)
         told = {finding.name for finding in findings if finding.state in (CLEAN, CORRUPT)}
         advice = tuple(each for each in check.advice if each.kind != SUSPECT or each.other not in told)
@@ -89,13 +97,13 @@ class DeepCheck:
             message = f"No revision declares {', '.join(unknown)}{may_be(unknown[0], known)}."
             raise UsageError(message, f"Name indexes among these: {', '.join(declared)}.")
 
-    def _wanted(self, step: Step) -> list[tuple[str, list[_Unit]]]:
+    def _wanted(self, step: Step) -> list[_Wanted]:
         """Return what is to be checked of an index, by name: the whole, or indexes of leaves that are named."""
         units = self._physical(step)
         if not self.names or step.index.name in self.names:
-            return [(step.index.name, units)] if units else []
+            return [_Wanted(step.index.name, step.index.name, units)] if units else []
         labels = {self._label(unit): unit for unit in units}
-        return [(label, [unit]) for label, unit in labels.items() if label in self.names]
+        return [_Wanted(step.index.name, label, [unit]) for label, unit in labels.items() if label in self.names]
 
     def _physical(self, step: Step) -> list[_Unit]:
         """Return what is stored of an index: itself or, on a partitioned table, the index of each leaf."""
@@ -111,11 +119,9 @@ class DeepCheck:
             self._checkers[schema] = migrator.care.checker(self.heap, self.longest)
         return self._checkers[schema]
 
-    def _check_each(
-        self, wanted: Sequence[tuple[str, Sequence[_Unit]]], findings: list[Finding]
-    ) -> IndexerError | None:
+    def _check_each(self, wanted: Sequence[_Wanted], findings: list[Finding]) -> IndexerError | None:
         """Check indexes, append what is found, and return why it ended before the last one, if it did."""
-        for name, units in wanted:
+        for declared, name, units in wanted:
             of_units: list[Finding] = []
             began = now()
             for unit in units:
@@ -127,7 +133,7 @@ class DeepCheck:
                         finding = checker.check(unit.target.name)
                         of_units.append(finding._replace(name=self._label(unit)))
                         if not checker.stopped and unit is units[-1]:
-                            self._record(of_leaves(name, of_units), began)
+                            self._record(declared, of_leaves(name, of_units), began)
                 except Locked as error:
                     before = f"Indexes checked before: {len(findings)} of {len(wanted)}."
                     return Locked(f"{error.message} {before}", error.hint)
@@ -159,31 +165,36 @@ class DeepCheck:
 
     # Records ---------------------------------------------------------------------------------------------------------
 
-    def _record(self, finding: Finding, began: datetime) -> None:
-        """Record that an index is clean, or is no longer: then what was recorded of an earlier check is removed."""
-        is_whole = finding.name in [index.name for index in self.inspector.declared]
-        if not is_whole or finding.state not in (CLEAN, CORRUPT):
+    def _record(self, declared: str, finding: Finding, began: datetime) -> None:
+        """Record that an index is clean, or is no longer: then what was recorded of an earlier check is removed.
+
+        Args:
+            declared: the index itself, or that of the partitioned table of whose leaf it is.
+        """
+        if finding.state not in (CLEAN, CORRUPT):
             return
         if self.migrator.server.is_standby:
             self._warn(STANDBY)
             return
         try:
-            self._write(finding, began)
+            self._write(declared, finding, began)
         except (PeeweeException, IndexerError) as error:
             if getattr(self.migrator.database, "is_lost", False):
                 raise
             self._warn(f"The result is not recorded: {reason(error)}.")
 
-    def _write(self, finding: Finding, began: datetime) -> None:
-        revision = next(each for each in self.inspector.chain.revisions if finding.name in _names(each))
+    def _write(self, declared: str, finding: Finding, began: datetime) -> None:
+        revision = next(each for each in self.inspector.chain.revisions if declared in _names(each))
         record = self.inspector.records().get(revision.id)
         if record is None:
-            self._warn(UNRECORDED.format(finding.name))
+            self._warn(UNRECORDED.format(declared))
         elif not self.inspector.revisions.is_writable:
             self._warn(f"The result is not recorded, because {self.inspector.revisions.obstacle}.")
         else:
-            checks = {name: each for name, each in record.checks.items() if name != finding.name}
-            if finding.state == CLEAN:
+            is_clean = finding.state == CLEAN
+            gone = (finding.name,) if is_clean else (finding.name, declared)
+            checks = {name: each for name, each in record.checks.items() if name not in gone}
+            if is_clean:
                 checks[finding.name] = checked(finding, began, record.checks.get(finding.name))
             self.journal.write([self.inspector.revisions.update(record._replace(checks=checks))])
 

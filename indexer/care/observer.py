@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from indexer.care.evidence import Evidence, evidence_of_leaves, summed
 from indexer.care.observed import Observed, is_needed
 from indexer.care.statistics import Statistics
-from indexer.care.usage import ServerCounts, Usage, usage_of, without_checks
+from indexer.care.usage import ServerCounts, Usage, summed_checks, usage_of, without_checks
 from indexer.catalog import PARTITIONED_INDEX, CatalogEntry, Table
 from indexer.plans import RevisionPlan, Status
+from indexer.records.baseline import Checked
 from indexer.records.provenance import CREATED
 from indexer.records.revisions import Record
 
@@ -68,6 +69,7 @@ class Observer:
         table = _table_of(entry, step)
         counts = self.servers[0].tables.get(table) if self.servers else None
         keys = counts.foreign_keys if counts else ()
+        checked = self._checked(name, leaves)
         return Observed(
             name=name,
             table=table,
@@ -75,17 +77,22 @@ class Observer:
             entry=entry,
             of_table=self.tables.get(table),
             evidence=summed(leaves) if leaves else None,
-            usage=self._usage(name),
+            usage=self._usage(name, checked),
             counts=counts,
             statistics=self.statistics.get(table),
-            checked=self._checks.get(name),
+            checked=checked,
             is_needed=entry is not None and is_needed(entry, self._entries[table], keys),
             leaves=leaves if entry and entry.kind == PARTITIONED_INDEX else {},
         )
 
-    def _usage(self, name: str) -> Usage | None:
+    def _checked(self, name: str, leaves: Iterable[str]) -> Checked | None:
+        """Return the deep checks of an index: `check --deep` records the whole, and `reindex` each leaf."""
+        recorded = (self._checks.get(each) for each in {name, *leaves})
+        return summed_checks([each for each in recorded if each])
+
+    def _usage(self, name: str, checked: Checked | None) -> Usage | None:
         usage = usage_of(name, self.servers, self._built_at(name))
-        return without_checks(usage, self._checks.get(name)) if usage else None
+        return without_checks(usage, checked) if usage else None
 
     def _built_at(self, name: str) -> datetime | None:
         """Return when an index was built; None where nothing says so, as where it was adopted, or made anew since."""

@@ -10,7 +10,7 @@ from peewee import PeeweeException
 
 from indexer import preflight
 from indexer.care.choice import Candidate, Criteria, OfLeaf, excluded_by, is_to_be_analyzed, not_bloated
-from indexer.care.deep import CLEAN, Finding, checked, deep_check
+from indexer.care.deep import CLEAN, Finding, checked, deep_check, of_leaves
 from indexer.care.evidence import evidence_of_leaves, learn
 from indexer.care.rebuilds import LeftOut, Leftover, Rebuilt, Reindexed, ReindexPlan, Remains, check, room_needed
 from indexer.catalog import ORDINARY, IndexFile, Table
@@ -445,15 +445,27 @@ class Reindexer:
         return measured.bytes if measured else None
 
     def _record_wholes(self, revision: Revision) -> None:
-        """Record the baselines of partitioned indexes of which this run has rebuilt the index of each leaf."""
-        rebuilt = {each.name for each in self._rebuilt}
+        """Record the baselines of partitioned indexes of which this run has rebuilt the index of each leaf.
+
+        The lookups in each leaf are on record with the leaf, so that the whole keeps those of check --deep alone.
+        """
+        rebuilt = {each.name: each.finding for each in self._rebuilt}
         for name in (index.name for index in revision.indexes):
             labels = self._leaves.get(name, ())
-            measured = self.migrator.catalog.measured([name]) if labels and rebuilt >= set(labels) else {}
+            measured = self.migrator.catalog.measured([name]) if labels and set(rebuilt) >= set(labels) else {}
             if name in measured and (record := self.inspector.records().get(revision.id)):
                 before = record.baselines.get(name)
                 fresh = baseline_of(measured[name], REINDEX, now(), before.built_at if before else None)
-                self._record(revision.id, {name: fresh} if fresh else {})
+                checks = self._checks_of_whole(name, [rebuilt[label] for label in labels], record.checks.get(name))
+                self._record(revision.id, {name: fresh} if fresh else {}, checks)
+
+    def _checks_of_whole(
+        self, name: str, findings: Sequence[Finding | None], earlier: Checked | None
+    ) -> dict[str, Checked]:
+        clean = [each for each in findings if each and each.state == CLEAN]
+        if len(clean) < len(findings):
+            return {}
+        return {name: checked(of_leaves(name, clean)._replace(looked_up=None), now(), earlier)}
 
     def _check_deeply(self, candidate: Candidate) -> Finding:
         index = candidate.step.index

@@ -162,6 +162,19 @@ def usage_of(name: str, servers: Sequence[ServerCounts], built_at: datetime | No
     )
 
 
+def summed_checks(checks: Sequence[Checked]) -> Checked | None:
+    """Return the last of these deep checks with the scans of all; None if there are none.
+
+    Args:
+        checks: those of an index and, where its table is partitioned, of the indexes of its leaves.
+    """
+    if not checks:
+        return None
+    last = max(checks, key=lambda each: each.at)
+    began = [each.scans_from for each in checks if each.scans_from]
+    return last._replace(scans=sum(each.scans for each in checks), scans_from=min(began, default=None))
+
+
 def without_checks(usage: Usage, checked: Checked | None) -> Usage:
     """Return the use of an index without the scans of its deep checks, if all of them were counted."""
     if checked is None or not checked.scans or checked.scans_from is None:

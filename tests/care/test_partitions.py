@@ -75,6 +75,20 @@ def test_size_scans_and_writes_of_an_index_are_those_of_its_leaf_indexes_in_any_
     assert of_activity(document)["rows"] == 900
 
 
+def test_the_lookups_of_check_deep_and_reindex_in_leaves_are_no_scans(base_url):
+    head(base_url)
+    succeed("up", url=base_url)
+    counted = "SELECT sum(idx_scan) FROM pg_stat_user_indexes WHERE indexrelname ~ '^activity_.*activity_type_idx$'"
+    leaf = "activity_2023_activity_type_idx"
+    commands = (("check", "--deep", NAME), ("check", "--deep", leaf), ("reindex", leaf), ("reindex", NAME))
+    for command in commands:
+        succeed(*command, url=base_url)
+    until(lambda: ask(base_url, counted) == [(800,)], "the count of the lookups")
+    index = of(NAME, health(base_url))
+    assert (index["scans"], index["own_scans"], index["tuples_per_scan"]) == (0, 800, None)
+    assert "The lookups of check --deep, the last on " in succeed("health", NAME, url=base_url).stdout
+
+
 def test_a_partitioned_table_needs_its_own_statistics_which_autovacuum_does_not_gather(base_url):
     head(base_url, 900)
     execute(base_url, *(f"ANALYZE activity_{year}" for year in YEARS))
