@@ -9,12 +9,12 @@ from indexer.catalog import ORDINARY, PARTITIONED, PARTITIONED_INDEX, Table
 from indexer.decide import CREATIONS, Action
 from indexer.definition import Difference
 from indexer.errors import Command, Different, Hint, IndexerError, PreflightFailed
+from indexer.options import DEFAULTS, Options
 from indexer.spec import Index
 from indexer.text import few, may_be, shell
 
 if TYPE_CHECKING:
     from indexer.migrator import CatalogMigrator
-    from indexer.options import Options
     from indexer.partitions import Part
     from indexer.plans import Plan, RevisionPlan, StampPlan
     from indexer.server import Server
@@ -224,7 +224,9 @@ def check_stamp(plan: StampPlan) -> None:
     differences.update({step.index.name: (Difference("state", "absent", step.state),) for step in beyond})
     if differences:
         message = f"Nothing was recorded, because the database does not match revision {plan.revision}:"
-        raise Different(message, _way_to(plan.revision, ahead, beyond), differences)
+        refused = [step for revision_plan in plan.forward for step in revision_plan.steps if step.is_refused]
+        hint = conflict_hint(refused, "up", DEFAULTS, plan.revision) if refused and not ahead else None
+        raise Different(message, hint or _way_to(plan.revision, ahead, beyond), differences)
 
 
 def _way_to(target: str, ahead: Sequence[RevisionPlan], beyond: Sequence[Step]) -> Hint:

@@ -180,7 +180,7 @@ class Runner:
             return self._outcome(plan, (), pace, seconds())
         asked = _asked(plan)  # what a revision file must not do is found before a lock is taken or a file created
         self.migrator.name_run(f"{direction} {plan.revisions[0].revision.id if plan.revisions else plan.end}")
-        with self.explaining_failures(self._progress, plan.command), self.migrator.migration_context():
+        with self.explaining_failures(self._progress), self.migrator.migration_context():
             # again, now that no other run changes anything
             plan = self.inspector.plan_again(plan) if since_plan() < MOMENT else self.inspector.plan(direction, to)
             preflight.check(plan)
@@ -191,12 +191,11 @@ class Runner:
         return self._outcome(plan, done, pace, seconds())
 
     @contextmanager
-    def explaining_failures(self, progress: Callable[[], str], command: Command) -> Iterator[None]:
+    def explaining_failures(self, progress: Callable[[], str]) -> Iterator[None]:
         """Raise what ends a run as an error for the user.
 
         Args:
             progress: returns how far the run has come, for the message of an interruption.
-            command: the command of the run.
         """
         try:
             yield
@@ -209,7 +208,7 @@ class Runner:
                 raise
             raise StatementFailed(
                 f"The run failed: {self.migrator.said(error)}",
-                Hint(self.migrator.remedy(error), " The command was: ", command),
+                self.migrator.remedy(error),
             ) from error
 
     def unreported(self) -> list[str]:

@@ -183,7 +183,7 @@ class Analyzer:
         self.runner.warn(plan.warnings)
         if plan.due:
             self.migrator.name_run("analyze")
-            with self.runner.explaining_failures(self._progress, plan.command), self.migrator.migration_context():
+            with self.runner.explaining_failures(self._progress), self.migrator.migration_context():
                 plan = self.plan(names, everything)  # again, now that no other run changes anything
                 _check(plan)
                 self._analyze(plan.due)

@@ -234,7 +234,7 @@ class Reindexer:
             self.migrator.name_run(f"reindex {' '.join(criteria.names)}".strip())
             with (
                 self._continuing_with_the_others(criteria),
-                self.runner.explaining_failures(self._progress, plan.command),
+                self.runner.explaining_failures(self._progress),
                 self.migrator.migration_context(),
             ):
                 plan = self._planned_again(plan)

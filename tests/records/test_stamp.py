@@ -110,6 +110,7 @@ def test_a_different_index_is_set_side_by_side(built):
 
     assert document["exit_code"] == 4
     assert document["differences"] == {NAME: [{"part": "key", "declared": "activity_type", "found": "status"}]}
+    assert f"up --to {HEAD} --replace" in document["hint"]
 
 
 def test_an_invalid_index_is_not_recorded(base_url):

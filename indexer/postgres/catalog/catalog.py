@@ -17,6 +17,7 @@ from indexer.postgres.session.reader import CatalogReader
 SCHEMA = """
     SELECT n.nspname AS schema,
            n.oid::bigint AS namespace,
+           pg_catalog.array_agg(c.relname::pg_catalog.text) FILTER (WHERE c.oid IS NOT NULL) AS existing,
            pg_catalog.array_agg(c.relname::pg_catalog.text) FILTER (WHERE c.relkind = 'p') AS partitioned,
            EXISTS (
            SELECT 1
@@ -299,6 +300,7 @@ class PostgresCatalog(CatalogReader):
         found = self.ask(SCHEMA, tables=self.indexed, path=path)
         for row in found:
             self.schema, self.namespace, self._is_citus = row["schema"], row["namespace"], row["is_citus"]
+            self.missing = frozenset(self.indexed).difference(row["existing"] or ())
             self.partitioned = frozenset(row["partitioned"] or ())
             self._is_timescale = row["is_timescale"]
         return bool(found)

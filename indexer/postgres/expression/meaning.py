@@ -41,8 +41,11 @@ class Expressions:
         The text is the declared one if it means the same with pg_catalog alone.
 
         Raises:
-            NotUnderstood: the server refuses it, or a name could be another role's.
+            NotUnderstood: the server refuses it, or a name could be another role's; or there is no table yet, which the
+                server is not asked about, because it would write an error into its log.
         """
+        if self.catalog.lacks(table):
+            raise NotUnderstood(f"table {table} does not exist")
         resolved = self._qualified(table, declared)
         if resolved == declared:
             explain(self.catalog, table, resolved)

@@ -9,6 +9,13 @@ from typing import Any, TypeVar
 from indexer.catalog import META_TABLES, MOMENT
 from indexer.postgres.session.database import OnlineDatabase
 
+EXISTS = """
+    SELECT 1
+      FROM pg_catalog.pg_class AS c
+     WHERE c.relnamespace = %(namespace)s
+       AND c.relname = %(table)s
+"""
+
 T = TypeVar("T")
 
 
@@ -18,6 +25,7 @@ class CatalogReader:
     Attributes:
         schema: its name; None until it is known.
         namespace: its OID; None until it is known.
+        missing: the indexed tables that did not exist when the schema was found.
     """
 
     def __init__(
@@ -26,6 +34,7 @@ class CatalogReader:
         self.database = database
         self.schema = schema
         self.namespace = namespace
+        self.missing: frozenset[str] = frozenset()
         self._is_citus: bool | None = is_citus
 
     @property
@@ -40,6 +49,10 @@ class CatalogReader:
     def ask(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """Return the rows of a SELECT that a run repeats, and that takes the server longer to plan than to execute."""
         return self._rows(query, parameters, often=True)
+
+    def lacks(self, table: str) -> bool:
+        """Return whether an indexed table does not exist; asks only if it did not when the schema was found."""
+        return table in self.missing and not self.rows(EXISTS, table=table)
 
     def recall(self, question: object, ask: Callable[[], T]) -> T:
         """Return the answer of a moment ago to the same question about the database, else what ``ask`` returns.
