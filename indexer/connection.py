@@ -132,6 +132,8 @@ def connect_patiently(
             if isinstance(error, Held) and options:
                 options.check_wait(waited, f"another process has locked {getattr(where, 'database', where)}")
             elif not error.can_heal or waited + pause > seconds:
+                if isinstance(error, Held) and seconds:
+                    raise error.in_vain() from error
                 raise
             if error.message != reported:
                 report(ServerAwaited(error.message))

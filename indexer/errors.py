@@ -271,6 +271,11 @@ class Held(Unreachable):
         hint = Hint("Another process has locked the file. To wait for it, run: ", Command("wait"))
         super().__init__(message, hint, can_heal=True)
 
+    def in_vain(self) -> Unreachable:
+        """Return the error of a command that has waited for the file."""
+        hint = "Another process still has the file locked. End it, or wait longer with a larger --timeout or --wait-db."
+        return Unreachable(self.message, hint, can_heal=True)
+
 
 class ServerFull(Unreachable):
     """The server, the database or the role has no connection free."""

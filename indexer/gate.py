@@ -46,6 +46,8 @@ def gate_of(check: Check) -> Gate:
 
 def _reason(status: Status) -> str:
     """Return why the gate is closed; the first of the reasons that decide the exit code of ``status``."""
+    if status.unfit:
+        return status.unfit
     if status.drifted:
         names = ", ".join(few([f"{step.index.name} ({step.state})" for step in status.drifted]))
         return f"These indexes are not as declared: {names}."
@@ -72,6 +74,8 @@ def _of_pending(pending: Sequence[RevisionPlan]) -> str:
 
 def _hint(status: Status) -> Hint:
     """Return what opens the gate."""
+    if status.unfit:
+        return Hint("Fix this, then run: ", Command("up"))
     if status.unindexed and not status.drifted:
         return Hint("To see the statements that build them, run: ", Command("check"))
     if status.unknown and not status.drifted:

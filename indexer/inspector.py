@@ -220,12 +220,12 @@ class Inspector:
     def _status(self, state: State) -> Status:
         revision_plans = self._revision_plans("up", self.chain, state, sizes=True)
         applied = [each.revision for each in revision_plans if each.is_applied]
-        standby = self.migrator.server.standby()
+        standby, problems = self.migrator.server.standby(), self._table_problems(state)
         warnings = (
             *([standby.remark] if standby else []),
             *self._unknown(state),
             *self.alembic.left_alone(state.alembic, self.chain.revisions, "up"),
-            *self._table_problems(state),
+            *(f"{problem}." for problem in problems),
             *parts_of_others_in_words([step for each in revision_plans for step in each.steps]),
             *self.migrator.server.unseen(self.chain.tables),
             *self.migrator.server.remarks(state.tables),
@@ -239,6 +239,7 @@ class Inspector:
             warnings=warnings,
             uncovered=tuple(self.migrator.server.uncovered(_indexes_of(applied), state.tables)),
             standby=standby,
+            problems=tuple(problems),
         )
 
     # Plans ----------------------------------------------------------------------------------------------------------
@@ -429,8 +430,7 @@ class Inspector:
         """Return why the tables cannot have the indexes, unless the database is empty."""
         if not self._has_tables(state) and self.migrator.catalog.is_empty():
             return []
-        problems = preflight.table_problems(self.migrator, self.declared, state.tables)
-        return [f"{problem}." for problem in problems]
+        return preflight.table_problems(self.migrator, self.declared, state.tables)
 
 
 def _decisions(revision_plans: Iterable[RevisionPlan]) -> list[object]:

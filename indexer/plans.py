@@ -23,6 +23,7 @@ from indexer.revisions.chain import Chain
 from indexer.revisions.revision import Revision
 from indexer.server import Uncovered
 from indexer.steps import Step
+from indexer.text import few
 from indexer.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -258,6 +259,7 @@ class Status(NamedTuple):
         base: the record of the base schema.
         uncovered: the indexes of applied revisions that are missing on tables that inherit from the indexed ones.
         standby: how far the server is behind, if it is a standby.
+        problems: why the tables cannot have the indexes, each without a full stop.
     """
 
     place: Place
@@ -268,6 +270,14 @@ class Status(NamedTuple):
     warnings: tuple[str | Hint, ...] = ()
     uncovered: tuple[Uncovered, ...] = ()
     standby: Standby | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def unfit(self) -> str:
+        """Why the tables cannot have the indexes, in a sentence; empty if they can."""
+        if not self.problems:
+            return ""
+        return f"The tables are not as the revisions need them: {'; '.join(few(self.problems))}."
 
     @property
     def pending(self) -> tuple[Revision, ...]:

@@ -15,7 +15,7 @@ from indexer.signals import Stop, interruptible
 from indexer.urls import OPTION, database_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from indexer.service.address import Address
 
@@ -39,6 +39,7 @@ def serve(call: Call, address: Address, interval: float, details: bool) -> int:
         UsageError: several schemas are named, the URL cannot be understood, or there is no such address.
     """
     _check(call)
+    _check_names(address.names)
     from indexer.revisions.chain import load
     from indexer.service.document import Details
     from indexer.service.reader import Reader, Source
@@ -84,6 +85,18 @@ def _check(call: Call) -> None:
         from indexer.connection import described
 
         described(call.target.url)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raise UsageError if a name to answer to can be that of no host."""
+    from indexer.service.hosts import AllowedHosts
+
+    wrong = next((name for name in names if not AllowedHosts.is_name(name)), None)
+    if wrong is not None:
+        raise UsageError(
+            f"{wrong!r} is not the name of a host.",
+            "Give --allow-host a name as clients use it, without scheme, port and *; repeat it for each name.",
+        )
 
 
 def _source(call: Call) -> Callable[[], Any]:

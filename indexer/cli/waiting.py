@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from indexer import console
 from indexer.cli.running import Call, ask_runner, work_on
 from indexer.console.output import Answer
-from indexer.errors import GateClosed, IndexerError, StatementFailed, Unreachable
+from indexer.errors import GateClosed, Held, IndexerError, StatementFailed, Unreachable
 from indexer.events import GateAwaited, ServerAwaited
 from indexer.gate import gate_of
 from indexer.signals import Stop
@@ -91,6 +91,6 @@ def _can_pass(error: IndexerError) -> bool:
 def _given_up(error: IndexerError, migrator: CatalogMigrator, waited: float) -> IndexerError:
     """Return what the last look failed with, or for how long the gate was closed."""
     if not isinstance(error, GateClosed):
-        return error
+        return error.in_vain() if isinstance(error, Held) else error
     message = f"{migrator.place} is not ready after {duration(waited)}. {error.message}"
     return GateClosed(message, error.hint, error.exit_code)

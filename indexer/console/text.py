@@ -285,6 +285,8 @@ def _verdict(status: Status, lists_statements: bool = False) -> Hint:
     if not names and not status.pending:
         return Hint()
     wrong = f"Missing or different: {names}" if names else f"{counted(len(status.pending), 'revision')} pending"
+    if status.unfit:
+        return Hint(f"{wrong}. {status.unfit} Fix this, then run: ", Command("up"))
     if not status.refused:
         return Hint(f"{wrong}. To {'repair' if names else 'build'} it, run: ", Command("up"))
     conflict = "" if names else ", but another object has the name of an index"

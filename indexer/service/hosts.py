@@ -20,6 +20,12 @@ class AllowedHosts:
     def __init__(self, names: Iterable[str]) -> None:
         self.names = {LOOPBACK, *(name.lower().rstrip(".") for name in names)}
 
+    @staticmethod
+    def is_name(text: str) -> bool:
+        """Return whether a text is the name of a host, without a scheme and a port."""
+        found = HOST.fullmatch(text.lower())
+        return found is not None and found[2] is None
+
     def name_of(self, header: str) -> str | None:
         """Return the host of a Host header without its port; None if it is none."""
         found = HOST.fullmatch(header.strip().lower())

@@ -106,6 +106,8 @@ def test_a_log_in_json_has_what_the_service_does(sqlite_url):
         (("--port", "65536"), 2, "65536 is not in the range"),
         (("--interval", "0"), 2, "0"),
         (("--database-url", "mysql://u@h/d"), 2, "The scheme 'mysql' is not supported."),
+        (("--allow-host", "crm", "--allow-host", "crm:8080"), 2, "'crm:8080' is not the name of a host."),
+        (("--allow-host", "*"), 2, "'*' is not the name of a host."),
         (("--host", "203.0.113.1", "--port", "0"), 1, "Cannot listen on 203.0.113.1, port 0: Cannot assign"),
     ],
 )

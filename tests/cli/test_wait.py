@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import postgres_server
 import psycopg2
 import pytest
-from command import HEAD, execute, nothing_changes, prepare, run, succeed
+from command import HEAD, connect, execute, nothing_changes, prepare, run, succeed
 from password_server import running_password_server
 from roles import another_role, as_role
 from scenes import assert_all_valid, own_server, running, until
@@ -155,6 +155,16 @@ def test_wait_for_applied_ends_as_check_does_once_its_time_is_over(any_head_url)
     assert result.stdout == ""
     succeed(*result.next_command(), url=any_head_url)
     succeed("wait", "--for", "applied", "--timeout", "0", url=any_head_url)
+
+
+@pytest.mark.parametrize("options", [(), ("--for", "applied")])
+def test_wait_that_was_too_short_for_a_locked_file_does_not_advise_to_wait(options, sqlite_head_url):
+    with closing(connect(sqlite_head_url)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        result = run("wait", "--timeout", "0.1", *options, url=sqlite_head_url)
+    assert result.exit_code == 7
+    assert "Another process still has the file locked. End it, or wait longer" in result.stderr
+    assert "python cli.py wait" not in result.stderr
 
 
 def test_wait_for_applied_holds_no_session_between_two_looks(base_url):

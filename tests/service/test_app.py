@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
-from command import connect, execute, prepare
+from command import connect, execute, prepare, run
 from prometheus_client.parser import text_string_to_metric_families
 from served import Service, names_of, samples, serving
 
@@ -110,6 +110,17 @@ def test_the_gate_opens_with_the_last_index_and_closes_when_one_is_dropped(any_b
         assert (status, gate["open"]) == (503, False)
         assert "ix_activity_type" in gate["reason"]
         assert service.get("/readyz").status == 200
+
+
+def test_a_missing_table_is_the_reason_and_up_only_follows_its_repair(sqlite_head_url):
+    execute(sqlite_head_url, "DROP TABLE webhook_event")
+    with serving(sqlite_head_url) as service:
+        _, gate = service.refresh().gate()
+        content = service.get("/").text
+    reason = "The tables are not as the revisions need them: table webhook_event is missing."
+    assert (gate["reason"], gate["hint"]) == (reason, "Fix this, then run: python cli.py up")
+    assert reason in content
+    assert f"{reason} Fix this, then run: python cli.py up" in run("status", url=sqlite_head_url).stdout
 
 
 def test_the_metrics_are_read_by_prometheus_own_parser_and_have_no_sample_for_what_is_not_known(at_head):

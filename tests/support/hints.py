@@ -278,6 +278,13 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "more partitions: plan --sql prints all": "test_partitions::test_a_plan_shows_the_statements_of_a_few_partitions_and_says_how_an_index_is_dropped",
     "Repair those first: python cli.py reindex {}": "test_deep_sqlite::test_the_problems_of_another_index_that_hide_those_of_one_are_repaired_first",
     "see --allow-host": "test_app::test_other_host_names_are_not_answered_because_a_browser_may_be_deceived",
+    "Another process still has the file locked.": "test_wait::test_wait_that_was_too_short_for_a_locked_file_does_not_advise_to_wait",
+    "'Fix this, then run: python cli.py up'": "test_app::test_a_missing_table_is_the_reason_and_up_only_follows_its_repair",
+    "'{}. {} Fix this, then run: python cli.py up'": "test_app::test_a_missing_table_is_the_reason_and_up_only_follows_its_repair",
+    "Give --allow-host a name": "test_serve::test_what_cannot_be_served_is_refused",
+    "that drop what only shards have, run: python cli.py check": "It needs a node of a Citus cluster that has failed.",
+    "shows the statement{}.": "test_app::test_no_answer_shows_sql_or_what_only_the_database_says_of_an_index_without_details",
+    "To see why, run: python cli.py status": "The service says it in place of what only status may show.",
     "Correct --host.": "test_serve::test_what_cannot_be_served_is_refused",
     "Name another address or port: --host, --port.": "test_server::test_a_port_that_is_taken_is_an_error_with_a_hint",
 }
