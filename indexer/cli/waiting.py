@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from indexer.migrator import CatalogMigrator
     from indexer.runner import Runner
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two looks at a gate
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 15.0  # seconds between two looks at a gate
 PART = 0.1  # of the time waited so far: many replicas that wait for a long build look seldom
 
 

@@ -264,7 +264,6 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "--also names a SQLite file": "test_standby::test_health_refuses_a_further_server_that_counts_no_scans",
     "Leave --also out.": "test_standby::test_health_refuses_a_further_server_that_counts_no_scans",
     "--also number {}": NO_COMMAND,
-    "(?<!primary)": NO_COMMAND,
     "--replace leaves indexes of partitioned tables": NO_COMMAND,
     "The lookups of check --deep": NO_COMMAND,
     "each lookup of check --deep": NO_COMMAND,
