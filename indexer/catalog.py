@@ -10,7 +10,7 @@ from indexer.text import counted, visible
 from indexer.tuples import NamedTuple
 
 MISSING, DIFFERENT, UNATTACHED, UNKNOWN = "missing", "different", "not attached", "unknown"
-ORPHAN = "not known to the coordinator"
+ORPHAN, HELD = "not known to the coordinator", "attached to another index"
 
 
 class Flaw(NamedTuple):
@@ -19,12 +19,13 @@ class Flaw(NamedTuple):
     Attributes:
         node: its host and port.
         shard: the number of the shard; None for the empty table that the node has in common with the coordinator.
-        state: missing, different, "not attached" to the index of the partitioned table, unknown, "not known to the
-            coordinator", or the flaw of the shard's index.
+        state: missing, different, "not attached" to the index of the partitioned table, "attached to another index",
+            unknown, "not known to the coordinator", or the flaw of the shard's index.
         name: of the shard's index.
         definition: of an index that must not be replaced by another one without consent.
         reason: why the state is unknown.
-        remedy: the statement that drops an index which is not known to the coordinator, to be executed on the node.
+        held_by: the other index that it is attached to, with its schema.
+        remedy: the statement, for the node, that drops that one or an index that is not known to the coordinator.
         is_attached: whether it is attached to another index of the node, and is dropped with that alone.
     """
 
@@ -36,6 +37,7 @@ class Flaw(NamedTuple):
     reason: str = ""
     remedy: str = ""
     is_attached: bool = False
+    held_by: str | None = None
 
     @property
     def place(self) -> str:
@@ -100,7 +102,7 @@ class CatalogEntry(NamedTuple):
         """Whether placements lack it or a part of it, or have another index in its place: REINDEX repairs none."""
         if self.kind == PARTITIONED_INDEX:  # it is not valid where a partition lacks its index
             return any(flaw.state not in (UNKNOWN, ORPHAN) for flaw in self.flaws)
-        return any(flaw.state in (MISSING, DIFFERENT, UNATTACHED) for flaw in self.flaws)
+        return any(flaw.state in (MISSING, DIFFERENT, UNATTACHED, HELD) for flaw in self.flaws)
 
     @property
     def is_mismarked(self) -> bool:

@@ -62,11 +62,25 @@ def _index_problems(migrator: CatalogMigrator, steps: Sequence[Step], tables: Ma
     return [
         *migrator.unbuildable([index for index in built if not table_problems(migrator, [index], tables)], tables),
         *_taken_names(migrator, steps),
+        *held_placements(steps),
         *(
             f"{step.index.name} cannot be dropped, because {step.found.needed_by} needs it"
             for step in steps
             if step.action is Action.DROP and step.found and step.found.needed_by
         ),
+    ]
+
+
+def held_placements(steps: Sequence[Step]) -> list[str]:
+    """Return which indexes of nodes hold parts of indexes that these steps would drop or complete."""
+    found = [part.step.found for step in steps if step.changes for part in step.parts]
+    held: dict[tuple[str, str | None, str], list[str]] = {}
+    for flaw in (flaw for entry in found if entry for flaw in entry.flaws if flaw.held_by):
+        held.setdefault((flaw.node, flaw.held_by, flaw.remedy), []).append(flaw.name)
+    return [
+        f"{holder} on {node} holds {', '.join(few(names))}, and PostgreSQL drops these only with it. On that node, give"
+        f" it back the name that Citus gave it if it was renamed, or drop it: {drop}"
+        for (node, holder, drop), names in held.items()
     ]
 
 

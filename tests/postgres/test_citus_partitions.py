@@ -17,14 +17,16 @@ from command import execute, run_script
 from kinds import runner_of
 
 from indexer import Column, Index
-from indexer.catalog import ORDINARY, CatalogEntry
+from indexer.catalog import HELD, MISSING, ORDINARY, CatalogEntry
 from indexer.decide import Action, Existing, decide_drop, decide_part, decide_whole
 from indexer.definition import Definition
+from indexer.errors import PreflightFailed
 from indexer.partitions import Part, Partition, whole
 from indexer.postgres.catalog.catalog import entry_of
 from indexer.postgres.citus.cluster import entries_by_table
 from indexer.postgres.citus.nodes import Shard
 from indexer.postgres.citus.placements import Node, in_cluster, of_partitioned
+from indexer.preflight import held_placements
 from indexer.steps import Step
 
 TYPE = Index("ix_activity_type", "activity", ("activity_type",))
@@ -183,6 +185,20 @@ def test_an_index_that_is_not_complete_on_the_coordinator_either_is_completed() 
     assert (found.flaws, action) == ((), Action.KEEP)  # the tree says which of its parts are missing
 
 
+def test_an_index_of_a_node_that_holds_parts_under_another_name_is_named_before_anything_is_dropped() -> None:
+    renamed = f"ix_activity_type_{OF_WORKER['activity']}"
+    rows = [row for row in RECORDED["nodes"][1]["rows"] if row["name"] != renamed]
+    strange = [{**row, "part_of": 'crm."st.range"'} if row["part_of"] == f"crm.{renamed}" else row for row in rows]
+    found, action = whole_with(nodes_with(strange))
+    states = {flaw.shard: flaw.state for flaw in found.flaws}
+    assert states == {OF_WORKER["activity"]: MISSING, **{OF_WORKER[leaf]: HELD for leaf in LEAVES}}
+    assert action is Action.REBUILD
+    parts = [Part(None, Step(action, TYPE, DECLARED, found), True)]
+    (problem,) = held_placements([Step(Action.DROP, TYPE, DECLARED, found, parts=tuple(parts))])
+    assert problem.startswith('crm."st.range" on 127.0.0.1:57002 holds ix_activity_type_activity_2024_')
+    assert problem.endswith('or drop it: DROP INDEX crm."st.range"')
+
+
 def test_nothing_is_decided_while_a_node_does_not_answer() -> None:
     silent = [node._replace(entries=None, error="no route") if node.id == 2 else node for node in nodes_with(None)]
     found, action = whole_with(silent)
@@ -246,6 +262,21 @@ def test_what_is_broken_on_a_placement_is_dropped_by_down(built: Cluster, fault:
     with runner_of(built.url, TYPE, schema=built.schema) as runner:
         assert [step.action for step in runner.down().steps] == [Action.DROP]
     assert leaf_indexes(built) == {leaf: [] for leaf in LEAVES}
+
+
+def test_an_index_that_was_renamed_on_a_worker_stops_up_and_down_and_loses_nothing(built: Cluster) -> None:
+    shard = shard_on(built, "activity")
+    commit(built, (), (f"ALTER INDEX {{schema}}.{THERE} RENAME TO strange",))
+    before = leaf_indexes(built)
+    with runner_of(built.url, TYPE, schema=built.schema) as runner:
+        for run in (runner.up, runner.down):
+            with pytest.raises(PreflightFailed) as failed:
+                run()
+            assert f"{built.schema}.strange on " in failed.value.problems[0]
+    assert leaf_indexes(built) == before
+    commit(built, (), (f"ALTER INDEX {{schema}}.strange RENAME TO ix_activity_type_{shard}",))
+    with runner_of(built.url, TYPE, schema=built.schema) as runner:
+        assert [step.finding for step in runner.inspector.status().steps] == ["valid"]
 
 
 def test_what_only_shards_have_is_dropped_there_and_built_anew(built: Cluster) -> None:

@@ -14,6 +14,7 @@ from indexer.catalog import CatalogEntry
 from indexer.partitions import Partition
 from indexer.postgres.catalog.catalog import DEFINITIONS, PostgresCatalog, entry_of
 from indexer.postgres.catalog.trust import KINDS
+from indexer.text import qualified
 
 # A partition whose DETACH CONCURRENTLY is not finished is none any more.
 TREES = """
@@ -136,8 +137,9 @@ def attached(
         root = found[row["root"]]
         flags = {name: row[name] for name in ("name", "valid", "ready", "live", "bytes", "oid", "attached_to")}
         entry = defined.get(row["oid"]) or CatalogEntry(**flags, kind=KINDS[row["kind"]], definition=root.definition)
-        entry = entry if row["attached_to"] else entry._replace(part_of=root.part_of)
-        parts[row["root"]][row["table_oid"]] = entry
+        above = by_oid.get(row["attached_to"])
+        part_of = qualified(above["schema"], above["name"]) if above else root.part_of
+        parts[row["root"]][row["table_oid"]] = entry._replace(part_of=part_of)
     if not (catalog.is_citus and rows):
         return parts
     from indexer.postgres.citus.partitions import complete_parts

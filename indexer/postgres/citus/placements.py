@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from indexer.catalog import DIFFERENT, MISSING, ORPHAN, PARTITIONED_INDEX, UNATTACHED, UNKNOWN, CatalogEntry, Flaw
+from indexer.catalog import DIFFERENT, HELD, MISSING, ORPHAN, PARTITIONED_INDEX, UNATTACHED, UNKNOWN, CatalogEntry, Flaw
 from indexer.definition import Definition
 from indexer.postgres.citus.nodes import Shard, is_named_after
 from indexer.text import identifier
 from indexer.tuples import NamedTuple
 
+LAST_NAME = re.compile(r'(?:"(?:[^"]|"")*"|[^".]+)$')  # of a name with its schema
 NOT_ASKED = "the node is not active"
 
 
@@ -150,7 +152,24 @@ def _flaw(shard: Shard, entry: CatalogEntry | None, found: CatalogEntry, nodes: 
         return Flaw(shard.where, shard.id, DIFFERENT, entry.name, entry.definition, is_attached=is_attached)
     if found.attached_to and not entry.attached_to:
         return Flaw(shard.where, shard.id, UNATTACHED, entry.name)
+    if found.part_of and entry.part_of and not _is_of_shard(found.part_of, entry.part_of):
+        drop = f"DROP INDEX {entry.part_of}"
+        return Flaw(shard.where, shard.id, HELD, entry.name, remedy=drop, held_by=entry.part_of)
     return None if entry.usable else Flaw(shard.where, shard.id, entry.flaw, entry.name)
+
+
+def _is_of_shard(label: str, of_shard: str) -> bool:
+    """Return whether an index of a node has the name of a shard's, of the index of this name on the coordinator."""
+    name, of_node = LAST_NAME.search(label), LAST_NAME.search(of_shard)
+    assert name
+    assert of_node
+    found = _unquoted(of_node[0])
+    number = found.rpartition("_")[2]
+    return number.isdecimal() and is_named_after(_unquoted(name[0]), int(number), found)
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:
