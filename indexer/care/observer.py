@@ -66,6 +66,7 @@ class Observer:
     def _observed(self, name: str, entry: CatalogEntry | None, leaves: Mapping[str, Evidence]) -> Observed:
         """Return what is known of one index."""
         step = self._steps.get(name)
+        entry = as_whole(entry, step)
         table = _table_of(entry, step)
         counts = self.servers[0].tables.get(table) if self.servers else None
         keys = counts.foreign_keys if counts else ()
@@ -106,6 +107,14 @@ class Observer:
     def _is_recorded(self, name: str, plan: RevisionPlan) -> bool:
         """Return whether it is the index that was recorded, as far as the ages of both tell."""
         return any(server.is_older(name, plan.revision.id) for server in self.servers)
+
+
+def as_whole(entry: CatalogEntry | None, step: Step | None) -> CatalogEntry | None:
+    """Return an index of a partitioned table with what is wrong with its parts, as `check` says it."""
+    whole = step.found if step and step.parts else None
+    if entry is None or whole is None or entry.kind != PARTITIONED_INDEX:
+        return entry
+    return entry._replace(valid=whole.valid, placements=whole.placements, flaws=whole.flaws)
 
 
 def _table_of(entry: CatalogEntry | None, step: Step | None) -> str:

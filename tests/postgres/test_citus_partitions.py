@@ -17,6 +17,7 @@ from command import execute, run_script
 from kinds import runner_of
 
 from indexer import Column, Index
+from indexer.care.observer import as_whole
 from indexer.catalog import HELD, MISSING, ORDINARY, CatalogEntry
 from indexer.decide import Action, Existing, decide_drop, decide_part, decide_whole
 from indexer.definition import Definition
@@ -172,6 +173,16 @@ def test_each_broken_placement_is_found_and_has_its_decision(name: str) -> None:
     }
     assert {flaw.node for flaw in found.flaws} == {"127.0.0.1:57002"}
     assert decide_drop(DECLARED, Existing(found), TYPE.name) is Action.DROP
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_health_says_of_an_index_what_check_says_of_it_with_all_its_partitions(name: str) -> None:
+    found, action = whole_with(nodes_with(RECORDED["broken"][name]))
+    here = entry_of(RECORDED["coordinator"][0])
+    step = Step(action, TYPE, DECLARED, found, parts=(part_of(here, nodes_with(None)),))
+    observed = as_whole(here, step)
+    assert observed
+    assert (observed.flaw, observed.usable) == (FAULTS[name].finding, False)
 
 
 def test_an_index_that_all_placements_have_is_kept() -> None:
