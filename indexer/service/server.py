@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from waitress.adjustments import Adjustments
@@ -17,11 +18,11 @@ from indexer.service.app import NO_CONTENT_POLICY, SECURE
 
 THREADS = 4
 MOST_CONNECTIONS = 500
+KEPT_FILES = 40  # for the database, the modules that are still to be imported, and the log
 LONGEST_REQUEST = 10  # seconds for a request to arrive and for its answer to be read, and for which a client may idle
 LIMITS = {
     "threads": THREADS,
     "ident": None,
-    "connection_limit": MOST_CONNECTIONS,
     "channel_timeout": LONGEST_REQUEST,
     "cleanup_interval": 1,
     "max_request_header_size": 8192,
@@ -57,15 +58,33 @@ class _Channel(HTTPChannel):
 
 class _Server(TcpWSGIServer):
     channel_class = _Channel
+    adj: Adjustments
 
     def readable(self) -> bool:
         """Return whether to accept another connection; the one that idles longest is closed to make room for it."""
-        if len(self._map) >= MOST_CONNECTIONS:
+        if len(self._map) >= self.adj.connection_limit:
             idle = [each for each in list(self.active_channels.values()) if not each.requests]
             if idle:
                 min(idle, key=lambda channel: channel.last_activity).will_close = True
         accepts: bool = super().readable()
         return accepts
+
+
+def most_connections() -> int:
+    """Return how many connections the service may have open, once it may open as many files as the system allows it."""
+    try:
+        import resource
+    except ImportError:  # Windows counts handles, of which there are enough
+        return MOST_CONNECTIONS
+    wanted = MOST_CONNECTIONS + KEPT_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return MOST_CONNECTIONS
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+        soft = max(soft, allowed)
+    return max(soft - KEPT_FILES, 1)
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -101,6 +120,6 @@ def serve(application: Callable[..., Any], listener: socket.socket) -> None:
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
     sockinfo = (listener.family, listener.type, listener.proto, listener.getsockname())
-    adjustments = Adjustments(sockets=[listener], **LIMITS)
+    adjustments = Adjustments(sockets=[listener], connection_limit=most_connections(), **LIMITS)
     server = _Server(application, None, True, listener, None, adjustments, sockinfo, bind_socket=False)
     server.run()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
@@ -11,6 +13,7 @@ from threading import Thread
 from urllib.parse import urlsplit
 
 import pytest
+from command import CLI
 from scenes import until
 from served import Service
 
@@ -35,7 +38,6 @@ def port() -> Iterator[int]:
     """Yield the port of a server of a service that has read nothing, with less patience than usual."""
     with pytest.MonkeyPatch.context() as settings:
         settings.setattr(server, "MOST_CONNECTIONS", MOST)
-        settings.setitem(server.LIMITS, "connection_limit", MOST)
         settings.setitem(server.LIMITS, "channel_timeout", 1)
         listener = listening("127.0.0.1", 0)
         application = Application(Snapshot, Details(HintWriter("indexer"), False), AllowedHosts(()), print)
@@ -174,3 +176,12 @@ def test_a_service_whose_server_has_ended_ends_too_so_that_it_is_started_again(s
     with pytest.raises(IndexerError, match="A thread of the service has ended"):
         service.run(Address("127.0.0.1", 0), reader, details, 5, watcher, Stop())
     assert said[0].startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(("soft", "hard", "most"), [(100, 100, 60), (100, 4096, 500), (256, 300, 260)])
+def test_connections_are_no_more_than_the_files_that_the_process_may_open(soft, hard, most):
+    limited = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}));"
+        "from indexer.service.server import most_connections; print(most_connections())"
+    )
+    assert subprocess.check_output([sys.executable, "-c", limited], cwd=CLI.parent, text=True) == f"{most}\n"
