@@ -51,7 +51,7 @@ class Uncovered(NamedTuple):
 
 
 class RunningBuild(NamedTuple):
-    """An index that another session is building, as far as our role may see that.
+    """An index that another session is building or dropping, as far as our role may see that.
 
     Attributes:
         name: that of the rebuilt index for a REINDEX.
@@ -60,6 +60,7 @@ class RunningBuild(NamedTuple):
         fraction: the part that is done, from 0 to 1; None where the server gives no number, or not in this phase.
         seconds: since the start of the statement; None where our role may not see that.
         blockers: the sessions that it waits for.
+        is_drop: whether it drops the index; false where our role may not see that.
     """
 
     name: str
@@ -69,6 +70,7 @@ class RunningBuild(NamedTuple):
     fraction: float | None = None
     seconds: float | None = None
     blockers: tuple[Blocker, ...] = ()
+    is_drop: bool = False
 
 
 class Server:

@@ -19,6 +19,7 @@ from indexer.console.hints import HintWriter
 from indexer.definition import Definition
 from indexer.errors import Command, Hint, without_details
 from indexer.gate import Gate, gate_of
+from indexer.records.revisions import REVERTING
 from indexer.server import RunningBuild
 from indexer.service.snapshot import Care, Failure, Snapshot, State
 from indexer.verify.declared import NO_CALLS
@@ -136,14 +137,21 @@ NOTHING: Mapping[str, Any] = {
 def _of_state(state: State, care: Care | None, details: Details) -> Document:
     check = state.check
     status, checked = documents.of_status(check.status, NO_CALLS), documents.of_check(check)
+    reverted = [
+        step.index.name
+        for plan in check.status.revisions
+        if plan.record and plan.record.state == REVERTING
+        for step in plan.steps
+    ]
+    builds = [_build(each, state, reverted, details) for each in state.builds]
     return {
         "database": _database(state, details),
         "revision": status["revision"],
         "head": status["head"],
         "pending": status["pending"],
         "revisions": [_revision(each, details) for each in status["revisions"]],
-        "indexes": _indexes(state, care, checked, details),
-        "builds": [_build(each, state, details) for each in state.builds],
+        "indexes": _indexes(state, care, checked, details, [each["index"] for each in builds if each["dropping"]]),
+        "builds": builds,
         "warnings": _warnings(state, care, details),
     }
 
@@ -165,8 +173,14 @@ def _revision(revision: Document, details: Details) -> Document:
     }
 
 
-def _indexes(state: State, care: Care | None, checked: Document, details: Details) -> list[Document]:
-    """Return what is known of each declared index, from check, health and the records of deep checks."""
+def _indexes(
+    state: State, care: Care | None, checked: Document, details: Details, dropped: Sequence[str]
+) -> list[Document]:
+    """Return what is known of each declared index, from check, health and the records of deep checks.
+
+    Args:
+        dropped: those that are being dropped.
+    """
     status = state.check.status
     health = {each["index"]: each for each in document_of_health(care.health)["indexes"]} if care else {}
     checks = {name: each for plan in status.revisions if plan.record for name, each in plan.record.checks.items()}
@@ -183,6 +197,7 @@ def _indexes(state: State, care: Care | None, checked: Document, details: Detail
                 **{key: value for key, value in each.items() if key not in ("name", *NOT_LISTED)},
                 **{key: of_health.get(key) for key in OF_HEALTH},
                 **({"bytes": None} if each["state"] == "in progress" else {}),
+                **({"finding": "being dropped"} if name in dropped else {}),
                 **({} if details.shown else _as_declared(each, declared[each["name"]])),
                 "collation_suspect": name in suspect,
                 "deep_checked_at": documents.utc(checks[name].at) if name in checks else None,
@@ -201,11 +216,13 @@ def _as_declared(index: Document, declared: Definition) -> Document:
     }
 
 
-def _build(build: RunningBuild, state: State, details: Details) -> Document:
+def _build(build: RunningBuild, state: State, reverted: Sequence[str], details: Details) -> Document:
+    """Return a running build or drop; a session that works on an index of a revision that is reverted drops it."""
     waiting = state.waiting.get(build.pid)
     return {
         "index": build.name,
         "table": build.table,
+        "dropping": build.is_drop or build.name in reverted,
         "phase": build.phase or None,
         "progress": None if build.fraction is None else round(build.fraction, 4),
         "seconds": _rounded(build.seconds),

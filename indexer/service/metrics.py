@@ -100,8 +100,9 @@ def _valid(index: Document) -> bool | None:
 def _of_builds(document: Document) -> Iterator[Metric]:
     tables = {each["table"]: each["schema"] or "" for each in document["indexes"]}
     schema = next(iter(tables.values()), "")
-    builds = [((tables.get(each["table"], schema), each["table"], each["index"]), each) for each in document["builds"]]
-    names = {each["index"] for each in document["builds"]}
+    built = [each for each in document["builds"] if not each["dropping"]]
+    builds = [((tables.get(each["table"], schema), each["table"], each["index"]), each) for each in built]
+    names = {each["index"] for each in built}
     idle = [((*_labels(each), ""), 0) for each in document["indexes"] if each["index"] not in names]
     running = [((*labels, each["phase"] or ""), 1) for labels, each in builds]
     yield _gauge("build_running", "Whether the index is being built.", [*idle, *running], (*OF_INDEX, "phase"))

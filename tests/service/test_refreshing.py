@@ -11,7 +11,7 @@ from command import execute, file_of, prepare
 from partitioned import by_range
 from peewee import PeeweeException
 from roles import as_application
-from scenes import open_writer, running, transaction, until, until_phase
+from scenes import open_reader, open_writer, running, transaction, until, until_phase
 from served import samples, serving
 
 from indexer.service import reader as reading
@@ -100,6 +100,23 @@ def test_a_build_by_up_replace_has_the_name_of_the_index_that_it_replaces(head_u
         (build,) = service.refresh().document()["builds"]
         assert (build["index"], build["table"], len(build["blockers"])) == ("ix_activity_type", "activity", 1)
         assert re.search("being built</span><small>different", service.get("/").text)
+
+
+def test_a_drop_is_called_a_drop_also_by_a_role_that_cannot_see_the_statement(head_url):
+    with (
+        open_reader(head_url),
+        running("down", "--jobs", "1", url=head_url),
+        serving(head_url) as service,
+        serving(as_application(head_url)) as stranger,
+    ):
+        for each in (service, stranger):
+            (drop,) = until(lambda each=each: [one for one in each.refresh().document()["builds"] if one["blockers"]])
+            assert drop["dropping"] is True
+            assert each.index(drop["index"])["finding"] == "being dropped"
+            content = each.get("/").text
+            assert "A drop is waiting for another session" in content
+            assert "being built" not in content
+            assert "indexer_build_blockers{" not in each.get("/metrics").text
 
 
 def test_builds_of_partitions_are_shown(base_url):

@@ -181,6 +181,7 @@ def pending(building: bool = True) -> Document:
             {
                 "index": "ix_contact_phone_hash",
                 "table": "contact",
+                "dropping": False,
                 "phase": "building index: loading tuples in tree",
                 "progress": 0.42,
                 "seconds": 183.4,
@@ -190,6 +191,7 @@ def pending(building: bool = True) -> Document:
             {
                 "index": "ix_activity_conversation_created",
                 "table": "activity",
+                "dropping": False,
                 "phase": "waiting for writers before build",
                 "progress": None,
                 "seconds": 251.0,
@@ -279,7 +281,7 @@ def hostile() -> Document:
     document["advice"] = [advice]
     document["warnings"] = [script]
     blocker = {"pid": 1, "reason": script, "seconds": 1.0, "query": script, "role": script}
-    build = {"index": script, "table": script, "phase": script, "progress": 0.5, "seconds": 1.0}
+    build = {"index": script, "table": script, "dropping": False, "phase": script, "progress": 0.5, "seconds": 1.0}
     document["builds"] = [{**build, "waiting_seconds": 1.0, "blockers": [blocker]}]
     return document
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from indexer.events import Event, Progress, Waiting
 from indexer.leftovers import name_and_ending
@@ -16,7 +17,8 @@ from indexer.steps import Step
 
 STARTED = """
     SELECT a.pid,
-           pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - a.query_start)::pg_catalog.float8 AS seconds
+           pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - a.query_start)::pg_catalog.float8 AS seconds,
+           a.query ~* '^DROP' AS is_drop
       FROM pg_catalog.pg_stat_activity AS a
      WHERE a.pid = ANY (%(pids)s::pg_catalog.int4[])
 """
@@ -50,8 +52,8 @@ def running_builds(catalog: PostgresCatalog, steps: Sequence[Step]) -> list[Runn
     for row in Sessions(catalog).visible_rows(WAITING, tables=tables) or []:
         named = [index for name, index in declared.items() if concerns(row["query"], name, catalog.schema or "")]
         workers.update((row["pid"], index) for index in named[:1])
-    seconds = _seconds(catalog, list(workers)) if workers else {}
-    return [_observed(catalog, pid, index)._replace(seconds=seconds.get(pid)) for pid, index in workers.items()]
+    started = _started(catalog, list(workers)) if workers else {}
+    return [_observed(catalog, pid, index)._replace(**started.get(pid, {})) for pid, index in workers.items()]
 
 
 def _of_step(step: Step) -> Iterator[tuple[int, Index]]:
@@ -61,10 +63,10 @@ def _of_step(step: Step) -> Iterator[tuple[int, Index]]:
             yield each.found.worker, each.index
 
 
-def _seconds(catalog: PostgresCatalog, pids: list[int]) -> Mapping[int, float | None]:
-    """Return how long the statement of each process has run; None where our role may not see that."""
+def _started(catalog: PostgresCatalog, pids: list[int]) -> Mapping[int, Mapping[str, Any]]:
+    """Return how long the statement of each process has run, and whether it is a drop, as far as our role sees that."""
     rows = Sessions(catalog).visible_rows(STARTED, pids=pids) or []
-    return {row["pid"]: row["seconds"] for row in rows}
+    return {row["pid"]: {"seconds": row["seconds"], "is_drop": bool(row["is_drop"])} for row in rows}
 
 
 def _observed(catalog: PostgresCatalog, pid: int, index: Index) -> RunningBuild:

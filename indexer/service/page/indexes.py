@@ -82,12 +82,14 @@ def _state(index: Document, pending: Sequence[str], built: Sequence[str], now: d
     tone = tone_of(index, pending)
     text = "corrupt" if index["finding"] == "corrupt" else STATES.get(said, said)
     text = "not built yet" if tone == PENDING else text
+    text = index["finding"] if index["finding"] == "being dropped" else text
     notes = [index["finding"]] if index["finding"] not in (None, said, text, *EVIDENT) else []
     notes += ["collation changed"] if index["collation_suspect"] else []
     notes += [f"deep-checked on {day_of(index['deep_checked_at'], now)}"] if index["deep_checked_at"] else []
-    if index["index"] in built and tone in (BAD, PENDING):
+    if index["index"] in built and text != "being dropped" and tone in (BAD, PENDING):
         return Cell(STATES["in progress"], "; ".join([said, *notes]), tone=BUSY)
-    notes += ["being rebuilt"] if index["index"] in built and tone == GOOD else []
+    is_rebuilt = index["index"] in built and tone == GOOD and text != "being dropped"
+    notes += ["being rebuilt"] if is_rebuilt else []
     is_suspect = tone == GOOD and index["collation_suspect"]
     return Cell("suspect" if is_suspect else text, "; ".join(notes), tone=WARNING if is_suspect else tone)
 

@@ -112,7 +112,8 @@ def _blocked(document: Document) -> Verdict | None:
     ends = "it ends its transaction" if len(first["blockers"]) == 1 else "they end their transactions"
     text = f"{first['index']} has been blocked{waiting} by {counted(len(first['blockers']), 'session')}, until {ends}."
     more = f" {counted(len(others), 'other build')} {'is' if len(others) == 1 else 'are'} blocked, too." * bool(others)
-    return Verdict(WARNING, "A build is waiting for another session", text + more)
+    title = "A drop is waiting for another session" if first["dropping"] else "A build is waiting for another session"
+    return Verdict(WARNING, title, text + more)
 
 
 def _building(document: Document) -> Verdict | None:
@@ -121,7 +122,8 @@ def _building(document: Document) -> Verdict | None:
         return None
     names = [each["index"] for each in builds]
     first = f"{names[0]} is at {percent(builds[0])}%. " if percent(builds[0]) is not None else ""
-    return Verdict(BUSY, f"{_indexes(names)} being built", f"{first}{_in_place(document)}")
+    what = "dropped" if all(each["dropping"] for each in builds) else "built"
+    return Verdict(BUSY, f"{_indexes(names)} being {what}", f"{first}{_in_place(document)}")
 
 
 def _closed(document: Document) -> Verdict | None:

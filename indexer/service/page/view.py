@@ -192,6 +192,7 @@ def context(document: Document, verdict: Verdict) -> dict[str, Any]:
         "hint": split(verdict.hint, verdict.commands) if verdict.hint else [],
         "facts": facts(document),
         "builds": builds(document),
+        "builds_drop": all(each["dropping"] for each in document["builds"]),
         "advice": [split(each["text"], each["commands"]) for each in document["advice"]],
         "indexes": index_table(document),
         "queries": query_rows(document),
