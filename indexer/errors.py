@@ -83,7 +83,7 @@ class Detail(str):
 
 def statement(sql: str, shown_by: str = "health") -> Detail:
     """Return a statement, or several, as a part of a text; in its place the service names a command that shows it."""
-    return Detail(sql, Hint(Command(shown_by), f" shows the statement{'s' if sql.count(';') > 1 else ''}."))
+    return Detail(sql, Hint(f"see the statement{'s' if sql.count(';') > 1 else ''} with ", Command(shown_by)))
 
 
 def without_details(text: str | Hint) -> Hint:

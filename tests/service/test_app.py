@@ -180,7 +180,7 @@ def test_no_answer_shows_sql_or_what_only_the_database_says_of_an_index_without_
         assert {"SECRET", "DROP INDEX"} <= {*re.findall(f"SECRET|{SQL}", told)}
         by_index = {each["index"]: each for each in service.document()["advice"]}
         assert by_index["narrow"]["text"] == (
-            "narrow can be dropped: wide serves the same queries. Drop it: python cli.py health shows the statement."
+            "narrow can be dropped: wide serves the same queries. Drop it: see the statement with python cli.py health"
         )
         assert by_index["narrow"]["commands"] == ["python cli.py health"]
         differences = service.index("ix_contact_phone_hash")["differences"]

@@ -282,7 +282,7 @@ HINTS: dict[str, str | tuple[str, ...]] = {
     "'{}. {} Fix this, then run: python cli.py up'": "test_app::test_a_missing_table_is_the_reason_and_up_only_follows_its_repair",
     "Give --allow-host a name": "test_serve::test_what_cannot_be_served_is_refused",
     "that drop what only shards have, run: python cli.py check": "It needs a node of a Citus cluster that has failed.",
-    "shows the statement{}.": "test_app::test_no_answer_shows_sql_or_what_only_the_database_says_of_an_index_without_details",
+    "see the statement{} with": "test_app::test_no_answer_shows_sql_or_what_only_the_database_says_of_an_index_without_details",
     "To see why, run: python cli.py status": "The service says it in place of what only status may show.",
     "Correct --host.": "test_serve::test_what_cannot_be_served_is_refused",
     "Name another address or port: --host, --port.": "test_server::test_a_port_that_is_taken_is_an_error_with_a_hint",
