@@ -14,7 +14,7 @@ from indexer.dialect import Brief
 from indexer.leftovers import is_left_of
 from indexer.options import Options
 from indexer.partitions import FOREIGN, Parent, Part, Partition, statements_of
-from indexer.postgres.catalog.partitions import attached, indexes_of, parent_of, taken_names, trees
+from indexer.postgres.catalog.partitions import attached, indexes_of, is_placed, taken_names, trees
 from indexer.postgres.expression.comparison import in_words_of
 from indexer.postgres.inheritance import name_on
 from indexer.spec import LONGEST_NAME, Index
@@ -71,7 +71,7 @@ class PartPlanner(NamedTuple):
         """Return what is to be done now about the index on one leaf: one statement, until it is attached."""
         catalog, partition, parent = self.dialect.catalog, part.partition, part.parent
         assert parent
-        if parent_of(catalog, partition.oid) != partition.parent:
+        if not is_placed(catalog, partition, parent):
             return Step(Action.ABSENT, part.step.index, part.step.declared)
         plan = _Plan(self, index, [partition], {}, self._indexes_of([partition]), None)
         self._note_workers([plan])

@@ -235,6 +235,35 @@ def test_a_partition_that_is_detached_during_the_run_is_left_out(base_url: str, 
     assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE activity_2024_other RENAME TO renamed",
+        "ALTER TABLE activity_2024_other SET SCHEMA elsewhere",
+        "DROP INDEX ix_newest_activity_2024",
+    ],
+)
+def test_what_others_rename_move_or_drop_during_the_run_is_decided_anew(base_url: str, statement: str) -> None:
+    sub_partitioned(base_url)
+    execute(base_url, "CREATE SCHEMA elsewhere")
+    sent: list[str] = []
+
+    def change(event: Event) -> None:
+        if isinstance(event, StatementStarted):
+            sent.append(event.statement)
+            if "activity_2024_other" in event.statement and "CREATE" in event.statement and not changed:
+                changed.append(statement)
+                execute(base_url, statement)
+
+    changed: list[str] = []
+    with runner_of(base_url, NEWEST, jobs=1) as runner:
+        runner.reporting(change).up()
+    assert changed
+    assert findings(base_url, NEWEST) == {"ix_newest": "valid"}
+    assert len(covered(base_url, "ix_newest")) == 3
+    assert len([each for each in sent if "activity_2024_other" in each]) <= 3
+
+
 @pytest.mark.parametrize("number", [1, 4])
 def test_a_plain_build_of_others_on_the_whole_table_does_not_end_the_run(base_url: str, number: int) -> None:
     by_range(base_url)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from indexer.catalog import CatalogEntry
-from indexer.partitions import Partition
+from indexer.partitions import Parent, Partition
 from indexer.postgres.catalog.catalog import DEFINITIONS, PostgresCatalog, entry_of
 from indexer.postgres.catalog.trust import KINDS
 from indexer.text import qualified
@@ -99,11 +99,22 @@ OF_OIDS = f"""{DEFINITIONS}
      WHERE i.indexrelid = ANY (%(oids)s::pg_catalog.oid[])
 """
 
-PARENT = """
-    SELECT h.inhparent::pg_catalog.int8 AS parent
+IS_PLACED = """
+    SELECT 1
       FROM pg_catalog.pg_inherits AS h
-     WHERE h.inhrelid = %(table)s
+      JOIN pg_catalog.pg_class AS c ON c.oid = h.inhrelid
+     WHERE h.inhrelid = %(oid)s
+       AND h.inhparent = %(parent)s
+       AND c.relname = %(table)s
+       AND c.relnamespace = %(namespace)s
        AND pg_catalog.to_jsonb(h) ->> 'inhdetachpending' IS DISTINCT FROM 'true'
+       AND EXISTS (
+           SELECT 1
+             FROM pg_catalog.pg_class AS i
+             JOIN pg_catalog.pg_namespace AS n ON n.oid = i.relnamespace
+            WHERE i.relkind = 'I'
+              AND i.relname = %(index)s
+              AND n.nspname = %(schema)s)
 """
 
 NAMES = """
@@ -159,9 +170,11 @@ def indexes_of(catalog: PostgresCatalog, tables: Iterable[int]) -> dict[int, lis
     return found
 
 
-def parent_of(catalog: PostgresCatalog, table: int) -> int | None:
-    """Return the OID of the table that the one with this OID is a partition of; None if it is none any more."""
-    return next((row["parent"] for row in catalog.ask(PARENT, table=table)), None)
+def is_placed(catalog: PostgresCatalog, partition: Partition, parent: Parent) -> bool:
+    """Return whether a partition has its name, its schema and its parent still, and the index of that exists."""
+    of_parent = {"index": parent.name, "schema": parent.schema}
+    of_table = {"oid": partition.oid, "table": partition.table, "namespace": partition.namespace}
+    return bool(catalog.ask(IS_PLACED, parent=partition.parent, **of_table, **of_parent))
 
 
 def taken_names(catalog: PostgresCatalog, names: Sequence[str], namespaces: Collection[int]) -> set[tuple[int, str]]:
