@@ -254,7 +254,16 @@ class _Plan:
         if self._found and self._found.is_orphaned:
             return self._found
         is_torn = any(part.is_attached and part.step.action is Action.REBUILD for part in parts)
-        return root.found if is_torn else None
+        return root.found if is_torn or (root.found and self._is_displaced(parts)) else None
+
+    def _is_displaced(self, parts: Iterable[Part]) -> bool:
+        """Return whether a placement of a part has another index attached, so that the right one cannot be."""
+        unattached = [part for part in parts if part.parent and not part.is_attached]
+        if not (unattached and self.dialect.catalog.is_citus):
+            return False
+        from indexer.postgres.citus.partitions import is_displaced
+
+        return is_displaced(self.dialect.catalog, unattached)
 
     def _anew(self, seen: Sequence[Part], clear: CatalogEntry, taken: Names) -> tuple[Part, ...]:
         """Return the parts as they are seen, with all statements at the root: they drop the index and build it anew."""

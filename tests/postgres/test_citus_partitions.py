@@ -290,6 +290,26 @@ def test_an_index_that_was_renamed_on_a_worker_stops_up_and_down_and_loses_nothi
         assert [step.finding for step in runner.inspector.status().steps] == ["valid"]
 
 
+def test_an_unfinished_index_is_built_anew_where_a_placement_has_another_one_attached(built: Cluster) -> None:
+    """Citus leaves that behind where it moves a shard after a run was killed."""
+    with runner_of(built.url, TYPE, schema=built.schema) as runner:
+        runner.down()
+        unfinished = (
+            "SET search_path TO {schema}",
+            f"CREATE INDEX {HERE} ON ONLY activity (activity_type)",
+            "CREATE INDEX ix_activity_type_activity_2024 ON activity_2024 (activity_type)",
+        )
+        attached = (
+            "SET search_path TO {schema}",
+            "CREATE INDEX other ON activity_2024_{leaf} (activity_type)",
+            f"ALTER INDEX {THERE} ATTACH PARTITION other",
+        )
+        commit(built, unfinished, attached, leaf=shard_on(built, "activity_2024"))
+        assert [step.action for step in runner.up().steps] == [Action.REBUILD]
+        assert [step.finding for step in runner.inspector.status().steps] == ["valid"]
+    assert leaf_indexes(built) == {leaf: [f"ix_activity_type_{leaf}"] * 4 for leaf in LEAVES}
+
+
 def test_what_only_shards_have_is_dropped_there_and_built_anew(built: Cluster) -> None:
     commit(built, (NO_PROPAGATION, f"DROP INDEX {{schema}}.{HERE}"), ())
     with runner_of(built.url, TYPE, schema=built.schema) as runner:

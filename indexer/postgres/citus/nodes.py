@@ -174,6 +174,12 @@ def beginning(name: str) -> str:
     return name.encode()[:UNCUT].decode(errors="ignore")
 
 
+def is_of_any_shard(name: str, found: str) -> bool:
+    """Return whether Citus gives a relation of some shard this name; the arguments are as for the next function."""
+    number = found.rpartition("_")[2]
+    return number.isdecimal() and is_named_after(name, int(number), found)
+
+
 def is_named_after(name: str, shard: int, found: str) -> bool:
     """Return whether Citus gives a relation of a shard this name, which it cuts and hashes where it is too long.
 

@@ -9,12 +9,27 @@ from typing import Any
 
 from indexer.care.sums import total
 from indexer.catalog import CatalogEntry, LeafIndex, Table
-from indexer.partitions import Partition
+from indexer.partitions import Part, Partition
 from indexer.postgres.catalog.catalog import PostgresCatalog
 from indexer.postgres.catalog.leaves import by_schema, labelled, leaf_tables
+from indexer.postgres.citus import nodes
 from indexer.postgres.citus.cluster import complete
+from indexer.postgres.citus.nodes import Shard
 from indexer.postgres.citus.placements import of_partitioned
 from indexer.postgres.citus.tables import UNKNOWN, Size, index_sizes_of_cluster, sizes_of_cluster
+
+# The indexes of these tables that are attached to another one, and the name of that.
+ATTACHED = """
+    SELECT t.relname AS table,
+           c.relname AS name,
+           p.relname AS parent
+      FROM pg_catalog.pg_index AS i
+      JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid
+      JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+      JOIN pg_catalog.pg_inherits AS h ON h.inhrelid = c.oid
+      JOIN pg_catalog.pg_class AS p ON p.oid = h.inhparent
+     WHERE i.indrelid = ANY ({relations})
+"""
 
 
 def tables_of_leaves(catalog: PostgresCatalog, tables: Iterable[Table], sizes: bool) -> dict[str, Table]:
@@ -86,6 +101,36 @@ def complete_on(
             each = entries.get(table, ())
             completed[table] = [of_partitioned(found[entry.name], entry) for entry in each]
     return completed
+
+
+def is_displaced(catalog: PostgresCatalog, parts: Iterable[Part]) -> bool:
+    """Return whether any placement of these parts has another index attached to that of the part's parent.
+
+    Citus makes the indexes of a shard that it moves without ONLY, so that PostgreSQL builds one on each partition.
+    """
+    schemas: dict[tuple[str, int], dict[str, Part]] = defaultdict(dict)
+    for part in parts:
+        partition = part.partition
+        schemas[partition.schema, partition.namespace][partition.table] = part
+    return any(_is_displaced(catalog.beside(*schema), by_table) for schema, by_table in schemas.items())
+
+
+def _is_displaced(catalog: PostgresCatalog, parts: Mapping[str, Part]) -> bool:
+    placed = {(shard.node, shard.name): shard for shard in nodes.shards(catalog, sorted(parts))}
+    if not placed:
+        return False
+    relations = nodes.relations(dict.fromkeys(shard.relation for shard in placed.values()))
+    with nodes.allowed():
+        answers = nodes.ask(catalog, ATTACHED.format(relations=relations))
+        found = ((placed.get((each.node, row["table"])), row) for each in answers for row in each.rows or ())
+        return any(_displaces(row, shard, parts[shard.table]) for shard, row in found if shard)
+    return False
+
+
+def _displaces(row: Mapping[str, Any], shard: Shard, part: Part) -> bool:
+    assert part.parent
+    is_own = nodes.is_named_after(part.step.index.name, shard.id, row["name"])
+    return not is_own and nodes.is_of_any_shard(part.parent.name, row["parent"])
 
 
 def _on_table(entry: CatalogEntry, table: str) -> CatalogEntry:

@@ -9,7 +9,7 @@ from typing import Any
 
 from indexer.catalog import DIFFERENT, HELD, MISSING, ORPHAN, PARTITIONED_INDEX, UNATTACHED, UNKNOWN, CatalogEntry, Flaw
 from indexer.definition import Definition
-from indexer.postgres.citus.nodes import Shard, is_named_after
+from indexer.postgres.citus.nodes import Shard, is_named_after, is_of_any_shard
 from indexer.text import identifier
 from indexer.tuples import NamedTuple
 
@@ -163,9 +163,7 @@ def _is_of_shard(label: str, of_shard: str) -> bool:
     name, of_node = LAST_NAME.search(label), LAST_NAME.search(of_shard)
     assert name
     assert of_node
-    found = _unquoted(of_node[0])
-    number = found.rpartition("_")[2]
-    return number.isdecimal() and is_named_after(_unquoted(name[0]), int(number), found)
+    return is_of_any_shard(_unquoted(name[0]), _unquoted(of_node[0]))
 
 
 def _unquoted(name: str) -> str:

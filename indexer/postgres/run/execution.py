@@ -40,7 +40,7 @@ from indexer.migrator import Work
 from indexer.options import Options
 from indexer.pace.pace import Pace
 from indexer.postgres.dialect import BEGIN, BRIEFLY, COMMIT, PostgresDialect
-from indexer.postgres.run.failures import Changed, GaveUp, as_error, has_ended, is_race, reason_of
+from indexer.postgres.run.failures import Changed, GaveUp, as_error, cannot_be_attached, has_ended, is_race, reason_of
 from indexer.postgres.run.lag import ReplicaLag
 from indexer.postgres.run.lanes import Lanes
 from indexer.postgres.run.lock import RunLock
@@ -61,7 +61,6 @@ UNANSWERED = 3.0  # seconds after a signal; a cancelled statement has ended by t
 CLEAN_UP = 1.5  # seconds; a drop that takes longer waits for another session, and is left to the next run
 LONGEST_PAUSE = 30.0  # seconds between two attempts
 MOST_RACES, AFTER_A_RACE = 10, 0.2  # seconds
-NOT_TO_BE_ATTACHED = ("42P17", "55000")  # invalid object definition, object not in prerequisite state
 DROP, RENAME = "DROP ", ("ALTER ", BEGIN)  # how the statements of a step begin
 GIVE_WAY, LONGEST_TO_GIVE_WAY = 0.3, 2.0  # seconds between two attempts of a brief statement
 BUILDING = (Action.CREATE, Action.REBUILD)
@@ -136,7 +135,7 @@ class Execution:
                 continue
             except (GaveUp, psycopg2.Error) as failure:
                 was_first = is_race(failure) and step.action is not Action.ANALYZE  # which no session does instead
-                if (was_first or _is_detached(step, failure)) and races < MOST_RACES:
+                if (was_first or cannot_be_attached(step, failure)) and races < MOST_RACES:
                     races += 1
                     self._disclaim(step, failure)
                     yield from self.pause(AFTER_A_RACE)
@@ -424,11 +423,6 @@ def _begins_with_drop(step: Step) -> bool:
     """Return whether a step begins with the drop of what an earlier statement has left."""
     is_unfinished = step.action in UNFINISHED and not step.parts  # the drop of a whole takes a lock on the table
     return is_unfinished and bool(step.statements) and step.statements[0].startswith(DROP)
-
-
-def _is_detached(step: Step, failure: Exception) -> bool:
-    """Return whether an index cannot be attached, because its table is no partition any more."""
-    return step.action is Action.ATTACH and getattr(failure, "pgcode", None) in NOT_TO_BE_ATTACHED
 
 
 def on_one_session(statements: Sequence[str]) -> Iterator[list[str]]:

@@ -18,12 +18,18 @@ DOING = {
     Action.RENAME: "Renaming",
     Action.RENAME_BACK: "Renaming",
     Action.REPLACE: "Replacing",
+    Action.ATTACH: "Attaching",
 }
 
 # Another session created, renamed or dropped the index first. The server says so with one of these SQLSTATEs, or with
 # an internal error, whose message it does not translate.
 RACES = ("42P07", "42710", "42P01", "42704")  # duplicate table or object, undefined table or object
 NAME_IS_TAKEN = "pg_class_relname_nsp_index"  # violated by the second of two plain builds in open transactions
+NOT_TO_BE_ATTACHED = ("42P17", "55000")  # invalid object definition, object not in prerequisite state
+NOT_ATTACHED = (
+    "Run the same command again, which looks for what is attached instead. If it fails again, the partition is detached"
+    " where it happened: attach it there, then run the command once more."
+)
 INTERNAL_RACES = ("tuple concurrently", "could not open relation", "could not find tuple", "cache lookup failed")
 
 
@@ -55,6 +61,11 @@ def is_race(failure: BaseException) -> bool:
     return failure.pgcode in RACES
 
 
+def cannot_be_attached(step: Step, failure: Exception) -> bool:
+    """Return whether an index cannot be attached: its table is no partition any more, or has another one attached."""
+    return step.action is Action.ATTACH and getattr(failure, "pgcode", None) in NOT_TO_BE_ATTACHED
+
+
 def reason_of(failure: Exception) -> str:
     """Return why a statement is sent again, as a phrase."""
     return f"{failure} took too long" if isinstance(failure, GaveUp) else said(failure).rstrip(".")
@@ -80,5 +91,7 @@ def as_error(step: Step, name: str, failure: Exception, is_left: bool) -> Indexe
 
 def _remedy(step: Step, failure: Exception) -> str:
     """Return what to do about a failure; the declaration is not at fault where nothing is built by it."""
+    if cannot_be_attached(step, failure):
+        return NOT_ATTACHED
     found = remedy(failure)
     return UNKNOWN if found == DECLARED and step.action in (Action.ANALYZE, Action.DROP) else found
