@@ -73,14 +73,14 @@ def test_the_heartbeat_stops_while_nobody_reads_the_output(path, monkeypatch):
     monkeypatch.setattr(heartbeat, "PERIOD", 0.01)
     monkeypatch.setattr(heartbeat, "STUCK", 0.05)
     reading, writing = os.pipe()
-    with open(writing, "w") as stdout, open(reading) as reader, beating(str(path)):
+    with open(reading) as reader, open(writing, "w") as stdout, beating(str(path)):
         monkeypatch.setattr(sys, "stdout", stdout)
         printing = threading.Thread(target=echo, args=("a long line " * 100_000,), daemon=True)
         printing.start()
         assert reader.read(1) == "a"
         until(lambda: stays_old(path, printing))
-        while printing.is_alive():
-            reader.read(4096)
+        threading.Thread(target=reader.read, daemon=True).start()  # until stdout is closed
+        printing.join()
         until(lambda: is_fresh(path))
 
 
