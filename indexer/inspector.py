@@ -374,7 +374,8 @@ class Inspector:
                 (step, attached_by(step, each.state)) for each in plan.revisions for step in each.steps
             ):
                 if of_others:
-                    yield attached_in_words(step.index.name, of_others)
+                    labels = [part.as_found for part in step.parts if part.label in of_others]
+                    yield attached_in_words(step.index.name, labels)
         else:
             dropped = [step.index for step in plan.steps if step.action is Action.DROP]
             yield from on_indexes_of_children(server.left_on_children(dropped, state.tables))

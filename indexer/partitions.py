@@ -89,6 +89,7 @@ class Part(NamedTuple):
         is_named_otherwise: whether neither ``up`` nor PostgreSQL gives an index on the partition such a name.
         closing: what attaches the index of a partition that is itself partitioned, once all below it is done. Attached
             before, it would become valid with its last leaf, and PostgreSQL would lock the whole table for that.
+        former_name: the name of its index that ``up`` renames, because the whole is to have that name; else empty.
     """
 
     partition: Partition
@@ -99,6 +100,15 @@ class Part(NamedTuple):
     drop_unattached: str = ""
     is_named_otherwise: bool = False
     closing: tuple[str, ...] = ()
+    former_name: str = ""
+
+    @property
+    def as_found(self) -> str:
+        """The label of the index as it is before ``up``."""
+        if not self.former_name:
+            return self.label
+        former = qualified(self.partition.schema, self.former_name)
+        return f"{former} on {self.partition.table} (up renames it to {self.step.index.name})"
 
     @property
     def as_parent(self) -> Parent:

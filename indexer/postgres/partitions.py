@@ -314,7 +314,8 @@ class _Plan:
         drop_unattached = beside.drop_unattached_statement(there) if there else ""
         is_named_otherwise = partition.parent is not None and not self._is_named_as_usual(partition, name)
         is_attached = there is not None
-        return Part(partition, step, is_attached, parent, drop, drop_unattached, is_named_otherwise, closing)
+        former = own.name if own and partition.parent and self._is_moved(own) else ""
+        return Part(partition, step, is_attached, parent, drop, drop_unattached, is_named_otherwise, closing, former)
 
     def _name(self, partition: Partition, existing: CatalogEntry | None, taken: Names) -> str:
         if partition.parent is None:

@@ -308,6 +308,18 @@ def test_a_plan_says_that_a_leaf_index_of_others_with_the_name_of_up_is_attached
     assert down(base_url, NEWEST, include_adopted=True) == {"ix_newest": Action.DROP}
 
 
+def test_a_plan_says_that_an_index_of_others_on_a_partition_is_renamed_and_attached(base_url: str) -> None:
+    by_range(base_url)
+    execute(base_url, f"CREATE INDEX ix_newest ON activity_2023 {NEWEST_ON}")
+    with runner_of(base_url, NEWEST) as runner:
+        said = (
+            "public.ix_newest on activity_2023 (up renames it to ix_newest_activity_2023) exists already: up attaches"
+        )
+        assert any(str(each).startswith(said) for each in runner.plan().warnings)
+        runner.up()
+    assert down(base_url, NEWEST) == {"ix_newest": Action.LEAVE}
+
+
 def test_the_index_of_a_partition_that_is_attached_after_up_is_named_before_it_is_dropped(base_url: str) -> None:
     by_range(base_url)
     up(base_url, NEWEST)
