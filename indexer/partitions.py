@@ -193,15 +193,16 @@ def attached_in_words(name: str, labels: Sequence[str]) -> Hint:
 
 
 def drops_in_words(steps: Sequence[Step]) -> Iterator[str]:
-    """Yield how the indexes of each partitioned table are dropped, of which these steps are."""
-    tables: dict[str, list[Step]] = {}
+    """Yield how the indexes of partitioned tables are dropped, if any of these steps drops one."""
+    tables: dict[str, str] = {}
     for step in steps:
         if step.action in (Action.DROP, Action.REBUILD) and step.found and step.found.kind == PARTITIONED_INDEX:
-            tables.setdefault(step.index.table, []).append(step)
-    for table, dropped in tables.items():
-        whole_table = f"{table} and its {counted(dropped[0].partitions or 0, 'partition')}"
+            table = step.index.table
+            tables[table] = f"{table} and its {counted(step.partitions or 0, 'partition')}"
+    if tables:
+        whole_tables = ", or ".join(few(list(tables.values())))
         yield (
-            f"PostgreSQL drops no index of a partitioned table CONCURRENTLY: each DROP INDEX locks {whole_table}"
+            f"PostgreSQL drops no index of a partitioned table CONCURRENTLY: each DROP INDEX locks {whole_tables}"
             " (ACCESS EXCLUSIVE) for a moment. All queries of these tables wait while it waits for that lock. So it"
             f" gives way after {MOMENT} ms, and is sent again; --max-wait limits how long."
         )

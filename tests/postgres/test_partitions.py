@@ -190,6 +190,17 @@ def test_a_plan_shows_the_statements_of_a_few_partitions_and_says_how_an_index_i
     }
 
 
+def test_how_indexes_of_several_partitioned_tables_are_dropped_is_said_once(base_url: str) -> None:
+    by_range(base_url)
+    shell(base_url, "conversation", "LIST (contact_id)")
+    execute(base_url, "CREATE TABLE of_all PARTITION OF conversation DEFAULT")
+    of_conversation = Index("ix_of_conversation", "conversation", ("contact_id",))
+    up(base_url, NEWEST, of_conversation)
+    with runner_of(base_url, NEWEST, of_conversation) as runner:
+        (said,) = (str(each) for each in runner.plan("down").warnings if "CONCURRENTLY" in str(each))
+    assert "locks conversation and its 1 partition, or activity and its 4 partitions (ACCESS EXCLUSIVE)" in said
+
+
 # What others have made -----------------------------------------------------------------------------------------------
 
 
