@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 
@@ -20,12 +20,15 @@ DEFAULT_PORT = 8080
 PROGRAMS = ("cli.py", "indexer")
 
 
-def problem(command: Sequence[str], environment: Mapping[str, str]) -> str | None:
+def problem(
+    command: Sequence[str], environment: Mapping[str, str], processes: Iterable[Sequence[str]] = ()
+) -> str | None:
     """Return why a command is not healthy; None if it is.
 
     Args:
         command: the program and its arguments, after which comes what a script of the container may run.
         environment: the variables that it was started with.
+        processes: the program and the arguments of each process of the container.
     """
     arguments = arguments_in(command)
     if arguments[:1] == ["serve"]:
@@ -34,7 +37,7 @@ def problem(command: Sequence[str], environment: Mapping[str, str]) -> str | Non
         address = "127.0.0.1" if host in EVERY_ADDRESS else host
         return problem_of_service(address, int(port) if port.isdigit() else DEFAULT_PORT)
     heartbeat = value("up", "heartbeat", arguments, environment)
-    return problem_of_run(heartbeat) if heartbeat and arguments[:1] == ["up"] else None
+    return problem_of_run(heartbeat, processes) if heartbeat and arguments[:1] == ["up"] else None
 
 
 def arguments_in(command: Sequence[str]) -> list[str]:
@@ -71,22 +74,21 @@ def problem_of_service(host: str, port: int) -> str | None:
     return None if status == 200 else f"Port {port} of {host} answers /livez with {status}."
 
 
-def problem_of_run(heartbeat: str) -> str | None:
-    """Return why a run is not healthy; None if it has touched its file within MOST_SECONDS."""
+def problem_of_run(heartbeat: str, processes: Iterable[Sequence[str]]) -> str | None:
+    """Return why a run is not healthy; None if it has touched its file within MOST_SECONDS, or has ended."""
     try:
         age = time.time() - os.stat(heartbeat).st_mtime
     except OSError as error:
-        return f"{heartbeat} cannot be read: {error.strerror}." if is_running("up") else None
+        is_running = any(arguments_in(each[:3]) == ["up"] for each in processes)  # not a script that only names it
+        return f"{heartbeat} cannot be read: {error.strerror}." if is_running else None
     return None if age <= MOST_SECONDS else f"{heartbeat} was last touched {age:.0f} seconds ago."
 
 
-def is_running(name: str) -> bool:
-    """Return whether a process of this container, and not a script that only names it, is a command of the program."""
+def processes_here() -> Iterator[list[str]]:
+    """Yield the program and the arguments of each process of this container."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):  # it has ended meanwhile
-            if arguments_in(command_of(int(pid))[:3]) == [name]:
-                return True
-    return False
+            yield command_of(int(pid))
 
 
 def command_of(pid: int) -> list[str]:
@@ -96,4 +98,4 @@ def command_of(pid: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(problem(command_of(1), os.environ))
+    sys.exit(problem(command_of(1), os.environ, processes_here()))

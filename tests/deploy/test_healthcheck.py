@@ -53,18 +53,6 @@ def answering(status: int) -> Iterator[int]:
         thread.join()
 
 
-@contextmanager
-def running(script: Path, *arguments: str) -> Iterator[None]:
-    """Let a script of this name run with these arguments."""
-    script.write_text("print(flush=True); input()")
-    command = [sys.executable, str(script), *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        process.stdout.readline()
-        yield
-        process.communicate(b"\n")
-
-
 def test_a_service_is_healthy_if_it_answers_wherever_its_port_is_given(healthcheck: Any) -> None:
     with answering(200) as port:
         assert healthcheck.problem([*PROGRAM, "serve", "--port", str(port)], {}) is None
@@ -84,8 +72,7 @@ def test_a_service_that_answers_with_an_error_is_not_healthy(healthcheck: Any) -
 def test_a_run_is_healthy_while_its_heart_beats(healthcheck: Any, tmp_path: Path) -> None:
     heartbeat = tmp_path / "heartbeat"
     command = [*PROGRAM, "up", "--heartbeat", str(heartbeat)]
-    with running(tmp_path / "cli.py", "up"):
-        assert healthcheck.problem(command, {}) == f"{heartbeat} cannot be read: No such file or directory."
+    assert healthcheck.problem(command, {}, [command]) == f"{heartbeat} cannot be read: No such file or directory."
     heartbeat.touch()
     assert healthcheck.problem(command, {}) is None
     assert healthcheck.problem([*PROGRAM, "up"], {"INDEXER_HEARTBEAT": str(heartbeat)}) is None
@@ -95,9 +82,10 @@ def test_a_run_is_healthy_while_its_heart_beats(healthcheck: Any, tmp_path: Path
 
 
 def test_what_a_script_runs_after_up_is_healthy(healthcheck: Any, tmp_path: Path) -> None:
-    arguments = [*PROGRAM, "up", "--heartbeat", str(tmp_path / "gone")]
-    with running(tmp_path / "start.py", *arguments):
-        assert healthcheck.problem(["python", "/srv/start.py", *arguments], {}) is None
+    run = [*PROGRAM, "up", "--heartbeat", str(tmp_path / "gone")]
+    script = ["python", "/srv/start.py", *run]
+    assert "cannot be read" in healthcheck.problem(script, {}, [script, run])
+    assert healthcheck.problem(script, {}, [script, ["python", "/srv/app.py"]]) is None
 
 
 def test_the_command_is_the_first_word_after_the_program_and_the_last_value_counts(healthcheck: Any) -> None:
@@ -119,4 +107,5 @@ def test_the_command_line_is_read_as_the_kernel_gives_it(healthcheck: Any) -> No
         assert process.stdout
         process.stdout.readline()  # now it is that program
         assert healthcheck.command_of(process.pid)[1:] == arguments
+        assert arguments in [command[1:] for command in healthcheck.processes_here()]
         process.communicate(b"\n")

@@ -167,7 +167,7 @@ MAIN, BUILDING = 0, 1  # the sessions of a run in the order in which it opens th
         (
             MAIN,
             "Error: The run failed: ",
-            "Run the same command again: it continues where this run stopped. The command",
+            "Run the same command again: it continues where this run stopped.\n",
         ),
         (BUILDING, "Error: Building ix_activity_openphone_id failed: ", "Run the same command again"),
     ],
