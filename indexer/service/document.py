@@ -198,7 +198,7 @@ def _indexes(
                 **{key: of_health.get(key) for key in OF_HEALTH},
                 **({"bytes": None} if each["state"] == "in progress" else {}),
                 **({"finding": "being dropped"} if name in dropped else {}),
-                **({} if details.shown else _as_declared(each, declared[each["name"]])),
+                **({} if details.shown else _as_declared(each, declared[name])),
                 "collation_suspect": name in suspect,
                 "deep_checked_at": documents.utc(checks[name].at) if name in checks else None,
             }

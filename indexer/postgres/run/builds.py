@@ -31,7 +31,10 @@ WAITING = """
       JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
       JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
      WHERE l.locktype = 'relation'
-       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+       AND l.database = (
+           SELECT d.oid
+             FROM pg_catalog.pg_database AS d
+            WHERE d.datname = pg_catalog.current_database())
        AND l.mode = 'ShareUpdateExclusiveLock'
        AND NOT l.granted
        AND c.relnamespace = %(namespace)s
