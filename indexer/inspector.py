@@ -370,12 +370,7 @@ class Inspector:
         yield from self.alembic.left_alone(state.alembic, concerned, plan.direction)
         if plan.direction == "up":
             yield from on_children_with_rows(server.uncovered(_indexes_of(concerned), state.tables))
-            for step, of_others in (
-                (step, attached_by(step, each.state)) for each in plan.revisions for step in each.steps
-            ):
-                if of_others:
-                    labels = [part.as_found for part in step.parts if part.label in of_others]
-                    yield attached_in_words(step.index.name, labels)
+            yield from _attached(plan)
         else:
             dropped = [step.index for step in plan.steps if step.action is Action.DROP]
             yield from on_indexes_of_children(server.left_on_children(dropped, state.tables))
@@ -432,6 +427,15 @@ class Inspector:
         if not self._has_tables(state) and self.migrator.catalog.is_empty():
             return []
         return preflight.table_problems(self.migrator, self.declared, state.tables)
+
+
+def _attached(plan: Plan) -> Iterator[Hint]:
+    """Yield which indexes of others ``up`` attaches to those of partitioned tables."""
+    for each in plan.revisions:
+        for step in each.steps:
+            if of_others := attached_by(step, each.state):
+                labels = [part.as_found for part in step.parts if part.label in of_others]
+                yield attached_in_words(step.index.name, labels)
 
 
 def _decisions(revision_plans: Iterable[RevisionPlan]) -> list[object]:

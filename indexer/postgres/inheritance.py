@@ -47,7 +47,7 @@ CHILDREN = """
      ORDER BY n.nspname, c.relname, f.parent
 """
 
-MOST_NAMES = 9  # for one index on one child: if all are taken, the last is proposed all the same
+MOST_NAMES = 9  # for one index on one child or partition: if all are taken, the last is used all the same
 
 
 def uncovered(dialect: PostgresDialect, indexes: Sequence[Index], found: Sequence[Child]) -> list[Uncovered]:
@@ -97,6 +97,11 @@ def name_on(index: Index, child: str, number: int = 1) -> str:
     return wanted.encode()[: LONGEST_NAME - len(suffix)].decode(errors="ignore") + suffix
 
 
+def names_on(index: Index, child: str) -> list[str]:
+    """Return all names for an index on a child, the first choice first."""
+    return [name_on(index, child, number) for number in range(1, MOST_NAMES + 1)]
+
+
 def _uncovered(
     dialect: PostgresDialect, there: PostgresDialect, indexes: Sequence[Index], found: Sequence[Child]
 ) -> list[Uncovered]:
@@ -106,12 +111,12 @@ def _uncovered(
         for index, child, alike in _alike(dialect, there, indexes, found)
         if not any(entry.usable for entry in alike)
     ]
-    taken = there.catalog.find([name for index, child, _ in lacking for name in _names(index, child)])
+    taken = there.catalog.find([name for index, child, _ in lacking for name in names_on(index, child.name)])
     missing = []
     for index, child, broken in lacking:
         statements: tuple[str, ...] = ()
         if broken is None:
-            names = _names(index, child)
+            names = names_on(index, child.name)
             free = next((name for name in names if name not in taken), names[-1])
             statements = (dialect.create_statement_on(child, index, free),)
         elif not broken.worker:  # the leftover of an interrupted build
@@ -119,10 +124,6 @@ def _uncovered(
             statements = (drop, dialect.create_statement_on(child, index, broken.name))
         missing.append(Uncovered(index, child, qualified(child.schema, child.name), statements))
     return missing
-
-
-def _names(index: Index, child: Child) -> list[str]:
-    return [name_on(index, child.name, number) for number in range(1, MOST_NAMES + 1)]
 
 
 def _is_alike(dialect: PostgresDialect, index: Index, child: Child, found: CatalogEntry) -> bool:

@@ -16,7 +16,7 @@ from indexer.options import Options
 from indexer.partitions import FOREIGN, Parent, Part, Partition, statements_of
 from indexer.postgres.catalog.partitions import attached, indexes_of, is_placed, taken_names, trees
 from indexer.postgres.expression.comparison import in_words_of
-from indexer.postgres.inheritance import name_on
+from indexer.postgres.inheritance import MOST_NAMES, name_on, names_on
 from indexer.spec import LONGEST_NAME, Index
 from indexer.steps import Step
 from indexer.tuples import NamedTuple
@@ -24,7 +24,6 @@ from indexer.tuples import NamedTuple
 if TYPE_CHECKING:
     from indexer.postgres.dialect import PostgresDialect
 
-MOST_NAMES = 9  # for one index on one partition
 ATTACHING_VALIDATES = 140000  # the first version in which attaching once more makes a parent index valid
 BUILDING = (Action.CREATE, Action.REBUILD)
 Names = set[tuple[int, str]]  # the OID of a schema, and a name that something has there
@@ -198,7 +197,7 @@ class _Plan:
     def _find_own(self, partition: Partition) -> CatalogEntry | None:
         if partition.oid in self.attached or partition.parent is None:
             return None
-        names = self._names(partition)
+        names = names_on(self.index, partition.table)
         unattached = [entry for entry in self.others.get(partition.oid, ()) if entry.attached_to is None]
         same = (
             entry
@@ -322,17 +321,14 @@ class _Plan:
             return self.index.name
         if existing and not self._is_moved(existing):
             return existing.name
-        names = self._names(partition)
+        names = names_on(self.index, partition.table)
         return next((name for name in names if (partition.namespace, name) not in taken), names[-1])
 
     def _is_named_as_usual(self, partition: Partition, name: str) -> bool:
         """Return whether ``up`` gives an index on a partition such a name, or PostgreSQL does to one of its own."""
         by_postgres = rf"{re.escape(partition.table)}_.+_idx\d*"
         is_cut = len(name.encode()) >= LONGEST_NAME - 1
-        return name in self._names(partition) or is_cut or re.fullmatch(by_postgres, name) is not None
-
-    def _names(self, partition: Partition) -> list[str]:
-        return [name_on(self.index, partition.table, number) for number in range(1, MOST_NAMES + 1)]
+        return name in names_on(self.index, partition.table) or is_cut or re.fullmatch(by_postgres, name) is not None
 
     def _placed(self, partition: Partition, entry: CatalogEntry | None, name: str) -> CatalogEntry:
         assert entry

@@ -27,7 +27,7 @@ UP = (sys.executable, str(CLI), "up")
 MAYA = "INSERT INTO contact (first_name, last_name, phone) VALUES ('Maya', 'Lind', '+15550100')"
 
 
-# Not one that a client gets: whoever asks there before anything listens could be connected to itself.
+# No port that a client gets: one that asks there before anything listens could be connected to itself.
 PORTS = range(20_000, 30_000)
 
 

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from command import execute, prepare
-from postgres_server import executable_for, make_cluster, own_binaries, start, stop, unprivileged, work_directory
 from served import serving
-from standby_server import configure, copy_cluster, following, let_the_standby_catch_up
+from standby_server import let_the_standby_catch_up, primary_with_copies
 
 
 def test_a_promotion_is_seen_with_the_next_read_and_the_sender_is_named_with_details_only():
-    binaries = own_binaries()
-    with work_directory() as top:
-        account = unprivileged(top)
-        binaries = executable_for(account, binaries, top)
-        make_cluster(binaries, top / "primary", account)
-        stop(start(binaries, top / "primary", top / "primary.log", account)[0])
-        copy_cluster(top / "primary", top / "standby")
-        configure(top / "primary", synchronous_standby_names="*")
-        primary, primary_url = start(binaries, top / "primary", top / "primary.log", account)
-        try:
-            with following(top, "standby", primary_url, binaries, account) as url:
-                prepare(primary_url)
-                let_the_standby_catch_up(primary_url)
-                see_promotion(url)
-        finally:
-            stop(primary)
+    with primary_with_copies("standby") as (primary_url, follow), follow("standby", primary_url) as url:
+        prepare(primary_url)
+        let_the_standby_catch_up(primary_url)
+        see_promotion(url)
 
 
 def see_promotion(url: str) -> None:

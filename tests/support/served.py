@@ -1,4 +1,4 @@
-"""A service in the process of the test, without its threads: it reads when it is told to, and answers at once."""
+"""A service in the process of the test, without its threads: it reads when refresh is called, and answers at once."""
 
 from __future__ import annotations
 

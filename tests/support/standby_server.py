@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ from postgres_server import (
     unprivileged,
     work_directory,
 )
+
+# Starts the copy of this name as a standby of the server at a URL, and yields its own URL.
+Follow = Callable[[str, str], AbstractContextManager[str]]
 
 
 class Pair(NamedTuple):
@@ -35,6 +39,17 @@ class Pair(NamedTuple):
 @contextmanager
 def running_pair() -> Iterator[Pair]:
     """Start a primary, its standby and a standby of that one, empty."""
+    with (
+        primary_with_copies("standby", "cascaded") as (primary_url, follow),
+        follow("standby", primary_url) as standby_url,
+        follow("cascaded", standby_url) as cascaded_url,
+    ):
+        yield Pair(primary_url, standby_url, cascaded_url)
+
+
+@contextmanager
+def primary_with_copies(*names: str) -> Iterator[tuple[str, Follow]]:
+    """Start an empty primary whose commits wait for a standby; yield its URL, and what starts a copy as a standby."""
     binaries = own_binaries()
     with work_directory() as top:
         account = unprivileged(top)
@@ -42,23 +57,19 @@ def running_pair() -> Iterator[Pair]:
         make_cluster(binaries, top / "primary", account)
         # A standby may not have fewer connections than its copy remembers: initdb's number is not that of `start`.
         stop(start(binaries, top / "primary", top / "primary.log", account)[0])
-        copy_cluster(top / "primary", top / "standby")
-        copy_cluster(top / "primary", top / "cascaded")
+        for name in names:
+            copy_cluster(top / "primary", top / name)
         # Nothing replicates before the standby is there: a commit that asks for it waits until it is.
         configure(top / "primary", synchronous_standby_names="*")
         primary, primary_url = start(binaries, top / "primary", top / "primary.log", account)
         try:
-            with (
-                following(top, "standby", primary_url, binaries, account) as standby_url,
-                following(top, "cascaded", standby_url, binaries, account) as cascaded_url,
-            ):
-                yield Pair(primary_url, standby_url, cascaded_url)
+            yield primary_url, partial(following, top, binaries, account)
         finally:
             stop(primary)
 
 
 @contextmanager
-def following(top: Path, name: str, source: str, binaries: Path, account: dict) -> Iterator[str]:
+def following(top: Path, binaries: Path, account: dict, name: str, source: str) -> Iterator[str]:
     """Start a copy as a standby that follows the server at a URL, and yield its own URL."""
     configure(top / name, primary_conninfo=f"{source}?application_name={name}", hot_standby="on")
     (top / name / "standby.signal").touch()
